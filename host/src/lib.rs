@@ -1,0 +1,14 @@
+//! The agent host: sessions, turns, models, tools, background processes, wakeups and their store.
+//!
+//! A front end holds a [`Host`]; behind it stands the embedded host ([`local`]). Only
+//! [`protocol`] types cross that seam.
+
+pub mod approval;
+pub mod model;
+pub mod process;
+pub mod prompt;
+pub mod protocol;
+pub mod redact;
+pub mod settings;
+pub mod store;
+pub mod tool;

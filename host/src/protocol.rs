@@ -1,0 +1,25 @@
+//! Everything that crosses the seam between a front end and a host: plain data, no I/O.
+//!
+//! [`Command`] asks (imperative), [`Event`] states what has happened (past tense), and a
+//! [`Transcript`] is the fold of a session's events. A refusal is an event too: nothing here is
+//! a request with a response.
+
+mod command;
+mod event;
+mod id;
+mod process;
+mod question;
+mod transcript;
+
+pub use command::{Command, Target};
+pub use event::{Event, Failure, Part, SessionRow, Toast};
+pub use id::{CallId, ProcessId, PromptId, QuestionId, SessionId, TurnId};
+pub use process::{Delivery, End, Exit, Process, State};
+pub use question::{Answer, Ask, Choice, Question};
+pub use transcript::{
+    Assistant, Body, Gauge, LiveCall, Outcome, Queued, Row, Running, Source, Stop, Storage,
+    ToolCall, ToolResult, Transcript, Usage, Wakeup, WakeupKind,
+};
+
+/// Milliseconds since the Unix epoch, by the host's clock. Every time on the seam is one of these.
+pub type Millis = i64;

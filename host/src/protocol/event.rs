@@ -1,0 +1,237 @@
+//! What a host states, in order.
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    Answer, CallId, Delivery, Exit, Millis, Outcome, Process, ProcessId, PromptId, Question,
+    QuestionId, Queued, Row, SessionId, Source, Storage, Transcript, TurnId, Usage,
+};
+
+/// A fact. Most change a [`Transcript`] (see [`Transcript::apply`]); the answers to questions of
+/// one front end (`Paged`, `…Listed`, `ProcessTail`, `Failed`) and toasts do not.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "event", rename_all = "snake_case")]
+pub enum Event {
+    /// A fresh window on a session: at attach, at a switch, after a resync.
+    Attached {
+        /// The window.
+        transcript: Box<Transcript>,
+        /// True when this replaces a window whose events could not all be kept.
+        resynced: bool,
+    },
+    /// A turn has begun.
+    TurnStarted {
+        /// Which one.
+        turn: TurnId,
+        /// Why it runs.
+        source: Source,
+        /// When.
+        at: Millis,
+    },
+    /// The model said something. Deltas are merged to one per 30 ms or more.
+    Delta {
+        /// In which turn.
+        turn: TurnId,
+        /// The number of this delta in its turn, from 1; the journal's cursor.
+        n: u64,
+        /// What it is part of.
+        part: Part,
+        /// The text.
+        text: String,
+    },
+    /// What the turn waits for, when that is not the model's text (a retry, a tool call being
+    /// written); `None` clears it.
+    TurnStatus {
+        /// In which turn.
+        turn: TurnId,
+        /// One line for the user.
+        text: Option<String>,
+    },
+    /// A row joined the transcript. It replaces the live text or live call it came from.
+    RowAdded {
+        /// The row.
+        row: Row,
+    },
+    /// A tool call began to run.
+    CallStarted {
+        /// Which one.
+        call: CallId,
+        /// When.
+        at: Millis,
+    },
+    /// A running tool printed something.
+    CallOutput {
+        /// Which one.
+        call: CallId,
+        /// The new text, control bytes and all.
+        text: String,
+    },
+    /// The user asked to interrupt the running turn.
+    TurnCancelling {
+        /// Which one.
+        turn: TurnId,
+    },
+    /// A turn has ended.
+    TurnEnded {
+        /// Which one.
+        turn: TurnId,
+        /// How.
+        outcome: Outcome,
+        /// When.
+        at: Millis,
+    },
+    /// A prompt waits for the running turn to end.
+    PromptQueued {
+        /// The prompt.
+        prompt: Queued,
+    },
+    /// A waiting prompt left the queue: it became a row, or was taken back.
+    PromptUnqueued {
+        /// Which one.
+        id: PromptId,
+    },
+    /// A steering remark waits for the next tool result; `None` = it was delivered.
+    Steered {
+        /// The remark.
+        text: Option<String>,
+    },
+    /// A question joined the queue of pending ones, or its clock started.
+    QuestionAsked {
+        /// The question.
+        question: Question,
+    },
+    /// A question left the queue.
+    QuestionResolved {
+        /// Which one.
+        id: QuestionId,
+        /// How it was answered.
+        answer: Answer,
+    },
+    /// A background process was spawned, or something about it changed.
+    ProcessChanged {
+        /// The process as it is now.
+        process: Process,
+    },
+    /// Processes that no longer need listing.
+    ProcessForgotten {
+        /// Which one.
+        id: ProcessId,
+    },
+    /// How many wakeups are held, and why; `None` = none (W22).
+    Held {
+        /// One line for the user.
+        reason: Option<String>,
+    },
+    /// The model reported how much it read and wrote.
+    UsageReported {
+        /// The numbers of the last request.
+        usage: Usage,
+        /// The model's context length in tokens, if known.
+        context: Option<u64>,
+    },
+    /// The session's model changed.
+    ModelChanged {
+        /// Its name.
+        model: String,
+        /// Its context length in tokens, if known.
+        context: Option<u64>,
+    },
+    /// The session's title changed.
+    TitleChanged {
+        /// The new one.
+        title: String,
+    },
+    /// The session's working directory changed.
+    CwdChanged {
+        /// The new one.
+        cwd: String,
+    },
+    /// The store failed or recovered.
+    StorageChanged {
+        /// Its state.
+        storage: Storage,
+    },
+    /// Something happened that deserves a glance (drawn only when its session is not in view).
+    Toast(Toast),
+    /// Older rows, oldest first, in answer to `Page`.
+    Paged {
+        /// The rows.
+        rows: Vec<Row>,
+        /// How many rows are still older.
+        earlier: u64,
+    },
+    /// The last output of a process, in answer to `Tail`.
+    ProcessTail {
+        /// Which one.
+        id: ProcessId,
+        /// Its last output, control bytes removed.
+        text: String,
+    },
+    /// The sessions, newest first.
+    SessionsListed {
+        /// The rows.
+        sessions: Vec<SessionRow>,
+    },
+    /// The models that can be named.
+    ModelsListed {
+        /// Their names.
+        models: Vec<String>,
+    },
+    /// A command could not be carried out.
+    Failed(Failure),
+}
+
+/// What a delta is part of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Part {
+    /// The answer.
+    Text,
+    /// The model's reasoning.
+    Reasoning,
+}
+
+/// News about a background event.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Toast {
+    /// The session it belongs to.
+    pub session: SessionId,
+    /// The process it is about.
+    pub process: ProcessId,
+    /// How it ended.
+    pub exit: Exit,
+    /// What became of it.
+    pub delivery: Delivery,
+    /// One line.
+    pub text: String,
+}
+
+/// A command that could not be carried out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// What was asked.
+    pub about: String,
+    /// What went wrong and what to do.
+    pub message: String,
+}
+
+/// A line of the session list.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SessionRow {
+    /// Its id.
+    pub id: SessionId,
+    /// Its title, or the beginning of its first prompt.
+    pub title: String,
+    /// When it began.
+    pub started_at: Millis,
+    /// When it was last written to.
+    pub active_at: Millis,
+    /// How many rows it has.
+    pub rows: u64,
+    /// The model it uses.
+    pub model: String,
+    /// What opened it: `cli`, `tui`, `oneshot`.
+    pub source: String,
+    /// Where it works.
+    pub cwd: String,
+}

@@ -1,0 +1,100 @@
+//! A background process as every party sees it.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Millis, ProcessId, SessionId, TurnId};
+
+/// A background process and what became of it. `session` is its owner, fixed at spawn (W17).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Process {
+    /// Its id.
+    pub id: ProcessId,
+    /// The session that spawned it.
+    pub session: SessionId,
+    /// The turn that spawned it.
+    pub turn: TurnId,
+    /// The command line, as the agent gave it.
+    pub command: String,
+    /// Where it was started.
+    pub cwd: String,
+    /// Process id of the direct child, once known.
+    pub pid: Option<u32>,
+    /// When the spawn was written down.
+    pub started_at: Millis,
+    /// Running or how it ended.
+    pub state: State,
+    /// How it ended, once it has.
+    pub exit: Option<Exit>,
+    /// Wake the agent at its end.
+    pub notify: bool,
+    /// Wake the agent at lines that contain one of these.
+    pub watch: Vec<String>,
+    /// Runs in a pseudo-terminal.
+    pub pty: bool,
+    /// What became of its completion.
+    pub delivery: Delivery,
+}
+
+/// The life of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum State {
+    /// Written down; the child has not been seen yet.
+    Starting,
+    /// The child runs.
+    Running,
+    /// It has ended; [`Exit`] says how.
+    Ended,
+}
+
+/// How a process ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Exit {
+    /// What kind of end it was.
+    pub end: End,
+    /// Exit code; `None` = unknown or ended by a signal, never 0 in disguise (W12).
+    pub code: Option<i32>,
+    /// Number of the signal that ended it.
+    pub signal: Option<i32>,
+    /// When it ended (or when the loss was noticed).
+    pub at: Millis,
+}
+
+/// Kinds of end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum End {
+    /// The child ended by itself, with a code or by a signal of somebody else.
+    Exited,
+    /// Ended by a kill that the agent or the user asked for.
+    Killed,
+    /// Its supervisor is gone; nobody knows how it ended.
+    Lost,
+    /// The child never ran.
+    FailedStart,
+}
+
+/// What became of the completion of a process (the ledger's word for it).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "is", content = "why")]
+pub enum Delivery {
+    /// Still running, or nobody asked to be woken.
+    Open,
+    /// Finished and waiting for its turn.
+    Waiting,
+    /// In a turn that the model has not answered yet.
+    Claimed(TurnId),
+    /// The model has answered to it.
+    Delivered,
+    /// The agent or the user had already seen or caused the end (W07 to W09).
+    Consumed,
+    /// Waits until somebody acts; the text says why.
+    Held(String),
+}
+
+impl Process {
+    /// Whether the child may still run.
+    pub fn is_live(&self) -> bool {
+        self.state != State::Ended
+    }
+}

@@ -1,0 +1,4 @@
+//! placeholder
+pub(crate) fn schema() -> crate::model::Schema {
+    todo!()
+}
