@@ -4,6 +4,7 @@
 //! [`protocol`] types cross that seam.
 
 pub mod approval;
+mod handle;
 pub mod model;
 pub mod process;
 pub mod prompt;
@@ -12,3 +13,4 @@ pub mod redact;
 pub mod settings;
 pub mod store;
 pub mod tool;
+pub use handle::{Backend, FrontId, Host, Pushed, Signal, pair};

@@ -1,0 +1,229 @@
+//! The seam: the two ends of a view on a session. Commands go in and never wait; events come out
+//! of a queue that is bounded in bytes and refilled with one fresh window when it overflows, so
+//! that a front end that reads nothing costs nothing.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{Notify, mpsc};
+
+use crate::protocol::{Command, Event, Row};
+
+/// Bytes of events kept for a front end that does not read.
+const QUEUE_BYTES: usize = 8 * 1024 * 1024;
+
+/// Tells the views of one host apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct FrontId(pub u64);
+
+/// What comes from a view: a command, or its end.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Signal {
+    /// The front end asks for something.
+    Command(Command),
+    /// The [`Host`] was dropped.
+    Detached,
+}
+
+/// A front end's end. Dropping it ends the view, never the host.
+#[derive(Debug)]
+pub struct Host {
+    id: FrontId,
+    signals: mpsc::UnboundedSender<(FrontId, Signal)>,
+    queue: Arc<Queue>,
+}
+
+/// A host's end of one view: where its events go.
+#[derive(Debug)]
+pub struct Backend {
+    queue: Arc<Queue>,
+}
+
+/// Whether an event found room.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[must_use = "after an overflow the view needs a fresh window"]
+pub enum Pushed {
+    /// It is in the queue.
+    Queued,
+    /// The queue was full: it is empty now and waits for a fresh [`Event::Attached`].
+    Overflowed,
+}
+
+#[derive(Debug, Default)]
+struct Queue {
+    events: Mutex<Events>,
+    changed: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Events {
+    waiting: VecDeque<(usize, Event)>,
+    bytes: usize,
+    closed: bool,
+}
+
+/// A connected pair of ends. What the view asks goes into `signals`, marked with `id`.
+pub fn pair(id: FrontId, signals: mpsc::UnboundedSender<(FrontId, Signal)>) -> (Host, Backend) {
+    let queue = Arc::new(Queue::default());
+    (Host { id, signals, queue: queue.clone() }, Backend { queue })
+}
+
+impl Host {
+    /// Asks for something. Never waits; a stopped host shows as the end of [`Host::next`].
+    pub fn send(&self, command: Command) {
+        self.signals.send((self.id, Signal::Command(command))).ok();
+    }
+
+    /// The next event; `None` once the host has stopped and all its events were taken.
+    pub async fn next(&mut self) -> Option<Event> {
+        loop {
+            let changed = self.queue.changed.notified();
+            {
+                let mut events = self.queue.lock();
+                if let Some(event) = events.take() {
+                    return Some(event);
+                }
+                if events.closed {
+                    return None;
+                }
+            }
+            changed.await;
+        }
+    }
+
+    /// The next event if one waits already: for taking all there is before drawing once.
+    pub fn try_next(&mut self) -> Option<Event> {
+        self.queue.lock().take()
+    }
+}
+
+impl Drop for Host {
+    fn drop(&mut self) {
+        self.signals.send((self.id, Signal::Detached)).ok();
+    }
+}
+
+impl Backend {
+    /// Adds an event. Never waits.
+    pub fn push(&self, event: Event) -> Pushed {
+        let cost = cost(&event);
+        let mut events = self.queue.lock();
+        if events.bytes + cost > QUEUE_BYTES {
+            events.waiting.clear();
+            events.bytes = 0;
+            return Pushed::Overflowed;
+        }
+        events.bytes += cost;
+        events.waiting.push_back((cost, event));
+        drop(events);
+        self.queue.changed.notify_one();
+        Pushed::Queued
+    }
+}
+
+impl Drop for Backend {
+    fn drop(&mut self) {
+        self.queue.lock().closed = true;
+        self.queue.changed.notify_one();
+    }
+}
+
+impl Queue {
+    fn lock(&self) -> MutexGuard<'_, Events> {
+        self.events.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Events {
+    fn take(&mut self) -> Option<Event> {
+        let (cost, event) = self.waiting.pop_front()?;
+        self.bytes -= cost;
+        Some(event)
+    }
+}
+
+/// Roughly what an event holds in memory. A window costs nothing: one always fits.
+fn cost(event: &Event) -> usize {
+    const BASE: usize = 200;
+    BASE + match event {
+        Event::Attached { .. } => 0,
+        Event::RowAdded { row } => row_cost(row),
+        Event::Paged { rows, .. } => rows.iter().map(row_cost).sum(),
+        Event::Delta { text, .. }
+        | Event::CallOutput { text, .. }
+        | Event::ProcessTail { text, .. } => text.len(),
+        Event::SessionsListed { sessions } => sessions.len() * BASE,
+        Event::ModelsListed { models } => models.len() * BASE,
+        Event::PromptQueued { prompt } => prompt.text.len(),
+        Event::TurnStarted { .. }
+        | Event::TurnStatus { .. }
+        | Event::CallStarted { .. }
+        | Event::TurnCancelling { .. }
+        | Event::TurnEnded { .. }
+        | Event::PromptUnqueued { .. }
+        | Event::Steered { .. }
+        | Event::QuestionAsked { .. }
+        | Event::QuestionResolved { .. }
+        | Event::ProcessChanged { .. }
+        | Event::ProcessForgotten { .. }
+        | Event::Held { .. }
+        | Event::UsageReported { .. }
+        | Event::ModelChanged { .. }
+        | Event::TitleChanged { .. }
+        | Event::CwdChanged { .. }
+        | Event::StorageChanged { .. }
+        | Event::Toast(_)
+        | Event::Failed(_) => 0,
+    }
+}
+
+fn row_cost(row: &Row) -> usize {
+    200 + row.text().len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::{Part, TurnId};
+
+    fn delta(bytes: usize) -> Event {
+        Event::Delta { turn: TurnId(1), n: 1, part: Part::Text, text: "x".repeat(bytes) }
+    }
+
+    fn ends() -> (Host, Backend, mpsc::UnboundedReceiver<(FrontId, Signal)>) {
+        let (tx, rx) = mpsc::unbounded_channel();
+        let (host, backend) = pair(FrontId(1), tx);
+        (host, backend, rx)
+    }
+
+    #[test]
+    fn a_view_that_reads_nothing_is_emptied_at_8_mb_and_takes_a_fresh_window() {
+        let (mut host, backend, _signals) = ends();
+        let mut pushes = 0;
+        while backend.push(delta(1024 * 1024)) == Pushed::Queued {
+            pushes += 1;
+        }
+        assert_eq!(pushes, 7);
+        assert_eq!(host.try_next(), None);
+        let window = Event::Attached { transcript: Box::default(), resynced: true };
+        assert_eq!(backend.push(window.clone()), Pushed::Queued);
+        assert_eq!(host.try_next(), Some(window));
+    }
+
+    #[tokio::test]
+    async fn a_stopped_host_ends_the_view_after_its_last_event() {
+        let (mut host, backend, _signals) = ends();
+        assert_eq!(backend.push(delta(1)), Pushed::Queued);
+        drop(backend);
+        assert_eq!(host.next().await, Some(delta(1)));
+        assert_eq!(host.next().await, None);
+    }
+
+    #[tokio::test]
+    async fn dropping_a_host_only_says_that_the_view_ended() {
+        let (host, backend, mut signals) = ends();
+        drop(host);
+        assert_eq!(signals.recv().await, Some((FrontId(1), Signal::Detached)));
+        assert_eq!(backend.push(delta(1)), Pushed::Queued);
+    }
+}
