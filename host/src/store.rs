@@ -1,1 +1,230 @@
-//! placeholder
+//! What is stored and how it is read back. SQL lives below this module only; everybody else
+//! appends [`Record`]s and loads plain values.
+//!
+//! Invariant: records reach the database in the order they were written, and a batch is one
+//! transaction: all of it or nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::protocol::{
+    Gauge, Millis, Outcome, Part, Process, ProcessId, PromptId, Question, QuestionId, Queued, Row,
+    SessionId, Source, TurnId, Wakeup, WakeupKind,
+};
+
+/// One thing to store.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Record {
+    /// A session came to be or its metadata changed (insert or replace by id).
+    Session(Meta),
+    /// A row joined a session.
+    Row {
+        /// The session.
+        session: SessionId,
+        /// The row, whole.
+        row: Row,
+    },
+    /// A turn began.
+    TurnStarted {
+        /// The session.
+        session: SessionId,
+        /// The turn.
+        turn: TurnId,
+        /// Why it runs.
+        source: Source,
+        /// When.
+        at: Millis,
+    },
+    /// A turn ended.
+    TurnEnded {
+        /// The session.
+        session: SessionId,
+        /// The turn.
+        turn: TurnId,
+        /// How.
+        outcome: Outcome,
+        /// When.
+        at: Millis,
+    },
+    /// The model said something: one entry of the journal.
+    Delta {
+        /// The session.
+        session: SessionId,
+        /// The turn.
+        turn: TurnId,
+        /// The number of the delta in its turn, from 1.
+        n: u64,
+        /// What it is part of.
+        part: Part,
+        /// The text.
+        text: String,
+    },
+    /// The block that was being streamed is a row now: the journal up to `n` is no longer needed
+    /// to rebuild it (its numbered entries may be kept for cursors).
+    Folded {
+        /// The session.
+        session: SessionId,
+        /// The turn.
+        turn: TurnId,
+        /// The last delta of the block.
+        n: u64,
+    },
+    /// A prompt waits.
+    Queued {
+        /// The session.
+        session: SessionId,
+        /// The prompt.
+        prompt: Queued,
+    },
+    /// A waiting prompt left the queue.
+    Unqueued {
+        /// The session.
+        session: SessionId,
+        /// Which one.
+        prompt: PromptId,
+    },
+    /// A background process was spawned or changed (insert or replace by id).
+    Process(Process),
+    /// A ledger row appeared or moved on (insert or replace by its key).
+    Ledger(Entry),
+    /// A question was asked, or its clock started (insert or replace by id).
+    Asked {
+        /// The session.
+        session: SessionId,
+        /// The question.
+        question: Question,
+    },
+    /// A question was answered or withdrawn.
+    Resolved {
+        /// The session.
+        session: SessionId,
+        /// Which one.
+        question: QuestionId,
+    },
+    /// A rule was granted for ever.
+    Granted {
+        /// Its id.
+        rule: String,
+    },
+}
+
+/// A session's metadata.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Meta {
+    /// Its id.
+    pub id: SessionId,
+    /// The session it came from, if any.
+    pub parent: Option<SessionId>,
+    /// What opened it: `tui`, `cli` (one-shot runs).
+    pub source: String,
+    /// When it began.
+    pub started_at: Millis,
+    /// When it was last written to.
+    pub active_at: Millis,
+    /// Its title.
+    pub title: Option<String>,
+    /// The beginning of its first prompt, for lists.
+    pub preview: String,
+    /// The model of its next turn, as the user named it.
+    pub model: String,
+    /// The system prompt its turns use; built once.
+    pub system: String,
+    /// Where its commands run now.
+    pub cwd: String,
+    /// Variables its commands have exported; `None` = unset.
+    pub env: BTreeMap<String, Option<String>>,
+    /// How full the context was at the last request.
+    pub gauge: Gauge,
+    /// The agent's todo list, as the tool keeps it.
+    pub todo: serde_json::Value,
+    /// Rules granted for this session.
+    pub grants: BTreeSet<String>,
+    /// Why its wakeups are held, if they are (W22).
+    pub held: Option<String>,
+    /// Wakeup turns since the last user turn (W31).
+    pub wakeups_in_a_row: u32,
+}
+
+/// One event of a background process on its way into the transcript.
+/// Its key is (process, kind, ordinal) (P01).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Entry {
+    /// The owner, fixed at spawn (W17).
+    pub session: SessionId,
+    /// The process.
+    pub process: ProcessId,
+    /// What happened.
+    pub kind: WakeupKind,
+    /// Distinguishes several events of one kind.
+    pub ordinal: u64,
+    /// How far it has come.
+    pub state: Stage,
+    /// What the agent is told; absent before the event.
+    pub wakeup: Option<Wakeup>,
+    /// The transcript row that tells it, once claimed. At most one for ever.
+    pub row: Option<u64>,
+    /// When the event happened.
+    pub at: Millis,
+}
+
+/// How far a ledger row has come.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "stage", content = "of")]
+pub enum Stage {
+    /// The process was written down (W27); the event may come.
+    Spawned,
+    /// It happened and waits for a turn.
+    Finished,
+    /// A turn carries it.
+    Claimed(TurnId),
+    /// The model has answered to it.
+    Delivered(TurnId),
+    /// The agent or the user had already seen or caused it.
+    Consumed,
+    /// Waits until somebody acts, with the reason.
+    Held(String),
+}
+
+/// A session as it is read back.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Loaded {
+    /// Its metadata.
+    pub meta: Meta,
+    /// Its last rows, oldest first; texts beyond 64 kB hold their tail (`Row::cut`).
+    pub rows: Vec<Row>,
+    /// How many rows are older.
+    pub earlier: u64,
+    /// The number of its last turn (0 = none yet).
+    pub turns: TurnId,
+    /// The turn that had not ended, if any.
+    pub open: Option<OpenTurn>,
+    /// Prompts that wait.
+    pub queued: Vec<Queued>,
+    /// Questions that wait.
+    pub questions: Vec<Question>,
+    /// Its processes that live or whose completion is not settled, and the last ten others.
+    pub processes: Vec<Process>,
+    /// Ledger rows that are not settled (`Spawned`, `Finished`, `Claimed`, `Held`).
+    pub ledger: Vec<Entry>,
+}
+
+/// A turn that had not ended.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OpenTurn {
+    /// Which one.
+    pub turn: TurnId,
+    /// Why it ran.
+    pub source: Source,
+    /// Since when.
+    pub started_at: Millis,
+    /// The last journalled delta.
+    pub n: u64,
+    /// Journalled text that no row holds yet.
+    pub text: String,
+    /// Journalled reasoning that no row holds yet.
+    pub reasoning: String,
+    /// All rows of the turn, whole, oldest first (what R01 and R06 look at).
+    pub rows: Vec<Row>,
+}
