@@ -14,7 +14,7 @@ mod transcript;
 pub use command::{Command, Target};
 pub use event::{Event, Failure, Part, SessionRow, Toast};
 pub use id::{CallId, ProcessId, PromptId, QuestionId, SessionId, TurnId};
-pub use process::{Delivery, End, Exit, Process, State};
+pub use process::{Delivery, End, Exit, Killer, Process, State};
 pub use question::{Answer, Ask, Choice, Question};
 pub use transcript::{
     Assistant, Body, Gauge, LiveCall, Outcome, Queued, Row, Running, Source, Stop, Storage,

@@ -141,6 +141,8 @@ pub struct Meta {
     pub todo: serde_json::Value,
     /// Rules granted for this session.
     pub grants: BTreeSet<String>,
+    /// Lines that the next turn's context begins with (W09).
+    pub notes: Vec<String>,
     /// Why its wakeups are held, if they are (W22).
     pub held: Option<String>,
     /// Wakeup turns since the last user turn (W31).

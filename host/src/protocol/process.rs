@@ -31,6 +31,9 @@ pub struct Process {
     pub watch: Vec<String>,
     /// Runs in a pseudo-terminal.
     pub pty: bool,
+    /// Who asked for its end; written down before the signal is sent (W08).
+    #[serde(default)]
+    pub killed_by: Option<Killer>,
     /// What became of its completion.
     pub delivery: Delivery,
 }
@@ -72,6 +75,16 @@ pub enum End {
     Lost,
     /// The child never ran.
     FailedStart,
+}
+
+/// Who asked for the end of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Killer {
+    /// The agent, with its `process` tool.
+    Agent,
+    /// The user.
+    User,
 }
 
 /// What became of the completion of a process (the ledger's word for it).

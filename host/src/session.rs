@@ -1,0 +1,384 @@
+//! One session as a pure state machine: inputs in, effects out. No I/O, no clock, no channel;
+//! time and ids come in as values.
+//!
+//! Invariant: the fold of the published events is the session's own transcript.
+//! Invariant: a session runs at most one turn at a time, and a background event is told to the
+//! agent in exactly one row.
+
+mod processes;
+mod questions;
+mod restore;
+#[cfg(test)]
+mod tests;
+mod turns;
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use crate::protocol::{
+    Answer, Assistant, CallId, Event, Exit, Millis, Outcome, Part, Process, ProcessId, PromptId,
+    QuestionId, Queued, Row, SessionId, Source, Storage, ToolResult, Transcript, TurnId, Usage,
+};
+use crate::store::{Entry, Meta, Record};
+
+/// What a caller of turns can take part in (W26). Each front end states it when it attaches.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Caller {
+    /// Somebody who stays: can be asked, and woken later.
+    Attended,
+    /// A one-shot run: nobody answers questions, and nobody is there when a process ends.
+    Stateless,
+}
+
+/// What happens to a session.
+#[derive(Clone, Debug)]
+pub(crate) enum Input {
+    /// A front end sent a prompt.
+    Prompt { id: PromptId, text: String, caller: Caller },
+    /// A front end took a waiting prompt back.
+    Unqueue(PromptId),
+    /// A front end has a remark for the running turn.
+    Steer(String),
+    /// A front end interrupts the running turn.
+    Cancel,
+    /// A front end answers.
+    Answer { id: QuestionId, answer: Answer },
+    /// A front end that can answer shows the question.
+    Shown(QuestionId),
+    /// A front end ends processes: one, or all.
+    Kill(Option<ProcessId>),
+    /// A front end releases held wakeups.
+    WakeNow,
+    /// A front end chose another model; its context length if known.
+    SetModel { model: String, context: Option<u64> },
+    /// A front end renamed the session.
+    SetTitle(String),
+    /// The running turn says something; `ack` is how it hears back.
+    Said { turn: TurnId, ack: Ack, say: Say },
+    /// A process has ended; its last output, plain and redacted.
+    Exited { process: ProcessId, exit: Exit, output: String },
+    /// A process from before a restart runs.
+    Adopted { process: ProcessId, pid: Option<u32> },
+    /// Time has passed ([`Session::deadline`]).
+    Tick,
+    /// A rule was granted for ever, here or in another session.
+    Granted(String),
+    /// The store failed or recovered.
+    Storage(Storage),
+}
+
+/// Names the turn's wait for a reply; 0 = it does not wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct Ack(pub(crate) u64);
+
+/// What a running turn says.
+#[derive(Clone, Debug)]
+pub(crate) enum Say {
+    /// The model streamed text.
+    Delta { part: Part, text: String },
+    /// What the turn waits for.
+    Status(Option<String>),
+    /// The model's answer is complete. Replied with its row.
+    Answered { answer: Assistant, usage: Option<Usage>, context: Option<u64> },
+    /// A tool call begins. Replied once that is written down.
+    CallStarted(CallId),
+    /// A running tool printed something.
+    CallOutput { call: CallId, text: String },
+    /// A tool call has ended. Replied with its row.
+    Result(Finished),
+    /// A tool call asks the user. Replied with the answer.
+    Ask { call: CallId, ask: crate::protocol::Ask, timeout: Millis },
+    /// A tool call spawns a background process. Replied before the child may run (W27).
+    Spawn(Box<Process>),
+    /// The child of that process runs.
+    Running { process: ProcessId, pid: u32 },
+    /// The child of that process never ran. Replied when that is written down.
+    FailedStart { process: ProcessId, exit: Exit },
+    /// A tool call wants to know the session's processes.
+    Processes,
+    /// A tool call will kill a process. Replied before the signal may be sent (W08).
+    Killing(ProcessId),
+    /// The turn is over. No more follows.
+    Ended { outcome: Outcome, failure: Option<String> },
+}
+
+/// The end of a tool call and what it changed.
+#[derive(Clone, Debug)]
+pub(crate) struct Finished {
+    /// The result.
+    pub(crate) result: ToolResult,
+    /// Processes whose end this result shows to the agent (W07).
+    pub(crate) seen: Vec<(ProcessId, Seen)>,
+    /// The session's shell after it, if it changed.
+    pub(crate) shell: Option<Shell>,
+    /// The todo list after it, if it changed.
+    pub(crate) todo: Option<serde_json::Value>,
+}
+
+/// How the agent saw the end of a process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Seen {
+    /// By `wait`, `log` or `kill`: it counts at once.
+    Now,
+    /// By `poll`: it counts when the turn ends normally.
+    AtTurnEnd,
+}
+
+/// Where a session's commands run and what they have exported.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Shell {
+    /// The working directory.
+    pub(crate) cwd: String,
+    /// Variables that differ from the login environment; `None` = unset.
+    pub(crate) env: BTreeMap<String, Option<String>>,
+}
+
+/// What a waiting turn hears back.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Reply {
+    /// It is written down: go on.
+    Go,
+    /// The row as it was written down.
+    Row(Row),
+    /// The user's answer.
+    Answer(Answer),
+    /// The session's processes.
+    Processes(Vec<Process>),
+    /// It must not be done; the text is for the model.
+    Refused(String),
+}
+
+/// Work for the loop, in order.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Effect {
+    /// Store this, in the commit of this batch of effects.
+    Record(Record),
+    /// Tell every front end of the session.
+    Publish(Event),
+    /// Tell every front end of the host.
+    Announce(Event),
+    /// Start a turn.
+    Start(Plan),
+    /// Drop the running turn; [`Say::Ended`] follows.
+    Stop(TurnId),
+    /// Answer a waiting turn.
+    Reply { ack: Ack, reply: Reply },
+    /// Kill a process.
+    Kill(ProcessId),
+    /// The end of a process is stored: its supervisor may go.
+    Acknowledge(ProcessId),
+    /// A rule was granted for ever: tell the policy.
+    Grant(String),
+}
+
+/// What a turn needs to know to run. User turns and wakeup turns differ in `source` only (W28).
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Plan {
+    pub(crate) turn: TurnId,
+    pub(crate) source: Source,
+    pub(crate) caller: Caller,
+    pub(crate) model: String,
+    pub(crate) shell: Shell,
+    pub(crate) todo: serde_json::Value,
+}
+
+/// One session.
+#[derive(Debug)]
+pub(crate) struct Session {
+    view: Transcript,
+    meta: Meta,
+    /// Whether the session's metadata is in the store (it is not before the first prompt).
+    stored: bool,
+    turns: TurnId,
+    next_row: u64,
+    /// Events that wait for a turn, in order. Claimed ones are in `turn`.
+    waiting: Vec<Entry>,
+    /// Prompts that wait, with what their senders can take part in.
+    prompts: VecDeque<(Queued, Caller)>,
+    known_prompts: VecDeque<PromptId>,
+    turn: Option<Turn>,
+    /// When the last exit came and when the first of the waiting ones did (W06).
+    settling: Option<Settling>,
+    next_question: u64,
+    /// Rules granted for ever, as far as the host knows them.
+    always: BTreeSet<String>,
+}
+
+/// The live part of a running turn that the transcript does not show.
+#[derive(Debug)]
+struct Turn {
+    id: TurnId,
+    source: Source,
+    /// The model has answered at least once.
+    answered: bool,
+    cancelled: bool,
+    claimed: Vec<Entry>,
+    polled: BTreeSet<ProcessId>,
+    asking: Vec<(QuestionId, Ack)>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Settling {
+    first: Millis,
+    last: Millis,
+}
+
+impl Session {
+    /// A session that begins now. Nothing is stored before its first prompt.
+    pub(crate) fn new(meta: Meta, context: Option<u64>) -> Self {
+        let view = Transcript {
+            session: meta.id.clone(),
+            model: meta.model.clone(),
+            cwd: meta.cwd.clone(),
+            gauge: crate::protocol::Gauge { used: None, length: context },
+            ..Transcript::default()
+        };
+        Self {
+            view,
+            meta,
+            stored: false,
+            turns: TurnId(0),
+            next_row: 1,
+            waiting: Vec::new(),
+            prompts: VecDeque::new(),
+            known_prompts: VecDeque::new(),
+            turn: None,
+            settling: None,
+            next_question: 1,
+            always: BTreeSet::new(),
+        }
+    }
+
+    /// The session as everybody sees it.
+    pub(crate) fn transcript(&self) -> &Transcript {
+        &self.view
+    }
+
+    /// Its metadata.
+    pub(crate) fn meta(&self) -> &Meta {
+        &self.meta
+    }
+
+    /// Rules granted for ever.
+    pub(crate) fn set_granted(&mut self, rules: BTreeSet<String>) {
+        self.always = rules;
+    }
+
+    /// Approvals are off for it.
+    pub(crate) fn set_yolo(&mut self) {
+        self.view.yolo = true;
+    }
+
+    /// Sets the system prompt; it is built once per session, before its first turn.
+    pub(crate) fn set_system(&mut self, system: String) {
+        self.meta.system = system;
+    }
+
+    /// When [`Input::Tick`] is due next.
+    pub(crate) fn deadline(&self) -> Option<Millis> {
+        let question = self.view.questions.iter().filter_map(|q| q.deadline).min();
+        let settled = if self.turn.is_none() && self.ready() { self.settled_at() } else { None };
+        question.into_iter().chain(settled).min()
+    }
+
+    /// Takes one input and says what is to be done. Effects that follow a [`Effect::Record`] of
+    /// the same batch wait for its commit, except deltas.
+    pub(crate) fn handle(&mut self, input: Input, now: Millis) -> Vec<Effect> {
+        let mut out = Out::default();
+        match input {
+            Input::Prompt { id, text, caller } => self.prompt(id, text, caller, now, &mut out),
+            Input::Unqueue(id) => self.unqueue(&id, &mut out),
+            Input::Steer(text) => self.steer(text, &mut out),
+            Input::Cancel => self.cancel(&mut out),
+            Input::Answer { id, answer } => self.answer(&id, answer, &mut out),
+            Input::Shown(id) => self.shown(&id, now, &mut out),
+            Input::Kill(which) => self.kill(which, &mut out),
+            Input::WakeNow => self.release(&mut out),
+            Input::SetModel { model, context } => {
+                self.meta.model.clone_from(&model);
+                self.touch(now, &mut out);
+                self.publish(Event::ModelChanged { model, context }, &mut out);
+            }
+            Input::SetTitle(title) => {
+                self.meta.title = Some(title.clone());
+                self.touch(now, &mut out);
+                self.publish(Event::TitleChanged { title }, &mut out);
+            }
+            Input::Said { turn, ack, say } => self.said(turn, ack, say, now, &mut out),
+            Input::Exited { process, exit, output } => {
+                self.exited(&process, exit, &output, now, &mut out);
+            }
+            Input::Adopted { process, pid } => self.adopted(&process, pid, &mut out),
+            Input::Granted(rule) => {
+                self.always.insert(rule);
+            }
+            Input::Tick => self.expire(now, &mut out),
+            Input::Storage(storage) => {
+                if self.view.storage != storage {
+                    self.publish(Event::StorageChanged { storage }, &mut out);
+                }
+            }
+        }
+        self.start_next(now, &mut out);
+        out.effects
+    }
+
+    fn publish(&mut self, event: Event, out: &mut Out) {
+        self.view.apply(&event);
+        out.effects.push(Effect::Publish(event));
+    }
+
+    /// Stores the metadata as it is now, unless nothing of the session is stored yet.
+    fn touch(&mut self, now: Millis, out: &mut Out) {
+        self.meta.active_at = now;
+        if self.stored {
+            out.record(Record::Session(self.meta.clone()));
+        }
+    }
+
+    /// Adds a row: stored, published, part of the model's context.
+    fn add_row(
+        &mut self,
+        turn: TurnId,
+        now: Millis,
+        body: crate::protocol::Body,
+        out: &mut Out,
+    ) -> Row {
+        let row = Row { n: self.next_row, turn, at: now, cut: 0, body };
+        self.next_row += 1;
+        out.record(Record::Row { session: self.meta.id.clone(), row: row.clone() });
+        self.publish(Event::RowAdded { row: row.clone() }, out);
+        row
+    }
+
+    fn id(&self) -> SessionId {
+        self.meta.id.clone()
+    }
+
+    fn process(&self, id: &ProcessId) -> Option<&Process> {
+        self.view.processes.iter().find(|p| p.id == *id)
+    }
+
+    /// Stores and publishes a process as it is now.
+    fn change_process(&mut self, process: Process, out: &mut Out) {
+        out.record(Record::Process(process.clone()));
+        self.publish(Event::ProcessChanged { process }, out);
+    }
+}
+
+/// The effects of one input, being collected.
+#[derive(Debug, Default)]
+struct Out {
+    effects: Vec<Effect>,
+}
+
+impl Out {
+    fn record(&mut self, record: Record) {
+        self.effects.push(Effect::Record(record));
+    }
+
+    fn reply(&mut self, ack: Ack, reply: Reply) {
+        if ack != Ack(0) {
+            self.effects.push(Effect::Reply { ack, reply });
+        }
+    }
+}

@@ -1,0 +1,193 @@
+//! Background processes of a session: spawn, exit, kill, and what becomes of their completions.
+
+use super::{Ack, Effect, Out, Reply, Session, Settling};
+use crate::protocol::{
+    Delivery, End, Event, Exit, Killer, Millis, Process, ProcessId, State, Storage, Toast,
+    WakeupKind,
+};
+use crate::store::{Entry, Record, Stage};
+use crate::wakeup;
+
+/// Most background processes that may run at once (P12).
+const LIVE: usize = 64;
+/// Finished processes listed beyond those whose completion still waits.
+const LISTED: usize = 64;
+
+impl Session {
+    /// Writes a spawn down, with its flags, before the child can run (W27).
+    pub(super) fn spawn(&mut self, process: Process, ack: Ack, now: Millis, out: &mut Out) {
+        if let Storage::Failing(why) = &self.view.storage {
+            let text = format!(
+                "background processes need a working store, and it fails: {why}. \
+                 Run the command in the foreground instead."
+            );
+            out.reply(ack, Reply::Refused(text));
+            return;
+        }
+        let live = self.view.processes.iter().filter(|p| p.is_live());
+        if let (Some(oldest), LIVE..) = (live.clone().next(), live.count()) {
+            let text = format!(
+                "{LIVE} background processes run already; the oldest is {} ({}). Kill or await one first.",
+                oldest.id, oldest.command
+            );
+            out.reply(ack, Reply::Refused(text));
+            return;
+        }
+        if process.notify {
+            out.record(Record::Ledger(self.entry(&process.id, Stage::Spawned, now)));
+        }
+        self.change_process(process, out);
+        out.reply(ack, Reply::Go);
+    }
+
+    fn entry(&self, process: &ProcessId, state: Stage, at: Millis) -> Entry {
+        Entry {
+            session: self.id(),
+            process: process.clone(),
+            kind: WakeupKind::Exit,
+            ordinal: 0,
+            state,
+            wakeup: None,
+            row: None,
+            at,
+        }
+    }
+
+    /// The child runs: after its spawn, or found again after a restart.
+    pub(super) fn adopted(&mut self, process: &ProcessId, pid: Option<u32>, out: &mut Out) {
+        let Some(mut process) = self.process(process).cloned() else { return };
+        // The exit may have been reported first.
+        if process.state == State::Ended || (process.pid == pid && process.state == State::Running)
+        {
+            return;
+        }
+        process.state = State::Running;
+        process.pid = pid.or(process.pid);
+        self.change_process(process, out);
+    }
+
+    /// The agent will kill: from here on the end is consumed (W08).
+    pub(super) fn killing(&mut self, process: &ProcessId, ack: Ack, out: &mut Out) {
+        if let Some(mut process) = self.process(process).cloned()
+            && process.is_live()
+            && process.killed_by.is_none()
+        {
+            process.killed_by = Some(Killer::Agent);
+            self.change_process(process, out);
+        }
+        out.reply(ack, Reply::Go);
+    }
+
+    /// The user ends one process, or all (W09).
+    pub(super) fn kill(&mut self, which: Option<ProcessId>, out: &mut Out) {
+        let doomed: Vec<Process> = self
+            .view
+            .processes
+            .iter()
+            .filter(|p| p.is_live() && which.as_ref().is_none_or(|id| *id == p.id))
+            .cloned()
+            .collect();
+        for mut process in doomed {
+            let id = process.id.clone();
+            if process.killed_by.is_none() {
+                process.killed_by = Some(Killer::User);
+                let note =
+                    format!("[The user ended the background process {id} ({}).]", process.command);
+                self.meta.notes.push(note);
+                out.record(Record::Session(self.meta.clone()));
+                self.change_process(process, out);
+            }
+            out.effects.push(Effect::Kill(id));
+        }
+    }
+
+    /// A process has ended. The second report of one end changes nothing (W10).
+    pub(super) fn exited(
+        &mut self,
+        id: &ProcessId,
+        exit: Exit,
+        output: &str,
+        now: Millis,
+        out: &mut Out,
+    ) {
+        let Some(mut process) = self.process(id).cloned() else { return };
+        if process.state == State::Ended {
+            out.effects.push(Effect::Acknowledge(id.clone()));
+            return;
+        }
+        let exit = match process.killed_by {
+            Some(_) if exit.end == End::Exited => Exit { end: End::Killed, ..exit },
+            Some(_) | None => exit,
+        };
+        process.state = State::Ended;
+        process.exit = Some(exit.clone());
+        let wakes =
+            process.notify && process.killed_by.is_none() && process.delivery != Delivery::Consumed;
+        if process.notify {
+            let mut entry = self.entry(id, Stage::Consumed, now);
+            if !wakes {
+                process.delivery = Delivery::Consumed;
+                out.record(Record::Ledger(entry));
+            } else {
+                entry.state = Stage::Finished;
+                entry.wakeup = Some(wakeup::exited(id, &process.command, &exit, output));
+                out.record(Record::Ledger(entry.clone()));
+                self.waiting.push(entry);
+                process.delivery = Delivery::Waiting;
+                let first = self.settling.map_or(now, |s| s.first);
+                self.settling = Some(Settling { first, last: now });
+            }
+        }
+        self.change_process(process.clone(), out);
+        out.effects.push(Effect::Acknowledge(id.clone()));
+        if wakes {
+            out.effects.push(Effect::Announce(Event::Toast(Toast {
+                session: self.id(),
+                process: id.clone(),
+                text: format!("{} {}", process.command, wakeup::summary(&exit)),
+                delivery: process.delivery,
+                exit,
+            })));
+        }
+        self.forget_old(out);
+    }
+
+    /// The agent has seen the end: no wakeup for it (W07).
+    pub(super) fn consume(&mut self, id: &ProcessId, out: &mut Out) {
+        let Some(process) = self.process(id) else { return };
+        if !process.notify || process.delivery == Delivery::Delivered {
+            return;
+        }
+        // The report of the end may still be under way; it will find the mark.
+        let at = process.exit.as_ref().map_or(process.started_at, |e| e.at);
+        let mut entry = self.entry(id, Stage::Consumed, at);
+        let is_it = |e: &Entry| e.process == *id && e.kind == WakeupKind::Exit;
+        if let Some(known) = self.waiting.iter().position(is_it) {
+            entry = Entry { state: Stage::Consumed, ..self.waiting.remove(known) };
+        }
+        out.record(Record::Ledger(entry));
+        self.set_delivery(id, Delivery::Consumed, out);
+    }
+
+    pub(super) fn set_delivery(&mut self, id: &ProcessId, delivery: Delivery, out: &mut Out) {
+        if let Some(mut process) = self.process(id).cloned()
+            && process.delivery != delivery
+        {
+            process.delivery = delivery;
+            self.change_process(process, out);
+        }
+    }
+
+    /// Keeps the list short: the oldest settled ones leave it.
+    fn forget_old(&mut self, out: &mut Out) {
+        let settled = |p: &Process| {
+            !p.is_live()
+                && matches!(p.delivery, Delivery::Open | Delivery::Delivered | Delivery::Consumed)
+        };
+        while self.view.processes.iter().filter(|p| settled(p)).count() > LISTED {
+            let Some(oldest) = self.view.processes.iter().find(|p| settled(p)) else { return };
+            let id = oldest.id.clone();
+            self.publish(Event::ProcessForgotten { id }, out);
+        }
+    }
+}

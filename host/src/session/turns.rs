@@ -1,0 +1,446 @@
+//! Prompts and turns: what starts when, and what a running turn's words do to the session.
+
+use super::{
+    Ack, Caller, Effect, Finished, Out, Plan, Reply, Say, Seen, Session, Settling, Shell, Turn,
+};
+use crate::protocol::{
+    Assistant, Body, Delivery, Event, Gauge, Millis, Outcome, Part, PromptId, Queued, Source, Stop,
+    Storage, ToolResult, TurnId, Usage,
+};
+use crate::store::{Entry, Record, Stage};
+use crate::wakeup;
+
+/// While other notify processes of the session run, a claim waits for this long without a
+/// further exit, so that tasks which end together cost one request (W06).
+const SETTLE: Millis = 50;
+/// But never longer than this.
+const SETTLE_AT_MOST: Millis = 250;
+/// Prompt ids remembered to recognise a prompt that is sent again.
+const KNOWN_PROMPTS: usize = 64;
+/// Rows kept in the host's window of a session; older ones are paged in by front ends.
+const WINDOW: usize = 400;
+/// Characters of the first prompt that a session list shows.
+const PREVIEW: usize = 80;
+
+impl Session {
+    pub(super) fn prompt(
+        &mut self,
+        id: PromptId,
+        text: String,
+        caller: Caller,
+        now: Millis,
+        out: &mut Out,
+    ) {
+        if self.known_prompts.contains(&id) {
+            return;
+        }
+        self.known_prompts.push_back(id.clone());
+        if self.known_prompts.len() > KNOWN_PROMPTS {
+            self.known_prompts.pop_front();
+        }
+        if !self.stored {
+            self.stored = true;
+            self.meta.preview = text.chars().take(PREVIEW).collect();
+            self.touch(now, out);
+        }
+        let prompt = Queued { id, text };
+        // Written down also when it starts at once: `start_next` takes it from the same queue,
+        // in the same commit.
+        if self.turn.is_some() {
+            out.record(Record::Queued { session: self.id(), prompt: prompt.clone() });
+            self.publish(Event::PromptQueued { prompt: prompt.clone() }, out);
+        }
+        self.prompts.push_back((prompt, caller));
+    }
+
+    pub(super) fn unqueue(&mut self, id: &PromptId, out: &mut Out) {
+        if self.prompts.iter().any(|(p, _)| p.id == *id) {
+            self.prompts.retain(|(p, _)| p.id != *id);
+            self.leave_queue(id, out);
+        }
+    }
+
+    fn leave_queue(&mut self, id: &PromptId, out: &mut Out) {
+        if self.view.queued.iter().any(|q| q.id == *id) {
+            out.record(Record::Unqueued { session: self.id(), prompt: id.clone() });
+            self.publish(Event::PromptUnqueued { id: id.clone() }, out);
+        }
+    }
+
+    pub(super) fn steer(&mut self, text: String, out: &mut Out) {
+        if self.turn.is_none() {
+            let about = "steer".to_owned();
+            let message = "no turn is running; send it as a prompt".to_owned();
+            self.publish(Event::Failed(crate::protocol::Failure { about, message }), out);
+            return;
+        }
+        let text = match self.view.steer.take() {
+            Some(earlier) => format!("{earlier}\n{text}"),
+            None => text,
+        };
+        self.publish(Event::Steered { text: Some(text) }, out);
+    }
+
+    pub(super) fn cancel(&mut self, out: &mut Out) {
+        let Some(turn) = &mut self.turn else { return };
+        if turn.cancelled {
+            return;
+        }
+        turn.cancelled = true;
+        let id = turn.id;
+        self.publish(Event::TurnCancelling { turn: id }, out);
+        self.withdraw_questions(out);
+        out.effects.push(Effect::Stop(id));
+    }
+
+    /// Lets held wakeups go (W22).
+    pub(super) fn release(&mut self, out: &mut Out) {
+        if self.meta.held.take().is_some() {
+            out.record(Record::Session(self.meta.clone()));
+            self.publish(Event::Held { reason: None }, out);
+        }
+        for i in 0..self.waiting.len() {
+            if matches!(self.waiting[i].state, Stage::Held(_)) {
+                self.waiting[i].state = Stage::Finished;
+                out.record(Record::Ledger(self.waiting[i].clone()));
+                let process = self.waiting[i].process.clone();
+                self.set_delivery(&process, Delivery::Waiting, out);
+            }
+        }
+    }
+
+    fn hold(&mut self, reason: &str, out: &mut Out) {
+        let reason = reason.to_owned();
+        self.meta.held = Some(reason.clone());
+        out.record(Record::Session(self.meta.clone()));
+        self.publish(Event::Held { reason: Some(reason) }, out);
+    }
+
+    /// Whether a wakeup could start a turn of its own.
+    pub(super) fn ready(&self) -> bool {
+        self.meta.held.is_none()
+            && self.view.storage == Storage::Ok
+            && self.waiting.iter().any(|e| e.state == Stage::Finished)
+    }
+
+    /// When the waiting completions may be claimed, if a sibling may still join them.
+    pub(super) fn settled_at(&self) -> Option<Millis> {
+        let Settling { first, last } = self.settling?;
+        let sibling = self.view.processes.iter().any(|p| p.notify && p.is_live());
+        sibling.then(|| (last + SETTLE).min(first + SETTLE_AT_MOST))
+    }
+
+    /// The one rule of what runs next: the oldest prompt, and with it all that waits; without a
+    /// prompt, all that waits (W05, W06).
+    pub(super) fn start_next(&mut self, now: Millis, out: &mut Out) {
+        if self.turn.is_some() {
+            return;
+        }
+        let (prompt, caller) = match self.prompts.pop_front() {
+            Some((prompt, caller)) => (Some(prompt), caller),
+            None if self.ready() && self.settled_at().is_none_or(|at| at <= now) => {
+                (None, Caller::Attended)
+            }
+            None => return,
+        };
+        let source = if prompt.is_some() { Source::User } else { Source::Wakeup };
+        if source == Source::User && self.meta.held.is_some() {
+            self.release(out);
+        }
+        let id = TurnId(self.turns.0 + 1);
+        self.turns = id;
+        self.settling = None;
+        out.record(Record::TurnStarted { session: self.id(), turn: id, source, at: now });
+        self.publish(Event::TurnStarted { turn: id, source, at: now }, out);
+        let claimed = self.claim(id, now, out);
+        self.turn = Some(Turn {
+            id,
+            source,
+            answered: false,
+            cancelled: false,
+            claimed,
+            polled: std::collections::BTreeSet::new(),
+            asking: Vec::new(),
+        });
+        for text in std::mem::take(&mut self.meta.notes) {
+            self.add_row(id, now, Body::Note { text }, out);
+        }
+        if let Some(prompt) = prompt {
+            self.leave_queue(&prompt.id, out);
+            self.add_row(id, now, Body::User { text: prompt.text }, out);
+            self.meta.wakeups_in_a_row = 0;
+        } else {
+            self.meta.wakeups_in_a_row += 1;
+        }
+        self.touch(now, out);
+        out.effects.push(Effect::Start(Plan {
+            turn: id,
+            source,
+            caller,
+            model: self.meta.model.clone(),
+            shell: Shell { cwd: self.meta.cwd.clone(), env: self.meta.env.clone() },
+            todo: self.meta.todo.clone(),
+        }));
+    }
+
+    /// Moves all that waits into the turn, each with one row of its own. An event that already
+    /// has its row (a restart, a failed attempt) gets no second one (W16, W29).
+    fn claim(&mut self, turn: TurnId, now: Millis, out: &mut Out) -> Vec<Entry> {
+        if self.view.storage != Storage::Ok {
+            return Vec::new();
+        }
+        let mut entries = std::mem::take(&mut self.waiting);
+        let mut fresh: Vec<_> =
+            entries.iter().filter(|e| e.row.is_none()).filter_map(|e| e.wakeup.clone()).collect();
+        wakeup::fit(&mut fresh);
+        let mut fresh = fresh.into_iter();
+        for entry in &mut entries {
+            entry.state = Stage::Claimed(turn);
+            if entry.row.is_none()
+                && let Some(wakeup) = fresh.next()
+            {
+                entry.row = Some(self.add_row(turn, now, Body::Wakeup(wakeup), out).n);
+            }
+            out.record(Record::Ledger(entry.clone()));
+            self.set_delivery(&entry.process, Delivery::Claimed(turn), out);
+        }
+        entries
+    }
+
+    pub(super) fn said(&mut self, turn: TurnId, ack: Ack, say: Say, now: Millis, out: &mut Out) {
+        // A turn that is over has nothing to say: its late words never touch its successor.
+        if self.turn.as_ref().is_none_or(|t| t.id != turn) {
+            out.reply(ack, Reply::Refused("the turn is over".to_owned()));
+            return;
+        }
+        match say {
+            Say::Delta { part, text } => self.delta(turn, part, text, out),
+            Say::Status(text) => self.publish(Event::TurnStatus { turn, text }, out),
+            Say::Answered { answer, usage, context } => {
+                self.answered(answer, usage, context, ack, now, out);
+            }
+            Say::CallStarted(call) => {
+                self.publish(Event::CallStarted { call, at: now }, out);
+                out.reply(ack, Reply::Go);
+            }
+            Say::CallOutput { call, text } => self.publish(Event::CallOutput { call, text }, out),
+            Say::Result(finished) => self.result(finished, ack, now, out),
+            Say::Processes => {
+                out.reply(ack, Reply::Processes(self.view.processes.clone()));
+            }
+            Say::FailedStart { process, exit } => {
+                self.exited(&process, exit, "", now, out);
+            }
+            Say::Ask { call, ask, timeout } => self.ask(call, ask, timeout, ack, now, out),
+            Say::Spawn(process) => self.spawn(*process, ack, now, out),
+            Say::Running { process, pid } => self.adopted(&process, Some(pid), out),
+            Say::Killing(process) => self.killing(&process, ack, out),
+            Say::Ended { outcome, failure } => self.ended(outcome, failure, now, out),
+        }
+    }
+
+    fn delta(&mut self, turn: TurnId, part: Part, text: String, out: &mut Out) {
+        let n = self.view.running.as_ref().map_or(0, |r| r.n) + 1;
+        out.record(Record::Delta { session: self.id(), turn, n, part, text: text.clone() });
+        self.publish(Event::Delta { turn, n, part, text }, out);
+    }
+
+    fn answered(
+        &mut self,
+        answer: Assistant,
+        usage: Option<Usage>,
+        context: Option<u64>,
+        ack: Ack,
+        now: Millis,
+        out: &mut Out,
+    ) {
+        let row = self.add_answer(answer, now, out);
+        if let Some(usage) = usage {
+            self.meta.gauge = Gauge { used: Some(usage.prompt), length: context };
+            self.touch(now, out);
+            self.publish(Event::UsageReported { usage, context }, out);
+        }
+        self.deliver(out);
+        out.reply(ack, Reply::Row(row));
+    }
+
+    /// Makes a row of what was streamed; the journal of the block is folded into it.
+    fn add_answer(
+        &mut self,
+        answer: Assistant,
+        now: Millis,
+        out: &mut Out,
+    ) -> crate::protocol::Row {
+        let (turn, n) = self.view.running.as_ref().map_or((self.turns, 0), |r| (r.turn, r.n));
+        let row = self.add_row(turn, now, Body::Assistant(answer), out);
+        out.record(Record::Folded { session: self.id(), turn, n });
+        row
+    }
+
+    /// The model has answered: what the turn carried is delivered.
+    fn deliver(&mut self, out: &mut Out) {
+        let Some(turn) = &mut self.turn else { return };
+        turn.answered = true;
+        let id = turn.id;
+        for mut entry in std::mem::take(&mut turn.claimed) {
+            entry.state = Stage::Delivered(id);
+            self.set_delivery(&entry.process.clone(), Delivery::Delivered, out);
+            out.record(Record::Ledger(entry));
+        }
+    }
+
+    fn result(&mut self, finished: Finished, ack: Ack, now: Millis, out: &mut Out) {
+        let Finished { mut result, seen, shell, todo } = finished;
+        if let Some(remark) = self.view.steer.take() {
+            result.text.push_str(&format!("\n\n[The user says, while this turn runs: {remark}]"));
+            self.publish(Event::Steered { text: None }, out);
+        }
+        for (process, how) in seen {
+            match (how, &mut self.turn) {
+                (Seen::AtTurnEnd, Some(turn)) => {
+                    turn.polled.insert(process);
+                }
+                (Seen::Now | Seen::AtTurnEnd, _) => self.consume(&process, out),
+            }
+        }
+        let row = self.add_row(self.turns, now, Body::Tool(result), out);
+        if let Some(todo) = todo {
+            self.meta.todo = todo;
+        }
+        if let Some(shell) = shell {
+            let moved = self.meta.cwd != shell.cwd;
+            self.meta.env = shell.env;
+            self.meta.cwd.clone_from(&shell.cwd);
+            if moved {
+                self.publish(Event::CwdChanged { cwd: shell.cwd }, out);
+            }
+        }
+        self.touch(now, out);
+        out.reply(ack, Reply::Row(row));
+    }
+
+    fn ended(&mut self, outcome: Outcome, failure: Option<String>, now: Millis, out: &mut Out) {
+        self.withdraw_questions(out);
+        self.keep_partial(&outcome, now, out);
+        let Some(turn) = self.turn.take() else { return };
+        let outcome = if turn.cancelled { Outcome::Cancelled } else { outcome };
+        if let (Some(message), false) = (failure, turn.cancelled) {
+            self.add_row(turn.id, now, Body::Failure { message }, out);
+        }
+        let unanswered = turn.claimed;
+        match &outcome {
+            Outcome::Done | Outcome::Limit => {
+                for process in turn.polled {
+                    self.consume(&process, out);
+                }
+                self.requeue(unanswered, &Stage::Finished, out);
+            }
+            // What a cancelled turn carried counts as delivered; what waits is held (W22).
+            Outcome::Cancelled => {
+                for mut entry in unanswered {
+                    entry.state = Stage::Delivered(turn.id);
+                    self.set_delivery(&entry.process.clone(), Delivery::Delivered, out);
+                    out.record(Record::Ledger(entry));
+                }
+                if self.waiting.iter().any(|e| e.state == Stage::Finished)
+                    || self.view.processes.iter().any(|p| p.notify && p.is_live())
+                {
+                    self.hold("you interrupted the turn; /wake runs what waits", out);
+                }
+            }
+            // Never lost, never only logged (W29).
+            Outcome::Failed { class } => {
+                let reason = format!(
+                    "the turn failed ({class}); it rides along with the next prompt, or /wake"
+                );
+                self.requeue(unanswered, &Stage::Held(reason), out);
+            }
+            Outcome::Interrupted => self.requeue(unanswered, &Stage::Finished, out),
+        }
+        out.record(Record::TurnEnded {
+            session: self.id(),
+            turn: turn.id,
+            outcome: outcome.clone(),
+            at: now,
+        });
+        self.publish(Event::TurnEnded { turn: turn.id, outcome, at: now }, out);
+        self.view.trim(WINDOW);
+        if let Some(text) = self.view.steer.take() {
+            self.publish(Event::Steered { text: None }, out);
+            let prompt = Queued { id: PromptId::fresh_for(&turn.id, now), text };
+            self.prompts.push_front((prompt, Caller::Attended));
+        }
+    }
+
+    /// Puts claimed events back, keeping their rows.
+    pub(super) fn requeue(&mut self, entries: Vec<Entry>, stage: &Stage, out: &mut Out) {
+        let delivery = match stage {
+            Stage::Held(reason) => Delivery::Held(reason.clone()),
+            Stage::Spawned
+            | Stage::Finished
+            | Stage::Claimed(_)
+            | Stage::Delivered(_)
+            | Stage::Consumed => Delivery::Waiting,
+        };
+        let mut front = Vec::new();
+        for mut entry in entries {
+            entry.state = stage.clone();
+            out.record(Record::Ledger(entry.clone()));
+            self.set_delivery(&entry.process, delivery.clone(), out);
+            front.push(entry);
+        }
+        front.append(&mut self.waiting);
+        self.waiting = front;
+    }
+
+    /// Text that was streamed but never became a row is kept, marked partial (R07); calls without
+    /// a result get one that says so, so that no call stays open in the context.
+    pub(super) fn keep_partial(&mut self, outcome: &Outcome, now: Millis, out: &mut Out) {
+        let Some(running) = self.view.running.clone() else { return };
+        if !running.text.is_empty() || !running.reasoning.is_empty() {
+            let answer = Assistant {
+                text: running.text,
+                reasoning: running.reasoning,
+                stop: Stop::Partial,
+                ..Assistant::default()
+            };
+            self.add_answer(answer, now, out);
+        }
+        for live in running.calls {
+            let result = ToolResult {
+                call: live.call.id,
+                text: unfinished(&live.call.name, &live.output, outcome),
+                name: live.call.name,
+                failed: true,
+                millis: live.started_at.map_or(0, |at| (now - at).max(0) as u64),
+            };
+            self.add_row(running.turn, now, Body::Tool(result), out);
+        }
+    }
+}
+
+/// The result of a call that was cut off.
+fn unfinished(tool: &str, output: &str, outcome: &Outcome) -> String {
+    let why = match outcome {
+        Outcome::Interrupted => "the host stopped while it ran; it was not run again",
+        Outcome::Done | Outcome::Cancelled | Outcome::Failed { .. } | Outcome::Limit => {
+            "interrupted by the user"
+        }
+    };
+    let value = if tool == "terminal" {
+        let output =
+            if output.is_empty() { String::new() } else { format!("{}\n", output.trim_end()) };
+        let output = format!("{}[Command interrupted]", crate::redact::plain(&output));
+        serde_json::json!({ "output": output, "exit_code": 130, "error": why })
+    } else {
+        serde_json::json!({ "error": why })
+    };
+    value.to_string()
+}
+
+impl PromptId {
+    /// The id of a prompt made from a steering remark that found no tool result to join.
+    fn fresh_for(turn: &TurnId, now: Millis) -> Self {
+        Self(format!("steer-{turn}-{now}"))
+    }
+}

@@ -1,0 +1,187 @@
+//! What the agent is told about a background event, in hermes' wording (W24), and how much of it.
+//! Pure text; the queue of events is the session's.
+
+use crate::protocol::{End, Exit, ProcessId, Wakeup, WakeupKind};
+
+/// Most characters of output a wakeup carries.
+pub(crate) const TAIL: usize = 2_000;
+/// Most characters of output all wakeups of one turn carry together (W06).
+pub(crate) const TAILS: usize = 20_000;
+
+const OUTPUT: &str = "\nOutput:\n";
+
+/// The wakeup for the end of a process. `output` is its last output, already plain and redacted.
+pub(crate) fn exited(process: &ProcessId, command: &str, exit: &Exit, output: &str) -> Wakeup {
+    let text = format!(
+        "[IMPORTANT: Background process {process} {} (exit code {}{}).\nCommand: {command}{OUTPUT}{}]",
+        status(exit),
+        exit.code.map_or_else(|| "?".to_owned(), |c| c.to_string()),
+        exit.signal.map(|s| format!(", {}", signal_name(s))).unwrap_or_default(),
+        tail(output, TAIL, process),
+    );
+    Wakeup {
+        process: process.clone(),
+        kind: WakeupKind::Exit,
+        ordinal: 0,
+        command: command.to_owned(),
+        exit: Some(exit.clone()),
+        pattern: None,
+        text,
+    }
+}
+
+/// How a process ended, in hermes' words.
+pub(crate) fn status(exit: &Exit) -> &'static str {
+    match (exit.end, exit.code) {
+        (End::FailedStart, _) => "failed to start",
+        (End::Lost, _) => "marked lost because the process backend disappeared",
+        (End::Killed, _) => "terminated by request",
+        (End::Exited, Some(0)) => "completed normally",
+        (End::Exited, Some(_)) => "exited",
+        (End::Exited, None) => "terminated by a signal",
+    }
+}
+
+/// A line for people: `finished`, `failed (exit 3)`, `killed by SIGKILL` …
+pub(crate) fn summary(exit: &Exit) -> String {
+    match (exit.end, exit.code, exit.signal) {
+        (End::FailedStart, _, _) => "failed to start".to_owned(),
+        (End::Lost, _, _) => "lost: its supervisor is gone, the exit code is unknown".to_owned(),
+        (End::Killed, _, _) => "killed".to_owned(),
+        (End::Exited, Some(0), _) => "finished".to_owned(),
+        (End::Exited, Some(code), _) => format!("failed (exit {code})"),
+        (End::Exited, None, Some(signal)) => format!("killed by {}", signal_name(signal)),
+        (End::Exited, None, None) => "ended, exit code unknown".to_owned(),
+    }
+}
+
+/// Shrinks the longest outputs until all of them fit into [`TAILS`] together. No wakeup is left
+/// out, and a shortened one names where the rest is.
+pub(crate) fn fit(wakeups: &mut [Wakeup]) {
+    fit_into(wakeups, TAILS);
+}
+
+fn fit_into(wakeups: &mut [Wakeup], budget: usize) {
+    let lengths: Vec<usize> = wakeups.iter().map(|w| output_of(&w.text).chars().count()).collect();
+    if lengths.iter().sum::<usize>() <= budget {
+        return;
+    }
+    // The largest cap under which everything fits: shorter outputs keep all they have.
+    let mut sorted = lengths.clone();
+    sorted.sort_unstable();
+    let mut left = budget;
+    let mut cap = 0;
+    for (i, length) in sorted.iter().enumerate() {
+        let share = left / (sorted.len() - i);
+        if *length > share {
+            cap = share;
+            break;
+        }
+        left -= length;
+        cap = *length;
+    }
+    for (wakeup, length) in wakeups.iter_mut().zip(lengths) {
+        if length > cap {
+            let Some(at) = wakeup.text.find(OUTPUT) else { continue };
+            let head = wakeup.text[..at + OUTPUT.len()].to_owned();
+            let shorter = tail(output_of(&wakeup.text), cap, &wakeup.process);
+            wakeup.text = format!("{head}{shorter}]");
+        }
+    }
+}
+
+fn output_of(text: &str) -> &str {
+    let Some(at) = text.find(OUTPUT) else { return "" };
+    let output = &text[at + OUTPUT.len()..];
+    output.strip_suffix(']').unwrap_or(output)
+}
+
+/// The last `max` characters of `output`, from the beginning of a line, with a mark if cut.
+fn tail(output: &str, max: usize, process: &ProcessId) -> String {
+    let output = output.trim_end();
+    let count = output.chars().count();
+    if count <= max {
+        return output.to_owned();
+    }
+    let mark = format!("[earlier output left out: process log {process}]\n");
+    let room = max.saturating_sub(mark.chars().count());
+    let start = output.char_indices().nth(count - room).map_or(output.len(), |(i, _)| i);
+    let kept = &output[start..];
+    let whole_lines = match kept.find('\n') {
+        Some(i) if !output[..start].ends_with('\n') => &kept[i + 1..],
+        Some(_) | None => kept,
+    };
+    format!("{mark}{whole_lines}")
+}
+
+/// The name of a signal, as far as it is a usual one.
+fn signal_name(signal: i32) -> String {
+    nix::sys::signal::Signal::try_from(signal)
+        .map_or_else(|_| format!("signal {signal}"), |s| s.as_str().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn id() -> ProcessId {
+        ProcessId("proc_0123456789ab".to_owned())
+    }
+
+    fn exit(end: End, code: Option<i32>, signal: Option<i32>) -> Exit {
+        Exit { end, code, signal, at: 0 }
+    }
+
+    #[test]
+    fn a_wakeup_has_hermes_text_form() {
+        // W24
+        let wakeup = exited(&id(), "make", &exit(End::Exited, Some(2), None), "a\nb\n");
+        assert_eq!(
+            wakeup.text,
+            "[IMPORTANT: Background process proc_0123456789ab exited (exit code 2).\n\
+             Command: make\nOutput:\na\nb]"
+        );
+    }
+
+    #[test]
+    fn an_unknown_exit_code_is_a_question_mark_and_never_zero() {
+        // W12, W24
+        for (end, signal) in [(End::Lost, None), (End::FailedStart, None), (End::Exited, Some(9))] {
+            let text = exited(&id(), "x", &exit(end, None, signal), "").text;
+            assert!(text.contains("(exit code ?"), "{text}");
+        }
+        let text = exited(&id(), "x", &exit(End::Exited, None, Some(9)), "").text;
+        assert!(text.contains("(exit code ?, SIGKILL)"), "{text}");
+    }
+
+    #[test]
+    fn a_long_output_starts_at_a_line_and_says_that_it_is_cut() {
+        // W24
+        let output: String = (0..1000).map(|i| format!("line {i}\n")).collect();
+        let text = exited(&id(), "x", &exit(End::Exited, Some(0), None), &output).text;
+        let shown = output_of(&text);
+        assert!(shown.chars().count() <= TAIL);
+        let mut lines = shown.lines();
+        assert_eq!(lines.next(), Some("[earlier output left out: process log proc_0123456789ab]"));
+        assert!(lines.all(|l| l.starts_with("line ")));
+        assert!(shown.ends_with("line 999"));
+    }
+
+    #[test]
+    fn many_outputs_fit_together_and_the_longest_shrink_first() {
+        // W06
+        let long = "word\n".repeat(400);
+        let mut wakeups: Vec<_> = (0..20)
+            .map(|i| {
+                let output = if i == 0 { "short" } else { &long };
+                exited(&id(), "x", &exit(End::Exited, Some(0), None), output)
+            })
+            .collect();
+        fit(&mut wakeups);
+        let total: usize = wakeups.iter().map(|w| output_of(&w.text).chars().count()).sum();
+        assert!(total <= TAILS, "{total}");
+        assert_eq!(output_of(&wakeups[0].text), "short");
+        assert!(wakeups[1].text.contains("process log proc_"));
+        assert!(wakeups[19].text.ends_with("word]"));
+    }
+}
