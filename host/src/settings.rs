@@ -107,6 +107,8 @@ pub struct Terminal {
     /// The environment children start from, already without provider keys and without
     /// `HERMES_SESSION_*` of an outer session.
     pub env: Vec<(String, String)>,
+    /// Names of variables children never get, also when a login shell sets them.
+    pub withheld: Vec<String>,
 }
 
 /// The system prompt's sources.

@@ -1,0 +1,71 @@
+//! `clarify`: the agent asks the user. Not how the question looks.
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{Error, Job, Outcome, parse};
+use crate::model::Schema;
+use crate::protocol::{Answer, Ask};
+use crate::session::{Caller, Reply, Say};
+
+const NOBODY: &str = "Nobody answered. Go on with your best guess and say which one you made, \
+                      or stop here if it is too risky.";
+
+pub(crate) fn schema() -> Schema {
+    Schema {
+        name: "clarify",
+        description: "Ask the user a question you cannot answer yourself. Offer up to four \
+                      choices, or none for free text; the user may always answer freely.",
+        parameters: json!({
+            "type": "object",
+            "properties": {
+                "question": { "type": "string" },
+                "choices": { "type": "array", "items": { "type": "string" }, "maxItems": 4 }
+            },
+            "required": ["question"]
+        }),
+    }
+}
+
+#[derive(Deserialize)]
+struct Args {
+    question: String,
+    #[serde(default)]
+    choices: Vec<Value>,
+}
+
+pub(crate) async fn run(args: &Value, job: Job) -> Result<Outcome, Error> {
+    let Args { question, choices } = parse(args)?;
+    if question.trim().is_empty() {
+        return Err(Error("`question` is empty".to_owned()));
+    }
+    let choices: Vec<String> = choices.iter().take(4).filter_map(label).collect();
+    let response = match job.plan.caller {
+        Caller::Stateless => NOBODY.to_owned(),
+        Caller::Attended => {
+            let ask = Ask::Clarify { question: question.clone(), choices: choices.clone() };
+            let timeout = job.kit.clarify_timeout.as_millis() as i64;
+            match job.voice.ask(Say::Ask { call: job.call, ask, timeout }).await {
+                Reply::Answer(Answer::Text(text)) => text,
+                Reply::Answer(Answer::Expired | Answer::Withdrawn | Answer::Approval(_)) => {
+                    NOBODY.to_owned()
+                }
+                Reply::Refused(text) => return Err(Error(text)),
+                Reply::Go | Reply::Row(_) | Reply::Processes(_) => NOBODY.to_owned(),
+            }
+        }
+    };
+    Ok(json!({ "question": question, "choices_offered": choices, "user_response": response })
+        .into())
+}
+
+/// A choice as text; models also send objects.
+fn label(choice: &Value) -> Option<String> {
+    if let Some(text) = choice.as_str() {
+        return Some(text.to_owned());
+    }
+    ["label", "description", "text", "title"]
+        .iter()
+        .find_map(|key| choice.get(key).and_then(Value::as_str))
+        .map(str::to_owned)
+}

@@ -1,0 +1,265 @@
+//! `process`: the agent looks after its background processes. What it sees of an end counts as
+//! delivered (W07); a kill is written down before the signal is sent (W08).
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{Error, Job, Outcome, parse, terminal};
+use crate::model::Schema;
+use crate::protocol::{End, Exit, Killer, Process, ProcessId};
+use crate::session::{Reply, Say, Seen};
+
+/// Characters of output in `poll`, `wait` and `kill`.
+const PREVIEW: usize = 2_000;
+/// Most characters of a `log`.
+const LOG: usize = 50_000;
+/// Lines of a `log` without a limit.
+const LINES: usize = 200;
+
+pub(crate) fn schema() -> Schema {
+    Schema {
+        name: "process",
+        description: "Look after background processes: list, poll (state and last output), log \
+                      (output by line), wait, kill, write (raw input), submit (a line of input), \
+                      close (end of input). Prefer notify_on_complete and ending your turn over \
+                      polling.",
+        parameters: json!({
+            "type": "object",
+            "properties": {
+                "action": { "type": "string",
+                    "enum": ["list", "poll", "log", "wait", "kill", "write", "submit", "close"] },
+                "session_id": { "type": "string",
+                    "description": "The process id; needed for all but list" },
+                "data": { "type": "string" },
+                "timeout": { "type": "integer", "minimum": 1,
+                    "description": "Seconds to wait" },
+                "offset": { "type": "integer" },
+                "limit": { "type": "integer", "minimum": 1 }
+            },
+            "required": ["action"]
+        }),
+    }
+}
+
+#[derive(Deserialize)]
+struct Args {
+    action: String,
+    session_id: Option<String>,
+    data: Option<String>,
+    timeout: Option<u64>,
+    offset: Option<usize>,
+    limit: Option<usize>,
+}
+
+pub(crate) async fn run(args: &Value, job: Job) -> Result<Outcome, Error> {
+    let args: Args = parse(args)?;
+    let Reply::Processes(all) = job.voice.ask(Say::Processes).await else {
+        return Err(Error("the processes cannot be listed now".to_owned()));
+    };
+    if args.action == "list" {
+        return Ok(list(&all, &job).into());
+    }
+    let known = ["poll", "log", "wait", "kill", "write", "submit", "close"];
+    if !known.contains(&args.action.as_str()) {
+        let text = format!(
+            "Unknown process action: {}. Use: list, {}",
+            args.action,
+            known.join(", ")
+        );
+        return Err(Error(text));
+    }
+    let Some(id) = args.session_id.clone() else {
+        return Err(Error(format!("`session_id` is needed for {}", args.action)));
+    };
+    let Some(process) = all.into_iter().find(|p| p.id.0 == id) else {
+        return Ok(json!({ "status": "not_found", "error": format!("No process with ID {id}") })
+            .into());
+    };
+    match args.action.as_str() {
+        "poll" => Ok(poll(&process, &job)),
+        "log" => Ok(log(&process, &args, &job)),
+        "wait" => Ok(wait(&process, &args, &job).await),
+        "kill" => Ok(kill(&process, &job).await),
+        "close" => close(&process, &job).await,
+        action => write(&process, action, &args, &job).await,
+    }
+}
+
+/// How it ended, as far as is known: the session's word first, the supervisor's else.
+fn exit_of(process: &Process, job: &Job) -> Option<Exit> {
+    process.exit.clone().or_else(|| job.kit.processes.exit(&process.id))
+}
+
+fn preview(id: &ProcessId, job: &Job, chars: usize) -> String {
+    let text = job.kit.processes.output(id).tail(chars).text;
+    terminal::clean(&text)
+}
+
+fn uptime(process: &Process) -> i64 {
+    let end = process.exit.as_ref().map_or_else(crate::local::now, |e| e.at);
+    ((end - process.started_at) / 1000).max(0)
+}
+
+/// The fields that tell how a process ended, in hermes' words.
+fn ending(process: &Process, exit: &Exit) -> Vec<(&'static str, Value)> {
+    let (reason, by) = match (exit.end, process.killed_by) {
+        (End::Exited, _) => ("exited", ""),
+        (End::Lost, _) => ("lost", "backend_lost"),
+        (End::FailedStart, _) => ("failed_start", "failed_start"),
+        (End::Killed, Some(Killer::User)) => ("killed", "user"),
+        (End::Killed, Some(Killer::Agent) | None) => ("killed", "process.kill"),
+    };
+    // hermes shows a death by a signal as the negative number; unknown stays null (W12).
+    let code = exit.code.or_else(|| exit.signal.map(|s| -s));
+    vec![
+        ("exit_code", json!(code)),
+        ("completion_reason", json!(reason)),
+        ("termination_source", json!(by)),
+    ]
+}
+
+fn with(mut value: Value, fields: Vec<(&'static str, Value)>) -> Value {
+    if let Value::Object(map) = &mut value {
+        map.extend(fields.into_iter().map(|(k, v)| (k.to_owned(), v)));
+    }
+    value
+}
+
+fn list(all: &[Process], job: &Job) -> Value {
+    let rows: Vec<Value> = all
+        .iter()
+        .map(|p| {
+            let exit = exit_of(p, job);
+            let row = json!({
+                "session_id": p.id.0,
+                "command": p.command.chars().take(200).collect::<String>(),
+                "cwd": p.cwd,
+                "pid": p.pid,
+                "started_at": p.started_at / 1000,
+                "uptime_seconds": uptime(p),
+                "status": if exit.is_some() { "exited" } else { "running" },
+                "output_preview": preview(&p.id, job, 200),
+                "notify_on_complete": p.notify,
+            });
+            with(row, exit.map(|e| ending(p, &e)).unwrap_or_default())
+        })
+        .collect();
+    json!({ "processes": rows })
+}
+
+fn poll(process: &Process, job: &Job) -> Outcome {
+    let exit = exit_of(process, job);
+    let value = json!({
+        "session_id": process.id.0,
+        "command": process.command,
+        "status": if exit.is_some() { "exited" } else { "running" },
+        "pid": process.pid,
+        "uptime_seconds": uptime(process),
+        "output_preview": preview(&process.id, job, 1_000),
+    });
+    let seen = exit.iter().map(|_| (process.id.clone(), Seen::AtTurnEnd)).collect();
+    let value = with(value, exit.map(|e| ending(process, &e)).unwrap_or_default());
+    Outcome { value, seen, ..Outcome::default() }
+}
+
+fn log(process: &Process, args: &Args, job: &Job) -> Outcome {
+    let exit = exit_of(process, job);
+    let output = job.kit.processes.output(&process.id);
+    let limit = args.limit.unwrap_or(LINES);
+    let page = match args.offset {
+        Some(offset) => output.lines(offset, limit),
+        None => output.last_lines(limit),
+    };
+    let shown = page.text.lines().count();
+    let last_shown = page.first + shown >= page.total;
+    let text = terminal::clean(&page.text);
+    let cut: String = text.chars().take(LOG).collect();
+    let complete = cut.len() == text.len();
+    let value = json!({
+        "session_id": process.id.0,
+        "command": process.command,
+        "status": if exit.is_some() { "exited" } else { "running" },
+        "output": cut,
+        "total_lines": page.total,
+        "showing": format!("{shown} lines"),
+        "truncated": !complete,
+    });
+    let saw_the_end = exit.is_some() && last_shown && complete;
+    let seen =
+        if saw_the_end { vec![(process.id.clone(), Seen::Now)] } else { Vec::new() };
+    let value = with(value, exit.map(|e| ending(process, &e)).unwrap_or_default());
+    Outcome { value, seen, ..Outcome::default() }
+}
+
+async fn wait(process: &Process, args: &Args, job: &Job) -> Outcome {
+    let most = job.kit.terminal.timeout;
+    let asked = args.timeout.map_or(most, Duration::from_secs);
+    let limit = asked.min(most);
+    let exit = match exit_of(process, job) {
+        Some(exit) => Some(exit),
+        None => tokio::time::timeout(limit, job.kit.processes.wait(&process.id))
+            .await
+            .ok()
+            .flatten(),
+    };
+    let output = preview(&process.id, job, PREVIEW);
+    let value = json!({ "session_id": process.id.0, "command": process.command });
+    let Some(exit) = exit else {
+        let mut note = format!("Waited {}s, process still running", limit.as_secs());
+        if asked > limit {
+            note.push_str(&format!(" (a wait is at most {} s)", most.as_secs()));
+        }
+        let fields = vec![
+            ("status", json!("timeout")),
+            ("output", json!(output)),
+            ("timeout_note", json!(note)),
+        ];
+        return with(value, fields).into();
+    };
+    let mut fields = vec![("status", json!("exited"))];
+    fields.extend(ending(process, &exit));
+    fields.push(("output", json!(output)));
+    let seen = vec![(process.id.clone(), Seen::Now)];
+    Outcome { value: with(value, fields), seen, ..Outcome::default() }
+}
+
+async fn kill(process: &Process, job: &Job) -> Outcome {
+    let value = json!({ "session_id": process.id.0, "command": process.command });
+    let seen = vec![(process.id.clone(), Seen::Now)];
+    let (status, exit) = match exit_of(process, job) {
+        Some(exit) => ("already_exited", Some(exit)),
+        None => match job.voice.ask(Say::Killing(process.id.clone())).await {
+            Reply::Go => ("killed", job.kit.processes.kill(&process.id).await),
+            Reply::Refused(why) => return json!({ "status": "error", "error": why }).into(),
+            Reply::Row(_) | Reply::Answer(_) | Reply::Processes(_) => ("killed", None),
+        },
+    };
+    let mut fields = vec![("status", json!(status))];
+    fields.extend(exit.map(|e| ending(process, &e)).unwrap_or_default());
+    fields.push(("output", json!(preview(&process.id, job, PREVIEW))));
+    Outcome { value: with(value, fields), seen, ..Outcome::default() }
+}
+
+async fn write(process: &Process, action: &str, args: &Args, job: &Job) -> Result<Outcome, Error> {
+    let Some(mut data) = args.data.clone() else {
+        return Err(Error(format!("`data` is needed for {action}")));
+    };
+    if action == "submit" {
+        data.push('\n');
+    }
+    Ok(match job.kit.processes.write(&process.id, data.into_bytes()).await {
+        Ok(bytes) => json!({ "status": "ok", "bytes_written": bytes }),
+        Err(error) => json!({ "status": "error", "error": error.to_string() }),
+    }
+    .into())
+}
+
+async fn close(process: &Process, job: &Job) -> Result<Outcome, Error> {
+    Ok(match job.kit.processes.close_stdin(&process.id).await {
+        Ok(_) => json!({ "status": "ok", "message": "EOF sent" }),
+        Err(error) => json!({ "status": "error", "error": error.to_string() }),
+    }
+    .into())
+}

@@ -1,0 +1,311 @@
+//! One turn: model ↔ tools until the model is done. Owns no state that outlives it: everything it
+//! learns it says to its session, and everything that must not get lost is written down before
+//! it goes on. Dropping the future cancels the turn, its request and its commands.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt;
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+use crate::model::{self, Chunk, Class, Completion, Message, Model, Request};
+use crate::protocol::{
+    Assistant, Body, CallId, Outcome, Part, Row, SessionId, Stop, ToolCall, TurnId,
+};
+use crate::session::{Plan, Reply, Say};
+use crate::tool;
+
+/// Streamed text is merged to one delta per this time.
+const MERGE: Duration = Duration::from_millis(30);
+
+/// What a turn said, on its way to the loop.
+#[derive(Debug)]
+pub(crate) struct Spoken {
+    pub(crate) session: SessionId,
+    pub(crate) turn: TurnId,
+    pub(crate) say: Say,
+    /// Where the reply goes, if the turn waits for one.
+    pub(crate) reply: Option<oneshot::Sender<Reply>>,
+}
+
+/// How a turn speaks to its session.
+#[derive(Clone, Debug)]
+pub(crate) struct Voice {
+    pub(crate) session: SessionId,
+    pub(crate) turn: TurnId,
+    pub(crate) spoken: mpsc::UnboundedSender<Spoken>,
+}
+
+impl Voice {
+    /// Says something without waiting.
+    pub(crate) fn say(&self, say: Say) {
+        self.send(say, None);
+    }
+
+    /// Says something and waits until it is written down or answered.
+    pub(crate) async fn ask(&self, say: Say) -> Reply {
+        let (tx, rx) = oneshot::channel();
+        self.send(say, Some(tx));
+        // The loop is gone only when the host stops, and then this future is dropped too.
+        rx.await.unwrap_or_else(|_| Reply::Refused("the host is stopping".to_owned()))
+    }
+
+    fn send(&self, say: Say, reply: Option<oneshot::Sender<Reply>>) {
+        let spoken = Spoken { session: self.session.clone(), turn: self.turn, say, reply };
+        self.spoken.send(spoken).ok();
+    }
+}
+
+/// Everything a turn runs with.
+pub(crate) struct Job {
+    pub(crate) plan: Plan,
+    pub(crate) voice: Voice,
+    pub(crate) model: Arc<dyn Model>,
+    pub(crate) system: String,
+    /// The conversation so far, ending with what this turn is about.
+    pub(crate) rows: Vec<Arc<Row>>,
+    pub(crate) kit: Arc<tool::Kit>,
+    pub(crate) max_requests: u32,
+}
+
+/// Runs a turn to its end and says how it ended.
+pub(crate) async fn run(job: Job) {
+    let voice = job.voice.clone();
+    let (outcome, failure) = go(job).await;
+    voice.say(Say::Ended { outcome, failure });
+}
+
+type End = (Outcome, Option<String>);
+
+fn failed(class: &str, message: String) -> End {
+    (Outcome::Failed { class: class.to_owned() }, Some(message))
+}
+
+async fn go(job: Job) -> End {
+    let Job { plan, voice, model, system, mut rows, kit, max_requests } = job;
+    let mut bench = tool::Bench::new(plan, voice.clone(), kit);
+    let mut empty = 0;
+    for _ in 0..max_requests {
+        let request = Request {
+            system: system.clone(),
+            messages: messages(&rows),
+            tools: tool::schemas(),
+            session: voice.session.0.clone(),
+        };
+        let done = match stream(model.as_ref(), request, &voice).await {
+            Ok(done) => done,
+            Err(error) => return failed(error.class.as_str(), error.message),
+        };
+        if done.calls.is_empty() && done.text.trim().is_empty() && done.stop == Stop::End {
+            empty += 1;
+            if empty < 3 {
+                continue;
+            }
+            return failed("empty", "The model answered with nothing, three times.".to_owned());
+        }
+        let calls = done.calls.clone();
+        let stop = done.stop;
+        let answer = Assistant {
+            text: done.text,
+            reasoning: done.reasoning,
+            calls: done.calls,
+            stop,
+            opaque: done.opaque,
+        };
+        let said = Say::Answered { answer, usage: done.usage, context: model.context_length() };
+        match voice.ask(said).await {
+            Reply::Row(row) => rows.push(Arc::new(row)),
+            other => return refused(&other),
+        }
+        if calls.is_empty() {
+            return match stop {
+                Stop::Length => {
+                    let text = "The answer reached the model's output limit. Say `continue`, or \
+                                raise model.max_tokens in config.yaml.";
+                    (Outcome::Limit, Some(text.to_owned()))
+                }
+                Stop::End | Stop::Calls | Stop::Partial => (Outcome::Done, None),
+            };
+        }
+        for result in bench.run(&calls).await {
+            match result {
+                Reply::Row(row) => rows.push(Arc::new(row)),
+                other => return refused(&other),
+            }
+        }
+    }
+    let text = format!(
+        "The turn reached its limit of {max_requests} requests (agent.max_turns). \
+         Say `continue` to go on."
+    );
+    (Outcome::Limit, Some(text))
+}
+
+fn refused(reply: &Reply) -> End {
+    failed("store", format!("The turn could not go on: {reply:?}"))
+}
+
+/// Sends one request and says what arrives, merged; returns the complete answer.
+async fn stream(
+    model: &dyn Model,
+    request: Request,
+    voice: &Voice,
+) -> Result<Completion, model::Error> {
+    let mut answer = model.stream(request);
+    let mut merger = Merger::default();
+    loop {
+        let chunk = tokio::select! {
+            biased;
+            () = merger.due() => {
+                merger.flush(voice);
+                continue;
+            }
+            chunk = answer.next() => chunk,
+        };
+        match chunk {
+            Some(Ok(Chunk::Text(text))) => merger.add(Part::Text, &text, voice),
+            Some(Ok(Chunk::Reasoning(text))) => merger.add(Part::Reasoning, &text, voice),
+            Some(Ok(Chunk::Calling { name, bytes })) => {
+                merger.flush(voice);
+                let text = format!("writing {name} ({} kB)", bytes.div_ceil(1024));
+                voice.say(Say::Status(Some(text)));
+            }
+            Some(Ok(Chunk::Retrying { attempt, after, error })) => {
+                let text = format!(
+                    "{} Attempt {attempt} in {:.0} s.",
+                    error.message,
+                    after.as_secs_f64().ceil()
+                );
+                voice.say(Say::Status(Some(text)));
+            }
+            Some(Ok(Chunk::Done(done))) => {
+                merger.flush(voice);
+                return Ok(done);
+            }
+            Some(Err(error)) => {
+                merger.flush(voice);
+                return Err(error);
+            }
+            None => {
+                merger.flush(voice);
+                return Err(model::Error {
+                    class: Class::Truncated,
+                    message: "The model's stream ended in the middle of the answer.".to_owned(),
+                    retry_after: None,
+                });
+            }
+        }
+    }
+}
+
+/// Merges streamed text: the first piece goes out at once, later ones at most every [`MERGE`].
+#[derive(Default)]
+struct Merger {
+    part: Option<Part>,
+    text: String,
+    last: Option<Instant>,
+}
+
+impl Merger {
+    fn add(&mut self, part: Part, text: &str, voice: &Voice) {
+        if self.part != Some(part) {
+            self.flush(voice);
+            self.part = Some(part);
+        }
+        self.text.push_str(text);
+        if self.last.is_none_or(|last| last.elapsed() >= MERGE) {
+            self.flush(voice);
+        }
+    }
+
+    /// Resolves when waiting text is due; never while there is none.
+    async fn due(&self) {
+        match self.last {
+            Some(last) if !self.text.is_empty() => tokio::time::sleep_until(last + MERGE).await,
+            Some(_) | None => std::future::pending().await,
+        }
+    }
+
+    fn flush(&mut self, voice: &Voice) {
+        if let (Some(part), false) = (self.part, self.text.is_empty()) {
+            voice.say(Say::Delta { part, text: std::mem::take(&mut self.text) });
+            self.last = Some(Instant::now());
+        }
+    }
+}
+
+/// The conversation as the model gets it: what the user, the host and the background said since
+/// the last answer is one message; results stand in the order of their calls.
+pub(crate) fn messages(rows: &[Arc<Row>]) -> Vec<Message> {
+    let mut messages: Vec<Message> = Vec::new();
+    let mut order: Vec<CallId> = Vec::new();
+    let mut first_result = 0;
+    for row in rows {
+        match &row.body {
+            Body::User { .. } | Body::Wakeup(_) | Body::Note { .. } => {
+                let text = row.text();
+                if let Some(Message::User(known)) = messages.last_mut() {
+                    known.push_str("\n\n");
+                    known.push_str(text);
+                } else {
+                    messages.push(Message::User(text.to_owned()));
+                }
+            }
+            Body::Assistant(answer) => {
+                // Reasoning alone, cut off, is nothing a provider takes back.
+                if answer.text.is_empty() && answer.calls.is_empty() {
+                    continue;
+                }
+                messages.push(Message::Assistant {
+                    text: answer.text.clone(),
+                    reasoning: answer.reasoning.clone(),
+                    calls: answer.calls.clone(),
+                    opaque: answer.opaque.clone(),
+                });
+                order = answer.calls.iter().map(|c| c.id.clone()).collect();
+                first_result = messages.len();
+            }
+            Body::Tool(result) => {
+                let place = |id: &str| order.iter().position(|c| c.0 == id);
+                let mine = place(&result.call.0);
+                let at = messages[first_result..]
+                    .iter()
+                    .position(|m| match m {
+                        Message::Tool { call, .. } => place(call) > mine,
+                        Message::User(_) | Message::Assistant { .. } => true,
+                    })
+                    .map_or(messages.len(), |i| first_result + i);
+                messages.insert(
+                    at,
+                    Message::Tool {
+                        call: result.call.0.clone(),
+                        name: result.name.clone(),
+                        text: result.text.clone(),
+                    },
+                );
+            }
+            Body::Failure { .. } => {}
+        }
+    }
+    messages
+}
+
+/// Which calls of one answer may run at the same time: contiguous groups that do not conflict.
+pub(crate) fn groups<'a>(
+    calls: &'a [ToolCall],
+    conflict: impl Fn(&ToolCall, &ToolCall) -> bool,
+) -> Vec<&'a [ToolCall]> {
+    let mut groups = Vec::new();
+    let mut start = 0;
+    for end in 1..=calls.len() {
+        let joins = end < calls.len()
+            && end - start < 8
+            && calls[start..end].iter().all(|earlier| !conflict(earlier, &calls[end]));
+        if !joins {
+            groups.push(&calls[start..end]);
+            start = end;
+        }
+    }
+    groups
+}
