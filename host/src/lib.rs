@@ -5,6 +5,7 @@
 
 pub mod approval;
 mod handle;
+pub mod local;
 pub mod model;
 pub mod process;
 pub mod prompt;
@@ -14,5 +15,6 @@ mod session;
 pub mod settings;
 pub mod store;
 pub mod tool;
+mod turn;
 mod wakeup;
 pub use handle::{Backend, FrontId, Host, Pushed, Signal, pair};

@@ -64,6 +64,8 @@ pub(crate) enum Input {
     Granted(String),
     /// The store failed or recovered.
     Storage(Storage),
+    /// The host stops: the running turn is cut off, nothing starts any more.
+    Stop,
 }
 
 /// Names the turn's wait for a reply; 0 = it does not wait.
@@ -201,6 +203,7 @@ pub(crate) struct Session {
     next_question: u64,
     /// Rules granted for ever, as far as the host knows them.
     always: BTreeSet<String>,
+    stopping: bool,
 }
 
 /// The live part of a running turn that the transcript does not show.
@@ -245,6 +248,7 @@ impl Session {
             settling: None,
             next_question: 1,
             always: BTreeSet::new(),
+            stopping: false,
         }
     }
 
@@ -310,6 +314,11 @@ impl Session {
             Input::Adopted { process, pid } => self.adopted(&process, pid, &mut out),
             Input::Granted(rule) => {
                 self.always.insert(rule);
+            }
+            Input::Stop => {
+                self.stopping = true;
+                let outcome = Outcome::Interrupted;
+                self.ended(outcome, None, now, &mut out);
             }
             Input::Tick => self.expire(now, &mut out),
             Input::Storage(storage) => {

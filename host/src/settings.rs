@@ -25,6 +25,18 @@ pub struct Settings {
     pub prompt: Prompt,
 }
 
+impl Settings {
+    /// The name of the configured model, as `/model` takes it.
+    pub fn model_name(&self) -> String {
+        match self.model.provider {
+            Provider::Demo => "demo".to_owned(),
+            Provider::OpenAi | Provider::Anthropic | Provider::Gemini | Provider::Ollama => {
+                self.model.name.clone()
+            }
+        }
+    }
+}
+
 /// Which model to use and how to reach it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Model {

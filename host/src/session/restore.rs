@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use super::{Caller, Effect, Out, Session};
 use crate::protocol::{
-    Body, Delivery, Event, Gauge, LiveCall, Millis, Outcome, Running, Transcript,
+    Body, Event, Gauge, LiveCall, Millis, Outcome, Running, Transcript, TurnId,
 };
 use crate::store::{Entry, Loaded, Record, Stage};
 
@@ -84,12 +84,7 @@ impl Session {
         });
         self.withdraw_questions(out);
         self.keep_partial(&Outcome::Interrupted, now, out);
-        // A wakeup whose turn the model never answered runs again by itself; a turn of the
-        // user's says that it was cut off.
-        if claimed.is_empty() {
-            self.add_row(open.turn, now, Body::Failure { message: CUT_OFF.to_owned() }, out);
-        }
-        self.requeue(claimed, &Stage::Finished, out);
+        self.cut_off(open.turn, claimed, now, out);
         let outcome = Outcome::Interrupted;
         out.record(Record::TurnEnded {
             session: self.id(),
@@ -98,6 +93,21 @@ impl Session {
             at: now,
         });
         self.publish(Event::TurnEnded { turn: open.turn, outcome, at: now }, out);
+    }
+
+    /// A wakeup whose turn the model never answered runs again by itself; a turn of the user's
+    /// says that it was cut off.
+    pub(super) fn cut_off(
+        &mut self,
+        turn: TurnId,
+        claimed: Vec<Entry>,
+        now: Millis,
+        out: &mut Out,
+    ) {
+        if claimed.is_empty() {
+            self.add_row(turn, now, Body::Failure { message: CUT_OFF.to_owned() }, out);
+        }
+        self.requeue(claimed, &Stage::Finished, out);
     }
 
     /// A kill that was written down but may not have been sent is sent again (W08).
@@ -119,7 +129,7 @@ impl Session {
         self.turn.is_none()
             && self.waiting.is_empty()
             && self.prompts.is_empty()
-            && !self.view.processes.iter().any(|p| p.is_live() && p.delivery == Delivery::Open)
+            && !self.view.processes.iter().any(crate::protocol::Process::is_live)
     }
 }
 

@@ -133,7 +133,7 @@ impl Session {
     /// The one rule of what runs next: the oldest prompt, and with it all that waits; without a
     /// prompt, all that waits (W05, W06).
     pub(super) fn start_next(&mut self, now: Millis, out: &mut Out) {
-        if self.turn.is_some() {
+        if self.turn.is_some() || self.stopping {
             return;
         }
         let (prompt, caller) = match self.prompts.pop_front() {
@@ -319,7 +319,7 @@ impl Session {
         out.reply(ack, Reply::Row(row));
     }
 
-    fn ended(&mut self, outcome: Outcome, failure: Option<String>, now: Millis, out: &mut Out) {
+    pub(super) fn ended(&mut self, outcome: Outcome, failure: Option<String>, now: Millis, out: &mut Out) {
         self.withdraw_questions(out);
         self.keep_partial(&outcome, now, out);
         let Some(turn) = self.turn.take() else { return };
@@ -355,7 +355,7 @@ impl Session {
                 );
                 self.requeue(unanswered, &Stage::Held(reason), out);
             }
-            Outcome::Interrupted => self.requeue(unanswered, &Stage::Finished, out),
+            Outcome::Interrupted => self.cut_off(turn.id, unanswered, now, out),
         }
         out.record(Record::TurnEnded {
             session: self.id(),

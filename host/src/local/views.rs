@@ -1,0 +1,216 @@
+//! Views: what front ends ask, and the answers that concern one view only.
+
+use super::hub::{Front, Hub};
+use super::outbox::Live;
+use super::{Caller, Role, now};
+use crate::handle::{Backend, FrontId, Pushed, Signal};
+use crate::model::catalog;
+use crate::prompt;
+use crate::protocol::{Command, Event, Failure, SessionId, Target};
+use crate::session::{Input, Session};
+use crate::store::Meta;
+use crate::tool::terminal;
+
+/// Characters of a process's output that a view gets.
+const TAIL: usize = 20_000;
+/// Sessions that a list shows.
+const SESSIONS: usize = 1_000;
+/// Bytes of streamed text that a fresh window carries.
+const LIVE_TEXT: usize = 256 * 1024;
+
+impl Hub {
+    pub(super) fn attach(
+        &mut self,
+        front: FrontId,
+        backend: Backend,
+        target: &Target,
+        caller: Caller,
+    ) {
+        let (session, failure) = match self.open_target(target) {
+            Ok(session) => (session, None),
+            Err(message) => (self.open_new(), Some(message)),
+        };
+        self.fronts.insert(front, Front { backend, session: session.clone(), caller });
+        self.push_window(front, &session, false);
+        if let Some(message) = failure {
+            self.fail(front, "open", message);
+        }
+    }
+
+    pub(super) fn signalled(&mut self, front: FrontId, signal: Signal) {
+        match signal {
+            Signal::Command(command) => self.command(front, command),
+            Signal::Detached => {
+                if let Some(gone) = self.fronts.remove(&front) {
+                    self.unload_if_unused(&gone.session);
+                }
+            }
+        }
+    }
+
+    fn command(&mut self, front: FrontId, command: Command) {
+        let Some(view) = self.fronts.get(&front) else { return };
+        let (session, caller) = (view.session.clone(), view.caller);
+        let input = match command {
+            Command::Prompt { id, text } => {
+                if let Err(message) = self.before_prompt(&session) {
+                    self.fail(front, "prompt", message);
+                    return;
+                }
+                Input::Prompt { id, text, caller }
+            }
+            Command::Unqueue { id } => Input::Unqueue(id),
+            Command::Steer { text } => Input::Steer(text),
+            Command::Cancel => Input::Cancel,
+            Command::Answer { id, answer } => Input::Answer { id, answer },
+            Command::Shown { id } => Input::Shown(id),
+            Command::Kill { id } => Input::Kill(id),
+            Command::WakeNow => Input::WakeNow,
+            Command::SetTitle { title } => Input::SetTitle(title),
+            Command::SetModel { model } => match self.model(&model) {
+                Ok(known) => Input::SetModel { model, context: known.context_length() },
+                Err(message) => {
+                    self.fail(front, "model", message);
+                    return;
+                }
+            },
+            Command::Tail { id } => {
+                let text = terminal::clean(&self.processes.output(&id).tail(TAIL).text);
+                self.push(front, Event::ProcessTail { id, text });
+                return;
+            }
+            Command::Open(target) => {
+                match self.open_target(&target) {
+                    Ok(opened) => {
+                        if let Some(view) = self.fronts.get_mut(&front) {
+                            view.session = opened.clone();
+                        }
+                        self.push_window(front, &opened, false);
+                        self.unload_if_unused(&session);
+                    }
+                    Err(message) => self.fail(front, "open", message),
+                }
+                return;
+            }
+            Command::Page { before, limit } => {
+                match self.reader.page(&session, before, limit as usize) {
+                    Ok((rows, earlier)) => self.push(front, Event::Paged { rows, earlier }),
+                    Err(error) => self.fail(front, "page", error.to_string()),
+                }
+                return;
+            }
+            Command::ListSessions => {
+                match self.reader.sessions(SESSIONS) {
+                    Ok(sessions) => self.push(front, Event::SessionsListed { sessions }),
+                    Err(error) => self.fail(front, "sessions", error.to_string()),
+                }
+                return;
+            }
+            Command::ListModels => {
+                let models = catalog::names(&self.settings.model);
+                self.push(front, Event::ModelsListed { models });
+                return;
+            }
+        };
+        self.feed(&session, input);
+    }
+
+    /// The first prompt makes a session: its lease, and its system prompt, built once.
+    fn before_prompt(&mut self, id: &SessionId) -> Result<(), String> {
+        let lease = match self.sessions.get(id) {
+            Some(live) if live.lease.is_none() => Some(self.lease(id)?),
+            Some(_) | None => None,
+        };
+        let Some(live) = self.sessions.get_mut(id) else { return Ok(()) };
+        live.lease = live.lease.take().or(lease);
+        if live.session.meta().system.is_empty() {
+            let cwd = live.session.meta().cwd.clone();
+            let model = live.session.meta().model.clone();
+            let model = if model.is_empty() { self.settings.model.name.clone() } else { model };
+            let system = prompt::build(&self.settings, &cwd, &model);
+            if let Some(live) = self.sessions.get_mut(id) {
+                live.session.set_system(system);
+            }
+        }
+        Ok(())
+    }
+
+    fn open_target(&mut self, target: &Target) -> Result<SessionId, String> {
+        let found = match target {
+            Target::New => return Ok(self.open_new()),
+            Target::Latest => self.reader.latest().map_err(|e| e.to_string())?,
+            Target::Id(name) if self.sessions.contains_key(name) => Some(name.clone()),
+            Target::Id(name) => self.reader.find(&name.0).map_err(|e| e.to_string())?,
+        };
+        let id = found.ok_or_else(|| match target {
+            Target::Id(name) => format!("there is no session `{name}`"),
+            Target::New | Target::Latest => "there is no session yet".to_owned(),
+        })?;
+        self.load(&id)?;
+        Ok(id)
+    }
+
+    fn open_new(&mut self) -> SessionId {
+        let id = SessionId::fresh(&jiff::Zoned::now());
+        let meta = Meta {
+            id: id.clone(),
+            source: match self.role {
+                Role::Owner => "tui",
+                Role::OneShot => "cli",
+            }
+            .to_owned(),
+            started_at: now(),
+            active_at: now(),
+            model: self.settings.model_name(),
+            cwd: self.settings.cwd.display().to_string(),
+            ..Meta::default()
+        };
+        let context = self.context_length(&meta.model);
+        let session = self.prepared(Session::new(meta, context));
+        self.sessions.insert(id.clone(), Live::new(session));
+        id
+    }
+
+    /// A session that nobody looks at and that has nothing to do leaves memory.
+    pub(super) fn unload_if_unused(&mut self, id: &SessionId) {
+        let viewed = self.fronts.values().any(|f| f.session == *id);
+        if !viewed && self.sessions.get(id).is_some_and(|l| l.turn.is_none() && l.is_at_rest()) {
+            self.sessions.remove(id);
+            self.owners.retain(|_, owner| owner != id);
+        }
+    }
+
+    /// Gives a view an event; one that cannot keep up gets a fresh window instead.
+    pub(super) fn push(&mut self, front: FrontId, event: Event) {
+        let Some(view) = self.fronts.get(&front) else { return };
+        if view.backend.push(event) == Pushed::Overflowed {
+            let session = view.session.clone();
+            self.push_window(front, &session, true);
+        }
+    }
+
+    fn push_window(&mut self, front: FrontId, session: &SessionId, resynced: bool) {
+        let (Some(view), Some(live)) = (self.fronts.get(&front), self.sessions.get(session)) else {
+            return;
+        };
+        let mut transcript = Box::new(live.session.transcript().clone());
+        if let Some(running) = &mut transcript.running {
+            keep_tail(&mut running.text, LIVE_TEXT);
+            keep_tail(&mut running.reasoning, LIVE_TEXT);
+        }
+        // An empty queue takes a window whatever its size.
+        let _ = view.backend.push(Event::Attached { transcript, resynced });
+    }
+
+    fn fail(&mut self, front: FrontId, about: &str, message: String) {
+        self.push(front, Event::Failed(Failure { about: about.to_owned(), message }));
+    }
+}
+
+fn keep_tail(text: &mut String, max: usize) {
+    let mut start = text.len().saturating_sub(max);
+    while !text.is_char_boundary(start) {
+        start += 1;
+    }
+    text.drain(..start);
+}
