@@ -1,1 +1,3 @@
-//! t
+//! End to end: the real binary, real processes, real sockets.
+
+mod process;

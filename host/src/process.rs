@@ -1,1 +1,111 @@
-//! placeholder
+//! Background and foreground commands, each under a supervisor that outlives the host.
+//!
+//! [`Processes`] is the host's handle on all of them; [`supervise`] is the other side, run by a
+//! hidden subcommand of the binary. Between them stand a folder per process (lock, exit record,
+//! output) and a socket. This module knows commands and exits, not sessions, ledgers or tools.
+//! Unix only.
+
+mod folder;
+mod output;
+mod registry;
+mod supervisor;
+mod tree;
+mod wire;
+
+use std::path::PathBuf;
+
+pub use output::{Chunk, Output, Page, Text};
+pub use registry::Processes;
+pub use supervisor::supervise;
+
+use crate::protocol::{Exit, ProcessId};
+
+/// What to run, completely: nothing is taken from the host's own environment.
+#[derive(Clone, Debug)]
+pub struct Spec {
+    /// Its id; names its folder.
+    pub id: ProcessId,
+    /// The command line, for `shell -c`.
+    pub command: String,
+    /// The shell that runs it.
+    pub shell: PathBuf,
+    /// Where it runs; must exist.
+    pub cwd: PathBuf,
+    /// The child's complete environment.
+    pub env: Vec<(String, String)>,
+    /// Runs in a pseudo-terminal of 30 rows and 120 columns.
+    pub pty: bool,
+    /// Whether it outlives the host.
+    pub kind: Kind,
+}
+
+/// Whether a command outlives the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Goes on without the host; its standard input is open; its end is announced.
+    Background,
+    /// Its tree is killed when the host's connection ends; nothing is announced.
+    Foreground,
+}
+
+/// The end of a background process, told once per host run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice {
+    /// Which process.
+    pub id: ProcessId,
+    /// How it ended.
+    pub exit: Exit,
+}
+
+/// What a host finds of a process that an earlier host spawned.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Found {
+    /// It runs and is adopted; its end comes as a [`Notice`].
+    Running {
+        /// Process id of the direct child, if known.
+        pid: Option<u32>,
+    },
+    /// It ended (or never started); no [`Notice`] follows.
+    Ended(Exit),
+    /// Its supervisor is gone without a word; no [`Notice`] follows.
+    Lost {
+        /// An exit of kind lost.
+        exit: Exit,
+        /// The child, where it still lives: it can be killed, its output and exit code are gone.
+        child: Option<u32>,
+    },
+}
+
+/// Why a command did not start. The exit is recorded as a failed start.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SpawnError {
+    /// The id is in use.
+    #[error("process id {0} is already in use")]
+    InUse(ProcessId),
+    /// The supervisor could not be started.
+    #[error("cannot start a supervisor: {0}")]
+    Supervisor(String),
+    /// The supervisor could not start the command.
+    #[error("cannot start the command: {0}")]
+    Command(String),
+}
+
+/// Why standard input could not be reached.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ControlError {
+    /// No such process.
+    #[error("no such process")]
+    Unknown,
+    /// It has ended.
+    #[error("the process has ended")]
+    Ended,
+    /// More than 1 MB at once.
+    #[error("too much input at once; write at most 1 MB")]
+    TooLarge,
+    /// The supervisor refused, and why.
+    #[error("{0}")]
+    Refused(String),
+    /// The supervisor does not answer.
+    #[error("the supervisor of the process cannot be reached")]
+    Unreachable,
+}

@@ -1,0 +1,317 @@
+//! The folder of one process: lock, order, births, exit record, socket.
+//!
+//! Invariant: the lock decides whether a supervisor lives, never a pid and never a connect. The
+//! exit record is preallocated and sealed with a checksum: a torn one counts as none.
+
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde::{Deserialize, Serialize};
+
+use super::tree::Birth;
+use super::wire::VERSION;
+use crate::protocol::{End, Exit, Millis, ProcessId};
+
+/// Size of the exit record, reserved before the child starts.
+const RECORD: usize = 512;
+/// Longest socket path that every system takes.
+const SOCKET_PATH: usize = 100;
+
+/// A folder below the root of all processes.
+#[derive(Clone, Debug)]
+pub(super) struct Folder {
+    path: PathBuf,
+}
+
+/// What the supervisor is told to run. Deleted once read: it may hold secrets.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Order {
+    pub v: u32,
+    pub command: String,
+    pub shell: PathBuf,
+    pub cwd: PathBuf,
+    pub env: Vec<(String, String)>,
+    pub pty: bool,
+    /// The tree dies with the host's connection.
+    pub leashed: bool,
+}
+
+/// What is recorded at the end.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Record {
+    pub v: u32,
+    pub exit: Exit,
+    /// Bytes of output until then.
+    pub seen: u64,
+}
+
+/// What a folder says about its process.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Verdict {
+    /// A supervisor lives.
+    Held,
+    /// It ended and left a record.
+    Ended(Exit),
+    /// The child was never started.
+    NotStarted,
+    /// The child was started and nobody knows its end; named if it still lives.
+    Lost(Option<Birth>),
+}
+
+/// The present, as recorded.
+pub(super) fn now() -> Millis {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// An end without code and signal, now.
+pub(super) fn unknown(end: End) -> Exit {
+    Exit { end, code: None, signal: None, at: now() }
+}
+
+impl Folder {
+    /// The folder of `id` below `root`; an id never leads out of it.
+    pub(super) fn new(root: &Path, id: &ProcessId) -> Self {
+        let safe = |c: char| if c.is_ascii_alphanumeric() || "-_".contains(c) { c } else { '_' };
+        Self { path: root.join(id.0.chars().map(safe).collect::<String>()) }
+    }
+
+    /// The folder at `path`.
+    pub(super) fn at(path: &Path) -> Self {
+        Self { path: path.to_path_buf() }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Makes the folder; an error if it is there already.
+    pub(super) fn create(&self) -> io::Result<()> {
+        DirBuilder::new().mode(0o700).create(&self.path)
+    }
+
+    fn open(&self, name: &str, options: &mut OpenOptions) -> io::Result<File> {
+        options.mode(0o600).open(self.path.join(name))
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let mut file =
+            self.open(name, OpenOptions::new().write(true).create(true).truncate(true))?;
+        file.write_all(bytes)
+    }
+
+    fn read<T: for<'a> Deserialize<'a>>(&self, name: &str) -> Option<T> {
+        serde_json::from_slice(&fs::read(self.path.join(name)).ok()?).ok()
+    }
+
+    /// Takes the lock; whoever holds the open file holds the lock.
+    pub(super) fn lock(&self) -> io::Result<File> {
+        let file = self.open("lock", OpenOptions::new().write(true).create(true))?;
+        file.try_lock()?;
+        Ok(file)
+    }
+
+    fn is_held(&self) -> bool {
+        let Ok(file) = self.open("lock", OpenOptions::new().write(true)) else { return false };
+        matches!(file.try_lock(), Err(TryLockError::WouldBlock))
+    }
+
+    /// What is known of the process. The lock is read first: a supervisor records the exit
+    /// before it lets go.
+    pub(super) fn verdict(&self) -> Verdict {
+        if self.is_held() {
+            return Verdict::Held;
+        }
+        if let Some(record) = self.record() {
+            return Verdict::Ended(record.exit);
+        }
+        if self.path.join("child").exists() {
+            return Verdict::Lost(self.child().filter(Birth::is_alive));
+        }
+        Verdict::NotStarted
+    }
+
+    pub(super) fn write_order(&self, order: &Order) -> io::Result<()> {
+        self.write("order", &serde_json::to_vec(order)?)
+    }
+
+    pub(super) fn take_order(&self) -> io::Result<Order> {
+        let bytes = fs::read(self.path.join("order"))?;
+        fs::remove_file(self.path.join("order"))?;
+        Ok(serde_json::from_slice(&bytes)?)
+    }
+
+    /// Names the supervisor and reserves the exit record.
+    pub(super) fn prepare(&self) -> io::Result<()> {
+        self.write("supervisor", &serde_json::to_vec(&Birth::of(std::process::id()))?)?;
+        self.write("exit", &[b' '; RECORD])
+    }
+
+    /// Says that a child is about to start: from here on its end is unknown, not "never ran".
+    pub(super) fn expect_child(&self) -> io::Result<()> {
+        self.write("child", b"")
+    }
+
+    /// The child was not started after all.
+    pub(super) fn forget_child(&self) {
+        let _ = fs::remove_file(self.path.join("child"));
+    }
+
+    pub(super) fn record_child(&self, birth: &Birth) -> io::Result<()> {
+        self.write("child", &serde_json::to_vec(birth)?)
+    }
+
+    /// The child, once it has been started.
+    pub(super) fn child(&self) -> Option<Birth> {
+        self.read("child")
+    }
+
+    /// Overwrites the exit record in place: a full disk cannot refuse it.
+    pub(super) fn write_record(&self, exit: &Exit, seen: u64) -> io::Result<File> {
+        let record = Record { v: VERSION, exit: exit.clone(), seen };
+        let file = self.open("exit", OpenOptions::new().write(true).create(true))?;
+        file.write_all_at(&seal(&record), 0)?;
+        Ok(file)
+    }
+
+    /// The exit record, if it is there and whole.
+    pub(super) fn record(&self) -> Option<Record> {
+        let mut bytes = Vec::with_capacity(RECORD);
+        let file = File::open(self.path.join("exit")).ok()?;
+        file.take(RECORD as u64).read_to_end(&mut bytes).ok()?;
+        unseal(&bytes)
+    }
+
+    /// Puts what has been recorded so far onto the disk.
+    pub(super) fn sync(&self) {
+        for name in ["exit", "child", ""] {
+            if let Ok(file) = File::open(self.path.join(name)) {
+                let _ = file.sync_data();
+            }
+        }
+    }
+
+    /// Where the supervisor listens.
+    pub(super) fn socket(&self) -> PathBuf {
+        match fs::read_to_string(self.path.join("s.path")) {
+            Ok(elsewhere) => PathBuf::from(elsewhere),
+            Err(_) => self.path.join("s"),
+        }
+    }
+
+    /// Chooses where to listen: in the folder, or in a private one below /tmp if that path is
+    /// too long for a socket.
+    pub(super) fn choose_socket(&self) -> io::Result<PathBuf> {
+        let near = self.path.join("s");
+        if near.as_os_str().len() <= SOCKET_PATH {
+            return Ok(near);
+        }
+        let uid = nix::unistd::getuid();
+        let shared = PathBuf::from(format!("/tmp/hermes-tui-{uid}"));
+        match DirBuilder::new().mode(0o700).create(&shared) {
+            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+            Ok(()) | Err(_) => (),
+        }
+        let found = fs::symlink_metadata(&shared)?;
+        if !found.is_dir() || found.uid() != uid.as_raw() || found.mode() & 0o077 != 0 {
+            return Err(io::Error::other(format!("{} is not private", shared.display())));
+        }
+        let far = shared.join(format!("p-{:016x}", hash(self.path.as_os_str().as_encoded_bytes())));
+        let _ = fs::remove_file(&far);
+        self.write("s.path", far.as_os_str().as_encoded_bytes())?;
+        Ok(far)
+    }
+
+    /// Deletes the folder and what belongs to it elsewhere.
+    pub(super) fn delete(&self) {
+        let _ = fs::remove_file(self.socket());
+        let _ = fs::remove_dir_all(&self.path);
+    }
+}
+
+/// `HASH LENGTH JSON`, padded with spaces.
+fn seal(record: &Record) -> Vec<u8> {
+    let json = serde_json::to_string(record).unwrap_or_default();
+    let mut bytes =
+        format!("{:016x} {:03} {json}\n", hash(json.as_bytes()), json.len()).into_bytes();
+    bytes.resize(RECORD.max(bytes.len()), b' ');
+    bytes
+}
+
+fn unseal(bytes: &[u8]) -> Option<Record> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    let (sum, rest) = text.split_once(' ')?;
+    let (length, rest) = rest.split_once(' ')?;
+    let json = rest.get(..length.parse().ok()?)?;
+    if u64::from_str_radix(sum, 16).ok()? != hash(json.as_bytes()) {
+        return None;
+    }
+    serde_json::from_str(json).ok()
+}
+
+/// FNV-1a: notices a torn write; it need not resist anybody.
+fn hash(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |sum, byte| {
+        (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn record() -> Record {
+        let exit = Exit { end: End::Exited, code: Some(0), signal: None, at: 1_790_000_000_000 };
+        Record { v: VERSION, exit, seen: 12 }
+    }
+
+    #[test]
+    fn a_sealed_record_fits_its_place_and_reads_back() {
+        let bytes = seal(&record());
+        assert_eq!(bytes.len(), RECORD);
+        assert_eq!(unseal(&bytes), Some(record()));
+    }
+
+    // W12: whatever part of the write arrived, the rest is the reserved blank.
+    #[test]
+    fn a_torn_record_is_no_record() {
+        let bytes = seal(&record());
+        let whole = bytes.iter().rposition(|byte| *byte == b'}').unwrap() + 1;
+        for cut in 0..whole {
+            let mut torn = bytes[..cut].to_vec();
+            torn.resize(RECORD, b' ');
+            assert_eq!(unseal(&torn), None, "cut at {cut}");
+        }
+        assert_eq!(unseal(&[b' '; RECORD]), None);
+        assert_eq!(unseal(&[0; RECORD]), None);
+    }
+
+    #[test]
+    fn an_id_never_leads_out_of_the_root() {
+        let folder = Folder::new(Path::new("/r"), &ProcessId("../../etc/x".into()));
+        assert_eq!(folder.path(), Path::new("/r/______etc_x"));
+    }
+
+    #[test]
+    fn a_folder_without_a_trace_of_a_child_never_started_one() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder::new(dir.path(), &ProcessId("proc_1".into()));
+        assert_eq!(folder.verdict(), Verdict::NotStarted);
+        folder.create().unwrap();
+        let lock = folder.lock().unwrap();
+        assert_eq!(folder.verdict(), Verdict::Held);
+        folder.prepare().unwrap();
+        drop(lock);
+        assert_eq!(folder.verdict(), Verdict::NotStarted);
+        folder.expect_child().unwrap();
+        assert_eq!(folder.verdict(), Verdict::Lost(None));
+        let me = Birth::of(std::process::id());
+        folder.record_child(&me).unwrap();
+        assert_eq!(folder.verdict(), Verdict::Lost(Some(me)));
+        folder.write_record(&record().exit, 0).unwrap();
+        assert_eq!(folder.verdict(), Verdict::Ended(record().exit));
+    }
+}

@@ -1,0 +1,500 @@
+//! The host's side: every process this host has spawned or adopted, one task for each.
+//!
+//! The task owns the connection to the supervisor. When that breaks the lock decides: held means
+//! connect again, free means ended or lost. Invariant: an end is settled once; it goes either to
+//! the caller that waits for the first word (spawn, adopt) or, for a background process, out as a
+//! notice.
+
+use std::collections::HashMap;
+use std::fs::{self, DirBuilder};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::net::UnixStream as Pair;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::UnixStream;
+use tokio::net::unix::OwnedWriteHalf;
+use tokio::process::{Child, Command};
+use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, sleep_until, timeout};
+
+use super::folder::{Folder, Order, Verdict, unknown};
+use super::output::Output;
+use super::tree::{self, Birth};
+use super::wire::{self, Ask, INPUT_LIMIT, Reply, Tell, VERSION};
+use super::{ControlError, Found, Kind, Notice, SpawnError, Spec};
+use crate::protocol::{End, Exit, ProcessId};
+
+/// How long a held lock may go without an answer before adoption reports it as running anyway.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// How long a write may wait for the child to take it; it stays queued beyond that.
+const WRITE: Duration = Duration::from_secs(1);
+/// How long a kill may take: grace, force and output.
+const KILL: Duration = Duration::from_secs(10);
+const FIRST_RETRY: Duration = Duration::from_millis(1);
+const LAST_RETRY: Duration = Duration::from_millis(500);
+
+/// All processes of one host. A cheap handle; dropping the last one ends the connections: the
+/// background goes on under its supervisors, the foreground is killed by them.
+#[derive(Clone)]
+pub struct Processes {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    root: PathBuf,
+    exe: PathBuf,
+    notices: mpsc::UnboundedSender<Notice>,
+    known: Mutex<HashMap<ProcessId, Entry>>,
+    tasks: Mutex<JoinSet<()>>,
+}
+
+#[derive(Clone)]
+struct Entry {
+    fate: watch::Receiver<Option<Fate>>,
+    asks: mpsc::UnboundedSender<Wish>,
+}
+
+/// How a process ended, and who survived the loss of its supervisor.
+#[derive(Clone, Debug, PartialEq)]
+struct Fate {
+    exit: Exit,
+    survivor: Option<Birth>,
+}
+
+/// Something for the supervisor.
+struct Wish {
+    ask: Ask,
+    bytes: Vec<u8>,
+    reply: Option<oneshot::Sender<Result<(), ControlError>>>,
+}
+
+/// Who waits for the first word of a process.
+enum Waiting {
+    Spawn(oneshot::Sender<Result<u32, SpawnError>>),
+    Adopt(oneshot::Sender<Found>),
+    Nobody,
+}
+
+/// What a task does first.
+enum Begin {
+    Spawn(PathBuf, Box<Spec>),
+    Adopt,
+}
+
+/// The task of one process.
+struct Attendant {
+    id: ProcessId,
+    folder: Folder,
+    kind: Kind,
+    fate: watch::Sender<Option<Fate>>,
+    asks: mpsc::UnboundedReceiver<Wish>,
+    notices: mpsc::UnboundedSender<Notice>,
+    waiting: Waiting,
+    replies: HashMap<u64, oneshot::Sender<Result<(), ControlError>>>,
+    next: u64,
+    retry: Duration,
+    give_word: Instant,
+}
+
+/// Why a connection is over.
+#[derive(PartialEq, Eq)]
+enum Over {
+    /// It broke; the lock knows more.
+    Cut,
+    /// The end is known and nobody will ask any more.
+    Done,
+}
+
+impl Processes {
+    /// Processes with one folder each below `root`, supervised by `exe __supervise FOLDER`.
+    pub fn new(root: PathBuf, exe: PathBuf, notices: mpsc::UnboundedSender<Notice>) -> Self {
+        let inner = Inner { root, exe, notices, known: Mutex::default(), tasks: Mutex::default() };
+        Self { inner: Arc::new(inner) }
+    }
+
+    /// Starts a command; its child's pid. Once called it takes place even if the caller stops
+    /// waiting (a foreground command is then killed). An error is recorded as a failed start and
+    /// brings no notice.
+    pub async fn spawn(&self, spec: Spec) -> Result<u32, SpawnError> {
+        let (id, kind) = (spec.id.clone(), spec.kind);
+        let (first, word) = oneshot::channel();
+        let begin = Begin::Spawn(self.inner.exe.clone(), Box::new(spec));
+        if !self.begin(&id, kind, Waiting::Spawn(first), begin) {
+            return Err(SpawnError::InUse(id));
+        }
+        let gone = || Err(SpawnError::Supervisor("the host is stopping".to_owned()));
+        word.await.unwrap_or_else(|_| gone())
+    }
+
+    /// Takes over what an earlier host spawned in the background under this id.
+    pub async fn adopt(&self, id: &ProcessId) -> Found {
+        let (first, word) = oneshot::channel();
+        if self.begin(id, Kind::Background, Waiting::Adopt(first), Begin::Adopt)
+            && let Ok(found) = word.await
+        {
+            return found;
+        }
+        match self.entry(id).and_then(|entry| entry.fate.borrow().clone()) {
+            Some(fate) => fate.found(),
+            None => Found::Running { pid: self.folder(id).child().map(|child| child.pid) },
+        }
+    }
+
+    /// How it ended, if that is known.
+    pub fn exit(&self, id: &ProcessId) -> Option<Exit> {
+        match self.entry(id) {
+            Some(entry) => entry.fate.borrow().as_ref().map(|fate| fate.exit.clone()),
+            None => self.folder(id).record().map(|record| record.exit),
+        }
+    }
+
+    /// Waits for its end; `None` if this host neither spawned nor adopted it. Dropping the future
+    /// stops the waiting, nothing else.
+    pub async fn wait(&self, id: &ProcessId) -> Option<Exit> {
+        let mut fate = self.entry(id)?.fate;
+        let fate = fate.wait_for(Option::is_some).await.ok()?;
+        fate.as_ref().map(|fate| fate.exit.clone())
+    }
+
+    /// Ends the whole tree (TERM, 2 s, KILL) and says how the child ended. An end that was known
+    /// before stays what it was; what still lives of that tree is killed all the same. `None`:
+    /// unknown here, or it could not be killed within 10 s.
+    pub async fn kill(&self, id: &ProcessId) -> Option<Exit> {
+        let entry = self.entry(id)?;
+        let wish = Wish { ask: Ask::Kill, bytes: Vec::new(), reply: None };
+        // Nobody listens once the supervisor has gone; then the fate is known.
+        let _ = entry.asks.send(wish);
+        let mut fate = entry.fate;
+        let fate = timeout(KILL, fate.wait_for(Option::is_some)).await.ok()?.ok()?.clone()?;
+        if let Some(survivor) = fate.survivor {
+            // Joined, but its end brings no news: the exit of a lost process stays unknown.
+            let _ = tokio::task::spawn_blocking(move || tree::end_survivor(&survivor)).await;
+        }
+        Some(fate.exit)
+    }
+
+    /// Writes to standard input. `Ok` says that the child's pipe or terminal has taken the bytes,
+    /// or that they wait for it for longer than a second.
+    pub async fn write(&self, id: &ProcessId, bytes: &[u8]) -> Result<usize, ControlError> {
+        if bytes.len() > INPUT_LIMIT {
+            return Err(ControlError::TooLarge);
+        }
+        self.request(id, Ask::Write, bytes.to_vec()).await.map(|()| bytes.len())
+    }
+
+    /// Ends standard input: closes a pipe, types the end-of-file key on a terminal.
+    pub async fn close_stdin(&self, id: &ProcessId) -> Result<(), ControlError> {
+        self.request(id, Ask::Close, Vec::new()).await
+    }
+
+    async fn request(&self, id: &ProcessId, ask: Ask, bytes: Vec<u8>) -> Result<(), ControlError> {
+        let entry = self.entry(id).ok_or(ControlError::Unknown)?;
+        if entry.fate.borrow().is_some() {
+            return Err(ControlError::Ended);
+        }
+        let (reply, answer) = oneshot::channel();
+        entry
+            .asks
+            .send(Wish { ask, bytes, reply: Some(reply) })
+            .map_err(|_| ControlError::Ended)?;
+        match timeout(WRITE, answer).await {
+            Ok(Ok(answer)) => answer,
+            Ok(Err(_)) if entry.fate.borrow().is_some() => Err(ControlError::Ended),
+            Ok(Err(_)) => Err(ControlError::Unreachable),
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// Its output, while it runs and after, also of processes of earlier hosts.
+    pub fn output(&self, id: &ProcessId) -> Output {
+        Output::of(self.folder(id))
+    }
+
+    /// The exit is stored: the supervisor may go.
+    pub fn acknowledge(&self, id: &ProcessId) {
+        if let Some(entry) = self.entry(id) {
+            // Nobody listens: it has gone already.
+            let _ = entry.asks.send(Wish { ask: Ask::Ack, bytes: Vec::new(), reply: None });
+        }
+    }
+
+    /// Deletes the folder of an ended process and forgets it. A process that is not known to have
+    /// ended is left alone.
+    pub fn remove(&self, id: &ProcessId) {
+        let running = self.entry(id).is_some_and(|entry| entry.fate.borrow().is_none());
+        if running || (self.entry(id).is_none() && self.folder(id).verdict() == Verdict::Held) {
+            return;
+        }
+        self.acknowledge(id);
+        self.known().remove(id);
+        self.folder(id).delete();
+    }
+
+    /// The processes that have a folder, for checking and cleaning.
+    pub fn live_folders(&self) -> Vec<ProcessId> {
+        let entries = fs::read_dir(&self.inner.root).into_iter().flatten().flatten();
+        let folders = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+        let mut ids: Vec<ProcessId> = folders
+            .filter_map(|entry| entry.file_name().into_string().ok().map(ProcessId))
+            .collect();
+        ids.sort();
+        ids
+    }
+
+    fn known(&self) -> MutexGuard<'_, HashMap<ProcessId, Entry>> {
+        self.inner.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn entry(&self, id: &ProcessId) -> Option<Entry> {
+        self.known().get(id).cloned()
+    }
+
+    fn folder(&self, id: &ProcessId) -> Folder {
+        Folder::new(&self.inner.root, id)
+    }
+
+    /// Registers the process and starts its task; false if it is registered already.
+    fn begin(&self, id: &ProcessId, kind: Kind, waiting: Waiting, begin: Begin) -> bool {
+        let (fate, fate_seen) = watch::channel(None);
+        let (asks, wishes) = mpsc::unbounded_channel();
+        {
+            let mut known = self.known();
+            if known.contains_key(id) {
+                return false;
+            }
+            known.insert(id.clone(), Entry { fate: fate_seen, asks });
+        }
+        let attendant = Attendant {
+            id: id.clone(),
+            folder: self.folder(id),
+            kind,
+            fate,
+            asks: wishes,
+            notices: self.inner.notices.clone(),
+            waiting,
+            replies: HashMap::new(),
+            next: 0,
+            retry: FIRST_RETRY,
+            give_word: Instant::now() + PATIENCE,
+        };
+        let mut tasks = self.inner.tasks.lock().unwrap_or_else(PoisonError::into_inner);
+        while tasks.try_join_next().is_some() {}
+        tasks.spawn(attendant.run(begin));
+        true
+    }
+}
+
+impl Fate {
+    fn found(self) -> Found {
+        match self.exit.end {
+            End::Lost => {
+                Found::Lost { exit: self.exit, child: self.survivor.map(|child| child.pid) }
+            }
+            End::Exited | End::Killed | End::FailedStart => Found::Ended(self.exit),
+        }
+    }
+}
+
+/// Makes the folder, takes its lock and starts a supervisor that inherits it.
+fn launch(folder: &Folder, exe: PathBuf, spec: Spec) -> std::io::Result<(Child, Pair)> {
+    if let Some(root) = folder.path().parent() {
+        DirBuilder::new().recursive(true).mode(0o700).create(root)?;
+    }
+    folder.create()?;
+    let lock = folder.lock()?;
+    folder.write_order(&Order {
+        v: VERSION,
+        command: spec.command,
+        shell: spec.shell,
+        cwd: spec.cwd,
+        env: spec.env,
+        pty: spec.pty,
+        leashed: spec.kind == Kind::Foreground,
+    })?;
+    let (ours, theirs) = Pair::pair()?;
+    ours.set_nonblocking(true)?;
+    let mut command = Command::new(exe);
+    command.arg0("hermes-tui").arg("__supervise").arg(folder.path());
+    // Its environment is nobody's: the child's comes with the order.
+    command.env_clear().current_dir("/");
+    command.stdin(lock).stdout(OwnedFd::from(theirs)).stderr(Stdio::null());
+    Ok((command.spawn()?, ours))
+}
+
+impl Attendant {
+    async fn run(mut self, begin: Begin) {
+        let (mut link, supervisor) = match begin {
+            Begin::Spawn(exe, spec) => match self.launch(exe, *spec).await {
+                Some((supervisor, link)) => (link, Some(supervisor)),
+                None => return,
+            },
+            Begin::Adopt => (None, None),
+        };
+        loop {
+            if let Some(stream) = link.take() {
+                let over = self.converse(stream).await;
+                self.replies.clear();
+                if over == Over::Done {
+                    break;
+                }
+            }
+            match self.folder.verdict() {
+                Verdict::Held => {
+                    link = UnixStream::connect(self.folder.socket()).await.ok();
+                    if link.is_none() && !self.pause().await {
+                        break;
+                    }
+                }
+                Verdict::Ended(exit) => break self.settle(exit, None),
+                Verdict::NotStarted => break self.settle(unknown(End::FailedStart), None),
+                Verdict::Lost(survivor) => break self.settle(unknown(End::Lost), survivor),
+            }
+        }
+        // Not read any more: who asks now learns that it has ended.
+        self.asks.close();
+        if let Some(mut supervisor) = supervisor {
+            let _ = supervisor.wait().await;
+        }
+    }
+
+    async fn launch(&mut self, exe: PathBuf, spec: Spec) -> Option<(Child, Option<UnixStream>)> {
+        let folder = self.folder.clone();
+        let launched = tokio::task::spawn_blocking(move || launch(&folder, exe, spec)).await;
+        match launched.map_err(std::io::Error::other).and_then(|launched| launched) {
+            Ok((supervisor, link)) => Some((supervisor, UnixStream::from_std(link).ok())),
+            Err(error) => {
+                let exit = unknown(End::FailedStart);
+                // Without a folder there is no place for a record; absence says the same.
+                let _ = self.folder.write_record(&exit, 0);
+                self.failed(SpawnError::Supervisor(error.to_string()), exit);
+                None
+            }
+        }
+    }
+
+    /// Waits before the next try to connect; false if nobody needs it any more.
+    async fn pause(&mut self) -> bool {
+        if Instant::now() >= self.give_word {
+            self.running(self.folder.child().map(|child| child.pid));
+        }
+        sleep(self.retry).await;
+        self.retry = (self.retry * 2).min(LAST_RETRY);
+        let ended = self.fate.borrow().is_some();
+        !(ended && self.asks.is_closed())
+    }
+
+    async fn converse(&mut self, stream: UnixStream) -> Over {
+        let (reader, mut writer) = stream.into_split();
+        let mut lines = BufReader::with_capacity(2048, reader).lines();
+        loop {
+            let silent = matches!(self.waiting, Waiting::Adopt(_));
+            tokio::select! {
+                biased;
+                line = lines.next_line() => match line {
+                    Ok(Some(line)) => {
+                        if let Ok(reply) = serde_json::from_str::<Reply>(&line) {
+                            self.hear(reply.tell, &mut writer).await;
+                        }
+                    }
+                    Ok(None) | Err(_) => return Over::Cut,
+                },
+                wish = self.asks.recv() => match wish {
+                    Some(wish) => {
+                        if self.say(wish, &mut writer).await.is_err() {
+                            return Over::Cut;
+                        }
+                    }
+                    // Forgotten by the registry, which happens after the end only.
+                    None => return Over::Done,
+                },
+                () = sleep_until(self.give_word), if silent => {
+                    self.running(self.folder.child().map(|child| child.pid));
+                }
+            }
+        }
+    }
+
+    async fn hear(&mut self, tell: Tell, writer: &mut OwnedWriteHalf) {
+        match tell {
+            Tell::Started { exit: Some(exit), .. } | Tell::Ended { exit } => {
+                self.retry = FIRST_RETRY;
+                self.settle(exit, None);
+            }
+            Tell::Started { pid, exit: None } => {
+                self.retry = FIRST_RETRY;
+                if !self.running(Some(pid)) && self.kind == Kind::Foreground {
+                    // Nobody waits for it any more. If this fails the leash does the same.
+                    let _ = writer.write_all(&wire::request(0, 0, Ask::Kill)).await;
+                }
+            }
+            Tell::Failed { error, exit } => self.failed(SpawnError::Command(error), exit),
+            Tell::Done { n } => self.answer(n, Ok(())),
+            Tell::Refused { n, why } => self.answer(n, Err(ControlError::Refused(why))),
+            Tell::Unknown => tracing::debug!(id = %self.id, "unknown word of a supervisor"),
+        }
+    }
+
+    async fn say(&mut self, wish: Wish, writer: &mut OwnedWriteHalf) -> std::io::Result<()> {
+        self.next += 1;
+        let mut message = wire::request(self.next, wish.bytes.len(), wish.ask);
+        message.extend_from_slice(&wish.bytes);
+        if let Some(reply) = wish.reply {
+            self.replies.insert(self.next, reply);
+        }
+        writer.write_all(&message).await
+    }
+
+    fn answer(&mut self, n: u64, answer: Result<(), ControlError>) {
+        if let Some(reply) = self.replies.remove(&n) {
+            // The caller has stopped waiting.
+            let _ = reply.send(answer);
+        }
+    }
+
+    /// Tells whoever waits for the first word that it runs; false if they have gone.
+    fn running(&mut self, pid: Option<u32>) -> bool {
+        match std::mem::replace(&mut self.waiting, Waiting::Nobody) {
+            Waiting::Spawn(first) => first.send(Ok(pid.unwrap_or_default())).is_ok(),
+            Waiting::Adopt(first) => first.send(Found::Running { pid }).is_ok(),
+            Waiting::Nobody => true,
+        }
+    }
+
+    /// A failed start goes to the caller of spawn, to anybody else as an end.
+    fn failed(&mut self, error: SpawnError, exit: Exit) {
+        if let Waiting::Spawn(first) = std::mem::replace(&mut self.waiting, Waiting::Nobody) {
+            if first.send(Err(error)).is_ok() {
+                self.fate.send_replace(Some(Fate { exit, survivor: None }));
+                return;
+            }
+        }
+        self.settle(exit, None);
+    }
+
+    /// Notes the end, the first time it is heard of, and sees to it that it is told once.
+    fn settle(&mut self, exit: Exit, survivor: Option<Birth>) {
+        if self.fate.borrow().is_some() {
+            return;
+        }
+        let fate = Fate { exit: exit.clone(), survivor };
+        self.fate.send_replace(Some(fate.clone()));
+        let told = match std::mem::replace(&mut self.waiting, Waiting::Nobody) {
+            Waiting::Adopt(first) => first.send(fate.found()).is_ok(),
+            Waiting::Spawn(first) => {
+                let error = "it ended before the command was started".to_owned();
+                first.send(Err(SpawnError::Supervisor(error))).is_ok()
+            }
+            Waiting::Nobody => false,
+        };
+        if !told && self.kind == Kind::Background {
+            // The host has stopped listening: its successor reads the record.
+            let _ = self.notices.send(Notice { id: self.id.clone(), exit });
+        }
+    }
+}

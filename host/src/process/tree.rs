@@ -1,0 +1,209 @@
+//! Process trees: who is alive, who descends from whom, and how a tree is ended.
+//!
+//! A process is named by pid *and* start time, so that a reused pid is never hit. Reads /proc;
+//! where there is none, nobody is found and only the caller's own group is signalled.
+
+use std::collections::{HashMap, HashSet};
+use std::fs;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde::{Deserialize, Serialize};
+
+/// How long a tree may take to end after the polite signal.
+const GRACE: Duration = Duration::from_secs(2);
+/// How long to go on with the last signal before giving up on what cannot be killed.
+const FORCE: Duration = Duration::from_secs(3);
+const LONGEST_NAP: Duration = Duration::from_millis(40);
+
+/// A process, unmistakably: its pid, when it started, and in which run of the machine.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Birth {
+    /// Process id.
+    pub pid: u32,
+    /// Start time in clock ticks since boot; `None` where the system does not tell.
+    pub start: Option<u64>,
+    /// Id of this run of the machine.
+    pub boot: Option<String>,
+}
+
+/// One process in one look at /proc.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Member {
+    pid: u32,
+    start: u64,
+}
+
+struct Stat {
+    parent: u32,
+    group: u32,
+    start: u64,
+    dead: bool,
+}
+
+impl Birth {
+    /// The process `pid` as it is now.
+    pub(super) fn of(pid: u32) -> Self {
+        Self { pid, start: stat(pid).map(|stat| stat.start), boot: boot() }
+    }
+
+    /// Whether this very process still runs. A zombie does not.
+    pub(super) fn is_alive(&self) -> bool {
+        self.boot == boot()
+            && stat(self.pid).is_some_and(|now| !now.dead && Some(now.start) == self.start)
+    }
+}
+
+fn boot() -> Option<String> {
+    let id = fs::read_to_string("/proc/sys/kernel/random/boot_id").ok()?;
+    Some(id.trim().to_owned())
+}
+
+fn stat(pid: u32) -> Option<Stat> {
+    parse(&fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)
+}
+
+/// The command name stands in brackets and may hold anything, brackets too.
+fn parse(stat: &str) -> Option<Stat> {
+    let fields: Vec<&str> = stat.rsplit_once(')')?.1.split_ascii_whitespace().collect();
+    Some(Stat {
+        dead: matches!(*fields.first()?, "Z" | "X" | "x"),
+        parent: fields.get(1)?.parse().ok()?,
+        group: fields.get(2)?.parse().ok()?,
+        start: fields.get(19)?.parse().ok()?,
+    })
+}
+
+fn everybody() -> HashMap<u32, Stat> {
+    let Ok(entries) = fs::read_dir("/proc") else { return HashMap::new() };
+    let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter_map(|pid| Some((pid, stat(pid)?))).collect()
+}
+
+/// All living descendants of `root`, without itself.
+pub(super) fn below(root: u32) -> Vec<Member> {
+    descendants(&everybody(), &HashSet::from([root]))
+}
+
+/// A child whose supervisor is gone, its descendants and the rest of its group; nobody if the
+/// child itself is gone, since then nothing proves whose the others are.
+fn with_survivor(child: &Birth) -> Vec<Member> {
+    if !child.is_alive() {
+        return Vec::new();
+    }
+    let all = everybody();
+    let roots: HashSet<u32> = all
+        .iter()
+        .filter(|(pid, stat)| **pid == child.pid || stat.group == child.pid)
+        .map(|(pid, _)| *pid)
+        .collect();
+    let mut members = descendants(&all, &roots);
+    let own = roots.iter().filter_map(|pid| {
+        let stat = all.get(pid).filter(|stat| !stat.dead)?;
+        Some(Member { pid: *pid, start: stat.start })
+    });
+    members.extend(own);
+    members
+}
+
+fn descendants(all: &HashMap<u32, Stat>, roots: &HashSet<u32>) -> Vec<Member> {
+    let mut family = roots.clone();
+    loop {
+        let before = family.len();
+        for (pid, stat) in all {
+            if family.contains(&stat.parent) {
+                family.insert(*pid);
+            }
+        }
+        if family.len() == before {
+            break;
+        }
+    }
+    all.iter()
+        .filter(|(pid, stat)| family.contains(pid) && !roots.contains(pid) && !stat.dead)
+        .map(|(pid, stat)| Member { pid: *pid, start: stat.start })
+        .collect()
+}
+
+impl Member {
+    fn is_alive(self) -> bool {
+        stat(self.pid).is_some_and(|now| !now.dead && now.start == self.start)
+    }
+
+    fn signal(self, signal: Signal) {
+        if self.is_alive() {
+            // The process may be gone by now; there is nobody to tell.
+            let _ = kill(Pid::from_raw(self.pid as i32), signal);
+        }
+    }
+}
+
+/// Ends a tree: TERM (and CONT, so that stopped members hear it), 2 s of grace, KILL. `list`
+/// names its living members anew at each look, `group` signals the child's group as long as that
+/// is safe, `over` says that the child has been seen to end. Blocks until all are gone, for at
+/// most grace and force together.
+pub(super) fn end(list: impl Fn() -> Vec<Member>, group: impl Fn(Signal), over: impl Fn() -> bool) {
+    let mut known: HashSet<Member> = HashSet::new();
+    let mut nap = Duration::from_millis(1);
+    let polite = Instant::now() + GRACE;
+    group(Signal::SIGTERM);
+    group(Signal::SIGCONT);
+    while Instant::now() < polite {
+        for member in list() {
+            if known.insert(member) {
+                member.signal(Signal::SIGTERM);
+                member.signal(Signal::SIGCONT);
+            }
+        }
+        known.retain(|member| member.is_alive());
+        if known.is_empty() && over() {
+            return;
+        }
+        std::thread::sleep(nap);
+        nap = (nap * 2).min(LONGEST_NAP);
+    }
+    let force = Instant::now() + FORCE;
+    while Instant::now() < force {
+        group(Signal::SIGKILL);
+        known.extend(list());
+        known.retain(|member| member.is_alive());
+        if known.is_empty() && over() {
+            return;
+        }
+        known.iter().for_each(|member| member.signal(Signal::SIGKILL));
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Ends a child whose supervisor is gone, with its tree.
+pub(super) fn end_survivor(child: &Birth) {
+    end(|| with_survivor(child), |_| (), || true);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_with_brackets_does_not_shift_the_fields() {
+        let line = "42 (a) b (c)) S 7 42 42 0 -1 4194304 1 0 0 0 0 0 0 0 20 0 1 0 987 1 1 1";
+        let stat = parse(line).unwrap();
+        assert_eq!((stat.parent, stat.group, stat.start, stat.dead), (7, 42, 987, false));
+        assert!(parse("42 (a) Z").is_none());
+    }
+
+    // P08
+    #[test]
+    fn a_reused_pid_is_not_the_process_that_had_it() {
+        let mut me = Birth::of(std::process::id());
+        assert!(me.is_alive());
+        me.start = me.start.map(|start| start + 1);
+        assert!(!me.is_alive());
+        me.start = None;
+        assert!(!me.is_alive());
+        let mut me = Birth::of(std::process::id());
+        me.boot = Some("another".into());
+        assert!(!me.is_alive());
+    }
+}
