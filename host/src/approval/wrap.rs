@@ -1,0 +1,253 @@
+//! Commands that run other commands: what `sudo`, `env`, `xargs`, `bash -c` and the like would
+//! run. Only words in, words or code out.
+
+use super::shell::HOLE;
+
+/// Something a command runs or sets.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Inside {
+    /// A command.
+    Words(Vec<String>),
+    /// Shell text.
+    Code(String),
+    /// A variable of the environment it runs in.
+    Variable(String, String),
+}
+
+/// How a wrapper's own arguments end.
+struct Wrapper {
+    name: &'static str,
+    /// Options that take the next word.
+    valued: &'static [&'static str],
+    /// Positional words before the command.
+    skip: usize,
+}
+
+const fn wrapper(name: &'static str, valued: &'static [&'static str], skip: usize) -> Wrapper {
+    Wrapper { name, valued, skip }
+}
+
+const WRAPPERS: &[Wrapper] = &[
+    wrapper(
+        "sudo",
+        &[
+            "-u", "-g", "-h", "-p", "-C", "-r", "-t", "-T", "-U", "-D", "-R", "--user", "--group",
+            "--host", "--prompt", "--chdir", "--chroot",
+        ],
+        0,
+    ),
+    wrapper("doas", &["-u", "-C"], 0),
+    wrapper("env", &["-u", "-C", "--unset", "--chdir"], 0),
+    wrapper("nohup", &[], 0),
+    wrapper("nice", &["-n", "--adjustment"], 0),
+    wrapper("ionice", &["-c", "-n", "-p", "--class", "--classdata"], 0),
+    wrapper("time", &["-f", "-o", "--format", "--output"], 0),
+    wrapper("timeout", &["-s", "-k", "--signal", "--kill-after"], 1),
+    wrapper("gtimeout", &["-s", "-k", "--signal", "--kill-after"], 1),
+    wrapper(
+        "xargs",
+        &["-I", "-n", "-P", "-L", "-d", "-s", "-a", "-E", "--max-args", "--max-procs"],
+        0,
+    ),
+    wrapper("parallel", &["-j", "--jobs", "-I", "-a"], 0),
+    wrapper("setsid", &[], 0),
+    wrapper("stdbuf", &["-i", "-o", "-e"], 0),
+    wrapper("chroot", &[], 1),
+    wrapper("busybox", &[], 0),
+    wrapper("toybox", &[], 0),
+    wrapper("builtin", &[], 0),
+    wrapper("exec", &["-a"], 0),
+    wrapper("watch", &["-n", "-d", "--interval"], 0),
+    wrapper("strace", &["-e", "-o", "-p", "-s"], 0),
+    wrapper("unshare", &[], 0),
+    wrapper("taskset", &[], 1),
+    wrapper("chrt", &[], 1),
+    wrapper("systemd-run", &["-p", "--unit", "-u"], 0),
+    wrapper("caffeinate", &["-t", "-w"], 0),
+    wrapper("pkexec", &["--user"], 0),
+    wrapper("runuser", &["-u", "-g", "-G", "-s"], 0),
+    wrapper("flock", &["-w", "-E"], 1),
+];
+
+const SHELLS: &[&str] = &["sh", "bash", "zsh", "dash", "ksh", "ash", "fish", "mksh", "rbash"];
+
+/// The program's name without its directory.
+pub(super) fn name(words: &[String]) -> &str {
+    let word = words.first().map_or("", String::as_str);
+    word.rsplit('/').next().unwrap_or(word)
+}
+
+/// Whether a program is a shell.
+pub(super) fn is_shell(name: &str) -> bool {
+    SHELLS.contains(&name)
+}
+
+/// Whether a command runs the text it is fed.
+pub(super) fn reads_code(words: &[String]) -> bool {
+    is_shell(name(words))
+        && words.iter().skip(1).all(|word| {
+            word == "-" || (word.starts_with('-') && !short(word, 'c')) || word == "/dev/stdin"
+        })
+        || (is_shell(name(words)) && words.iter().any(|word| word == "-s"))
+}
+
+/// Whether a cluster of one-letter options holds a letter.
+pub(super) fn short(word: &str, letter: char) -> bool {
+    word.strip_prefix('-').is_some_and(|rest| !rest.starts_with('-') && rest.contains(letter))
+}
+
+/// What a command runs in turn.
+pub(super) fn inside(words: &[String]) -> Vec<Inside> {
+    let name = name(words);
+    let args = words.get(1..).unwrap_or_default();
+    let join = |words: &[String]| Inside::Code(words.join(" "));
+    match name {
+        _ if is_shell(name) => dash_c(args),
+        "su" | "script" => dash_c(args),
+        "eval" => vec![join(args)],
+        "trap" => args
+            .first()
+            .filter(|a| !a.starts_with('-'))
+            .cloned()
+            .map(Inside::Code)
+            .into_iter()
+            .collect(),
+        "alias" => {
+            let values = args.iter().filter_map(|arg| arg.split_once('='));
+            values.map(|(_, value)| Inside::Code(value.to_owned())).collect()
+        }
+        "command" => match args.first().map(String::as_str) {
+            Some("-v" | "-V") => Vec::new(),
+            Some("-p" | "--") => vec![Inside::Words(args.get(1..).unwrap_or_default().to_vec())],
+            _ => rest(args),
+        },
+        "find" | "fd" | "fdfind" => find(args),
+        "git" => git_alias(args),
+        "env" => env(args),
+        "watch" | "flock" | "runuser" | "parallel" => {
+            let mut found = dash_c(args);
+            if found.is_empty() {
+                let inner = wrapped(name, args);
+                // These hand one word with blanks to a shell.
+                found = match inner.as_slice() {
+                    [code] => vec![Inside::Code(code.clone())],
+                    _ => rest(&inner),
+                };
+            }
+            found
+        }
+        "xargs" => {
+            let mut inner = wrapped(name, args);
+            if !inner.is_empty() {
+                inner.push(HOLE.to_string());
+            }
+            rest(&inner)
+        }
+        "sudo" | "doas" => {
+            let inner = wrapped(name, args);
+            let at = inner.iter().position(|w| !is_assignment(w)).unwrap_or(inner.len());
+            rest(inner.get(at..).unwrap_or_default())
+        }
+        "uv" | "poetry" | "pipenv" | "bundle" | "rye" | "hatch" => match args {
+            [run, inner @ ..] if run == "run" || run == "exec" => {
+                let at = inner.iter().position(|w| !w.starts_with('-')).unwrap_or(inner.len());
+                rest(inner.get(at..).unwrap_or_default())
+            }
+            _ => Vec::new(),
+        },
+        _ => rest(&wrapped(name, args)),
+    }
+}
+
+fn rest(words: &[String]) -> Vec<Inside> {
+    if words.is_empty() { Vec::new() } else { vec![Inside::Words(words.to_vec())] }
+}
+
+/// The words behind a wrapper's own.
+fn wrapped(name: &str, args: &[String]) -> Vec<String> {
+    let Some(wrapper) = WRAPPERS.iter().find(|w| w.name == name) else { return Vec::new() };
+    let mut skip = wrapper.skip;
+    let mut args = args.iter();
+    while let Some(arg) = args.next() {
+        if arg == "--" {
+            return args.skip(skip).cloned().collect();
+        }
+        if arg.starts_with('-') && arg.len() > 1 {
+            if wrapper.valued.contains(&arg.as_str()) {
+                args.next();
+            }
+        } else if skip > 0 {
+            skip -= 1;
+        } else {
+            return std::iter::once(arg).chain(args).cloned().collect();
+        }
+    }
+    Vec::new()
+}
+
+/// The text behind `-c`.
+fn dash_c(args: &[String]) -> Vec<Inside> {
+    let is_c = |arg: &String| {
+        arg == "--command" || (short(arg, 'c') && arg.len() < 8) || arg == "--session-command"
+    };
+    if let Some(code) = args.iter().find_map(|arg| arg.strip_prefix("--command=")) {
+        return vec![Inside::Code(code.to_owned())];
+    }
+    let Some(at) = args.iter().position(is_c) else { return Vec::new() };
+    let code = args.iter().skip(at + 1).find(|arg| !arg.starts_with('-'));
+    code.cloned().map(Inside::Code).into_iter().collect()
+}
+
+fn is_assignment(word: &str) -> bool {
+    word.split_once('=').is_some_and(|(name, _)| {
+        !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+    })
+}
+
+fn env(args: &[String]) -> Vec<Inside> {
+    if let Some(at) =
+        args.iter().position(|a| a.starts_with("-S") || a.starts_with("--split-string"))
+    {
+        let own = args.get(at).map_or("", String::as_str);
+        let own = own.trim_start_matches("--split-string").trim_start_matches("-S");
+        let words: Vec<&str> = std::iter::once(own.trim_start_matches('='))
+            .chain(args.iter().skip(at + 1).map(String::as_str))
+            .collect();
+        return vec![Inside::Code(words.join(" "))];
+    }
+    let words = wrapped("env", args);
+    let at = words.iter().position(|w| !is_assignment(w)).unwrap_or(words.len());
+    let (set, inner) = words.split_at(at);
+    let mut found: Vec<Inside> = set
+        .iter()
+        .filter_map(|w| w.split_once('='))
+        .map(|(name, value)| Inside::Variable(name.to_owned(), value.to_owned()))
+        .collect();
+    found.extend(rest(inner));
+    found
+}
+
+/// The commands of `-exec` and its kin, each with an unknown file.
+fn find(args: &[String]) -> Vec<Inside> {
+    let runs = |arg: &String| {
+        matches!(arg.as_str(), "-exec" | "-execdir" | "-ok" | "-okdir" | "-x" | "-X")
+            || arg == "--exec"
+            || arg == "--exec-batch"
+    };
+    let mut found = Vec::new();
+    for (at, _) in args.iter().enumerate().filter(|(_, arg)| runs(arg)) {
+        let words = args.iter().skip(at + 1).take_while(|w| !matches!(w.as_str(), ";" | "+"));
+        let words = words.map(|w| w.replace("{}", &HOLE.to_string())).collect::<Vec<_>>();
+        found.extend(rest(&words));
+    }
+    found
+}
+
+/// `git -c alias.x='!command'` runs a shell.
+fn git_alias(args: &[String]) -> Vec<Inside> {
+    args.iter()
+        .filter(|arg| arg.starts_with("alias."))
+        .filter_map(|arg| arg.split_once("=!"))
+        .map(|(_, code)| Inside::Code(code.to_owned()))
+        .collect()
+}
