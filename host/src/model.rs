@@ -1,6 +1,14 @@
 //! Models: what the agent loop asks of one, and what it hears back. Not the loop itself
 //! ([`crate::turn`]), not the choice of a model (the catalog).
 
+mod asset;
+pub mod catalog;
+pub mod demo;
+mod error;
+pub mod script;
+#[cfg(test)]
+mod tests;
+
 use std::pin::Pin;
 use std::time::Duration;
 
