@@ -1,5 +1,36 @@
-//! t
+//! hermes-tui: reads the command line, puts the config together, starts what was asked for and
+//! turns its end into an exit code. Errors are printed here and nowhere else.
+
+use std::io::Write as _;
 use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::Parser as _;
+
+use crate::args::{Cli, Command};
+use crate::config::{Config, Flags, Inputs};
+use crate::dirs::Dirs;
+use crate::env::Env;
+use crate::providers::local;
+
+mod args;
+mod config;
+mod config_cmd;
+mod dirs;
+mod doctor;
+mod env;
+mod log;
+mod providers;
+
+/// Nothing was run: the command line or the config is wrong. Exit code 2.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct Usage(pub(crate) String);
+
+/// A run that was stopped by the user. Exit code 130.
+#[derive(Debug, thiserror::Error)]
+#[error("interrupted")]
+pub(crate) struct Interrupted;
 
 fn main() -> ExitCode {
     // Before anything else: a supervisor is small and starts fast.
@@ -9,5 +40,139 @@ fn main() -> ExitCode {
             host::process::supervise(std::path::Path::new(&folder))
         });
     }
-    ExitCode::SUCCESS
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(e) => return parse_exit(&e),
+    };
+    match run(cli) {
+        Ok(code) => code,
+        Err(e) => failure_exit(&e),
+    }
+}
+
+/// Help and version go to stdout with 0, errors to stderr with 2.
+fn parse_exit(e: &clap::Error) -> ExitCode {
+    e.print().ok();
+    match e.use_stderr() {
+        true => ExitCode::from(2),
+        false => ExitCode::SUCCESS,
+    }
+}
+
+/// Says what went wrong, once.
+fn failure_exit(e: &anyhow::Error) -> ExitCode {
+    let broken_pipe = e.chain().any(|cause| {
+        let io = cause.downcast_ref::<std::io::Error>();
+        io.is_some_and(|io| io.kind() == std::io::ErrorKind::BrokenPipe)
+    });
+    if broken_pipe {
+        return ExitCode::SUCCESS;
+    }
+    if e.downcast_ref::<Interrupted>().is_some() {
+        return ExitCode::from(130);
+    }
+    let mut stderr = std::io::stderr().lock();
+    for line in format!("{e:#}").lines() {
+        writeln!(stderr, "hermes-tui: {line}").ok();
+    }
+    let usage = e.downcast_ref::<Usage>().is_some() || e.downcast_ref::<config::Error>().is_some();
+    if usage { ExitCode::from(2) } else { ExitCode::FAILURE }
+}
+
+fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+    let env = Env::of_process();
+    let dirs = Dirs::find(&env).map_err(|e| Usage(format!("{e:#}")))?;
+    let flags = Flags {
+        model: cli.run.model.clone(),
+        provider: cli.run.provider.clone(),
+        max_turns: cli.run.max_turns,
+        yolo: cli.run.yolo,
+        local_terminal: cli.run.local_terminal,
+        ignore_rules: cli.run.ignore_rules,
+    };
+    let cwd = std::env::current_dir().context("the current folder cannot be found")?;
+    let exe = std::env::current_exe().context("the program itself cannot be found")?;
+    let load = |servers: &[local::Server]| {
+        Config::load(&dirs, &Inputs { flags: &flags, env: &env, cwd: &cwd, exe: &exe, servers })
+    };
+    if let Some(Command::Config(command)) = &cli.command {
+        return config_cmd::run(command, &dirs, load(&[]));
+    }
+    if let Some(Command::Doctor(doctor)) = &cli.command {
+        return doctor::run(doctor, &dirs, &env, load(&local::USUAL));
+    }
+    let probed: &[local::Server] = match &cli.command {
+        None | Some(Command::Chat(_)) => &local::USUAL,
+        Some(_) => &[],
+    };
+    let config = load(probed)?;
+    log::start(&dirs.log(), env.get("HERMES_TUI_LOG"));
+    match (&cli.oneshot, &cli.command) {
+        (Some(prompt), None) => {
+            let usage_file = cli.usage_file.as_deref();
+            oneshot(usable(config)?, &cli.run, &Once::Bare { prompt, usage_file })
+        }
+        (Some(_), Some(_)) => Err(Usage("-z goes without a command".to_owned()).into()),
+        (None, Some(Command::Chat(chat))) => match &chat.query {
+            Some(prompt) if chat.quiet => {
+                oneshot(usable(config)?, &cli.run, &Once::Quiet { prompt })
+            }
+            Some(prompt) => oneshot(usable(config)?, &cli.run, &Once::Told { prompt }),
+            None => interactive(usable(config)?, &cli.run),
+        },
+        (None, None) => interactive(usable(config)?, &cli.run),
+        (None, Some(Command::Sessions(command))) => sessions(&config, command),
+        (None, Some(Command::Approvals(command))) => approvals(&config, command),
+        (None, Some(Command::Config(_) | Command::Doctor(_))) => Ok(ExitCode::SUCCESS),
+    }
+}
+
+/// The config, if a model can be asked with it.
+fn usable(config: Config) -> anyhow::Result<Config> {
+    match config.refusal {
+        Some(why) => Err(Usage(why).into()),
+        None => Ok(config),
+    }
+}
+
+/// A run that asks once.
+#[derive(Debug)]
+pub(crate) enum Once<'a> {
+    /// `-z`: only the answer, nobody is asked anything.
+    Bare {
+        /// What is asked.
+        prompt: &'a str,
+        /// Where the usage goes.
+        usage_file: Option<&'a std::path::Path>,
+    },
+    /// `chat -Q -q`: the answer on stdout, the session on stderr.
+    Quiet {
+        /// What is asked.
+        prompt: &'a str,
+    },
+    /// `chat -q`.
+    Told {
+        /// What is asked.
+        prompt: &'a str,
+    },
+}
+
+fn oneshot(config: Config, run: &args::Run, once: &Once<'_>) -> anyhow::Result<ExitCode> {
+    let _ = (config, run, once);
+    anyhow::bail!("one-shot runs are not built yet")
+}
+
+fn interactive(config: Config, run: &args::Run) -> anyhow::Result<ExitCode> {
+    let _ = (config, run);
+    anyhow::bail!("the interface is not built yet")
+}
+
+fn sessions(config: &Config, command: &args::Sessions) -> anyhow::Result<ExitCode> {
+    let _ = (config, command);
+    anyhow::bail!("sessions are not built yet")
+}
+
+fn approvals(config: &Config, command: &args::Approvals) -> anyhow::Result<ExitCode> {
+    let _ = (config, command);
+    anyhow::bail!("approvals check is not built yet")
 }

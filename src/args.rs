@@ -1,0 +1,142 @@
+//! The command line: what can be typed. Says what was asked for and does none of it.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+/// An AI agent in your terminal that goes on while you are away.
+#[derive(Debug, Parser)]
+#[command(name = "hermes-tui", version, args_conflicts_with_subcommands = false)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) run: Run,
+    /// Ask once and print only the answer.
+    #[arg(short = 'z', long, value_name = "PROMPT")]
+    pub(crate) oneshot: Option<String>,
+    /// Write what the one-shot run used to this file, as JSON.
+    #[arg(long, value_name = "PATH", requires = "oneshot")]
+    pub(crate) usage_file: Option<PathBuf>,
+    #[command(subcommand)]
+    pub(crate) command: Option<Command>,
+}
+
+/// How to run. Works before and after `chat`.
+#[derive(Clone, Debug, Default, Args)]
+pub(crate) struct Run {
+    /// Go on with the newest session.
+    #[arg(short = 'c', long = "continue", global = true, conflicts_with = "resume")]
+    pub(crate) continue_: bool,
+    /// Go on with this session.
+    #[arg(short = 'r', long, global = true, value_name = "ID|TITLE")]
+    pub(crate) resume: Option<String>,
+    /// The model.
+    #[arg(short = 'm', long, global = true, value_name = "MODEL")]
+    pub(crate) model: Option<String>,
+    /// Who serves the model.
+    #[arg(long, global = true, value_name = "PROVIDER")]
+    pub(crate) provider: Option<String>,
+    /// Run dangerous commands without asking.
+    #[arg(long, global = true)]
+    pub(crate) yolo: bool,
+    /// Run commands on this machine whatever terminal.backend says.
+    #[arg(long, global = true)]
+    pub(crate) local_terminal: bool,
+    /// Leave out AGENTS.md and its like.
+    #[arg(long, global = true)]
+    pub(crate) ignore_rules: bool,
+    /// Most model requests per turn.
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) max_turns: Option<u32>,
+}
+
+/// What to do instead of opening the interface.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Talk to the agent.
+    Chat(Chat),
+    /// Look at stored sessions.
+    #[command(subcommand)]
+    Sessions(Sessions),
+    /// Look at the config.
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Look for what is wrong with this installation.
+    Doctor(Doctor),
+    /// Look at approvals.
+    #[command(subcommand)]
+    Approvals(Approvals),
+}
+
+/// `chat`.
+#[derive(Debug, Args)]
+pub(crate) struct Chat {
+    /// Ask this once and exit.
+    #[arg(short = 'q', long, value_name = "PROMPT")]
+    pub(crate) query: Option<String>,
+    /// Print only the answer; the session goes to stderr.
+    #[arg(short = 'Q', long, requires = "query")]
+    pub(crate) quiet: bool,
+}
+
+/// `sessions`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Sessions {
+    /// The newest ones.
+    List {
+        /// How many.
+        #[arg(long, default_value_t = 20, value_name = "N")]
+        limit: usize,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// One with its messages.
+    Show {
+        /// Which.
+        #[arg(value_name = "ID")]
+        id: String,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// `config`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigCommand {
+    /// Where the files are.
+    Path,
+    /// What is in effect.
+    Get {
+        /// A dotted key; none: all.
+        #[arg(value_name = "KEY")]
+        key: Option<String>,
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Whether the files are right.
+    Check,
+}
+
+/// `doctor`.
+#[derive(Debug, Args)]
+pub(crate) struct Doctor {
+    /// As JSON.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// `approvals`.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Approvals {
+    /// What would become of a command.
+    Check {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+        /// The command.
+        #[arg(required = true, last = true, value_name = "COMMAND")]
+        command: Vec<String>,
+    },
+}

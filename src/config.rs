@@ -1,0 +1,344 @@
+//! Flags, environment and files put together: what the host is told ([`Settings`]) and what the
+//! user is told about it. Reads files and writes none.
+//!
+//! Invariant: a setting that changes where or whether something runs is honoured, refused or
+//! named in the notes; it is never ignored in silence.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use host::settings::{Agent, Approvals, Mode, Model, Prompt, Provider, Settings, Terminal};
+
+use crate::dirs::{Dirs, expand_user};
+use crate::env::Env;
+use crate::providers::{self, Choice, local};
+
+mod file;
+mod yaml;
+
+pub(crate) use file::{File, OnHangup, Own};
+pub(crate) use yaml::{Node, Problem};
+
+use file::ApprovalMode;
+use yaml::Reader;
+
+/// What the command line says.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Flags {
+    /// `--model`.
+    pub(crate) model: Option<String>,
+    /// `--provider`.
+    pub(crate) provider: Option<String>,
+    /// `--max-turns`.
+    pub(crate) max_turns: Option<u32>,
+    /// The switches that are on.
+    pub(crate) yolo: bool,
+    /// `--local-terminal`.
+    pub(crate) local_terminal: bool,
+    /// `--ignore-rules`.
+    pub(crate) ignore_rules: bool,
+}
+
+/// What a config is made from besides its files.
+#[derive(Clone, Debug)]
+pub(crate) struct Inputs<'a> {
+    /// The command line.
+    pub(crate) flags: &'a Flags,
+    /// The process's environment.
+    pub(crate) env: &'a Env,
+    /// The folder the program was started in.
+    pub(crate) cwd: &'a Path,
+    /// The program itself.
+    pub(crate) exe: &'a Path,
+    /// Local model servers that are tried when nothing is configured.
+    pub(crate) servers: &'a [local::Server],
+}
+
+/// A whole config.
+#[derive(Debug)]
+pub(crate) struct Config {
+    /// For the host.
+    pub(crate) settings: Settings,
+    /// Our own keys.
+    pub(crate) own: Own,
+    /// What the user should be told.
+    pub(crate) notes: Vec<String>,
+    /// Why no model can be asked. Everything else works.
+    pub(crate) refusal: Option<String>,
+    /// The name of the provider, as configs have it.
+    pub(crate) provider: String,
+    /// Where its key was found.
+    pub(crate) key_from: Option<String>,
+    /// The config file as it is written.
+    pub(crate) tree: Node,
+}
+
+/// Why a config cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) struct Error {
+    /// All that is wrong, never empty.
+    pub(crate) problems: Vec<Problem>,
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (n, problem) in self.problems.iter().enumerate() {
+            write!(f, "{}{problem}", if n == 0 { "" } else { "\n" })?;
+        }
+        Ok(())
+    }
+}
+
+impl Config {
+    /// Reads and joins everything.
+    pub(crate) fn load(dirs: &Dirs, from: &Inputs<'_>) -> Result<Self, Error> {
+        let mut problems = Vec::new();
+        let dotenv = read(&dirs.env_file(), &mut problems).unwrap_or_default();
+        let env = from.env.clone().with_file(&dotenv);
+        let path = dirs.config();
+        let text = read(&path, &mut problems).unwrap_or_default();
+        let tree = Node::parse(&path, &text).unwrap_or_else(|problem| {
+            problems.push(problem);
+            Node::empty()
+        });
+        let mut reader = Reader::new(&path, &env);
+        let file = File::read(&tree, &mut reader);
+        let stored = read(&dirs.auth(), &mut Vec::new()).unwrap_or_default();
+        let soul = read(&dirs.soul(), &mut problems).filter(|s| !s.trim().is_empty());
+        let Reader { problems: wrong, mut notes, secrets, .. } = reader;
+        problems.extend(wrong);
+
+        let at = |message: String| Problem { path: PathBuf::from("environment"), line: 0, message };
+        let mut number = |name: &str| -> Option<u64> {
+            let value = env.get(name)?;
+            let number = value.parse().ok().filter(|n| *n > 0);
+            if number.is_none() {
+                problems
+                    .push(at(format!("{name}: expected a whole number from 1, found {value:?}")));
+            }
+            number
+        };
+        let max_turns = number("HERMES_MAX_ITERATIONS").and_then(|n| u32::try_from(n).ok());
+        let timeout = number("TERMINAL_TIMEOUT").map(Duration::from_secs);
+        let max_timeout = number("TERMINAL_MAX_FOREGROUND_TIMEOUT").map(Duration::from_secs);
+        let stale = number("HERMES_STREAM_STALE_TIMEOUT").map(Duration::from_secs);
+
+        let cwd = match env.get("TERMINAL_CWD").or(file.cwd.as_deref()) {
+            None | Some("." | "auto" | "cwd") => from.cwd.to_owned(),
+            Some(dir) => from.cwd.join(expand_user(dir, &dirs.user)),
+        };
+        if !cwd.is_dir() {
+            problems.push(Problem {
+                path: path.clone(),
+                line: tree.get("terminal.cwd").map_or(0, |n| n.line),
+                message: format!("terminal.cwd: {} is not a folder", cwd.display()),
+            });
+        }
+        if !problems.is_empty() {
+            return Err(Error { problems });
+        }
+
+        let wish = wish(&file, from.flags, &env, providers::stored_keys(&stored));
+        let kept = Kept::of(&file, from.flags, &env);
+        let chosen = providers::choose(&wish, &env, from.servers);
+        let (choice, refusal) = match chosen {
+            Ok(choice) => (choice, None),
+            Err(why) => (nobody(&wish), Some(why)),
+        };
+        if choice.kind == Provider::Demo && wish.model.as_deref() != Some("demo") {
+            notes.push(
+                "No provider is configured: this is the demo model, which works offline".to_owned(),
+            );
+        }
+        let near = choice.kind == Provider::Ollama
+            || choice.base_url.as_deref().is_some_and(providers::is_near);
+        let usual_stale = match near {
+            true => file.local_stale.unwrap_or(Duration::from_secs(900)),
+            false => Duration::from_secs(180),
+        };
+
+        let hidden = providers::key_names()
+            .map(str::to_owned)
+            .chain(secrets)
+            .chain(file.endpoints.iter().filter_map(|e| e.key_env.clone()))
+            .collect();
+        let yolo = from.flags.yolo || env.is_on("HERMES_YOLO_MODE");
+        let mode = match (yolo, file.approvals) {
+            (true, _) | (false, Some(ApprovalMode::Off)) => Mode::Off,
+            (false, None | Some(ApprovalMode::Manual | ApprovalMode::Smart)) => Mode::Manual,
+        };
+        match (mode, file.approvals) {
+            (Mode::Off, _) => notes.push(
+                "Approvals are off: dangerous commands run without asking. Hard blocks and \
+                 approvals.deny still hold"
+                    .to_owned(),
+            ),
+            (Mode::Manual, Some(ApprovalMode::Smart)) => notes.push(
+                "approvals.mode smart is treated as manual: you are asked about dangerous commands"
+                    .to_owned(),
+            ),
+            (Mode::Manual, _) => {}
+        }
+        let refused = refused(&file, from.flags, &env);
+        notes.extend(refused.clone());
+        notes.extend(file.unsupported.iter().cloned());
+        if let Some(root) = env.get("HERMES_WRITE_SAFE_ROOT") {
+            notes.push(format!(
+                "HERMES_WRITE_SAFE_ROOT={root} is not honoured: files are written anywhere"
+            ));
+        }
+
+        let settings = Settings {
+            state: dirs.state.clone(),
+            exe: from.exe.to_owned(),
+            cwd,
+            model: Model {
+                provider: choice.kind,
+                name: choice.model,
+                base_url: choice.base_url,
+                api_key: choice.api_key,
+                context_length: kept.context_length.or(choice.context_length),
+                max_tokens: kept.max_tokens,
+                retries: file.retries.unwrap_or(3),
+                stale: stale.unwrap_or(usual_stale),
+            },
+            agent: Agent {
+                max_turns: from.flags.max_turns.or(max_turns).or(file.max_turns).unwrap_or(90),
+                clarify_timeout: file.clarify_timeout.unwrap_or(Duration::from_secs(3600)),
+            },
+            approvals: Approvals {
+                mode,
+                timeout: file.approval_timeout.unwrap_or(Duration::from_secs(60)),
+                deny: file.deny,
+                allow: file.allow,
+            },
+            terminal: Terminal {
+                refused,
+                shell: shell(&env),
+                timeout: timeout.or(file.timeout).unwrap_or(Duration::from_secs(180)),
+                max_timeout: max_timeout.unwrap_or(Duration::from_secs(600)),
+                env: env.for_children(&hidden, &file.env_passthrough),
+            },
+            prompt: Prompt {
+                soul,
+                no_context_files: from.flags.ignore_rules || env.is_on("HERMES_IGNORE_RULES"),
+                context_file_max_chars: file.context_file_max_chars.unwrap_or(20_000),
+            },
+        };
+        let (provider, key_from) = (choice.provider, choice.key_from);
+        Ok(Self { settings, own: file.own, notes, refusal, provider, key_from, tree })
+    }
+}
+
+/// Reads a file that may be missing. Another failure is a problem.
+fn read(path: &Path, problems: &mut Vec<Problem>) -> Option<String> {
+    match std::fs::read(path) {
+        Ok(bytes) => Some(String::from_utf8_lossy(&bytes).into_owned()),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
+        Err(e) => {
+            let message = format!("cannot be read: {e}");
+            problems.push(Problem { path: path.to_owned(), line: 0, message });
+            None
+        }
+    }
+}
+
+/// Who is asked for, flags first. What the file says of one provider does not follow to another.
+fn wish(
+    file: &File,
+    flags: &Flags,
+    env: &Env,
+    stored: std::collections::BTreeMap<String, providers::Stored>,
+) -> providers::Wish {
+    let model = named_model(flags, env);
+    let provider = named_provider(flags, env);
+    let same = is_same_provider(file, provider.as_deref());
+    let of_file = |value: &Option<String>| value.clone().filter(|_| same);
+    providers::Wish {
+        model: model.or_else(|| of_file(&file.model)),
+        provider: provider.or_else(|| file.provider.clone()),
+        base_url: of_file(&file.base_url),
+        api_key: of_file(&file.api_key),
+        api_mode: of_file(&file.api_mode),
+        endpoints: file.endpoints.clone(),
+        stored,
+    }
+}
+
+fn named_model(flags: &Flags, env: &Env) -> Option<String> {
+    let named = env.get("HERMES_INFERENCE_MODEL").or_else(|| env.get("HERMES_MODEL"));
+    flags.model.clone().or_else(|| named.map(str::to_owned))
+}
+
+fn named_provider(flags: &Flags, env: &Env) -> Option<String> {
+    flags.provider.clone().or_else(|| env.get("HERMES_INFERENCE_PROVIDER").map(str::to_owned))
+}
+
+/// Whether the provider named outside the file is the one the file is about.
+fn is_same_provider(file: &File, named: Option<&str>) -> bool {
+    let Some(named) = named.filter(|n| *n != "auto") else { return true };
+    let of_file = file.provider.as_deref().unwrap_or("auto");
+    let full =
+        |name: &str| providers::find(name).map_or(name.to_lowercase(), |e| e.name.to_owned());
+    full(named) == full(of_file) || (of_file == "auto" && named == "custom")
+}
+
+/// What the file says of its own model alone.
+struct Kept {
+    context_length: Option<u64>,
+    max_tokens: Option<u32>,
+}
+
+impl Kept {
+    fn of(file: &File, flags: &Flags, env: &Env) -> Self {
+        let same = is_same_provider(file, named_provider(flags, env).as_deref())
+            && named_model(flags, env).is_none_or(|m| file.model.as_deref() == Some(m.as_str()));
+        match same {
+            true => Self { context_length: file.context_length, max_tokens: file.max_tokens },
+            false => Self { context_length: None, max_tokens: None },
+        }
+    }
+}
+
+/// What stands for a model that cannot be asked.
+fn nobody(wish: &providers::Wish) -> Choice {
+    Choice {
+        provider: wish.provider.clone().unwrap_or_else(|| "none".to_owned()),
+        kind: Provider::OpenAi,
+        model: wish.model.clone().unwrap_or_default(),
+        base_url: None,
+        api_key: None,
+        key_from: None,
+        context_length: None,
+    }
+}
+
+/// Why commands may not run here, if they may not.
+fn refused(file: &File, flags: &Flags, env: &Env) -> Option<String> {
+    if let Some(set) = file.disabled_toolsets.iter().find(|s| s.as_str() == "terminal") {
+        return Some(format!("agent.disabled_toolsets lists {set}: commands do not run"));
+    }
+    let backend = env.get("TERMINAL_ENV").or(file.backend.as_deref()).unwrap_or("local");
+    let allowed = flags.local_terminal || file.own.local_terminal;
+    (backend != "local" && !allowed).then(|| {
+        format!(
+            "terminal.backend is {backend}, which hermes-tui does not have: commands do not run. \
+             To run them on this machine set hermes_tui.terminal: local or pass --local-terminal"
+        )
+    })
+}
+
+/// The user's shell if it understands what agents write, else the system's.
+fn shell(env: &Env) -> PathBuf {
+    const KNOWN: [&str; 5] = ["bash", "zsh", "sh", "dash", "ksh"];
+    let own = env.get("SHELL").map(PathBuf::from).filter(|path| {
+        let name = path.file_name().and_then(|n| n.to_str()).unwrap_or_default();
+        path.is_absolute() && KNOWN.contains(&name) && path.is_file()
+    });
+    let bash = || Some(PathBuf::from("/bin/bash")).filter(|path| path.is_file());
+    own.or_else(bash).unwrap_or_else(|| PathBuf::from("/bin/sh"))
+}
+
+#[cfg(test)]
+mod tests;
