@@ -4,6 +4,7 @@ use serde_json::Value;
 
 use crate::model::Schema;
 
+mod disk;
 pub(crate) mod patch;
 pub(crate) mod read_file;
 pub(crate) mod search_files;
