@@ -2,6 +2,7 @@
 //! found; it never changes the session itself.
 
 pub(crate) mod clarify;
+mod disk;
 pub(crate) mod patch;
 pub(crate) mod process;
 pub(crate) mod read_file;
