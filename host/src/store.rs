@@ -4,6 +4,24 @@
 //! Invariant: records reach the database in the order they were written, and a batch is one
 //! transaction: all of it or nothing.
 
+mod apply;
+mod error;
+mod lock;
+mod reader;
+mod salvage;
+mod schema;
+mod search;
+#[cfg(test)]
+mod tests;
+mod value;
+mod writer;
+
+pub use error::Error;
+pub use lock::{Busy, Lock};
+pub use reader::Reader;
+pub use search::Hit;
+pub use writer::{CommitNo, Durability, Report, Store};
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};

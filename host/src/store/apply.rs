@@ -1,0 +1,318 @@
+//! One record into the open transaction. What the rules of the transcript and the ledger forbid is
+//! refused here, record by record, so that a wrong record never holds up those behind it.
+
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
+
+use super::value::{V, chunks, json, kind_word, part_word, source_word, split, stage_columns};
+use super::{Entry, Meta, Record};
+use crate::protocol::{
+    Body, Delivery, Outcome, Part, Process, Question, Queued, Row, SessionId, TurnId, Wakeup,
+};
+
+/// Columns of `chunks.part`.
+pub(super) const TEXT: i64 = 0;
+/// See [`TEXT`].
+pub(super) const REASONING: i64 = 1;
+
+/// What became of a record.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Applied {
+    /// It is in the database now.
+    Done,
+    /// It already was, or says nothing new.
+    Known,
+    /// It breaks a rule and was left out.
+    Refused(String),
+}
+
+/// Applies one record.
+pub(super) fn apply(tx: &mut Transaction<'_>, record: &Record) -> rusqlite::Result<Applied> {
+    match record {
+        Record::Session(meta) => self::meta(tx, meta),
+        Record::Row { session, row } => {
+            // All of a row or nothing of it.
+            let point = tx.savepoint()?;
+            let applied = self::row(&point, session, row)?;
+            if applied == Applied::Done {
+                point.commit()?;
+            }
+            Ok(applied)
+        }
+        Record::TurnStarted { session, turn, source, at } => run(
+            tx,
+            "INSERT INTO turns (session, turn, source, started_at) VALUES (?, ?, ?, ?)
+             ON CONFLICT DO UPDATE SET source = excluded.source,
+                 started_at = excluded.started_at, outcome = NULL, ended_at = NULL",
+            params![session.0, turn.0 as i64, source_word(*source), at],
+        ),
+        Record::TurnEnded { session, turn, outcome, at } => ended(tx, session, *turn, outcome, *at),
+        Record::Delta { session, turn, n, part, text } => {
+            delta(tx, session, *turn, *n, *part, text)
+        }
+        Record::Folded { session, turn, n } => run(
+            tx,
+            "UPDATE turns SET folded = max(folded, ?3) WHERE session = ?1 AND turn = ?2",
+            params![session.0, turn.0 as i64, *n as i64],
+        ),
+        Record::Queued { session, prompt } => queued(tx, session, prompt),
+        Record::Unqueued { session, prompt } => {
+            run(tx, "DELETE FROM queued WHERE session = ? AND id = ?", params![session.0, prompt.0])
+        }
+        Record::Process(process) => self::process(tx, process),
+        Record::Ledger(entry) => ledger(tx, entry),
+        Record::Asked { session, question } => asked(tx, session, question),
+        Record::Resolved { session, question } => run(
+            tx,
+            "DELETE FROM questions WHERE session = ? AND id = ?",
+            params![session.0, question.0],
+        ),
+        Record::Granted { rule } => run(tx, "INSERT OR IGNORE INTO grants VALUES (?)", [rule]),
+    }
+}
+
+fn run(tx: &Connection, sql: &str, params: impl rusqlite::Params) -> rusqlite::Result<Applied> {
+    let changed = tx.prepare_cached(sql)?.execute(params)?;
+    Ok(if changed == 0 { Applied::Known } else { Applied::Done })
+}
+
+fn meta(tx: &Connection, meta: &Meta) -> rusqlite::Result<Applied> {
+    run(
+        tx,
+        "INSERT INTO sessions (id, title, preview, started_at, active_at, model, source, cwd)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+         ON CONFLICT DO UPDATE SET title = excluded.title, preview = excluded.preview,
+             started_at = excluded.started_at, active_at = max(active_at, excluded.active_at),
+             model = excluded.model, source = excluded.source, cwd = excluded.cwd",
+        params![
+            meta.id.0,
+            meta.title,
+            meta.preview,
+            meta.started_at,
+            meta.active_at,
+            meta.model,
+            meta.source,
+            meta.cwd
+        ],
+    )?;
+    run(
+        tx,
+        "INSERT INTO metas (session, v, meta) VALUES (?, ?, ?)
+         ON CONFLICT DO UPDATE SET v = excluded.v, meta = excluded.meta",
+        params![meta.id.0, V, json(meta)?],
+    )
+}
+
+fn row(tx: &Connection, session: &SessionId, row: &Row) -> rusqlite::Result<Applied> {
+    let split = split(&row.body)?;
+    let len = |text: Option<&str>| text.map_or(0, str::len) as i64;
+    let inserted = run(
+        tx,
+        "INSERT INTO rows (session, n, turn, at, v, long_text, long_reasoning, body)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (session, n) DO NOTHING",
+        params![
+            session.0,
+            row.n as i64,
+            row.turn.0 as i64,
+            row.at,
+            V,
+            len(split.text),
+            len(split.reasoning),
+            split.body
+        ],
+    )?;
+    if inserted == Applied::Known {
+        let known = super::reader::row(tx, session, row.n);
+        return Ok(match known {
+            Ok(Some(known)) if known == *row => Applied::Known,
+            _ => Applied::Refused(format!("another row {} of session {session}", row.n)),
+        });
+    }
+    let id = tx.last_insert_rowid();
+    if let Body::Wakeup(wakeup) = &row.body
+        && let Some((session, n)) = told(tx, session, row.n, wakeup)?
+    {
+        return Ok(Applied::Refused(format!(
+            "{} {} of process {} a second time: row {n} of session {session} tells it",
+            kind_word(wakeup.kind),
+            wakeup.ordinal,
+            wakeup.process
+        )));
+    }
+    let mut insert = tx.prepare_cached("INSERT INTO chunks VALUES (?, ?, ?, ?)")?;
+    for (part, text) in [(TEXT, split.text), (REASONING, split.reasoning)] {
+        for (seq, chunk) in (0_i64..).zip(chunks(text.unwrap_or_default())) {
+            insert.execute(params![id, part, seq, chunk])?;
+        }
+    }
+    run(
+        tx,
+        "INSERT INTO sessions (id, started_at, active_at, rows) VALUES (?1, ?2, ?2, 1)
+         ON CONFLICT DO UPDATE SET rows = rows + 1, active_at = max(active_at, excluded.active_at)",
+        params![session.0, row.at],
+    )
+}
+
+/// Notes that a row tells of an event; gives the row that already did, if one has.
+fn told(
+    tx: &Connection,
+    session: &SessionId,
+    row: u64,
+    wakeup: &Wakeup,
+) -> rusqlite::Result<Option<(String, i64)>> {
+    let (process, kind, ordinal) =
+        (&wakeup.process.0, kind_word(wakeup.kind), wakeup.ordinal as i64);
+    let noted = run(
+        tx,
+        "INSERT INTO told (process, kind, ordinal, session, row) VALUES (?, ?, ?, ?, ?)
+         ON CONFLICT DO NOTHING",
+        params![process, kind, ordinal, session.0, row as i64],
+    )?;
+    if noted == Applied::Done {
+        return Ok(None);
+    }
+    tx.prepare_cached(
+        "SELECT session, row FROM told WHERE process = ? AND kind = ? AND ordinal = ?",
+    )?
+    .query_row(params![process, kind, ordinal], |row| Ok((row.get(0)?, row.get(1)?)))
+    .optional()
+}
+
+fn ended(
+    tx: &Connection,
+    session: &SessionId,
+    turn: TurnId,
+    outcome: &Outcome,
+    at: i64,
+) -> rusqlite::Result<Applied> {
+    run(
+        tx,
+        "INSERT INTO turns (session, turn, source, started_at, outcome, ended_at)
+         VALUES (?1, ?2, 'user', ?4, ?3, ?4)
+         ON CONFLICT DO UPDATE SET outcome = excluded.outcome, ended_at = excluded.ended_at",
+        params![session.0, turn.0 as i64, json(outcome)?, at],
+    )
+}
+
+fn delta(
+    tx: &Connection,
+    session: &SessionId,
+    turn: TurnId,
+    n: u64,
+    part: Part,
+    text: &str,
+) -> rusqlite::Result<Applied> {
+    let added = run(
+        tx,
+        "INSERT INTO journal (session, turn, n, part, text) VALUES (?, ?, ?, ?, ?)
+         ON CONFLICT DO NOTHING",
+        params![session.0, turn.0 as i64, n as i64, part_word(part), text],
+    )?;
+    if added == Applied::Known {
+        return Ok(Applied::Known);
+    }
+    run(
+        tx,
+        "INSERT INTO turns (session, turn, source, started_at, journal) VALUES (?, ?, 'user', 0, ?)
+         ON CONFLICT DO UPDATE SET journal = journal + excluded.journal",
+        params![session.0, turn.0 as i64, text.len() as i64],
+    )
+}
+
+fn queued(tx: &Connection, session: &SessionId, prompt: &Queued) -> rusqlite::Result<Applied> {
+    run(
+        tx,
+        "INSERT INTO queued (session, id, v, body) VALUES (?, ?, ?, ?)
+         ON CONFLICT (session, id) DO UPDATE SET v = excluded.v, body = excluded.body",
+        params![session.0, prompt.id.0, V, json(prompt)?],
+    )
+}
+
+fn asked(tx: &Connection, session: &SessionId, question: &Question) -> rusqlite::Result<Applied> {
+    run(
+        tx,
+        "INSERT INTO questions (session, id, v, body) VALUES (?, ?, ?, ?)
+         ON CONFLICT (session, id) DO UPDATE SET v = excluded.v, body = excluded.body",
+        params![session.0, question.id.0, V, json(question)?],
+    )
+}
+
+fn process(tx: &Connection, process: &Process) -> rusqlite::Result<Applied> {
+    let waiting = match process.delivery {
+        Delivery::Waiting | Delivery::Claimed(_) | Delivery::Held(_) => true,
+        Delivery::Open | Delivery::Delivered | Delivery::Consumed => false,
+    };
+    let applied = run(
+        tx,
+        "INSERT INTO processes (id, session, live, waiting, started_at, v, body)
+         VALUES (?, ?, ?, ?, ?, ?, ?)
+         ON CONFLICT DO UPDATE SET live = excluded.live, waiting = excluded.waiting,
+             v = excluded.v, body = excluded.body
+             WHERE session = excluded.session",
+        params![
+            process.id.0,
+            process.session.0,
+            process.is_live(),
+            waiting,
+            process.started_at,
+            V,
+            json(process)?
+        ],
+    )?;
+    Ok(match applied {
+        Applied::Known => Applied::Refused(format!(
+            "process {} for session {}: another session owns it",
+            process.id, process.session
+        )),
+        done => done,
+    })
+}
+
+fn ledger(tx: &Connection, entry: &Entry) -> rusqlite::Result<Applied> {
+    let (stage, turn, reason) = stage_columns(&entry.state);
+    let (process, kind, ordinal) = (&entry.process.0, kind_word(entry.kind), entry.ordinal as i64);
+    let row = entry.row.map(|row| row as i64);
+    let known = tx
+        .prepare_cached(
+            "SELECT session, stage, row FROM ledger WHERE process = ? AND kind = ? AND ordinal = ?",
+        )?
+        .query_row(params![process, kind, ordinal], |r| {
+            Ok((r.get::<_, String>(0)?, r.get::<_, String>(1)?, r.get::<_, Option<i64>>(2)?))
+        })
+        .optional()?;
+    if let Some((owner, was, told)) = known {
+        let what = || format!("{kind} {ordinal} of process {process}");
+        if owner != entry.session.0 {
+            return Ok(Applied::Refused(format!("{} belongs to session {owner}", what())));
+        }
+        if matches!(was.as_str(), "delivered" | "consumed") && was != stage {
+            return Ok(Applied::Refused(format!("{} is {was}, not {stage} again", what())));
+        }
+        if let (Some(told), Some(row)) = (told, row)
+            && told != row
+        {
+            return Ok(Applied::Refused(format!("{} is in row {told}, not {row}", what())));
+        }
+    }
+    let wakeup = entry.wakeup.as_ref().map(json).transpose()?;
+    run(
+        tx,
+        "INSERT INTO ledger
+             (process, kind, ordinal, session, stage, turn, reason, wakeup, row, at)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+         ON CONFLICT DO UPDATE SET stage = excluded.stage, turn = excluded.turn,
+             reason = excluded.reason, wakeup = coalesce(excluded.wakeup, wakeup),
+             row = coalesce(row, excluded.row), at = excluded.at",
+        params![
+            process,
+            kind,
+            ordinal,
+            entry.session.0,
+            stage,
+            turn,
+            reason,
+            wakeup,
+            row,
+            entry.at
+        ],
+    )
+}

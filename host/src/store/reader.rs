@@ -1,0 +1,430 @@
+//! What was stored, read back. Each reader has a read-only connection of its own, so that it sees
+//! whole transactions and never holds up the writer. Calls block: use a blocking task.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use rusqlite::{Connection, OptionalExtension, Params, params};
+
+use super::apply::{REASONING, TEXT};
+use super::value::{LONG, from_word, keep_tail, parse, stage};
+use super::{Entry, Error, Loaded, Meta, OpenTurn, schema};
+use crate::protocol::{
+    Body, Part, Process, ProcessId, Question, Queued, Row, SessionId, SessionRow, TurnId,
+};
+
+/// A read-only view of a store; a store that does not exist yet reads as an empty one.
+#[derive(Debug)]
+pub struct Reader {
+    conn: Option<Connection>,
+}
+
+/// Columns of a row, in the order [`assemble`] reads them.
+const ROW: &str = "id, n, turn, at, long_text, long_reasoning, body";
+
+/// How much of a long text is wanted.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Extent {
+    Whole,
+    /// The last 64 kB of each.
+    Tail,
+}
+
+impl Reader {
+    /// Opens the store below `folder`, also beside a running host and in a read-only folder.
+    /// Fails with [`Error::Newer`] or [`Error::Older`] if its schema is not ours.
+    pub fn open(folder: &Path) -> Result<Self, Error> {
+        Ok(Self { conn: schema::open_to_read(folder)? })
+    }
+
+    pub(super) fn conn(&self) -> Option<&Connection> {
+        self.conn.as_ref()
+    }
+
+    /// The sessions written to last, newest first; no message is read for it.
+    pub fn sessions(&self, limit: usize) -> Result<Vec<SessionRow>, Error> {
+        let Some(conn) = &self.conn else { return Ok(Vec::new()) };
+        let list = conn
+            .prepare_cached(
+                "SELECT id, coalesce(title, preview), started_at, active_at, rows, model, source,
+                     cwd FROM sessions ORDER BY active_at DESC, id DESC LIMIT ?",
+            )?
+            .query_map([i64::try_from(limit).unwrap_or(i64::MAX)], |row| {
+                Ok(SessionRow {
+                    id: SessionId(row.get(0)?),
+                    title: row.get(1)?,
+                    started_at: row.get(2)?,
+                    active_at: row.get(3)?,
+                    rows: row.get::<_, i64>(4)? as u64,
+                    model: row.get(5)?,
+                    source: row.get(6)?,
+                    cwd: row.get(7)?,
+                })
+            })?
+            .collect::<Result<_, _>>()?;
+        Ok(list)
+    }
+
+    /// A session by its id, by the beginning of its id if only one begins so, or by its title (the
+    /// newest of that title).
+    pub fn find(&self, name: &str) -> Result<Option<SessionId>, Error> {
+        let Some(conn) = &self.conn else { return Ok(None) };
+        if name.is_empty() {
+            return Ok(None);
+        }
+        let ids = texts(
+            conn,
+            "SELECT id FROM sessions WHERE substr(id, 1, length(?1)) = ?1
+             ORDER BY id <> ?1 LIMIT 2",
+            [name],
+        )?;
+        match ids.as_slice() {
+            [only] => return Ok(Some(SessionId(only.clone()))),
+            [exact, _] if exact == name => return Ok(Some(SessionId(exact.clone()))),
+            _ => {}
+        }
+        let titled = texts(
+            conn,
+            "SELECT id FROM sessions WHERE title = ? ORDER BY active_at DESC, id DESC LIMIT 1",
+            [name],
+        )?;
+        Ok(titled.into_iter().next().map(SessionId))
+    }
+
+    /// The session that was written to last.
+    pub fn latest(&self) -> Result<Option<SessionId>, Error> {
+        let Some(conn) = &self.conn else { return Ok(None) };
+        let sql = "SELECT id FROM sessions ORDER BY active_at DESC, id DESC LIMIT 1";
+        Ok(texts(conn, sql, [])?.into_iter().next().map(SessionId))
+    }
+
+    /// A session with its last `rows` rows, and only those are read (R08); of texts beyond 64 kB
+    /// the tail ([`Row::cut`] counts the rest; long reasoning is cut alike). `None` if there is no
+    /// such session.
+    pub fn load(&self, id: &SessionId, rows: usize) -> Result<Option<Loaded>, Error> {
+        let Some(conn) = &self.conn else { return Ok(None) };
+        // One snapshot for all that follows.
+        let tx = conn.unchecked_transaction()?;
+        let known = tx
+            .prepare_cached(
+                "SELECT sessions.rows, active_at, started_at, meta FROM sessions
+                 LEFT JOIN metas ON session = id WHERE id = ?",
+            )?
+            .query_row([&id.0], |row| {
+                let meta: Option<String> = row.get(3)?;
+                Ok((row.get::<_, i64>(0)? as u64, row.get(1)?, row.get(2)?, meta))
+            })
+            .optional()?;
+        let Some((count, active_at, started_at, meta)) = known else { return Ok(None) };
+        let mut meta = match meta {
+            Some(meta) => parse(&meta, &format!("the metadata of session {id}"))?,
+            None => Meta { id: id.clone(), started_at, ..Meta::default() },
+        };
+        meta.active_at = active_at;
+        let rows = before(&tx, id, u64::MAX, rows)?;
+        let turns = tx.prepare_cached(
+            "SELECT max(coalesce((SELECT max(turn) FROM turns WHERE session = ?1), 0),
+                 coalesce((SELECT max(turn) FROM rows WHERE session = ?1), 0))",
+        )?;
+        let loaded = Loaded {
+            meta,
+            earlier: count.saturating_sub(rows.len() as u64),
+            rows,
+            turns: TurnId({ turns }.query_row([&id.0], |row| row.get::<_, i64>(0))? as u64),
+            open: open_turn(&tx, id)?,
+            queued: values::<Queued>(
+                &tx,
+                "SELECT body FROM queued WHERE session = ? ORDER BY seq",
+                [&id.0],
+                "a waiting prompt",
+            )?,
+            questions: values::<Question>(
+                &tx,
+                "SELECT body FROM questions WHERE session = ? ORDER BY seq",
+                [&id.0],
+                "a question",
+            )?,
+            processes: processes(&tx, id)?,
+            ledger: unsettled_entries(&tx, id)?,
+        };
+        tx.finish()?;
+        Ok(Some(loaded))
+    }
+
+    /// Up to `limit` rows before row `before`, oldest first, and how many are older still. Long
+    /// texts hold their tail, as in [`Reader::load`].
+    pub fn page(
+        &self,
+        id: &SessionId,
+        before: u64,
+        limit: usize,
+    ) -> Result<(Vec<Row>, u64), Error> {
+        let Some(conn) = &self.conn else { return Ok((Vec::new(), 0)) };
+        let tx = conn.unchecked_transaction()?;
+        let rows = self::before(&tx, id, before, limit)?;
+        let first = rows.first().map_or(before, |row| row.n);
+        let earlier: i64 = tx
+            .prepare_cached("SELECT count(*) FROM rows WHERE session = ? AND n < ?")?
+            .query_row(params![id.0, number(first)], |row| row.get(0))?;
+        tx.finish()?;
+        Ok((rows, earlier as u64))
+    }
+
+    /// All rows of a session, whole, oldest first: what its model's context is made of.
+    pub fn rows(&self, id: &SessionId) -> Result<Vec<Row>, Error> {
+        let mut all = Vec::new();
+        self.each_row(id, |row| {
+            all.push(row);
+            Ok::<_, Error>(())
+        })?;
+        Ok(all)
+    }
+
+    /// Gives all rows of a session, whole, oldest first, one at a time; an error of `f` ends it.
+    pub fn each_row<E: From<Error>>(
+        &self,
+        id: &SessionId,
+        mut f: impl FnMut(Row) -> Result<(), E>,
+    ) -> Result<(), E> {
+        let Some(conn) = &self.conn else { return Ok(()) };
+        let sql = format!("SELECT {ROW} FROM rows WHERE session = ? ORDER BY n");
+        let mut select = conn.prepare_cached(&sql).map_err(Error::from)?;
+        let mut rows = select.query([&id.0]).map_err(Error::from)?;
+        while let Some(row) = rows.next().map_err(Error::from)? {
+            f(assemble(conn, id, row, Extent::Whole)?)?;
+        }
+        Ok(())
+    }
+
+    /// Sessions that a host must look at when it starts: with an open turn, a waiting prompt, a
+    /// ledger row that is not settled, or a process that was alive.
+    pub fn unsettled(&self) -> Result<Vec<SessionId>, Error> {
+        let Some(conn) = &self.conn else { return Ok(Vec::new()) };
+        let ids = texts(
+            conn,
+            "SELECT session FROM turns WHERE ended_at IS NULL
+             UNION SELECT session FROM queued
+             UNION SELECT session FROM ledger WHERE stage NOT IN ('delivered', 'consumed')
+             UNION SELECT session FROM processes WHERE live
+             ORDER BY session",
+            [],
+        )?;
+        Ok(ids.into_iter().map(SessionId).collect())
+    }
+
+    /// Rules that were granted for ever.
+    pub fn granted(&self) -> Result<BTreeSet<String>, Error> {
+        let Some(conn) = &self.conn else { return Ok(BTreeSet::new()) };
+        Ok(texts(conn, "SELECT rule FROM grants", [])?.into_iter().collect())
+    }
+
+    /// How many ledger rows are in each state, by its name.
+    pub fn ledger_counts(&self) -> Result<BTreeMap<String, u64>, Error> {
+        let Some(conn) = &self.conn else { return Ok(BTreeMap::new()) };
+        let counts = conn
+            .prepare_cached("SELECT stage, count(*) FROM ledger GROUP BY stage")?
+            .query_map([], |row| Ok((row.get(0)?, row.get::<_, i64>(1)? as u64)))?
+            .collect::<Result<_, _>>()?;
+        Ok(counts)
+    }
+}
+
+/// One row, whole.
+pub(super) fn row(conn: &Connection, id: &SessionId, n: u64) -> Result<Option<Row>, Error> {
+    let sql = format!("SELECT {ROW} FROM rows WHERE session = ? AND n = ?");
+    let mut select = conn.prepare_cached(&sql)?;
+    let mut rows = select.query(params![id.0, number(n)])?;
+    match rows.next()? {
+        Some(row) => Ok(Some(assemble(conn, id, row, Extent::Whole)?)),
+        None => Ok(None),
+    }
+}
+
+/// The last `limit` rows before row `before`, oldest first, long texts cut.
+fn before(conn: &Connection, id: &SessionId, before: u64, limit: usize) -> Result<Vec<Row>, Error> {
+    let sql = format!("SELECT {ROW} FROM rows WHERE session = ? AND n < ? ORDER BY n DESC LIMIT ?");
+    let mut select = conn.prepare_cached(&sql)?;
+    let mut rows = select.query(params![id.0, number(before), number(limit as u64)])?;
+    let mut list = Vec::new();
+    while let Some(row) = rows.next()? {
+        list.push(assemble(conn, id, row, Extent::Tail)?);
+    }
+    list.reverse();
+    Ok(list)
+}
+
+/// A number as SQLite holds it; "without end" stays so.
+fn number(n: u64) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
+}
+
+fn assemble(
+    conn: &Connection,
+    session: &SessionId,
+    row: &rusqlite::Row<'_>,
+    extent: Extent,
+) -> Result<Row, Error> {
+    let id: i64 = row.get(0)?;
+    let n = row.get::<_, i64>(1)? as u64;
+    let (long_text, long_reasoning): (i64, i64) = (row.get(4)?, row.get(5)?);
+    let body: Body = parse(
+        row.get_ref(6)?.as_str().map_err(rusqlite::Error::from)?,
+        &format!("row {n} of session {session}"),
+    )?;
+    let turn = TurnId(row.get::<_, i64>(2)? as u64);
+    let mut row = Row { n, turn, at: row.get(3)?, cut: 0, body };
+    if long_text > 0 {
+        let text = long(conn, id, TEXT, long_text, extent)?;
+        row.cut = (long_text as u64).saturating_sub(text.len() as u64);
+        *row.text_mut() = text;
+    }
+    if let Body::Assistant(answer) = &mut row.body
+        && long_reasoning > 0
+    {
+        answer.reasoning = long(conn, id, REASONING, long_reasoning, extent)?;
+    }
+    Ok(row)
+}
+
+/// A text from its chunks; of a tail only the chunks it lies in are read.
+fn long(
+    conn: &Connection,
+    row: i64,
+    part: i64,
+    bytes: i64,
+    extent: Extent,
+) -> Result<String, Error> {
+    match extent {
+        Extent::Whole => {
+            let mut text = String::with_capacity(bytes as usize);
+            let mut select = conn.prepare_cached(
+                "SELECT text FROM chunks WHERE row = ? AND part = ? ORDER BY seq",
+            )?;
+            let mut chunks = select.query([row, part])?;
+            while let Some(chunk) = chunks.next()? {
+                text.push_str(chunk.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?);
+            }
+            Ok(text)
+        }
+        Extent::Tail => {
+            let mut last: Vec<String> = Vec::new();
+            let mut select = conn.prepare_cached(
+                "SELECT text FROM chunks WHERE row = ? AND part = ? ORDER BY seq DESC",
+            )?;
+            let mut chunks = select.query([row, part])?;
+            while last.iter().map(String::len).sum::<usize>() < LONG
+                && let Some(chunk) = chunks.next()?
+            {
+                last.push(chunk.get(0)?);
+            }
+            last.reverse();
+            let mut text = last.concat();
+            keep_tail(&mut text);
+            Ok(text)
+        }
+    }
+}
+
+fn open_turn(conn: &Connection, id: &SessionId) -> Result<Option<OpenTurn>, Error> {
+    let open = conn
+        .prepare_cached(
+            "SELECT turn, source, started_at, folded FROM turns
+             WHERE session = ? AND ended_at IS NULL ORDER BY turn DESC LIMIT 1",
+        )?
+        .query_row([&id.0], |row| {
+            let source: String = row.get(1)?;
+            Ok((row.get::<_, i64>(0)?, source, row.get(2)?, row.get::<_, i64>(3)?))
+        })
+        .optional()?;
+    let Some((turn, source, started_at, folded)) = open else { return Ok(None) };
+    let mut open = OpenTurn {
+        turn: TurnId(turn as u64),
+        source: from_word(&source, "the source of a turn")?,
+        started_at,
+        n: folded as u64,
+        text: String::new(),
+        reasoning: String::new(),
+        rows: Vec::new(),
+    };
+    let mut select = conn.prepare_cached(
+        "SELECT n, part, text FROM journal WHERE session = ? AND turn = ? AND n > ? ORDER BY n",
+    )?;
+    let mut entries = select.query(params![id.0, turn, folded])?;
+    while let Some(entry) = entries.next()? {
+        open.n = entry.get::<_, i64>(0)? as u64;
+        let part: String = entry.get(1)?;
+        let text = entry.get_ref(2)?.as_str().map_err(rusqlite::Error::from)?;
+        match from_word(&part, "a journal entry")? {
+            Part::Text => open.text.push_str(text),
+            Part::Reasoning => open.reasoning.push_str(text),
+        }
+    }
+    let sql = format!("SELECT {ROW} FROM rows WHERE session = ? AND turn = ? ORDER BY n");
+    let mut select = conn.prepare_cached(&sql)?;
+    let mut rows = select.query(params![id.0, turn])?;
+    while let Some(row) = rows.next()? {
+        open.rows.push(assemble(conn, id, row, Extent::Whole)?);
+    }
+    Ok(Some(open))
+}
+
+fn processes(conn: &Connection, id: &SessionId) -> Result<Vec<Process>, Error> {
+    values(
+        conn,
+        "WITH open AS (
+             SELECT id FROM processes WHERE session = ?1 AND (live OR waiting)
+             UNION SELECT process FROM ledger
+                 WHERE session = ?1 AND stage NOT IN ('delivered', 'consumed')
+         ), others AS (
+             SELECT id FROM processes WHERE session = ?1 AND id NOT IN (SELECT id FROM open)
+             ORDER BY started_at DESC, id DESC LIMIT 10
+         )
+         SELECT body FROM processes WHERE session = ?1
+             AND id IN (SELECT id FROM open UNION ALL SELECT id FROM others)
+         ORDER BY started_at, id",
+        [&id.0],
+        "a process",
+    )
+}
+
+fn unsettled_entries(conn: &Connection, id: &SessionId) -> Result<Vec<Entry>, Error> {
+    let mut select = conn.prepare_cached(
+        "SELECT process, kind, ordinal, stage, turn, reason, wakeup, row, at FROM ledger
+         WHERE session = ? AND stage NOT IN ('delivered', 'consumed')
+         ORDER BY at, process, kind, ordinal",
+    )?;
+    let mut rows = select.query([&id.0])?;
+    let mut entries = Vec::new();
+    while let Some(row) = rows.next()? {
+        let (kind, word): (String, String) = (row.get(1)?, row.get(3)?);
+        let wakeup: Option<String> = row.get(6)?;
+        entries.push(Entry {
+            session: id.clone(),
+            process: ProcessId(row.get(0)?),
+            kind: from_word(&kind, "the kind of a ledger row")?,
+            ordinal: row.get::<_, i64>(2)? as u64,
+            state: stage(&word, row.get(4)?, row.get(5)?),
+            wakeup: wakeup.map(|json| parse(&json, "a wakeup in the ledger")).transpose()?,
+            row: row.get::<_, Option<i64>>(7)?.map(|n| n as u64),
+            at: row.get(8)?,
+        });
+    }
+    Ok(entries)
+}
+
+fn texts(conn: &Connection, sql: &str, params: impl Params) -> Result<Vec<String>, Error> {
+    let list = conn
+        .prepare_cached(sql)?
+        .query_map(params, |row| row.get(0))?
+        .collect::<Result<_, rusqlite::Error>>()?;
+    Ok(list)
+}
+
+fn values<T: serde::de::DeserializeOwned>(
+    conn: &Connection,
+    sql: &str,
+    params: impl Params,
+    what: &str,
+) -> Result<Vec<T>, Error> {
+    texts(conn, sql, params)?.iter().map(|body| parse(body, what)).collect()
+}
