@@ -22,6 +22,7 @@ pub(crate) struct Cli {
 
 /// How to run. Works before and after `chat`.
 #[derive(Clone, Debug, Default, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 pub(crate) struct Run {
     /// Go on with the newest session.
     #[arg(short = 'c', long = "continue", global = true, conflicts_with = "resume")]

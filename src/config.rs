@@ -17,7 +17,7 @@ use crate::providers::{self, Choice, local};
 mod file;
 mod yaml;
 
-pub(crate) use file::{File, OnHangup, Own};
+pub(crate) use file::{File, Own};
 pub(crate) use yaml::{Node, Problem};
 
 use file::ApprovalMode;
@@ -153,9 +153,10 @@ impl Config {
         }
         let near = choice.kind == Provider::Ollama
             || choice.base_url.as_deref().is_some_and(providers::is_near);
-        let usual_stale = match near {
-            true => file.local_stale.unwrap_or(Duration::from_secs(900)),
-            false => Duration::from_secs(180),
+        let usual_stale = if near {
+            file.local_stale.unwrap_or(Duration::from_mins(15))
+        } else {
+            Duration::from_mins(3)
         };
 
         let hidden = providers::key_names()
@@ -205,19 +206,19 @@ impl Config {
             },
             agent: Agent {
                 max_turns: from.flags.max_turns.or(max_turns).or(file.max_turns).unwrap_or(90),
-                clarify_timeout: file.clarify_timeout.unwrap_or(Duration::from_secs(3600)),
+                clarify_timeout: file.clarify_timeout.unwrap_or(Duration::from_hours(1)),
             },
             approvals: Approvals {
                 mode,
-                timeout: file.approval_timeout.unwrap_or(Duration::from_secs(60)),
+                timeout: file.approval_timeout.unwrap_or(Duration::from_mins(1)),
                 deny: file.deny,
                 allow: file.allow,
             },
             terminal: Terminal {
                 refused,
                 shell: shell(&env),
-                timeout: timeout.or(file.timeout).unwrap_or(Duration::from_secs(180)),
-                max_timeout: max_timeout.unwrap_or(Duration::from_secs(600)),
+                timeout: timeout.or(file.timeout).unwrap_or(Duration::from_mins(3)),
+                max_timeout: max_timeout.unwrap_or(Duration::from_mins(10)),
                 env: env.for_children(&hidden, &file.env_passthrough),
             },
             prompt: Prompt {
@@ -294,9 +295,10 @@ impl Kept {
     fn of(file: &File, flags: &Flags, env: &Env) -> Self {
         let same = is_same_provider(file, named_provider(flags, env).as_deref())
             && named_model(flags, env).is_none_or(|m| file.model.as_deref() == Some(m.as_str()));
-        match same {
-            true => Self { context_length: file.context_length, max_tokens: file.max_tokens },
-            false => Self { context_length: None, max_tokens: None },
+        if same {
+            Self { context_length: file.context_length, max_tokens: file.max_tokens }
+        } else {
+            Self { context_length: None, max_tokens: None }
         }
     }
 }

@@ -38,15 +38,12 @@ impl Dirs {
             .map(PathBuf::from)
             .or_else(|| directories::BaseDirs::new().map(|d| d.home_dir().to_owned()))
             .context("there is no home directory: set HOME")?;
-        let (config, state) = match env.get("HERMES_TUI_HOME") {
-            Some(dir) => {
-                let dir = std::path::absolute(expand_user(dir, &user))?;
-                (dir.clone(), dir)
-            }
-            None => {
-                let own = own.context("there is no home directory: set HOME or HERMES_TUI_HOME")?;
-                (own.config_dir().to_owned(), own.data_dir().to_owned())
-            }
+        let (config, state) = if let Some(dir) = env.get("HERMES_TUI_HOME") {
+            let dir = std::path::absolute(expand_user(dir, &user))?;
+            (dir.clone(), dir)
+        } else {
+            let own = own.context("there is no home directory: set HOME or HERMES_TUI_HOME")?;
+            (own.config_dir().to_owned(), own.data_dir().to_owned())
         };
         let root = match env.get("HERMES_HOME") {
             Some(dir) => std::path::absolute(expand_user(dir, &user))?,

@@ -53,10 +53,7 @@ fn main() -> ExitCode {
 /// Help and version go to stdout with 0, errors to stderr with 2.
 fn parse_exit(e: &clap::Error) -> ExitCode {
     e.print().ok();
-    match e.use_stderr() {
-        true => ExitCode::from(2),
-        false => ExitCode::SUCCESS,
-    }
+    if e.use_stderr() { ExitCode::from(2) } else { ExitCode::SUCCESS }
 }
 
 /// Says what went wrong, once.

@@ -432,7 +432,7 @@ pub(crate) fn is_near(url: &str) -> bool {
     match host.parse::<std::net::IpAddr>() {
         Ok(std::net::IpAddr::V4(ip)) => ip.is_loopback() || ip.is_private(),
         Ok(std::net::IpAddr::V6(ip)) => ip.is_loopback() || ip.is_unique_local(),
-        Err(_) => host == "localhost" || host.ends_with(".local"),
+        Err(_) => host == "localhost" || host.rsplit('.').next() == Some("local"),
     }
 }
 
