@@ -1,4 +1,4 @@
-//! t
+//! The program: a terminal UI for AI agents and the host that runs them.
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
