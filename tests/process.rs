@@ -415,11 +415,11 @@ async fn two_hundred_megabytes_of_output_cost_little_disk_and_memory() {
     let private: u64 = peak
         .unwrap()
         .lines()
-        .filter(|line| line.starts_with("Private_"))
+        .filter(|line| line.starts_with("Private_Dirty:"))
         .filter_map(|line| line.split_ascii_whitespace().nth(1)?.parse::<u64>().ok())
         .sum();
-    // Relocations of an unoptimised binary weigh several times what those of a release do.
-    assert!(private < 16_000, "{private} kB of private memory");
+    // A few hundred here; the bound leaves room for other allocators and page sizes.
+    assert!(private < 2_000, "{private} kB of private memory");
     let output = processes.output(&id).tail(200_000);
     assert_eq!(output.text.chars().count(), 200_000);
     assert!(output.text.ends_with("\nlast\n"));
@@ -576,4 +576,72 @@ async fn input_that_nobody_reads_neither_blocks_a_kill_nor_grows() {
     let more = vec![b'x'; (1 << 20) + 1];
     assert_eq!(processes.write(&id, &more).await, Err(ControlError::TooLarge));
     assert_eq!(processes.kill(&id).await.map(|exit| exit.end), Some(End::Killed));
+}
+
+#[tokio::test]
+async fn a_foreground_command_whose_caller_has_gone_is_killed() {
+    let bench = Bench::new();
+    let (processes, _told) = bench.host();
+    let mut spec = bench.spec("sleep 100");
+    spec.kind = Kind::Foreground;
+    let id = spec.id.clone();
+    assert!(timeout(Duration::ZERO, processes.spawn(spec)).await.is_err());
+    assert_eq!(ended(&processes, &id).await.end, End::Killed);
+}
+
+#[tokio::test]
+async fn an_id_in_use_is_refused_and_the_process_that_has_it_is_left_alone() {
+    let bench = Bench::new();
+    let (processes, mut told) = bench.host();
+    let spec = bench.spec("read x; exit 8");
+    let id = spec.id.clone();
+    processes.spawn(spec.clone()).await.unwrap();
+    assert_eq!(processes.spawn(spec.clone()).await, Err(SpawnError::InUse(id.clone())));
+    // Nor by a host that does not know it yet.
+    let (other, _told) = bench.host();
+    assert!(matches!(other.spawn(spec).await, Err(SpawnError::Supervisor(_))));
+    processes.write(&id, b"\n").await.unwrap();
+    assert_eq!(notice(&mut told).await.exit.code, Some(8));
+    let (next, _told) = bench.host();
+    let Found::Ended(exit) = next.adopt(&id).await else { panic!("not ended") };
+    assert_eq!(exit.code, Some(8));
+}
+
+// P07
+#[tokio::test]
+async fn output_can_be_followed_by_bytes_while_it_grows() {
+    let bench = Bench::new();
+    let (processes, _told) = bench.host();
+    let spec = bench.spec("echo one; read x; echo two; read x");
+    let id = spec.id.clone();
+    processes.spawn(spec).await.unwrap();
+    printed(&processes, &id, "one").await;
+    let first = processes.output(&id).read(0, 1000);
+    assert_eq!((first.from, first.bytes.as_slice()), (0, b"one\n".as_slice()));
+    processes.write(&id, b"\n").await.unwrap();
+    printed(&processes, &id, "two").await;
+    assert_eq!(processes.output(&id).read(4, 1000).bytes, b"two\n");
+    assert!(processes.kill(&id).await.is_some());
+}
+
+#[tokio::test]
+async fn a_forgotten_process_leaves_nothing_behind() {
+    let bench = Bench::new();
+    let (processes, _told) = bench.host();
+    let spec = bench.spec("true");
+    let id = spec.id.clone();
+    processes.spawn(spec).await.unwrap();
+    // Not while it may still run.
+    let long = bench.spec("read x");
+    let long_id = long.id.clone();
+    processes.spawn(long).await.unwrap();
+    processes.remove(&long_id);
+    assert_eq!(processes.live_folders().len(), 2);
+    ended(&processes, &id).await;
+    let supervisor = bench.pid(&id, "supervisor");
+    processes.remove(&id);
+    gone(supervisor).await;
+    assert_eq!(processes.live_folders(), std::slice::from_ref(&long_id));
+    assert_eq!(processes.wait(&id).await, None);
+    assert!(processes.kill(&long_id).await.is_some());
 }

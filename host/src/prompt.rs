@@ -42,6 +42,24 @@ pub(crate) struct Facts<'a> {
     pub(crate) context: Option<(&'a Path, &'a str)>,
 }
 
+/// The system prompt of a session that begins now in `cwd`, context file included.
+pub(crate) fn build(settings: &settings::Settings, cwd: &str, model: &str) -> String {
+    let cwd = Path::new(cwd);
+    let file = match settings.prompt.no_context_files {
+        true => None,
+        false => context_file(cwd, settings.prompt.context_file_max_chars),
+    };
+    let facts = Facts {
+        os: std::env::consts::OS,
+        shell: &settings.terminal.shell,
+        cwd,
+        date: &jiff::Zoned::now().strftime("%Y-%m-%d").to_string(),
+        model,
+        context: file.as_ref().map(|(path, text)| (path.as_path(), text.as_str())),
+    };
+    system(&settings.prompt, &facts)
+}
+
 /// The whole prompt.
 pub(crate) fn system(settings: &settings::Prompt, facts: &Facts<'_>) -> String {
     let soul = settings.soul.as_deref().map(clean).filter(|soul| !soul.trim().is_empty());

@@ -34,7 +34,6 @@ const RESULT: usize = 120_000;
 pub(crate) struct Error(pub(crate) String);
 
 /// What tools work with, the same for all turns of a host.
-#[derive(Debug)]
 pub(crate) struct Kit {
     pub(crate) terminal: settings::Terminal,
     pub(crate) approvals: settings::Approvals,
@@ -177,7 +176,7 @@ async fn dispatch(call: &ToolCall, job: Job) -> Result<Outcome, Error> {
         "patch" => blocking(move || patch::run(&args, &cwd)).await,
         "search_files" => blocking(move || search_files::run(&args, &cwd)).await,
         "todo" => {
-            let (items, value) = todo::run(&args, &todo::items(&job.plan.todo))?;
+            let (items, value) = todo::run(&args, &todo::stored(&job.plan.todo))?;
             Ok(Outcome { value, todo: Some(json!(items)), ..Outcome::default() })
         }
         name => {

@@ -240,6 +240,8 @@ impl Hub {
                 break;
             }
         }
-        self.store.close();
+        if let Err(error) = self.store.clone().close() {
+            tracing::error!("the store did not close: {error}");
+        }
     }
 }

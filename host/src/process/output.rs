@@ -280,7 +280,9 @@ fn gap(text: &mut String, bytes: u64) {
     if !text.is_empty() && !text.ends_with('\n') {
         text.push('\n');
     }
-    text.push_str(&format!("[... {bytes} bytes omitted ...]\n"));
+    text.push_str("[... ");
+    text.push_str(&bytes.to_string());
+    text.push_str(" bytes omitted ...]\n");
 }
 
 #[cfg(test)]

@@ -301,12 +301,20 @@ impl Fate {
     }
 }
 
-/// Makes the folder, takes its lock and starts a supervisor that inherits it.
+/// Makes the folder and starts a supervisor. A folder that was there before is left as it is.
 fn launch(folder: &Folder, exe: PathBuf, spec: Spec) -> std::io::Result<(Child, Pair)> {
     if let Some(root) = folder.path().parent() {
         DirBuilder::new().recursive(true).mode(0o700).create(root)?;
     }
     folder.create()?;
+    start(folder, exe, spec).inspect_err(|_| {
+        // If this fails too, the absence of a child says the same.
+        let _ = folder.write_record(&unknown(End::FailedStart), 0);
+    })
+}
+
+/// Takes the lock and starts a supervisor that inherits it.
+fn start(folder: &Folder, exe: PathBuf, spec: Spec) -> std::io::Result<(Child, Pair)> {
     let lock = folder.lock()?;
     folder.write_order(&Order {
         v: VERSION,
@@ -369,10 +377,7 @@ impl Attendant {
         match launched.map_err(std::io::Error::other).and_then(|launched| launched) {
             Ok((supervisor, link)) => Some((supervisor, UnixStream::from_std(link).ok())),
             Err(error) => {
-                let exit = unknown(End::FailedStart);
-                // Without a folder there is no place for a record; absence says the same.
-                let _ = self.folder.write_record(&exit, 0);
-                self.failed(SpawnError::Supervisor(error.to_string()), exit);
+                self.failed(SpawnError::Supervisor(error.to_string()), unknown(End::FailedStart));
                 None
             }
         }
@@ -468,11 +473,14 @@ impl Attendant {
 
     /// A failed start goes to the caller of spawn, to anybody else as an end.
     fn failed(&mut self, error: SpawnError, exit: Exit) {
-        if let Waiting::Spawn(first) = std::mem::replace(&mut self.waiting, Waiting::Nobody) {
-            if first.send(Err(error)).is_ok() {
-                self.fate.send_replace(Some(Fate { exit, survivor: None }));
-                return;
+        match std::mem::replace(&mut self.waiting, Waiting::Nobody) {
+            Waiting::Spawn(first) => {
+                if first.send(Err(error)).is_ok() {
+                    self.fate.send_replace(Some(Fate { exit, survivor: None }));
+                    return;
+                }
             }
+            other @ (Waiting::Adopt(_) | Waiting::Nobody) => self.waiting = other,
         }
         self.settle(exit, None);
     }

@@ -6,14 +6,14 @@
 //! socket of the host that started it. It stays until the output has ended and a host has stored
 //! the exit, or until 10 minutes later: a grandchild must not die of a broken pipe.
 
-use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::Shutdown;
 use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
 use std::process::{Child, ChildStdin, Command, ExitCode, Stdio};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -53,7 +53,10 @@ struct Shared {
     state: Mutex<State>,
     changed: Condvar,
     seen: AtomicU64,
+    /// Bytes of input that the child has not taken yet.
     pending: AtomicUsize,
+    /// A kill is under way.
+    killing: AtomicBool,
     input: Option<Sender<Input>>,
 }
 
@@ -65,7 +68,6 @@ struct State {
     exit: Option<Exit>,
     /// The end was asked for while the child still ran.
     killed: bool,
-    killing: bool,
     output_over: bool,
     stored: bool,
     links: Vec<(u64, UnixStream)>,
@@ -135,6 +137,7 @@ fn run(folder: &Folder) -> io::Result<()> {
         changed: Condvar::new(),
         seen: AtomicU64::new(0),
         pending: AtomicUsize::new(0),
+        killing: AtomicBool::new(false),
         input: stdin.is_some().then_some(input),
     });
     let keeper = Keeper::new(folder.path());
@@ -152,11 +155,15 @@ fn run(folder: &Folder) -> io::Result<()> {
         if let Some(folder) = synced {
             folder.sync();
         }
-        for stream in listener.incoming().flatten() {
-            attend(shared, stream, Leash::Loose);
+        for stream in listener.incoming() {
+            match stream {
+                Ok(stream) => attend(shared, stream, Leash::Loose),
+                // Out of descriptors or memory: hosts try again, and so do we.
+                Err(_) => thread::sleep(PATIENCE),
+            }
         }
     })?;
-    finish(&shared, folder);
+    finish(&shared, folder, leash);
     let _ = std::fs::remove_file(socket);
     drop(terminal);
     Ok(())
@@ -252,12 +259,17 @@ impl Shared {
 
     fn tell(&self, link: u64, tell: Tell) {
         let state = self.lock();
-        if let Some((_, mut stream)) =
-            state.links.iter().find(|(id, _)| *id == link).map(|(id, stream)| (id, stream))
-        {
-            // Who does not read is noticed by its own thread.
-            let _ = stream.write_all(&wire::reply(tell));
+        if let Some((_, stream)) = state.links.iter().find(|(id, _)| *id == link) {
+            post(stream, tell);
         }
+    }
+}
+
+/// Sends a line. A host that does not read is cut off, since half a line is worse than none; it
+/// connects again when it can.
+fn post(mut stream: &UnixStream, tell: Tell) {
+    if stream.write_all(&wire::reply(tell)).is_err() {
+        let _ = stream.shutdown(Shutdown::Both);
     }
 }
 
@@ -333,12 +345,11 @@ fn reap(shared: &Shared, mut child: Child) {
 
 /// Serves one connection in a thread of its own.
 fn attend(shared: &Arc<Shared>, stream: UnixStream, leash: Leash) {
-    let Ok(mut writer) = stream.try_clone() else { return };
+    let Ok(writer) = stream.try_clone() else { return };
     let _ = writer.set_write_timeout(Some(PATIENCE));
     let link = {
         let mut state = shared.lock();
-        let greeting = Tell::Started { pid: shared.pid, exit: state.exit.clone() };
-        let _ = writer.write_all(&wire::reply(greeting));
+        post(&writer, Tell::Started { pid: shared.pid, exit: state.exit.clone() });
         state.next_link += 1;
         let link = state.next_link;
         state.links.push((link, writer));
@@ -462,14 +473,10 @@ impl Stdin {
 
 /// Ends the tree; what is left of it, if the child has ended already.
 fn kill(shared: &Arc<Shared>) {
-    {
-        let mut state = shared.lock();
-        if state.killing {
-            return;
-        }
-        state.killing = true;
-        state.killed |= state.ended.is_none();
+    if shared.killing.swap(true, Ordering::SeqCst) {
+        return;
     }
+    shared.change(|state| state.killed |= state.ended.is_none());
     let group = Pid::from_raw(shared.pid as i32);
     tree::end(
         || tree::below(std::process::id()),
@@ -481,11 +488,12 @@ fn kill(shared: &Arc<Shared>) {
         },
         || shared.lock().ended.is_some(),
     );
-    shared.change(|state| state.killing = false);
+    // Under the lock: whoever has just looked must not sleep through it.
+    shared.change(|_| shared.killing.store(false, Ordering::SeqCst));
 }
 
 /// Waits for the end, records it, tells it, and stays as long as needed.
-fn finish(shared: &Shared, folder: &Folder) {
+fn finish(shared: &Shared, folder: &Folder, leash: Leash) {
     let mut state = shared.lock();
     let (code, signal, at) = loop {
         if let Some(ended) = &state.ended {
@@ -499,31 +507,32 @@ fn finish(shared: &Shared, folder: &Folder) {
     }
     let end = if state.killed { End::Killed } else { End::Exited };
     let exit = Exit { end, code, signal, at };
-    let recorded = folder.write_record(&exit, shared.seen.load(Ordering::Relaxed));
-    for (_, stream) in &mut state.links {
-        let _ = stream.write_all(&wire::reply(Tell::Ended { exit: exit.clone() }));
+    let seen = shared.seen.load(Ordering::Relaxed);
+    // Without a record the exit is kept in memory, for as long as we stay.
+    let recorded = folder.write_record(&exit, seen);
+    for (_, stream) in &state.links {
+        post(stream, Tell::Ended { exit: exit.clone() });
     }
     state.exit = Some(exit.clone());
     drop(state);
-    settle(recorded);
+    if let (Ok(file), Leash::Loose) = (recorded, leash) {
+        // Onto the disk, after everybody has been told.
+        let _ = file.sync_data();
+    }
     let stay = Instant::now() + STAY;
     let mut state = shared.lock();
     loop {
-        if state.output_over && !state.killing && (state.stored || Instant::now() >= stay) {
+        let free = state.stored || Instant::now() >= stay;
+        if free && state.output_over && !shared.killing.load(Ordering::SeqCst) {
             break;
         }
-        let late = state.stored || Instant::now() >= stay;
-        let until = if late { Instant::now() + STAY } else { stay };
+        let until = if free { Instant::now() + STAY } else { stay };
         state = shared.wait_until(state, until);
     }
     drop(state);
-    // Output that came after the end counts too.
-    let _ = folder.write_record(&exit, shared.seen.load(Ordering::Relaxed));
-}
-
-/// Onto the disk, after everybody has been told. Without a record the exit is kept in memory.
-fn settle(recorded: io::Result<File>) {
-    if let Ok(file) = recorded {
-        let _ = file.sync_data();
+    let late = shared.seen.load(Ordering::Relaxed);
+    if late != seen {
+        // What was printed after the end counts too. The host knows the exit by now.
+        let _ = folder.write_record(&exit, late);
     }
 }

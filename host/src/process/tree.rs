@@ -171,7 +171,9 @@ pub(super) fn end(list: impl Fn() -> Vec<Member>, group: impl Fn(Signal), over: 
         if known.is_empty() && over() {
             return;
         }
-        known.iter().for_each(|member| member.signal(Signal::SIGKILL));
+        for member in &known {
+            member.signal(Signal::SIGKILL);
+        }
         std::thread::sleep(Duration::from_millis(5));
     }
 }

@@ -249,7 +249,7 @@ async fn write(process: &Process, action: &str, args: &Args, job: &Job) -> Resul
     if action == "submit" {
         data.push('\n');
     }
-    Ok(match job.kit.processes.write(&process.id, data.into_bytes()).await {
+    Ok(match job.kit.processes.write(&process.id, data.as_bytes()).await {
         Ok(bytes) => json!({ "status": "ok", "bytes_written": bytes }),
         Err(error) => json!({ "status": "error", "error": error.to_string() }),
     }

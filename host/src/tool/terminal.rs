@@ -3,8 +3,6 @@
 
 mod shell;
 
-pub(crate) use shell::login;
-
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 

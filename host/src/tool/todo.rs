@@ -51,6 +51,11 @@ struct Change {
     status: Option<Status>,
 }
 
+/// The list as the session keeps it; anything else is an empty list.
+pub(crate) fn stored(value: &Value) -> Vec<Item> {
+    Vec::deserialize(value).unwrap_or_default()
+}
+
 /// What the model is told about this tool.
 pub(crate) fn schema() -> Schema {
     Schema {
