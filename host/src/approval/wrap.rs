@@ -57,6 +57,7 @@ const WRAPPERS: &[Wrapper] = &[
     wrapper("toybox", &[], 0),
     wrapper("builtin", &[], 0),
     wrapper("exec", &["-a"], 0),
+    wrapper("coproc", &[], 0),
     wrapper("watch", &["-n", "-d", "--interval"], 0),
     wrapper("strace", &["-e", "-o", "-p", "-s"], 0),
     wrapper("unshare", &[], 0),
@@ -173,7 +174,7 @@ fn wrapped(name: &str, args: &[String]) -> Vec<String> {
             return args.skip(skip).cloned().collect();
         }
         if arg.starts_with('-') && arg.len() > 1 {
-            if wrapper.valued.contains(&arg.as_str()) {
+            if takes_next(wrapper.valued, arg) {
                 args.next();
             }
         } else if skip > 0 {
@@ -183,6 +184,16 @@ fn wrapped(name: &str, args: &[String]) -> Vec<String> {
         }
     }
     Vec::new()
+}
+
+/// Whether an option's value is the next word: in `-iu root` it is, in `-uroot` it is not.
+fn takes_next(valued: &[&str], arg: &str) -> bool {
+    if arg.starts_with("--") {
+        return valued.contains(&arg);
+    }
+    let letters = arg.trim_start_matches('-');
+    let first = letters.char_indices().find(|(_, c)| valued.contains(&format!("-{c}").as_str()));
+    first.is_some_and(|(at, c)| at + c.len_utf8() == letters.len())
 }
 
 /// The text behind `-c`.
