@@ -224,6 +224,14 @@ fn deletes(call: &Call, rules: &mut Vec<&'static str>) {
                 rules.push("delete-root");
             }
         }
+        "xargs" | "parallel" => {
+            let removes = |arg: &String| {
+                matches!(wrap::name(std::slice::from_ref(arg)), "rm" | "unlink" | "shred")
+            };
+            if args.iter().any(removes) {
+                rules.push("find-delete");
+            }
+        }
         "truncate" if args.iter().any(|arg| matches!(arg.as_str(), "-s0" | "--size=0" | "0")) => {
             rules.push("truncate");
         }

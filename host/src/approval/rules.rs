@@ -90,7 +90,7 @@ const RULES: &[Rule] = &[
     ask("device-write", "writes to a device"),
     ask("git-internals-write", "changes git's hooks or configuration file"),
     ask("env-file-write", "changes a file of secrets (.env)"),
-    ask("find-delete", "deletes what find finds"),
+    ask("find-delete", "deletes what a search or list yields"),
     ask("recursive-delete", "deletes recursively"),
     ask("shred", "destroys files beyond recovery"),
     ask("truncate", "empties files"),

@@ -24,7 +24,7 @@ const MAX_LENGTH: usize = 128 * 1024;
 const MAX_DEPTH: usize = 120;
 const MAX_NEST: usize = 8;
 const MAX_WORK: usize = 2_000_000;
-const MAX_PARSE_STEPS: usize = 400_000;
+const MAX_PARSE_STEPS: usize = 3_000;
 const MAX_BRACE_WORDS: usize = 64;
 
 /// Everything a text would run.
@@ -212,12 +212,11 @@ impl Reader {
             }
         }
         let start = self.script.calls.len();
-        match body {
-            Some(body) => self.walk(body, src, &own),
-            None => {
-                let words = std::mem::take(&mut own.arguments);
-                self.push(words, text(node, src), own, start..start);
-            }
+        if let Some(body) = body {
+            self.walk(body, src, &own);
+        } else {
+            let words = std::mem::take(&mut own.arguments);
+            self.push(words, text(node, src), own, start..start);
         }
         let written = start..self.script.calls.len();
         for node in rest {
@@ -357,6 +356,8 @@ impl Reader {
                     self.redirect(child, src, &mut io);
                     end = None;
                 }
+                // `time ( … )` is parsed as a command with a subshell for an argument.
+                "subshell" | "compound_statement" => self.scope(child, src, &io),
                 _ => {
                     // The parser ends a word at a continued line; the shell does not.
                     let joined = end.and_then(|end| src.get(end..child.start_byte()));
@@ -494,7 +495,9 @@ impl Reader {
                 }
                 match quoting {
                     Quoting::Bare => {
-                        out.extend(value.chars().map(|c| if c.is_whitespace() { SPLIT } else { c }))
+                        out.extend(
+                            value.chars().map(|c| if c.is_whitespace() { SPLIT } else { c }),
+                        );
                     }
                     Quoting::Double => out.push_str(&value),
                 }

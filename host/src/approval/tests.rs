@@ -157,6 +157,10 @@ fn what_cannot_be_undone_is_blocked() {
             ("set -e\nrm -rf /\n", "delete-root"),
             ("ls |& rm -rf /", "delete-root"),
             ("time -p rm -rf /", "delete-root"),
+            ("time (rm -rf /)", "delete-root"),
+            ("time { rm -rf /; }", "delete-root"),
+            ("time ! rm -rf /", "delete-root"),
+            ("coproc N { rm -rf /; }", "delete-root"),
             ("echo hi\r\nrm -rf /", "delete-root"),
             ("su -c 'rm -rf /'", "delete-root"),
             ("su root -c 'rm -rf /'", "delete-root"),
@@ -249,6 +253,7 @@ fn what_may_be_wanted_is_asked() {
             ("eval \"$(ssh-agent -s)\"", "dynamic-code"),
             ("eval \"$X\"", "dynamic-code"),
             ("find . -name '*.o' -delete", "find-delete"),
+            ("find . -name x | xargs rm", "find-delete"),
             ("find / -name core -exec rm {} \\;", "find-delete"),
             ("chmod 777 x", "world-writable"),
             ("chmod -R a+w dir", "world-writable"),
@@ -485,6 +490,7 @@ const EVERYDAY: &[&str] = &[
     "type rm",
     "timeout 60 cargo test",
     "time make",
+    "time (make && make test)",
     "env | sort",
     "env FOO=1 ./run.sh",
     "export PATH=\"$HOME/.local/bin:$PATH\"",
@@ -603,10 +609,14 @@ fn deep_and_exploding_input_is_asked_about_in_bounded_work() {
         "(".repeat(50_000),
         "a&&".repeat(20_000),
         "\"$(".repeat(10_000),
+        "case x in (".repeat(2_000),
+        "[[ (".repeat(4_000),
     ] {
         let got = judge(&command);
-        assert_eq!(got, ("ask", "unparsable"), "{:.60}", command);
+        assert_eq!(got, ("ask", "unparsable"), "{command:.60}");
     }
+    assert_eq!(judge(&"echo a; ".repeat(12_000)).0, "allow");
+    assert_eq!(judge(&format!("ls {}", "a ".repeat(50_000))).0, "allow");
     if quoted.len() < 128 * 1024 {
         assert_eq!(judge(&quoted).0, "ask");
     }

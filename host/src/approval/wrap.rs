@@ -106,6 +106,11 @@ pub(super) fn inside(words: &[String]) -> Vec<Inside> {
         _ if is_shell(name) => dash_c(args),
         "su" | "script" => dash_c(args),
         "eval" => vec![join(args)],
+        // `time { …; }` is parsed as a command whose arguments start with a reserved word.
+        "{" | "!" | "if" | "then" | "else" | "elif" | "while" | "until" | "do" => rest(args),
+        "coproc" if args.get(1).is_some_and(|word| word == "{") => {
+            rest(args.get(2..).unwrap_or_default())
+        }
         "trap" => args
             .first()
             .filter(|a| !a.starts_with('-'))
