@@ -436,7 +436,7 @@ fn code(call: &Call, script: &Script, rules: &mut Vec<&'static str>) {
             rules.push("remote-code");
         } else if (piped || inner) && from.iter().any(|c| decodes(c)) {
             rules.push("decoded-code");
-        } else if piped && shell && !literal {
+        } else if piped && runs_shell && !literal {
             rules.push("piped-shell");
         }
         let open = match name {

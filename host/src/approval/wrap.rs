@@ -85,6 +85,10 @@ pub(super) fn is_shell(name: &str) -> bool {
 
 /// Whether a command runs the text it is fed.
 pub(super) fn reads_code(words: &[String]) -> bool {
+    if matches!(name(words), "source" | ".") {
+        let input = ["/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"];
+        return words.get(1).is_some_and(|word| input.contains(&word.as_str()));
+    }
     is_shell(name(words))
         && words.iter().skip(1).all(|word| {
             word == "-" || (word.starts_with('-') && !short(word, 'c')) || word == "/dev/stdin"
