@@ -63,20 +63,17 @@ fn words(call: &Call, rules: &mut Vec<&'static str>) {
     if name.contains(HOLE) || (globbed && !matches!(word.as_str(), "[" | "[[")) {
         rules.push("dynamic-command");
     }
-    match name {
-        "sudo" | "doas" | "su" | "pkexec" | "runuser" => {
-            rules.push("sudo");
-            let fed = !call.io.feeds.is_empty() || call.io.text.is_some();
-            if name == "sudo" && fed && sudo_stdin(call.args()) {
-                rules.push("sudo-password-guess");
-            }
+    if matches!(call.args(), [only] if only == "--help" || only == "--version") {
+        return;
+    }
+    if matches!(name, "sudo" | "doas" | "su" | "pkexec" | "runuser") {
+        rules.push("sudo");
+        let fed = !call.io.feeds.is_empty() || call.io.text.is_some();
+        if name == "sudo" && fed && sudo_stdin(call.args()) {
+            rules.push("sudo-password-guess");
         }
-        _ => {}
     }
-    let help = matches!(call.args(), [only] if only == "--help" || only == "--version");
-    if !help {
-        rules.extend(SHAPES.iter().filter(|s| fits(s, name, call.args())).map(|s| s.rule));
-    }
+    rules.extend(SHAPES.iter().filter(|s| fits(s, name, call.args())).map(|s| s.rule));
     if call.part.contains("LD_PRELOAD=") || call.part.contains("DYLD_INSERT_LIBRARIES=") {
         let sets = |w: &String| w.starts_with("LD_PRELOAD=") || w.starts_with("DYLD_INSERT");
         let first = call.part.split_whitespace().next().unwrap_or_default();
@@ -227,6 +224,14 @@ fn deletes(call: &Call, rules: &mut Vec<&'static str>) {
                 rules.push("delete-root");
             }
         }
+        "xargs" | "parallel" => {
+            let removes = |arg: &String| {
+                matches!(wrap::name(std::slice::from_ref(arg)), "rm" | "unlink" | "shred")
+            };
+            if args.iter().any(removes) {
+                rules.push("find-delete");
+            }
+        }
         "truncate" if args.iter().any(|arg| matches!(arg.as_str(), "-s0" | "--size=0" | "0")) => {
             rules.push("truncate");
         }
@@ -284,7 +289,7 @@ fn targets(call: &Call) -> Vec<String> {
         at.and_then(|at| args.get(at + 1)).cloned()
     };
     match call.name() {
-        "rm" | "unlink" | "tee" | "sponge" | "truncate" | "shred" | "chattr" | "wipefs" => all(),
+        "rm" | "unlink" | "tee" | "sponge" | "truncate" | "shred" | "chattr" => all(),
         "dd" => args.iter().filter_map(|arg| arg.strip_prefix("of=")).map(str::to_owned).collect(),
         "cp" | "install" | "ln" | "mv" | "rsync" | "scp" => {
             let mut paths = all();
@@ -424,21 +429,21 @@ fn code(call: &Call, script: &Script, rules: &mut Vec<&'static str>) {
         let from = sources(call, script);
         let fed = wrap::reads_code(&call.words) || (bare && interpreter(name));
         let piped = fed && !call.io.feeds.is_empty();
-        let inner = !call.inner.is_empty();
+        let inner = !call.inner.is_empty() && program(call).any(|word| word.contains(HOLE));
         let literal = from.iter().all(|c| matches!(c.name(), "echo" | "printf"))
             && !from.iter().any(|c| c.words.iter().any(|w| w.contains(HOLE)));
         if (piped || inner) && from.iter().any(|c| fetches(c)) {
             rules.push("remote-code");
         } else if (piped || inner) && from.iter().any(|c| decodes(c)) {
             rules.push("decoded-code");
-        } else if piped && shell && !literal {
+        } else if piped && runs_shell && !literal {
             rules.push("piped-shell");
         }
-        let unknown = call.args().iter().any(|arg| arg.trim_start().starts_with(HOLE));
         let open = match name {
-            "eval" => unknown,
-            "source" | "." => inner,
-            _ => shell && unknown && call.args().iter().any(|arg| wrap::short(arg, 'c')),
+            "eval" => program(call).any(|word| word.trim_start().starts_with(HOLE)),
+            // A substituted file, not one in an unknown folder.
+            "source" | "." => inner && program(call).any(|word| word.chars().eq([HOLE])),
+            _ => shell && inner && program(call).any(|word| word.trim_start().starts_with(HOLE)),
         };
         if open || (fed && call.io.text.as_deref().is_some_and(|t| t.contains(HOLE))) {
             rules.push("dynamic-code");
@@ -450,6 +455,14 @@ fn code(call: &Call, script: &Script, rules: &mut Vec<&'static str>) {
             rules.push("inline-code");
         }
     }
+}
+
+/// The words that are a program or name its file, not its arguments.
+fn program(call: &Call) -> impl Iterator<Item = &String> {
+    let args = call.args();
+    let inline = args.iter().any(|arg| ['c', 'e'].iter().any(|c| wrap::short(arg, *c)));
+    let all = call.name() == "eval" || inline;
+    operands(args).take(if all { args.len() } else { 1 })
 }
 
 /// Whether an interpreter reads its program from its input.

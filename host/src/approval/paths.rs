@@ -68,6 +68,8 @@ pub(super) fn resolve(path: &str, cwd: Option<&str>) -> String {
     match (absolute, path.is_empty()) {
         (true, _) => format!("/{path}"),
         (false, true) => ".".to_owned(),
+        // A file of that name, not the home.
+        (false, false) if path.starts_with('~') && !joined.starts_with('~') => format!("./{path}"),
         (false, false) => path,
     }
 }

@@ -24,7 +24,7 @@ const MAX_LENGTH: usize = 128 * 1024;
 const MAX_DEPTH: usize = 120;
 const MAX_NEST: usize = 8;
 const MAX_WORK: usize = 2_000_000;
-const MAX_PARSE_STEPS: usize = 400_000;
+const MAX_PARSE_STEPS: usize = 3_000;
 const MAX_BRACE_WORDS: usize = 64;
 
 /// Everything a text would run.
@@ -75,6 +75,8 @@ pub(super) struct Io {
     pub(super) text: Option<String>,
     /// Files that redirections write.
     pub(super) writes: Vec<String>,
+    /// Arguments found behind redirections, on their way to their command.
+    arguments: Vec<String>,
 }
 
 /// Reads a command line.
@@ -210,9 +212,11 @@ impl Reader {
             }
         }
         let start = self.script.calls.len();
-        match body {
-            Some(body) => self.walk(body, src, &own),
-            None => self.push(Vec::new(), text(node, src), own, start..start),
+        if let Some(body) = body {
+            self.walk(body, src, &own);
+        } else {
+            let words = std::mem::take(&mut own.arguments);
+            self.push(words, text(node, src), own, start..start);
         }
         let written = start..self.script.calls.len();
         for node in rest {
@@ -233,15 +237,27 @@ impl Reader {
                     self.children(child, src, &Io::default());
                 }
                 "file_redirect" | "herestring_redirect" => self.redirect(child, src, io),
+                "word"
+                | "string"
+                | "raw_string"
+                | "ansi_c_string"
+                | "concatenation"
+                | "number"
+                | "simple_expansion"
+                | "expansion"
+                | "command_substitution" => {
+                    self.argument(child, src, io);
+                }
                 _ => rest.push(child),
             }
         }
     }
 
+    /// Arguments that stand behind a redirection belong to its node.
     fn redirect(&mut self, node: Node<'_>, src: &str, io: &mut Io) {
         let writes = all(node).iter().any(|n| !n.is_named() && n.kind().contains('>'));
-        let target = named(node).into_iter().rfind(|n| n.kind() != "file_descriptor");
-        let Some(target) = target else { return };
+        let mut targets = named(node).into_iter().filter(|n| n.kind() != "file_descriptor");
+        let Some(target) = targets.next() else { return };
         let mut out = String::new();
         self.expand(target, src, &mut out, Quoting::Bare);
         if node.kind() == "herestring_redirect" {
@@ -249,6 +265,17 @@ impl Reader {
         } else if writes {
             io.writes.extend(fields(&out).0);
         }
+        for argument in targets {
+            self.argument(argument, src, io);
+        }
+    }
+
+    fn argument(&mut self, node: Node<'_>, src: &str, io: &mut Io) {
+        let mut out = String::new();
+        self.expand(node, src, &mut out, Quoting::Bare);
+        let (words, complete) = fields(&out);
+        self.script.flawed |= !complete;
+        io.arguments.extend(words);
     }
 
     fn function(&mut self, node: Node<'_>, src: &str, io: &Io) {
@@ -329,6 +356,8 @@ impl Reader {
                     self.redirect(child, src, &mut io);
                     end = None;
                 }
+                // `time ( … )` is parsed as a command with a subshell for an argument.
+                "subshell" | "compound_statement" => self.scope(child, src, &io),
                 _ => {
                     // The parser ends a word at a continued line; the shell does not.
                     let joined = end.and_then(|end| src.get(end..child.start_byte()));
@@ -354,6 +383,7 @@ impl Reader {
             self.script.flawed |= !complete;
             words.append(&mut split);
         }
+        words.append(&mut io.arguments);
         let inner = start..self.script.calls.len();
         self.push(words, text(node, src), io, inner);
     }
@@ -465,7 +495,9 @@ impl Reader {
                 }
                 match quoting {
                     Quoting::Bare => {
-                        out.extend(value.chars().map(|c| if c.is_whitespace() { SPLIT } else { c }))
+                        out.extend(
+                            value.chars().map(|c| if c.is_whitespace() { SPLIT } else { c }),
+                        );
                     }
                     Quoting::Double => out.push_str(&value),
                 }

@@ -57,6 +57,7 @@ const WRAPPERS: &[Wrapper] = &[
     wrapper("toybox", &[], 0),
     wrapper("builtin", &[], 0),
     wrapper("exec", &["-a"], 0),
+    wrapper("coproc", &[], 0),
     wrapper("watch", &["-n", "-d", "--interval"], 0),
     wrapper("strace", &["-e", "-o", "-p", "-s"], 0),
     wrapper("unshare", &[], 0),
@@ -84,6 +85,10 @@ pub(super) fn is_shell(name: &str) -> bool {
 
 /// Whether a command runs the text it is fed.
 pub(super) fn reads_code(words: &[String]) -> bool {
+    if matches!(name(words), "source" | ".") {
+        let input = ["/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"];
+        return words.get(1).is_some_and(|word| input.contains(&word.as_str()));
+    }
     is_shell(name(words))
         && words.iter().skip(1).all(|word| {
             word == "-" || (word.starts_with('-') && !short(word, 'c')) || word == "/dev/stdin"
@@ -105,6 +110,11 @@ pub(super) fn inside(words: &[String]) -> Vec<Inside> {
         _ if is_shell(name) => dash_c(args),
         "su" | "script" => dash_c(args),
         "eval" => vec![join(args)],
+        // `time { …; }` is parsed as a command whose arguments start with a reserved word.
+        "{" | "!" | "if" | "then" | "else" | "elif" | "while" | "until" | "do" => rest(args),
+        "coproc" if args.get(1).is_some_and(|word| word == "{") => {
+            rest(args.get(2..).unwrap_or_default())
+        }
         "trap" => args
             .first()
             .filter(|a| !a.starts_with('-'))
@@ -173,7 +183,7 @@ fn wrapped(name: &str, args: &[String]) -> Vec<String> {
             return args.skip(skip).cloned().collect();
         }
         if arg.starts_with('-') && arg.len() > 1 {
-            if wrapper.valued.contains(&arg.as_str()) {
+            if takes_next(wrapper.valued, arg) {
                 args.next();
             }
         } else if skip > 0 {
@@ -183,6 +193,16 @@ fn wrapped(name: &str, args: &[String]) -> Vec<String> {
         }
     }
     Vec::new()
+}
+
+/// Whether an option's value is the next word: in `-iu root` it is, in `-uroot` it is not.
+fn takes_next(valued: &[&str], arg: &str) -> bool {
+    if arg.starts_with("--") {
+        return valued.contains(&arg);
+    }
+    let letters = arg.trim_start_matches('-');
+    let first = letters.char_indices().find(|(_, c)| valued.contains(&format!("-{c}").as_str()));
+    first.is_some_and(|(at, c)| at + c.len_utf8() == letters.len())
 }
 
 /// The text behind `-c`.
