@@ -220,6 +220,7 @@ impl Config {
                 timeout: timeout.or(file.timeout).unwrap_or(Duration::from_mins(3)),
                 max_timeout: max_timeout.unwrap_or(Duration::from_mins(10)),
                 env: env.for_children(&hidden, &file.env_passthrough),
+                withheld: env.withheld(&hidden, &file.env_passthrough),
             },
             prompt: Prompt {
                 soul,

@@ -1,18 +1,21 @@
 //! hermes-tui: reads the command line, puts the config together, starts what was asked for and
 //! turns its end into an exit code. Errors are printed here and nowhere else.
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Parser as _;
+use host::local::{Caller, Role};
 
 use crate::args::{Cli, Command};
 use crate::config::{Config, Flags, Inputs};
 use crate::dirs::Dirs;
 use crate::env::Env;
+use crate::oneshot::Report;
 use crate::providers::local;
 
+mod approvals_cmd;
 mod args;
 mod config;
 mod config_cmd;
@@ -20,7 +23,9 @@ mod dirs;
 mod doctor;
 mod env;
 mod log;
+mod oneshot;
 mod providers;
+mod sessions_cmd;
 
 /// Nothing was run: the command line or the config is wrong. Exit code 2.
 #[derive(Debug, thiserror::Error)]
@@ -107,18 +112,20 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     match (&cli.oneshot, &cli.command) {
         (Some(prompt), None) => {
             let usage_file = cli.usage_file.as_deref();
-            oneshot(usable(config)?, &cli.run, &Once::Bare { prompt, usage_file })
+            oneshot::run(&usable(config)?, &cli.run, prompt, &Report::Bare { usage_file })
         }
         (Some(_), Some(_)) => Err(Usage("-z goes without a command".to_owned()).into()),
         (None, Some(Command::Chat(chat))) => match &chat.query {
-            Some(prompt) if chat.quiet => {
-                oneshot(usable(config)?, &cli.run, &Once::Quiet { prompt })
+            Some(prompt) => {
+                let report = if chat.quiet { Report::Quiet } else { Report::Told };
+                oneshot::run(&usable(config)?, &cli.run, prompt, &report)
             }
-            Some(prompt) => oneshot(usable(config)?, &cli.run, &Once::Told { prompt }),
-            None => interactive(usable(config)?, &cli.run),
+            None => interactive(&usable(config)?, &cli.run),
         },
-        (None, None) => interactive(usable(config)?, &cli.run),
-        (None, Some(Command::Sessions(command))) => sessions(&config, command),
+        (None, None) => interactive(&usable(config)?, &cli.run),
+        (None, Some(Command::Sessions(command))) => {
+            sessions_cmd::run(&config.settings.state, command)
+        }
         (None, Some(Command::Approvals(command))) => approvals(&config, command),
         (None, Some(Command::Config(_) | Command::Doctor(_))) => Ok(ExitCode::SUCCESS),
     }
@@ -132,44 +139,40 @@ fn usable(config: Config) -> anyhow::Result<Config> {
     }
 }
 
-/// A run that asks once.
-#[derive(Debug)]
-pub(crate) enum Once<'a> {
-    /// `-z`: only the answer, nobody is asked anything.
-    Bare {
-        /// What is asked.
-        prompt: &'a str,
-        /// Where the usage goes.
-        usage_file: Option<&'a std::path::Path>,
-    },
-    /// `chat -Q -q`: the answer on stdout, the session on stderr.
-    Quiet {
-        /// What is asked.
-        prompt: &'a str,
-    },
-    /// `chat -q`.
-    Told {
-        /// What is asked.
-        prompt: &'a str,
-    },
-}
-
-fn oneshot(config: Config, run: &args::Run, once: &Once<'_>) -> anyhow::Result<ExitCode> {
-    let _ = (config, run, once);
-    anyhow::bail!("one-shot runs are not built yet")
-}
-
-fn interactive(config: Config, run: &args::Run) -> anyhow::Result<ExitCode> {
-    let _ = (config, run);
-    anyhow::bail!("the interface is not built yet")
-}
-
-fn sessions(config: &Config, command: &args::Sessions) -> anyhow::Result<ExitCode> {
-    let _ = (config, command);
-    anyhow::bail!("sessions are not built yet")
+/// Opens the interface on the embedded host.
+fn interactive(config: &Config, run: &args::Run) -> anyhow::Result<ExitCode> {
+    anyhow::ensure!(
+        std::io::stdin().is_terminal() && std::io::stdout().is_terminal(),
+        Usage("the interface needs a terminal; `hermes-tui -z PROMPT` runs without one".to_owned())
+    );
+    let target = sessions_cmd::target(&config.settings.state, run)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    runtime.block_on(async {
+        let local = host::local::start(config.settings.clone(), Role::Owner)?;
+        let host = local.attach(target, Caller::Attended);
+        let notes = config.notes.iter().chain(local.notes()).cloned().collect();
+        let options = tui::Options { notes, version: env!("CARGO_PKG_VERSION").to_owned() };
+        let exit = tui::run(host, options).await;
+        local.stop().await;
+        if let Some(session) = exit?.session {
+            let mut stdout = std::io::stdout().lock();
+            writeln!(stdout, "Go on with: hermes-tui --resume {session}")?;
+        }
+        Ok(ExitCode::SUCCESS)
+    })
 }
 
 fn approvals(config: &Config, command: &args::Approvals) -> anyhow::Result<ExitCode> {
-    let _ = (config, command);
-    anyhow::bail!("approvals check is not built yet")
+    let args::Approvals::Check { json, command } = command;
+    let settings = &config.settings.approvals;
+    let policy = host::approval::Policy {
+        mode: settings.mode,
+        deny: settings.deny.clone(),
+        always: settings.allow.clone(),
+    };
+    approvals_cmd::check(command, *json, &policy)
 }

@@ -204,6 +204,8 @@ pub(crate) struct Session {
     /// Rules granted for ever, as far as the host knows them.
     always: BTreeSet<String>,
     stopping: bool,
+    /// Nothing starts but the prompts of its front end: a one-shot run.
+    passive: bool,
 }
 
 /// The live part of a running turn that the transcript does not show.
@@ -249,6 +251,7 @@ impl Session {
             next_question: 1,
             always: BTreeSet::new(),
             stopping: false,
+            passive: false,
         }
     }
 

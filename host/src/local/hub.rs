@@ -177,7 +177,11 @@ impl Hub {
             .ok_or_else(|| format!("there is no session {id}"))?;
         let lease = self.lease(id)?;
         let context = self.context_length(&loaded.meta.model);
-        let (session, effects) = Session::restore(loaded, context, now());
+        let caller = match self.role {
+            Role::Owner => Caller::Attended,
+            Role::OneShot => Caller::Stateless,
+        };
+        let (session, effects) = Session::restore(loaded, caller, context, now());
         let mut live = Live::new(self.prepared(session));
         live.lease = Some(lease);
         for process in &live.session.transcript().processes {
@@ -212,7 +216,8 @@ impl Hub {
     pub(super) fn lease(&self, id: &SessionId) -> Result<Lock, String> {
         let path: PathBuf = self.settings.state.join("leases").join(&id.0);
         Lock::take(&path).map_err(|busy| {
-            let who = busy.pid.map_or_else(|| "another process".to_owned(), |p| format!("process {p}"));
+            let who =
+                busy.pid.map_or_else(|| "another process".to_owned(), |p| format!("process {p}"));
             format!("session {id} is in use by {who}; end that one first, or start a new session")
         })
     }

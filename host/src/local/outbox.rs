@@ -138,8 +138,7 @@ impl Hub {
                 }
             }
             Effect::Reply { ack, reply } => {
-                if let Some(waiting) = self.sessions.get_mut(id).and_then(|l| l.acks.remove(&ack))
-                {
+                if let Some(waiting) = self.sessions.get_mut(id).and_then(|l| l.acks.remove(&ack)) {
                     waiting.reply.send(reply).ok();
                 }
             }

@@ -3,9 +3,7 @@
 use std::collections::VecDeque;
 
 use super::{Caller, Effect, Out, Session};
-use crate::protocol::{
-    Body, Event, Gauge, LiveCall, Millis, Outcome, Running, Transcript, TurnId,
-};
+use crate::protocol::{Body, Event, Gauge, LiveCall, Millis, Outcome, Running, Transcript, TurnId};
 use crate::store::{Entry, Loaded, Record, Stage};
 
 /// What the user reads when a turn did not survive the host.
@@ -16,8 +14,12 @@ impl Session {
     /// Takes up a stored session. What its host left unfinished is brought to an end or waits
     /// again: text becomes a partial answer, calls without a result are reported as interrupted
     /// (never run again, R06), events that the model has not answered to wait for a turn.
+    ///
+    /// For a one-shot run nothing starts by itself: what waits stays, or rides along with its
+    /// prompt (W05, W26).
     pub(crate) fn restore(
         loaded: Loaded,
+        caller: Caller,
         context: Option<u64>,
         now: Millis,
     ) -> (Self, Vec<Effect>) {
@@ -25,6 +27,7 @@ impl Session {
             loaded;
         let mut session = Self::new(meta.clone(), context);
         session.stored = true;
+        session.passive = caller == Caller::Stateless;
         session.turns = turns;
         session.next_row = earlier + rows.len() as u64 + 1;
         if let Some(last) = rows.last() {
@@ -41,8 +44,10 @@ impl Session {
             gauge: Gauge { used: meta.gauge.used, length: context.or(meta.gauge.length) },
             ..session.view
         };
-        session.prompts =
-            queued.into_iter().map(|q| (q, Caller::Attended)).collect::<VecDeque<_>>();
+        if !session.passive {
+            session.prompts =
+                queued.into_iter().map(|q| (q, Caller::Attended)).collect::<VecDeque<_>>();
+        }
         let mut out = Out::default();
         let mut claimed = Vec::new();
         for entry in ledger {

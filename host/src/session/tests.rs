@@ -345,9 +345,9 @@ fn a_kill_by_the_agent_is_written_down_first_and_never_wakes() {
     rig.prompt("go");
     rig.spawn("a");
     let effects = rig.say(Say::Killing(pid("a")));
-    let record = effects.iter().position(|e| {
-        matches!(e, Effect::Record(Record::Process(p)) if p.killed_by == Some(Killer::Agent))
-    });
+    let record = effects.iter().position(
+        |e| matches!(e, Effect::Record(Record::Process(p)) if p.killed_by == Some(Killer::Agent)),
+    );
     let go = effects.iter().position(|e| matches!(e, Effect::Reply { reply: Reply::Go, .. }));
     assert!(record.unwrap() < go.unwrap());
     let effects = rig.exit("a");
@@ -365,7 +365,7 @@ fn a_kill_that_was_written_down_is_repeated_after_a_restart() {
     process.state = State::Running;
     process.killed_by = Some(Killer::Agent);
     let loaded = Loaded { meta: meta(), processes: vec![process], ..Loaded::default() };
-    let (_, effects) = Session::restore(loaded, None, 0);
+    let (_, effects) = Session::restore(loaded, Caller::Attended, None, 0);
     assert!(effects.contains(&Effect::Kill(pid("a"))));
 }
 
@@ -461,8 +461,7 @@ fn a_working_directory_change_stays_with_the_session() {
         failed: false,
         millis: 0,
     };
-    let finished =
-        Finished { result, seen: Vec::new(), shell: Some(shell.clone()), todo: None };
+    let finished = Finished { result, seen: Vec::new(), shell: Some(shell.clone()), todo: None };
     rig.say(Say::Result(finished));
     rig.end();
     let effects = rig.prompt("next");
@@ -527,7 +526,7 @@ fn a_claim_the_model_never_answered_runs_again_without_a_second_row() {
         ledger: claimed,
         ..Loaded::default()
     };
-    let (session, effects) = Session::restore(loaded, None, 5_000);
+    let (session, effects) = Session::restore(loaded, Caller::Attended, None, 5_000);
     assert_eq!(starts(&effects), [Source::Wakeup]);
     let told =
         session.transcript().rows.iter().filter(|r| matches!(r.body, Body::Wakeup(_))).count();
@@ -570,12 +569,13 @@ fn calls_without_a_result_are_reported_as_interrupted_after_a_restart() {
     };
     let loaded =
         Loaded { meta: meta(), rows, turns: TurnId(1), open: Some(open), ..Loaded::default() };
-    let (session, effects) = Session::restore(loaded, None, 0);
+    let (session, effects) = Session::restore(loaded, Caller::Attended, None, 0);
     assert_eq!(starts(&effects), []);
     let rows = &session.transcript().rows;
-    assert_eq!(rows.iter().map(kind).collect::<Vec<_>>(), [
-        "user", "assistant", "tool", "tool", "failure"
-    ]);
+    assert_eq!(
+        rows.iter().map(kind).collect::<Vec<_>>(),
+        ["user", "assistant", "tool", "tool", "failure"]
+    );
     assert!(rows[3].text().contains("was not run again"));
 }
 
@@ -674,8 +674,7 @@ fn a_session_grant_answers_the_other_approvals_of_its_rule() {
     ask(&mut rig, "b", approval("r1"));
     ask(&mut rig, "c", approval("r2"));
     let id = rig.session.transcript().questions[0].id.clone();
-    let effects =
-        rig.feed(Input::Answer { id, answer: Answer::Approval(Choice::Session) });
+    let effects = rig.feed(Input::Answer { id, answer: Answer::Approval(Choice::Session) });
     assert_eq!(answers(&effects).len(), 2);
     assert_eq!(rig.session.transcript().questions.len(), 1);
     let effects = ask(&mut rig, "d", approval("r1"));

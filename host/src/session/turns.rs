@@ -118,7 +118,8 @@ impl Session {
 
     /// Whether a wakeup could start a turn of its own.
     pub(super) fn ready(&self) -> bool {
-        self.meta.held.is_none()
+        !self.passive
+            && self.meta.held.is_none()
             && self.view.storage == Storage::Ok
             && self.waiting.iter().any(|e| e.state == Stage::Finished)
     }
@@ -319,7 +320,13 @@ impl Session {
         out.reply(ack, Reply::Row(row));
     }
 
-    pub(super) fn ended(&mut self, outcome: Outcome, failure: Option<String>, now: Millis, out: &mut Out) {
+    pub(super) fn ended(
+        &mut self,
+        outcome: Outcome,
+        failure: Option<String>,
+        now: Millis,
+        out: &mut Out,
+    ) {
         self.withdraw_questions(out);
         self.keep_partial(&outcome, now, out);
         let Some(turn) = self.turn.take() else { return };

@@ -63,19 +63,17 @@ pub(crate) async fn run(args: &Value, job: Job) -> Result<Outcome, Error> {
     }
     let known = ["poll", "log", "wait", "kill", "write", "submit", "close"];
     if !known.contains(&args.action.as_str()) {
-        let text = format!(
-            "Unknown process action: {}. Use: list, {}",
-            args.action,
-            known.join(", ")
-        );
+        let text =
+            format!("Unknown process action: {}. Use: list, {}", args.action, known.join(", "));
         return Err(Error(text));
     }
     let Some(id) = args.session_id.clone() else {
         return Err(Error(format!("`session_id` is needed for {}", args.action)));
     };
     let Some(process) = all.into_iter().find(|p| p.id.0 == id) else {
-        return Ok(json!({ "status": "not_found", "error": format!("No process with ID {id}") })
-            .into());
+        return Ok(
+            json!({ "status": "not_found", "error": format!("No process with ID {id}") }).into()
+        );
     };
     match args.action.as_str() {
         "poll" => Ok(poll(&process, &job)),
@@ -187,8 +185,7 @@ fn log(process: &Process, args: &Args, job: &Job) -> Outcome {
         "truncated": !complete,
     });
     let saw_the_end = exit.is_some() && last_shown && complete;
-    let seen =
-        if saw_the_end { vec![(process.id.clone(), Seen::Now)] } else { Vec::new() };
+    let seen = if saw_the_end { vec![(process.id.clone(), Seen::Now)] } else { Vec::new() };
     let value = with(value, exit.map(|e| ending(process, &e)).unwrap_or_default());
     Outcome { value, seen, ..Outcome::default() }
 }
@@ -199,10 +196,9 @@ async fn wait(process: &Process, args: &Args, job: &Job) -> Outcome {
     let limit = asked.min(most);
     let exit = match exit_of(process, job) {
         Some(exit) => Some(exit),
-        None => tokio::time::timeout(limit, job.kit.processes.wait(&process.id))
-            .await
-            .ok()
-            .flatten(),
+        None => {
+            tokio::time::timeout(limit, job.kit.processes.wait(&process.id)).await.ok().flatten()
+        }
     };
     let output = preview(&process.id, job, PREVIEW);
     let value = json!({ "session_id": process.id.0, "command": process.command });

@@ -13,9 +13,7 @@ use super::{Error, Job, Outcome, parse};
 use crate::approval::{self, Finding, Grants, Policy, Verdict};
 use crate::model::Schema;
 use crate::process::{Kind, Processes, Spec};
-use crate::protocol::{
-    Answer, Ask, Choice, Delivery, End, Exit, Process, ProcessId, State,
-};
+use crate::protocol::{Answer, Ask, Choice, Delivery, End, Exit, Process, ProcessId, State};
 use crate::redact;
 use crate::session::{Caller, Reply, Say, Seen, Shell};
 
@@ -114,11 +112,8 @@ fn workdir(args: &Args, shell: &Shell) -> Result<PathBuf, Error> {
 /// `Err` is the result that says why not.
 async fn approve(command: &str, job: &Job) -> Result<Option<String>, Value> {
     let settings = &job.kit.approvals;
-    let policy = Policy {
-        mode: settings.mode,
-        deny: settings.deny.clone(),
-        always: settings.allow.clone(),
-    };
+    let policy =
+        Policy { mode: settings.mode, deny: settings.deny.clone(), always: settings.allow.clone() };
     let mut granted = Grants::default();
     let mut note = None;
     loop {

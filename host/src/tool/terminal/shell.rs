@@ -78,11 +78,18 @@ pub(super) fn program(configured: &Path) -> PathBuf {
 /// The command with a trap that notes directory and environment when the shell ends.
 pub(super) fn wrapped(command: &str, snapshot: &Path) -> String {
     let file = quoted(&snapshot.display().to_string());
-    format!("trap '{{ pwd; env -0; }} > {} 2>/dev/null' EXIT\n{command}", file.replace('\'', "'\\''"))
+    format!(
+        "trap '{{ pwd; env -0; }} > {} 2>/dev/null' EXIT\n{command}",
+        file.replace('\'', "'\\''")
+    )
 }
 
 /// The complete environment of a child of this call (W25, W30).
-pub(super) fn environment(base: &[(String, String)], job: &Job, pty: bool) -> Vec<(String, String)> {
+pub(super) fn environment(
+    base: &[(String, String)],
+    job: &Job,
+    pty: bool,
+) -> Vec<(String, String)> {
     let mut env: BTreeMap<String, String> = base.iter().cloned().collect();
     for (name, value) in &job.plan.shell.env {
         match value {
@@ -168,8 +175,7 @@ mod tests {
         let base = [("A", "1"), ("GONE", "x")].map(|(n, v)| (n.to_owned(), v.to_owned()));
         let shell = read_back(&file, &base, &Shell::default()).unwrap();
         assert_eq!(shell.cwd, "/work dir");
-        let expected =
-            [("B".to_owned(), Some("two\nlines".to_owned())), ("GONE".to_owned(), None)];
+        let expected = [("B".to_owned(), Some("two\nlines".to_owned())), ("GONE".to_owned(), None)];
         assert_eq!(shell.env, BTreeMap::from(expected));
         assert_eq!(read_back(&file, &base, &shell), None);
     }
@@ -179,8 +185,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("it's here");
         let script = wrapped("cd /; export X='a b'; exit 3", &file);
-        let status =
-            std::process::Command::new("/bin/sh").arg("-c").arg(script).status().unwrap();
+        let status = std::process::Command::new("/bin/sh").arg("-c").arg(script).status().unwrap();
         assert_eq!(status.code(), Some(3));
         let shell = read_back(&file, &[], &Shell::default()).unwrap();
         assert_eq!(shell.cwd, "/");

@@ -1,0 +1,236 @@
+//! One-shot runs: `-z` and `chat -q`. The answer alone goes to stdout; everything about it to
+//! stderr; the exit code says how it went. Nobody is asked anything (C12), and nothing is
+//! promised in the background (W26).
+
+use std::io::{IsTerminal as _, Write as _};
+use std::path::Path;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use host::local::{self, Caller, Role};
+use host::protocol::{
+    Body, Command, Event, Outcome, PromptId, Row, SessionId, Target, TurnId, Usage,
+};
+use host::{Host, redact};
+use serde_json::json;
+
+use crate::config::Config;
+use crate::{Interrupted, args, sessions_cmd};
+
+/// How a one-shot run reports.
+#[derive(Debug)]
+pub(crate) enum Report<'a> {
+    /// `-z`: only the answer.
+    Bare {
+        /// Where the usage goes.
+        usage_file: Option<&'a Path>,
+    },
+    /// `chat -Q -q`: the session's id on stderr.
+    Quiet,
+    /// `chat -q`: also which tools ran, on stderr.
+    Told,
+}
+
+/// Asks once.
+pub(crate) fn run(
+    config: &Config,
+    run: &args::Run,
+    prompt: &str,
+    report: &Report<'_>,
+) -> anyhow::Result<ExitCode> {
+    let target = sessions_cmd::target(&config.settings.state, run)?;
+    for note in &config.notes {
+        say(note);
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    runtime.block_on(ask(config, target, prompt, report))
+}
+
+/// What a run has seen so far.
+#[derive(Default)]
+struct Seen {
+    session: SessionId,
+    resumed: bool,
+    turn: Option<TurnId>,
+    answer: String,
+    failure: Option<String>,
+    denied: bool,
+    requests: u32,
+    usage: Usage,
+    model: String,
+}
+
+async fn ask(
+    config: &Config,
+    target: Target,
+    prompt: &str,
+    report: &Report<'_>,
+) -> anyhow::Result<ExitCode> {
+    let resumed = target != Target::New;
+    let local = local::start(config.settings.clone(), Role::OneShot)?;
+    let mut host = local.attach(target, Caller::Stateless);
+    host.send(Command::Prompt { id: PromptId::fresh(), text: prompt.to_owned() });
+    let mut seen = Seen { resumed, ..Seen::default() };
+    let outcome = follow(&mut host, &mut seen, report).await;
+    drop(host);
+    local.stop().await;
+    finish(config, &outcome?, &seen, report)
+}
+
+/// Reads events until the turn has ended. An interrupt cancels it and waits for its end.
+async fn follow(host: &mut Host, seen: &mut Seen, report: &Report<'_>) -> anyhow::Result<Outcome> {
+    let mut interrupts = interrupts()?;
+    loop {
+        let event = tokio::select! {
+            event = host.next() => event.context("the host ended before the turn did")?,
+            _ = interrupts.recv() => {
+                host.send(Command::Cancel);
+                if seen.turn.is_none() {
+                    return Ok(Outcome::Cancelled);
+                }
+                continue;
+            }
+        };
+        match event {
+            Event::Attached { transcript, .. } => {
+                seen.session = transcript.session.clone();
+                seen.model = transcript.model.clone();
+                if seen.resumed {
+                    let all = transcript.earlier + transcript.rows.len() as u64;
+                    say(&format!("↻ Resumed session {} ({all} messages)", seen.session));
+                }
+            }
+            Event::TurnStarted { turn, .. } => seen.turn = seen.turn.or(Some(turn)),
+            Event::RowAdded { row } => seen.row(&row, report),
+            Event::UsageReported { usage, .. } => {
+                seen.usage.prompt += usage.prompt;
+                seen.usage.completion += usage.completion;
+                seen.usage.cached += usage.cached;
+                seen.usage.reasoning += usage.reasoning;
+            }
+            Event::TurnStatus { text: Some(text), .. } if matches!(report, Report::Told) => {
+                say(&text);
+            }
+            Event::TurnEnded { turn, outcome, .. } if seen.turn == Some(turn) => {
+                return Ok(outcome);
+            }
+            Event::Failed(failure) => anyhow::bail!(failure.message),
+            _ => {}
+        }
+    }
+}
+
+impl Seen {
+    fn row(&mut self, row: &Row, report: &Report<'_>) {
+        match &row.body {
+            Body::Assistant(answer) => {
+                self.requests += 1;
+                self.answer.clone_from(&answer.text);
+            }
+            Body::Tool(result) => {
+                if result.text.contains("nobody can give one in a one-shot run") {
+                    self.denied = true;
+                    say("a command needed an approval and was denied; --yolo runs it unasked");
+                } else if matches!(report, Report::Told) {
+                    let how = if result.failed { "failed" } else { "done" };
+                    say(&format!("{} {how} ({} ms)", result.name, result.millis));
+                }
+            }
+            Body::Failure { message } => self.failure = Some(message.clone()),
+            Body::User { .. } | Body::Wakeup(_) | Body::Note { .. } => {}
+        }
+    }
+}
+
+fn finish(
+    config: &Config,
+    outcome: &Outcome,
+    seen: &Seen,
+    report: &Report<'_>,
+) -> anyhow::Result<ExitCode> {
+    if !seen.answer.is_empty() {
+        print_answer(&seen.answer)?;
+    }
+    let done = *outcome == Outcome::Done && !seen.answer.trim().is_empty();
+    if let Some(message) = &seen.failure {
+        say(message);
+    } else if !done && *outcome != Outcome::Cancelled {
+        say("the model gave no answer");
+    }
+    match report {
+        Report::Bare { usage_file: Some(path) } => {
+            write_usage(path, config, seen, done)
+                .with_context(|| format!("cannot write {}", path.display()))?;
+        }
+        Report::Bare { usage_file: None } => {}
+        Report::Quiet | Report::Told => say_plain(&format!("session_id: {}", seen.session)),
+    }
+    match outcome {
+        Outcome::Cancelled => Err(Interrupted.into()),
+        _ if done && !seen.denied => Ok(ExitCode::SUCCESS),
+        _ => Ok(ExitCode::FAILURE),
+    }
+}
+
+/// To a terminal nothing goes that could control it; to a pipe the bytes go unchanged.
+fn print_answer(answer: &str) -> std::io::Result<()> {
+    let mut stdout = std::io::stdout().lock();
+    if stdout.is_terminal() {
+        stdout.write_all(redact::plain(answer).as_bytes())?;
+    } else {
+        stdout.write_all(answer.as_bytes())?;
+    }
+    if !answer.ends_with('\n') {
+        stdout.write_all(b"\n")?;
+    }
+    stdout.flush()
+}
+
+fn say(text: &str) {
+    say_plain(&format!("hermes-tui: {text}"));
+}
+
+fn say_plain(text: &str) {
+    writeln!(std::io::stderr().lock(), "{}", redact::plain(text)).ok();
+}
+
+fn write_usage(path: &Path, config: &Config, seen: &Seen, done: bool) -> anyhow::Result<()> {
+    let usage = &seen.usage;
+    let mut value = json!({
+        "estimated_cost_usd": null,
+        "cost_status": "unknown",
+        "cost_source": null,
+        "input_tokens": usage.prompt.saturating_sub(usage.cached),
+        "output_tokens": usage.completion,
+        "cache_read_tokens": usage.cached,
+        "cache_write_tokens": 0,
+        "reasoning_tokens": usage.reasoning,
+        "total_tokens": usage.prompt + usage.completion,
+        "api_calls": seen.requests,
+        "model": seen.model,
+        "provider": config.provider,
+        "session_id": seen.session,
+        "completed": done,
+        "failed": !done,
+    });
+    if let (Some(failure), Some(map)) = (&seen.failure, value.as_object_mut()) {
+        map.insert("failure".to_owned(), failure.clone().into());
+    }
+    std::fs::write(path, format!("{value:#}\n"))?;
+    Ok(())
+}
+
+/// SIGINT and SIGTERM, as one stream.
+fn interrupts() -> anyhow::Result<tokio::sync::mpsc::UnboundedReceiver<()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (tx, rx) = tokio::sync::mpsc::unbounded_channel();
+    for kind in [SignalKind::interrupt(), SignalKind::terminate()] {
+        let mut stream = signal(kind).context("cannot listen for signals")?;
+        let tx = tx.clone();
+        tokio::spawn(async move { while stream.recv().await.is_some() && tx.send(()).is_ok() {} });
+    }
+    Ok(rx)
+}
