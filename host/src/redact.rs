@@ -141,6 +141,7 @@ enum State {
 /// The text alone: no escape sequences, no control characters but newline and tab, no characters
 /// that change the direction of writing. What a carriage return or a backspace overwrites is gone,
 /// as it would be on a screen.
+#[expect(clippy::match_same_arms, reason = "a table of states, in its order")]
 pub fn plain(text: &str) -> String {
     let mut screen = Screen { text: String::with_capacity(text.len()), line: 0, returned: false };
     let mut state = State::Text;

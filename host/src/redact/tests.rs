@@ -59,6 +59,11 @@ fn values_are_hidden_where_the_name_says_secret_and_the_value_looks_random() {
         assert!(shown.starts_with(name), "{text} -> {shown}");
     }
     assert_eq!(secrets("postgres://bob:hunter2@db:5432/x"), "postgres://bob:***@db:5432/x");
+    let slashed = join(&["wJalrXUtnFEMI", "/K7MDENG/bPxRfiCY", "EXAMPLEKEY"]);
+    assert_eq!(
+        secrets(&format!("aws_secret_access_key = {slashed}")),
+        "aws_secret_access_key = wJal…EKEY"
+    );
     assert_eq!(secrets("password=Ab3$"), "password=Ab3$");
 }
 

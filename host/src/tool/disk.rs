@@ -4,9 +4,9 @@
 //! A write goes to a temporary file beside its target and is renamed over it, so a reader sees
 //! the old text or the new, never a part. No tool shape is known here.
 
-use std::fs::{self, File, Metadata, OpenOptions, Permissions};
+use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{ErrorKind, Read, Write};
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt, fchown};
 use std::path::{Component, Path, PathBuf};
 
 use nix::fcntl::OFlag;
@@ -178,7 +178,7 @@ pub(super) struct Staged {
 
 impl Staged {
     /// Writes `text` beside `target`, makes missing directories, and checks that the target may
-    /// be written. It gets the mode of the target or, if that is new, of the file `like`.
+    /// be written. It gets the owner and mode of the target or, if that is new, of the file `like`.
     pub(super) fn write(
         target: &Path,
         like: &Path,
@@ -186,16 +186,14 @@ impl Staged {
         text: &str,
     ) -> Result<Self, Error> {
         let failed = |e: std::io::Error| Error(format!("cannot write {shown}: {e}"));
-        let mode = match fs::metadata(target) {
+        let old = match fs::metadata(target) {
             Ok(meta) => {
                 regular(&meta, shown)?;
                 // The rename would also replace a file that is write-protected.
                 OpenOptions::new().write(true).open(target).map_err(failed)?;
-                Some(meta.permissions())
+                Some(meta)
             }
-            Err(e) if e.kind() == ErrorKind::NotFound => {
-                fs::metadata(like).ok().map(|meta| meta.permissions())
-            }
+            Err(e) if e.kind() == ErrorKind::NotFound => fs::metadata(like).ok(),
             Err(e) => return Err(failed(e)),
         };
         let (Some(parent), Some(name)) = (target.parent(), target.file_name()) else {
@@ -206,9 +204,9 @@ impl Staged {
         // Cut, because the name itself may be as long as names can be.
         let name: String = name.to_string_lossy().chars().take(32).collect();
         let temp = parent.join(format!(".{name}.{}.tmp", uuid::Uuid::new_v4().simple()));
-        let file = create(&temp, mode.as_ref()).map_err(failed)?;
+        let file = create(&temp, old.as_ref()).map_err(failed)?;
         staged.temp = Some(temp);
-        fill(file, text, mode).map_err(failed)?;
+        fill(file, text, old.as_ref()).map_err(failed)?;
         Ok(staged)
     }
 
@@ -251,17 +249,20 @@ impl Drop for Staged {
     }
 }
 
-fn create(path: &Path, mode: Option<&Permissions>) -> std::io::Result<File> {
+fn create(path: &Path, old: Option<&Metadata>) -> std::io::Result<File> {
     let mut options = OpenOptions::new();
     options.write(true).create_new(true);
-    if mode.is_some() {
+    if old.is_some() {
         // The old file may be private; until its mode is set, the new one is.
         options.mode(0o600);
     }
     options.open(path)
 }
 
-fn fill(mut file: File, text: &str, mode: Option<Permissions>) -> std::io::Result<()> {
+fn fill(mut file: File, text: &str, old: Option<&Metadata>) -> std::io::Result<()> {
     file.write_all(text.as_bytes())?;
-    mode.map_or(Ok(()), |mode| file.set_permissions(mode))
+    let Some(old) = old else { return Ok(()) };
+    // Only root can give files away; for others it is theirs already or stays so.
+    let _ = fchown(&file, Some(old.uid()), Some(old.gid()));
+    file.set_permissions(old.permissions())
 }

@@ -249,7 +249,7 @@ fn replaced_lines(
     }
     let mut changed: Vec<String> = Vec::with_capacity(lines.len());
     let mut at = 0;
-    for place in found.iter() {
+    for place in &found {
         if place.lines.start < at {
             continue;
         }

@@ -107,6 +107,11 @@ fn is_image(head: &[u8]) -> bool {
     webp || magics.iter().any(|magic| head.starts_with(magic))
 }
 
+#[expect(clippy::naive_bytecount, reason = "fast enough once it is vectorised")]
+fn newlines(bytes: &[u8]) -> usize {
+    bytes.iter().filter(|&&byte| byte == b'\n').count()
+}
+
 /// A page of a file while it is being read.
 struct Page {
     /// The first bytes of the file.
@@ -167,7 +172,7 @@ impl Page {
                 }
             }
             if full {
-                page.total += rest.iter().filter(|&&byte| byte == b'\n').count();
+                page.total += newlines(rest);
                 if let Some(&last) = rest.last() {
                     line.length = u64::from(last != b'\n');
                 }
@@ -362,5 +367,12 @@ mod tests {
         assert!(error("a").contains("symbolic links"), "{}", error("a"));
         assert!(error("x\0y").contains("cannot read"));
         assert!(error("").contains("empty"));
+    }
+
+    #[test]
+    fn the_schema_is_small() {
+        let schema = schema();
+        assert!(schema.description.len() <= 300, "{}", schema.description.len());
+        assert!(schema.parameters.to_string().len() <= 1200, "{}", schema.parameters);
     }
 }

@@ -124,7 +124,7 @@ fn search(args: &Value, cwd: &Path, longest: Duration) -> Result<Value, Error> {
         limit: bounded(args.limit, MOST_RESULTS).unwrap_or(RESULTS).max(1),
     };
     if args.target == Target::Files {
-        return by_name(&walk, &page, &glob(&args.pattern)?);
+        return Ok(by_name(&walk, &page, &glob(&args.pattern)?));
     }
     let matcher = RegexMatcherBuilder::new()
         .line_terminator(Some(b'\n'))
@@ -188,9 +188,8 @@ fn glob(pattern: &str) -> Result<NameGlob, Error> {
     let trimmed = pattern.trim_start_matches("./").trim_start_matches('/');
     let path = trimmed.contains('/');
     let text = match (trimmed.contains(['*', '?', '[', '{']), path) {
-        (true, false) => trimmed.to_owned(),
+        (true, true | false) => trimmed.to_owned(),
         (false, false) => format!("*{trimmed}*"),
-        (true, true) => trimmed.to_owned(),
         (false, true) => format!("**/{trimmed}*"),
     };
     let glob = GlobBuilder::new(&text)
@@ -265,7 +264,7 @@ impl Read for Timed {
     }
 }
 
-fn by_name(walk: &Walk, page: &Page, name: &NameGlob) -> Result<Value, Error> {
+fn by_name(walk: &Walk, page: &Page, name: &NameGlob) -> Value {
     let mut found: Vec<(Reverse<SystemTime>, PathBuf)> = Vec::new();
     let mut total = 0;
     let mut cut = None;
@@ -290,7 +289,7 @@ fn by_name(walk: &Walk, page: &Page, name: &NameGlob) -> Result<Value, Error> {
         found.iter().skip(page.offset).take(page.limit).map(|(_, path)| walk.shown(path)).collect();
     let cut = cut.or((total > page.end()).then_some(Cut::Full));
     let shown = files.len();
-    Ok(finish(json!({"total_count": total, "files": files}), page, shown, cut))
+    finish(json!({"total_count": total, "files": files}), page, shown, cut)
 }
 
 fn searcher(context: usize) -> Searcher {

@@ -210,4 +210,11 @@ mod tests {
         assert!(error(json!(many)).contains("too many"));
         assert!(run(&json!("x"), &[]).is_err());
     }
+
+    #[test]
+    fn the_schema_is_small() {
+        let schema = schema();
+        assert!(schema.description.len() <= 300, "{}", schema.description.len());
+        assert!(schema.parameters.to_string().len() <= 1200, "{}", schema.parameters);
+    }
 }

@@ -170,4 +170,11 @@ mod tests {
         assert_eq!(of("~/no such file").len(), 1);
         assert!(of("~/no such file")[0].starts_with(fs::canonicalize(&home).unwrap_or(home)));
     }
+
+    #[test]
+    fn the_schema_is_small() {
+        let schema = schema();
+        assert!(schema.description.len() <= 300, "{}", schema.description.len());
+        assert!(schema.parameters.to_string().len() <= 1200, "{}", schema.parameters);
+    }
 }

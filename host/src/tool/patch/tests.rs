@@ -353,7 +353,7 @@ proptest! {
         // A last line that is its own keeps the whole file one unambiguous hunk.
         let file = |lines: &[String]| format!("{}\nend\n", lines.join("\n"));
         let lines = |sign: char, lines: &[String]| -> String {
-            lines.iter().map(|line| format!("{sign}{line}\n")).collect()
+            lines.iter().flat_map(|line| [sign.to_string(), line.clone(), "\n".to_owned()]).collect()
         };
         let dir = dir_with(&[("f", &file(&old))]);
         v4a(&dir, &format!("*** Update File: f\n{}{} end", lines('-', &old), lines('+', &new))).unwrap();
@@ -371,4 +371,11 @@ proptest! {
         let dir = dir_with(&[("f", &content)]);
         let _ = v4a(&dir, &patch);
     }
+}
+
+#[test]
+fn the_schema_is_small() {
+    let schema = schema();
+    assert!(schema.description.len() <= 300, "{}", schema.description.len());
+    assert!(schema.parameters.to_string().len() <= 1200, "{}", schema.parameters);
 }

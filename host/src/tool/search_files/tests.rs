@@ -193,3 +193,10 @@ fn a_search_out_of_time_says_so() {
         assert!(found["hint"].as_str().unwrap().contains("took too long"));
     }
 }
+
+#[test]
+fn the_schema_is_small() {
+    let schema = schema();
+    assert!(schema.description.len() <= 300, "{}", schema.description.len());
+    assert!(schema.parameters.to_string().len() <= 1200, "{}", schema.parameters);
+}
