@@ -1,0 +1,1 @@
+//! The real client against a server on loopback that speaks the providers' dialects.
