@@ -136,17 +136,13 @@ async fn answer(reply: Reply) -> Response<Body> {
 
 /// Server-sent events in OpenAI's shape: one per delta, then the end.
 fn openai(deltas: &[Value], finish: &str) -> String {
-    let mut body = open_ended(deltas);
     let usage = json!({"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 120,
         "prompt_tokens_details": {"cached_tokens": 64},
         "completion_tokens_details": {"reasoning_tokens": 5}});
-    for event in [
-        json!({"choices": [{"index": 0, "delta": {}, "finish_reason": finish}]}),
-        json!({"choices": [], "usage": usage}),
-    ] {
-        body += &format!("data: {event}\n\n");
-    }
-    body + "data: [DONE]\n\n"
+    let last = json!({"choices": [{"index": 0, "delta": {}, "finish_reason": finish}]});
+    let counted = json!({"choices": [], "usage": usage});
+    let body = open_ended(deltas);
+    format!("{body}data: {last}\n\ndata: {counted}\n\ndata: [DONE]\n\n")
 }
 
 fn open_ended(deltas: &[Value]) -> String {
