@@ -5,6 +5,8 @@ mod asset;
 pub mod catalog;
 pub mod demo;
 mod error;
+mod genai;
+mod retry;
 pub mod script;
 #[cfg(test)]
 mod tests;

@@ -5,6 +5,8 @@ use std::sync::Arc;
 
 use super::Model;
 use super::demo::{self, Demo};
+use super::genai::Remote;
+use super::retry::Retry;
 use crate::settings::{self, Provider};
 
 /// A family of models, recognised by how their names begin.
@@ -116,7 +118,8 @@ pub fn open(settings: &settings::Model) -> Result<Arc<dyn Model>, String> {
     match settings.provider {
         Provider::Demo => Ok(Arc::new(Demo)),
         Provider::OpenAi | Provider::Anthropic | Provider::Gemini | Provider::Ollama => {
-            Err("not yet".to_owned())
+            let remote = Remote::new(settings)?;
+            Ok(Arc::new(Retry::new(Arc::new(remote), settings.retries)))
         }
     }
 }

@@ -5,7 +5,11 @@ use futures::StreamExt;
 
 use super::{Answer, Chunk, Completion, Error, Message, Request};
 
+mod catalog;
 mod demo;
+mod error;
+mod remote;
+mod retry;
 
 /// A request with one prompt.
 fn prompt(text: &str) -> Request {
