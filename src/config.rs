@@ -255,9 +255,11 @@ fn wish(
     let model = named_model(flags, env);
     let provider = named_provider(flags, env);
     let same = is_same_provider(file, provider.as_deref());
+    // A model the file ties to nobody goes with any provider.
+    let free = is_unnamed(file.provider.as_deref()) && file.base_url.is_none();
     let of_file = |value: &Option<String>| value.clone().filter(|_| same);
     providers::Wish {
-        model: model.or_else(|| of_file(&file.model)),
+        model: model.or_else(|| file.model.clone().filter(|_| same || free)),
         provider: provider.or_else(|| file.provider.clone()),
         base_url: of_file(&file.base_url),
         api_key: of_file(&file.api_key),
@@ -276,13 +278,19 @@ fn named_provider(flags: &Flags, env: &Env) -> Option<String> {
     flags.provider.clone().or_else(|| env.get("HERMES_INFERENCE_PROVIDER").map(str::to_owned))
 }
 
+fn is_unnamed(provider: Option<&str>) -> bool {
+    matches!(provider, None | Some("auto"))
+}
+
 /// Whether the provider named outside the file is the one the file is about.
 fn is_same_provider(file: &File, named: Option<&str>) -> bool {
     let Some(named) = named.filter(|n| *n != "auto") else { return true };
     let of_file = file.provider.as_deref().unwrap_or("auto");
-    let full =
-        |name: &str| providers::find(name).map_or(name.to_lowercase(), |e| e.name.to_owned());
-    full(named) == full(of_file) || (of_file == "auto" && named == "custom")
+    let full = |name: &str| match providers::find(name) {
+        Some(entry) => entry.name.to_owned(),
+        None => name.strip_prefix("custom:").unwrap_or(name).to_lowercase(),
+    };
+    full(named) == full(of_file) || (is_unnamed(Some(of_file)) && named == "custom")
 }
 
 /// What the file says of its own model alone.
