@@ -141,3 +141,59 @@ pub(crate) enum Approvals {
         command: Vec<String>,
     },
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(std::iter::once("hermes-tui").chain(line.split(' ')))
+    }
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn flags_of_a_run_work_before_and_after_chat() {
+        for line in ["-m x --yolo -r abc chat -Q -q hi", "chat -q hi -Q --yolo -r abc -m x"] {
+            let cli = parse(line).unwrap();
+            assert_eq!((cli.run.model.as_deref(), cli.run.yolo), (Some("x"), true));
+            assert_eq!(cli.run.resume.as_deref(), Some("abc"));
+            let Some(Command::Chat(chat)) = cli.command else { panic!("{line}") };
+            assert_eq!((chat.query.as_deref(), chat.quiet), (Some("hi"), true));
+        }
+        assert!(parse("-c").unwrap().run.continue_);
+        assert!(parse("chat -c").unwrap().run.continue_);
+    }
+
+    #[test]
+    fn a_command_to_check_keeps_its_own_flags() {
+        let cli = parse("approvals check --json -- rm -rf --yolo /x").unwrap();
+        let Some(Command::Approvals(Approvals::Check { json, command })) = cli.command else {
+            panic!("not a check")
+        };
+        assert!(json && !cli.run.yolo);
+        assert_eq!(command, ["rm", "-rf", "--yolo", "/x"]);
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused_with_2() {
+        for line in [
+            "--bad",
+            "chat -Q",
+            "-c -r x",
+            "--usage-file x",
+            "--max-turns 0",
+            "config",
+            "config get a b",
+        ] {
+            let error = parse(line).unwrap_err();
+            assert_eq!(error.exit_code(), 2, "{line}");
+        }
+        assert_eq!(parse("--version").unwrap_err().exit_code(), 0);
+    }
+}

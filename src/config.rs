@@ -4,6 +4,7 @@
 //! Invariant: a setting that changes where or whether something runs is honoured, refused or
 //! named in the notes; it is never ignored in silence.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -90,9 +91,29 @@ impl fmt::Display for Error {
     }
 }
 
-impl Config {
-    /// Reads and joins everything.
-    pub(crate) fn load(dirs: &Dirs, from: &Inputs<'_>) -> Result<Self, Error> {
+/// All that was read, before it is joined.
+struct Sources {
+    env: Env,
+    file: File,
+    tree: Node,
+    soul: Option<String>,
+    stored: BTreeMap<String, providers::Stored>,
+    secrets: BTreeSet<String>,
+    notes: Vec<String>,
+    cwd: PathBuf,
+    limits: Limits,
+}
+
+/// What the environment says in numbers.
+struct Limits {
+    max_turns: Option<u32>,
+    timeout: Option<Duration>,
+    max_timeout: Option<Duration>,
+    stale: Option<Duration>,
+}
+
+impl Sources {
+    fn read(dirs: &Dirs, from: &Inputs<'_>) -> Result<Self, Error> {
         let mut problems = Vec::new();
         let dotenv = read(&dirs.env_file(), &mut problems).unwrap_or_default();
         let env = from.env.clone().with_file(&dotenv);
@@ -104,132 +125,161 @@ impl Config {
         });
         let mut reader = Reader::new(&path, &env);
         let file = File::read(&tree, &mut reader);
+        let Reader { problems: wrong, notes, secrets, .. } = reader;
+        problems.extend(wrong);
         let stored = read(&dirs.auth(), &mut Vec::new()).unwrap_or_default();
         let soul = read(&dirs.soul(), &mut problems).filter(|s| !s.trim().is_empty());
-        let Reader { problems: wrong, mut notes, secrets, .. } = reader;
-        problems.extend(wrong);
-
-        let at = |message: String| Problem { path: PathBuf::from("environment"), line: 0, message };
-        let mut number = |name: &str| -> Option<u64> {
-            let value = env.get(name)?;
-            let number = value.parse().ok().filter(|n| *n > 0);
-            if number.is_none() {
-                problems
-                    .push(at(format!("{name}: expected a whole number from 1, found {value:?}")));
-            }
-            number
-        };
-        let max_turns = number("HERMES_MAX_ITERATIONS").and_then(|n| u32::try_from(n).ok());
-        let timeout = number("TERMINAL_TIMEOUT").map(Duration::from_secs);
-        let max_timeout = number("TERMINAL_MAX_FOREGROUND_TIMEOUT").map(Duration::from_secs);
-        let stale = number("HERMES_STREAM_STALE_TIMEOUT").map(Duration::from_secs);
-
+        let limits = Limits::read(&env, &mut problems);
         let cwd = match env.get("TERMINAL_CWD").or(file.cwd.as_deref()) {
             None | Some("." | "auto" | "cwd") => from.cwd.to_owned(),
             Some(dir) => from.cwd.join(expand_user(dir, &dirs.user)),
         };
         if !cwd.is_dir() {
-            problems.push(Problem {
-                path: path.clone(),
-                line: tree.get("terminal.cwd").map_or(0, |n| n.line),
-                message: format!("terminal.cwd: {} is not a folder", cwd.display()),
-            });
+            let line = tree.get("terminal.cwd").map_or(0, |n| n.line);
+            let message = format!("terminal.cwd: {} is not a folder", cwd.display());
+            problems.push(Problem { path, line, message });
         }
         if !problems.is_empty() {
             return Err(Error { problems });
         }
+        let stored = providers::stored_keys(&stored);
+        Ok(Self { env, file, tree, soul, stored, secrets, notes, cwd, limits })
+    }
 
-        let wish = wish(&file, from.flags, &env, providers::stored_keys(&stored));
-        let kept = Kept::of(&file, from.flags, &env);
-        let chosen = providers::choose(&wish, &env, from.servers);
-        let (choice, refusal) = match chosen {
+    /// Whether to ask about dangerous commands, with what to say about it.
+    fn approvals(&self, flags: &Flags) -> (Mode, Option<&'static str>) {
+        let yolo = flags.yolo || self.env.is_on("HERMES_YOLO_MODE");
+        match self.file.approvals {
+            _ if yolo => (Mode::Off, Some(APPROVALS_OFF)),
+            Some(ApprovalMode::Off) => (Mode::Off, Some(APPROVALS_OFF)),
+            Some(ApprovalMode::Smart) => (Mode::Manual, Some(APPROVALS_SMART)),
+            Some(ApprovalMode::Manual) | None => (Mode::Manual, None),
+        }
+    }
+
+    /// What children start from.
+    fn child_env(&self) -> Vec<(String, String)> {
+        self.env.for_children(&self.hidden(), &self.file.env_passthrough)
+    }
+
+    /// What children do not get either when their login shell sets it.
+    fn withheld(&self) -> Vec<String> {
+        let passed = &self.file.env_passthrough;
+        self.hidden().into_iter().filter(|name| !passed.contains(name)).collect()
+    }
+
+    /// The names of keys.
+    fn hidden(&self) -> std::collections::BTreeSet<String> {
+        let endpoints = self.file.endpoints.iter().filter_map(|e| e.key_env.clone());
+        let known = providers::key_names().map(str::to_owned);
+        known.chain(self.secrets.iter().cloned()).chain(endpoints).collect()
+    }
+}
+
+const APPROVALS_OFF: &str = "Approvals are off: dangerous commands run without asking. Hard \
+                             blocks and approvals.deny still hold";
+const APPROVALS_SMART: &str =
+    "approvals.mode smart is treated as manual: you are asked about dangerous commands";
+
+impl Limits {
+    fn read(env: &Env, problems: &mut Vec<Problem>) -> Self {
+        let mut number = |name: &str| -> Option<u64> {
+            let value = env.get(name)?;
+            let number = value.parse().ok().filter(|n| *n > 0);
+            if number.is_none() {
+                let message = format!("{name}: expected a whole number from 1, found {value:?}");
+                problems.push(Problem { path: PathBuf::from("environment"), line: 0, message });
+            }
+            number
+        };
+        Self {
+            max_turns: number("HERMES_MAX_ITERATIONS").and_then(|n| u32::try_from(n).ok()),
+            timeout: number("TERMINAL_TIMEOUT").map(Duration::from_secs),
+            max_timeout: number("TERMINAL_MAX_FOREGROUND_TIMEOUT").map(Duration::from_secs),
+            stale: number("HERMES_STREAM_STALE_TIMEOUT").map(Duration::from_secs),
+        }
+    }
+}
+
+impl Config {
+    /// Reads and joins everything.
+    pub(crate) fn load(dirs: &Dirs, from: &Inputs<'_>) -> Result<Self, Error> {
+        let mut sources = Sources::read(dirs, from)?;
+        let mut notes = std::mem::take(&mut sources.notes);
+        let (file, env, flags) = (&sources.file, &sources.env, from.flags);
+
+        let wish = wish(file, flags, env, &sources.stored);
+        let (choice, refusal) = match providers::choose(&wish, env, from.servers) {
             Ok(choice) => (choice, None),
             Err(why) => (nobody(&wish), Some(why)),
         };
         if choice.kind == Provider::Demo && wish.model.as_deref() != Some("demo") {
-            notes.push(
-                "No provider is configured: this is the demo model, which works offline".to_owned(),
-            );
+            notes.push("No provider is configured: this is the offline demo model".to_owned());
         }
-        let near = choice.kind == Provider::Ollama
-            || choice.base_url.as_deref().is_some_and(providers::is_near);
-        let usual_stale = if near {
-            file.local_stale.unwrap_or(Duration::from_mins(15))
-        } else {
-            Duration::from_mins(3)
-        };
-
-        let hidden = providers::key_names()
-            .map(str::to_owned)
-            .chain(secrets)
-            .chain(file.endpoints.iter().filter_map(|e| e.key_env.clone()))
-            .collect();
-        let yolo = from.flags.yolo || env.is_on("HERMES_YOLO_MODE");
-        let mode = match (yolo, file.approvals) {
-            (true, _) | (false, Some(ApprovalMode::Off)) => Mode::Off,
-            (false, None | Some(ApprovalMode::Manual | ApprovalMode::Smart)) => Mode::Manual,
-        };
-        match (mode, file.approvals) {
-            (Mode::Off, _) => notes.push(
-                "Approvals are off: dangerous commands run without asking. Hard blocks and \
-                 approvals.deny still hold"
-                    .to_owned(),
-            ),
-            (Mode::Manual, Some(ApprovalMode::Smart)) => notes.push(
-                "approvals.mode smart is treated as manual: you are asked about dangerous commands"
-                    .to_owned(),
-            ),
-            (Mode::Manual, _) => {}
-        }
-        let refused = refused(&file, from.flags, &env);
+        let (mode, about_mode) = sources.approvals(flags);
+        let refused = refused(file, flags, env);
+        notes.extend(about_mode.map(str::to_owned));
         notes.extend(refused.clone());
         notes.extend(file.unsupported.iter().cloned());
         if let Some(root) = env.get("HERMES_WRITE_SAFE_ROOT") {
-            notes.push(format!(
-                "HERMES_WRITE_SAFE_ROOT={root} is not honoured: files are written anywhere"
-            ));
+            notes.push(format!("HERMES_WRITE_SAFE_ROOT={root} is not honoured"));
         }
 
+        let limits = &sources.limits;
         let settings = Settings {
             state: dirs.state.clone(),
             exe: from.exe.to_owned(),
-            cwd,
-            model: Model {
-                provider: choice.kind,
-                name: choice.model,
-                base_url: choice.base_url,
-                api_key: choice.api_key,
-                context_length: kept.context_length.or(choice.context_length),
-                max_tokens: kept.max_tokens,
-                retries: file.retries.unwrap_or(3),
-                stale: stale.unwrap_or(usual_stale),
-            },
+            cwd: sources.cwd.clone(),
+            model: model(&choice, &sources, flags),
             agent: Agent {
-                max_turns: from.flags.max_turns.or(max_turns).or(file.max_turns).unwrap_or(90),
+                max_turns: flags.max_turns.or(limits.max_turns).or(file.max_turns).unwrap_or(90),
                 clarify_timeout: file.clarify_timeout.unwrap_or(Duration::from_hours(1)),
             },
             approvals: Approvals {
                 mode,
                 timeout: file.approval_timeout.unwrap_or(Duration::from_mins(1)),
-                deny: file.deny,
-                allow: file.allow,
+                deny: file.deny.clone(),
+                allow: file.allow.clone(),
             },
             terminal: Terminal {
                 refused,
-                shell: shell(&env),
-                timeout: timeout.or(file.timeout).unwrap_or(Duration::from_mins(3)),
-                max_timeout: max_timeout.unwrap_or(Duration::from_mins(10)),
-                env: env.for_children(&hidden, &file.env_passthrough),
-                withheld: env.withheld(&hidden, &file.env_passthrough),
+                shell: shell(env),
+                timeout: limits.timeout.or(file.timeout).unwrap_or(Duration::from_mins(3)),
+                max_timeout: limits.max_timeout.unwrap_or(Duration::from_mins(10)),
+                env: sources.child_env(),
+                withheld: sources.withheld(),
             },
             prompt: Prompt {
-                soul,
-                no_context_files: from.flags.ignore_rules || env.is_on("HERMES_IGNORE_RULES"),
+                soul: sources.soul.clone(),
+                no_context_files: flags.ignore_rules || env.is_on("HERMES_IGNORE_RULES"),
                 context_file_max_chars: file.context_file_max_chars.unwrap_or(20_000),
             },
         };
-        let (provider, key_from) = (choice.provider, choice.key_from);
-        Ok(Self { settings, own: file.own, notes, refusal, provider, key_from, tree })
+        let (provider, key_from, own) = (choice.provider, choice.key_from, file.own.clone());
+        Ok(Self { settings, own, notes, refusal, provider, key_from, tree: sources.tree })
+    }
+}
+
+/// The chosen model with what the file says of it.
+fn model(choice: &Choice, sources: &Sources, flags: &Flags) -> Model {
+    let file = &sources.file;
+    let kept = Kept::of(file, flags, &sources.env);
+    let near = choice.kind == Provider::Ollama
+        || choice.base_url.as_deref().is_some_and(providers::is_near);
+    let stale = if near {
+        file.local_stale.unwrap_or(Duration::from_mins(15))
+    } else {
+        Duration::from_mins(3)
+    };
+    Model {
+        provider: choice.kind,
+        name: choice.model.clone(),
+        base_url: choice.base_url.clone(),
+        api_key: choice.api_key.clone(),
+        context_length: kept.context_length.or(choice.context_length),
+        max_tokens: kept.max_tokens,
+        retries: file.retries.unwrap_or(3),
+        stale: sources.limits.stale.unwrap_or(stale),
     }
 }
 
@@ -251,20 +301,22 @@ fn wish(
     file: &File,
     flags: &Flags,
     env: &Env,
-    stored: std::collections::BTreeMap<String, providers::Stored>,
+    stored: &BTreeMap<String, providers::Stored>,
 ) -> providers::Wish {
     let model = named_model(flags, env);
     let provider = named_provider(flags, env);
     let same = is_same_provider(file, provider.as_deref());
+    // A model the file ties to nobody goes with any provider.
+    let free = is_unnamed(file.provider.as_deref()) && file.base_url.is_none();
     let of_file = |value: &Option<String>| value.clone().filter(|_| same);
     providers::Wish {
-        model: model.or_else(|| of_file(&file.model)),
+        model: model.or_else(|| file.model.clone().filter(|_| same || free)),
         provider: provider.or_else(|| file.provider.clone()),
         base_url: of_file(&file.base_url),
         api_key: of_file(&file.api_key),
         api_mode: of_file(&file.api_mode),
         endpoints: file.endpoints.clone(),
-        stored,
+        stored: stored.clone(),
     }
 }
 
@@ -277,13 +329,19 @@ fn named_provider(flags: &Flags, env: &Env) -> Option<String> {
     flags.provider.clone().or_else(|| env.get("HERMES_INFERENCE_PROVIDER").map(str::to_owned))
 }
 
+fn is_unnamed(provider: Option<&str>) -> bool {
+    matches!(provider, None | Some("auto"))
+}
+
 /// Whether the provider named outside the file is the one the file is about.
 fn is_same_provider(file: &File, named: Option<&str>) -> bool {
     let Some(named) = named.filter(|n| *n != "auto") else { return true };
     let of_file = file.provider.as_deref().unwrap_or("auto");
-    let full =
-        |name: &str| providers::find(name).map_or(name.to_lowercase(), |e| e.name.to_owned());
-    full(named) == full(of_file) || (of_file == "auto" && named == "custom")
+    let full = |name: &str| match providers::find(name) {
+        Some(entry) => entry.name.to_owned(),
+        None => name.strip_prefix("custom:").unwrap_or(name).to_lowercase(),
+    };
+    full(named) == full(of_file) || (is_unnamed(Some(of_file)) && named == "custom")
 }
 
 /// What the file says of its own model alone.

@@ -67,11 +67,6 @@ impl Env {
         }
         env.into_iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect()
     }
-
-    /// The names children never get, also when their login shell sets them.
-    pub(crate) fn withheld(&self, hidden: &BTreeSet<String>, passed: &[String]) -> Vec<String> {
-        hidden.iter().filter(|name| !passed.contains(name)).cloned().collect()
-    }
 }
 
 /// Reads a `.env` file: `NAME=value`, `export NAME=value`, quotes, comments. Lines that are none

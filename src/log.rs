@@ -60,3 +60,39 @@ fn open(path: &Path) -> io::Result<File> {
     }
     OpenOptions::new().create(true).append(true).mode(0o600).open(path)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    fn log(path: &Path) -> LazyFile {
+        LazyFile { path: path.to_owned(), state: State::Unopened }
+    }
+
+    #[test]
+    fn the_first_line_makes_the_file_and_nobody_else_may_read_it() {
+        let tmp = tempfile::tempdir().unwrap();
+        let path = tmp.path().join("state/logs/hermes-tui.log");
+        let mut file = log(&path);
+        assert!(!tmp.path().join("state").exists());
+        file.write_all(b"one\n").unwrap();
+        let mode = |p: &Path| std::fs::metadata(p).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&path), mode(&tmp.path().join("state"))), (0o600, 0o700));
+        log(&path).write_all(b"two\n").unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "one\ntwo\n");
+    }
+
+    #[test]
+    fn a_large_log_is_put_aside_and_one_that_cannot_be_made_is_no_failure() {
+        let tmp = tempfile::tempdir().unwrap();
+        let path = tmp.path().join("hermes-tui.log");
+        File::create(&path).unwrap().set_len(LARGEST + 1).unwrap();
+        log(&path).write_all(b"new\n").unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "new\n");
+        let aside = std::fs::metadata(tmp.path().join("hermes-tui.log.1")).unwrap();
+        assert_eq!(aside.len(), LARGEST + 1);
+        log(&path.join("below/a/file")).write_all(b"lost\n").unwrap();
+    }
+}

@@ -98,7 +98,7 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         Config::load(&dirs, &Inputs { flags: &flags, env: &env, cwd: &cwd, exe: &exe, servers })
     };
     if let Some(Command::Config(command)) = &cli.command {
-        return config_cmd::run(command, &dirs, load(&[]));
+        return config_cmd::run(command, &dirs, load(&local::USUAL));
     }
     if let Some(Command::Doctor(doctor)) = &cli.command {
         return doctor::run(doctor, &dirs, &env, load(&local::USUAL));

@@ -206,7 +206,7 @@ pub(crate) fn choose(wish: &Wish, env: &Env, servers: &[local::Server]) -> Resul
     }
     let refused = REFUSED.iter().find(|(names, _)| names.contains(&slug(name).as_str()));
     let why = match refused {
-        Some((_, why)) => format!("hermes-tui cannot use the provider {name}: {why}"),
+        Some((_, why)) => format!("the provider {name} cannot be used here: {why}"),
         None => format!("the provider {name} is not known"),
     };
     Err(format!("{why}. {}", instead(wish, env)))

@@ -147,6 +147,17 @@ fn another_provider_does_not_inherit_what_the_file_says_of_its_own() {
 }
 
 #[test]
+fn a_model_of_the_file_that_is_tied_to_nobody_goes_with_a_named_provider() {
+    let named = Flags { provider: Some("groq".to_owned()), ..Flags::default() };
+    let with = |config: &str| {
+        let config = Home::new(config).load_with(&named, &[("GROQ_API_KEY", "k")]).unwrap();
+        config.settings.model.name
+    };
+    assert_eq!(with("model: my-model\n"), "my-model");
+    assert_ne!(with("model: {default: my-model, provider: zai}\n"), "my-model");
+}
+
+#[test]
 fn a_model_may_be_plain_text() {
     let home = Home::new("model: gpt-x\n");
     let config = home.load_with(&Flags::default(), &[("OPENAI_API_KEY", "sk-x")]).unwrap();
