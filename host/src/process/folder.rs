@@ -285,6 +285,9 @@ mod tests {
             torn.resize(RECORD, b' ');
             assert_eq!(unseal(&torn), None, "cut at {cut}");
         }
+        // Nor is one with a later sector of another write.
+        let mixed = String::from_utf8(bytes).unwrap().replace("\"seen\":12", "\"seen\":13");
+        assert_eq!(unseal(mixed.as_bytes()), None);
         assert_eq!(unseal(&[b' '; RECORD]), None);
         assert_eq!(unseal(&[0; RECORD]), None);
     }
