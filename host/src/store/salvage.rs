@@ -102,6 +102,8 @@ fn set_aside(folder: &Path) -> Result<PathBuf, Error> {
 fn copy(aside: &Path, conn: &mut Connection) -> Result<(i64, i64), Error> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let old = Connection::open_with_flags(aside, flags)?;
+    // A file that is shorter than it says is read only so; nothing is written to it.
+    old.pragma_update(None, "writable_schema", "ON")?;
     // Without a readable list of tables nothing can be had.
     old.query_row("SELECT count(*) FROM sqlite_schema", [], |_| Ok(()))?;
     let tx = conn.transaction()?;
@@ -110,7 +112,7 @@ fn copy(aside: &Path, conn: &mut Connection) -> Result<(i64, i64), Error> {
             tracing::warn!("{table} of the damaged database: {error}");
         }
     }
-    // Rows without their session, counts, and rows whose long text is no longer whole.
+    // Sessions of which only rows are left, counts, and what was told already.
     tx.execute_batch(
         "INSERT INTO sessions (id, started_at, active_at)
              SELECT session, min(at), max(at) FROM rows

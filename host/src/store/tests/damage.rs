@@ -1,0 +1,151 @@
+//! Files that are newer, damaged, full or read-only. (R09)
+
+use std::fs;
+
+use super::*;
+
+fn file(folder: &Path) -> PathBuf {
+    folder.join(schema::FILE)
+}
+
+/// A folder with a closed store of 20 sessions with 100 rows each.
+fn filled() -> (TempDir, PathBuf) {
+    let mut desk = Desk::new();
+    for s in 0..20 {
+        let name = format!("s{s:02}");
+        let mut records = vec![session(&name, s)];
+        records.extend((1..=99).map(|n| add(&name, user(n, &"text ".repeat(100)))));
+        let told = Body::Wakeup(wakeup(&name, WakeupKind::Exit, 0));
+        records.push(add(&name, Row { n: 100, turn: TurnId(1), at: 1, cut: 0, body: told }));
+        desk.put(records);
+    }
+    let folder = desk.folder();
+    desk.store.close().unwrap();
+    (desk.dir, folder)
+}
+
+#[test]
+fn a_newer_schema_is_refused_and_left_alone() {
+    let (_dir, folder) = filled();
+    let conn = rusqlite::Connection::open(file(&folder)).unwrap();
+    conn.pragma_update(None, "user_version", 99).unwrap();
+    drop(conn);
+    let before = fs::read(file(&folder)).unwrap();
+    let (sender, _reports) = unbounded_channel();
+    let error = Store::open(&folder, sender).unwrap_err();
+    assert!(matches!(error, Error::Newer { found: 99, known: 1, .. }));
+    let words = error.to_string();
+    assert!(words.contains("schema 99") && words.contains("knows 1"), "{words}");
+    assert!(words.contains("upgrade"), "{words}");
+    assert!(matches!(Reader::open(&folder), Err(Error::Newer { .. })));
+    assert!(fs::read(file(&folder)).unwrap() == before);
+}
+
+#[test]
+fn what_is_no_database_is_set_aside() {
+    let dir = TempDir::new().unwrap();
+    let garbage = b"this was never a database, whatever its name says".repeat(99);
+    for n in 1..=2 {
+        fs::write(file(dir.path()), &garbage).unwrap();
+        let (store, mut reports) = open(dir.path());
+        let notes = store.notes();
+        assert!(notes[0].contains(&format!("damaged-{n}")), "{notes:?}");
+        let no = store.write(vec![session("s", 1)], Durability::Barrier);
+        assert_eq!(report(&mut reports), Report::Committed(no));
+        store.close().unwrap();
+        let aside = dir.path().join(format!("{}.damaged-{n}", schema::FILE));
+        assert!(fs::read(aside).unwrap() == garbage);
+    }
+    let (store, _reports) = open(dir.path());
+    assert_eq!(store.notes(), [""; 0]);
+}
+
+#[test]
+fn of_a_file_cut_short_the_readable_part_is_kept() {
+    let (_dir, folder) = filled();
+    let whole = fs::read(file(&folder)).unwrap();
+    fs::write(file(&folder), &whole[..whole.len() * 6 / 10]).unwrap();
+    let (store, mut reports) = open(&folder);
+    assert_eq!(store.notes().len(), 2, "{:?}", store.notes());
+    let reader = store.reader().unwrap();
+    let kept: u64 = reader.sessions(99).unwrap().iter().map(|s| s.rows).sum();
+    assert!(kept > 100 && kept < 2000, "{kept} rows");
+    let rows = reader.rows(&id("s00")).unwrap();
+    assert_eq!(rows.len(), 100);
+    // What was told stays told.
+    let no = store.write(vec![add("s00", Row { n: 101, ..rows[99].clone() })], Durability::Flush);
+    assert_eq!(report(&mut reports), Report::Committed(no));
+    assert_eq!(store.refused(), 1);
+    drop(reader);
+    store.close().unwrap();
+    assert_eq!(open(&folder).0.notes(), [""; 0]);
+}
+
+#[test]
+fn around_a_bad_page_the_rest_is_kept() {
+    let (_dir, folder) = filled();
+    let mut bytes = fs::read(file(&folder)).unwrap();
+    let middle = bytes.len() / 2 / 4096 * 4096;
+    bytes[middle..middle + 4 * 4096].fill(0xa5);
+    fs::write(file(&folder), bytes).unwrap();
+    // What the last host left when it stumbled over it.
+    fs::write(schema::suspect(&folder), "").unwrap();
+    let (store, _reports) = open(&folder);
+    assert_eq!(store.notes().len(), 2, "{:?}", store.notes());
+    let reader = store.reader().unwrap();
+    let kept: u64 = reader.sessions(99).unwrap().iter().map(|s| s.rows).sum();
+    assert!(kept > 1900 && kept < 2000, "{kept} rows");
+    assert!(!schema::suspect(&folder).exists());
+}
+
+#[test]
+fn a_suspicion_that_proves_wrong_costs_nothing() {
+    let (_dir, folder) = filled();
+    fs::write(schema::suspect(&folder), "").unwrap();
+    let (store, _reports) = open(&folder);
+    assert_eq!(store.notes(), [""; 0]);
+    assert!(!schema::suspect(&folder).exists());
+    assert_eq!(store.reader().unwrap().sessions(99).unwrap().len(), 20);
+}
+
+#[test]
+fn a_full_disk_keeps_batches_in_order_until_there_is_room() {
+    let mut desk = Desk::new();
+    desk.put(vec![session("s", 1)]);
+    desk.store.sql("PRAGMA max_page_count = 1");
+    let big = "x".repeat(300_000);
+    let first = desk.store.write(vec![add("s", user(1, &big))], Durability::Barrier);
+    let Report::Failing { upto, message } = desk.report() else { panic!("it was written") };
+    assert_eq!(upto, first);
+    assert!(message.contains("full"), "{message}");
+    // Every later batch is reported, so that nobody waits for it in vain.
+    let mut last = first;
+    for n in 2..=5 {
+        last = desk.store.write(vec![add("s", user(n, &big))], Durability::Barrier);
+        assert!(matches!(desk.report(), Report::Failing { upto, .. } if upto == last));
+    }
+    assert_eq!(desk.reader().rows(&id("s")).unwrap(), []);
+    // Tries in between are not news.
+    std::thread::sleep(Duration::from_millis(1500));
+    assert!(desk.reports.try_recv().is_err());
+    desk.store.sql("PRAGMA max_page_count = 1000000");
+    assert_eq!(desk.report(), Report::Committed(first));
+    assert_eq!(desk.report(), Report::Recovered(last));
+    assert_eq!(desk.report(), Report::Committed(last));
+    let rows = desk.reader().rows(&id("s")).unwrap();
+    assert!(rows.iter().map(|r| r.n).eq(1..=5));
+    desk.put(vec![add("s", user(6, "as before"))]);
+    let desk = desk.again();
+    assert_eq!(desk.reader().sessions(1).unwrap()[0].rows, 6);
+}
+
+#[test]
+fn what_could_not_be_written_is_named_at_the_end() {
+    let mut desk = Desk::new();
+    desk.put(vec![session("s", 1)]);
+    desk.store.sql("PRAGMA max_page_count = 1");
+    let batch = vec![add("s", user(1, &"x".repeat(300_000)))];
+    desk.store.write(batch, Durability::Barrier);
+    let error = desk.store.close().unwrap_err();
+    assert!(matches!(&error, Error::Unwritten { batches: 1, .. }), "{error}");
+}
