@@ -83,7 +83,7 @@ fn show(state: &Path, name: &str, json: bool) -> anyhow::Result<ExitCode> {
         if let Err(error) = written {
             failure.get_or_insert(error);
         }
-        Ok(())
+        Ok::<(), host::store::Error>(())
     })?;
     if let Some(error) = failure {
         return Err(error.into());
