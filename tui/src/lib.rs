@@ -1,17 +1,30 @@
-//! t
-/// o
-pub struct Options {
-    /// n
-    pub notes: Vec<String>,
-    /// v
-    pub version: String,
-}
-/// e
-pub struct Exit {
-    /// s
-    pub session: Option<host::protocol::SessionId>,
-}
-/// r
-pub async fn run(_h: host::Host, _o: Options) -> std::io::Result<Exit> {
-    Ok(Exit { session: None })
-}
+//! The terminal interface: what a session looks like and what keys do to it.
+//!
+//! It knows [`host::protocol`] and [`host::Host`], nothing of models, tools or files. [`run`] owns
+//! the terminal and all waiting; everything else is state ([`app`]) and drawing.
+
+mod app;
+mod approval;
+mod card;
+mod clarify;
+mod clean;
+mod composer;
+mod draw;
+mod help;
+mod keymap;
+mod processes;
+mod quit;
+mod run;
+mod select;
+mod sessions;
+mod slash;
+mod status;
+mod term;
+mod theme;
+mod time;
+mod toast;
+mod transcript;
+
+pub use run::{Exit, Options, run};
+pub use term::Drawn;
+pub use theme::Palette;

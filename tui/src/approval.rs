@@ -1,0 +1,127 @@
+//! How the approval of a command looks. What may be approved is the host's business.
+
+use host::protocol::{Ask, Choice, Question};
+use ratatui::text::{Line, Span};
+
+use crate::card::{Keys, hint};
+use crate::clean::clean;
+use crate::theme::Theme;
+use crate::transcript::wrap::{Break, columns, text, wrap};
+
+/// Lines of the command that are shown at most.
+const COMMAND: usize = 8;
+
+/// The choices in the order of their digits (C10).
+pub(crate) fn choices(allow_always: bool) -> &'static [(Choice, &'static str)] {
+    const ALL: &[(Choice, &str)] = &[
+        (Choice::Once, "once"),
+        (Choice::Session, "this session"),
+        (Choice::Always, "always"),
+        (Choice::Deny, "deny"),
+    ];
+    const TEMPORARY: &[(Choice, &str)] =
+        &[(Choice::Once, "once"), (Choice::Session, "this session"), (Choice::Deny, "deny")];
+    if allow_always { ALL } else { TEMPORARY }
+}
+
+/// Where "deny" stands: the default highlight, never an approval (C10).
+pub(crate) fn deny(allow_always: bool) -> usize {
+    choices(allow_always).len() - 1
+}
+
+pub(crate) fn lines(
+    question: &Question,
+    selected: usize,
+    keys: Keys,
+    width: usize,
+    height: usize,
+    theme: &Theme,
+) -> Vec<Line<'static>> {
+    let Ask::Approval { command, part, reason, allow_always, .. } = &question.ask else {
+        return Vec::new();
+    };
+    let choices = choices(*allow_always);
+    let mut bottom = text(&clean(reason), theme.warn, width, Break::Word);
+    bottom.truncate(2);
+    bottom.extend(options(choices.iter().map(|(_, name)| *name), selected, width, theme));
+    if height > bottom.len() + 2 {
+        let keys = hint(keys, "↑↓ Enter or a digit · Esc denies", width, theme);
+        bottom.push(keys);
+    }
+    let room = height.saturating_sub(bottom.len()).clamp(1, COMMAND);
+    let mut lines = excerpt(command, part, width, room, theme);
+    lines.extend(bottom);
+    lines
+}
+
+/// Numbered options, on one line if they fit, else one a line.
+fn options<'a>(
+    names: impl Iterator<Item = &'a str>,
+    selected: usize,
+    width: usize,
+    theme: &Theme,
+) -> Vec<Line<'static>> {
+    let spans: Vec<Span<'static>> = names
+        .enumerate()
+        .map(|(i, name)| {
+            let style = if i == selected { theme.selected } else { theme.text };
+            Span::styled(format!(" {} {name} ", i + 1), style)
+        })
+        .collect();
+    let total: usize = spans.iter().map(|span| columns(&span.content) + 1).sum();
+    if total <= width + 1 {
+        let mut line = Vec::new();
+        for span in spans {
+            line.push(span);
+            line.push(Span::raw(" "));
+        }
+        line.pop();
+        return vec![Line::from(line)];
+    }
+    spans.into_iter().map(Line::from).collect()
+}
+
+/// The command, with the part that fired in view and highlighted.
+fn excerpt(
+    command: &str,
+    part: &str,
+    width: usize,
+    height: usize,
+    theme: &Theme,
+) -> Vec<Line<'static>> {
+    let (command, part) = (clean(command), clean(part));
+    let fired = command.find(part.trim()).filter(|_| !part.trim().is_empty());
+    let fired = fired.map_or(0..0, |start| start..start + part.trim().len());
+    let mut lines = Vec::new();
+    let mut first = None;
+    let mut from = 0;
+    for line in command.split('\n') {
+        let cut = |at: usize| at.clamp(from, from + line.len()) - from;
+        let (start, end) = (cut(fired.start), cut(fired.end));
+        let pieces = [
+            Span::styled(line.get(..start).unwrap_or_default(), theme.bold),
+            Span::styled(line.get(start..end).unwrap_or_default(), theme.fired),
+            Span::styled(line.get(end..).unwrap_or_default(), theme.bold),
+        ];
+        for spans in wrap(&pieces, width, Break::Glyph) {
+            if first.is_none() && spans.iter().any(|span| span.style == theme.fired) {
+                first = Some(lines.len());
+            }
+            lines.push(Line::from(spans));
+        }
+        from += line.len() + 1;
+    }
+    let total = lines.len();
+    if total <= height {
+        return lines;
+    }
+    // A line of the excerpt goes to the remark on what is not shown.
+    let room = height.saturating_sub(1).max(1);
+    let start = first.unwrap_or(0).saturating_sub(room / 3).min(total - room);
+    let mut shown: Vec<Line<'static>> = lines.into_iter().skip(start).take(room).collect();
+    if height > 1 {
+        let (above, below) = (start, total - start - room);
+        shown.push(Line::styled(format!("… {above} lines above, {below} below"), theme.dim));
+    }
+    shown
+}

@@ -1,0 +1,192 @@
+//! A card above the input: a box with a title, and the state of the question in it.
+
+use host::protocol::{Answer, Ask, Millis, Question, QuestionId};
+use ratatui::style::Style;
+use ratatui::text::{Line, Span};
+
+use crate::keymap::Action;
+use crate::theme::Theme;
+use crate::time::{between, span};
+use crate::transcript::wrap::{columns, fit};
+use crate::{approval, clarify};
+
+/// How long the keyboard must be quiet before a card takes keys (C11).
+const QUIET: u64 = 500;
+
+/// The question in view: the head of the queue (C02).
+#[derive(Debug, Default)]
+pub(crate) struct Card {
+    id: Option<QuestionId>,
+    since: Millis,
+    selected: usize,
+    told: bool,
+}
+
+/// What a key did to a card.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// Nothing; the key is for others.
+    Ignored,
+    /// The selection moved.
+    Moved,
+    /// The question is answered.
+    Answered(Answer),
+}
+
+/// Whether a card takes keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Keys {
+    /// It does.
+    Armed,
+    /// Not yet: the keyboard was in use a moment ago.
+    Quieting,
+    /// Not while something is typed in the input.
+    Typing,
+}
+
+impl Card {
+    /// Follows the head of the queue; the selection starts anew with every question.
+    pub(crate) fn follow(&mut self, head: Option<&Question>, now: Millis) {
+        let id = head.map(|question| &question.id);
+        if self.id.as_ref() != id {
+            let selected = match head.map(|question| &question.ask) {
+                Some(Ask::Approval { allow_always, .. }) => approval::deny(*allow_always),
+                Some(Ask::Clarify { .. }) | None => 0,
+            };
+            *self = Self { id: id.cloned(), since: now, selected, told: false };
+        }
+    }
+
+    pub(crate) fn id(&self) -> Option<&QuestionId> {
+        self.id.as_ref()
+    }
+
+    /// True once per question: it has just been shown for the first time (C08).
+    pub(crate) fn tell(&mut self) -> bool {
+        self.id.is_some() && !std::mem::replace(&mut self.told, true)
+    }
+
+    /// Whether the user can have read it.
+    pub(crate) fn is_settled(&self, now: Millis) -> bool {
+        between(now, self.since) >= QUIET
+    }
+
+    /// When it will take keys, given when the keyboard was last used.
+    pub(crate) fn arms_at(&self, typed_at: Millis) -> Millis {
+        self.since.max(typed_at) + QUIET as Millis
+    }
+
+    /// Whether it takes keys now.
+    pub(crate) fn is_armed(&self, typed_at: Millis, now: Millis) -> bool {
+        self.id.is_some() && self.is_settled(now) && between(now, typed_at) >= QUIET
+    }
+
+    pub(crate) fn on_action(&mut self, question: &Question, action: Action) -> Outcome {
+        let count = match &question.ask {
+            Ask::Approval { allow_always, .. } => approval::choices(*allow_always).len(),
+            Ask::Clarify { choices, .. } => choices.len(),
+        };
+        if count == 0 {
+            return Outcome::Ignored;
+        }
+        match action {
+            Action::Up | Action::Left => self.selected = (self.selected + count - 1) % count,
+            Action::Down | Action::Right => self.selected = (self.selected + 1) % count,
+            Action::Enter => return answer(question, self.selected),
+            Action::Text(c @ '1'..='9') => {
+                let index = c as usize - '1' as usize;
+                return if index < count { answer(question, index) } else { Outcome::Ignored };
+            }
+            _ => return Outcome::Ignored,
+        }
+        Outcome::Moved
+    }
+
+    /// The card as lines, box and all, at most `height` of them.
+    pub(crate) fn lines(
+        &self,
+        question: &Question,
+        total: usize,
+        keys: Keys,
+        now: Millis,
+        size: (usize, usize),
+        theme: &Theme,
+    ) -> Vec<Line<'static>> {
+        let (width, height) = size;
+        let inner = width.saturating_sub(4);
+        let room = height.saturating_sub(2);
+        let (name, body) = match &question.ask {
+            Ask::Approval { .. } => {
+                ("Run this?", approval::lines(question, self.selected, keys, inner, room, theme))
+            }
+            Ask::Clarify { .. } => {
+                ("Question", clarify::lines(question, self.selected, keys, inner, room, theme))
+            }
+        };
+        let mut title = name.to_owned();
+        if total > 1 {
+            title += &format!(" · 1 of {total}");
+        }
+        if let Some(deadline) = question.deadline {
+            let left = u64::try_from(deadline - now).unwrap_or(0).div_ceil(1_000);
+            title += &format!(" · {} left", span(left));
+        }
+        let style = match keys {
+            Keys::Armed => theme.question_border,
+            Keys::Quieting | Keys::Typing => theme.dim,
+        };
+        boxed(&title, body, width, style)
+    }
+}
+
+fn answer(question: &Question, index: usize) -> Outcome {
+    let answer = match &question.ask {
+        Ask::Approval { allow_always, .. } => {
+            approval::choices(*allow_always).get(index).map(|(choice, _)| Answer::Approval(*choice))
+        }
+        Ask::Clarify { choices, .. } => choices.get(index).cloned().map(Answer::Text),
+    };
+    answer.map_or(Outcome::Ignored, Outcome::Answered)
+}
+
+/// Lines in a box with a title.
+pub(crate) fn boxed(
+    title: &str,
+    body: Vec<Line<'static>>,
+    width: usize,
+    style: Style,
+) -> Vec<Line<'static>> {
+    let inner = width.saturating_sub(4);
+    let title = fit(title, width.saturating_sub(6));
+    let rule = "─".repeat(width.saturating_sub(5 + columns(&title)));
+    let mut lines = vec![Line::styled(format!("╭─ {title} {rule}╮"), style)];
+    for line in body {
+        let used = line_width(&line);
+        let mut spans = vec![Span::styled("│ ", style)];
+        let own = line.style;
+        spans.extend(line.spans.into_iter().map(|span| {
+            let style = own.patch(span.style);
+            span.style(style)
+        }));
+        spans.push(Span::raw(" ".repeat(inner.saturating_sub(used))));
+        spans.push(Span::styled(" │", style));
+        lines.push(Line::from(spans));
+    }
+    lines.push(Line::styled(format!("╰{}╯", "─".repeat(width.saturating_sub(2))), style));
+    lines
+}
+
+/// How many columns a line takes.
+pub(crate) fn line_width(line: &Line<'_>) -> usize {
+    line.spans.iter().map(|span| columns(&span.content)).sum()
+}
+
+/// The line that says which keys a card takes.
+pub(crate) fn hint(keys: Keys, armed: &str, width: usize, theme: &Theme) -> Line<'static> {
+    let text = match keys {
+        Keys::Armed => armed,
+        Keys::Quieting => "takes keys once the keyboard is quiet",
+        Keys::Typing => "takes keys once the input is empty",
+    };
+    Line::styled(fit(text, width), theme.dim)
+}

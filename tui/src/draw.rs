@@ -1,0 +1,247 @@
+//! The screen as a function of the state: who gets how many lines, and what they say.
+
+use ratatui::buffer::Buffer;
+use ratatui::layout::Position;
+use ratatui::style::Style;
+use ratatui::text::{Line, Span};
+
+use crate::app::{App, Notice, Panel};
+use crate::card::boxed;
+use crate::clean::{clean, one_line};
+use crate::term::Frame;
+use crate::transcript::wrap::{Break, fit, text};
+use crate::{help, slash, status};
+
+/// Commands shown in the menu at once.
+const MENU: usize = 6;
+
+/// What is drawn below the transcript, from the top down.
+struct Plan {
+    above: Vec<Line<'static>>,
+    rule: bool,
+    input: Vec<Line<'static>>,
+    caret: Option<(usize, usize)>,
+    status: Option<Line<'static>>,
+    body: usize,
+}
+
+/// Draws the whole screen.
+pub(crate) fn draw(app: &mut App, buffer: &mut Buffer) -> Frame {
+    let area = buffer.area;
+    let (width, height) = (usize::from(area.width), usize::from(area.height));
+    app.composer.set_width(width.saturating_sub(2));
+    let plan = plan(app, width, height);
+    app.with_view(|view, scene| view.arrange(scene, width, plan.body));
+    paint(app, &plan, buffer)
+}
+
+fn plan(app: &App, width: usize, height: usize) -> Plan {
+    let status = (height >= 2).then(|| status::line(app, width));
+    let mut room = height - usize::from(status.is_some());
+    let rule = height >= 8;
+    room -= usize::from(rule);
+    let hidden = app.panel.is_some();
+    let (input, caret) = input(app, width, (height / 3).max(1).min(room));
+    if hidden {
+        return Plan {
+            above: Vec::new(),
+            rule: false,
+            input: Vec::new(),
+            caret: None,
+            body: room + usize::from(rule),
+            status,
+        };
+    }
+    room = room.saturating_sub(input.len());
+    // The transcript keeps a line as long as there is one to spare.
+    let mut free = room.saturating_sub(usize::from(room > 3));
+    let card = card(app, width, free);
+    free = free.saturating_sub(card.len());
+    let mut above = strip(app, width, free.min(6));
+    free = free.saturating_sub(above.len());
+    above.extend(card);
+    above.extend(menu(app, width, free.min(MENU)));
+    above.truncate(room);
+    let body = room - above.len();
+    Plan { above, rule, input, caret, status, body }
+}
+
+/// The question in view, or the one before quitting.
+fn card(app: &App, width: usize, height: usize) -> Vec<Line<'static>> {
+    let mut lines = if let Some(leaving) = &app.leaving {
+        leaving.lines(&app.runs().unwrap_or_default(), width, &app.theme)
+    } else if let Some(question) = app.question() {
+        let total = app.transcript.questions.len();
+        let size = (width, height);
+        app.card.lines(question, total, app.card_keys(), app.now(), size, &app.theme)
+    } else {
+        return Vec::new();
+    };
+    if lines.len() > height {
+        // Too small for a box: what is asked and the choices are worth more than its edges.
+        lines.pop();
+        let excess = lines.len().saturating_sub(height);
+        lines.drain(..excess.min(1));
+        lines.truncate(height);
+    }
+    lines
+}
+
+/// Notices and waiting prompts.
+fn strip(app: &App, width: usize, height: usize) -> Vec<Line<'static>> {
+    let theme = &app.theme;
+    let mut lines = Vec::new();
+    if let Some(notice) = &app.notice {
+        let (mark, message, style) = match notice {
+            Notice::Info(message) => ("· ", message, theme.accent),
+            Notice::Error(message) => ("✗ ", message, theme.error),
+        };
+        let all = text(&clean(message), style, width.saturating_sub(2), Break::Word);
+        for (i, mut line) in all.into_iter().take(4).enumerate() {
+            line.spans.insert(0, Span::styled(if i == 0 { mark } else { "  " }, style));
+            lines.push(line);
+        }
+    }
+    if let Some(steer) = &app.transcript.steer {
+        let line = fit(&format!("steering: {}", one_line(steer)), width);
+        lines.push(Line::styled(line, theme.dim));
+    }
+    for queued in &app.transcript.queued {
+        let line = fit(&format!("queued: {}", one_line(&queued.text)), width);
+        lines.push(Line::styled(line, theme.dim));
+    }
+    let excess = lines.len().saturating_sub(height);
+    lines.drain(..excess);
+    lines
+}
+
+/// The commands that complete what is typed.
+fn menu(app: &App, width: usize, height: usize) -> Vec<Line<'static>> {
+    let entries = slash::completions(app.composer.text());
+    let selected = app.completion.min(entries.len().saturating_sub(1));
+    let start = (selected + 1).saturating_sub(height.max(1));
+    entries
+        .iter()
+        .enumerate()
+        .skip(start)
+        .take(height)
+        .map(|(at, entry)| {
+            let name = format!("/{} {}", entry.name, entry.args);
+            let style = if at == selected { app.theme.selected } else { Style::new() };
+            let line = fit(&format!("  {name:<24}{}", entry.help), width);
+            Line::styled(line, if at == selected { style } else { app.theme.dim })
+        })
+        .collect()
+}
+
+/// The lines of the input that are in view, and the caret in them.
+fn input(app: &App, width: usize, height: usize) -> (Vec<Line<'static>>, Option<(usize, usize)>) {
+    let theme = &app.theme;
+    let layout = app.composer.layout(width.saturating_sub(2));
+    let (x, y) = layout.caret;
+    let start = (y + 1).saturating_sub(height);
+    let lines = layout
+        .lines
+        .into_iter()
+        .enumerate()
+        .skip(start)
+        .take(height)
+        .map(|(i, line)| {
+            let mark = if i == 0 { "❯ " } else { "  " };
+            Line::from(vec![Span::styled(mark, theme.accent), Span::styled(line, theme.text)])
+        })
+        .collect();
+    (lines, Some((x + 2, y - start.min(y))))
+}
+
+fn paint(app: &App, plan: &Plan, buffer: &mut Buffer) -> Frame {
+    let area = buffer.area;
+    let mut y = 0;
+    let mut put = |buffer: &mut Buffer, line: &Line<'_>| {
+        put(buffer, 0, y, line);
+        y += 1;
+    };
+    if let Some(panel) = &app.panel {
+        for line in panel_lines(app, panel, usize::from(area.width), plan.body) {
+            put(buffer, &line);
+        }
+    } else {
+        for line in app.view.shown() {
+            put(buffer, line);
+        }
+    }
+    let mut y = plan.body;
+    for line in &plan.above {
+        self::put(buffer, 0, y, line);
+        y += 1;
+    }
+    if plan.rule {
+        let rule = Line::styled("─".repeat(usize::from(area.width)), app.theme.dim);
+        self::put(buffer, 0, y, &rule);
+        y += 1;
+    }
+    let input = y;
+    for line in &plan.input {
+        self::put(buffer, 0, y, line);
+        y += 1;
+    }
+    if let Some(status) = &plan.status {
+        self::put(buffer, 0, usize::from(area.height).saturating_sub(1), status);
+    }
+    toasts(app, plan, buffer);
+    let cursor = plan.caret.map(|(x, y)| {
+        let x = x.min(usize::from(area.width).saturating_sub(1));
+        let y = (input + y).min(usize::from(area.height).saturating_sub(1));
+        Position::new(x as u16, y as u16)
+    });
+    Frame { scrolls: 0..plan.body as u16, cursor }
+}
+
+/// News over the lower right corner of the transcript.
+fn toasts(app: &App, plan: &Plan, buffer: &mut Buffer) {
+    let width = usize::from(buffer.area.width);
+    let lines = app.toasts.lines(width, &app.theme);
+    let count = lines.len().min(plan.body);
+    for (i, line) in lines.iter().rev().take(count).enumerate() {
+        let x = width.saturating_sub(crate::card::line_width(line));
+        let y = plan.body - 1 - i;
+        put(buffer, x, y, line);
+    }
+}
+
+fn panel_lines(app: &App, panel: &Panel, width: usize, height: usize) -> Vec<Line<'static>> {
+    let theme = &app.theme;
+    let (inner, room) = (width.saturating_sub(4), height.saturating_sub(2));
+    let (title, mut body) = match panel {
+        Panel::Help { up } => {
+            let lines = help::lines(inner, theme);
+            let skip = (*up).min(lines.len().saturating_sub(room));
+            ("Help · ↑↓ · Esc closes".to_owned(), lines.into_iter().skip(skip).collect())
+        }
+        Panel::Processes(panel) => {
+            panel.lines(&app.transcript.processes, app.now(), (inner, room), theme)
+        }
+        Panel::Sessions(sessions) => {
+            ("Sessions · Enter opens · Esc".to_owned(), sessions.select.lines(inner, room, theme))
+        }
+        Panel::Models { select, .. } => {
+            ("Models · Enter uses · Esc".to_owned(), select.lines(inner, room, theme))
+        }
+    };
+    body.truncate(room);
+    body.resize(room, Line::default());
+    let mut lines = boxed(&title, body, width, theme.accent);
+    lines.truncate(height);
+    lines
+}
+
+/// A line at a place; what does not fit is cut off.
+fn put(buffer: &mut Buffer, x: usize, y: usize, line: &Line<'_>) {
+    let area = buffer.area;
+    if x < usize::from(area.width) && y < usize::from(area.height) {
+        buffer.set_line(x as u16, y as u16, line, area.width - x as u16);
+    }
+}
+
+#[cfg(test)]
+mod tests;

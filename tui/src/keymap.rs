@@ -1,0 +1,110 @@
+//! What a key is bound to. Widgets see actions, never key codes.
+
+use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
+
+/// What a key means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    Text(char),
+    Enter,
+    Newline,
+    Left,
+    Right,
+    Up,
+    Down,
+    WordLeft,
+    WordRight,
+    Home,
+    End,
+    LineStart,
+    LineEnd,
+    First,
+    Last,
+    PageUp,
+    PageDown,
+    Backspace,
+    Delete,
+    DeleteWord,
+    DeleteToStart,
+    DeleteToEnd,
+    Yank,
+    Tab,
+    Escape,
+    Interrupt,
+    EndOfInput,
+    Processes,
+    Reasoning,
+    Repaint,
+}
+
+/// The keys as the help shows them.
+pub(crate) const KEYS: &[(&str, &str)] = &[
+    ("Enter", "send; while a turn runs: queue"),
+    ("Alt+Enter, Ctrl+J, \\ Enter", "new line (Shift+Enter where the terminal tells)"),
+    ("Up, Down", "earlier prompts; Up on empty takes a queued one back"),
+    ("Esc, Ctrl+C", "close card, interrupt, clear input; Ctrl+C twice quits"),
+    ("Ctrl+D", "quit on empty input"),
+    ("PgUp, PgDn, wheel", "scroll; Ctrl+Home and Ctrl+End jump; End follows"),
+    ("Tab", "complete a command"),
+    ("Ctrl+B", "background processes"),
+    ("Ctrl+R", "show or fold reasoning"),
+    ("Ctrl+A E U K W Y", "edit; Ctrl or Alt with arrows moves by words"),
+    ("Ctrl+L", "draw the screen anew"),
+    ("Shift+drag", "select text with the mouse"),
+];
+
+/// What this key is bound to.
+pub(crate) fn action(key: KeyEvent) -> Option<Action> {
+    if key.kind == KeyEventKind::Release {
+        return None;
+    }
+    let ctrl = key.modifiers.contains(KeyModifiers::CONTROL);
+    let alt = key.modifiers.contains(KeyModifiers::ALT);
+    let shift = key.modifiers.contains(KeyModifiers::SHIFT);
+    Some(match key.code {
+        KeyCode::Enter if alt || shift || ctrl => Action::Newline,
+        KeyCode::Enter => Action::Enter,
+        KeyCode::Left if ctrl || alt => Action::WordLeft,
+        KeyCode::Right if ctrl || alt => Action::WordRight,
+        KeyCode::Left => Action::Left,
+        KeyCode::Right => Action::Right,
+        KeyCode::Up => Action::Up,
+        KeyCode::Down => Action::Down,
+        KeyCode::Home if ctrl => Action::First,
+        KeyCode::End if ctrl => Action::Last,
+        KeyCode::Home => Action::Home,
+        KeyCode::End => Action::End,
+        KeyCode::PageUp => Action::PageUp,
+        KeyCode::PageDown => Action::PageDown,
+        KeyCode::Backspace if ctrl || alt => Action::DeleteWord,
+        KeyCode::Backspace => Action::Backspace,
+        KeyCode::Delete => Action::Delete,
+        KeyCode::Tab => Action::Tab,
+        KeyCode::Esc => Action::Escape,
+        KeyCode::Char(c) if ctrl && !alt => match c.to_ascii_lowercase() {
+            'a' => Action::LineStart,
+            'b' => Action::Processes,
+            'c' => Action::Interrupt,
+            'd' => Action::EndOfInput,
+            'e' => Action::LineEnd,
+            'h' => Action::Backspace,
+            'j' => Action::Newline,
+            'k' => Action::DeleteToEnd,
+            'l' => Action::Repaint,
+            'n' => Action::Down,
+            'p' => Action::Up,
+            'r' => Action::Reasoning,
+            'u' => Action::DeleteToStart,
+            'w' => Action::DeleteWord,
+            'y' => Action::Yank,
+            _ => return None,
+        },
+        KeyCode::Char(c) if alt && !ctrl => match c {
+            'b' => Action::WordLeft,
+            'f' => Action::WordRight,
+            _ => return None,
+        },
+        KeyCode::Char(c) => Action::Text(c),
+        _ => return None,
+    })
+}

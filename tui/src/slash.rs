@@ -1,0 +1,124 @@
+//! The commands that begin with a slash: one table for parsing, completion and help.
+
+/// A line of the table.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) name: &'static str,
+    pub(crate) aliases: &'static [&'static str],
+    pub(crate) args: &'static str,
+    pub(crate) help: &'static str,
+    make: fn(&str) -> Option<Slash>,
+}
+
+/// A command, understood.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Slash {
+    Help,
+    New,
+    Sessions,
+    Resume(String),
+    Models,
+    Model(String),
+    Title(String),
+    Steer(String),
+    Processes,
+    Stop,
+    Wake,
+    Quit,
+}
+
+/// All commands.
+pub(crate) const TABLE: &[Entry] = &[
+    entry("help", &["?", "keys"], "", "keys and commands", |_| Some(Slash::Help)),
+    entry("new", &["reset", "clear"], "", "begin a new session", |_| Some(Slash::New)),
+    entry("resume", &[], "[id or title]", "open a session", |args| {
+        Some(if args.is_empty() { Slash::Sessions } else { Slash::Resume(args.to_owned()) })
+    }),
+    entry("sessions", &[], "", "list the sessions", |_| Some(Slash::Sessions)),
+    entry("model", &[], "[name]", "list the models, or use one", |args| {
+        Some(if args.is_empty() { Slash::Models } else { Slash::Model(args.to_owned()) })
+    }),
+    entry("title", &[], "TEXT", "rename the session", |args| {
+        (!args.is_empty()).then(|| Slash::Title(args.to_owned()))
+    }),
+    entry("steer", &[], "TEXT", "tell the running turn something", |args| {
+        (!args.is_empty()).then(|| Slash::Steer(args.to_owned()))
+    }),
+    entry("ps", &["processes", "agents", "tasks"], "", "background processes", |_| {
+        Some(Slash::Processes)
+    }),
+    entry("stop", &[], "", "kill all background processes", |_| Some(Slash::Stop)),
+    entry("wake", &[], "", "start wakeups that are held", |_| Some(Slash::Wake)),
+    entry("quit", &["exit", "q"], "", "leave", |_| Some(Slash::Quit)),
+];
+
+const fn entry(
+    name: &'static str,
+    aliases: &'static [&'static str],
+    args: &'static str,
+    help: &'static str,
+    make: fn(&str) -> Option<Slash>,
+) -> Entry {
+    Entry { name, aliases, args, help, make }
+}
+
+/// Whether a text is meant as a command: a slash and a word. A path is not.
+pub(crate) fn is_command(text: &str) -> bool {
+    text.trim_start().strip_prefix('/').is_some_and(|rest| {
+        let word = rest.split_whitespace().next().unwrap_or_default();
+        !word.contains('/') && !rest.starts_with(char::is_whitespace)
+    })
+}
+
+/// The command a text is, or what is wrong with it.
+pub(crate) fn parse(text: &str) -> Result<Slash, String> {
+    let text = text.trim().trim_start_matches('/');
+    let (word, args) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
+    let entry = TABLE.iter().find(|entry| entry.name == word || entry.aliases.contains(&word));
+    let Some(entry) = entry else {
+        return Err(format!("unknown command /{word} – /help lists them"));
+    };
+    (entry.make)(args.trim()).ok_or_else(|| format!("usage: /{} {}", entry.name, entry.args))
+}
+
+/// The commands that can complete what is typed, if a command name is being typed.
+pub(crate) fn completions(text: &str) -> Vec<&'static Entry> {
+    let Some(word) = text.strip_prefix('/') else { return Vec::new() };
+    if word.contains(char::is_whitespace) || word.contains('/') {
+        return Vec::new();
+    }
+    let fits = |entry: &&Entry| {
+        entry.name.starts_with(word) || entry.aliases.iter().any(|alias| alias.starts_with(word))
+    };
+    TABLE.iter().filter(fits).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_are_understood_with_their_arguments_and_aliases() {
+        assert_eq!(parse("/title a  b "), Ok(Slash::Title("a  b".into())));
+        assert_eq!(parse("/exit"), Ok(Slash::Quit));
+        assert_eq!(parse("/resume"), Ok(Slash::Sessions));
+        assert_eq!(parse("/resume 2026"), Ok(Slash::Resume("2026".into())));
+        assert!(parse("/title").is_err_and(|e| e.contains("usage")));
+        assert!(parse("/nope").is_err_and(|e| e.contains("/nope")));
+    }
+
+    #[test]
+    fn a_path_is_not_a_command() {
+        assert!(!is_command("/etc/hosts is wrong"));
+        assert!(!is_command("/ alone"));
+        assert!(is_command("/nope"));
+    }
+
+    #[test]
+    fn completion_stops_with_the_name() {
+        let names: Vec<_> = completions("/s").iter().map(|e| e.name).collect();
+        assert_eq!(names, ["sessions", "steer", "stop"]);
+        assert!(completions("/steer x").is_empty());
+        assert_eq!(completions("/").len(), TABLE.len());
+    }
+}

@@ -1,0 +1,150 @@
+//! The last line of the screen: model, context, what runs, what is wrong.
+
+use host::protocol::{Gauge, Storage};
+use ratatui::style::Style;
+use ratatui::text::{Line, Span};
+
+use crate::app::App;
+use crate::card::line_width;
+use crate::clean::one_line;
+use crate::theme::Theme;
+use crate::time::{between, span};
+use crate::transcript::wrap::fit;
+
+/// Cells of the context bar.
+const BAR: u64 = 8;
+
+/// A part of the line; the least important go first when there is no room.
+struct Part {
+    keep: u8,
+    spans: Vec<Span<'static>>,
+}
+
+pub(crate) fn line(app: &App, width: usize) -> Line<'static> {
+    let theme = &app.theme;
+    if let Some(flash) = app.flash() {
+        return Line::styled(fit(&format!(" {}", one_line(flash)), width), theme.warn);
+    }
+    let transcript = &app.transcript;
+    let mut parts = Vec::new();
+    let mut part = |keep: u8, text: String, style: Style| {
+        parts.push(Part { keep, spans: vec![Span::styled(text, style)] });
+    };
+    if let Storage::Failing(why) = &transcript.storage {
+        part(9, fit(&format!("NOT SAVED: {}", one_line(why)), 40), theme.error);
+    }
+    if transcript.yolo {
+        part(8, "yolo".to_owned(), theme.error);
+    }
+    if let Some(running) = &transcript.running {
+        let time = span(between(app.now(), running.started_at) / 1_000);
+        let text = if running.cancelling {
+            format!("interrupting · {time}")
+        } else if let Some(status) = &running.status {
+            format!("{} · {time}", one_line(status))
+        } else {
+            format!("working · {time}")
+        };
+        part(7, fit(&text, 48), theme.warn);
+        if !running.cancelling {
+            part(3, "Esc interrupts".to_owned(), theme.dim);
+        }
+    }
+    if app.view.new_rows() > 0 {
+        part(8, format!("↓ {} new", app.view.new_rows()), theme.accent);
+    } else if !app.view.is_following() {
+        part(4, "scrolled · End follows".to_owned(), theme.dim);
+    }
+    let live = transcript.processes.iter().filter(|p| p.is_live()).count();
+    if live > 0 {
+        part(6, format!("⚙ {live}"), theme.accent);
+    }
+    if let Some(held) = &transcript.held {
+        part(6, fit(&format!("held: {} · /wake", one_line(held)), 40), theme.warn);
+    }
+    if transcript.steer.is_some() {
+        part(3, "steering".to_owned(), theme.dim);
+    }
+    if !transcript.model.is_empty() {
+        part(5, fit(&one_line(&transcript.model), 28), theme.bold);
+    }
+    parts.push(Part { keep: 4, spans: gauge(transcript.gauge, theme) });
+    let place = match &transcript.title {
+        Some(title) => one_line(title),
+        None => short(&transcript.cwd, app.home()),
+    };
+    if !place.is_empty() {
+        parts.push(Part { keep: 2, spans: vec![Span::styled(fit(&place, 32), theme.dim)] });
+    }
+    assemble(parts, width, theme)
+}
+
+/// As many parts as fit.
+fn assemble(mut parts: Vec<Part>, width: usize, theme: &Theme) -> Line<'static> {
+    loop {
+        let mut line = Line::default();
+        for (i, part) in parts.iter().enumerate() {
+            line.push_span(if i == 0 { Span::raw(" ") } else { Span::styled(" · ", theme.dim) });
+            line.extend(part.spans.iter().cloned());
+        }
+        if line_width(&line) <= width || parts.len() <= 1 {
+            return line;
+        }
+        let least = parts.iter().map(|part| part.keep).min().unwrap_or(0);
+        if let Some(at) = parts.iter().rposition(|part| part.keep == least) {
+            parts.remove(at);
+        }
+    }
+}
+
+/// Context in use: bar, numbers, percent (S01).
+pub(crate) fn gauge(gauge: Gauge, theme: &Theme) -> Vec<Span<'static>> {
+    let count = |n: Option<u64>| n.map_or_else(|| "–".to_owned(), tokens);
+    let (Some(used), Some(length)) = (gauge.used, gauge.length.filter(|n| *n > 0)) else {
+        let text = match (gauge.used, gauge.length) {
+            (None, None) => "–".to_owned(),
+            (used, length) => format!("{}/{}", count(used), count(length)),
+        };
+        return vec![Span::styled(text, theme.dim)];
+    };
+    let percent = used.saturating_mul(100) / length;
+    let filled = (used.saturating_mul(BAR) / length).min(BAR);
+    let style = match percent {
+        0..70 => theme.ok,
+        70..90 => theme.warn,
+        _ => theme.error,
+    };
+    let bar = |cells: u64, cell: &str| cell.repeat(cells as usize);
+    let mut text = format!(" {}/{} {percent}%", tokens(used), tokens(length));
+    if used > length {
+        text.push_str(" context exceeded");
+    }
+    vec![
+        Span::styled(bar(filled, "━"), style),
+        Span::styled(bar(BAR - filled, "─"), theme.dim),
+        Span::styled(text, if used > length { theme.error } else { theme.dim }),
+    ]
+}
+
+fn tokens(n: u64) -> String {
+    match n {
+        0..1_000 => n.to_string(),
+        1_000..100_000 => format!("{}.{}k", n / 1_000, n % 1_000 / 100),
+        100_000..1_000_000 => format!("{}k", n / 1_000),
+        _ => format!("{}.{}M", n / 1_000_000, n % 1_000_000 / 100_000),
+    }
+}
+
+/// A directory with the home folder as `~`, and its last two parts only when it is long.
+pub(crate) fn short(path: &str, home: Option<&str>) -> String {
+    let path = one_line(path);
+    let path = match home.filter(|home| !home.is_empty()).and_then(|home| path.strip_prefix(home)) {
+        Some(rest) if rest.is_empty() || rest.starts_with('/') => format!("~{rest}"),
+        Some(_) | None => path,
+    };
+    if path.chars().count() <= 30 {
+        return path;
+    }
+    let parts: Vec<&str> = path.rsplit('/').take(2).collect();
+    format!("…/{}", parts.into_iter().rev().collect::<Vec<_>>().join("/"))
+}

@@ -1,0 +1,238 @@
+//! The terminal: entering and leaving it, and writing only what changed.
+//!
+//! Two buffers and a scroll region: when the transcript moves by some lines the terminal moves
+//! what it has, and only the new lines are written. A frame is one write inside a synchronized
+//! update. Nothing here asks the terminal anything.
+
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::io::{self, Write};
+use std::ops::Range;
+
+use crossterm::{cursor, event, execute, queue, terminal};
+use ratatui::backend::{Backend, ClearType, CrosstermBackend};
+use ratatui::buffer::Buffer;
+use ratatui::layout::{Position, Rect};
+
+/// Buttons and the wheel, in the SGR encoding; not the moves, which would wake us for nothing.
+const MOUSE_ON: &[u8] = b"\x1b[?1000h\x1b[?1006h";
+const MOUSE_OFF: &[u8] = b"\x1b[?1006l\x1b[?1000l";
+
+/// How much was written to the terminal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Drawn {
+    /// Frames that changed something.
+    pub frames: u64,
+    /// Bytes of all of them.
+    pub bytes: u64,
+}
+
+/// What a frame says besides its cells.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Frame {
+    /// The rows that may move as a whole.
+    pub(crate) scrolls: Range<u16>,
+    /// Where the caret stands, if it shows.
+    pub(crate) cursor: Option<Position>,
+}
+
+/// What the terminal can be expected to understand, from its name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Kind {
+    /// All of it.
+    Full,
+    /// No scroll regions, no key protocol.
+    Basic,
+}
+
+impl Kind {
+    /// By the value of `TERM`.
+    pub(crate) fn of(term: &str) -> Self {
+        match term {
+            "" | "dumb" | "linux" | "unknown" | "vt52" => Self::Basic,
+            _ => Self::Full,
+        }
+    }
+}
+
+/// Takes the terminal over.
+pub(crate) fn enter(out: &mut impl Write, kind: Kind) -> io::Result<()> {
+    terminal::enable_raw_mode()?;
+    execute!(out, terminal::EnterAlternateScreen, event::EnableBracketedPaste)?;
+    out.write_all(MOUSE_ON)?;
+    if kind == Kind::Full {
+        // Tells Shift+Enter from Enter where the terminal knows the protocol; others ignore it.
+        let flags = event::KeyboardEnhancementFlags::DISAMBIGUATE_ESCAPE_CODES;
+        execute!(out, event::PushKeyboardEnhancementFlags(flags))?;
+    }
+    out.flush()
+}
+
+/// Gives it back. Errors are ignored: there is nobody left to tell.
+pub(crate) fn leave(out: &mut impl Write, kind: Kind) {
+    if kind == Kind::Full {
+        execute!(out, event::PopKeyboardEnhancementFlags).ok();
+    }
+    out.write_all(MOUSE_OFF).ok();
+    execute!(out, event::DisableBracketedPaste, cursor::Show, terminal::LeaveAlternateScreen).ok();
+    terminal::disable_raw_mode().ok();
+}
+
+/// The screen, as it is and as it is to be.
+#[derive(Debug)]
+pub(crate) struct Screen<W> {
+    out: W,
+    kind: Kind,
+    shown: Buffer,
+    next: Buffer,
+    cursor: Option<Position>,
+    fresh: bool,
+    bytes: Vec<u8>,
+    drawn: Drawn,
+}
+
+impl<W: Write> Screen<W> {
+    pub(crate) fn new(out: W, kind: Kind, width: u16, height: u16) -> Self {
+        let buffer = Buffer::empty(Rect::new(0, 0, width, height));
+        Self {
+            out,
+            kind,
+            shown: buffer.clone(),
+            next: buffer,
+            cursor: None,
+            fresh: true,
+            bytes: Vec::new(),
+            drawn: Drawn::default(),
+        }
+    }
+
+    pub(crate) fn drawn(&self) -> Drawn {
+        self.drawn
+    }
+
+    /// The terminal has another size now.
+    pub(crate) fn resize(&mut self, width: u16, height: u16) {
+        let area = Rect::new(0, 0, width, height);
+        if self.next.area != area {
+            self.next = Buffer::empty(area);
+            self.repaint();
+        }
+    }
+
+    /// Draws everything anew the next time.
+    pub(crate) fn repaint(&mut self) {
+        self.fresh = true;
+    }
+
+    /// Draws a frame: `draw` fills the empty buffer. A frame that changes nothing writes nothing.
+    pub(crate) fn draw(&mut self, draw: impl FnOnce(&mut Buffer) -> Frame) -> io::Result<()> {
+        self.next.reset();
+        let frame = draw(&mut self.next);
+        self.bytes.clear();
+        let mut backend = CrosstermBackend::new(&mut self.bytes);
+        if self.fresh {
+            self.shown = Buffer::empty(self.next.area);
+            backend.clear_region(ClearType::All)?;
+        } else if self.kind == Kind::Full {
+            let by = shift(&self.shown, &self.next, &frame.scrolls);
+            if by > 0 {
+                backend.scroll_region_up(frame.scrolls.clone(), by.unsigned_abs())?;
+            } else if by < 0 {
+                backend.scroll_region_down(frame.scrolls.clone(), by.unsigned_abs())?;
+            }
+            moved(&mut self.shown, &frame.scrolls, by);
+        }
+        let changes = self.shown.diff(&self.next);
+        if !changes.is_empty() {
+            backend.draw(changes.into_iter())?;
+        }
+        if self.bytes.is_empty() && frame.cursor == self.cursor {
+            return Ok(());
+        }
+        let mut whole = Vec::with_capacity(self.bytes.len() + 64);
+        queue!(whole, terminal::BeginSynchronizedUpdate)?;
+        if self.cursor.is_some() || self.fresh {
+            queue!(whole, cursor::Hide)?;
+        }
+        whole.extend_from_slice(&self.bytes);
+        if let Some(Position { x, y }) = frame.cursor {
+            queue!(whole, cursor::MoveTo(x, y), cursor::Show)?;
+        }
+        queue!(whole, terminal::EndSynchronizedUpdate)?;
+        self.out.write_all(&whole)?;
+        self.out.flush()?;
+        self.drawn.frames += 1;
+        self.drawn.bytes += whole.len() as u64;
+        self.cursor = frame.cursor;
+        self.fresh = false;
+        std::mem::swap(&mut self.shown, &mut self.next);
+        Ok(())
+    }
+}
+
+/// By how many lines moving `rows` of the old screen up (or, negative, down) brings it nearest
+/// to the new one; 0 when that saves nothing.
+fn shift(old: &Buffer, new: &Buffer, rows: &Range<u16>) -> i16 {
+    /// Cells that must be saved, since moving costs bytes too.
+    const WORTH: usize = 12;
+    if old.area != new.area || rows.len() < 2 {
+        return 0;
+    }
+    let before: Vec<(u64, usize)> = rows.clone().map(|y| row_hash(old, y)).collect();
+    let after: Vec<(u64, usize)> = rows.clone().map(|y| row_hash(new, y)).collect();
+    if before == after {
+        return 0;
+    }
+    let height = before.len() as i16;
+    // What need not be written: inked cells of rows that already stand where they belong.
+    let kept = |by: i16| -> usize {
+        after
+            .iter()
+            .enumerate()
+            .filter_map(|(y, row)| {
+                let from = usize::try_from(y as i16 + by).ok()?;
+                (before.get(from)? == row).then_some(row.1)
+            })
+            .sum()
+    };
+    let still = kept(0);
+    let candidates = (1 - height..height).filter(|by| *by != 0);
+    let best = candidates.map(|by| (kept(by), by)).max_by_key(|(kept, by)| (*kept, -by.abs()));
+    match best {
+        Some((kept, by)) if kept > still + WORTH => by,
+        Some(_) | None => 0,
+    }
+}
+
+/// A number for what a row shows, and how many of its cells are not blank.
+fn row_hash(buffer: &Buffer, y: u16) -> (u64, usize) {
+    let mut hasher = DefaultHasher::new();
+    let mut inked = 0;
+    for x in 0..buffer.area.width {
+        if let Some(cell) = buffer.cell((x, y)) {
+            cell.hash(&mut hasher);
+            inked += usize::from(cell.symbol() != " ");
+        }
+    }
+    (hasher.finish(), inked)
+}
+
+/// Does to a buffer what the terminal does to its rows.
+fn moved(buffer: &mut Buffer, rows: &Range<u16>, by: i16) {
+    if by == 0 {
+        return;
+    }
+    let old = buffer.clone();
+    for y in rows.clone() {
+        let from = i32::from(y) + i32::from(by);
+        let from = u16::try_from(from).ok().filter(|from| rows.contains(from));
+        for x in 0..buffer.area.width {
+            let cell = from.and_then(|from| old.cell((x, from))).cloned().unwrap_or_default();
+            if let Some(target) = buffer.cell_mut((x, y)) {
+                *target = cell;
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

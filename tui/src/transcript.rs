@@ -1,0 +1,189 @@
+//! The transcript on the screen: which lines of which rows are in view.
+//!
+//! Rows are laid out when they come into view and kept per width. The place in view is a row and
+//! a line in it, never a line number of the whole, so that neither paging nor new text moves it.
+
+mod cell;
+mod diff;
+mod markdown;
+mod scroll;
+mod table;
+mod tool;
+pub(crate) mod wrap;
+
+use std::collections::HashMap;
+
+use host::protocol::{Body, Millis, ToolCall, Transcript};
+use ratatui::text::Line;
+
+use cell::Context;
+pub(crate) use cell::{Reasoning, ending};
+use markdown::Stream;
+pub(crate) use scroll::Move;
+use scroll::Place;
+
+use crate::theme::Theme;
+
+/// Laid out lines that are kept before the cache is dropped.
+const CACHED_LINES: usize = 50_000;
+
+/// The running turn is three items: reasoning, text, calls.
+const LIVE_PARTS: usize = 3;
+
+/// The look of a transcript. Everything here but the place can be rebuilt.
+#[derive(Debug, Default)]
+pub(crate) struct View {
+    width: usize,
+    height: usize,
+    reasoning: Reasoning,
+    rows: HashMap<u64, Vec<Line<'static>>>,
+    cached: usize,
+    stream: Stream,
+    live: Vec<Line<'static>>,
+    calls: Vec<Line<'static>>,
+    head: Vec<Line<'static>>,
+    place: Place,
+    first: (usize, usize),
+    shown: Vec<Line<'static>>,
+    new_rows: u64,
+}
+
+/// What a layout is made from.
+pub(crate) struct Scene<'a> {
+    pub(crate) transcript: &'a Transcript,
+    pub(crate) theme: &'a Theme,
+    pub(crate) now: Millis,
+    /// What stands above the first row.
+    pub(crate) head: Vec<Line<'static>>,
+}
+
+impl View {
+    /// The lines in view, from the top.
+    pub(crate) fn shown(&self) -> &[Line<'static>] {
+        &self.shown
+    }
+
+    /// Rows that came while the view was scrolled up.
+    pub(crate) fn new_rows(&self) -> u64 {
+        self.new_rows
+    }
+
+    /// Forgets everything about the session in view.
+    pub(crate) fn reset(&mut self) {
+        *self = Self { reasoning: self.reasoning, ..Self::default() };
+    }
+
+    /// Forgets what was laid out, not the place.
+    pub(crate) fn relay(&mut self) {
+        self.rows.clear();
+        self.cached = 0;
+        self.stream = Stream::default();
+    }
+
+    /// Shows or folds reasoning.
+    pub(crate) fn toggle_reasoning(&mut self) {
+        self.reasoning = match self.reasoning {
+            Reasoning::Folded => Reasoning::Shown,
+            Reasoning::Shown => Reasoning::Folded,
+        };
+        self.relay();
+    }
+
+    /// Brings the lines in view up to date.
+    pub(crate) fn arrange(&mut self, scene: Scene<'_>, width: usize, height: usize) {
+        if width != self.width || self.cached > CACHED_LINES {
+            self.relay();
+        }
+        self.width = width;
+        self.height = height;
+        self.arrange_live(&scene);
+        self.head.clone_from(&scene.head);
+        self.place(&scene);
+    }
+
+    fn context<'a>(&self, theme: &'a Theme) -> Context<'a> {
+        Context { width: self.width, reasoning: self.reasoning, theme }
+    }
+
+    /// The running turn: reasoning, text and calls that are not rows yet.
+    fn arrange_live(&mut self, scene: &Scene<'_>) {
+        self.live.clear();
+        self.calls.clear();
+        let Some(running) = &scene.transcript.running else {
+            self.stream = Stream::default();
+            return;
+        };
+        let cx = self.context(scene.theme);
+        let writes = !running.text.trim().is_empty();
+        let thoughts = if writes {
+            cell::thoughts(&running.reasoning, &cx)
+        } else {
+            cell::thinking(&running.reasoning, &cx)
+        };
+        if !thoughts.is_empty() {
+            self.live.push(Line::default());
+            self.live.extend(thoughts);
+        }
+        if writes {
+            self.live.push(Line::default());
+            self.stream.update(&running.text, 0, self.width, scene.theme);
+        } else {
+            self.stream = Stream::default();
+        }
+        let after_tool =
+            matches!(scene.transcript.rows.last().map(|row| &row.body), Some(Body::Tool(_)));
+        for (i, call) in running.calls.iter().enumerate() {
+            if i == 0 && (writes || !after_tool) {
+                self.calls.push(Line::default());
+            }
+            self.calls.extend(tool::live(call, scene.now, self.width, scene.theme));
+        }
+    }
+
+    /// The lines of an item: 0 is the head, then the rows, last the parts of the running turn.
+    fn item(&mut self, scene: &Scene<'_>, index: usize) -> &[Line<'static>] {
+        if index == 0 {
+            return &self.head;
+        }
+        let rows = &scene.transcript.rows;
+        let Some(row) = rows.get(index - 1) else {
+            return match index - 1 - rows.len() {
+                0 => &self.live,
+                1 => self.stream.lines(),
+                _ => &self.calls,
+            };
+        };
+        if !self.rows.contains_key(&row.n) {
+            let call = match &row.body {
+                Body::Tool(result) => call_of(scene.transcript, index - 1, &result.call),
+                _ => None,
+            };
+            let mut lines = cell::lines(row, call, &self.context(scene.theme));
+            let after_tool = index >= 2
+                && matches!(rows.get(index - 2).map(|row| &row.body), Some(Body::Tool(_)));
+            let joins = after_tool && matches!(row.body, Body::Tool(_));
+            if !lines.is_empty() && !joins {
+                lines.insert(0, Line::default());
+            }
+            self.cached += lines.len();
+            self.rows.insert(row.n, lines);
+        }
+        self.rows.get(&row.n).map(Vec::as_slice).unwrap_or_default()
+    }
+}
+
+/// The call a result belongs to: it stands in an answer shortly before.
+fn call_of<'a>(
+    transcript: &'a Transcript,
+    index: usize,
+    id: &host::protocol::CallId,
+) -> Option<&'a ToolCall> {
+    const LOOK_BACK: usize = 64;
+    transcript.rows.get(..index)?.iter().rev().take(LOOK_BACK).find_map(|row| match &row.body {
+        Body::Assistant(answer) => answer.calls.iter().find(|call| call.id == *id),
+        _ => None,
+    })
+}
+
+#[cfg(test)]
+mod tests;
