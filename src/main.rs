@@ -154,8 +154,16 @@ fn interactive(config: &Config, run: &args::Run) -> anyhow::Result<ExitCode> {
     runtime.block_on(async {
         let local = host::local::start(config.settings.clone(), Role::Owner)?;
         let host = local.attach(target, Caller::Attended);
-        let notes = config.notes.iter().chain(local.notes()).cloned().collect();
-        let options = tui::Options { notes, version: env!("CARGO_PKG_VERSION").to_owned() };
+        let options = tui::Options {
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            home: std::env::home_dir().map(|h| h.display().to_string()),
+            palette: if std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty()) {
+                tui::Palette::Plain
+            } else {
+                tui::Palette::Ansi
+            },
+            term: std::env::var("TERM").unwrap_or_default(),
+        };
         let exit = tui::run(host, options).await;
         local.stop().await;
         if let Some(session) = exit?.session {
