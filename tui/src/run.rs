@@ -1,10 +1,11 @@
 //! The loop: keys and events in, frames out. It owns the terminal, the clock and all waiting.
 
 use std::io::{self, Write};
+use std::task::Poll;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crossterm::event::{Event as Input, EventStream, MouseEventKind};
-use futures::{FutureExt, Stream, StreamExt};
+use futures::{Stream, StreamExt};
 use host::Host;
 use host::protocol::{Millis, SessionId};
 use tokio::time::{Instant, sleep_until};
@@ -109,7 +110,9 @@ where
             effects.extend(app.on_event(&event, now()));
             dirty = true;
         }
-        while let Some(input) = inputs.next().now_or_never() {
+        // Polled with this task's own waker: the terminal's stream keeps the first one it is given
+        // until input arrives, so a throw-away waker here would leave the loop asleep.
+        while let Poll::Ready(input) = futures::poll!(inputs.next()) {
             let Some(input) = input else { break 'run };
             effects.extend(on_input(&mut app, &mut screen, input?));
             dirty = true;
