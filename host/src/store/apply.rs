@@ -4,7 +4,7 @@
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use super::value::{V, chunks, json, kind_word, part_word, source_word, split, stage_columns};
-use super::{Entry, Meta, Record};
+use super::{Entry, Error, Meta, Record};
 use crate::protocol::{
     Body, Delivery, Outcome, Part, Process, Question, Queued, Row, SessionId, TurnId, Wakeup,
 };
@@ -121,11 +121,13 @@ fn row(tx: &Connection, session: &SessionId, row: &Row) -> rusqlite::Result<Appl
         ],
     )?;
     if inserted == Applied::Known {
-        let known = super::reader::row(tx, session, row.n);
-        return Ok(match known {
-            Ok(Some(known)) if known == *row => Applied::Known,
-            _ => Applied::Refused(format!("another row {} of session {session}", row.n)),
-        });
+        return match super::reader::row(tx, session, row.n) {
+            Ok(Some(known)) if known == *row => Ok(Applied::Known),
+            Err(Error::Sqlite(error)) => Err(error),
+            Ok(_) | Err(_) => {
+                Ok(Applied::Refused(format!("another row {} of session {session}", row.n)))
+            }
+        };
     }
     let id = tx.last_insert_rowid();
     if let Body::Wakeup(wakeup) = &row.body

@@ -106,7 +106,7 @@ pub(super) fn is_of_record(error: &rusqlite::Error) -> bool {
         rusqlite::Error::SqliteFailure(failure, _) => {
             matches!(failure.code, ConstraintViolation | TooBig | TypeMismatch)
         }
-        rusqlite::Error::ToSqlConversionFailure(_) => true,
-        _ => false,
+        // A value that cannot be converted, whichever way.
+        _ => true,
     }
 }

@@ -134,7 +134,7 @@ impl Store {
             folder: folder.to_owned(),
             conn,
             fresh: age == Age::Fresh,
-            full: None,
+            durability: None,
             kept: VecDeque::new(),
             failing: None,
             index: true,
@@ -258,8 +258,8 @@ struct Writer {
     conn: Connection,
     /// The file itself has not been synced yet.
     fresh: bool,
-    /// The `synchronous` that is set.
-    full: Option<bool>,
+    /// What the connection is set to, if known.
+    durability: Option<Durability>,
     /// Batches that could not be written.
     kept: VecDeque<Batch>,
     /// Why not.
@@ -392,12 +392,9 @@ impl Writer {
             self.sync_file();
         }
         let batches = self.kept.iter().take(count);
-        let full = batches.clone().any(|batch| batch.durability == Durability::Barrier);
-        if self.full != Some(full) {
-            let word = if full { "FULL" } else { "NORMAL" };
-            self.conn.pragma_update(None, "synchronous", word)?;
-            self.full = Some(full);
-        }
+        let barrier = batches.clone().any(|batch| batch.durability == Durability::Barrier);
+        self.sync(if barrier { Durability::Barrier } else { Durability::Flush })?;
+        let batches = self.kept.iter().take(count);
         let mut tx = self.conn.transaction()?;
         let mut rows = false;
         let mut refused = 0;
@@ -446,8 +443,8 @@ impl Writer {
         if self.index {
             if quiet >= QUIET {
                 // An index that cannot be filled now is filled after a later commit.
-                let more = if self.full == Some(true) { self.relax() } else { Ok(()) }
-                    .and_then(|()| search::step(&mut self.conn));
+                let more = self.relax().and_then(|()| search::step(&mut self.conn));
+                self.logged = true;
                 self.index = more.unwrap_or_else(|error| {
                     tracing::debug!("the search index waits: {error}");
                     false
@@ -460,7 +457,7 @@ impl Writer {
         }
         if self.trimmed.is_none_or(|at| at.elapsed() > TRIM_EVERY) {
             self.trimmed = Some(Instant::now());
-            match trim(&mut self.conn, now(), JOURNAL_BYTES) {
+            match self.relax().and_then(|()| trim(&mut self.conn, now(), JOURNAL_BYTES)) {
                 Ok(trimmed) => self.logged |= trimmed > 0,
                 Err(error) => tracing::debug!("the journal was not trimmed: {error}"),
             }
@@ -473,8 +470,20 @@ impl Writer {
 
     /// Idle work needs no fsync of its own.
     fn relax(&mut self) -> rusqlite::Result<()> {
-        self.full = Some(false);
-        self.conn.pragma_update(None, "synchronous", "NORMAL")
+        self.sync(Durability::Flush)
+    }
+
+    fn sync(&mut self, durability: Durability) -> rusqlite::Result<()> {
+        if self.durability != Some(durability) {
+            let word = match durability {
+                Durability::Barrier => "FULL",
+                Durability::Flush => "NORMAL",
+            };
+            self.durability = None;
+            self.conn.pragma_update(None, "synchronous", word)?;
+            self.durability = Some(durability);
+        }
+        Ok(())
     }
 
     fn checkpoint_long_log(&mut self) {

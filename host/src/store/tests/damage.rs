@@ -99,6 +99,30 @@ fn around_a_bad_page_the_rest_is_kept() {
 }
 
 #[test]
+fn damage_met_in_use_is_looked_at_by_the_next_start() {
+    let (_dir, folder) = filled();
+    let mut bytes = fs::read(file(&folder)).unwrap();
+    let middle = bytes.len() / 2 / 4096 * 4096;
+    bytes[middle..middle + 4 * 4096].fill(0xa5);
+    fs::write(file(&folder), bytes).unwrap();
+    let (store, mut reports) = open(&folder);
+    assert_eq!(store.notes(), [""; 0]);
+    // Written a second time, each row is compared with the one that is there.
+    for s in 0..20 {
+        let name = format!("s{s:02}");
+        let rows = (1..=99).map(|n| add(&name, user(n, &"text ".repeat(100))));
+        store.write(rows.collect(), Durability::Flush);
+    }
+    while !matches!(report(&mut reports), Report::Failing { .. }) {}
+    assert!(schema::suspect(&folder).exists());
+    assert!(store.close().is_err());
+    let (store, _reports) = open(&folder);
+    assert_eq!(store.notes().len(), 2, "{:?}", store.notes());
+    let kept: u64 = store.reader().unwrap().sessions(99).unwrap().iter().map(|s| s.rows).sum();
+    assert!(kept > 1900 && kept < 2000, "{kept} rows");
+}
+
+#[test]
 fn a_suspicion_that_proves_wrong_costs_nothing() {
     let (_dir, folder) = filled();
     fs::write(schema::suspect(&folder), "").unwrap();
