@@ -131,7 +131,9 @@ impl Seen {
                 self.answer.clone_from(&answer.text);
             }
             Body::Tool(result) => {
-                if result.text.contains("nobody can give one in a one-shot run") {
+                let value: serde_json::Value =
+                    serde_json::from_str(&result.text).unwrap_or_default();
+                if value["approval"] == host::tool::UNATTENDED {
                     self.denied = true;
                     say("a command needed an approval and was denied; --yolo runs it unasked");
                 } else if matches!(report, Report::Told) {

@@ -365,7 +365,8 @@ fn a_kill_that_was_written_down_is_repeated_after_a_restart() {
     process.state = State::Running;
     process.killed_by = Some(Killer::Agent);
     let loaded = Loaded { meta: meta(), processes: vec![process], ..Loaded::default() };
-    let (_, effects) = Session::restore(loaded, Caller::Attended, None, 0);
+    let (mut session, _) = Session::restore(loaded, Caller::Attended, None, 0);
+    let effects = session.handle(Input::Adopted { process: pid("a"), pid: Some(1) }, 0);
     assert!(effects.contains(&Effect::Kill(pid("a"))));
 }
 

@@ -156,8 +156,6 @@ impl Session {
         let claimed = self.claim(id, now, out);
         self.turn = Some(Turn {
             id,
-            source,
-            answered: false,
             cancelled: false,
             claimed,
             polled: std::collections::BTreeSet::new(),
@@ -281,7 +279,6 @@ impl Session {
     /// The model has answered: what the turn carried is delivered.
     fn deliver(&mut self, out: &mut Out) {
         let Some(turn) = &mut self.turn else { return };
-        turn.answered = true;
         let id = turn.id;
         for mut entry in std::mem::take(&mut turn.claimed) {
             entry.state = Stage::Delivered(id);

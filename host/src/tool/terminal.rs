@@ -19,6 +19,8 @@ use crate::session::{Caller, Reply, Say, Seen, Shell};
 
 /// Most characters of output in a result: 40 % from the beginning, 60 % from the end.
 const OUTPUT: usize = 50_000;
+/// The `approval` field of a result that was denied because nobody could be asked.
+pub const UNATTENDED: &str = "denied: nobody to ask";
 /// How often live output is looked for.
 const LIVE: Duration = Duration::from_millis(60);
 /// Most bytes of live output handed on at once.
@@ -140,20 +142,23 @@ async fn approve(command: &str, job: &Job) -> Result<Option<String>, Value> {
                            to do instead.";
                 return Err(blocked(why, "blocked"));
             }
-            Err(why) => return Err(blocked(&why, "blocked")),
+            Err(refusal) => return Err(refusal),
         }
         granted.grant(rule);
     }
 }
 
-async fn answer(command: &str, finding: Finding, job: &Job) -> Result<Choice, String> {
+async fn answer(command: &str, finding: Finding, job: &Job) -> Result<Choice, Value> {
     if job.plan.caller == Caller::Stateless {
-        // C12: nobody can answer, so the policy decides at once.
-        return Err(format!(
+        // C12: nobody can answer, so the policy decides at once; the field tells the caller.
+        let why = format!(
             "This command needs an approval ({}), and nobody can give one in a one-shot run: \
              denied. Find a safer way, or stop and say what is needed.",
             finding.reason
-        ));
+        );
+        let mut refusal = blocked(&why, "blocked");
+        refusal["approval"] = UNATTENDED.into();
+        return Err(refusal);
     }
     let ask = Ask::Approval {
         command: command.to_owned(),
@@ -163,17 +168,19 @@ async fn answer(command: &str, finding: Finding, job: &Job) -> Result<Choice, St
         allow_always: finding.allow_always,
     };
     let timeout = job.kit.approvals.timeout.as_millis() as i64;
-    match job.voice.ask(Say::Ask { call: job.call.clone(), ask, timeout }).await {
-        Reply::Answer(Answer::Approval(choice)) => Ok(choice),
-        Reply::Answer(Answer::Expired) => Err("Nobody approved this command in time, so it did \
-                                               not run. Silence is not consent."
-            .to_owned()),
-        Reply::Answer(Answer::Withdrawn | Answer::Text(_)) => {
-            Err("The turn was interrupted before the command was approved.".to_owned())
+    let why = match job.voice.ask(Say::Ask { call: job.call.clone(), ask, timeout }).await {
+        Reply::Answer(Answer::Approval(choice)) => return Ok(choice),
+        Reply::Answer(Answer::Expired) => {
+            "Nobody approved this command in time, so it did not run. Silence is not consent."
+                .to_owned()
         }
-        Reply::Refused(why) => Err(why),
-        Reply::Go | Reply::Row(_) | Reply::Processes(_) => Ok(Choice::Deny),
-    }
+        Reply::Answer(Answer::Withdrawn | Answer::Text(_)) => {
+            "The turn was interrupted before the command was approved.".to_owned()
+        }
+        Reply::Refused(why) => why,
+        Reply::Go | Reply::Row(_) | Reply::Processes(_) => return Ok(Choice::Deny),
+    };
+    Err(blocked(&why, "blocked"))
 }
 
 async fn foreground(args: Args, cwd: PathBuf, job: &Job) -> Result<Outcome, Error> {
@@ -207,7 +214,7 @@ async fn foreground(args: Args, cwd: PathBuf, job: &Job) -> Result<Outcome, Erro
     if let Err(error) = processes.spawn(spec).await {
         return Ok(blocked(&format!("The command did not start: {error}"), "error").into());
     }
-    let mut follower = Follower { processes, id: &id, job, from: 0 };
+    let mut follower = Follower { processes, id: &id, job, from: 0, held: Vec::new() };
     let ended = tokio::select! {
         exit = processes.wait(&id) => exit,
         () = follower.follow() => None,
@@ -265,12 +272,14 @@ impl Drop for Running {
     }
 }
 
-/// Hands live output on while a command runs.
+/// Hands live output on while a command runs, by whole lines: a secret or an escape sequence is
+/// never cut in two. A line that stays unfinished for a while goes out as it is.
 struct Follower<'a> {
     processes: &'a Processes,
     id: &'a ProcessId,
     job: &'a Job,
     from: u64,
+    held: Vec<u8>,
 }
 
 impl Follower<'_> {
@@ -278,11 +287,19 @@ impl Follower<'_> {
         loop {
             tokio::time::sleep(LIVE).await;
             let chunk = self.processes.output(self.id).read(self.from, LIVE_BYTES);
-            if chunk.bytes.is_empty() {
+            let quiet = chunk.bytes.is_empty();
+            self.from = chunk.from + chunk.bytes.len() as u64;
+            self.held.extend(chunk.bytes);
+            let end = match self.held.iter().rposition(|b| *b == b'\n') {
+                _ if quiet || self.held.len() > LIVE_BYTES => self.held.len(),
+                Some(newline) => newline + 1,
+                None => 0,
+            };
+            if end == 0 {
                 continue;
             }
-            self.from = chunk.from + chunk.bytes.len() as u64;
-            let text = redact::plain(&String::from_utf8_lossy(&chunk.bytes));
+            let lines: Vec<u8> = self.held.drain(..end).collect();
+            let text = clean(&String::from_utf8_lossy(&lines));
             self.job.voice.say(Say::CallOutput { call: self.job.call.clone(), text });
         }
     }
