@@ -736,6 +736,26 @@ fn late_words_of_a_turn_do_not_touch_its_successor() {
 }
 
 #[test]
+fn what_became_of_a_spawn_holds_also_when_its_turn_was_interrupted() {
+    // W27, W12
+    let mut rig = Rig::new();
+    rig.prompt("go");
+    for id in ["a", "b"] {
+        rig.say(Say::Spawn(Box::new(process(id))));
+    }
+    rig.feed(Input::Cancel);
+    rig.say(Say::Ended { outcome: Outcome::Cancelled, failure: None });
+    let turn = TurnId(1);
+    let say = Say::Running { process: pid("a"), pid: 9 };
+    rig.feed(Input::Said { turn, ack: Ack(0), say });
+    assert_eq!(rig.session.process(&pid("a")).unwrap().state, State::Running);
+    let exit = Exit { end: End::FailedStart, code: None, signal: None, at: 0 };
+    let say = Say::FailedStart { process: pid("b"), exit };
+    rig.feed(Input::Said { turn, ack: Ack(0), say });
+    assert_eq!(rig.delivery("b"), Delivery::Waiting);
+}
+
+#[test]
 fn while_the_store_fails_nothing_is_spawned_and_nothing_wakes() {
     let mut rig = idle_with(&["a"]);
     rig.feed(Input::Storage(Storage::Failing("disk full".to_owned())));
