@@ -77,6 +77,16 @@ pub(crate) fn output(text: &str) -> String {
     out
 }
 
+/// The beginning of a text that is too long to be looked at as a whole.
+pub(crate) fn head(text: &str, max: usize) -> &str {
+    text.get(..text.floor_char_boundary(max)).unwrap_or(text)
+}
+
+/// The end of such a text.
+pub(crate) fn tail(text: &str, max: usize) -> &str {
+    text.get(text.ceil_char_boundary(text.len().saturating_sub(max))..).unwrap_or(text)
+}
+
 fn is_clean(text: &str) -> bool {
     let mut marks = 0;
     text.chars().all(|c| {

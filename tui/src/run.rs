@@ -1,6 +1,7 @@
 //! The loop: keys and events in, frames out. It owns the terminal, the clock and all waiting.
 
 use std::io::{self, Write};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crossterm::event::{Event as Input, EventStream, MouseEventKind};
@@ -62,17 +63,23 @@ type PanicHook = Box<dyn Fn(&std::panic::PanicHookInfo<'_>) + Send + Sync>;
 /// The terminal while it is ours. Dropping it gives it back; so does a panic, before its message.
 struct Terminal {
     kind: Kind,
+    hook: Arc<PanicHook>,
 }
 
 impl Terminal {
     fn enter(kind: Kind) -> io::Result<Self> {
-        let terminal = Self { kind };
-        enter(&mut io::stdout(), kind)?;
-        let inner: PanicHook = std::panic::take_hook();
+        let hook = Arc::new(std::panic::take_hook());
+        let inner = hook.clone();
+        let ours = std::thread::current().id();
         std::panic::set_hook(Box::new(move |info| {
-            leave(&mut io::stdout(), kind);
+            // A task of the host that breaks elsewhere is its own affair: the interface goes on.
+            if std::thread::current().id() == ours {
+                leave(&mut io::stdout(), kind);
+            }
             inner(info);
         }));
+        let terminal = Self { kind, hook };
+        enter(&mut io::stdout(), kind)?;
         Ok(terminal)
     }
 }
@@ -80,9 +87,10 @@ impl Terminal {
 impl Drop for Terminal {
     fn drop(&mut self) {
         leave(&mut io::stdout(), self.kind);
+        // A hook cannot be changed while the thread panics.
         if !std::thread::panicking() {
-            // Back to the default: nobody else sets a hook while the interface runs.
-            drop(std::panic::take_hook());
+            let hook = self.hook.clone();
+            std::panic::set_hook(Box::new(move |info| hook(info)));
         }
     }
 }
@@ -111,9 +119,10 @@ where
         }
         while let Some(input) = inputs.next().now_or_never() {
             let Some(input) = input else { break 'run };
-            effects.extend(on_input(&mut app, &mut screen, input?));
+            let input = input?;
             dirty = true;
-            at_once = true;
+            at_once |= matches!(input, Input::Key(_));
+            effects.extend(on_input(&mut app, &mut screen, input));
         }
         if apply(effects, &host, &mut screen) == Going::Out {
             break;
@@ -140,8 +149,10 @@ where
         tokio::select! {
             input = inputs.next() => {
                 let Some(input) = input else { break };
-                let effects = on_input(&mut app, &mut screen, input?);
-                (dirty, at_once) = (true, true);
+                let input = input?;
+                dirty = true;
+                at_once |= matches!(input, Input::Key(_));
+                let effects = on_input(&mut app, &mut screen, input);
                 if apply(effects, &host, &mut screen) == Going::Out {
                     break;
                 }

@@ -17,7 +17,8 @@ const LONG: usize = 1024 * 1024;
 /// only this much of its end is.
 const TAIL: usize = 256 * 1024;
 
-/// Rendered text, and where its last top-level block begins.
+/// Rendered text, and where the last top-level block begins that more text could change. A block
+/// that begins in an unfinished line does not count: the line may yet belong to the one before.
 pub(crate) struct Rendered {
     pub(crate) lines: Vec<Line<'static>>,
     tail_byte: usize,
@@ -29,13 +30,16 @@ pub(crate) fn render(text: &str, width: usize, theme: &Theme) -> Rendered {
     let options =
         Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH | Options::ENABLE_TASKLISTS;
     let mut writer = Writer::new(width, theme);
+    let finished = text.rfind('\n').map_or(0, |at| at + 1);
     let (mut depth, mut tail_byte, mut tail_line) = (0_usize, 0, 0);
     for (event, range) in Parser::new_ext(text, options).into_offset_iter() {
         let opens = matches!(event, Event::Start(_));
         if depth == 0 && (opens || matches!(event, Event::Rule | Event::Html(_))) {
-            tail_byte = range.start;
-            tail_line = writer.lines.len();
-            if tail_line > 0 {
+            if range.start < finished {
+                tail_byte = range.start;
+                tail_line = writer.lines.len();
+            }
+            if !writer.lines.is_empty() {
                 writer.lines.push(Line::default());
             }
         }
@@ -104,7 +108,7 @@ impl Stream {
             if let Some((fence, label, length)) = opening(last) {
                 self.gap();
                 if !label.is_empty() {
-                    self.lines.push(Line::styled(format!("  {label}"), theme.dim));
+                    self.lines.push(Line::from(Span::styled(format!("  {label}"), theme.dim)));
                 }
                 self.fence = Some(fence);
                 self.settled_bytes += length;
