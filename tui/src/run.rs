@@ -1,11 +1,13 @@
 //! The loop: keys and events in, frames out. It owns the terminal, the clock and all waiting.
 
+use std::future::poll_fn;
 use std::io::{self, Write};
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crossterm::event::{Event as Input, EventStream, MouseEventKind};
-use futures::{FutureExt, Stream, StreamExt};
+use futures::{Stream, StreamExt};
 use host::Host;
 use host::protocol::{Millis, SessionId};
 use tokio::time::{Instant, sleep_until};
@@ -86,9 +88,9 @@ impl Terminal {
 
 impl Drop for Terminal {
     fn drop(&mut self) {
-        leave(&mut io::stdout(), self.kind);
-        // A hook cannot be changed while the thread panics.
+        // After a panic the hook has done it, and a hook cannot be changed then.
         if !std::thread::panicking() {
+            leave(&mut io::stdout(), self.kind);
             let hook = self.hook.clone();
             std::panic::set_hook(Box::new(move |info| hook(info)));
         }
@@ -117,7 +119,7 @@ where
             effects.extend(app.on_event(&event, now()));
             dirty = true;
         }
-        while let Some(input) = inputs.next().now_or_never() {
+        while let Poll::Ready(input) = peek(&mut inputs).await {
             let Some(input) = input else { break 'run };
             let input = input?;
             dirty = true;
@@ -186,6 +188,12 @@ where
         drawn: screen.drawn(),
         host_stopped,
     })
+}
+
+/// What waits already. It is polled as this task: the terminal's stream keeps the first waker it
+/// meets, and one that wakes nobody would silence it for good.
+async fn peek<S: Stream + Unpin>(inputs: &mut S) -> Poll<Option<S::Item>> {
+    poll_fn(|cx| Poll::Ready(inputs.poll_next_unpin(cx))).await
 }
 
 #[derive(PartialEq, Eq)]

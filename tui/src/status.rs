@@ -1,6 +1,6 @@
 //! The last line of the screen: model, context, what runs, what is wrong.
 
-use host::protocol::{Gauge, Storage};
+use host::protocol::{Gauge, Source, Storage};
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
@@ -29,24 +29,30 @@ pub(crate) fn line(app: &App, width: usize) -> Line<'static> {
     let mut part = |keep: u8, text: String, style: Style| {
         parts.push(Part { keep, spans: vec![Span::styled(text, style)] });
     };
-    if let Storage::Failing(why) = &transcript.storage {
-        part(9, fit(&format!("NOT SAVED: {}", one_line(why)), 40), theme.error);
+    if !transcript.model.is_empty() {
+        part(5, fit(&one_line(&transcript.model), 28), theme.bold);
     }
-    if transcript.yolo {
-        part(8, "yolo".to_owned(), theme.error);
-    }
+    let exceeded = transcript.gauge.used > transcript.gauge.length.or(Some(u64::MAX));
+    let keep = if exceeded { 8 } else { 4 };
+    parts.push(Part { keep, spans: gauge(transcript.gauge, theme) });
+    let mut part = |keep: u8, text: String, style: Style| {
+        parts.push(Part { keep, spans: vec![Span::styled(text, style)] });
+    };
     if let Some(running) = &transcript.running {
         let time = span(between(app.now(), running.started_at) / 1_000);
-        let text = if running.cancelling {
-            format!("interrupting · {time}")
+        let doing = if running.cancelling {
+            "interrupting".to_owned()
         } else if app.question().is_some() {
-            format!("waiting for you · {time}")
+            "waiting for you".to_owned()
         } else if let Some(status) = &running.status {
-            format!("{} · {time}", one_line(status))
+            one_line(status)
         } else {
-            format!("working · {time}")
+            match running.source {
+                Source::User => "working".to_owned(),
+                Source::Wakeup => "woken up".to_owned(),
+            }
         };
-        part(7, fit(&text, 48), theme.warn);
+        part(7, format!("{} · {time}", fit(&doing, 40)), theme.warn);
         if !running.cancelling {
             part(3, "Esc interrupts".to_owned(), theme.dim);
         }
@@ -63,13 +69,12 @@ pub(crate) fn line(app: &App, width: usize) -> Line<'static> {
     if let Some(held) = &transcript.held {
         part(6, fit(&format!("held: {} · /wake", one_line(held)), 40), theme.warn);
     }
-    if transcript.steer.is_some() {
-        part(3, "steering".to_owned(), theme.dim);
+    if let Storage::Failing(why) = &transcript.storage {
+        part(9, fit(&format!("NOT SAVED: {}", one_line(why)), 40), theme.error);
     }
-    if !transcript.model.is_empty() {
-        part(5, fit(&one_line(&transcript.model), 28), theme.bold);
+    if transcript.yolo {
+        part(8, "yolo".to_owned(), theme.error);
     }
-    parts.push(Part { keep: 4, spans: gauge(transcript.gauge, theme) });
     let place = match &transcript.title {
         Some(title) => one_line(title),
         None => short(&transcript.cwd, app.home()),

@@ -105,6 +105,20 @@ fn the_default_of_an_approval_is_to_deny_and_always_shows_only_where_it_is_allow
 
 // C10
 #[test]
+fn the_default_and_the_part_that_fired_stand_out() {
+    let mut app = running();
+    app.on_event(&asked(approval("q", "cd x && rm -rf y; ls", "rm -rf y")), T0);
+    let (buffer, _) = paint(&mut app, 80, 24);
+    let styled = |wanted: ratatui::style::Modifier| {
+        let cells = buffer.content.iter().filter(|cell| cell.modifier.contains(wanted));
+        cells.map(ratatui::buffer::Cell::symbol).collect::<String>()
+    };
+    assert_eq!(styled(ratatui::style::Modifier::REVERSED), " 4 deny ");
+    assert_eq!(styled(ratatui::style::Modifier::UNDERLINED), "rm -rf y");
+}
+
+// C10
+#[test]
 fn arrows_and_digits_choose() {
     let choices = [Choice::Once, Choice::Session, Choice::Always, Choice::Deny];
     for (digit, choice) in ["1", "2", "3", "4"].into_iter().zip(choices) {
@@ -388,7 +402,13 @@ fn the_gauge_shows_the_last_prompt_against_the_context() {
     assert_eq!(shows(Some(1_500), None), "1.5k/–");
     assert_eq!(shows(Some(100_000), Some(200_000)), "━━━━──── 100k/200k 50%");
     assert_eq!(shows(Some(200_000), Some(200_000)), "━━━━━━━━ 200k/200k 100%");
-    assert_eq!(shows(Some(250_000), Some(200_000)), "━━━━━━━━ 250k/200k 125% context exceeded");
+    let exceeded = "━━━━━━━━ 250k/200k 125% context exceeded";
+    assert_eq!(shows(Some(250_000), Some(200_000)), exceeded);
+    let mut transcript = window(vec![]);
+    transcript.gauge = Gauge { used: Some(250_000), length: Some(200_000) };
+    let mut app = attached(transcript);
+    app.on_event(&started(), T0);
+    assert!(picture(&mut app, 80, 24).contains(exceeded));
 }
 
 #[test]

@@ -65,6 +65,13 @@ fn a_paste_is_kept_as_it_is_and_a_huge_one_is_folded_until_it_is_sent() {
     c.paste(&huge);
     assert_eq!(c.take(), huge);
     act(&mut c, &[Action::Up]);
+    c.clear();
+    let tricky = format!("{}[Pasted text #2: 500 lines]", "x".repeat(2_000));
+    c.paste(&tricky);
+    c.paste(&huge);
+    assert_eq!(c.expanded(), format!("{tricky}{huge}"), "a placeholder inside a paste is text");
+    c.clear();
+    act(&mut c, &[Action::Up]);
     assert_eq!(c.expanded(), huge, "the history knows what was sent");
 }
 

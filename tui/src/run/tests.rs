@@ -163,6 +163,44 @@ async fn a_burst_is_drawn_in_few_frames() {
     assert!(rig.sink.writes() - before < 100, "{}", rig.sink.writes() - before);
 }
 
+/// Input like the terminal's: it wakes the first waker it was polled with, and no other.
+#[derive(Clone, Default)]
+struct FirstWaker(Arc<Mutex<(Vec<Input>, Option<std::task::Waker>)>>);
+
+impl Stream for FirstWaker {
+    type Item = io::Result<Input>;
+
+    fn poll_next(
+        self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> Poll<Option<Self::Item>> {
+        let mut state = self.0.lock().unwrap();
+        if let Some(input) = state.0.pop() {
+            return Poll::Ready(Some(Ok(input)));
+        }
+        state.1.get_or_insert_with(|| cx.waker().clone());
+        Poll::Pending
+    }
+}
+
+#[tokio::test]
+async fn a_key_is_heard_by_a_source_that_keeps_only_its_first_waker() {
+    let (tx, _signals) = mpsc::unbounded_channel();
+    let (host, _backend) = pair(FrontId(1), tx);
+    let source = FirstWaker::default();
+    let screen = Screen::new(Sink::default(), Kind::Full, 80, 24);
+    let task = tokio::spawn(drive(host, App::new(options(), now()), screen, source.clone()));
+    while source.0.lock().unwrap().1.is_none() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let key = Input::Key(KeyEvent::new(KeyCode::Char('d'), KeyModifiers::CONTROL));
+    source.0.lock().unwrap().0.push(key);
+    let waker = source.0.lock().unwrap().1.clone();
+    waker.unwrap().wake();
+    let end = tokio::time::timeout(Duration::from_secs(20), task).await;
+    assert!(end.is_ok(), "the key was not heard");
+}
+
 #[tokio::test]
 async fn the_end_of_input_ends_the_interface() {
     let Rig { keys, task, .. } = Rig::new();

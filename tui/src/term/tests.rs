@@ -175,12 +175,16 @@ const HOSTILE: &str = "safe\u{1b}[2J\u{1b}]0;owned\u{7}\u{1b}]52;c;YQ==\u{7}\u{9
 // No control byte of foreign text reaches the terminal, wherever it appears.
 #[test]
 fn foreign_text_brings_no_control_byte_to_the_terminal() {
-    let json = serde_json::json!({ "output": HOSTILE, "error": HOSTILE, "diff": HOSTILE, "exit_code": 1, "status": HOSTILE });
+    let json = serde_json::json!({
+        "output": HOSTILE, "error": HOSTILE, "diff": HOSTILE, "exit_code": 1, "status": HOSTILE
+    });
     let args = serde_json::json!({ "command": HOSTILE }).to_string();
     let mut transcript = window(vec![
         user(HOSTILE),
         says(&format!(
-            "# {HOSTILE}\n\n`{HOSTILE}` [{HOSTILE}](http://{HOSTILE})\n\n```{HOSTILE}\n{HOSTILE}\n```\n\n| {HOSTILE} | b |\n|---|---|\n| {HOSTILE} | c |\n\n<b>{HOSTILE}</b>\n\n![{HOSTILE}](x)"
+            "# {HOSTILE}\n\n`{HOSTILE}` [{HOSTILE}](http://{HOSTILE})\n\n```{HOSTILE}\n{HOSTILE}\n\
+             ```\n\n| {HOSTILE} | b |\n|---|---|\n| {HOSTILE} | c |\n\n<b>{HOSTILE}</b>\n\n\
+             ![{HOSTILE}](x)"
         )),
         calls(vec![call("1", "terminal", &args)]),
         result("1", HOSTILE, &json.to_string()),

@@ -17,7 +17,8 @@ fn plain(lines: &[Line<'static>]) -> String {
     lines.iter().map(line).collect::<Vec<_>>().join("\n")
 }
 
-const TEXT: &str = "Intro *text* over\ntwo lines.\n\n## Head\n\n- a\n- b\n  - c\n\n1. x\n2. y\n\n\
+const TEXT: &str = "Intro *text* over\ntwo lines.\n\n## Head\n\n- a\n- b\n  - c\n- d\n\n- e\n\n  more\n\n\
+    1. x\n2. y\n3. z\n\nP\n\n1. x\n1. y\n1. z\n\n   q\n\n\
     ```rust\nfn a() {\n\n    b();\n}\n```\n\nMiddle `code`.\n\n~~~\nraw\n~~~\n> quote\n> more\n\n\
     | a | b |\n|---|--:|\n| 1 | 2 |\n\nEnd **bold**";
 
@@ -50,6 +51,19 @@ fn finished_blocks_of_a_stream_are_not_rendered_again() {
     }
     // Rendering all of it each time would take minutes.
     assert_eq!(stream.lines().len(), 3_999);
+}
+
+#[test]
+fn finished_items_of_a_long_list_are_not_rendered_again() {
+    let mut stream = Stream::default();
+    let mut text = String::new();
+    for i in 0..2_000 {
+        text += "- an item of the list with *words* ";
+        text += &i.to_string();
+        text += "\n";
+        stream.update(&text, 0, 80, &theme());
+    }
+    assert_eq!(stream.lines().len(), 2_000);
 }
 
 #[test]

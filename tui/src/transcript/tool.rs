@@ -42,6 +42,9 @@ pub(crate) fn done(
     if let Some(lines) = value.get("total_lines").and_then(Value::as_u64) {
         facts.push(format!("{lines} lines"));
     }
+    if let Some(found) = value.get("total_count").and_then(Value::as_u64) {
+        facts.push(format!("{found} found"));
+    }
     if let Some(status) = string(&value, "status").filter(|s| *s != "ok") {
         facts.push(one_line(status));
     }
