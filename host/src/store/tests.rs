@@ -143,6 +143,7 @@ pub(super) fn process(session: &str, name: &str, state: State, delivery: Deliver
         notify: true,
         watch: vec!["ready".into()],
         pty: false,
+        killed_by: None,
         delivery,
     }
 }

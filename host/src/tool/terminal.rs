@@ -3,6 +3,7 @@
 
 mod shell;
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -225,7 +226,7 @@ async fn foreground(args: Args, cwd: PathBuf, job: &Job) -> Result<Outcome, Erro
         if !output.is_empty() && !output.ends_with('\n') {
             output.push('\n');
         }
-        output.push_str(&format!("[Command timed out after {}s]", limit.as_secs()));
+        let _ = write!(output, "[Command timed out after {}s]", limit.as_secs());
         code = Some(124);
     }
     let output = output.trim_end_matches('\n');
