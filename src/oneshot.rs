@@ -97,7 +97,7 @@ async fn follow(host: &mut Host, seen: &mut Seen, report: &Report<'_>) -> anyhow
         match event {
             Event::Attached { transcript, .. } => {
                 seen.session = transcript.session.clone();
-                seen.model = transcript.model.clone();
+                seen.model.clone_from(&transcript.model);
                 if seen.resumed {
                     let all = transcript.earlier + transcript.rows.len() as u64;
                     say(&format!("↻ Resumed session {} ({all} messages)", seen.session));

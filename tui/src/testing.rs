@@ -107,6 +107,7 @@ pub(crate) fn process(id: &str, state: State, exit: Option<Exit>) -> Process {
         notify: true,
         watch: Vec::new(),
         pty: false,
+        killed_by: None,
         delivery: Delivery::Open,
     }
 }

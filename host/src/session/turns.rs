@@ -1,5 +1,7 @@
 //! Prompts and turns: what starts when, and what a running turn's words do to the session.
 
+use std::fmt::Write as _;
+
 use super::{
     Ack, Caller, Effect, Finished, Out, Plan, Reply, Say, Seen, Session, Settling, Shell, Turn,
 };
@@ -295,7 +297,7 @@ impl Session {
     fn result(&mut self, finished: Finished, ack: Ack, now: Millis, out: &mut Out) {
         let Finished { mut result, seen, shell, todo } = finished;
         if let Some(remark) = self.view.steer.take() {
-            result.text.push_str(&format!("\n\n[The user says, while this turn runs: {remark}]"));
+            let _ = write!(result.text, "\n\n[The user says, while this turn runs: {remark}]");
             self.publish(Event::Steered { text: None }, out);
         }
         for (process, how) in seen {
@@ -376,7 +378,7 @@ impl Session {
         self.view.trim(WINDOW);
         if let Some(text) = self.view.steer.take() {
             self.publish(Event::Steered { text: None }, out);
-            let prompt = Queued { id: PromptId::fresh_for(&turn.id, now), text };
+            let prompt = Queued { id: PromptId::fresh_for(turn.id, now), text };
             self.prompts.push_front((prompt, Caller::Attended));
         }
     }
@@ -449,7 +451,7 @@ fn unfinished(tool: &str, output: &str, outcome: &Outcome) -> String {
 
 impl PromptId {
     /// The id of a prompt made from a steering remark that found no tool result to join.
-    fn fresh_for(turn: &TurnId, now: Millis) -> Self {
+    fn fresh_for(turn: TurnId, now: Millis) -> Self {
         Self(format!("steer-{turn}-{now}"))
     }
 }

@@ -68,7 +68,7 @@ pub(super) async fn run(args: Args, cwd: PathBuf, job: &Job) -> Result<Outcome, 
         if !output.is_empty() && !output.ends_with('\n') {
             output.push('\n');
         }
-        output.push_str(&format!("[Command timed out after {}s]", limit.as_secs()));
+        output = format!("{output}[Command timed out after {}s]", limit.as_secs());
         code = Some(124);
     }
     let output = output.trim_end_matches('\n');
