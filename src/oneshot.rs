@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use host::local::{self, Caller, Role};
 use host::protocol::{
-    Body, Command, Event, Outcome, PromptId, Row, SessionId, Target, TurnId, Usage,
+    Body, Command, Event, Outcome, PromptId, Row, SessionId, Storage, Target, TurnId, Usage,
 };
 use host::{Host, redact};
 use serde_json::json;
@@ -114,6 +114,9 @@ async fn follow(host: &mut Host, seen: &mut Seen, report: &Report<'_>) -> anyhow
             Event::TurnStatus { text: Some(text), .. } if matches!(report, Report::Told) => {
                 say(&text);
             }
+            Event::StorageChanged { storage: Storage::Failing(why) } => {
+                say(&format!("the session is not being saved: {why}"));
+            }
             Event::TurnEnded { turn, outcome, .. } if seen.turn == Some(turn) => {
                 return Ok(outcome);
             }
@@ -131,7 +134,9 @@ impl Seen {
                 self.answer.clone_from(&answer.text);
             }
             Body::Tool(result) => {
-                if result.text.contains("nobody can give one in a one-shot run") {
+                let value: serde_json::Value =
+                    serde_json::from_str(&result.text).unwrap_or_default();
+                if value["approval"] == host::tool::UNATTENDED {
                     self.denied = true;
                     say("a command needed an approval and was denied; --yolo runs it unasked");
                 } else if matches!(report, Report::Told) {

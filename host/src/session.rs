@@ -213,8 +213,6 @@ pub(crate) struct Session {
 #[derive(Debug)]
 struct Turn {
     id: TurnId,
-    /// The model has answered at least once.
-    answered: bool,
     cancelled: bool,
     claimed: Vec<Entry>,
     polled: BTreeSet<ProcessId>,

@@ -11,6 +11,8 @@ pub(crate) mod terminal;
 pub(crate) mod todo;
 pub(crate) mod write_file;
 
+pub use terminal::UNATTENDED;
+
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;

@@ -235,8 +235,7 @@ impl Merger {
     }
 }
 
-/// The conversation as the model gets it: what the user, the host and the background said since
-/// the last answer is one message; results stand in the order of their calls.
+/// The conversation as the model gets it; results stand in the order of their calls.
 pub(crate) fn messages(rows: &[Arc<Row>]) -> Vec<Message> {
     let mut messages: Vec<Message> = Vec::new();
     let mut order: Vec<CallId> = Vec::new();
@@ -244,13 +243,7 @@ pub(crate) fn messages(rows: &[Arc<Row>]) -> Vec<Message> {
     for row in rows {
         match &row.body {
             Body::User { .. } | Body::Wakeup(_) | Body::Note { .. } => {
-                let text = row.text();
-                if let Some(Message::User(known)) = messages.last_mut() {
-                    known.push_str("\n\n");
-                    known.push_str(text);
-                } else {
-                    messages.push(Message::User(text.to_owned()));
-                }
+                messages.push(Message::User(row.text().to_owned()));
             }
             Body::Assistant(answer) => {
                 // Reasoning alone, cut off, is nothing a provider takes back.
@@ -308,4 +301,62 @@ pub(crate) fn groups(
         }
     }
     groups
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+    use crate::protocol::ToolResult;
+
+    fn row(n: u64, body: Body) -> Arc<Row> {
+        Arc::new(Row { n, turn: TurnId(1), at: 0, cut: 0, body })
+    }
+
+    fn call(id: &str, name: &str) -> ToolCall {
+        ToolCall { id: CallId(id.to_owned()), name: name.to_owned(), args: Value::Null }
+    }
+
+    fn result(id: &str) -> Body {
+        Body::Tool(ToolResult {
+            call: CallId(id.to_owned()),
+            name: "t".to_owned(),
+            text: format!("result of {id}"),
+            failed: false,
+            millis: 0,
+        })
+    }
+
+    #[test]
+    fn results_stand_in_the_order_of_their_calls_however_they_came() {
+        let calls = ["a", "b", "c"].map(|id| call(id, "t")).to_vec();
+        let answer = Assistant { calls, ..Assistant::default() };
+        let rows = [
+            row(1, Body::User { text: "go".to_owned() }),
+            row(2, Body::Assistant(answer)),
+            row(3, result("c")),
+            row(4, result("a")),
+            row(5, result("b")),
+            row(6, Body::User { text: "next".to_owned() }),
+        ];
+        let order: Vec<_> = messages(&rows)
+            .into_iter()
+            .filter_map(|m| match m {
+                Message::Tool { call, .. } => Some(call),
+                Message::User(_) | Message::Assistant { .. } => None,
+            })
+            .collect();
+        assert_eq!(order, ["a", "b", "c"]);
+        assert!(matches!(messages(&rows).last(), Some(Message::User(text)) if text == "next"));
+    }
+
+    #[test]
+    fn calls_that_conflict_run_one_after_the_other() {
+        let calls = ["r1", "r2", "w", "r3", "r4"].map(|id| call(id, id)).to_vec();
+        let conflict = |a: &ToolCall, b: &ToolCall| a.name == "w" || b.name == "w";
+        let sizes: Vec<_> = groups(&calls, conflict).iter().map(|g| g.len()).collect();
+        assert_eq!(sizes, [2, 1, 2]);
+        assert_eq!(groups(&[], conflict).len(), 0);
+    }
 }

@@ -387,10 +387,23 @@ impl Asked {
     fn request(&self, request: &Request) -> ChatRequest {
         let mut messages: Vec<ChatMessage> = Vec::with_capacity(request.messages.len() + 1);
         let mut results: Vec<ToolResponse> = Vec::new();
+        // What the user, the host and the background said since the last answer is one message:
+        // templates of local servers insist on alternating roles.
+        let mut asked: Vec<&str> = Vec::new();
         if !request.system.is_empty() {
             messages.push(ChatMessage::system(request.system.as_str()));
         }
         for message in &request.messages {
+            if let Message::User(text) = message {
+                asked.push(text);
+                if !results.is_empty() {
+                    messages.push(ChatMessage::from(std::mem::take(&mut results)));
+                }
+                continue;
+            }
+            if !asked.is_empty() {
+                messages.push(ChatMessage::user(std::mem::take(&mut asked).join("\n\n")));
+            }
             if let Message::Tool { call, name, text } = message {
                 results.push(ToolResponse::new(call, text).with_fn_name(name));
                 continue;
@@ -400,18 +413,20 @@ impl Asked {
                 messages.push(ChatMessage::from(std::mem::take(&mut results)));
             }
             match message {
-                Message::User(text) => messages.push(ChatMessage::user(text.as_str())),
                 Message::Assistant { text, reasoning, calls, opaque } => {
                     let parts = self.parts(text, reasoning, calls, opaque);
                     if !parts.is_empty() {
                         messages.push(ChatMessage::assistant(MessageContent::from_parts(parts)));
                     }
                 }
-                Message::Tool { .. } => {}
+                Message::User(_) | Message::Tool { .. } => {}
             }
         }
         if !results.is_empty() {
             messages.push(ChatMessage::from(results));
+        }
+        if !asked.is_empty() {
+            messages.push(ChatMessage::user(asked.join("\n\n")));
         }
         if self.provider == Provider::Anthropic {
             mark(&mut messages);

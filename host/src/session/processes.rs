@@ -57,13 +57,18 @@ impl Session {
     pub(super) fn adopted(&mut self, process: &ProcessId, pid: Option<u32>, out: &mut Out) {
         let Some(mut process) = self.process(process).cloned() else { return };
         // The exit may have been reported first.
-        if process.state == State::Ended || (process.pid == pid && process.state == State::Running)
-        {
+        if process.state == State::Ended {
             return;
         }
-        process.state = State::Running;
-        process.pid = pid.or(process.pid);
-        self.change_process(process, out);
+        // A kill that was written down but may not have been sent is sent again (W08).
+        if process.killed_by.is_some() {
+            out.effects.push(Effect::Kill(process.id.clone()));
+        }
+        if process.pid != pid || process.state != State::Running {
+            process.state = State::Running;
+            process.pid = pid.or(process.pid);
+            self.change_process(process, out);
+        }
     }
 
     /// The agent will kill: from here on the end is consumed (W08).

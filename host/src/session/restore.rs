@@ -63,7 +63,6 @@ impl Session {
         } else {
             session.requeue(claimed, &Stage::Finished, &mut out);
         }
-        session.repeat_kills(&mut out);
         session.start_next(now, &mut out);
         (session, out.effects)
     }
@@ -113,15 +112,6 @@ impl Session {
             self.add_row(turn, now, Body::Failure { message: CUT_OFF.to_owned() }, out);
         }
         self.requeue(claimed, &Stage::Finished, out);
-    }
-
-    /// A kill that was written down but may not have been sent is sent again (W08).
-    fn repeat_kills(&mut self, out: &mut Out) {
-        for process in &self.view.processes {
-            if process.is_live() && process.killed_by.is_some() {
-                out.effects.push(Effect::Kill(process.id.clone()));
-            }
-        }
     }
 
     /// Processes whose supervisors the loop must look for.

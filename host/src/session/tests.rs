@@ -381,7 +381,8 @@ fn a_kill_that_was_written_down_is_repeated_after_a_restart() {
     process.state = State::Running;
     process.killed_by = Some(Killer::Agent);
     let loaded = Loaded { meta: meta(), processes: vec![process], ..Loaded::default() };
-    let (_, effects) = Session::restore(loaded, Caller::Attended, None, 0);
+    let (mut session, _) = Session::restore(loaded, Caller::Attended, None, 0);
+    let effects = session.handle(Input::Adopted { process: pid("a"), pid: Some(1) }, 0);
     assert!(effects.contains(&Effect::Kill(pid("a"))));
 }
 
@@ -633,6 +634,26 @@ fn late_words_of_a_turn_do_not_touch_its_successor() {
     rig.prompt("two");
     let say = Say::Delta { part: Part::Text, text: "late".to_owned() };
     assert_eq!(rig.feed(Input::Said { turn: TurnId(1), ack: Ack(0), say }), []);
+}
+
+#[test]
+fn what_became_of_a_spawn_holds_also_when_its_turn_was_interrupted() {
+    // W27, W12
+    let mut rig = Rig::new();
+    rig.prompt("go");
+    for id in ["a", "b"] {
+        rig.say(Say::Spawn(Box::new(process(id))));
+    }
+    rig.feed(Input::Cancel);
+    rig.say(Say::Ended { outcome: Outcome::Cancelled, failure: None });
+    let turn = TurnId(1);
+    let say = Say::Running { process: pid("a"), pid: 9 };
+    rig.feed(Input::Said { turn, ack: Ack(0), say });
+    assert_eq!(rig.session.process(&pid("a")).unwrap().state, State::Running);
+    let exit = Exit { end: End::FailedStart, code: None, signal: None, at: 0 };
+    let say = Say::FailedStart { process: pid("b"), exit };
+    rig.feed(Input::Said { turn, ack: Ack(0), say });
+    assert_eq!(rig.delivery("b"), Delivery::Waiting);
 }
 
 #[test]

@@ -158,7 +158,6 @@ impl Session {
         let claimed = self.claim(id, now, out);
         self.turn = Some(Turn {
             id,
-            answered: false,
             cancelled: false,
             claimed,
             polled: std::collections::BTreeSet::new(),
@@ -210,6 +209,14 @@ impl Session {
     }
 
     pub(super) fn said(&mut self, turn: TurnId, ack: Ack, say: Say, now: Millis, out: &mut Out) {
+        match say {
+            // Facts about a process hold whether its turn still runs or not.
+            Say::Running { process, pid } => return self.adopted(&process, Some(pid), out),
+            Say::FailedStart { process, exit } => {
+                return self.exited(&process, exit, "", now, out);
+            }
+            _ => {}
+        }
         // A turn that is over has nothing to say: its late words never touch its successor.
         if self.turn.as_ref().is_none_or(|t| t.id != turn) {
             out.reply(ack, Reply::Refused("the turn is over".to_owned()));
@@ -230,12 +237,9 @@ impl Session {
             Say::Processes => {
                 out.reply(ack, Reply::Processes(self.view.processes.clone()));
             }
-            Say::FailedStart { process, exit } => {
-                self.exited(&process, exit, "", now, out);
-            }
             Say::Ask { call, ask, timeout } => self.ask(call, ask, timeout, ack, now, out),
             Say::Spawn(process) => self.spawn(*process, ack, now, out),
-            Say::Running { process, pid } => self.adopted(&process, Some(pid), out),
+            Say::Running { .. } | Say::FailedStart { .. } => {}
             Say::Killing(process) => self.killing(&process, ack, out),
             Say::Ended { outcome, failure } => self.ended(outcome, failure, now, out),
         }
@@ -282,7 +286,6 @@ impl Session {
     /// The model has answered: what the turn carried is delivered.
     fn deliver(&mut self, out: &mut Out) {
         let Some(turn) = &mut self.turn else { return };
-        turn.answered = true;
         let id = turn.id;
         for mut entry in std::mem::take(&mut turn.claimed) {
             entry.state = Stage::Delivered(id);
