@@ -1,7 +1,6 @@
 //! A command in the foreground: it is waited for, its output is shown while it runs, and it dies
 //! with its call.
 
-use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -69,7 +68,7 @@ pub(super) async fn run(args: Args, cwd: PathBuf, job: &Job) -> Result<Outcome, 
         if !output.is_empty() && !output.ends_with('\n') {
             output.push('\n');
         }
-        let _ = write!(output, "[Command timed out after {}s]", limit.as_secs());
+        output = format!("{output}[Command timed out after {}s]", limit.as_secs());
         code = Some(124);
     }
     let output = output.trim_end_matches('\n');
