@@ -1,3 +1,7 @@
 //! End to end: the real binary, real processes, real sockets.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
+
 mod process;
+mod support;
+mod wakeups;
