@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 
+mod crash;
+mod interface;
 mod process;
 mod support;
 mod wakeups;
