@@ -5,5 +5,8 @@
 mod crash;
 mod interface;
 mod process;
+mod questions;
+mod restart;
+mod shells;
 mod support;
 mod wakeups;

@@ -55,8 +55,6 @@ impl Gate {
 /// One request as it arrived.
 #[derive(Clone, Debug)]
 pub(crate) struct Asked {
-    /// Its number, from 0.
-    pub(crate) at: usize,
     /// Its body.
     pub(crate) body: Value,
 }
@@ -122,7 +120,7 @@ impl Server {
                 let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
                 let asked = {
                     let mut log = log.lock().unwrap();
-                    let asked = Asked { at: log.len(), body };
+                    let asked = Asked { body };
                     log.push(asked.clone());
                     asked
                 };
