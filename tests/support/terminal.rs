@@ -120,6 +120,17 @@ impl Terminal {
         self.child.wait().unwrap();
     }
 
+    pub(crate) fn is_running(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_none()
+    }
+
+    /// Closes the terminal under it.
+    pub(crate) fn hang_up(&mut self) {
+        self.keys = Box::new(std::io::sink());
+        self.master = native_pty_system().openpty(PtySize::default()).unwrap().master;
+        self.shown.lock().unwrap().over = true;
+    }
+
     /// The exit code, once it has ended.
     pub(crate) async fn exit(&mut self) -> u32 {
         let end = Instant::now() + super::LONG;
