@@ -18,6 +18,8 @@ pub(crate) fn start(path: &Path, level: Option<&str>) {
     let subscriber = tracing_subscriber::fmt()
         .with_env_filter(filter.unwrap_or_else(|| EnvFilter::new("warn")))
         .with_ansi(false)
+        // A full disk must not make it write to stderr, over the interface.
+        .log_internal_errors(false)
         .with_writer(Mutex::new(LazyFile { path: path.to_owned(), state: State::Unopened }))
         .finish();
     tracing::subscriber::set_global_default(subscriber).ok();

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use host::local::{self, Caller, Role};
 use host::protocol::{
-    Body, Command, Event, Outcome, PromptId, Row, SessionId, Target, TurnId, Usage,
+    Body, Command, Event, Outcome, PromptId, Row, SessionId, Storage, Target, TurnId, Usage,
 };
 use host::{Host, redact};
 use serde_json::json;
@@ -97,7 +97,7 @@ async fn follow(host: &mut Host, seen: &mut Seen, report: &Report<'_>) -> anyhow
         match event {
             Event::Attached { transcript, .. } => {
                 seen.session = transcript.session.clone();
-                seen.model = transcript.model.clone();
+                seen.model.clone_from(&transcript.model);
                 if seen.resumed {
                     let all = transcript.earlier + transcript.rows.len() as u64;
                     say(&format!("↻ Resumed session {} ({all} messages)", seen.session));
@@ -113,6 +113,9 @@ async fn follow(host: &mut Host, seen: &mut Seen, report: &Report<'_>) -> anyhow
             }
             Event::TurnStatus { text: Some(text), .. } if matches!(report, Report::Told) => {
                 say(&text);
+            }
+            Event::StorageChanged { storage: Storage::Failing(why) } => {
+                say(&format!("the session is not being saved: {why}"));
             }
             Event::TurnEnded { turn, outcome, .. } if seen.turn == Some(turn) => {
                 return Ok(outcome);

@@ -146,7 +146,6 @@ impl Events {
 fn cost(event: &Event) -> usize {
     const BASE: usize = 200;
     BASE + match event {
-        Event::Attached { .. } => 0,
         Event::RowAdded { row } => row_cost(row),
         Event::Paged { rows, .. } => rows.iter().map(row_cost).sum(),
         Event::Delta { text, .. }
@@ -155,7 +154,8 @@ fn cost(event: &Event) -> usize {
         Event::SessionsListed { sessions } => sessions.len() * BASE,
         Event::ModelsListed { models } => models.len() * BASE,
         Event::PromptQueued { prompt } => prompt.text.len(),
-        Event::TurnStarted { .. }
+        Event::Attached { .. }
+        | Event::TurnStarted { .. }
         | Event::TurnStatus { .. }
         | Event::CallStarted { .. }
         | Event::TurnCancelling { .. }

@@ -45,9 +45,10 @@ pub(crate) struct Facts<'a> {
 /// The system prompt of a session that begins now in `cwd`, context file included.
 pub(crate) fn build(settings: &settings::Settings, cwd: &str, model: &str) -> String {
     let cwd = Path::new(cwd);
-    let file = match settings.prompt.no_context_files {
-        true => None,
-        false => context_file(cwd, settings.prompt.context_file_max_chars),
+    let file = if settings.prompt.no_context_files {
+        None
+    } else {
+        context_file(cwd, settings.prompt.context_file_max_chars)
     };
     let facts = Facts {
         os: std::env::consts::OS,
@@ -143,7 +144,7 @@ mod tests {
         Facts {
             os: "linux",
             shell: Path::new("/bin/bash"),
-            cwd: Path::new("/work/project"),
+            cwd: Path::new("/home/me/project"),
             date: "2026-01-31",
             model: "demo",
             context,
@@ -155,7 +156,7 @@ mod tests {
         let prompt = system(&settings(), &facts(None));
         assert!(prompt.len() < 3000, "{}", prompt.len());
         assert_eq!(prompt, system(&settings(), &facts(None)));
-        for fact in ["linux", "/bin/bash", "/work/project", "2026-01-31", "Model: demo"] {
+        for fact in ["linux", "/bin/bash", "/home/me/project", "2026-01-31", "Model: demo"] {
             assert!(prompt.contains(fact), "{fact}");
         }
         assert!(prompt.contains("[IMPORTANT: Background process"));
@@ -174,9 +175,9 @@ mod tests {
     #[test]
     fn a_context_file_is_last_capped_and_clean_and_can_be_left_out() {
         let text = format!("begin\u{1b}]0;x\u{7}{}\u{202e}end", "m".repeat(5000));
-        let context = Some((Path::new("/work/project/AGENTS.md"), text.as_str()));
+        let context = Some((Path::new("/home/me/project/AGENTS.md"), text.as_str()));
         let prompt = system(&settings(), &facts(context));
-        assert!(prompt.contains("from /work/project/AGENTS.md\nbegin]0;xm"));
+        assert!(prompt.contains("from /home/me/project/AGENTS.md\nbegin]0;xm"));
         assert!(prompt.ends_with("mend\n"));
         assert!(!prompt.contains(['\u{1b}', '\u{7}', '\u{202e}']));
         assert!(prompt.contains("characters left out"));

@@ -151,6 +151,7 @@ pub(crate) enum Reply {
 
 /// Work for the loop, in order.
 #[derive(Clone, Debug, PartialEq)]
+#[expect(clippy::large_enum_variant, reason = "effects are few and live for one batch")]
 pub(crate) enum Effect {
     /// Store this, in the commit of this batch of effects.
     Record(Record),

@@ -13,6 +13,7 @@ pub(crate) mod write_file;
 
 pub use terminal::UNATTENDED;
 
+use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
@@ -246,7 +247,7 @@ fn bounded(mut text: String) -> String {
         }
         let left_out = text.len() - end;
         text.truncate(end);
-        text.push_str(&format!("\n[{left_out} bytes of this result left out]"));
+        let _ = write!(text, "\n[{left_out} bytes of this result left out]");
     }
     text
 }

@@ -285,10 +285,10 @@ pub(crate) fn messages(rows: &[Arc<Row>]) -> Vec<Message> {
 }
 
 /// Which calls of one answer may run at the same time: contiguous groups that do not conflict.
-pub(crate) fn groups<'a>(
-    calls: &'a [ToolCall],
+pub(crate) fn groups(
+    calls: &[ToolCall],
     conflict: impl Fn(&ToolCall, &ToolCall) -> bool,
-) -> Vec<&'a [ToolCall]> {
+) -> Vec<&[ToolCall]> {
     let mut groups = Vec::new();
     let mut start = 0;
     for end in 1..=calls.len() {

@@ -162,12 +162,7 @@ impl App {
         }
         let before = self.transcript.rows.first().map(|row| row.n);
         let session = self.transcript.session.clone();
-        if let Event::Attached { transcript, .. } = event {
-            // A window may hold thousands of rows: it is moved in, not cloned row by row twice.
-            self.transcript.clone_from(transcript);
-        } else {
-            self.transcript.apply(event);
-        }
+        self.transcript.apply(event);
         match event {
             Event::Attached { .. } => {
                 if !self.attached || session != self.transcript.session {
@@ -177,6 +172,7 @@ impl App {
                 }
                 self.attached = true;
                 self.paging = false;
+                self.forget_taken();
             }
             Event::RowAdded { row } => {
                 self.view.on_row(row.n);
@@ -193,8 +189,10 @@ impl App {
             Event::PromptQueued { prompt } => self.sent.retain(|(id, _)| *id != prompt.id),
             Event::Paged { .. } => {
                 self.paging = false;
-                if before != self.transcript.rows.first().map(|row| row.n) {
-                    self.view.relay();
+                if let Some(first) = before
+                    && self.transcript.rows.first().is_some_and(|row| row.n < first)
+                {
+                    self.view.on_paged(first);
                 }
             }
             Event::Toast(toast) => {
@@ -205,6 +203,13 @@ impl App {
             Event::ProcessTail { id, text } => {
                 if let Some(Panel::Processes(panel)) = &mut self.panel {
                     panel.on_tail(id, text);
+                }
+            }
+            Event::ProcessChanged { process } => {
+                if let Some(Panel::Processes(panel)) = &self.panel
+                    && panel.tailed() == Some(&process.id)
+                {
+                    effects.push(Effect::Send(Command::Tail { id: process.id.clone() }));
                 }
             }
             Event::SessionsListed { sessions } => effects.extend(self.on_sessions(sessions)),
@@ -221,7 +226,6 @@ impl App {
             | Event::Steered { .. }
             | Event::QuestionAsked { .. }
             | Event::QuestionResolved { .. }
-            | Event::ProcessChanged { .. }
             | Event::ProcessForgotten { .. }
             | Event::Held { .. }
             | Event::UsageReported { .. }
@@ -232,6 +236,19 @@ impl App {
         }
         self.card.follow(self.transcript.questions.first(), now);
         effects
+    }
+
+    /// Prompts that stand in the window were taken, whatever events were missed.
+    fn forget_taken(&mut self) {
+        let transcript = &self.transcript;
+        self.sent.retain(|(id, text)| {
+            let queued = transcript.queued.iter().any(|queued| queued.id == *id);
+            let stored = transcript
+                .rows
+                .iter()
+                .any(|row| matches!(&row.body, Body::User { text: taken } if taken == text));
+            !queued && !stored
+        });
     }
 
     /// Another session came into view.
@@ -293,7 +310,6 @@ impl App {
     }
 
     fn on_failed(&mut self, failure: &Failure) {
-        self.paging = false;
         self.wanted = None;
         let refused =
             self.sent.iter().position(|(id, _)| failure.about.contains(&id.0)).or_else(|| {
@@ -392,7 +408,7 @@ impl App {
         ];
         let model = crate::clean::one_line(&self.transcript.model);
         if model == "demo" || model.starts_with("demo/") {
-            lines.push(Line::styled("  demo model: no provider is configured", theme.warn));
+            lines.push(Line::styled("  demo model: offline, plays every feature", theme.warn));
             lines.push(Line::styled("  type help to see what it can show", theme.dim));
         } else if !model.is_empty() {
             lines.push(Line::styled(format!("  {model}"), theme.dim));

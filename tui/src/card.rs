@@ -1,5 +1,7 @@
 //! A card above the input: a box with a title, and the state of the question in it.
 
+use std::fmt::Write;
+
 use host::protocol::{Answer, Ask, Millis, Question, QuestionId};
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
@@ -125,11 +127,11 @@ impl Card {
         };
         let mut title = name.to_owned();
         if total > 1 {
-            title += &format!(" · 1 of {total}");
+            write!(title, " · 1 of {total}").ok();
         }
         if let Some(deadline) = question.deadline {
             let left = u64::try_from(deadline - now).unwrap_or(0).div_ceil(1_000);
-            title += &format!(" · {} left", span(left));
+            write!(title, " · {} left", span(left)).ok();
         }
         let style = match keys {
             Keys::Armed => theme.question_border,

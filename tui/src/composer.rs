@@ -31,6 +31,7 @@ pub(crate) struct Composer {
     text: String,
     caret: usize,
     pastes: Vec<Paste>,
+    pasted: usize,
     history: Vec<String>,
     at: Option<usize>,
     draft: String,
@@ -56,11 +57,18 @@ impl Composer {
 
     /// The text as it is sent: pastes unfolded.
     pub(crate) fn expanded(&self) -> String {
-        let mut out = self.text.clone();
-        for paste in &self.pastes {
-            out = out.replacen(&paste.placeholder, &paste.text, 1);
+        let mut out = String::new();
+        let mut rest = self.text.as_str();
+        let next = |rest: &str| {
+            let found = self.pastes.iter().filter_map(|p| Some((rest.find(&p.placeholder)?, p)));
+            found.min_by_key(|(at, _)| *at)
+        };
+        while let Some((at, paste)) = next(rest) {
+            out += rest.get(..at).unwrap_or_default();
+            out += &paste.text;
+            rest = rest.get(at + paste.placeholder.len()..).unwrap_or_default();
         }
-        out
+        out + rest
     }
 
     /// Takes the text out and remembers it.
@@ -76,6 +84,7 @@ impl Composer {
         self.text.clear();
         self.caret = 0;
         self.pastes.clear();
+        self.pasted = 0;
         self.at = None;
     }
 
@@ -107,7 +116,8 @@ impl Composer {
             self.insert(text);
             return;
         }
-        let number = self.pastes.len() + 1;
+        self.pasted += 1;
+        let number = self.pasted;
         let lines = text.lines().count();
         let placeholder = format!("[Pasted text #{number}: {lines} lines]");
         self.insert(&placeholder);

@@ -106,12 +106,17 @@ fn strip(app: &App, width: usize, height: usize) -> Vec<Line<'static>> {
         let line = fit(&format!("steering: {}", one_line(steer)), width);
         lines.push(Line::styled(line, theme.dim));
     }
-    for queued in &app.transcript.queued {
+    let queued = &app.transcript.queued;
+    let room = height.saturating_sub(lines.len());
+    let hidden = if queued.len() > room { queued.len() + 1 - room.max(1) } else { 0 };
+    if hidden > 0 {
+        lines.push(Line::styled(fit(&format!("queued: {hidden} more"), width), theme.dim));
+    }
+    for queued in queued.iter().skip(hidden) {
         let line = fit(&format!("queued: {}", one_line(&queued.text)), width);
         lines.push(Line::styled(line, theme.dim));
     }
-    let excess = lines.len().saturating_sub(height);
-    lines.drain(..excess);
+    lines.truncate(height);
     lines
 }
 

@@ -20,6 +20,8 @@ mod sessions;
 mod slash;
 mod status;
 mod term;
+#[cfg(test)]
+mod testing;
 mod theme;
 mod time;
 mod toast;

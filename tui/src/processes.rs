@@ -166,8 +166,12 @@ fn line(
     };
     let base = if selected { theme.selected } else { theme.text };
     let left = format!("{state} · {ran} · ");
-    let right = if fate.is_empty() { String::new() } else { format!(" · {fate}") };
-    let right = fit(&format!("{right} · {}", one_line(&process.id.0)), width / 2);
+    let fate = if fate.is_empty() { fate } else { format!(" · {fate}") };
+    let right = match width {
+        0..50 => String::new(),
+        50..70 => fit(&fate, width / 3),
+        _ => fit(&format!("{fate} · {}", one_line(&process.id.0)), width / 2),
+    };
     let room = width.saturating_sub(2 + columns(&left) + columns(&right));
     let command = fit(&one_line(&process.command), room);
     let pad = " ".repeat(room.saturating_sub(columns(&command)));

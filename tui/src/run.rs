@@ -1,6 +1,8 @@
 //! The loop: keys and events in, frames out. It owns the terminal, the clock and all waiting.
 
+use std::future::poll_fn;
 use std::io::{self, Write};
+use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -63,27 +65,34 @@ type PanicHook = Box<dyn Fn(&std::panic::PanicHookInfo<'_>) + Send + Sync>;
 /// The terminal while it is ours. Dropping it gives it back; so does a panic, before its message.
 struct Terminal {
     kind: Kind,
+    hook: Arc<PanicHook>,
 }
 
 impl Terminal {
     fn enter(kind: Kind) -> io::Result<Self> {
-        let terminal = Self { kind };
-        enter(&mut io::stdout(), kind)?;
-        let inner: PanicHook = std::panic::take_hook();
+        let hook = Arc::new(std::panic::take_hook());
+        let inner = hook.clone();
+        let ours = std::thread::current().id();
         std::panic::set_hook(Box::new(move |info| {
-            leave(&mut io::stdout(), kind);
+            // A task of the host that breaks elsewhere is its own affair: the interface goes on.
+            if std::thread::current().id() == ours {
+                leave(&mut io::stdout(), kind);
+            }
             inner(info);
         }));
+        let terminal = Self { kind, hook };
+        enter(&mut io::stdout(), kind)?;
         Ok(terminal)
     }
 }
 
 impl Drop for Terminal {
     fn drop(&mut self) {
-        leave(&mut io::stdout(), self.kind);
+        // After a panic the hook has done it, and a hook cannot be changed then.
         if !std::thread::panicking() {
-            // Back to the default: nobody else sets a hook while the interface runs.
-            drop(std::panic::take_hook());
+            leave(&mut io::stdout(), self.kind);
+            let hook = self.hook.clone();
+            std::panic::set_hook(Box::new(move |info| hook(info)));
         }
     }
 }
@@ -110,13 +119,12 @@ where
             effects.extend(app.on_event(&event, now()));
             dirty = true;
         }
-        // Polled with this task's own waker: the terminal's stream keeps the first one it is given
-        // until input arrives, so a throw-away waker here would leave the loop asleep.
-        while let Poll::Ready(input) = futures::poll!(inputs.next()) {
+        while let Poll::Ready(input) = peek(&mut inputs).await {
             let Some(input) = input else { break 'run };
-            effects.extend(on_input(&mut app, &mut screen, input?));
+            let input = input?;
             dirty = true;
-            at_once = true;
+            at_once |= matches!(input, Input::Key(_));
+            effects.extend(on_input(&mut app, &mut screen, input));
         }
         if apply(effects, &host, &mut screen) == Going::Out {
             break;
@@ -143,8 +151,10 @@ where
         tokio::select! {
             input = inputs.next() => {
                 let Some(input) = input else { break };
-                let effects = on_input(&mut app, &mut screen, input?);
-                (dirty, at_once) = (true, true);
+                let input = input?;
+                dirty = true;
+                at_once |= matches!(input, Input::Key(_));
+                let effects = on_input(&mut app, &mut screen, input);
                 if apply(effects, &host, &mut screen) == Going::Out {
                     break;
                 }
@@ -178,6 +188,12 @@ where
         drawn: screen.drawn(),
         host_stopped,
     })
+}
+
+/// What waits already. It is polled as this task: the terminal's stream keeps the first waker it
+/// meets, and one that wakes nobody would silence it for good.
+async fn peek<S: Stream + Unpin>(inputs: &mut S) -> Poll<Option<S::Item>> {
+    poll_fn(|cx| Poll::Ready(inputs.poll_next_unpin(cx))).await
 }
 
 #[derive(PartialEq, Eq)]

@@ -24,7 +24,7 @@ impl Sessions {
                 let when = ago(between(now, row.active_at));
                 Entry {
                     label: format!("{here}{}", one_line(&title)),
-                    detail: format!("{} · {} rows · {when}", one_line(&row.model), row.rows),
+                    detail: format!("{when} · {} rows · {}", row.rows, one_line(&row.model)),
                 }
             })
             .collect();

@@ -1,15 +1,14 @@
 //! The last line of the screen: model, context, what runs, what is wrong.
 
-use host::protocol::{Gauge, Storage};
+use host::protocol::{Gauge, Source, Storage};
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
 use crate::app::App;
-use crate::card::line_width;
 use crate::clean::one_line;
 use crate::theme::Theme;
 use crate::time::{between, span};
-use crate::transcript::wrap::fit;
+use crate::transcript::wrap::{columns, fit};
 
 /// Cells of the context bar.
 const BAR: u64 = 8;
@@ -30,22 +29,30 @@ pub(crate) fn line(app: &App, width: usize) -> Line<'static> {
     let mut part = |keep: u8, text: String, style: Style| {
         parts.push(Part { keep, spans: vec![Span::styled(text, style)] });
     };
-    if let Storage::Failing(why) = &transcript.storage {
-        part(9, fit(&format!("NOT SAVED: {}", one_line(why)), 40), theme.error);
+    if !transcript.model.is_empty() {
+        part(5, fit(&one_line(&transcript.model), 28), theme.bold);
     }
-    if transcript.yolo {
-        part(8, "yolo".to_owned(), theme.error);
-    }
+    let exceeded = transcript.gauge.used > transcript.gauge.length.or(Some(u64::MAX));
+    let keep = if exceeded { 8 } else { 4 };
+    parts.push(Part { keep, spans: gauge(transcript.gauge, theme) });
+    let mut part = |keep: u8, text: String, style: Style| {
+        parts.push(Part { keep, spans: vec![Span::styled(text, style)] });
+    };
     if let Some(running) = &transcript.running {
         let time = span(between(app.now(), running.started_at) / 1_000);
-        let text = if running.cancelling {
-            format!("interrupting · {time}")
+        let doing = if running.cancelling {
+            "interrupting".to_owned()
+        } else if app.question().is_some() {
+            "waiting for you".to_owned()
         } else if let Some(status) = &running.status {
-            format!("{} · {time}", one_line(status))
+            one_line(status)
         } else {
-            format!("working · {time}")
+            match running.source {
+                Source::User => "working".to_owned(),
+                Source::Wakeup => "woken up".to_owned(),
+            }
         };
-        part(7, fit(&text, 48), theme.warn);
+        part(7, format!("{} · {time}", fit(&doing, 40)), theme.warn);
         if !running.cancelling {
             part(3, "Esc interrupts".to_owned(), theme.dim);
         }
@@ -62,13 +69,12 @@ pub(crate) fn line(app: &App, width: usize) -> Line<'static> {
     if let Some(held) = &transcript.held {
         part(6, fit(&format!("held: {} · /wake", one_line(held)), 40), theme.warn);
     }
-    if transcript.steer.is_some() {
-        part(3, "steering".to_owned(), theme.dim);
+    if let Storage::Failing(why) = &transcript.storage {
+        part(9, fit(&format!("NOT SAVED: {}", one_line(why)), 40), theme.error);
     }
-    if !transcript.model.is_empty() {
-        part(5, fit(&one_line(&transcript.model), 28), theme.bold);
+    if transcript.yolo {
+        part(8, "yolo".to_owned(), theme.error);
     }
-    parts.push(Part { keep: 4, spans: gauge(transcript.gauge, theme) });
     let place = match &transcript.title {
         Some(title) => one_line(title),
         None => short(&transcript.cwd, app.home()),
@@ -79,22 +85,28 @@ pub(crate) fn line(app: &App, width: usize) -> Line<'static> {
     assemble(parts, width, theme)
 }
 
-/// As many parts as fit.
-fn assemble(mut parts: Vec<Part>, width: usize, theme: &Theme) -> Line<'static> {
-    loop {
-        let mut line = Line::default();
-        for (i, part) in parts.iter().enumerate() {
-            line.push_span(if i == 0 { Span::raw(" ") } else { Span::styled(" · ", theme.dim) });
-            line.extend(part.spans.iter().cloned());
-        }
-        if line_width(&line) <= width || parts.len() <= 1 {
-            return line;
-        }
-        let least = parts.iter().map(|part| part.keep).min().unwrap_or(0);
-        if let Some(at) = parts.iter().rposition(|part| part.keep == least) {
-            parts.remove(at);
+/// As many parts as fit, the important ones first.
+fn assemble(parts: Vec<Part>, width: usize, theme: &Theme) -> Line<'static> {
+    let mut order: Vec<usize> = (0..parts.len()).collect();
+    order.sort_by_key(|at| std::cmp::Reverse(parts.get(*at).map_or(0, |part| part.keep)));
+    let mut room = width + 2;
+    let mut kept = vec![false; parts.len()];
+    for at in order {
+        let Some((part, kept)) = parts.get(at).zip(kept.get_mut(at)) else { continue };
+        let needs = 3 + part.spans.iter().map(|span| columns(&span.content)).sum::<usize>();
+        if needs <= room {
+            room -= needs;
+            *kept = true;
         }
     }
+    let mut line = Line::from(" ");
+    for (part, _) in parts.into_iter().zip(kept).filter(|(_, kept)| *kept) {
+        if line.spans.len() > 1 {
+            line.push_span(Span::styled(" · ", theme.dim));
+        }
+        line.extend(part.spans);
+    }
+    line
 }
 
 /// Context in use: bar, numbers, percent (S01).
@@ -108,7 +120,7 @@ pub(crate) fn gauge(gauge: Gauge, theme: &Theme) -> Vec<Span<'static>> {
         return vec![Span::styled(text, theme.dim)];
     };
     let percent = used.saturating_mul(100) / length;
-    let filled = (used.saturating_mul(BAR) / length).min(BAR);
+    let filled = used.saturating_mul(BAR).div_ceil(length).min(BAR);
     let style = match percent {
         0..70 => theme.ok,
         70..90 => theme.warn,

@@ -10,7 +10,7 @@ use std::ops::Range;
 
 use crossterm::{cursor, event, execute, queue, terminal};
 use ratatui::backend::{Backend, ClearType, CrosstermBackend};
-use ratatui::buffer::Buffer;
+use ratatui::buffer::{Buffer, Cell};
 use ratatui::layout::{Position, Rect};
 
 /// Buttons and the wheel, in the SGR encoding; not the moves, which would wake us for nothing.
@@ -177,11 +177,12 @@ fn shift(old: &Buffer, new: &Buffer, rows: &Range<u16>) -> i16 {
     if old.area != new.area || rows.len() < 2 {
         return 0;
     }
-    let before: Vec<(u64, usize)> = rows.clone().map(|y| row_hash(old, y)).collect();
-    let after: Vec<(u64, usize)> = rows.clone().map(|y| row_hash(new, y)).collect();
-    if before == after {
+    let changed = rows.clone().filter(|y| cells(old, *y) != cells(new, *y)).count();
+    if changed < 3 {
         return 0;
     }
+    let before: Vec<(u64, usize)> = rows.clone().map(|y| row_hash(old, y)).collect();
+    let after: Vec<(u64, usize)> = rows.clone().map(|y| row_hash(new, y)).collect();
     let height = before.len() as i16;
     // What need not be written: inked cells of rows that already stand where they belong.
     let kept = |by: i16| -> usize {
@@ -203,17 +204,19 @@ fn shift(old: &Buffer, new: &Buffer, rows: &Range<u16>) -> i16 {
     }
 }
 
+/// The cells of a row.
+fn cells(buffer: &Buffer, y: u16) -> &[Cell] {
+    let width = usize::from(buffer.area.width);
+    let start = usize::from(y) * width;
+    buffer.content.get(start..start + width).unwrap_or_default()
+}
+
 /// A number for what a row shows, and how many of its cells are not blank.
 fn row_hash(buffer: &Buffer, y: u16) -> (u64, usize) {
+    let row = cells(buffer, y);
     let mut hasher = DefaultHasher::new();
-    let mut inked = 0;
-    for x in 0..buffer.area.width {
-        if let Some(cell) = buffer.cell((x, y)) {
-            cell.hash(&mut hasher);
-            inked += usize::from(cell.symbol() != " ");
-        }
-    }
-    (hasher.finish(), inked)
+    row.hash(&mut hasher);
+    (hasher.finish(), row.iter().filter(|cell| cell.symbol() != " ").count())
 }
 
 /// Does to a buffer what the terminal does to its rows.

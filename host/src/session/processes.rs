@@ -130,10 +130,7 @@ impl Session {
             process.notify && process.killed_by.is_none() && process.delivery != Delivery::Consumed;
         if process.notify {
             let mut entry = self.entry(id, Stage::Consumed, now);
-            if !wakes {
-                process.delivery = Delivery::Consumed;
-                out.record(Record::Ledger(entry));
-            } else {
+            if wakes {
                 entry.state = Stage::Finished;
                 entry.wakeup = Some(wakeup::exited(id, &process.command, &exit, output));
                 out.record(Record::Ledger(entry.clone()));
@@ -141,6 +138,9 @@ impl Session {
                 process.delivery = Delivery::Waiting;
                 let first = self.settling.map_or(now, |s| s.first);
                 self.settling = Some(Settling { first, last: now });
+            } else {
+                process.delivery = Delivery::Consumed;
+                out.record(Record::Ledger(entry));
             }
         }
         self.change_process(process.clone(), out);

@@ -62,8 +62,7 @@ impl Session {
             (Ask::Approval { allow_always, .. }, Answer::Approval(choice)) => {
                 *choice != Choice::Always || *allow_always
             }
-            (Ask::Clarify { .. }, Answer::Text(_)) => true,
-            (_, Answer::Withdrawn) => true,
+            (Ask::Clarify { .. }, Answer::Text(_)) | (_, Answer::Withdrawn) => true,
             (Ask::Approval { .. } | Ask::Clarify { .. }, _) => false,
         };
         if !fits {

@@ -1,5 +1,7 @@
 //! The rules of the session core, one test each: events in, state and effects out.
 
+mod questions;
+
 use proptest::prelude::*;
 
 use super::*;
@@ -148,6 +150,20 @@ fn process(id: &str) -> Process {
         killed_by: None,
         delivery: Delivery::Open,
     }
+}
+
+fn approval(rule: &str) -> Ask {
+    Ask::Approval {
+        command: "rm -rf x".to_owned(),
+        part: "rm -rf x".to_owned(),
+        rule: rule.to_owned(),
+        reason: "deletes".to_owned(),
+        allow_always: false,
+    }
+}
+
+fn ask(rig: &mut Rig, call: &str, ask: Ask) -> Vec<Effect> {
+    rig.say(Say::Ask { call: CallId(call.to_owned()), ask, timeout: 60_000 })
 }
 
 /// A session whose first turn spawned these and has ended.
@@ -609,121 +625,6 @@ fn a_remark_joins_the_next_tool_result_or_becomes_a_prompt() {
     assert_eq!(rig.session.transcript().steer, None);
 }
 
-fn approval(rule: &str) -> Ask {
-    Ask::Approval {
-        command: "rm -rf x".to_owned(),
-        part: "rm -rf x".to_owned(),
-        rule: rule.to_owned(),
-        reason: "deletes".to_owned(),
-        allow_always: false,
-    }
-}
-
-fn ask(rig: &mut Rig, call: &str, ask: Ask) -> Vec<Effect> {
-    rig.say(Say::Ask { call: CallId(call.to_owned()), ask, timeout: 60_000 })
-}
-
-fn answers(effects: &[Effect]) -> Vec<Answer> {
-    effects
-        .iter()
-        .filter_map(|e| match e {
-            Effect::Reply { reply: Reply::Answer(answer), .. } => Some(answer.clone()),
-            _ => None,
-        })
-        .collect()
-}
-
-#[test]
-fn questions_are_a_queue_and_only_a_pending_one_takes_an_answer() {
-    // C01, C03, C07
-    let mut rig = Rig::new();
-    rig.prompt("go");
-    ask(&mut rig, "a", approval("r1"));
-    ask(&mut rig, "b", approval("r1"));
-    let ids: Vec<_> = rig.session.transcript().questions.iter().map(|q| q.id.clone()).collect();
-    assert_eq!(ids.len(), 2, "approvals of two calls are never merged");
-    let once = Answer::Approval(Choice::Once);
-    let effects = rig.feed(Input::Answer { id: ids[0].clone(), answer: once.clone() });
-    assert_eq!(answers(&effects), [once.clone()]);
-    let late = Answer::Approval(Choice::Deny);
-    assert_eq!(rig.feed(Input::Answer { id: ids[0].clone(), answer: late }), []);
-    assert_eq!(rig.session.transcript().questions[0].id, ids[1]);
-}
-
-#[test]
-fn the_same_call_and_an_equal_clarify_are_one_entry_and_all_askers_get_the_answer() {
-    // C05
-    let mut rig = Rig::new();
-    rig.prompt("go");
-    let clarify = Ask::Clarify { question: "which?".to_owned(), choices: vec!["a".to_owned()] };
-    ask(&mut rig, "a", clarify.clone());
-    let again = ask(&mut rig, "b", clarify);
-    assert!(!again.iter().any(|e| matches!(e, Effect::Publish(_))), "no new event");
-    let id = rig.session.transcript().questions[0].id.clone();
-    let text = Answer::Text("a\nb".to_owned());
-    let effects = rig.feed(Input::Answer { id, answer: text.clone() });
-    // C13: multi-line text survives.
-    assert_eq!(answers(&effects), [text.clone(), text]);
-}
-
-#[test]
-fn a_session_grant_answers_the_other_approvals_of_its_rule() {
-    // C05, C10
-    let mut rig = Rig::new();
-    rig.prompt("go");
-    ask(&mut rig, "a", approval("r1"));
-    ask(&mut rig, "b", approval("r1"));
-    ask(&mut rig, "c", approval("r2"));
-    let id = rig.session.transcript().questions[0].id.clone();
-    let effects = rig.feed(Input::Answer { id, answer: Answer::Approval(Choice::Session) });
-    assert_eq!(answers(&effects).len(), 2);
-    assert_eq!(rig.session.transcript().questions.len(), 1);
-    let effects = ask(&mut rig, "d", approval("r1"));
-    assert_eq!(answers(&effects), [Answer::Approval(Choice::Session)]);
-}
-
-#[test]
-fn always_is_refused_where_no_permanent_rule_is_allowed() {
-    // C10, C14
-    let mut rig = Rig::new();
-    rig.prompt("go");
-    ask(&mut rig, "a", approval("r1"));
-    let id = rig.session.transcript().questions[0].id.clone();
-    let effects = rig.feed(Input::Answer { id, answer: Answer::Approval(Choice::Always) });
-    assert_eq!(effects, []);
-    assert_eq!(rig.session.transcript().questions.len(), 1);
-}
-
-#[test]
-fn a_question_expires_only_after_it_was_shown() {
-    // C08
-    let mut rig = Rig::new();
-    rig.prompt("go");
-    ask(&mut rig, "a", approval("r1"));
-    assert_eq!(rig.session.deadline(), None);
-    rig.now += 10_000_000;
-    assert_eq!(rig.feed(Input::Tick), []);
-    let id = rig.session.transcript().questions[0].id.clone();
-    rig.feed(Input::Shown(id.clone()));
-    rig.now += 30_000;
-    rig.feed(Input::Shown(id));
-    rig.now += 30_000;
-    let effects = rig.feed(Input::Tick);
-    assert_eq!(answers(&effects), [Answer::Expired]);
-    assert!(rig.session.transcript().questions.is_empty());
-}
-
-#[test]
-fn an_interrupt_clears_the_pending_questions() {
-    // C09
-    let mut rig = Rig::new();
-    rig.prompt("go");
-    ask(&mut rig, "a", approval("r1"));
-    let effects = rig.feed(Input::Cancel);
-    assert!(rig.session.transcript().questions.is_empty());
-    assert!(effects.contains(&Effect::Stop(TurnId(1))));
-}
-
 #[test]
 fn late_words_of_a_turn_do_not_touch_its_successor() {
     // W23 (the unwinding bound comes with the resume rules)
@@ -733,6 +634,26 @@ fn late_words_of_a_turn_do_not_touch_its_successor() {
     rig.prompt("two");
     let say = Say::Delta { part: Part::Text, text: "late".to_owned() };
     assert_eq!(rig.feed(Input::Said { turn: TurnId(1), ack: Ack(0), say }), []);
+}
+
+#[test]
+fn what_became_of_a_spawn_holds_also_when_its_turn_was_interrupted() {
+    // W27, W12
+    let mut rig = Rig::new();
+    rig.prompt("go");
+    for id in ["a", "b"] {
+        rig.say(Say::Spawn(Box::new(process(id))));
+    }
+    rig.feed(Input::Cancel);
+    rig.say(Say::Ended { outcome: Outcome::Cancelled, failure: None });
+    let turn = TurnId(1);
+    let say = Say::Running { process: pid("a"), pid: 9 };
+    rig.feed(Input::Said { turn, ack: Ack(0), say });
+    assert_eq!(rig.session.process(&pid("a")).unwrap().state, State::Running);
+    let exit = Exit { end: End::FailedStart, code: None, signal: None, at: 0 };
+    let say = Say::FailedStart { process: pid("b"), exit };
+    rig.feed(Input::Said { turn, ack: Ack(0), say });
+    assert_eq!(rig.delivery("b"), Delivery::Waiting);
 }
 
 #[test]
@@ -787,7 +708,7 @@ fn happen(rig: &mut Rig, what: u8, which: u8) {
         3 if running => drop(rig.answer("text")),
         4 if running => drop(rig.end()),
         5 if running => {
-            let part = if which % 2 == 0 { Part::Text } else { Part::Reasoning };
+            let part = if which.is_multiple_of(2) { Part::Text } else { Part::Reasoning };
             drop(rig.say(Say::Delta { part, text: "d".to_owned() }));
         }
         6 if running => drop(rig.result(vec![(pid(&id), Seen::Now)])),
@@ -808,11 +729,13 @@ fn happen(rig: &mut Rig, what: u8, which: u8) {
             rig.now += i64::from(which);
             rig.feed(Input::Tick);
         }
-        12 if running => drop(ask(rig, &id, approval(if which % 2 == 0 { "a" } else { "b" }))),
+        12 if running => {
+            ask(rig, &id, approval(if which.is_multiple_of(2) { "a" } else { "b" }));
+        }
         13 => {
             let first = rig.session.transcript().questions.first().map(|q| q.id.clone());
             if let Some(id) = first {
-                let choice = if which % 2 == 0 { Choice::Session } else { Choice::Deny };
+                let choice = if which.is_multiple_of(2) { Choice::Session } else { Choice::Deny };
                 rig.feed(Input::Answer { id, answer: Answer::Approval(choice) });
             }
         }

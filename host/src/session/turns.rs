@@ -1,5 +1,7 @@
 //! Prompts and turns: what starts when, and what a running turn's words do to the session.
 
+use std::fmt::Write as _;
+
 use super::{
     Ack, Caller, Effect, Finished, Out, Plan, Reply, Say, Seen, Session, Settling, Shell, Turn,
 };
@@ -207,6 +209,14 @@ impl Session {
     }
 
     pub(super) fn said(&mut self, turn: TurnId, ack: Ack, say: Say, now: Millis, out: &mut Out) {
+        match say {
+            // Facts about a process hold whether its turn still runs or not.
+            Say::Running { process, pid } => return self.adopted(&process, Some(pid), out),
+            Say::FailedStart { process, exit } => {
+                return self.exited(&process, exit, "", now, out);
+            }
+            _ => {}
+        }
         // A turn that is over has nothing to say: its late words never touch its successor.
         if self.turn.as_ref().is_none_or(|t| t.id != turn) {
             out.reply(ack, Reply::Refused("the turn is over".to_owned()));
@@ -227,12 +237,9 @@ impl Session {
             Say::Processes => {
                 out.reply(ack, Reply::Processes(self.view.processes.clone()));
             }
-            Say::FailedStart { process, exit } => {
-                self.exited(&process, exit, "", now, out);
-            }
             Say::Ask { call, ask, timeout } => self.ask(call, ask, timeout, ack, now, out),
             Say::Spawn(process) => self.spawn(*process, ack, now, out),
-            Say::Running { process, pid } => self.adopted(&process, Some(pid), out),
+            Say::Running { .. } | Say::FailedStart { .. } => {}
             Say::Killing(process) => self.killing(&process, ack, out),
             Say::Ended { outcome, failure } => self.ended(outcome, failure, now, out),
         }
@@ -290,7 +297,7 @@ impl Session {
     fn result(&mut self, finished: Finished, ack: Ack, now: Millis, out: &mut Out) {
         let Finished { mut result, seen, shell, todo } = finished;
         if let Some(remark) = self.view.steer.take() {
-            result.text.push_str(&format!("\n\n[The user says, while this turn runs: {remark}]"));
+            let _ = write!(result.text, "\n\n[The user says, while this turn runs: {remark}]");
             self.publish(Event::Steered { text: None }, out);
         }
         for (process, how) in seen {
@@ -371,7 +378,7 @@ impl Session {
         self.view.trim(WINDOW);
         if let Some(text) = self.view.steer.take() {
             self.publish(Event::Steered { text: None }, out);
-            let prompt = Queued { id: PromptId::fresh_for(&turn.id, now), text };
+            let prompt = Queued { id: PromptId::fresh_for(turn.id, now), text };
             self.prompts.push_front((prompt, Caller::Attended));
         }
     }
@@ -444,7 +451,7 @@ fn unfinished(tool: &str, output: &str, outcome: &Outcome) -> String {
 
 impl PromptId {
     /// The id of a prompt made from a steering remark that found no tool result to join.
-    fn fresh_for(turn: &TurnId, now: Millis) -> Self {
+    fn fresh_for(turn: TurnId, now: Millis) -> Self {
         Self(format!("steer-{turn}-{now}"))
     }
 }

@@ -1,6 +1,7 @@
 //! `process`: the agent looks after its background processes. What it sees of an end counts as
 //! delivered (W07); a kill is written down before the signal is sent (W08).
 
+use std::fmt::Write as _;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -205,7 +206,7 @@ async fn wait(process: &Process, args: &Args, job: &Job) -> Outcome {
     let Some(exit) = exit else {
         let mut note = format!("Waited {}s, process still running", limit.as_secs());
         if asked > limit {
-            note.push_str(&format!(" (a wait is at most {} s)", most.as_secs()));
+            let _ = write!(note, " (a wait is at most {} s)", most.as_secs());
         }
         let fields = vec![
             ("status", json!("timeout")),
@@ -254,7 +255,7 @@ async fn write(process: &Process, action: &str, args: &Args, job: &Job) -> Resul
 
 async fn close(process: &Process, job: &Job) -> Result<Outcome, Error> {
     Ok(match job.kit.processes.close_stdin(&process.id).await {
-        Ok(_) => json!({ "status": "ok", "message": "EOF sent" }),
+        Ok(()) => json!({ "status": "ok", "message": "EOF sent" }),
         Err(error) => json!({ "status": "error", "error": error.to_string() }),
     }
     .into())

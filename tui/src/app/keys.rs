@@ -65,9 +65,15 @@ impl App {
                 self.view.toggle_reasoning();
                 Vec::new()
             }
-            Action::PageUp => self.scroll(Move::Pages(-1)),
+            Action::PageUp => {
+                self.paging = false;
+                self.scroll(Move::Pages(-1))
+            }
             Action::PageDown => self.scroll(Move::Pages(1)),
-            Action::First => self.scroll(Move::Top),
+            Action::First => {
+                self.paging = false;
+                self.scroll(Move::Top)
+            }
             Action::Last => self.scroll(Move::End),
             Action::End if self.composer.is_empty() => self.scroll(Move::End),
             Action::Home if self.composer.is_empty() => self.scroll(Move::Top),
@@ -365,7 +371,12 @@ impl App {
             }
             Slash::Stop => {
                 let live = self.transcript.processes.iter().filter(|p| p.is_live()).count();
-                self.notice = Some(Notice::Info(format!("stopping {live} background processes")));
+                let text = match live {
+                    0 => "no background process runs".to_owned(),
+                    1 => "stopping 1 background process".to_owned(),
+                    _ => format!("stopping {live} background processes"),
+                };
+                self.notice = Some(Notice::Info(text));
                 send(Command::Kill { id: None })
             }
             Slash::Wake => send(Command::WakeNow),

@@ -1,1 +1,209 @@
-//! t
+//! The loop, with a host and a terminal that are made up.
+
+use std::sync::{Arc, Mutex};
+
+use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
+use futures::channel::mpsc as keys;
+use host::protocol::{Command, Event, Row};
+use host::{Backend, FrontId, Pushed, Signal, pair};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use super::*;
+use crate::testing::*;
+
+/// A terminal that keeps what it is sent.
+#[derive(Clone, Default)]
+struct Sink(Arc<Mutex<Vec<Vec<u8>>>>);
+
+impl Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().push(bytes.to_vec());
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Sink {
+    fn writes(&self) -> usize {
+        self.0.lock().unwrap().len()
+    }
+
+    fn screen(&self) -> String {
+        let mut terminal = other_terminal(80, 24);
+        for bytes in self.0.lock().unwrap().iter() {
+            terminal.process(bytes);
+        }
+        terminal.screen().contents()
+    }
+}
+
+struct Rig {
+    backend: Backend,
+    signals: mpsc::UnboundedReceiver<(FrontId, Signal)>,
+    keys: keys::UnboundedSender<io::Result<Input>>,
+    sink: Sink,
+    task: JoinHandle<io::Result<Exit>>,
+}
+
+impl Rig {
+    fn new() -> Self {
+        let (tx, signals) = mpsc::unbounded_channel();
+        let (host, backend) = pair(FrontId(1), tx);
+        let (keys, inputs) = keys::unbounded();
+        let sink = Sink::default();
+        let screen = Screen::new(sink.clone(), Kind::Full, 80, 24);
+        let app = App::new(options(), now());
+        let task = tokio::spawn(drive(host, app, screen, inputs));
+        Self { backend, signals, keys, sink, task }
+    }
+
+    fn push(&self, event: Event) {
+        assert_eq!(self.backend.push(event), Pushed::Queued);
+    }
+
+    fn attach(&self, rows: Vec<host::protocol::Body>) {
+        let transcript = Box::new(window(rows));
+        self.push(Event::Attached { transcript, resynced: false });
+    }
+
+    fn key(&self, code: KeyCode, modifiers: KeyModifiers) {
+        let input = Input::Key(KeyEvent::new(code, modifiers));
+        self.keys.unbounded_send(Ok(input)).unwrap();
+    }
+
+    async fn shows(&self, text: &str) {
+        let shown = async {
+            while !self.sink.screen().contains(text) {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        };
+        let limit = tokio::time::timeout(Duration::from_secs(20), shown).await;
+        assert!(limit.is_ok(), "{text} is not on the screen:\n{}", self.sink.screen());
+    }
+
+    async fn command(&mut self) -> Command {
+        match self.signals.recv().await {
+            Some((_, Signal::Command(command))) => command,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_prompt_goes_out_and_its_answer_appears() {
+    let mut rig = Rig::new();
+    rig.shows("hermes-tui 0.1.0").await;
+    rig.attach(vec![]);
+    for c in "hi".chars() {
+        rig.key(KeyCode::Char(c), KeyModifiers::NONE);
+    }
+    rig.key(KeyCode::Enter, KeyModifiers::NONE);
+    let Command::Prompt { text, .. } = rig.command().await else { panic!("a prompt") };
+    assert_eq!(text, "hi");
+    rig.push(started());
+    rig.push(Event::RowAdded { row: row(1, user("hi")) });
+    rig.push(delta("hello **there**"));
+    rig.shows("hello there").await;
+    let answer: Row = row(2, says("hello **there**"));
+    rig.push(Event::RowAdded { row: answer });
+    let turn = host::protocol::TurnId(1);
+    rig.push(Event::TurnEnded { turn, outcome: host::protocol::Outcome::Done, at: now() });
+    rig.shows("src/engine").await;
+    rig.key(KeyCode::Char('d'), KeyModifiers::CONTROL);
+    let exit = rig.task.await.unwrap().unwrap();
+    assert_eq!(exit.session.map(|id| id.0), Some("20260101_120000_abcdef".into()));
+    assert_eq!(exit.unsent, [""; 0]);
+    assert!(!exit.host_stopped);
+    assert_eq!(exit.drawn.frames as usize, rig.sink.writes(), "one write a frame");
+}
+
+#[tokio::test]
+async fn an_idle_screen_is_left_alone() {
+    let rig = Rig::new();
+    rig.attach(vec![user("go"), says("done")]);
+    rig.shows("done").await;
+    let writes = rig.sink.writes();
+    tokio::time::sleep(Duration::from_millis(1_200)).await;
+    assert_eq!(rig.sink.writes(), writes);
+}
+
+#[tokio::test]
+async fn what_was_typed_is_handed_back_when_the_host_stops() {
+    let Rig { backend, keys, sink, task, .. } = {
+        let rig = Rig::new();
+        for c in "draft".chars() {
+            rig.key(KeyCode::Char(c), KeyModifiers::NONE);
+        }
+        rig.shows("draft").await;
+        rig
+    };
+    drop(backend);
+    let exit = task.await.unwrap().unwrap();
+    drop((keys, sink));
+    assert!(exit.host_stopped);
+    assert_eq!(exit.unsent, ["draft"]);
+    assert_eq!(exit.session, None);
+}
+
+#[tokio::test]
+async fn a_burst_is_drawn_in_few_frames() {
+    let rig = Rig::new();
+    rig.attach(vec![user("go")]);
+    rig.shows("❯ go").await;
+    let before = rig.sink.writes();
+    rig.push(started());
+    for i in 0..4_000 {
+        rig.push(delta(&format!("Line {i} of the burst, some fifty characters.\n\n")));
+    }
+    rig.shows("Line 3999").await;
+    assert!(rig.sink.writes() - before < 100, "{}", rig.sink.writes() - before);
+}
+
+/// Input like the terminal's: it wakes the first waker it was polled with, and no other.
+#[derive(Clone, Default)]
+struct FirstWaker(Arc<Mutex<(Vec<Input>, Option<std::task::Waker>)>>);
+
+impl Stream for FirstWaker {
+    type Item = io::Result<Input>;
+
+    fn poll_next(
+        self: std::pin::Pin<&mut Self>,
+        cx: &mut std::task::Context<'_>,
+    ) -> Poll<Option<Self::Item>> {
+        let mut state = self.0.lock().unwrap();
+        if let Some(input) = state.0.pop() {
+            return Poll::Ready(Some(Ok(input)));
+        }
+        state.1.get_or_insert_with(|| cx.waker().clone());
+        Poll::Pending
+    }
+}
+
+#[tokio::test]
+async fn a_key_is_heard_by_a_source_that_keeps_only_its_first_waker() {
+    let (tx, _signals) = mpsc::unbounded_channel();
+    let (host, _backend) = pair(FrontId(1), tx);
+    let source = FirstWaker::default();
+    let screen = Screen::new(Sink::default(), Kind::Full, 80, 24);
+    let task = tokio::spawn(drive(host, App::new(options(), now()), screen, source.clone()));
+    while source.0.lock().unwrap().1.is_none() {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+    let key = Input::Key(KeyEvent::new(KeyCode::Char('d'), KeyModifiers::CONTROL));
+    source.0.lock().unwrap().0.push(key);
+    let waker = source.0.lock().unwrap().1.clone();
+    waker.unwrap().wake();
+    let end = tokio::time::timeout(Duration::from_secs(20), task).await;
+    assert!(end.is_ok(), "the key was not heard");
+}
+
+#[tokio::test]
+async fn the_end_of_input_ends_the_interface() {
+    let Rig { keys, task, .. } = Rig::new();
+    drop(keys);
+    assert!(task.await.unwrap().is_ok());
+}

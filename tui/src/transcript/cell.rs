@@ -7,11 +7,14 @@ use super::markdown::Stream;
 use super::tool;
 use super::wrap::{Break, fit, text};
 use crate::card::boxed;
-use crate::clean::{clean, one_line, output};
+use crate::clean::{clean, head, one_line, output, tail};
 use crate::theme::Theme;
 
 /// Lines of a prompt that are shown; a pasted file would bury the answer.
 const PROMPT_LINES: usize = 40;
+
+/// Bytes looked at of a text of which only a part is shown.
+const LOOKED_AT: usize = 64 * 1024;
 
 /// Whether reasoning is shown whole.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -60,9 +63,7 @@ fn barred(
     style: ratatui::style::Style,
     cx: &Context<'_>,
 ) -> Vec<Line<'static>> {
-    let tail = content.len().saturating_sub(256 * 1024);
-    let content = content.get(tail..).unwrap_or(content);
-    text(&clean(content), style, cx.width.saturating_sub(2), Break::Word)
+    text(&clean(head(content, LOOKED_AT)), style, cx.width.saturating_sub(2), Break::Word)
         .into_iter()
         .enumerate()
         .map(|(i, mut line)| {
@@ -115,7 +116,6 @@ pub(crate) fn thoughts(reasoning: &str, cx: &Context<'_>) -> Vec<Line<'static>> 
 /// Reasoning that is still being written: its last lines.
 pub(crate) fn thinking(reasoning: &str, cx: &Context<'_>) -> Vec<Line<'static>> {
     const SHOWN: usize = 3;
-    const LOOKED_AT: usize = 4 * 1024;
     if reasoning.trim().is_empty() {
         return Vec::new();
     }
@@ -123,14 +123,11 @@ pub(crate) fn thinking(reasoning: &str, cx: &Context<'_>) -> Vec<Line<'static>> 
         Reasoning::Folded => SHOWN,
         Reasoning::Shown => usize::MAX,
     };
-    let mut from = match cx.reasoning {
-        Reasoning::Folded => reasoning.len().saturating_sub(LOOKED_AT),
-        Reasoning::Shown => reasoning.len().saturating_sub(16 * LOOKED_AT),
+    let looked_at = match cx.reasoning {
+        Reasoning::Folded => LOOKED_AT / 16,
+        Reasoning::Shown => LOOKED_AT,
     };
-    while !reasoning.is_char_boundary(from) {
-        from += 1;
-    }
-    let body = clean(reasoning.get(from..).unwrap_or_default().trim());
+    let body = clean(tail(reasoning, looked_at).trim());
     let all = text(&body, cx.theme.dim, cx.width, Break::Word);
     let skip = all.len().saturating_sub(shown);
     let mut lines = vec![Line::styled("∴ thinking", cx.theme.dim)];
@@ -179,6 +176,8 @@ fn printed(text: &str) -> &str {
     let from = ["\nMatched output:\n", "\nOutput:\n"]
         .iter()
         .find_map(|head| text.find(head).map(|at| at + head.len()));
-    let body = from.and_then(|from| text.get(from..)).unwrap_or_default().trim_end();
+    // Without its beginning, which a window may have cut off, the text is output alone.
+    let whole = if text.starts_with("[IMPORTANT") { "" } else { text };
+    let body = tail(from.and_then(|from| text.get(from..)).unwrap_or(whole), LOOKED_AT).trim_end();
     body.strip_suffix(']').unwrap_or(body)
 }

@@ -17,11 +17,14 @@ const LONG: usize = 1024 * 1024;
 /// only this much of its end is.
 const TAIL: usize = 256 * 1024;
 
-/// Rendered text, and where its last top-level block begins.
+/// Rendered text, and where the last top-level block begins that more text could change. A block
+/// that begins in an unfinished line does not count: the line may yet belong to the one before.
 pub(crate) struct Rendered {
     pub(crate) lines: Vec<Line<'static>>,
     tail_byte: usize,
     tail_line: usize,
+    /// The rest begins with an item of a list that began before.
+    tail_joins: bool,
 }
 
 /// Renders markdown.
@@ -29,14 +32,34 @@ pub(crate) fn render(text: &str, width: usize, theme: &Theme) -> Rendered {
     let options =
         Options::ENABLE_TABLES | Options::ENABLE_STRIKETHROUGH | Options::ENABLE_TASKLISTS;
     let mut writer = Writer::new(width, theme);
-    let (mut depth, mut tail_byte, mut tail_line) = (0_usize, 0, 0);
+    let finished = text.rfind('\n').map_or(0, |at| at + 1);
+    let (mut depth, mut tail_byte, mut tail_line, mut tail_joins) = (0_usize, 0, 0, false);
+    let mut items = 0;
     for (event, range) in Parser::new_ext(text, options).into_offset_iter() {
         let opens = matches!(event, Event::Start(_));
         if depth == 0 && (opens || matches!(event, Event::Rule | Event::Html(_))) {
-            tail_byte = range.start;
-            tail_line = writer.lines.len();
-            if tail_line > 0 {
+            if range.start < finished {
+                tail_byte = range.start;
+                tail_line = writer.lines.len();
+                tail_joins = false;
+            }
+            items = 0;
+            if !writer.lines.is_empty() {
                 writer.lines.push(Line::default());
+            }
+        }
+        if depth == 1 && matches!(event, Event::Start(Tag::Item)) {
+            items += 1;
+            // Items of a list stand for themselves, as long as they carry their own number.
+            let rest = text.get(range.start..).unwrap_or_default();
+            let numbered = match writer.lists.last() {
+                Some(Some(number)) => rest.starts_with(&format!("{number}.")),
+                Some(None) | None => true,
+            };
+            if items > 1 && range.start < finished && numbered {
+                tail_byte = range.start;
+                tail_line = writer.lines.len();
+                tail_joins = true;
             }
         }
         if opens {
@@ -47,7 +70,7 @@ pub(crate) fn render(text: &str, width: usize, theme: &Theme) -> Rendered {
         writer.write(event);
     }
     writer.flush();
-    Rendered { lines: writer.lines, tail_byte, tail_line }
+    Rendered { lines: writer.lines, tail_byte, tail_line, tail_joins }
 }
 
 /// A text that grows, rendered.
@@ -59,6 +82,8 @@ pub(crate) struct Stream {
     settled_bytes: usize,
     settled_lines: usize,
     fence: Option<String>,
+    /// What comes next continues a list: no blank line before it.
+    joins: bool,
     lines: Vec<Line<'static>>,
 }
 
@@ -94,8 +119,11 @@ impl Stream {
             let rendered = render(rest, width, theme);
             let mut lines = rendered.lines;
             let tail = lines.split_off(rendered.tail_line.min(lines.len()));
-            if !lines.is_empty() {
+            if !lines.is_empty() && !self.joins {
                 self.gap();
+            }
+            if rendered.tail_byte > 0 {
+                self.joins = rendered.tail_joins;
             }
             self.lines.append(&mut lines);
             self.settled_lines = self.lines.len();
@@ -104,14 +132,15 @@ impl Stream {
             if let Some((fence, label, length)) = opening(last) {
                 self.gap();
                 if !label.is_empty() {
-                    self.lines.push(Line::styled(format!("  {label}"), theme.dim));
+                    self.lines.push(Line::from(Span::styled(format!("  {label}"), theme.dim)));
                 }
                 self.fence = Some(fence);
+                self.joins = false;
                 self.settled_bytes += length;
                 self.settled_lines = self.lines.len();
                 continue;
             }
-            if tail.first().is_some_and(|line| !line.spans.is_empty()) {
+            if !self.joins && tail.first().is_some_and(|line| !line.spans.is_empty()) {
                 self.gap();
             }
             self.lines.extend(tail);

@@ -59,6 +59,14 @@ impl View {
         self.new_rows += 1;
     }
 
+    /// Older rows were put before the one that was the first.
+    pub(crate) fn on_paged(&mut self, first: u64) {
+        self.relay();
+        if let Place::At(Item::Head, _) = self.place {
+            self.place = Place::At(Item::Row(first), 0);
+        }
+    }
+
     /// Moves the view. It takes effect with the next arrangement.
     pub(crate) fn go(&mut self, to: Move, scene: &Scene<'_>) {
         match to {

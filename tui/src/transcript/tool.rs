@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::diff;
 use super::wrap::{Break, columns, fit, text};
-use crate::clean::{clean, one_line, output};
+use crate::clean::{clean, one_line, output, tail};
 use crate::theme::Theme;
 use crate::time::{between, span, took};
 
@@ -16,6 +16,9 @@ const HEAD: usize = 3;
 /// and of its tail.
 const TAIL: usize = 5;
 
+/// A result longer than this is shown as text, from its end.
+const LONG: usize = 1024 * 1024;
+
 /// A finished call.
 pub(crate) fn done(
     result: &ToolResult,
@@ -23,7 +26,8 @@ pub(crate) fn done(
     width: usize,
     theme: &Theme,
 ) -> Vec<Line<'static>> {
-    let value: Value = serde_json::from_str(&result.text).unwrap_or(Value::Null);
+    let parsed = (result.text.len() < LONG).then(|| serde_json::from_str(&result.text).ok());
+    let value: Value = parsed.flatten().unwrap_or(Value::Null);
     let mut facts = Vec::new();
     if let Some(code) = value.get("exit_code").and_then(Value::as_i64)
         && value.get("pid").is_none()
@@ -37,6 +41,9 @@ pub(crate) fn done(
     }
     if let Some(lines) = value.get("total_lines").and_then(Value::as_u64) {
         facts.push(format!("{lines} lines"));
+    }
+    if let Some(found) = value.get("total_count").and_then(Value::as_u64) {
+        facts.push(format!("{found} found"));
     }
     if let Some(status) = string(&value, "status").filter(|s| *s != "ok") {
         facts.push(one_line(status));
@@ -118,7 +125,7 @@ fn header(
 
 fn body(result: &ToolResult, value: &Value, width: usize, theme: &Theme) -> Vec<Line<'static>> {
     let Value::Object(map) = value else {
-        return excerpt(&output(&result.text), HEAD, width, theme.dim, theme);
+        return excerpt(&output(tail(&result.text, LONG / 16)), HEAD, width, theme.dim, theme);
     };
     let mut lines = Vec::new();
     if let Some(diff) = string(value, "diff") {
