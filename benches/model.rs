@@ -140,7 +140,7 @@ fn markdown(length: usize) -> String {
         if text.len() + last.len() >= length {
             break;
         }
-        text += &match i % 3 {
+        let block = match i % 3 {
             1 => format!(
                 "Here is **paragraph {i}** of the answer with `inline code`, a \
                  [link](https://example.org) and some words to wrap over the width of the \
@@ -165,6 +165,7 @@ fn markdown(length: usize) -> String {
             },
             _ => format!("- item one of {i}\n- item **two**\n  - nested item\n\n"),
         };
+        text.push_str(&block);
     }
     text.truncate(length - last.len());
     text + &last

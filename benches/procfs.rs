@@ -9,8 +9,8 @@ use std::time::Duration;
 pub(crate) struct Memory {
     pub(crate) rss: u64,
     pub(crate) pss: u64,
-    /// Not shared with anybody.
-    pub(crate) private: u64,
+    /// Its own alone: what ends with it. Pages of the program are not, they are the file's.
+    pub(crate) own: u64,
 }
 
 pub(crate) fn memory(pid: u32) -> Memory {
@@ -18,7 +18,7 @@ pub(crate) fn memory(pid: u32) -> Memory {
     Memory {
         rss: field(&text, "Rss:"),
         pss: field(&text, "Pss:"),
-        private: field(&text, "Private_Clean:") + field(&text, "Private_Dirty:"),
+        own: field(&text, "Private_Dirty:"),
     }
 }
 

@@ -48,10 +48,10 @@ pub(crate) fn idle() {
     figure(
         "idle memory",
         &format!(
-            "RSS {:.1} MB, PSS {:.1} MB, private {:.1} MB, {threads} threads",
+            "RSS {:.1} MB, PSS {:.1} MB, its own alone {:.1} MB, {threads} threads",
             mb(memory.rss),
             mb(memory.pss),
-            mb(memory.private)
+            mb(memory.own)
         ),
     );
     figure(

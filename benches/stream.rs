@@ -77,6 +77,10 @@ pub(crate) fn burst() {
     let memory = procfs::memory(tty.pid);
     figure(
         "memory after the burst (code in five languages)",
-        &format!("RSS {:.1} MB, PSS {:.1} MB", memory.rss as f64 / 1e3, memory.pss as f64 / 1e3),
+        &format!(
+            "RSS {:.1} MB, PSS {:.1} MB",
+            memory.rss as f64 / 1024.0,
+            memory.pss as f64 / 1024.0
+        ),
     );
 }

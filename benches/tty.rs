@@ -12,7 +12,7 @@ use vt100::{Parser, Screen};
 const ROWS: u16 = 40;
 const COLS: u16 = 120;
 /// Generous bound for anything that must appear.
-const LONG: Duration = Duration::from_secs(120);
+const LONG: Duration = Duration::from_mins(2);
 
 const BEGIN: &[u8] = b"\x1b[?2026h";
 const END: &[u8] = b"\x1b[?2026l";
@@ -148,7 +148,7 @@ impl Drop for Tty {
 }
 
 fn read(mut reader: Box<dyn Read + Send>, state: &Mutex<State>) {
-    let mut buffer = [0; 64 * 1024];
+    let mut buffer = [0; 16 * 1024];
     while let Ok(length @ 1..) = reader.read(&mut buffer) {
         let at = Instant::now();
         let mut state = state.lock().unwrap();

@@ -1,5 +1,6 @@
 //! The way from the end of a background process to the model: the promise of the product, timed.
 
+use std::io::Write as _;
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
@@ -14,6 +15,7 @@ const IDLE: usize = 200;
 
 /// From the last act of the child to the request that tells of it.
 pub(crate) fn latency() {
+    disk();
     wakeups(&[], "exit to request");
     let stored: Vec<usize> = (0..IDLE).collect();
     wakeups(&stored, &format!("exit to request beside {IDLE} stored sessions"));
@@ -43,6 +45,20 @@ fn wakeups(stored: &[usize], what: &str) {
     samples.print(what);
 }
 
+/// What one commit costs here at the least: a wakeup waits for one.
+fn disk() {
+    let mut file = tempfile::tempfile().unwrap();
+    let mut samples = Samples::default();
+    for _ in 0..RUNS {
+        file.write_all(&[1; 3 * 4_096]).unwrap();
+        let begin = Instant::now();
+        file.sync_all().unwrap();
+        samples.add(begin.elapsed());
+        sleep(Duration::from_millis(20));
+    }
+    samples.print("for comparison: fsync of 12 kB on this disk");
+}
+
 /// Memory of the process that watches over a command.
 fn supervisor() {
     let model = Model::start();
@@ -61,7 +77,7 @@ fn supervisor() {
     let memory = procfs::memory(pid);
     figure(
         "supervisor of a background process",
-        &format!("PSS {} kB, private {} kB, RSS {} kB", memory.pss, memory.private, memory.rss),
+        &format!("its own alone {} kB, PSS {} kB, RSS {} kB", memory.own, memory.pss, memory.rss),
     );
     model.next_about("[IMPORTANT: Background process");
     sleep(Duration::from_millis(300));
