@@ -175,7 +175,6 @@ impl Hub {
 
     /// Takes up what an earlier host left unfinished.
     fn resume(&mut self) {
-        self.resume_at = None;
         if self.role == Role::OneShot {
             return;
         }
