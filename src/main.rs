@@ -177,10 +177,11 @@ fn interactive(config: &Config, run: &args::Run) -> anyhow::Result<ExitCode> {
 fn approvals(config: &Config, command: &args::Approvals) -> anyhow::Result<ExitCode> {
     let args::Approvals::Check { json, command } = command;
     let settings = &config.settings.approvals;
+    let granted = host::store::Reader::open(&config.settings.state)?.granted()?;
     let policy = host::approval::Policy {
         mode: settings.mode,
         deny: settings.deny.clone(),
-        always: settings.allow.clone(),
+        always: settings.allow.iter().cloned().chain(granted).collect(),
     };
     approvals_cmd::check(command, *json, &policy)
 }
