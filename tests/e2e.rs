@@ -1,6 +1,16 @@
 //! End to end: the real binary, real processes, real sockets.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
+
 mod cli;
+mod crash;
+mod interface;
 mod process;
+mod questions;
+mod races;
+mod restart;
+mod shells;
 mod smoke;
+mod support;
 mod tidy;
+mod wakeups;

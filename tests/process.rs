@@ -13,6 +13,8 @@ use nix::unistd::Pid;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::timeout;
 
+use crate::support::{is_alive, reap};
+
 /// Generous bound for anything that must happen.
 const LONG: Duration = Duration::from_secs(20);
 
@@ -67,32 +69,9 @@ impl Bench {
 }
 
 impl Drop for Bench {
-    /// No test leaves a process behind, not even one that fails: supervisors name the directory
-    /// in their arguments, everybody else works in it.
     fn drop(&mut self) {
-        let ours = self.dir.path().to_string_lossy().into_owned();
-        for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
-            let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
-                continue;
-            };
-            let args = fs::read(entry.path().join("cmdline")).unwrap_or_default();
-            let inside = fs::read_link(entry.path().join("cwd"))
-                .is_ok_and(|cwd| cwd.starts_with(self.dir.path()));
-            if inside || String::from_utf8_lossy(&args).contains(&ours) {
-                let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
-            }
-        }
+        reap(self.dir.path());
     }
-}
-
-fn stat(pid: u32) -> Option<Vec<String>> {
-    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-    Some(stat.rsplit_once(')')?.1.split_ascii_whitespace().map(str::to_owned).collect())
-}
-
-/// Zombies are dead: nobody may be there to reap them.
-fn is_alive(pid: u32) -> bool {
-    stat(pid).is_some_and(|fields| fields[0] != "Z" && fields[0] != "X")
 }
 
 /// Memory that belongs to a process alone, in kB: not its program file and what it shares.

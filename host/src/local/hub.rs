@@ -33,7 +33,7 @@ const STALE: Duration = Duration::from_hours(1);
 /// The folder of process folders.
 const PROCESSES: &str = "proc";
 /// A session that was leased by another process is looked at again after this time.
-const RETRY: Duration = Duration::from_secs(5);
+const RETRY: Duration = Duration::from_secs(1);
 /// Streamed text waits at most this long for its place in the journal (R07).
 pub(super) const FLUSH: Duration = Duration::from_millis(250);
 
@@ -60,6 +60,7 @@ pub(super) struct Hub {
     pub(super) stopping: bool,
     /// Sessions with unfinished business that another process had leased.
     skipped: Vec<SessionId>,
+    retry_at: Option<Instant>,
     /// Held as long as the host lives.
     _lock: Option<Lock>,
 }
@@ -146,6 +147,7 @@ impl Hub {
             flush_at: None,
             stopping: false,
             skipped: Vec::new(),
+            retry_at: None,
             _lock: lock,
         };
         Ok((hub, Inbox { spoken, notices, adopted, reports }))
@@ -222,6 +224,7 @@ impl Hub {
                 self.skipped.push(id);
             }
         }
+        self.retry_at = (!self.skipped.is_empty()).then(|| Instant::now() + RETRY);
     }
 
     /// Makes a stored session live, if it is not.
@@ -396,7 +399,7 @@ pub(super) async fn run(
     loop {
         let tick = hub.next_tick();
         let flush = hub.flush_at;
-        let retry = (!hub.skipped.is_empty()).then_some(RETRY);
+        let retry = hub.retry_at;
         tokio::select! {
             biased;
             Some(report) = inbox.reports.recv() => hub.reported(report),
@@ -415,7 +418,7 @@ pub(super) async fn run(
             Some((front, signal)) = signals.recv() => hub.signalled(front, signal),
             () = until(flush) => hub.flush(),
             () = until_millis(tick) => hub.tick(),
-            () = pause(retry) => hub.retry_skipped(),
+            () = until(retry) => hub.retry_skipped(),
         }
     }
     hub.stop(&mut inbox.reports).await;
@@ -429,13 +432,6 @@ fn is_older(path: &std::path::Path, age: Duration) -> bool {
 async fn until(at: Option<Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at).await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn pause(time: Option<Duration>) {
-    match time {
-        Some(time) => tokio::time::sleep(time).await,
         None => std::future::pending().await,
     }
 }

@@ -1,0 +1,298 @@
+//! Two things at the same moment: interrupts, kills and closed terminals in the middle of work.
+
+use std::time::{Duration, Instant};
+
+use host::local::{Caller, Role};
+use host::protocol::{
+    Command, Delivery, End, Event, Killer, Outcome, PromptId, SessionId, State, Target,
+};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::json;
+
+use crate::support::{
+    Gate, Home, LONG, Reply, Server, Terminal, View, demo, eventually, is_alive, obey, start,
+    wakeups,
+};
+use crate::wakeups::{fifo, spawn, waiting};
+
+// W27
+#[tokio::test]
+async fn a_spawn_cut_off_by_an_interrupt_does_not_stay_for_ever() {
+    let home = Home::new();
+    // Between the record of a spawn and its start the login shell is asked.
+    std::fs::write(home.user().join(".bash_profile"), "sleep 1\n").unwrap();
+    let server = Server::obedient().await;
+    let local = start(home.settings(server.model()));
+    let mut view = View::new(&local).await;
+    view.prompt(&spawn("sleep 0.3; echo over"));
+    view.until("the record of the spawn", |v| v.transcript.processes.first().map(|_| ())).await;
+    view.send(Command::Cancel);
+    assert_eq!(view.turn(1).await, Outcome::Cancelled);
+    view.until("its end", |v| (!v.process().is_live()).then_some(())).await;
+    let exit = view.process().exit.unwrap();
+    assert!(matches!(exit.end, End::FailedStart | End::Exited), "{exit:?}");
+    view.ask(2, "go on").await;
+    view.until("its completion", |v| {
+        matches!(v.process().delivery, Delivery::Delivered | Delivery::Consumed).then_some(())
+    })
+    .await;
+    assert!(home.is_settled(), "{}", home.dump());
+}
+
+// W08
+#[tokio::test]
+async fn a_kill_by_the_agent_takes_place_also_if_the_turn_is_interrupted() {
+    let home = Home::new();
+    let server = Server::obedient().await;
+    let local = start(home.settings(server.model()));
+    let mut view = View::new(&local).await;
+    // Something that ignores the polite request.
+    let stubborn = "trap '' TERM; echo $$ > pid; while :; do sleep 0.2; done";
+    view.ask(1, &spawn(stubborn)).await;
+    let pid: u32 = home.line_in("pid").await.parse().unwrap();
+    let id = view.process().id;
+    view.prompt(&format!("call process {}", json!({ "action": "kill", "session_id": id })));
+    view.until("the record of the kill", |v| v.process().killed_by).await;
+    view.send(Command::Cancel);
+    assert_eq!(view.turn(2).await, Outcome::Cancelled);
+    eventually("its end", || (!is_alive(pid)).then_some(())).await;
+    view.delivery(Delivery::Consumed).await;
+    assert_eq!(view.process().killed_by, Some(Killer::Agent));
+    assert!(wakeups(&view.transcript.rows).is_empty());
+}
+
+// W08 W09
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_kill_that_the_host_did_not_survive_is_repeated_and_wakes_nobody() {
+    for pause in [0, 20, 40, 60, 80, 100, 130, 160, 200, 300] {
+        let home = Home::new();
+        let server = Server::obedient().await;
+        home.configure(server.url());
+        let mut terminal = Terminal::open(&home, &[]).await;
+        let action = json!({ "action": "kill", "session_id": "$ID" });
+        let stubborn = "trap '' TERM; while :; do sleep 0.2; done";
+        let order = format!("{}\nthen\ncall process {action}", spawn(stubborn));
+        terminal.send(&order);
+        tokio::time::sleep(Duration::from_millis(pause)).await;
+        terminal.kill();
+        let Some(session) = home.latest() else { continue };
+        let _terminal = Terminal::open(&home, &["-c"]).await;
+        if home.stored(&session).processes.is_empty() {
+            continue;
+        }
+        let process = eventually("a known state", || {
+            let process = home.stored(&session).processes.pop()?;
+            (process.state != State::Starting).then_some(process)
+        })
+        .await;
+        if process.killed_by.is_none() {
+            // Killed before the agent's kill was written down: it lives, or never started.
+            let failed = process.exit.is_some_and(|e| e.end == End::FailedStart);
+            assert!(failed || process.pid.is_some_and(is_alive), "{}", home.dump());
+            continue;
+        }
+        eventually("the end", || home.is_settled().then_some(())).await;
+        let stored = home.stored(&session);
+        assert_eq!(stored.processes[0].delivery, Delivery::Consumed, "{}", home.dump());
+        assert!(!is_alive(process.pid.unwrap()));
+        assert!(wakeups(&stored.rows).is_empty(), "{}", home.dump());
+    }
+}
+
+// W15 W06
+#[tokio::test]
+async fn many_that_end_while_no_host_runs_are_told_once_in_few_turns() {
+    const TASKS: usize = 20;
+    let home = Home::new();
+    let server = Server::obedient().await;
+    let local = start(home.settings(server.model()));
+    let gate = fifo(&home.work());
+    let mut view = View::new(&local).await;
+    let calls: Vec<_> = (0..TASKS)
+        .map(|i| spawn(&waiting(&i.to_string(), &format!("echo end {i}; exit {i}"))))
+        .collect();
+    view.ask(1, &calls.join("\n")).await;
+    for i in 0..TASKS {
+        home.line_in(&format!("up-{i}")).await;
+    }
+    let session = view.session();
+    let pids: Vec<u32> = view.transcript.processes.iter().filter_map(|p| p.pid).collect();
+    drop(view);
+    drop(local);
+    drop(gate);
+    eventually("all ends", || pids.iter().all(|pid| !is_alive(*pid)).then_some(())).await;
+    server.stays_at(2).await;
+    let local = start(home.settings(server.model()));
+    eventually("all told", || home.is_settled().then_some(())).await;
+    let stored = home.stored(&session);
+    let told = wakeups(&stored.rows);
+    assert_eq!(told.len(), TASKS, "{}", home.dump());
+    for i in 0..TASKS {
+        let code = Some(i as i32);
+        let mine: Vec<_> =
+            told.iter().filter(|w| w.exit.as_ref().is_some_and(|e| e.code == code)).collect();
+        assert_eq!(mine.len(), 1);
+        assert!(mine[0].text.ends_with(&format!("\nend {i}]")), "{}", mine[0].text);
+    }
+    // They ended together: a turn each would be the old way.
+    assert!(server.seen().len() <= 2 + TASKS / 4, "{} requests", server.seen().len());
+    drop(local);
+}
+
+// W01 P11
+#[tokio::test]
+async fn after_a_restart_a_session_nobody_opened_is_woken_and_the_one_in_view_sees_a_toast() {
+    let home = Home::new();
+    let mut terminal = Terminal::open(&home, &[]).await;
+    terminal.send("background 2");
+    terminal.shows("I will be woken when it ends").await;
+    let session = home.latest().unwrap();
+    terminal.kill();
+    let mut terminal = Terminal::open(&home, &[]).await;
+    terminal.shows("⚑ finished").await;
+    eventually("the wakeup turn", || home.is_settled().then_some(())).await;
+    let rows = home.stored(&session).rows;
+    assert_eq!(wakeups(&rows).len(), 1);
+    assert!(rows.last().unwrap().text().contains("ended with exit code 0"));
+    assert!(!terminal.screen().contains("I was woken"), "it is the other session's turn");
+}
+
+// W15 W26
+#[tokio::test]
+async fn a_session_that_a_one_shot_run_held_at_the_start_is_taken_up_when_it_is_free() {
+    let home = Home::new();
+    let hold = Gate::closed();
+    let held = hold.clone();
+    let server = Server::start(move |asked| match asked.last_user() {
+        "hold" => Reply::After(held.clone(), Box::new(Reply::Text("Held.".to_owned()))),
+        _ => obey(asked),
+    })
+    .await;
+    let local = start(home.settings(server.model()));
+    let gate = fifo(&home.work());
+    let mut view = View::new(&local).await;
+    view.ask(1, &spawn(&waiting("a", "true"))).await;
+    home.line_in("up-a").await;
+    let session = view.session();
+    drop(view);
+    local.stop().await;
+    let oneshot = host::local::start(home.settings(server.model()), Role::OneShot).unwrap();
+    let mut asking = oneshot.attach(Target::Id(session.clone()), Caller::Stateless);
+    asking.send(Command::Prompt { id: PromptId::fresh(), text: "hold".to_owned() });
+    server.requests(3).await;
+    let local = start(home.settings(server.model()));
+    let mut other = View::new(&local).await;
+    other.ask(1, "something else").await;
+    drop(gate);
+    hold.open();
+    loop {
+        match tokio::time::timeout(LONG, asking.next()).await.unwrap().unwrap() {
+            Event::TurnEnded { outcome, .. } => break assert_eq!(outcome, Outcome::Done),
+            _ => {}
+        }
+    }
+    drop(asking);
+    oneshot.stop().await;
+    eventually("the wakeup", || home.is_settled().then_some(())).await;
+    assert_eq!(wakeups(&home.stored(&session).rows).len(), 1, "{}", home.dump());
+    drop(local);
+}
+
+// P13
+#[tokio::test]
+async fn a_closed_terminal_leaves_neither_a_spinning_host_nor_a_lost_completion() {
+    for signal in [Some(Signal::SIGHUP), Some(Signal::SIGTERM), None] {
+        let home = Home::new();
+        let mut terminal = Terminal::open(&home, &[]).await;
+        terminal.send("background 1");
+        terminal.shows("I will be woken when it ends").await;
+        let (session, pid) = (home.latest().unwrap(), terminal.pid());
+        match signal {
+            Some(signal) => kill(Pid::from_raw(pid as i32), signal).unwrap(),
+            None => terminal.hang_up(),
+        }
+        // It goes on without a terminal, or it goes; both are fine, a busy loop is not.
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+        let before = cpu(pid);
+        tokio::time::sleep(Duration::from_millis(500)).await;
+        let spent = cpu(pid).saturating_sub(before);
+        assert!(spent < 20, "{signal:?}: {spent} ticks in half a second");
+        if terminal.is_running() {
+            eventually("the wakeup", || home.is_settled().then_some(())).await;
+            terminal.kill();
+        }
+        let _again = Terminal::open(&home, &["-c"]).await;
+        eventually("the wakeup", || home.is_settled().then_some(())).await;
+        assert_eq!(wakeups(&home.stored(&session).rows).len(), 1, "{}", home.dump());
+    }
+}
+
+/// Clock ticks a process has used.
+fn cpu(pid: u32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    let fields: Vec<&str> =
+        stat.rsplit_once(')').map_or("", |(_, rest)| rest).split_ascii_whitespace().collect();
+    let field = |at: usize| fields.get(at).and_then(|f| f.parse::<u64>().ok()).unwrap_or(0);
+    field(11) + field(12)
+}
+
+// W05
+#[tokio::test]
+async fn the_demo_model_answers_a_prompt_that_came_with_a_completion() {
+    let home = Home::new();
+    let local = start(home.settings(demo()));
+    let mut view = View::new(&local).await;
+    view.ask(1, "background 1").await;
+    view.prompt("slow 30");
+    view.until("the toast", |v| (v.toasts() == 1).then_some(())).await;
+    view.prompt("tool");
+    view.send(Command::Cancel);
+    assert_eq!(view.turn(2).await, Outcome::Cancelled);
+    assert_eq!(view.turn(3).await, Outcome::Done);
+    assert_eq!(wakeups(&view.transcript.rows).len(), 1);
+    let result = view.results().pop().unwrap();
+    assert!(result["output"].as_str().unwrap().contains("hello from the demo"), "{result}");
+}
+
+#[tokio::test]
+async fn a_prompt_that_waited_when_the_host_was_killed_runs_once_after_the_restart() {
+    let home = Home::new();
+    let server = Server::start(|asked| match asked.last_user() {
+        "hang" => Reply::Hang("Well".to_owned()),
+        _ => obey(asked),
+    })
+    .await;
+    home.configure(server.url());
+    let mut terminal = Terminal::open(&home, &[]).await;
+    terminal.send("hang");
+    terminal.shows("Well").await;
+    terminal.send("and then this");
+    let session = eventually("the prompt in the store", || {
+        home.latest().filter(|id| home.stored(id).queued.len() == 1)
+    })
+    .await;
+    terminal.kill();
+    let mut terminal = Terminal::open(&home, &["-c"]).await;
+    terminal.shows("As you say.").await;
+    let seen = server.requests(2).await;
+    assert!(seen[1].last_user().ends_with("and then this"), "{}", seen[1].last_user());
+    server.stays_at(2).await;
+    assert!(home.stored(&session).queued.is_empty());
+}
+
+// W25
+#[tokio::test]
+async fn sessions_that_begin_in_the_same_second_have_ids_of_their_own() {
+    let home = Home::new();
+    let local = start(home.settings(demo()));
+    let mut ids = std::collections::BTreeSet::<SessionId>::new();
+    let mut views = Vec::new();
+    let begun = Instant::now();
+    for _ in 0..2_000 {
+        let view = View::new(&local).await;
+        assert!(ids.insert(view.session()), "an id came twice");
+        views.push(view);
+    }
+    assert!(begun.elapsed() < LONG);
+}

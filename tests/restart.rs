@@ -1,0 +1,193 @@
+//! Opening what was stored: huge sessions, files of another version, sessions in use.
+
+use std::time::{Duration, Instant};
+
+use host::local::{Caller, Role};
+use host::protocol::{Assistant, Body, Event, Row, SessionId, Target, TurnId};
+use host::store::{Durability, Meta, Record, Report, Store};
+use tokio::sync::mpsc;
+
+use crate::support::{Home, LONG, Server, Terminal, View, demo, start};
+
+/// Writes a session as a host would have.
+async fn store(home: &Home, id: &str, bodies: Vec<Body>) -> SessionId {
+    let session = SessionId(id.to_owned());
+    let (tx, mut reports) = mpsc::unbounded_channel();
+    let store = Store::open(&home.state(), tx).unwrap();
+    let meta = Meta {
+        id: session.clone(),
+        source: "tui".to_owned(),
+        started_at: 1,
+        active_at: 1,
+        preview: "a big one".to_owned(),
+        model: "demo".to_owned(),
+        system: "You are a test.".to_owned(),
+        cwd: home.work().display().to_string(),
+        ..Meta::default()
+    };
+    let mut records = vec![Record::Session(meta)];
+    for (i, body) in bodies.into_iter().enumerate() {
+        let n = i as u64 + 1;
+        let row = Row { n, turn: TurnId(n.div_ceil(2)), at: n as i64, cut: 0, body };
+        records.push(Record::Row { session: session.clone(), row });
+    }
+    let last = store.write(records, Durability::Barrier);
+    loop {
+        match tokio::time::timeout(LONG, reports.recv()).await.unwrap().unwrap() {
+            Report::Committed(no) | Report::Recovered(no) if no >= last => break,
+            Report::Committed(_) | Report::Recovered(_) => {}
+            Report::Failing { message, .. } => panic!("{message}"),
+        }
+    }
+    store.close().unwrap();
+    session
+}
+
+fn said(text: String) -> Body {
+    Body::Assistant(Assistant { text, ..Assistant::default() })
+}
+
+fn asked(text: &str) -> Body {
+    Body::User { text: text.to_owned() }
+}
+
+/// The bytes of a window as it goes to a front end.
+fn bytes(view: &View) -> usize {
+    serde_json::to_vec(&view.transcript).unwrap().len()
+}
+
+// R08
+#[tokio::test]
+async fn a_session_of_four_thousand_rows_opens_with_its_tail_and_pages_back() {
+    let home = Home::new();
+    let bodies = (1..=2_000)
+        .flat_map(|i| [asked(&format!("question {i}")), said(format!("answer {i}"))])
+        .collect();
+    let session = store(&home, "20260101_000000_aaaaaa", bodies).await;
+    let local = start(home.settings(demo()));
+    let mut view = View::attach(&local, Target::Id(session)).await;
+    let rows = &view.transcript.rows;
+    assert!(rows.len() <= 400, "{} rows", rows.len());
+    assert!(bytes(&view) < 256 * 1024, "{} bytes", bytes(&view));
+    assert_eq!(rows.last().unwrap().text(), "answer 2000");
+    assert_eq!(view.transcript.earlier + rows.len() as u64, 4_000);
+    let before = rows[0].n;
+    view.send(host::protocol::Command::Page { before, limit: 50 });
+    let (rows, earlier) = view
+        .until("a page", |v| {
+            v.events.iter().find_map(|event| match event {
+                Event::Paged { rows, earlier } => Some((rows.clone(), *earlier)),
+                _ => None,
+            })
+        })
+        .await;
+    assert_eq!((rows.len(), rows.last().unwrap().n), (50, before - 1));
+    assert_eq!(earlier, before - 51);
+    // The whole of it is the model's context.
+    view.ask(2_001, "hello").await;
+}
+
+// R08
+#[tokio::test]
+async fn a_session_with_an_answer_of_20_mb_opens_with_its_tail() {
+    let home = Home::new();
+    let mut long = "a line of a very long answer\n".repeat(20 * 1024 * 1024 / 29);
+    long.push_str("and this is its end");
+    let length = long.len();
+    let session =
+        store(&home, "20260101_000000_bbbbbb", vec![asked("tell me everything"), said(long)]).await;
+    let local = start(home.settings(demo()));
+    let view = View::attach(&local, Target::Id(session.clone())).await;
+    let answer = view.transcript.rows.last().unwrap();
+    assert!(bytes(&view) < 256 * 1024, "{} bytes", bytes(&view));
+    assert!(answer.text().ends_with("and this is its end"));
+    assert_eq!(answer.cut + answer.text().len() as u64, length as u64);
+    drop(view);
+    local.stop().await;
+    let begun = Instant::now();
+    let mut terminal = Terminal::open(&home, &["--resume", &session.0]).await;
+    terminal.shows("and this is its end").await;
+    assert!(begun.elapsed() < Duration::from_secs(10), "{:?}", begun.elapsed());
+}
+
+// R09
+#[tokio::test]
+async fn a_store_of_a_newer_version_is_refused_in_clear_words_and_left_alone() {
+    let home = Home::new();
+    store(&home, "20260101_000000_cccccc", vec![asked("hello")]).await;
+    let path = home.state().join("hermes-tui.db");
+    let conn = rusqlite::Connection::open(&path).unwrap();
+    conn.pragma_update(None, "user_version", 9_999).unwrap();
+    conn.close().unwrap();
+    let before = std::fs::read(&path).unwrap();
+    for args in [vec!["-z", "hello"], vec!["sessions", "list"], vec!["-z", "x", "-c"]] {
+        let output = home.run(&args).await;
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(matches!(output.status.code(), Some(1 | 2)), "{args:?}: {output:?}");
+        assert!(output.stdout.is_empty(), "{output:?}");
+        assert!(text.contains("hermes-tui.db") && text.contains("newer"), "{args:?}: {text}");
+    }
+    let mut terminal = Terminal::start(&home, &[]);
+    assert!(matches!(terminal.exit().await, 1 | 2));
+    assert!(terminal.raw().contains("newer"), "{}", terminal.raw());
+    assert_eq!(std::fs::read(&path).unwrap(), before);
+}
+
+// S07
+#[tokio::test]
+async fn a_session_that_a_one_shot_run_holds_is_refused_by_name_and_pid() {
+    let home = Home::new();
+    let server = Server::obedient().await;
+    let owner = start(home.settings(server.model()));
+    let mut view = View::new(&owner).await;
+    view.ask(1, "hello").await;
+    let oneshot = host::local::start(home.settings(server.model()), Role::OneShot).unwrap();
+    let mut other = oneshot.attach(Target::Id(view.session()), Caller::Stateless);
+    let mut refusal = None;
+    while refusal.is_none() {
+        match tokio::time::timeout(LONG, other.next()).await.unwrap().unwrap() {
+            Event::Failed(failure) => refusal = Some(failure.message),
+            _ => {}
+        }
+    }
+    let refusal = refusal.unwrap();
+    assert!(refusal.contains(&view.session().0), "{refusal}");
+    assert!(refusal.contains(&format!("process {}", std::process::id())), "{refusal}");
+    // A second owner is refused whole.
+    let second = host::local::start(home.settings(server.model()), Role::Owner).unwrap_err();
+    let text = second.to_string();
+    assert!(text.contains("HERMES_TUI_HOME"), "{text}");
+    assert!(text.contains(&format!("process {}", std::process::id())), "{text}");
+}
+
+// W14
+#[tokio::test]
+async fn a_host_that_stops_in_good_order_leaves_its_processes_to_the_next_one() {
+    let home = Home::new();
+    let server = Server::obedient().await;
+    let local = start(home.settings(server.model()));
+    let gate = crate::wakeups::fifo(&home.work());
+    let mut view = View::new(&local).await;
+    let command = crate::wakeups::waiting("a", "read line; echo got $line; exit 6");
+    view.ask(1, &crate::wakeups::spawn(&command)).await;
+    home.line_in("up-a").await;
+    let (session, process) = (view.session(), view.process());
+    drop(view);
+    local.stop().await;
+    server.stays_at(2).await;
+    let local = start(home.settings(server.model()));
+    let mut view = View::attach(&local, Target::Id(session)).await;
+    view.until("the adopted process", |v| {
+        let p = v.process();
+        (p.state == host::protocol::State::Running && p.pid == process.pid).then_some(())
+    })
+    .await;
+    drop(gate);
+    // Its input is reachable too (P07).
+    let line = serde_json::json!({ "action": "submit", "session_id": process.id, "data": "it" });
+    view.ask(2, &format!("call process {line}")).await;
+    assert_eq!(view.turn(3).await, host::protocol::Outcome::Done);
+    let text = server.seen().pop().unwrap().last_user().to_owned();
+    assert!(text.contains("exited (exit code 6)") && text.contains("\ngot it]"), "{text}");
+    assert_eq!(crate::support::wakeups(&view.transcript.rows).len(), 1);
+}

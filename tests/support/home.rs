@@ -1,0 +1,241 @@
+//! A folder with all that a run may touch: state, hermes' home, the user's home and a folder to
+//! work in. What still runs in it is killed when it goes.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+use std::time::Duration;
+
+use host::protocol::{Process, Row, SessionId};
+use host::settings::{self, Agent, Approvals, Mode, Prompt, Provider, Settings};
+use host::store::{Loaded, Reader};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// The program under test.
+pub(crate) const EXE: &str = env!("CARGO_BIN_EXE_hermes-tui");
+
+/// Where commands are found.
+const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+
+/// See the module.
+pub(crate) struct Home {
+    dir: tempfile::TempDir,
+}
+
+impl Home {
+    pub(crate) fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        for folder in ["state", "user", "work"] {
+            fs::create_dir(dir.path().join(folder)).unwrap();
+        }
+        Self { dir }
+    }
+
+    pub(crate) fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// The folder of the host's state.
+    pub(crate) fn state(&self) -> PathBuf {
+        self.dir.path().join("state")
+    }
+
+    /// The home directory of the user.
+    pub(crate) fn user(&self) -> PathBuf {
+        self.dir.path().join("user")
+    }
+
+    /// Where sessions begin to work.
+    pub(crate) fn work(&self) -> PathBuf {
+        self.dir.path().join("work")
+    }
+
+    /// What a host in this process is told.
+    pub(crate) fn settings(&self, model: settings::Model) -> Settings {
+        let env = [
+            ("PATH", PATH.to_owned()),
+            ("HOME", self.user().display().to_string()),
+            ("SHELL", "/bin/bash".to_owned()),
+            ("LANG", "C.UTF-8".to_owned()),
+        ];
+        Settings {
+            state: self.state(),
+            exe: EXE.into(),
+            cwd: self.work(),
+            model,
+            agent: Agent { max_turns: 90, clarify_timeout: Duration::from_hours(1) },
+            approvals: Approvals {
+                mode: Mode::Manual,
+                timeout: Duration::from_mins(1),
+                deny: Vec::new(),
+                allow: Vec::new(),
+            },
+            terminal: settings::Terminal {
+                refused: None,
+                shell: "/bin/bash".into(),
+                timeout: Duration::from_mins(3),
+                max_timeout: Duration::from_mins(10),
+                env: env.map(|(n, v)| (n.to_owned(), v)).to_vec(),
+                withheld: Vec::new(),
+            },
+            prompt: Prompt { context_file_max_chars: 20_000, ..Prompt::default() },
+        }
+    }
+
+    /// Writes a home of hermes whose model is at `url`.
+    pub(crate) fn configure(&self, url: &str) {
+        let hermes = self.dir.path().join("hermes");
+        fs::create_dir_all(&hermes).unwrap();
+        let config = format!(
+            "model:\n  default: test-model\n  provider: custom\n  base_url: {url}\n  \
+             api_key: key-for-tests\n  context_length: 128000\nagent:\n  api_max_retries: 0\n"
+        );
+        fs::write(hermes.join("config.yaml"), config).unwrap();
+    }
+
+    /// The environment of the binary: nothing of ours but what it needs.
+    pub(crate) fn env(&self) -> Vec<(String, String)> {
+        let path = |name: &str| self.dir.path().join(name).display().to_string();
+        [
+            ("PATH", PATH.to_owned()),
+            ("HOME", path("user")),
+            ("HERMES_HOME", path("hermes")),
+            ("HERMES_TUI_HOME", path("state")),
+            ("SHELL", "/bin/bash".to_owned()),
+            ("LANG", "C.UTF-8".to_owned()),
+            ("TERM", "xterm-256color".to_owned()),
+        ]
+        .map(|(name, value)| (name.to_owned(), value))
+        .to_vec()
+    }
+
+    /// The binary with these arguments, to be changed further.
+    pub(crate) fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(EXE);
+        command.args(args).env_clear().envs(self.env()).current_dir(self.work());
+        command.stdin(std::process::Stdio::null());
+        command
+    }
+
+    /// Runs the binary to its end.
+    pub(crate) async fn run(&self, args: &[&str]) -> Output {
+        run(self.command(args)).await
+    }
+
+    /// What is stored.
+    pub(crate) fn reader(&self) -> Reader {
+        Reader::open(&self.state()).unwrap()
+    }
+
+    /// A stored session; every process and every row of it, however old.
+    pub(crate) fn stored(&self, id: &SessionId) -> Loaded {
+        self.reader().load(id, 10_000).unwrap().unwrap()
+    }
+
+    /// The last session, once there is one.
+    pub(crate) fn latest(&self) -> Option<SessionId> {
+        self.reader().latest().unwrap()
+    }
+
+    /// Whether nothing is under way any more in any session.
+    pub(crate) fn is_settled(&self) -> bool {
+        self.reader().unsettled().unwrap().is_empty()
+    }
+
+    /// The contents of a file that a command writes into the working folder, once it has a line.
+    pub(crate) async fn line_in(&self, file: &str) -> String {
+        let path = self.work().join(file);
+        super::eventually(&format!("a line in {}", path.display()), || {
+            let text = fs::read_to_string(&path).ok()?;
+            text.strip_suffix('\n').map(str::to_owned)
+        })
+        .await
+    }
+
+    /// What is stored, for a failing test to show.
+    pub(crate) fn dump(&self) -> String {
+        let mut text = String::new();
+        let reader = self.reader();
+        for session in reader.sessions(100).unwrap() {
+            let loaded = self.stored(&session.id);
+            text.push_str(&format!("session {}\n", session.id));
+            let rows: Vec<Row> = loaded.rows;
+            for row in rows {
+                let short: String = row.text().chars().take(200).collect();
+                let kind = format!("{:?}", row.body);
+                let kind: String = kind.chars().take_while(|c| c.is_alphanumeric()).collect();
+                text.push_str(&format!("  {} turn {} {kind}: {short:?}\n", row.n, row.turn));
+            }
+            let processes: Vec<Process> = loaded.processes;
+            for p in processes {
+                text.push_str(&format!(
+                    "  {} {:?} {:?} {:?} {:?}\n",
+                    p.id, p.state, p.exit, p.delivery, p.killed_by
+                ));
+            }
+            text.push_str(&format!("  open {:?}\n", loaded.open.map(|o| o.turn)));
+            for entry in loaded.ledger {
+                text.push_str(&format!(
+                    "  {} {:?} row {:?}\n",
+                    entry.process, entry.state, entry.row
+                ));
+            }
+        }
+        let log = fs::read_to_string(self.state().join("logs/hermes-tui.log")).unwrap_or_default();
+        let tail: Vec<&str> = log.lines().rev().take(30).collect();
+        for line in tail.iter().rev() {
+            text.push_str(&format!("  log: {line}\n"));
+        }
+        text
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        reap(self.dir.path());
+    }
+}
+
+/// Runs a command to its end on a thread of its own, so that a server of this test can answer it.
+pub(crate) async fn run(mut command: Command) -> Output {
+    let running = tokio::task::spawn_blocking(move || command.output().unwrap());
+    tokio::time::timeout(super::LONG, running).await.expect("the command ends").unwrap()
+}
+
+/// The built-in model.
+pub(crate) fn demo() -> settings::Model {
+    settings::Model {
+        provider: Provider::Demo,
+        name: "demo".to_owned(),
+        base_url: None,
+        api_key: None,
+        context_length: None,
+        max_tokens: None,
+        retries: 0,
+        stale: Duration::from_mins(3),
+    }
+}
+
+/// Kills all that works in a folder or names it in its arguments: no test leaves a process
+/// behind, not even one that fails.
+pub(crate) fn reap(dir: &Path) {
+    let ours = dir.to_string_lossy().into_owned();
+    for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
+            continue;
+        };
+        let args = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        let inside = fs::read_link(entry.path().join("cwd")).is_ok_and(|cwd| cwd.starts_with(dir));
+        if inside || String::from_utf8_lossy(&args).contains(&ours) {
+            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+        }
+    }
+}
+
+/// Zombies are dead: nobody may be there to reap them.
+pub(crate) fn is_alive(pid: u32) -> bool {
+    let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else { return false };
+    let state = stat.rsplit_once(')').and_then(|(_, rest)| rest.split_ascii_whitespace().next());
+    !matches!(state, None | Some("Z" | "X"))
+}
