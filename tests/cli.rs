@@ -91,6 +91,15 @@ impl Home {
 
     /// Runs it in a terminal and types `keys`; everything it wrote.
     fn in_terminal(&self, args: &[&str], keys: &[&str]) -> (u32, Vec<u8>) {
+        self.terminal(args, keys, &mut |_| ())
+    }
+
+    /// Runs it in a terminal and does something to it once it listens.
+    fn watched_in_terminal(&self, args: &[&str], act: &mut dyn FnMut(i32)) -> (u32, Vec<u8>) {
+        self.terminal(args, &[], act)
+    }
+
+    fn terminal(&self, args: &[&str], keys: &[&str], act: &mut dyn FnMut(i32)) -> (u32, Vec<u8>) {
         let size = PtySize { rows: 30, cols: 100, pixel_width: 0, pixel_height: 0 };
         let pty = native_pty_system().openpty(size).unwrap();
         let mut command = CommandBuilder::new(EXE);
@@ -108,12 +117,17 @@ impl Home {
         let mut all = Vec::new();
         let mut piece = [0; 8192];
         let mut keys = keys.iter();
+        let mut acted = false;
         while let Ok(n @ 1..) = reader.read(&mut piece) {
             all.extend_from_slice(&piece[..n]);
             // The input line is drawn: it listens.
-            if String::from_utf8_lossy(&all).contains('❯')
-                && let Some(key) = keys.next()
-            {
+            if !String::from_utf8_lossy(&all).contains('❯') {
+                continue;
+            }
+            if !std::mem::replace(&mut acted, true) {
+                act(child.process_id().unwrap().cast_signed());
+            }
+            if let Some(key) = keys.next() {
                 std::io::Write::write_all(&mut writer, key.as_bytes()).unwrap();
             }
         }

@@ -80,6 +80,20 @@ fn an_interrupt_ends_with_130_and_keeps_the_prompt() {
 }
 
 #[test]
+fn a_signal_ends_the_interface_and_gives_the_terminal_back() {
+    let home = Home::new();
+    for signal in [Signal::SIGTERM, Signal::SIGHUP, Signal::SIGINT] {
+        let mut on_screen = |pid| kill(Pid::from_raw(pid), signal).unwrap();
+        let (code, bytes) = home.watched_in_terminal(&[], &mut on_screen);
+        assert_eq!(code, 128 + signal as u32, "{signal}");
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        let (_, after) = text.rsplit_once("\u{1b}[?1049h").unwrap();
+        assert!(after.contains("\u{1b}[?1049l"), "{signal}: {after:?}");
+        assert!(after.contains("\u{1b}[?25h"), "{signal}: the cursor is back: {after:?}");
+    }
+}
+
+#[test]
 fn a_reader_that_goes_away_is_no_failure() {
     let home = Home::new();
     // More than a pipe holds.

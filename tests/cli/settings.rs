@@ -97,6 +97,17 @@ fn a_setting_without_effect_is_noted() {
 }
 
 #[test]
+fn the_interface_shows_what_the_config_notes() {
+    let home = Home::with("model: demo\napprovals: {mode: off}\nterminal: {backend: docker}\n");
+    let (code, bytes) = home.in_terminal(&[], &["\u{4}"]);
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    assert_eq!(code, 0, "{text:?}");
+    for note in ["Approvals are off", "terminal.backend is docker"] {
+        assert!(text.contains(note), "{note:?} is not on the screen: {text:?}");
+    }
+}
+
+#[test]
 fn the_doctor_finds_what_is_broken_and_writes_nothing() {
     let home = Home::new();
     let ran = home.run(&["doctor"]);
