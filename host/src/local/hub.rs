@@ -28,6 +28,8 @@ use crate::wakeup;
 const WINDOW: usize = 200;
 /// Streamed text waits at most this long for its place in the journal (R07).
 pub(super) const FLUSH: Duration = Duration::from_millis(250);
+/// How long until a session that another process uses is looked at again.
+const BUSY: Duration = Duration::from_secs(1);
 
 /// Everything the loop owns.
 pub(super) struct Hub {
@@ -49,6 +51,8 @@ pub(super) struct Hub {
     pub(super) storage: Storage,
     pub(super) always: BTreeSet<String>,
     pub(super) flush_at: Option<Instant>,
+    /// When sessions that were in use elsewhere are looked at again.
+    resume_at: Option<Instant>,
     /// Held as long as the host lives.
     _lock: Option<Lock>,
 }
@@ -120,6 +124,7 @@ impl Hub {
             storage: Storage::Ok,
             always,
             flush_at: None,
+            resume_at: None,
             _lock: lock,
         };
         Ok((hub, Inbox { spoken, notices, adopted, reports }))
@@ -150,6 +155,7 @@ impl Hub {
 
     /// Takes up what an earlier host left unfinished.
     fn resume(&mut self) {
+        self.resume_at = None;
         if self.role == Role::OneShot {
             return;
         }
@@ -158,6 +164,10 @@ impl Hub {
                 for id in sessions {
                     if let Err(why) = self.load(&id) {
                         tracing::warn!(session = %id, "not taken up: {why}");
+                        // A one-shot run has it: what waits there is owed a turn after that.
+                        if self.lease(&id).is_err() {
+                            self.resume_at = Some(Instant::now() + BUSY);
+                        }
                     }
                 }
             }
@@ -313,6 +323,7 @@ pub(super) async fn run(
     loop {
         let tick = hub.next_tick();
         let flush = hub.flush_at;
+        let resume = hub.resume_at;
         tokio::select! {
             biased;
             Some(report) = inbox.reports.recv() => hub.reported(report),
@@ -330,6 +341,7 @@ pub(super) async fn run(
             },
             Some((front, signal)) = signals.recv() => hub.signalled(front, signal),
             () = until(flush) => hub.flush(),
+            () = until(resume) => hub.resume(),
             () = until_millis(tick) => hub.tick(),
         }
     }

@@ -151,7 +151,12 @@ impl Hub {
     }
 
     fn open_new(&mut self) -> SessionId {
-        let id = SessionId::fresh(&jiff::Zoned::now());
+        let mut id = SessionId::fresh(&jiff::Zoned::now());
+        // Six digits repeat now and then among many sessions of one second.
+        while self.sessions.contains_key(&id) || self.reader.find(&id.0).is_ok_and(|f| f.is_some())
+        {
+            id = SessionId::fresh(&jiff::Zoned::now());
+        }
         let meta = Meta {
             id: id.clone(),
             source: match self.role {
