@@ -3,6 +3,7 @@
 use std::io::{Read as _, Write};
 use std::num::NonZeroU16;
 use std::sync::{Arc, Mutex};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -14,14 +15,16 @@ use super::home::{EXE, Home};
 /// See the module.
 pub(crate) struct Terminal {
     child: Box<dyn Child + Send + Sync>,
-    master: Box<dyn MasterPty + Send>,
-    keys: Box<dyn Write + Send>,
+    /// The terminal, what is typed into it, and who reads it.
+    tty: Option<(Box<dyn MasterPty + Send>, Box<dyn Write + Send>, JoinHandle<()>)>,
     shown: Arc<Mutex<Shown>>,
 }
 
 struct Shown {
     parser: vt100::Parser,
     raw: Vec<u8>,
+    /// Nobody looks any more.
+    over: bool,
 }
 
 impl Terminal {
@@ -42,17 +45,20 @@ impl Terminal {
         let keys = pair.master.take_writer().unwrap();
         let mut output = pair.master.try_clone_reader().unwrap();
         let parser = vt100::Parser::new(lines(30), lines(100), 0);
-        let shown = Arc::new(Mutex::new(Shown { parser, raw: Vec::new() }));
+        let shown = Arc::new(Mutex::new(Shown { parser, raw: Vec::new(), over: false }));
         let sink = shown.clone();
-        std::thread::spawn(move || {
+        let reader = std::thread::spawn(move || {
             let mut buffer = [0; 8192];
             while let Ok(count @ 1..) = output.read(&mut buffer) {
                 let mut shown = sink.lock().unwrap();
                 shown.parser.process(&buffer[..count]);
                 shown.raw.extend_from_slice(&buffer[..count]);
+                if shown.over {
+                    break;
+                }
             }
         });
-        Self { child, master: pair.master, keys, shown }
+        Self { child, tty: Some((pair.master, keys, reader)), shown }
     }
 
     /// Starts it and waits until it takes keys.
@@ -73,8 +79,9 @@ impl Terminal {
     }
 
     pub(crate) fn keys(&mut self, keys: &str) {
-        self.keys.write_all(keys.as_bytes()).unwrap();
-        self.keys.flush().unwrap();
+        let (_, input, _) = self.tty.as_mut().expect("a terminal");
+        input.write_all(keys.as_bytes()).unwrap();
+        input.flush().unwrap();
     }
 
     /// Types a prompt and sends it. A paste is one input, however long it is.
@@ -86,7 +93,8 @@ impl Terminal {
     pub(crate) fn resize(&mut self, rows: u16, cols: u16) {
         self.shown.lock().unwrap().parser.screen_mut().set_size(lines(rows), lines(cols));
         let size = PtySize { rows, cols, pixel_width: 0, pixel_height: 0 };
-        self.master.resize(size).unwrap();
+        let (master, _, _) = self.tty.as_ref().expect("a terminal");
+        master.resize(size).unwrap();
     }
 
     /// Waits until the screen has that text.
@@ -126,9 +134,11 @@ impl Terminal {
 
     /// Closes the terminal under it.
     pub(crate) fn hang_up(&mut self) {
-        self.keys = Box::new(std::io::sink());
-        self.master = native_pty_system().openpty(PtySize::default()).unwrap().master;
+        // The reader has a hand on the terminal too: it lets go after the next bytes.
         self.shown.lock().unwrap().over = true;
+        self.resize(20, 60);
+        let (_, _, reader) = self.tty.take().expect("a terminal");
+        reader.join().unwrap();
     }
 
     /// The exit code, once it has ended.
