@@ -53,7 +53,8 @@ pub(crate) fn run(
 #[derive(Default)]
 struct Seen {
     session: SessionId,
-    resumed: bool,
+    /// The session that was asked for; none = a new one.
+    wanted: Option<SessionId>,
     turn: Option<TurnId>,
     answer: String,
     failure: Option<String>,
@@ -69,19 +70,26 @@ async fn ask(
     prompt: &str,
     report: &Report<'_>,
 ) -> anyhow::Result<ExitCode> {
-    let resumed = target != Target::New;
     let local = local::start(config.settings.clone(), Role::OneShot)?;
+    let wanted = match &target {
+        Target::Id(id) => Some(id.clone()),
+        Target::New | Target::Latest => None,
+    };
     let mut host = local.attach(target, Caller::Stateless);
-    host.send(Command::Prompt { id: PromptId::fresh(), text: prompt.to_owned() });
-    let mut seen = Seen { resumed, ..Seen::default() };
-    let outcome = follow(&mut host, &mut seen, report).await;
+    let mut seen = Seen { wanted, ..Seen::default() };
+    let outcome = follow(&mut host, prompt, &mut seen, report).await;
     drop(host);
     local.stop().await;
     finish(config, &outcome?, &seen, report)
 }
 
 /// Reads events until the turn has ended. An interrupt cancels it and waits for its end.
-async fn follow(host: &mut Host, seen: &mut Seen, report: &Report<'_>) -> anyhow::Result<Outcome> {
+async fn follow(
+    host: &mut Host,
+    prompt: &str,
+    seen: &mut Seen,
+    report: &Report<'_>,
+) -> anyhow::Result<Outcome> {
     let mut interrupts = interrupts()?;
     loop {
         let event = tokio::select! {
@@ -98,7 +106,12 @@ async fn follow(host: &mut Host, seen: &mut Seen, report: &Report<'_>) -> anyhow
             Event::Attached { transcript, .. } => {
                 seen.session = transcript.session.clone();
                 seen.model.clone_from(&transcript.model);
-                if seen.resumed {
+                if seen.wanted.as_ref().is_some_and(|id| *id != seen.session) {
+                    // It could not be opened; the reason follows.
+                    continue;
+                }
+                host.send(Command::Prompt { id: PromptId::fresh(), text: prompt.to_owned() });
+                if seen.wanted.is_some() {
                     let all = transcript.earlier + transcript.rows.len() as u64;
                     say(&format!("↻ Resumed session {} ({all} messages)", seen.session));
                 }

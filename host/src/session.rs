@@ -12,6 +12,9 @@ mod restore;
 mod tests;
 mod turns;
 
+pub(crate) use processes::LIVE;
+pub(crate) use turns::STORE;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::protocol::{
@@ -95,6 +98,8 @@ pub(crate) enum Say {
     Running { process: ProcessId, pid: u32 },
     /// The child of that process never ran. Replied when that is written down.
     FailedStart { process: ProcessId, exit: Exit },
+    /// A tool call waits for the end of that process and will show it.
+    Awaiting(ProcessId),
     /// A tool call wants to know the session's processes.
     Processes,
     /// A tool call will kill a process. Replied before the signal may be sent (W08).
@@ -207,6 +212,8 @@ pub(crate) struct Session {
     stopping: bool,
     /// Nothing starts but the prompts of its front end: a one-shot run.
     passive: bool,
+    /// How long a question waits that no front end has shown (C16).
+    unattended_wait: Millis,
 }
 
 /// The live part of a running turn that the transcript does not show.
@@ -216,6 +223,8 @@ struct Turn {
     cancelled: bool,
     claimed: Vec<Entry>,
     polled: BTreeSet<ProcessId>,
+    /// Processes whose end a running call will show.
+    awaited: BTreeSet<ProcessId>,
     asking: Vec<(QuestionId, Ack)>,
 }
 
@@ -250,6 +259,7 @@ impl Session {
             always: BTreeSet::new(),
             stopping: false,
             passive: false,
+            unattended_wait: 24 * 3_600_000,
         }
     }
 
@@ -280,7 +290,7 @@ impl Session {
 
     /// When [`Input::Tick`] is due next.
     pub(crate) fn deadline(&self) -> Option<Millis> {
-        let question = self.view.questions.iter().filter_map(|q| q.deadline).min();
+        let question = self.view.questions.iter().map(|q| self.expiry(q)).min();
         let settled = if self.turn.is_none() && self.ready() { self.settled_at() } else { None };
         question.into_iter().chain(settled).min()
     }
@@ -314,6 +324,7 @@ impl Session {
             }
             Input::Adopted { process, pid } => self.adopted(&process, pid, &mut out),
             Input::Granted(rule) => {
+                self.resolve_rule(&rule, &mut out);
                 self.always.insert(rule);
             }
             Input::Stop => {

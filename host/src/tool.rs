@@ -19,7 +19,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use serde_json::{Value, json};
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, mpsc};
 
 use crate::model::Schema;
 use crate::process::Processes;
@@ -94,6 +94,7 @@ pub(crate) struct Bench {
     plan: Plan,
     voice: Voice,
     kit: Arc<Kit>,
+    alive: mpsc::Sender<()>,
 }
 
 /// What one running call knows.
@@ -103,11 +104,13 @@ pub(crate) struct Job {
     pub(crate) plan: Plan,
     pub(crate) voice: Voice,
     pub(crate) kit: Arc<Kit>,
+    /// Kept by whatever must be gone before the turn counts as over.
+    pub(crate) alive: mpsc::Sender<()>,
 }
 
 impl Bench {
-    pub(crate) fn new(plan: Plan, voice: Voice, kit: Arc<Kit>) -> Self {
-        Self { plan, voice, kit }
+    pub(crate) fn new(plan: Plan, voice: Voice, kit: Arc<Kit>, alive: mpsc::Sender<()>) -> Self {
+        Self { plan, voice, kit, alive }
     }
 
     /// Runs the calls of one answer, at the same time where they do not conflict. Each result is
@@ -141,6 +144,7 @@ impl Bench {
             plan: self.plan.clone(),
             voice: self.voice.clone(),
             kit: self.kit.clone(),
+            alive: self.alive.clone(),
         };
         let (outcome, failed) = match dispatch(call, job).await {
             Ok(outcome) => {

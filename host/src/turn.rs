@@ -66,6 +66,8 @@ pub(crate) struct Job {
     /// The conversation so far, ending with what this turn is about.
     pub(crate) rows: Vec<Arc<Row>>,
     pub(crate) kit: Arc<tool::Kit>,
+    /// Held by the turn and its foreground commands while they live.
+    pub(crate) alive: mpsc::Sender<()>,
     pub(crate) max_requests: u32,
 }
 
@@ -83,8 +85,8 @@ fn failed(class: &str, message: String) -> End {
 }
 
 async fn go(job: Job) -> End {
-    let Job { plan, voice, model, system, mut rows, kit, max_requests } = job;
-    let mut bench = tool::Bench::new(plan, voice.clone(), kit);
+    let Job { plan, voice, model, system, mut rows, kit, alive, max_requests } = job;
+    let mut bench = tool::Bench::new(plan, voice.clone(), kit, alive);
     let mut empty = 0;
     for _ in 0..max_requests {
         let request = Request {

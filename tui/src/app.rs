@@ -5,8 +5,8 @@
 mod keys;
 
 use host::protocol::{
-    Answer, Ask, Body, Command, Event, Failure, Millis, ProcessId, PromptId, Question, SessionRow,
-    Transcript,
+    Answer, Ask, Body, Command, Event, Failure, Millis, ProcessId, PromptId, Question, QuestionId,
+    Row, SessionRow, Transcript,
 };
 use ratatui::text::Line;
 
@@ -81,7 +81,7 @@ pub(crate) struct App {
     flash: Option<(String, Millis)>,
     quit_at: Option<Millis>,
     sent: Vec<(PromptId, String)>,
-    answered: Option<host::protocol::QuestionId>,
+    answered: Option<QuestionId>,
     wanted: Option<Wanted>,
     paging: bool,
     attached: bool,
@@ -174,18 +174,7 @@ impl App {
                 self.paging = false;
                 self.forget_taken();
             }
-            Event::RowAdded { row } => {
-                self.view.on_row(row.n);
-                if let Body::User { text } = &row.body
-                    && let Some(at) = self.sent.iter().position(|(_, sent)| sent == text)
-                {
-                    self.sent.remove(at);
-                }
-                if self.view.is_following() && self.transcript.rows.len() > 2 * ROWS {
-                    self.transcript.trim(ROWS);
-                    self.view.relay();
-                }
-            }
+            Event::RowAdded { row } => self.on_row(row),
             Event::PromptQueued { prompt } => self.sent.retain(|(id, _)| *id != prompt.id),
             Event::Paged { .. } => {
                 self.paging = false;
@@ -238,6 +227,19 @@ impl App {
         effects
     }
 
+    fn on_row(&mut self, row: &Row) {
+        self.view.on_row(row.n);
+        if let Body::User { text } = &row.body
+            && let Some(at) = self.sent.iter().position(|(_, sent)| sent == text)
+        {
+            self.sent.remove(at);
+        }
+        if self.view.is_following() && self.transcript.rows.len() > 2 * ROWS {
+            self.transcript.trim(ROWS);
+            self.view.relay();
+        }
+    }
+
     /// Prompts that stand in the window were taken, whatever events were missed.
     fn forget_taken(&mut self) {
         let transcript = &self.transcript;
@@ -264,7 +266,7 @@ impl App {
         }
     }
 
-    fn on_resolved(&mut self, id: &host::protocol::QuestionId, answer: &Answer) {
+    fn on_resolved(&mut self, id: &QuestionId, answer: &Answer) {
         let ours = self.answered.take_if(|answered| answered == id).is_some();
         if ours || self.card.id() != Some(id) {
             return;

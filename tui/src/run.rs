@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use crossterm::event::{Event as Input, EventStream, MouseEventKind};
 use futures::{Stream, StreamExt};
 use host::Host;
-use host::protocol::{Millis, SessionId};
+use host::protocol::{Event, Millis, SessionId};
 use tokio::time::{Instant, sleep_until};
 
 use crate::app::{App, Effect};
@@ -100,92 +100,54 @@ impl Drop for Terminal {
 /// The loop itself, over any writer and any source of input.
 pub(crate) async fn drive<W, S>(
     mut host: Host,
-    mut app: App,
-    mut screen: Screen<W>,
+    app: App,
+    screen: Screen<W>,
     mut inputs: S,
 ) -> io::Result<Exit>
 where
     W: Write,
     S: Stream<Item = io::Result<Input>> + Unpin,
 {
+    let mut front =
+        Front { app, screen, changed: Changed::AtOnce, next_frame: Instant::now(), done: false };
     let mut host_stopped = false;
-    let mut dirty = true;
-    let mut at_once = true;
-    let mut next_frame = Instant::now();
-    'run: loop {
-        let mut effects = Vec::new();
+    while !front.done {
         for _ in 0..BATCH {
             let Some(event) = host.try_next() else { break };
-            effects.extend(app.on_event(&event, now()));
-            dirty = true;
+            front.on_event(&event, &host);
         }
-        while let Poll::Ready(input) = peek(&mut inputs).await {
-            let Some(input) = input else { break 'run };
-            let input = input?;
-            dirty = true;
-            at_once |= matches!(input, Input::Key(_));
-            effects.extend(on_input(&mut app, &mut screen, input));
+        while !front.done
+            && let Poll::Ready(input) = peek(&mut inputs).await
+        {
+            front.on_input(input.transpose()?, &host);
         }
-        if apply(effects, &host, &mut screen) == Going::Out {
+        front.draw_if_due(&host)?;
+        if front.done {
             break;
         }
-        if dirty && (at_once || Instant::now() >= next_frame) {
-            let begun = Instant::now();
-            screen.draw(|buffer| draw(&mut app, buffer))?;
-            // A frame that is dear to draw is drawn less often.
-            next_frame =
-                Instant::now() + FRAME.max(begun.elapsed() * 3).saturating_sub(begun.elapsed());
-            (dirty, at_once) = (false, false);
-            if apply(app.on_drawn(), &host, &mut screen) == Going::Out {
-                break;
-            }
-        }
-        let tick = app.next_tick().map(|at| {
-            let wait = u64::try_from(at - now()).unwrap_or(0);
-            Instant::now() + Duration::from_millis(wait)
-        });
-        let wake = match (dirty.then_some(next_frame), tick) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
-        };
+        let (frame, tick) = front.wakes();
+        let wake = frame.into_iter().chain(tick).min();
         tokio::select! {
-            input = inputs.next() => {
-                let Some(input) = input else { break };
-                let input = input?;
-                dirty = true;
-                at_once |= matches!(input, Input::Key(_));
-                let effects = on_input(&mut app, &mut screen, input);
-                if apply(effects, &host, &mut screen) == Going::Out {
-                    break;
-                }
-            }
-            event = host.next() => {
-                let Some(event) = event else {
-                    host_stopped = true;
-                    break;
-                };
-                let effects = app.on_event(&event, now());
-                dirty = true;
-                if apply(effects, &host, &mut screen) == Going::Out {
-                    break;
-                }
-            }
+            input = inputs.next() => front.on_input(input.transpose()?, &host),
+            event = host.next() => if let Some(event) = event {
+                front.on_event(&event, &host);
+            } else {
+                host_stopped = true;
+                front.done = true;
+            },
             () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {
                 if tick.is_some_and(|at| at <= Instant::now()) {
-                    let effects = app.on_tick(now());
-                    dirty = true;
-                    if apply(effects, &host, &mut screen) == Going::Out {
-                        break;
-                    }
+                    front.on_tick(&host);
                 }
             }
         }
     }
+    let app = &front.app;
     let stored = app.transcript.earlier > 0 || !app.transcript.rows.is_empty();
     Ok(Exit {
         session: stored.then(|| app.transcript.session.clone()),
         unsent: app.unsent(),
-        drawn: screen.drawn(),
+        drawn: front.screen.drawn(),
         host_stopped,
     })
 }
@@ -196,37 +158,110 @@ async fn peek<S: Stream + Unpin>(inputs: &mut S) -> Poll<Option<S::Item>> {
     poll_fn(|cx| Poll::Ready(inputs.poll_next_unpin(cx))).await
 }
 
-#[derive(PartialEq, Eq)]
-enum Going {
-    On,
-    Out,
+/// Whether the screen is to be drawn again.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Changed {
+    /// Nothing has changed.
+    No,
+    /// With the next frame.
+    Soon,
+    /// Now: somebody pressed a key.
+    AtOnce,
 }
 
-fn apply<W: Write>(effects: Vec<Effect>, host: &Host, screen: &mut Screen<W>) -> Going {
-    for effect in effects {
-        match effect {
-            Effect::Send(command) => host.send(command),
-            Effect::Repaint => screen.repaint(),
-            Effect::Quit => return Going::Out,
+/// The state, the screen, and when it is drawn.
+struct Front<W> {
+    app: App,
+    screen: Screen<W>,
+    changed: Changed,
+    next_frame: Instant,
+    done: bool,
+}
+
+impl<W: Write> Front<W> {
+    fn on_event(&mut self, event: &Event, host: &Host) {
+        let effects = self.app.on_event(event, now());
+        self.apply(effects, host);
+        self.change(Changed::Soon);
+    }
+
+    /// A key, a paste, the mouse, a new size; `None` = the terminal is gone.
+    fn on_input(&mut self, input: Option<Input>, host: &Host) {
+        let Some(input) = input else {
+            self.done = true;
+            return;
+        };
+        self.change(match input {
+            Input::Key(_) => Changed::AtOnce,
+            _ => Changed::Soon,
+        });
+        let app = &mut self.app;
+        let effects = match input {
+            Input::Key(key) => app.on_key(key, now()),
+            Input::Paste(text) => app.on_paste(&text, now()),
+            Input::Mouse(mouse) => match mouse.kind {
+                MouseEventKind::ScrollUp => app.on_wheel(-1, now()),
+                MouseEventKind::ScrollDown => app.on_wheel(1, now()),
+                _ => Vec::new(),
+            },
+            Input::Resize(width, height) => {
+                self.screen.resize(width, height);
+                Vec::new()
+            }
+            Input::FocusGained | Input::FocusLost => Vec::new(),
+        };
+        self.apply(effects, host);
+    }
+
+    fn on_tick(&mut self, host: &Host) {
+        let effects = self.app.on_tick(now());
+        self.apply(effects, host);
+        self.change(Changed::Soon);
+    }
+
+    fn change(&mut self, changed: Changed) {
+        if self.changed != Changed::AtOnce {
+            self.changed = changed;
         }
     }
-    Going::On
-}
 
-fn on_input<W: Write>(app: &mut App, screen: &mut Screen<W>, input: Input) -> Vec<Effect> {
-    match input {
-        Input::Key(key) => app.on_key(key, now()),
-        Input::Paste(text) => app.on_paste(&text, now()),
-        Input::Mouse(mouse) => match mouse.kind {
-            MouseEventKind::ScrollUp => app.on_wheel(-1, now()),
-            MouseEventKind::ScrollDown => app.on_wheel(1, now()),
-            _ => Vec::new(),
-        },
-        Input::Resize(width, height) => {
-            screen.resize(width, height);
-            Vec::new()
+    fn apply(&mut self, effects: Vec<Effect>, host: &Host) {
+        for effect in effects {
+            match effect {
+                Effect::Send(command) => host.send(command),
+                Effect::Repaint => self.screen.repaint(),
+                Effect::Quit => self.done = true,
+            }
         }
-        Input::FocusGained | Input::FocusLost => Vec::new(),
+    }
+
+    fn draw_if_due(&mut self, host: &Host) -> io::Result<()> {
+        let begun = Instant::now();
+        let due = match self.changed {
+            Changed::No => false,
+            Changed::Soon => begun >= self.next_frame,
+            Changed::AtOnce => true,
+        };
+        if !due || self.done {
+            return Ok(());
+        }
+        self.changed = Changed::No;
+        self.screen.draw(|buffer| draw(&mut self.app, buffer))?;
+        // A frame that is dear to draw is drawn less often.
+        self.next_frame = begun + FRAME.max(begun.elapsed() * 3);
+        let effects = self.app.on_drawn();
+        self.apply(effects, host);
+        Ok(())
+    }
+
+    /// When the next frame is due, and when something changes by itself.
+    fn wakes(&self) -> (Option<Instant>, Option<Instant>) {
+        let frame = (self.changed != Changed::No).then_some(self.next_frame);
+        let tick = self.app.next_tick().map(|at| {
+            let wait = u64::try_from(at - now()).unwrap_or(0);
+            Instant::now() + Duration::from_millis(wait)
+        });
+        (frame, tick)
     }
 }
 

@@ -141,7 +141,7 @@ impl<W: Write> Screen<W> {
             }
             moved(&mut self.shown, &frame.scrolls, by);
         }
-        let changes = self.shown.diff(&self.next);
+        let changes = bridged(self.shown.diff(&self.next), &self.next);
         if !changes.is_empty() {
             backend.draw(changes.into_iter())?;
         }
@@ -167,6 +167,32 @@ impl<W: Write> Screen<W> {
         std::mem::swap(&mut self.shown, &mut self.next);
         Ok(())
     }
+}
+
+/// The changes, with the few blanks between two of them: they cost less than moving the cursor.
+fn bridged<'a>(changes: Vec<(u16, u16, &'a Cell)>, next: &'a Buffer) -> Vec<(u16, u16, &'a Cell)> {
+    /// Columns; a move takes up to eight bytes.
+    const GAP: u16 = 7;
+    let mut all: Vec<(u16, u16, &'a Cell)> = Vec::with_capacity(changes.len());
+    for change in changes {
+        if let Some((x, y, last)) = all.last().copied()
+            && y == change.1
+            && change.0 > x + 1
+            && change.0 - x <= GAP + 1
+            && last.symbol().is_ascii()
+        {
+            let gap = (x + 1..change.0).filter_map(|x| Some((x, y, next.cell((x, y))?)));
+            if gap.clone().all(|(_, _, cell)| cell.symbol() == " " && same_style(cell, last)) {
+                all.extend(gap);
+            }
+        }
+        all.push(change);
+    }
+    all
+}
+
+fn same_style(a: &Cell, b: &Cell) -> bool {
+    (a.fg, a.bg, a.modifier) == (b.fg, b.bg, b.modifier)
 }
 
 /// By how many lines moving `rows` of the old screen up (or, negative, down) brings it nearest

@@ -26,10 +26,16 @@ use crate::wakeup;
 
 /// Rows a session is opened with.
 const WINDOW: usize = 200;
+/// Output of a process that no session in memory names is kept for this long.
+const KEPT: Duration = Duration::from_hours(7 * 24);
+/// No short-lived file is older than the longest foreground command.
+const STALE: Duration = Duration::from_hours(1);
+/// The folder of process folders.
+const PROCESSES: &str = "proc";
+/// A session that was leased by another process is looked at again after this time.
+const RETRY: Duration = Duration::from_secs(1);
 /// Streamed text waits at most this long for its place in the journal (R07).
 pub(super) const FLUSH: Duration = Duration::from_millis(250);
-/// How long until a session that another process uses is looked at again.
-const BUSY: Duration = Duration::from_secs(1);
 
 /// Everything the loop owns.
 pub(super) struct Hub {
@@ -45,16 +51,26 @@ pub(super) struct Hub {
     /// Which session a process belongs to.
     pub(super) owners: HashMap<ProcessId, SessionId>,
     pub(super) turns: JoinSet<()>,
-    pub(super) turn_of: HashMap<tokio::task::Id, (SessionId, TurnId)>,
+    pub(super) turn_of: HashMap<tokio::task::Id, Task>,
     pub(super) spoken: mpsc::UnboundedSender<Spoken>,
     pub(super) adopted: mpsc::UnboundedSender<(ProcessId, Found)>,
     pub(super) storage: Storage,
     pub(super) always: BTreeSet<String>,
     pub(super) flush_at: Option<Instant>,
-    /// When sessions that were in use elsewhere are looked at again.
-    resume_at: Option<Instant>,
+    pub(super) stopping: bool,
+    /// Sessions with unfinished business that another process had leased.
+    skipped: Vec<SessionId>,
+    retry_at: Option<Instant>,
     /// Held as long as the host lives.
     _lock: Option<Lock>,
+}
+
+/// A turn's task.
+pub(super) struct Task {
+    pub(super) session: SessionId,
+    pub(super) turn: TurnId,
+    /// Ends when the turn and all its foreground commands are gone.
+    pub(super) gone: mpsc::Receiver<()>,
 }
 
 /// A view.
@@ -62,6 +78,8 @@ pub(super) struct Front {
     pub(super) backend: Backend,
     pub(super) session: SessionId,
     pub(super) caller: Caller,
+    /// Its window is on the way: what is published until then is in it already.
+    pub(super) awaits_window: bool,
 }
 
 /// What arrives from below.
@@ -97,7 +115,7 @@ impl Hub {
         let store = Store::open(&state, report_tx)?;
         let reader = store.reader()?;
         let always = reader.granted()?;
-        let processes = Processes::new(state.join("proc"), settings.exe.clone(), notice_tx);
+        let processes = Processes::new(state.join(PROCESSES), settings.exe.clone(), notice_tx);
         let kit = Arc::new(Kit {
             terminal: settings.terminal.clone(),
             approvals: settings.approvals.clone(),
@@ -124,7 +142,9 @@ impl Hub {
             storage: Storage::Ok,
             always,
             flush_at: None,
-            resume_at: None,
+            stopping: false,
+            skipped: Vec::new(),
+            retry_at: None,
             _lock: lock,
         };
         Ok((hub, Inbox { spoken, notices, adopted, reports }))
@@ -155,24 +175,53 @@ impl Hub {
 
     /// Takes up what an earlier host left unfinished.
     fn resume(&mut self) {
-        self.resume_at = None;
         if self.role == Role::OneShot {
             return;
         }
         match self.reader.unsettled() {
             Ok(sessions) => {
-                for id in sessions {
-                    if let Err(why) = self.load(&id) {
-                        tracing::warn!(session = %id, "not taken up: {why}");
-                        // A one-shot run has it: what waits there is owed a turn after that.
-                        if self.lease(&id).is_err() {
-                            self.resume_at = Some(Instant::now() + BUSY);
-                        }
-                    }
-                }
+                self.skipped = sessions;
+                self.retry_skipped();
+                self.clean_up();
             }
             Err(error) => tracing::error!("cannot read what is unfinished: {error}"),
         }
+    }
+
+    /// Removes what earlier hosts left: folders of processes that ended long ago and that no
+    /// session in memory names, and short-lived files of runs that were killed.
+    fn clean_up(&self) {
+        let processes = self.processes.clone();
+        let known: BTreeSet<ProcessId> = self.owners.keys().cloned().collect();
+        let scratch = self.kit.scratch.clone();
+        let root = self.settings.state.join(PROCESSES);
+        tokio::spawn(async move {
+            for id in processes.live_folders() {
+                // Young ones are left alone: a one-shot run may be using them.
+                if !known.contains(&id)
+                    && is_older(&root.join(&id.0), KEPT)
+                    && let Found::Ended(_) | Found::Lost { child: None, .. } =
+                        processes.adopt(&id).await
+                {
+                    processes.remove(&id);
+                }
+            }
+            for entry in fs::read_dir(scratch).into_iter().flatten().flatten() {
+                if is_older(&entry.path(), STALE) {
+                    fs::remove_file(entry.path()).ok();
+                }
+            }
+        });
+    }
+
+    fn retry_skipped(&mut self) {
+        for id in std::mem::take(&mut self.skipped) {
+            if let Err(why) = self.load(&id) {
+                tracing::warn!(session = %id, "not taken up yet: {why}");
+                self.skipped.push(id);
+            }
+        }
+        self.retry_at = (!self.skipped.is_empty()).then(|| Instant::now() + RETRY);
     }
 
     /// Makes a stored session live, if it is not.
@@ -180,12 +229,12 @@ impl Hub {
         if self.sessions.contains_key(id) {
             return Ok(());
         }
+        let lease = self.lease(id)?;
         let loaded = self
             .reader
             .load(id, WINDOW)
             .map_err(|e| e.to_string())?
             .ok_or_else(|| format!("there is no session {id}"))?;
-        let lease = self.lease(id)?;
         let context = self.context_length(&loaded.meta.model);
         let caller = match self.role {
             Role::Owner => Caller::Attended,
@@ -193,7 +242,7 @@ impl Hub {
         };
         let (session, effects) = Session::restore(loaded, caller, context, now());
         let mut live = Live::new(self.prepared(session));
-        live.lease = Some(lease);
+        live.lease = lease;
         for process in &live.session.transcript().processes {
             self.owners.insert(process.id.clone(), id.clone());
         }
@@ -222,13 +271,20 @@ impl Hub {
         session
     }
 
-    /// The right to write a session.
-    pub(super) fn lease(&self, id: &SessionId) -> Result<Lock, String> {
+    /// The right to write a session. Where locks cannot be made at all (a full or read-only disk)
+    /// it goes on without: nothing can be written there by anybody.
+    pub(super) fn lease(&self, id: &SessionId) -> Result<Option<Lock>, String> {
         let path: PathBuf = self.settings.state.join("leases").join(&id.0);
-        Lock::take(&path).map_err(|busy| {
+        Lock::take(&path).map(Some).or_else(|busy| {
+            if let Some(error) = &busy.error {
+                tracing::warn!(session = %id, "no lease: {error}");
+                return Ok(None);
+            }
             let who =
                 busy.pid.map_or_else(|| "another process".to_owned(), |p| format!("process {p}"));
-            format!("session {id} is in use by {who}; end that one first, or start a new session")
+            Err(format!(
+                "session {id} is in use by {who}; end that one first, or start a new session"
+            ))
         })
     }
 
@@ -257,8 +313,24 @@ impl Hub {
                     self.feed(&session, Input::Adopted { process: id, pid });
                 }
             }
-            Found::Ended(exit) | Found::Lost { exit, .. } => self.noticed(&id, exit),
+            Found::Ended(exit) => self.noticed(&id, exit),
+            Found::Lost { exit, child } => {
+                self.noticed(&id, exit);
+                // Its supervisor is gone, but a kill was asked for and the child still lives.
+                if child.is_some() && self.is_doomed(&id) {
+                    let processes = self.processes.clone();
+                    tokio::spawn(async move { processes.kill(&id).await });
+                }
+            }
         }
+    }
+
+    fn is_doomed(&self, id: &ProcessId) -> bool {
+        let live = self.owners.get(id).and_then(|session| self.sessions.get(session));
+        live.is_some_and(|live| {
+            let mut processes = live.session.transcript().processes.iter();
+            processes.any(|p| p.id == *id && p.killed_by.is_some())
+        })
     }
 
     fn reported(&mut self, report: store::Report) {
@@ -282,6 +354,7 @@ impl Hub {
         self.storage = storage.clone();
         for id in self.sessions.keys().cloned().collect::<Vec<_>>() {
             self.feed(&id, Input::Storage(storage.clone()));
+            self.unload_if_unused(&id);
         }
     }
 
@@ -323,7 +396,7 @@ pub(super) async fn run(
     loop {
         let tick = hub.next_tick();
         let flush = hub.flush_at;
-        let resume = hub.resume_at;
+        let retry = hub.retry_at;
         tokio::select! {
             biased;
             Some(report) = inbox.reports.recv() => hub.reported(report),
@@ -341,11 +414,16 @@ pub(super) async fn run(
             },
             Some((front, signal)) = signals.recv() => hub.signalled(front, signal),
             () = until(flush) => hub.flush(),
-            () = until(resume) => hub.resume(),
             () = until_millis(tick) => hub.tick(),
+            () = until(retry) => hub.retry_skipped(),
         }
     }
     hub.stop(&mut inbox.reports).await;
+}
+
+fn is_older(path: &std::path::Path, age: Duration) -> bool {
+    let modified = fs::metadata(path).and_then(|m| m.modified()).ok();
+    modified.and_then(|at| at.elapsed().ok()).is_some_and(|a| a > age)
 }
 
 async fn until(at: Option<Instant>) {

@@ -10,15 +10,16 @@ use tokio::time::Instant;
 
 use super::hub::{FLUSH, Hub};
 use super::now;
+use crate::handle::FrontId;
 use crate::protocol::{End, Event, Exit, Outcome, ProcessId, Row, SessionId, Source, TurnId};
-use crate::session::{Ack, Effect, Input, Plan, Reply, Say, Session};
+use crate::session::{Ack, Effect, Input, Plan, Reply, STORE, Say, Session};
 use crate::store::{CommitNo, Durability, Lock, Record, Report};
 
 /// A session in memory.
 pub(super) struct Live {
     pub(super) session: Session,
     /// What waits for its commit.
-    outbox: VecDeque<(CommitNo, Effect)>,
+    outbox: VecDeque<(CommitNo, Item)>,
     /// Journal entries that wait for the next write.
     journal: Vec<Record>,
     /// The model's context, loaded with the first turn.
@@ -29,8 +30,20 @@ pub(super) struct Live {
     pub(super) lease: Option<Lock>,
 }
 
+/// An entry of an outbox.
+enum Item {
+    Effect(Effect),
+    /// A view's fresh window. It holds what the effects before it will publish, so the view gets
+    /// it in their place.
+    Window {
+        front: FrontId,
+        event: Event,
+    },
+}
+
 /// A turn that waits for a reply.
 pub(super) struct Waiting {
+    pub(super) turn: TurnId,
     pub(super) reply: oneshot::Sender<Reply>,
     /// The process whose spawn must not happen unless it is written down.
     pub(super) spawns: Option<ProcessId>,
@@ -84,12 +97,35 @@ impl Hub {
             live.outbox.back().map(|(no, _)| *no)
         };
         match commit {
-            Some(no) => live.outbox.extend(rest.into_iter().map(|e| (no, e))),
+            Some(no) => live.outbox.extend(rest.into_iter().map(|e| (no, Item::Effect(e)))),
             None => {
                 for effect in rest {
                     self.perform(id, effect);
                 }
             }
+        }
+    }
+
+    /// Gives a view a window on a session as it is now, once everything in it may be seen.
+    pub(super) fn queue_window(&mut self, front: FrontId, session: &SessionId, event: Event) {
+        let Some(live) = self.sessions.get_mut(session) else { return };
+        match live.outbox.back() {
+            Some((no, _)) => {
+                let no = *no;
+                live.outbox.push_back((no, Item::Window { front, event }));
+                if let Some(view) = self.fronts.get_mut(&front) {
+                    view.awaits_window = true;
+                }
+            }
+            None => self.open_window(front, event),
+        }
+    }
+
+    fn open_window(&mut self, front: FrontId, event: Event) {
+        if let Some(view) = self.fronts.get_mut(&front) {
+            view.awaits_window = false;
+            // An emptied queue takes a window whatever its size.
+            let _ = view.backend.push(event);
         }
     }
 
@@ -114,9 +150,12 @@ impl Hub {
         for id in ready {
             while let Some(live) = self.sessions.get_mut(&id)
                 && live.outbox.front().is_some_and(|(no, _)| *no <= upto)
-                && let Some((_, effect)) = live.outbox.pop_front()
+                && let Some((_, item)) = live.outbox.pop_front()
             {
-                perform(self, &id, effect);
+                match item {
+                    Item::Effect(effect) => perform(self, &id, effect),
+                    Item::Window { front, event } => self.open_window(front, event),
+                }
             }
             self.unload_if_unused(&id);
         }
@@ -124,11 +163,11 @@ impl Hub {
 
     fn perform(&mut self, id: &SessionId, effect: Effect) {
         match effect {
-            // Records were split off before.
-            Effect::Record(_) => {}
             Effect::Publish(event) => self.publish(id, event),
             Effect::Announce(event) => self.announce(&event),
-            Effect::Start(plan) => self.start_turn(id, plan),
+            Effect::Start(plan) if !self.stopping => self.start_turn(id, plan),
+            // A stopping host starts nothing; records were split off before.
+            Effect::Start(_) | Effect::Record(_) => {}
             Effect::Stop(turn) => {
                 if let Some(live) = self.sessions.get(id)
                     && let Some((running, handle)) = &live.turn
@@ -159,7 +198,7 @@ impl Hub {
     fn perform_unwritten(&mut self, id: &SessionId, effect: Effect) {
         match effect {
             Effect::Start(Plan { turn, source: Source::Wakeup, .. }) => {
-                let outcome = Outcome::Failed { class: "store".to_owned() };
+                let outcome = Outcome::Failed { class: STORE.to_owned() };
                 let failure = Some("The wakeup could not be written down.".to_owned());
                 let say = Say::Ended { outcome, failure };
                 self.feed(id, Input::Said { turn, ack: Ack(0), say });
@@ -177,21 +216,26 @@ impl Hub {
                             command in the foreground instead";
                 waiting.reply.send(Reply::Refused(text.to_owned())).ok();
                 let exit = Exit { end: End::FailedStart, code: None, signal: None, at: now() };
-                self.feed(id, Input::Exited { process, exit, output: String::new() });
+                let turn = waiting.turn;
+                let say = Say::FailedStart { process, exit };
+                self.feed(id, Input::Said { turn, ack: Ack(0), say });
             }
-            // The signal rests on the record of who asked for it.
-            Effect::Kill(process) => tracing::warn!(%process, "killed without a record"),
             Effect::Acknowledge(_) | Effect::Grant(_) => {}
             other @ (Effect::Record(_)
             | Effect::Publish(_)
             | Effect::Announce(_)
             | Effect::Start(_)
             | Effect::Stop(_)
+            | Effect::Kill(_)
             | Effect::Reply { .. }) => self.perform(id, other),
         }
     }
 
     fn publish(&mut self, id: &SessionId, event: Event) {
+        if let Event::ProcessForgotten { id } = &event {
+            self.owners.remove(id);
+            self.processes.remove(id);
+        }
         if let Some(live) = self.sessions.get_mut(id)
             && let Event::RowAdded { row } = &event
             && let Some(context) = &mut live.context
@@ -199,8 +243,8 @@ impl Hub {
         {
             context.push(Arc::new(row.clone()));
         }
-        let viewers: Vec<_> =
-            self.fronts.iter().filter(|(_, f)| f.session == *id).map(|(id, _)| *id).collect();
+        let viewers = self.fronts.iter().filter(|(_, f)| f.session == *id && !f.awaits_window);
+        let viewers: Vec<_> = viewers.map(|(id, _)| *id).collect();
         for front in viewers {
             self.push(front, event.clone());
         }
@@ -218,6 +262,7 @@ impl Hub {
 
     /// Records running turns as interrupted and waits until everything is written.
     pub(super) async fn stop(mut self, reports: &mut mpsc::UnboundedReceiver<Report>) {
+        self.stopping = true;
         for id in self.sessions.keys().cloned().collect::<Vec<_>>() {
             self.feed(&id, Input::Stop);
         }

@@ -1,14 +1,22 @@
 //! Turns as tasks: starting one, hearing it, and noticing its end.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use tokio::sync::mpsc;
 use tokio::task::{Id, JoinError};
 
-use super::hub::Hub;
-use super::outbox::Waiting;
+use super::hub::{Hub, Task};
+use super::outbox::{Live, Waiting};
 use crate::protocol::{Outcome, Row, SessionId};
-use crate::session::{Ack, Input, Plan, Say};
+use crate::session::{Ack, Input, LIVE, Plan, Reply, Say};
 use crate::turn::{self, Job, Spoken, Voice};
+
+/// What a spawn beyond the limit hears when the processes are other sessions'.
+const TOO_MANY: &str = "The host runs 64 background processes already, in all its sessions \
+                        together. Wait for one of yours to end, or kill it.";
+/// How long a cancelled turn may take to unwind.
+const UNWIND: Duration = Duration::from_secs(10);
 
 impl Hub {
     pub(super) fn start_turn(&mut self, id: &SessionId, plan: Plan) {
@@ -24,6 +32,7 @@ impl Hub {
         let rows = self.context(id);
         let Some(live) = self.sessions.get_mut(id) else { return };
         let turn = plan.turn;
+        let (alive, gone) = mpsc::channel(1);
         let voice = Voice { session: id.clone(), turn, spoken: self.spoken.clone() };
         let job = Job {
             plan,
@@ -32,10 +41,11 @@ impl Hub {
             system: live.session.meta().system.clone(),
             rows,
             kit: self.kit.clone(),
+            alive,
             max_requests: self.settings.agent.max_turns,
         };
         let handle = self.turns.spawn(turn::run(job));
-        self.turn_of.insert(handle.id(), (id.clone(), turn));
+        self.turn_of.insert(handle.id(), Task { session: id.clone(), turn, gone });
         live.turn = Some((turn, handle));
     }
 
@@ -46,15 +56,13 @@ impl Hub {
             return context.clone();
         }
         let window = &live.session.transcript().rows;
-        let short = live.session.transcript().earlier == 0 && window.iter().all(|r| r.cut == 0);
-        let rows = if short {
-            window.clone()
-        } else {
-            self.reader.rows(id).unwrap_or_else(|error| {
-                tracing::error!(session = %id, "the context is cut to the window: {error}");
-                window.clone()
-            })
-        };
+        let mut rows = self.reader.rows(id).unwrap_or_else(|error| {
+            tracing::error!(session = %id, "the context is cut to the window: {error}");
+            Vec::new()
+        });
+        // Rows that could not be written yet are in the window only.
+        let stored = rows.last().map_or(0, |r| r.n);
+        rows.extend(window.iter().filter(|r| r.n > stored).cloned());
         let context: Vec<_> = rows.into_iter().map(Arc::new).collect();
         live.context = Some(context.clone());
         context
@@ -63,8 +71,16 @@ impl Hub {
     /// A turn said something.
     pub(super) fn heard(&mut self, spoken: Spoken) {
         let Spoken { session, turn, say, reply } = spoken;
-        let Some(live) = self.sessions.get_mut(&session) else { return };
+        if !self.sessions.contains_key(&session) {
+            return;
+        }
         let spawns = match &say {
+            Say::Spawn(_) if self.is_full_elsewhere(&session) => {
+                if let Some(reply) = reply {
+                    reply.send(Reply::Refused(TOO_MANY.to_owned())).ok();
+                }
+                return;
+            }
             Say::Spawn(process) => {
                 self.owners.insert(process.id.clone(), session.clone());
                 Some(process.id.clone())
@@ -79,19 +95,29 @@ impl Hub {
             | Say::Running { .. }
             | Say::FailedStart { .. }
             | Say::Processes
+            | Say::Awaiting(_)
             | Say::Killing(_)
             | Say::Ended { .. } => None,
         };
+        let Some(live) = self.sessions.get_mut(&session) else { return };
         let ack = match reply {
             Some(reply) => {
                 let ack = Ack(live.next_ack);
                 live.next_ack += 1;
-                live.acks.insert(ack, Waiting { reply, spawns });
+                live.acks.insert(ack, Waiting { turn, reply, spawns });
                 ack
             }
             None => Ack(0),
         };
         self.feed(&session, Input::Said { turn, ack, say });
+    }
+
+    /// Whether the host runs as many background processes as it may (P12).
+    fn is_full_elsewhere(&self, session: &SessionId) -> bool {
+        let live = |l: &Live| l.session.live_processes().len();
+        // A session that is full by itself says so with the name of its oldest.
+        self.sessions.get(session).map_or(0, live) < LIVE
+            && self.sessions.values().map(live).sum::<usize>() >= LIVE
     }
 
     /// The task of a turn is over. One that was cut off could not say so itself.
@@ -106,15 +132,22 @@ impl Hub {
                 (error.id(), Some((outcome, Some(text.to_owned()))))
             }
         };
-        let Some((session, turn)) = self.turn_of.remove(&task) else { return };
+        let Some(Task { session, turn, mut gone }) = self.turn_of.remove(&task) else { return };
         if let Some(live) = self.sessions.get_mut(&session)
             && live.turn.as_ref().is_some_and(|(t, _)| *t == turn)
         {
             live.turn = None;
         }
         if let Some((outcome, failure)) = end {
-            let say = Say::Ended { outcome, failure };
-            self.feed(&session, Input::Said { turn, ack: Ack(0), say });
+            // Its commands are being killed: the turn is over when they are gone (R06), or after a
+            // bounded time (W23).
+            let voice = Voice { session: session.clone(), turn, spoken: self.spoken.clone() };
+            tokio::spawn(async move {
+                if tokio::time::timeout(UNWIND, gone.recv()).await.is_err() {
+                    tracing::warn!(session = %voice.session, "a turn did not unwind in time");
+                }
+                voice.say(Say::Ended { outcome, failure });
+            });
         }
         self.unload_if_unused(&session);
     }

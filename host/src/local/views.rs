@@ -6,7 +6,7 @@ use super::{Caller, Role, now};
 use crate::handle::{Backend, FrontId, Pushed, Signal};
 use crate::model::catalog;
 use crate::prompt;
-use crate::protocol::{Command, Event, Failure, SessionId, Target};
+use crate::protocol::{Command, Event, Failure, SessionId, Storage, Target};
 use crate::session::{Input, Session};
 use crate::store::Meta;
 use crate::tool::terminal;
@@ -30,7 +30,10 @@ impl Hub {
             Ok(session) => (session, None),
             Err(message) => (self.open_new(), Some(message)),
         };
-        self.fronts.insert(front, Front { backend, session: session.clone(), caller });
+        self.fronts.insert(
+            front,
+            Front { backend, session: session.clone(), caller, awaits_window: false },
+        );
         self.push_window(front, &session, false);
         if let Some(message) = failure {
             self.fail(front, "open", message);
@@ -122,7 +125,7 @@ impl Hub {
             Some(_) | None => None,
         };
         let Some(live) = self.sessions.get_mut(id) else { return Ok(()) };
-        live.lease = live.lease.take().or(lease);
+        live.lease = live.lease.take().or(lease.flatten());
         if live.session.meta().system.is_empty() {
             let cwd = live.session.meta().cwd.clone();
             let model = live.session.meta().model.clone();
@@ -172,14 +175,21 @@ impl Hub {
         };
         let context = self.context_length(&meta.model);
         let session = self.prepared(Session::new(meta, context));
-        self.sessions.insert(id.clone(), Live::new(session));
+        let mut live = Live::new(session);
+        live.context = Some(Vec::new());
+        self.sessions.insert(id.clone(), live);
         id
     }
 
     /// A session that nobody looks at and that has nothing to do leaves memory.
     pub(super) fn unload_if_unused(&mut self, id: &SessionId) {
         let viewed = self.fronts.values().any(|f| f.session == *id);
-        if !viewed && self.sessions.get(id).is_some_and(|l| l.turn.is_none() && l.is_at_rest()) {
+        // While the store fails its rows are nowhere else.
+        let safe = self.storage == Storage::Ok;
+        if !viewed
+            && safe
+            && self.sessions.get(id).is_some_and(|l| l.turn.is_none() && l.is_at_rest())
+        {
             self.sessions.remove(id);
             self.owners.retain(|_, owner| owner != id);
         }
@@ -195,16 +205,13 @@ impl Hub {
     }
 
     fn push_window(&mut self, front: FrontId, session: &SessionId, resynced: bool) {
-        let (Some(view), Some(live)) = (self.fronts.get(&front), self.sessions.get(session)) else {
-            return;
-        };
+        let Some(live) = self.sessions.get(session) else { return };
         let mut transcript = Box::new(live.session.transcript().clone());
         if let Some(running) = &mut transcript.running {
             keep_tail(&mut running.text, LIVE_TEXT);
             keep_tail(&mut running.reasoning, LIVE_TEXT);
         }
-        // An empty queue takes a window whatever its size.
-        let _ = view.backend.push(Event::Attached { transcript, resynced });
+        self.queue_window(front, session, Event::Attached { transcript, resynced });
     }
 
     fn fail(&mut self, front: FrontId, about: &str, message: String) {

@@ -2,14 +2,16 @@
 
 use super::{Ack, Effect, Out, Reply, Session, Settling};
 use crate::protocol::{
-    Delivery, End, Event, Exit, Killer, Millis, Process, ProcessId, State, Storage, Toast,
+    Delivery, End, Event, Exit, Killer, Millis, Process, ProcessId, State, Storage, Toast, TurnId,
     WakeupKind,
 };
 use crate::store::{Entry, Record, Stage};
 use crate::wakeup;
 
 /// Most background processes that may run at once (P12).
-const LIVE: usize = 64;
+pub(crate) const LIVE: usize = 64;
+/// Finished processes stay listed for at least this long (P12).
+const KEPT: Millis = 1_800_000;
 /// Finished processes listed beyond those whose completion still waits.
 const LISTED: usize = 64;
 
@@ -78,7 +80,10 @@ impl Session {
             && process.killed_by.is_none()
         {
             process.killed_by = Some(Killer::Agent);
+            // Also here, not by the tool alone: an interrupt must not part the mark from the kill.
+            let id = process.id.clone();
             self.change_process(process, out);
+            out.effects.push(Effect::Kill(id));
         }
         out.reply(ack, Reply::Go);
     }
@@ -129,7 +134,7 @@ impl Session {
         let wakes =
             process.notify && process.killed_by.is_none() && process.delivery != Delivery::Consumed;
         if process.notify {
-            let mut entry = self.entry(id, Stage::Consumed, now);
+            let mut entry = self.entry(id, Stage::Consumed, exit.at);
             if wakes {
                 entry.state = Stage::Finished;
                 entry.wakeup = Some(wakeup::exited(id, &process.command, &exit, output));
@@ -145,23 +150,50 @@ impl Session {
         }
         self.change_process(process.clone(), out);
         out.effects.push(Effect::Acknowledge(id.clone()));
-        if wakes {
-            out.effects.push(Effect::Announce(Event::Toast(Toast {
-                session: self.id(),
-                process: id.clone(),
-                text: format!("{} {}", process.command, wakeup::summary(&exit)),
-                delivery: process.delivery,
-                exit,
-            })));
+        // A call that waits for it will show it: no toast for what the agent sees itself (W07).
+        let awaited = self.turn.as_ref().is_some_and(|t| t.awaited.contains(id));
+        if wakes && !awaited {
+            self.announce(&process, out);
         }
-        self.forget_old(out);
+        self.forget_old(now, out);
+    }
+
+    /// Tells every view of the host that a process has ended (W02).
+    pub(super) fn announce(&self, process: &Process, out: &mut Out) {
+        let Some(exit) = process.exit.clone() else { return };
+        out.effects.push(Effect::Announce(Event::Toast(Toast {
+            session: self.id(),
+            process: process.id.clone(),
+            text: format!("{} {}", process.command, wakeup::summary(&exit)),
+            delivery: process.delivery.clone(),
+            exit,
+        })));
+    }
+
+    /// A child never ran. The result of the call that spawned it says so, if its turn goes on.
+    pub(super) fn failed_start(
+        &mut self,
+        turn: TurnId,
+        process: &ProcessId,
+        exit: Exit,
+        now: Millis,
+        out: &mut Out,
+    ) {
+        if let Some(running) = &mut self.turn
+            && running.id == turn
+        {
+            running.awaited.insert(process.clone());
+        }
+        self.exited(process, exit, "", now, out);
     }
 
     /// The agent has seen the end: no wakeup for it (W07).
     pub(super) fn consume(&mut self, id: &ProcessId, out: &mut Out) {
         let Some(process) = self.process(id) else { return };
-        if !process.notify || process.delivery == Delivery::Delivered {
-            return;
+        match process.delivery {
+            _ if !process.notify => return,
+            Delivery::Claimed(_) | Delivery::Delivered | Delivery::Consumed => return,
+            Delivery::Open | Delivery::Waiting | Delivery::Held(_) => {}
         }
         // The report of the end may still be under way; it will find the mark.
         let at = process.exit.as_ref().map_or(process.started_at, |e| e.at);
@@ -171,6 +203,9 @@ impl Session {
             entry = Entry { state: Stage::Consumed, ..self.waiting.remove(known) };
         }
         out.record(Record::Ledger(entry));
+        if !self.waiting.iter().any(|e| e.state == Stage::Finished) {
+            self.settling = None;
+        }
         self.set_delivery(id, Delivery::Consumed, out);
     }
 
@@ -184,9 +219,9 @@ impl Session {
     }
 
     /// Keeps the list short: the oldest settled ones leave it.
-    fn forget_old(&mut self, out: &mut Out) {
+    fn forget_old(&mut self, now: Millis, out: &mut Out) {
         let settled = |p: &Process| {
-            !p.is_live()
+            p.exit.as_ref().is_some_and(|e| e.at + KEPT < now)
                 && matches!(p.delivery, Delivery::Open | Delivery::Delivered | Delivery::Consumed)
         };
         while self.view.processes.iter().filter(|p| settled(p)).count() > LISTED {

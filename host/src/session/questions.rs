@@ -87,6 +87,11 @@ impl Session {
         }
         self.meta.grants.insert(rule.to_owned());
         out.record(Record::Session(self.meta.clone()));
+        self.resolve_rule(rule, out);
+    }
+
+    /// Answers the pending approvals of a rule that was granted.
+    pub(super) fn resolve_rule(&mut self, rule: &str, out: &mut Out) {
         let same: Vec<QuestionId> = self
             .view
             .questions
@@ -120,12 +125,18 @@ impl Session {
         }
     }
 
+    /// When a question expires: by its own clock once it was shown, else after the time a question
+    /// may wait for somebody to come (C16).
+    pub(super) fn expiry(&self, question: &Question) -> Millis {
+        question.deadline.unwrap_or(question.asked_at + self.unattended_wait)
+    }
+
     pub(super) fn expire(&mut self, now: Millis, out: &mut Out) {
         let ids: Vec<_> = self
             .view
             .questions
             .iter()
-            .filter(|q| q.deadline.is_some_and(|d| d <= now))
+            .filter(|q| self.expiry(q) <= now)
             .map(|q| q.id.clone())
             .collect();
         for id in ids {

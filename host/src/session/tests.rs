@@ -1,8 +1,7 @@
 //! The rules of the session core, one test each: events in, state and effects out.
 
+mod fold;
 mod questions;
-
-use proptest::prelude::*;
 
 use super::*;
 use crate::protocol::{
@@ -657,6 +656,96 @@ fn what_became_of_a_spawn_holds_also_when_its_turn_was_interrupted() {
 }
 
 #[test]
+fn a_kill_is_sent_also_when_its_turn_is_interrupted_before_it_can() {
+    // W08
+    let mut rig = Rig::new();
+    rig.prompt("go");
+    rig.spawn("a");
+    let effects = rig.say(Say::Killing(pid("a")));
+    assert!(effects.contains(&Effect::Kill(pid("a"))));
+}
+
+#[test]
+fn an_end_that_a_running_call_shows_makes_no_toast() {
+    // W07
+    let toasts =
+        |effects: &[Effect]| effects.iter().filter(|e| matches!(e, Effect::Announce(_))).count();
+    let mut rig = Rig::new();
+    rig.prompt("go");
+    rig.spawn("a");
+    rig.say(Say::Awaiting(pid("a")));
+    assert_eq!(toasts(&rig.exit("a")), 0);
+    rig.result(vec![(pid("a"), Seen::Now)]);
+    assert_eq!(toasts(&rig.end()), 0);
+    assert_eq!(rig.starts(), [Source::User]);
+
+    // The call was cut off before it could show it.
+    let mut rig = Rig::new();
+    rig.prompt("go");
+    rig.spawn("a");
+    rig.say(Say::Awaiting(pid("a")));
+    rig.exit("a");
+    assert_eq!(toasts(&rig.end()), 1);
+    assert_eq!(rig.starts(), [Source::User, Source::Wakeup]);
+}
+
+#[test]
+fn a_wakeup_without_an_answer_is_held_and_does_not_loop() {
+    // W29
+    let mut rig = idle_with(&["a"]);
+    rig.exit("a");
+    rig.say(Say::Ended { outcome: Outcome::Limit, failure: None });
+    assert_eq!(rig.starts(), [Source::Wakeup]);
+    assert!(matches!(rig.delivery("a"), Delivery::Held(_)));
+}
+
+#[test]
+fn a_wakeup_told_again_after_a_partial_answer_ends_in_a_word_to_answer_to() {
+    // W16
+    let mut rig = idle_with(&["a"]);
+    rig.exit("a");
+    rig.say(Say::Delta { part: Part::Text, text: "half".to_owned() });
+    let outcome = Outcome::Failed { class: "truncated".to_owned() };
+    rig.say(Say::Ended { outcome, failure: Some("cut".to_owned()) });
+    rig.feed(Input::WakeNow);
+    assert_eq!(rig.rows().last(), Some(&"note"));
+    assert_eq!(rig.told(), ["a"]);
+}
+
+#[test]
+fn a_wakeup_whose_claim_could_not_be_stored_goes_on_when_the_store_does() {
+    let mut rig = idle_with(&["a"]);
+    rig.exit("a");
+    rig.feed(Input::Storage(Storage::Failing("full".to_owned())));
+    rig.say(Say::Ended { outcome: Outcome::Failed { class: STORE.to_owned() }, failure: None });
+    assert_eq!(rig.starts(), [Source::Wakeup]);
+    rig.feed(Input::Storage(Storage::Ok));
+    assert_eq!(rig.starts(), [Source::Wakeup, Source::Wakeup]);
+    assert_eq!(rig.told(), ["a"]);
+}
+
+#[test]
+fn a_remark_that_waits_when_the_host_stops_is_stored_as_a_prompt() {
+    let mut rig = Rig::new();
+    rig.prompt("go");
+    rig.feed(Input::Steer("use make".to_owned()));
+    let effects = rig.feed(Input::Stop);
+    assert!(effects.iter().any(|e| matches!(e,
+        Effect::Record(Record::Queued { prompt, .. }) if prompt.text == "use make")));
+}
+
+#[test]
+fn a_wakeup_the_agent_looks_at_again_stays_delivered() {
+    // W07
+    let mut rig = idle_with(&["a"]);
+    rig.exit("a");
+    rig.result(vec![(pid("a"), Seen::Now)]);
+    rig.answer("ok");
+    rig.end();
+    assert_eq!(rig.delivery("a"), Delivery::Delivered);
+}
+
+#[test]
 fn while_the_store_fails_nothing_is_spawned_and_nothing_wakes() {
     let mut rig = idle_with(&["a"]);
     rig.feed(Input::Storage(Storage::Failing("disk full".to_owned())));
@@ -695,87 +784,6 @@ fn a_stopping_host_starts_nothing_more() {
     rig.feed(Input::Stop);
     assert_eq!(rig.starts(), [Source::Wakeup]);
     assert_eq!(rig.delivery("a"), Delivery::Waiting);
-}
-
-/// One thing that may happen, by number.
-fn happen(rig: &mut Rig, what: u8, which: u8) {
-    let id = format!("p{}", which % 5);
-    let running = rig.session.turn.is_some();
-    match what % 14 {
-        0 => drop(rig.prompt("prompt")),
-        1 if running && rig.session.process(&pid(&id)).is_none() => rig.spawn(&id),
-        2 => drop(rig.exit(&id)),
-        3 if running => drop(rig.answer("text")),
-        4 if running => drop(rig.end()),
-        5 if running => {
-            let part = if which.is_multiple_of(2) { Part::Text } else { Part::Reasoning };
-            drop(rig.say(Say::Delta { part, text: "d".to_owned() }));
-        }
-        6 if running => drop(rig.result(vec![(pid(&id), Seen::Now)])),
-        7 if running => drop(rig.say(Say::Ended {
-            outcome: Outcome::Failed { class: "x".to_owned() },
-            failure: Some("no".to_owned()),
-        })),
-        8 => {
-            let cancelled = rig.session.turn.is_some();
-            rig.feed(Input::Cancel);
-            if cancelled {
-                rig.say(Say::Ended { outcome: Outcome::Cancelled, failure: None });
-            }
-        }
-        9 => drop(rig.feed(Input::WakeNow)),
-        10 => drop(rig.feed(Input::Kill(Some(pid(&id))))),
-        11 => {
-            rig.now += i64::from(which);
-            rig.feed(Input::Tick);
-        }
-        12 if running => {
-            ask(rig, &id, approval(if which.is_multiple_of(2) { "a" } else { "b" }));
-        }
-        13 => {
-            let first = rig.session.transcript().questions.first().map(|q| q.id.clone());
-            if let Some(id) = first {
-                let choice = if which.is_multiple_of(2) { Choice::Session } else { Choice::Deny };
-                rig.feed(Input::Answer { id, answer: Answer::Approval(choice) });
-            }
-        }
-        _ => {}
-    }
-}
-
-proptest! {
-    #[test]
-    fn the_fold_of_the_published_events_is_the_sessions_own_transcript(
-        script in proptest::collection::vec((any::<u8>(), any::<u8>()), 0..120)
-    ) {
-        let mut rig = Rig::new();
-        for (what, which) in script {
-            happen(&mut rig, what, which);
-            let own = rig.session.transcript();
-            prop_assert_eq!(&rig.view, own);
-            // No process is ever told twice, and turns never overlap.
-            let mut told = rig.told();
-            told.sort();
-            let count = told.len();
-            told.dedup();
-            prop_assert_eq!(count, told.len());
-            prop_assert_eq!(own.running.is_some(), rig.session.turn.is_some());
-        }
-        // The queue drains: with nothing held and nothing running, nothing is left behind.
-        rig.feed(Input::WakeNow);
-        for _ in 0..20 {
-            rig.now += 1_000;
-            rig.feed(Input::Tick);
-            if rig.session.turn.is_some() {
-                rig.answer("x");
-                rig.end();
-            }
-        }
-        prop_assert!(rig.session.waiting.is_empty());
-        let open = rig.session.transcript().processes.iter()
-            .find(|p| !p.is_live() && matches!(p.delivery, Delivery::Waiting | Delivery::Claimed(_)));
-        prop_assert_eq!(open, None);
-    }
 }
 
 #[test]

@@ -2,12 +2,14 @@
 
 use std::fmt::Write as _;
 
+use std::collections::BTreeSet;
+
 use super::{
     Ack, Caller, Effect, Finished, Out, Plan, Reply, Say, Seen, Session, Settling, Shell, Turn,
 };
 use crate::protocol::{
-    Assistant, Body, Delivery, Event, Gauge, Millis, Outcome, Part, PromptId, Queued, Source, Stop,
-    Storage, ToolResult, TurnId, Usage,
+    Assistant, Body, Delivery, Event, Gauge, Millis, Outcome, Part, Process, PromptId, Queued, Row,
+    Source, Stop, Storage, ToolResult, TurnId, Usage,
 };
 use crate::store::{Entry, Record, Stage};
 use crate::wakeup;
@@ -19,6 +21,8 @@ const SETTLE: Millis = 50;
 const SETTLE_AT_MOST: Millis = 250;
 /// Prompt ids remembered to recognise a prompt that is sent again.
 const KNOWN_PROMPTS: usize = 64;
+/// The class of a failure of our own store.
+pub(crate) const STORE: &str = "store";
 /// Rows kept in the host's window of a session; older ones are paged in by front ends.
 const WINDOW: usize = 400;
 /// Characters of the first prompt that a session list shows.
@@ -155,12 +159,14 @@ impl Session {
         self.settling = None;
         out.record(Record::TurnStarted { session: self.id(), turn: id, source, at: now });
         self.publish(Event::TurnStarted { turn: id, source, at: now }, out);
+        let before = self.next_row;
         let claimed = self.claim(id, now, out);
         self.turn = Some(Turn {
             id,
             cancelled: false,
             claimed,
-            polled: std::collections::BTreeSet::new(),
+            polled: BTreeSet::new(),
+            awaited: BTreeSet::new(),
             asking: Vec::new(),
         });
         for text in std::mem::take(&mut self.meta.notes) {
@@ -172,6 +178,16 @@ impl Session {
             self.meta.wakeups_in_a_row = 0;
         } else {
             self.meta.wakeups_in_a_row += 1;
+        }
+        // A wakeup that is told already starts its turn without a new row. Where a partial answer
+        // follows it, the model needs a word to answer to.
+        let told = |r: &&Row| !matches!(r.body, Body::Failure { .. });
+        if self.next_row == before
+            && let Some(Row { body: Body::Assistant(_) | Body::Tool(_), .. }) =
+                self.view.rows.iter().rev().find(told)
+        {
+            let text = "[Your answer to this was cut off. Answer it now.]".to_owned();
+            self.add_row(id, now, Body::Note { text }, out);
         }
         self.touch(now, out);
         out.effects.push(Effect::Start(Plan {
@@ -191,6 +207,7 @@ impl Session {
             return Vec::new();
         }
         let mut entries = std::mem::take(&mut self.waiting);
+        entries.sort_by_key(|e| e.at);
         let mut fresh: Vec<_> =
             entries.iter().filter(|e| e.row.is_none()).filter_map(|e| e.wakeup.clone()).collect();
         wakeup::fit(&mut fresh);
@@ -213,9 +230,14 @@ impl Session {
             // Facts about a process hold whether its turn still runs or not.
             Say::Running { process, pid } => return self.adopted(&process, Some(pid), out),
             Say::FailedStart { process, exit } => {
-                return self.exited(&process, exit, "", now, out);
+                return self.failed_start(turn, &process, exit, now, out);
             }
             _ => {}
+        }
+        if let (Say::Spawn(_), Some(running)) = (&say, &self.turn)
+            && running.cancelled
+        {
+            return out.reply(ack, Reply::Refused("the turn was interrupted".to_owned()));
         }
         // A turn that is over has nothing to say: its late words never touch its successor.
         if self.turn.as_ref().is_none_or(|t| t.id != turn) {
@@ -234,6 +256,11 @@ impl Session {
             }
             Say::CallOutput { call, text } => self.publish(Event::CallOutput { call, text }, out),
             Say::Result(finished) => self.result(finished, ack, now, out),
+            Say::Awaiting(process) => {
+                if let Some(turn) = &mut self.turn {
+                    turn.awaited.insert(process);
+                }
+            }
             Say::Processes => {
                 out.reply(ack, Reply::Processes(self.view.processes.clone()));
             }
@@ -335,6 +362,13 @@ impl Session {
         self.keep_partial(&outcome, now, out);
         let Some(turn) = self.turn.take() else { return };
         let outcome = if turn.cancelled { Outcome::Cancelled } else { outcome };
+        // Their end was kept back for a call that never showed it.
+        for process in turn.awaited {
+            let waits = |p: &&Process| p.id == process && p.delivery == Delivery::Waiting;
+            if let Some(process) = self.view.processes.iter().find(waits) {
+                self.announce(process, out);
+            }
+        }
         if let (Some(message), false) = (failure, turn.cancelled) {
             self.add_row(turn.id, now, Body::Failure { message }, out);
         }
@@ -344,7 +378,8 @@ impl Session {
                 for process in turn.polled {
                     self.consume(&process, out);
                 }
-                self.requeue(unanswered, &Stage::Finished, out);
+                let reason = "the turn ended without an answer; it rides along with the next prompt, or /wake";
+                self.requeue(unanswered, &Stage::Held(reason.to_owned()), out);
             }
             // What a cancelled turn carried counts as delivered; what waits is held (W22).
             Outcome::Cancelled => {
@@ -358,6 +393,10 @@ impl Session {
                 {
                     self.hold("you interrupted the turn; /wake runs what waits", out);
                 }
+            }
+            // The claim itself could not be written down: it waits for the store.
+            Outcome::Failed { class } if class == STORE => {
+                self.requeue(unanswered, &Stage::Finished, out);
             }
             // Never lost, never only logged (W29).
             Outcome::Failed { class } => {
@@ -378,7 +417,10 @@ impl Session {
         self.view.trim(WINDOW);
         if let Some(text) = self.view.steer.take() {
             self.publish(Event::Steered { text: None }, out);
+            // It waits like a prompt that was typed, so that a stopping host does not lose it.
             let prompt = Queued { id: PromptId::fresh_for(turn.id, now), text };
+            out.record(Record::Queued { session: self.id(), prompt: prompt.clone() });
+            self.publish(Event::PromptQueued { prompt: prompt.clone() }, out);
             self.prompts.push_front((prompt, Caller::Attended));
         }
     }
@@ -441,7 +483,8 @@ fn unfinished(tool: &str, output: &str, outcome: &Outcome) -> String {
     let value = if tool == "terminal" {
         let output =
             if output.is_empty() { String::new() } else { format!("{}\n", output.trim_end()) };
-        let output = format!("{}[Command interrupted]", crate::redact::plain(&output));
+        let output = crate::redact::plain(&output);
+        let output = format!("{}[Command interrupted]", crate::redact::secrets(&output));
         serde_json::json!({ "output": output, "exit_code": 130, "error": why })
     } else {
         serde_json::json!({ "error": why })

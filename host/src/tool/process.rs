@@ -195,12 +195,13 @@ async fn wait(process: &Process, args: &Args, job: &Job) -> Outcome {
     let most = job.kit.terminal.timeout;
     let asked = args.timeout.map_or(most, Duration::from_secs);
     let limit = asked.min(most);
-    let exit = match exit_of(process, job) {
-        Some(exit) => Some(exit),
-        None => {
-            tokio::time::timeout(limit, job.kit.processes.wait(&process.id)).await.ok().flatten()
-        }
-    };
+    let mut exit = exit_of(process, job);
+    if exit.is_none() {
+        // So that an end which this call is about to show is not announced on top (W07).
+        job.voice.say(Say::Awaiting(process.id.clone()));
+        exit =
+            tokio::time::timeout(limit, job.kit.processes.wait(&process.id)).await.ok().flatten();
+    }
     let output = preview(&process.id, job, PREVIEW);
     let value = json!({ "session_id": process.id.0, "command": process.command });
     let Some(exit) = exit else {
@@ -224,15 +225,22 @@ async fn wait(process: &Process, args: &Args, job: &Job) -> Outcome {
 
 async fn kill(process: &Process, job: &Job) -> Outcome {
     let value = json!({ "session_id": process.id.0, "command": process.command });
-    let seen = vec![(process.id.clone(), Seen::Now)];
     let (status, exit) = match exit_of(process, job) {
-        Some(exit) => ("already_exited", Some(exit)),
+        Some(exit) => {
+            // What is left of its tree, or of a child whose supervisor is gone.
+            job.kit.processes.kill(&process.id).await;
+            ("already_exited", Some(exit))
+        }
         None => match job.voice.ask(Say::Killing(process.id.clone())).await {
-            Reply::Go => ("killed", job.kit.processes.kill(&process.id).await),
+            Reply::Go => match job.kit.processes.kill(&process.id).await {
+                Some(exit) => ("killed", Some(exit)),
+                None => ("killing", None),
+            },
             Reply::Refused(why) => return json!({ "status": "error", "error": why }).into(),
-            Reply::Row(_) | Reply::Answer(_) | Reply::Processes(_) => ("killed", None),
+            Reply::Row(_) | Reply::Answer(_) | Reply::Processes(_) => ("killing", None),
         },
     };
+    let seen = exit.iter().map(|_| (process.id.clone(), Seen::Now)).collect();
     let mut fields = vec![("status", json!(status))];
     fields.extend(exit.map(|e| ending(process, &e)).unwrap_or_default());
     fields.push(("output", json!(preview(&process.id, job, PREVIEW))));

@@ -65,15 +65,9 @@ impl App {
                 self.view.toggle_reasoning();
                 Vec::new()
             }
-            Action::PageUp => {
-                self.paging = false;
-                self.scroll(Move::Pages(-1))
-            }
+            Action::PageUp => self.scroll(Move::Pages(-1)),
             Action::PageDown => self.scroll(Move::Pages(1)),
-            Action::First => {
-                self.paging = false;
-                self.scroll(Move::Top)
-            }
+            Action::First => self.scroll(Move::Top),
             Action::Last => self.scroll(Move::End),
             Action::End if self.composer.is_empty() => self.scroll(Move::End),
             Action::Home if self.composer.is_empty() => self.scroll(Move::Top),
@@ -137,6 +131,10 @@ impl App {
     }
 
     fn scroll(&mut self, to: Move) -> Vec<Effect> {
+        if matches!(to, Move::Top | Move::Pages(..=-1)) {
+            // Whoever asked in vain may ask again.
+            self.paging = false;
+        }
         self.with_view(|view, scene| view.go(to, &scene));
         Vec::new()
     }

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use futures::channel::mpsc as keys;
-use host::protocol::{Command, Event, Row};
+use host::protocol::{Command, Row};
 use host::{Backend, FrontId, Pushed, Signal, pair};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;

@@ -79,7 +79,8 @@ fn a_question_expires_only_after_it_was_shown() {
     let mut rig = Rig::new();
     rig.prompt("go");
     ask(&mut rig, "a", approval("r1"));
-    assert_eq!(rig.session.deadline(), None);
+    // C16: until somebody comes it waits for a day.
+    assert_eq!(rig.session.deadline(), Some(rig.now + 86_400_000));
     rig.now += 10_000_000;
     assert_eq!(rig.feed(Input::Tick), []);
     let id = rig.session.transcript().questions[0].id.clone();
@@ -101,4 +102,14 @@ fn an_interrupt_clears_the_pending_questions() {
     let effects = rig.feed(Input::Cancel);
     assert!(rig.session.transcript().questions.is_empty());
     assert!(effects.contains(&Effect::Stop(TurnId(1))));
+}
+
+#[test]
+fn a_permanent_grant_given_elsewhere_answers_what_is_pending_here() {
+    // C05
+    let mut rig = Rig::new();
+    rig.prompt("go");
+    ask(&mut rig, "a", approval("r1"));
+    let effects = rig.feed(Input::Granted("r1".to_owned()));
+    assert_eq!(answers(&effects), [Answer::Approval(Choice::Session)]);
 }

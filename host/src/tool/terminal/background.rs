@@ -44,11 +44,10 @@ pub(super) async fn run(args: Args, cwd: PathBuf, job: &Job) -> Result<Outcome, 
     // A task of its own: a turn that is interrupted here must not part the record from the child.
     let spawning = spawn(process, spec, job.voice.clone(), job.kit.processes.clone());
     let spawned = tokio::spawn(spawning).await;
-    let pid = match spawned.unwrap_or_else(|_| Err(Failed::Refused("the spawn broke".to_owned()))) {
+    let pid = match spawned.unwrap_or_else(|_| Err(Failed("the spawn broke".to_owned()))) {
         Ok(pid) => pid,
-        Err(Failed::Refused(why)) => return Ok(blocked(&why, "error").into()),
-        Err(Failed::Start(why)) => {
-            let value = blocked(&format!("The process did not start: {why}"), "error");
+        Err(failed) => {
+            let value = blocked(&failed.0, "error");
             // The agent reads of it here: no wakeup needed on top.
             return Ok(Outcome { value, seen: vec![(id, Seen::Now)], ..Outcome::default() });
         }
@@ -82,12 +81,8 @@ pub(super) async fn run(args: Args, cwd: PathBuf, job: &Job) -> Result<Outcome, 
     Ok(value.into())
 }
 
-enum Failed {
-    /// It was never written down and must not run.
-    Refused(String),
-    /// It was written down and did not start.
-    Start(String),
-}
+/// Why it does not run, for the model.
+struct Failed(String);
 
 /// Writes a spawn down (W27), starts it, and says what came of it.
 async fn spawn(
@@ -99,9 +94,9 @@ async fn spawn(
     let id = process.id.clone();
     match voice.ask(Say::Spawn(Box::new(process))).await {
         Reply::Go => {}
-        Reply::Refused(why) => return Err(Failed::Refused(why)),
+        Reply::Refused(why) => return Err(Failed(why)),
         Reply::Row(_) | Reply::Answer(_) | Reply::Processes(_) => {
-            return Err(Failed::Refused("the spawn was not written down".to_owned()));
+            return Err(Failed("the spawn was not written down".to_owned()));
         }
     }
     match processes.spawn(spec).await {
@@ -113,7 +108,7 @@ async fn spawn(
             let at = crate::local::now();
             let exit = Exit { end: End::FailedStart, code: None, signal: None, at };
             voice.say(Say::FailedStart { process: id, exit });
-            Err(Failed::Start(error.to_string()))
+            Err(Failed(format!("The process did not start: {error}")))
         }
     }
 }

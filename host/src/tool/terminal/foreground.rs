@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio::sync::mpsc;
 
 use super::{Args, blocked, clean, shell};
 use crate::process::{Kind, Processes, Spec};
@@ -46,7 +47,12 @@ pub(super) async fn run(args: Args, cwd: PathBuf, job: &Job) -> Result<Outcome, 
         kind: Kind::Foreground,
     };
     let processes = &job.kit.processes;
-    let running = Running { processes: processes.clone(), id: id.clone(), snapshot };
+    let running = Running {
+        processes: processes.clone(),
+        id: id.clone(),
+        snapshot,
+        alive: job.alive.clone(),
+    };
     if let Err(error) = processes.spawn(spec).await {
         return Ok(blocked(&format!("The command did not start: {error}"), "error").into());
     }
@@ -89,21 +95,25 @@ struct Running {
     processes: Processes,
     id: ProcessId,
     snapshot: PathBuf,
+    alive: mpsc::Sender<()>,
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        std::fs::remove_file(&self.snapshot).ok();
         let (processes, id) = (self.processes.clone(), self.id.clone());
+        let snapshot = std::mem::take(&mut self.snapshot);
         if processes.exit(&id).is_some() {
-            processes.acknowledge(&id);
+            std::fs::remove_file(snapshot).ok();
             processes.remove(&id);
             return;
         }
+        let alive = self.alive.clone();
         tokio::spawn(async move {
             processes.kill(&id).await;
-            processes.acknowledge(&id);
+            // Not before: the trap of a shell that is being ended writes it.
+            std::fs::remove_file(snapshot).ok();
             processes.remove(&id);
+            drop(alive);
         });
     }
 }

@@ -79,7 +79,7 @@ pub(super) fn program(configured: &Path) -> PathBuf {
 pub(super) fn wrapped(command: &str, snapshot: &Path) -> String {
     let file = quoted(&snapshot.display().to_string());
     format!(
-        "trap '{{ pwd; env -0; }} > {} 2>/dev/null' EXIT\n{command}",
+        "trap '{{ pwd; env -0; printf END; }} > {} 2>/dev/null' EXIT\n{command}",
         file.replace('\'', "'\\''")
     )
 }
@@ -124,6 +124,12 @@ pub(super) fn read_back(
     let found = std::fs::read(snapshot).ok()?;
     let end = found.iter().position(|b| *b == b'\n')?;
     let cwd = String::from_utf8(found[..end].to_vec()).ok()?;
+    let rest = &found[end + 1..];
+    // Cut short by a kill, or `env` was not found: the directory is all that is known.
+    let Some(rest) = rest.strip_suffix(b"\0END") else {
+        let shell = Shell { cwd, env: before.env.clone() };
+        return (shell != *before).then_some(shell);
+    };
     let ours = |name: &str| {
         name.starts_with("HERMES_SESSION_")
             || VOLATILE.contains(&name)
@@ -132,7 +138,7 @@ pub(super) fn read_back(
     let base: BTreeMap<&str, &str> =
         base.iter().map(|(n, v)| (n.as_str(), v.as_str())).filter(|(n, _)| !ours(n)).collect();
     let after: BTreeMap<String, String> =
-        variables(&found[end + 1..]).into_iter().filter(|(n, _)| !ours(n)).collect();
+        variables(rest).into_iter().filter(|(n, _)| !ours(n)).collect();
     let mut env = BTreeMap::new();
     for (name, value) in &after {
         if base.get(name.as_str()) != Some(&value.as_str()) {
@@ -170,7 +176,7 @@ mod tests {
         // W30
         let dir = tempfile::tempdir().unwrap();
         let file = dir.path().join("snapshot");
-        std::fs::write(&file, b"/work dir\nA=1\0B=two\nlines\0SHLVL=3\0HERMES_SESSION_ID=x\0")
+        std::fs::write(&file, b"/work dir\nA=1\0B=two\nlines\0SHLVL=3\0HERMES_SESSION_ID=x\0END")
             .unwrap();
         let base = [("A", "1"), ("GONE", "x")].map(|(n, v)| (n.to_owned(), v.to_owned()));
         let shell = read_back(&file, &base, &Shell::default()).unwrap();
@@ -178,6 +184,19 @@ mod tests {
         let expected = [("B".to_owned(), Some("two\nlines".to_owned())), ("GONE".to_owned(), None)];
         assert_eq!(shell.env, BTreeMap::from(expected));
         assert_eq!(read_back(&file, &base, &shell), None);
+    }
+
+    #[test]
+    fn a_broken_path_costs_no_variable() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("snapshot");
+        let script = wrapped("PATH=/nowhere; cd /usr", &file);
+        std::process::Command::new("/bin/sh").arg("-c").arg(script).status().unwrap();
+        let kept = BTreeMap::from([("X".to_owned(), Some("1".to_owned()))]);
+        let before = Shell { cwd: "/".to_owned(), env: kept.clone() };
+        let base = [("HOME".to_owned(), "/home".to_owned())];
+        let shell = read_back(&file, &base, &before).unwrap();
+        assert_eq!(shell, Shell { cwd: "/usr".to_owned(), env: kept });
     }
 
     #[test]
