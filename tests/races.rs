@@ -66,16 +66,16 @@ async fn a_kill_by_the_agent_takes_place_also_if_the_turn_is_interrupted() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_kill_that_the_host_did_not_survive_is_repeated_and_wakes_nobody() {
     let mut runs = tokio::task::JoinSet::new();
-    for pause in [20, 50, 80, 110, 140, 170, 200, 250, 300, 400] {
-        runs.spawn(killed_while_killing(Duration::from_millis(pause)));
+    for pause in [50, 100, 150, 200, 300] {
+        runs.spawn(killed_while_killing(Some(Duration::from_millis(pause))));
     }
-    let repeated = runs.join_all().await.into_iter().filter(|repeated| *repeated).count();
-    assert!(repeated > 0, "no host was killed between the record of a kill and the end");
+    runs.spawn(killed_while_killing(None));
+    runs.join_all().await;
 }
 
-/// The host is killed that long after it was asked to start something and kill it. Whether it had
-/// written the kill down.
-async fn killed_while_killing(pause: Duration) -> bool {
+/// The host is killed that long after it was asked to start something and kill it; or as soon as
+/// it has written down that it will.
+async fn killed_while_killing(pause: Option<Duration>) {
     let home = Home::new();
     let server = Server::obedient().await;
     home.configure(server.url());
@@ -83,12 +83,20 @@ async fn killed_while_killing(pause: Duration) -> bool {
     let action = json!({ "action": "kill", "session_id": "$ID" });
     let stubborn = "trap '' TERM; while :; do sleep 0.2; done";
     terminal.send(&format!("{}\nthen\ncall process {action}", spawn(stubborn)));
-    tokio::time::sleep(pause).await;
+    match pause {
+        Some(pause) => tokio::time::sleep(pause).await,
+        None => {
+            eventually("the record of the kill", || {
+                home.stored(&home.latest()?).processes.pop()?.killed_by
+            })
+            .await;
+        }
+    }
     terminal.kill();
-    let Some(session) = home.latest() else { return false };
+    let Some(session) = home.latest() else { return };
     let _terminal = Terminal::open(&home, &["-c"]).await;
     if home.stored(&session).processes.is_empty() {
-        return false;
+        return;
     }
     let process = eventually("a known state", || {
         let process = home.stored(&session).processes.pop()?;
@@ -99,14 +107,14 @@ async fn killed_while_killing(pause: Duration) -> bool {
         // Killed before the agent's kill was written down: it lives, or never started.
         let failed = process.exit.is_some_and(|e| e.end == End::FailedStart);
         assert!(failed || process.pid.is_some_and(is_alive), "{}", home.dump());
-        return false;
+        assert!(pause.is_some());
+        return;
     }
     eventually("the end", || home.is_settled().then_some(())).await;
     let stored = home.stored(&session);
     assert_eq!(stored.processes[0].delivery, Delivery::Consumed, "{}", home.dump());
     assert!(process.pid.is_none_or(|pid| !is_alive(pid)), "{}", home.dump());
     assert!(wakeups(&stored.rows).is_empty(), "{}", home.dump());
-    true
 }
 
 // W15 W06
