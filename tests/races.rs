@@ -204,9 +204,9 @@ async fn a_session_that_a_one_shot_run_held_at_the_start_is_taken_up_when_it_is_
     drop(gate);
     hold.open();
     loop {
-        match tokio::time::timeout(LONG, asking.next()).await.unwrap().unwrap() {
-            Event::TurnEnded { outcome, .. } => break assert_eq!(outcome, Outcome::Done),
-            _ => {}
+        let event = tokio::time::timeout(LONG, asking.next()).await.unwrap().unwrap();
+        if let Event::TurnEnded { outcome, .. } = event {
+            break assert_eq!(outcome, Outcome::Done);
         }
     }
     drop(asking);

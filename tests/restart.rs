@@ -145,9 +145,9 @@ async fn a_session_that_a_one_shot_run_holds_is_refused_by_name_and_pid() {
     let mut other = oneshot.attach(Target::Id(view.session()), Caller::Stateless);
     let mut refusal = None;
     while refusal.is_none() {
-        match tokio::time::timeout(LONG, other.next()).await.unwrap().unwrap() {
-            Event::Failed(failure) => refusal = Some(failure.message),
-            _ => {}
+        let event = tokio::time::timeout(LONG, other.next()).await.unwrap().unwrap();
+        if let Event::Failed(failure) = event {
+            refusal = Some(failure.message);
         }
     }
     let refusal = refusal.unwrap();

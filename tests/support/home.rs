@@ -1,6 +1,7 @@
 //! A folder with all that a run may touch: state, hermes' home, the user's home and a folder to
 //! work in. What still runs in it is killed when it goes.
 
+use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
@@ -159,33 +160,33 @@ impl Home {
         let reader = self.reader();
         for session in reader.sessions(100).unwrap() {
             let loaded = self.stored(&session.id);
-            text.push_str(&format!("session {}\n", session.id));
+            writeln!(text, "session {}", session.id).unwrap();
             let rows: Vec<Row> = loaded.rows;
             for row in rows {
                 let short: String = row.text().chars().take(200).collect();
                 let kind = format!("{:?}", row.body);
                 let kind: String = kind.chars().take_while(|c| c.is_alphanumeric()).collect();
-                text.push_str(&format!("  {} turn {} {kind}: {short:?}\n", row.n, row.turn));
+                writeln!(text, "  {} turn {} {kind}: {short:?}", row.n, row.turn).unwrap();
             }
             let processes: Vec<Process> = loaded.processes;
             for p in processes {
-                text.push_str(&format!(
-                    "  {} {:?} {:?} {:?} {:?}\n",
+                writeln!(
+                    text,
+                    "  {} {:?} {:?} {:?} {:?}",
                     p.id, p.state, p.exit, p.delivery, p.killed_by
-                ));
+                )
+                .unwrap();
             }
-            text.push_str(&format!("  open {:?}\n", loaded.open.map(|o| o.turn)));
+            writeln!(text, "  open {:?}", loaded.open.map(|o| o.turn)).unwrap();
             for entry in loaded.ledger {
-                text.push_str(&format!(
-                    "  {} {:?} row {:?}\n",
-                    entry.process, entry.state, entry.row
-                ));
+                writeln!(text, "  {} {:?} row {:?}", entry.process, entry.state, entry.row)
+                    .unwrap();
             }
         }
         let log = fs::read_to_string(self.state().join("logs/hermes-tui.log")).unwrap_or_default();
         let tail: Vec<&str> = log.lines().rev().take(30).collect();
         for line in tail.iter().rev() {
-            text.push_str(&format!("  log: {line}\n"));
+            writeln!(text, "  log: {line}").unwrap();
         }
         text
     }

@@ -75,10 +75,10 @@ impl View {
                 }
             }
         };
-        match tokio::time::timeout(super::LONG, waiting).await {
-            Ok(found) => found,
-            Err(_) => panic!("waited in vain for {what}; the session: {:#?}", self.transcript),
+        if let Ok(found) = tokio::time::timeout(super::LONG, waiting).await {
+            return found;
         }
+        panic!("waited in vain for {what}; the session: {:#?}", self.transcript)
     }
 
     /// How that turn ended, once it has.
