@@ -188,8 +188,10 @@ pub fn names(current: &settings::Model) -> Vec<String> {
     names
 }
 
+/// Whether its server has names of its own.
 fn is_gateway(settings: &settings::Model) -> bool {
-    settings.provider == Provider::OpenAi && settings.base_url.is_some()
+    let own = |url: &str| url.starts_with("https://api.openai.com/");
+    settings.provider == Provider::OpenAi && settings.base_url.as_deref().is_some_and(|u| !own(u))
 }
 
 /// `current` with another model; what belongs to the old provider or model is left behind.

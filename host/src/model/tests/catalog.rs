@@ -110,6 +110,14 @@ fn a_gateway_of_many_vendors_keeps_the_vendor_that_is_called_like_a_provider() {
 }
 
 #[test]
+fn the_address_of_the_provider_itself_is_no_gateway() {
+    let current = configured(Provider::OpenAi, "gpt-5", Some("https://api.openai.com/v1"));
+    let model = select(&current, "anthropic/claude-sonnet-4-5").unwrap();
+    assert_eq!((model.provider, model.base_url, model.api_key), (Provider::Anthropic, None, None));
+    assert!(names(&current).contains(&"openai/gpt-5-mini".to_owned()));
+}
+
+#[test]
 fn every_offered_name_can_be_selected_and_opened() {
     for provider in
         [Provider::OpenAi, Provider::Anthropic, Provider::Gemini, Provider::Ollama, Provider::Demo]
