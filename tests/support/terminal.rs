@@ -16,9 +16,11 @@ use super::home::{EXE, Home};
 pub(crate) struct Terminal {
     child: Box<dyn Child + Send + Sync>,
     /// The terminal, what is typed into it, and who reads it.
-    tty: Option<(Box<dyn MasterPty + Send>, Box<dyn Write + Send>, JoinHandle<()>)>,
+    tty: Option<Tty>,
     shown: Arc<Mutex<Shown>>,
 }
+
+type Tty = (Box<dyn MasterPty + Send>, Box<dyn Write + Send>, JoinHandle<()>);
 
 struct Shown {
     parser: vt100::Parser,
