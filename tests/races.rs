@@ -203,12 +203,13 @@ async fn a_session_that_a_one_shot_run_held_at_the_start_is_taken_up_when_it_is_
     other.ask(1, "something else").await;
     drop(gate);
     hold.open();
-    loop {
+    let end = loop {
         let event = tokio::time::timeout(LONG, asking.next()).await.unwrap().unwrap();
         if let Event::TurnEnded { outcome, .. } = event {
-            break assert_eq!(outcome, Outcome::Done);
+            break outcome;
         }
-    }
+    };
+    assert_eq!(end, Outcome::Done);
     drop(asking);
     oneshot.stop().await;
     eventually("the wakeup", || home.is_settled().then_some(())).await;

@@ -1,13 +1,12 @@
 //! A folder with all that a run may touch: state, hermes' home, the user's home and a folder to
 //! work in. What still runs in it is killed when it goes.
 
-use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use host::protocol::{Process, Row, SessionId};
+use host::protocol::SessionId;
 use host::settings::{self, Agent, Approvals, Mode, Prompt, Provider, Settings};
 use host::store::{Loaded, Reader};
 use nix::sys::signal::{Signal, kill};
@@ -156,39 +155,26 @@ impl Home {
 
     /// What is stored, for a failing test to show.
     pub(crate) fn dump(&self) -> String {
-        let mut text = String::new();
-        let reader = self.reader();
-        for session in reader.sessions(100).unwrap() {
-            let loaded = self.stored(&session.id);
-            writeln!(text, "session {}", session.id).unwrap();
-            let rows: Vec<Row> = loaded.rows;
-            for row in rows {
-                let short: String = row.text().chars().take(200).collect();
-                let kind = format!("{:?}", row.body);
-                let kind: String = kind.chars().take_while(|c| c.is_alphanumeric()).collect();
-                writeln!(text, "  {} turn {} {kind}: {short:?}", row.n, row.turn).unwrap();
+        let mut lines = Vec::new();
+        for session in self.reader().sessions(100).unwrap() {
+            let stored = self.stored(&session.id);
+            lines.push(format!("session {}, open turn {:?}", session.id, stored.open));
+            for row in &stored.rows {
+                let body: String = format!("{:?}", row.body).chars().take(300).collect();
+                lines.push(format!("  {} turn {} {body}", row.n, row.turn));
             }
-            let processes: Vec<Process> = loaded.processes;
-            for p in processes {
-                writeln!(
-                    text,
-                    "  {} {:?} {:?} {:?} {:?}",
-                    p.id, p.state, p.exit, p.delivery, p.killed_by
-                )
-                .unwrap();
+            for p in &stored.processes {
+                let ends = (&p.state, &p.exit, &p.delivery, &p.killed_by);
+                lines.push(format!("  {} {ends:?}", p.id));
             }
-            writeln!(text, "  open {:?}", loaded.open.map(|o| o.turn)).unwrap();
-            for entry in loaded.ledger {
-                writeln!(text, "  {} {:?} row {:?}", entry.process, entry.state, entry.row)
-                    .unwrap();
+            for entry in &stored.ledger {
+                lines.push(format!("  {} {:?} row {:?}", entry.process, entry.state, entry.row));
             }
         }
         let log = fs::read_to_string(self.state().join("logs/hermes-tui.log")).unwrap_or_default();
-        let tail: Vec<&str> = log.lines().rev().take(30).collect();
-        for line in tail.iter().rev() {
-            writeln!(text, "  log: {line}").unwrap();
-        }
-        text
+        let skipped = log.lines().count().saturating_sub(30);
+        lines.extend(log.lines().skip(skipped).map(|line| format!("  log: {line}")));
+        lines.join("\n")
     }
 }
 
