@@ -2,14 +2,16 @@
 //! exactly once, with its true end.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use host::protocol::{Body, Delivery, End, SessionId, State, Stop};
+use host::store::Stage;
 
 use serde_json::json;
 
 use crate::support::{
-    Home, LONG, Reply, Server, Terminal, eventually, exit_of, is_alive, obey, wakeups,
+    Home, LONG, Reply, Server, Terminal, answer, eventually, exit_of, is_alive, obey, wakeups,
 };
 use crate::wakeups::spawn;
 
@@ -65,10 +67,18 @@ async fn killed_at_any_moment_each_completion_is_told_exactly_once() {
 /// many completions were told.
 async fn one(home: &Home, seed: u64, run: u64) -> Result<usize, String> {
     let mut dice = Dice(seed ^ run.wrapping_mul(0x2545_f491_4f6c_dd1d));
-    let server = Server::obedient().await;
+    // Long enough for a kill to hit a wakeup turn that is not answered yet, or half.
+    let server = Server::start(|asked| match obey(asked) {
+        Reply::Text(text) if asked.last_user().starts_with("[IMPORTANT") => {
+            let pieces = text.split_inclusive(' ').map(str::to_owned).collect();
+            Reply::Slow(pieces, Duration::from_millis(200))
+        }
+        reply => reply,
+    })
+    .await;
     // The exit codes by command.
     let mut expected = BTreeMap::new();
-    let prompt = if run.is_multiple_of(2) {
+    let prompt = if run.is_multiple_of(3) {
         expected.insert("sleep 1; echo done".to_owned(), 0);
         "background 1 times 3".to_owned()
     } else {
@@ -159,6 +169,63 @@ fn check(
         }
     }
     Ok(told.len())
+}
+
+// W16
+#[tokio::test]
+async fn a_wakeup_that_was_being_answered_when_the_host_was_killed_is_answered_again() {
+    let home = Home::new();
+    let first = AtomicBool::new(true);
+    let server = Server::start(move |asked| match asked.last_user() {
+        text if text.starts_with("[IMPORTANT") && first.swap(false, Ordering::Relaxed) => {
+            Reply::Hang("I was".to_owned())
+        }
+        _ => obey(asked),
+    })
+    .await;
+    home.configure(server.url());
+    let mut terminal = Terminal::open(&home, &[]).await;
+    terminal.send(&spawn("echo done; exit 3"));
+    server.requests(3).await;
+    eventually("the claim in the store", || {
+        let entry = home.stored(&home.latest()?).ledger.pop()?;
+        matches!(entry.state, Stage::Claimed(_)).then_some(())
+    })
+    .await;
+    terminal.kill();
+    let _terminal = Terminal::open(&home, &["-c"]).await;
+    let seen = server.requests(4).await;
+    let told: usize =
+        seen[3].texts("user").iter().map(|t| t.matches("[IMPORTANT: Background").count()).sum();
+    assert_eq!(told, 1);
+    eventually("the end", || home.is_settled().then_some(())).await;
+    let stored = home.stored(&home.latest().unwrap());
+    assert_eq!(wakeups(&stored.rows).len(), 1, "{}", home.dump());
+    assert_eq!(stored.processes[0].delivery, Delivery::Delivered, "{}", home.dump());
+    server.stays_at(4).await;
+}
+
+// W16
+#[tokio::test]
+async fn a_wakeup_that_was_answered_before_the_host_was_killed_is_not_told_again() {
+    let home = Home::new();
+    let call = json!({ "command": "echo up > up; sleep 300" });
+    let server = Server::start(move |asked| match asked.last_user() {
+        text if text.starts_with("[IMPORTANT") => answer(asked, &format!("call terminal {call}")),
+        text => answer(asked, text),
+    })
+    .await;
+    home.configure(server.url());
+    let mut terminal = Terminal::open(&home, &[]).await;
+    terminal.send(&spawn("echo done; exit 3"));
+    home.line_in("up").await;
+    terminal.kill();
+    let mut terminal = Terminal::open(&home, &["-c"]).await;
+    terminal.shows("The host stopped").await;
+    server.stays_at(3).await;
+    let stored = home.stored(&home.latest().unwrap());
+    assert_eq!(wakeups(&stored.rows).len(), 1, "{}", home.dump());
+    assert!(home.is_settled(), "{}", home.dump());
 }
 
 // R07

@@ -164,6 +164,31 @@ async fn quitting_asks_and_what_is_left_running_wakes_at_the_next_start() {
     server.stays_at(3).await;
 }
 
+// P10 W09
+#[tokio::test]
+async fn quitting_can_stop_what_runs_and_then_nothing_wakes_later() {
+    let home = Home::new();
+    let server = Server::obedient().await;
+    home.configure(server.url());
+    let mut terminal = Terminal::open(&home, &[]).await;
+    terminal.send(&spawn("echo $$ > pid; sleep 300"));
+    terminal.shows("As you say.").await;
+    let pid: u32 = home.line_in("pid").await.parse().unwrap();
+    terminal.until("the end of the turn", |s| !s.contains("Esc interrupts")).await;
+    terminal.keys("\x04");
+    terminal.shows("stop it and quit").await;
+    terminal.keys("2");
+    assert_eq!(terminal.exit().await, 0);
+    eventually("its end", || (!is_alive(pid)).then_some(())).await;
+    let mut terminal = Terminal::open(&home, &["-c"]).await;
+    eventually("the end in the store", || home.is_settled().then_some(())).await;
+    server.stays_at(2).await;
+    terminal.send("go on");
+    let asked = server.requests(3).await.pop().unwrap();
+    assert!(asked.last_user().contains("The user ended the background process"));
+    assert!(wakeups(&home.stored(&home.latest().unwrap()).rows).is_empty());
+}
+
 // S07
 #[tokio::test]
 async fn a_second_interface_says_who_holds_the_state_and_how_to_run_beside_it() {

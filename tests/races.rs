@@ -62,42 +62,59 @@ async fn a_kill_by_the_agent_takes_place_also_if_the_turn_is_interrupted() {
     assert!(wakeups(&view.transcript.rows).is_empty());
 }
 
-// W08 W09
+// W08 W14
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_kill_that_the_host_did_not_survive_is_repeated_and_wakes_nobody() {
-    for pause in [0, 20, 40, 60, 80, 100, 130, 160, 200, 300] {
-        let home = Home::new();
-        let server = Server::obedient().await;
-        home.configure(server.url());
-        let mut terminal = Terminal::open(&home, &[]).await;
-        let action = json!({ "action": "kill", "session_id": "$ID" });
-        let stubborn = "trap '' TERM; while :; do sleep 0.2; done";
-        let order = format!("{}\nthen\ncall process {action}", spawn(stubborn));
-        terminal.send(&order);
-        tokio::time::sleep(Duration::from_millis(pause)).await;
-        terminal.kill();
-        let Some(session) = home.latest() else { continue };
-        let _terminal = Terminal::open(&home, &["-c"]).await;
-        if home.stored(&session).processes.is_empty() {
-            continue;
-        }
-        let process = eventually("a known state", || {
-            let process = home.stored(&session).processes.pop()?;
-            (process.state != State::Starting).then_some(process)
-        })
-        .await;
-        if process.killed_by.is_none() {
-            // Killed before the agent's kill was written down: it lives, or never started.
-            let failed = process.exit.is_some_and(|e| e.end == End::FailedStart);
-            assert!(failed || process.pid.is_some_and(is_alive), "{}", home.dump());
-            continue;
-        }
-        eventually("the end", || home.is_settled().then_some(())).await;
-        let stored = home.stored(&session);
-        assert_eq!(stored.processes[0].delivery, Delivery::Consumed, "{}", home.dump());
-        assert!(!is_alive(process.pid.unwrap()));
-        assert!(wakeups(&stored.rows).is_empty(), "{}", home.dump());
+    let mut runs = tokio::task::JoinSet::new();
+    for pause in [50, 100, 150, 200, 300] {
+        runs.spawn(killed_while_killing(Some(Duration::from_millis(pause))));
     }
+    runs.spawn(killed_while_killing(None));
+    runs.join_all().await;
+}
+
+/// The host is killed that long after it was asked to start something and kill it; or as soon as
+/// it has written down that it will.
+async fn killed_while_killing(pause: Option<Duration>) {
+    let home = Home::new();
+    let server = Server::obedient().await;
+    home.configure(server.url());
+    let mut terminal = Terminal::open(&home, &[]).await;
+    let action = json!({ "action": "kill", "session_id": "$ID" });
+    let stubborn = "trap '' TERM; while :; do sleep 0.2; done";
+    terminal.send(&format!("{}\nthen\ncall process {action}", spawn(stubborn)));
+    match pause {
+        Some(pause) => tokio::time::sleep(pause).await,
+        None => {
+            eventually("the record of the kill", || {
+                home.stored(&home.latest()?).processes.pop()?.killed_by
+            })
+            .await;
+        }
+    }
+    terminal.kill();
+    let Some(session) = home.latest() else { return };
+    let _terminal = Terminal::open(&home, &["-c"]).await;
+    if home.stored(&session).processes.is_empty() {
+        return;
+    }
+    let process = eventually("a known state", || {
+        let process = home.stored(&session).processes.pop()?;
+        (process.state != State::Starting).then_some(process)
+    })
+    .await;
+    if process.killed_by.is_none() {
+        // Killed before the agent's kill was written down: it lives, or never started.
+        let failed = process.exit.is_some_and(|e| e.end == End::FailedStart);
+        assert!(failed || process.pid.is_some_and(is_alive), "{}", home.dump());
+        assert!(pause.is_some());
+        return;
+    }
+    eventually("the end", || home.is_settled().then_some(())).await;
+    let stored = home.stored(&session);
+    assert_eq!(stored.processes[0].delivery, Delivery::Consumed, "{}", home.dump());
+    assert!(process.pid.is_none_or(|pid| !is_alive(pid)), "{}", home.dump());
+    assert!(wakeups(&stored.rows).is_empty(), "{}", home.dump());
 }
 
 // W15 W06
@@ -186,12 +203,13 @@ async fn a_session_that_a_one_shot_run_held_at_the_start_is_taken_up_when_it_is_
     other.ask(1, "something else").await;
     drop(gate);
     hold.open();
-    loop {
-        match tokio::time::timeout(LONG, asking.next()).await.unwrap().unwrap() {
-            Event::TurnEnded { outcome, .. } => break assert_eq!(outcome, Outcome::Done),
-            _ => {}
+    let end = loop {
+        let event = tokio::time::timeout(LONG, asking.next()).await.unwrap().unwrap();
+        if let Event::TurnEnded { outcome, .. } = event {
+            break outcome;
         }
-    }
+    };
+    assert_eq!(end, Outcome::Done);
     drop(asking);
     oneshot.stop().await;
     eventually("the wakeup", || home.is_settled().then_some(())).await;

@@ -143,14 +143,12 @@ async fn a_session_that_a_one_shot_run_holds_is_refused_by_name_and_pid() {
     view.ask(1, "hello").await;
     let oneshot = host::local::start(home.settings(server.model()), Role::OneShot).unwrap();
     let mut other = oneshot.attach(Target::Id(view.session()), Caller::Stateless);
-    let mut refusal = None;
-    while refusal.is_none() {
-        match tokio::time::timeout(LONG, other.next()).await.unwrap().unwrap() {
-            Event::Failed(failure) => refusal = Some(failure.message),
-            _ => {}
+    let refusal = loop {
+        let event = tokio::time::timeout(LONG, other.next()).await.unwrap().unwrap();
+        if let Event::Failed(failure) = event {
+            break failure.message;
         }
-    }
-    let refusal = refusal.unwrap();
+    };
     assert!(refusal.contains(&view.session().0), "{refusal}");
     assert!(refusal.contains(&format!("process {}", std::process::id())), "{refusal}");
     // A second owner is refused whole.

@@ -21,13 +21,17 @@ struct Screen {
 impl Screen {
     /// Waits until the screen shows `text`.
     fn wait_for(&mut self, text: &str) {
+        self.wait(text, |screen| screen.contains(text));
+    }
+
+    fn wait(&mut self, what: &str, fits: impl Fn(&str) -> bool) {
         let end = Instant::now() + LONG;
-        while !self.parser.screen().contents().contains(text) {
+        while !fits(&self.parser.screen().contents()) {
             let left = end.saturating_duration_since(Instant::now());
             match self.bytes.recv_timeout(left) {
                 Ok(bytes) => self.parser.process(&bytes),
                 Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
-                    panic!("no {text:?} on:\n{}", self.parser.screen().contents())
+                    panic!("no {what:?} on:\n{}", self.parser.screen().contents())
                 }
             }
         }
@@ -75,6 +79,8 @@ fn smoke_a_background_command_wakes_the_agent() {
     keys.write_all(b"\r").unwrap();
     screen.wait_for("I will be woken");
     screen.wait_for("ended with exit code 0; its last line: done");
+    // Else it would ask what is to become of the turn.
+    screen.wait("end of the turn", |screen| !screen.contains("Esc interrupts"));
     keys.write_all(b"\x04").unwrap();
     // The end of the output says that the terminal was handed back.
     let end = Instant::now() + LONG;

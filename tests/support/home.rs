@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use host::protocol::{Process, Row, SessionId};
+use host::protocol::SessionId;
 use host::settings::{self, Agent, Approvals, Mode, Prompt, Provider, Settings};
 use host::store::{Loaded, Reader};
 use nix::sys::signal::{Signal, kill};
@@ -155,39 +155,26 @@ impl Home {
 
     /// What is stored, for a failing test to show.
     pub(crate) fn dump(&self) -> String {
-        let mut text = String::new();
-        let reader = self.reader();
-        for session in reader.sessions(100).unwrap() {
-            let loaded = self.stored(&session.id);
-            text.push_str(&format!("session {}\n", session.id));
-            let rows: Vec<Row> = loaded.rows;
-            for row in rows {
-                let short: String = row.text().chars().take(200).collect();
-                let kind = format!("{:?}", row.body);
-                let kind: String = kind.chars().take_while(|c| c.is_alphanumeric()).collect();
-                text.push_str(&format!("  {} turn {} {kind}: {short:?}\n", row.n, row.turn));
+        let mut lines = Vec::new();
+        for session in self.reader().sessions(100).unwrap() {
+            let stored = self.stored(&session.id);
+            lines.push(format!("session {}, open turn {:?}", session.id, stored.open));
+            for row in &stored.rows {
+                let body: String = format!("{:?}", row.body).chars().take(300).collect();
+                lines.push(format!("  {} turn {} {body}", row.n, row.turn));
             }
-            let processes: Vec<Process> = loaded.processes;
-            for p in processes {
-                text.push_str(&format!(
-                    "  {} {:?} {:?} {:?} {:?}\n",
-                    p.id, p.state, p.exit, p.delivery, p.killed_by
-                ));
+            for p in &stored.processes {
+                let ends = (&p.state, &p.exit, &p.delivery, &p.killed_by);
+                lines.push(format!("  {} {ends:?}", p.id));
             }
-            text.push_str(&format!("  open {:?}\n", loaded.open.map(|o| o.turn)));
-            for entry in loaded.ledger {
-                text.push_str(&format!(
-                    "  {} {:?} row {:?}\n",
-                    entry.process, entry.state, entry.row
-                ));
+            for entry in &stored.ledger {
+                lines.push(format!("  {} {:?} row {:?}", entry.process, entry.state, entry.row));
             }
         }
         let log = fs::read_to_string(self.state().join("logs/hermes-tui.log")).unwrap_or_default();
-        let tail: Vec<&str> = log.lines().rev().take(30).collect();
-        for line in tail.iter().rev() {
-            text.push_str(&format!("  log: {line}\n"));
-        }
-        text
+        let skipped = log.lines().count().saturating_sub(30);
+        lines.extend(log.lines().skip(skipped).map(|line| format!("  log: {line}")));
+        lines.join("\n")
     }
 }
 

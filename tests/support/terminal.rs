@@ -16,9 +16,11 @@ use super::home::{EXE, Home};
 pub(crate) struct Terminal {
     child: Box<dyn Child + Send + Sync>,
     /// The terminal, what is typed into it, and who reads it.
-    tty: Option<(Box<dyn MasterPty + Send>, Box<dyn Write + Send>, JoinHandle<()>)>,
+    tty: Option<Tty>,
     shown: Arc<Mutex<Shown>>,
 }
+
+type Tty = (Box<dyn MasterPty + Send>, Box<dyn Write + Send>, JoinHandle<()>);
 
 struct Shown {
     parser: vt100::Parser,
@@ -145,7 +147,9 @@ impl Terminal {
     pub(crate) async fn exit(&mut self) -> u32 {
         let end = Instant::now() + super::LONG;
         loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
+            // The last it wrote may come after its end.
+            let read = self.tty.as_ref().is_none_or(|(_, _, reader)| reader.is_finished());
+            if let (true, Some(status)) = (read, self.child.try_wait().unwrap()) {
                 return status.exit_code();
             }
             assert!(Instant::now() < end, "it does not end; the screen:\n{}", self.screen());

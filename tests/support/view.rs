@@ -75,10 +75,8 @@ impl View {
                 }
             }
         };
-        match tokio::time::timeout(super::LONG, waiting).await {
-            Ok(found) => found,
-            Err(_) => panic!("waited in vain for {what}; the session: {:#?}", self.transcript),
-        }
+        let found = tokio::time::timeout(super::LONG, waiting).await.ok();
+        found.unwrap_or_else(|| panic!("waited in vain for {what}: {:#?}", self.transcript))
     }
 
     /// How that turn ended, once it has.
