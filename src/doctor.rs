@@ -86,7 +86,7 @@ pub(crate) fn run(
         Some(text) => ok("host", text),
         None => ok("host", "not running"),
     });
-    checks.push(ok("processes", format!("{} folders", folders(&dirs.state.join("processes")))));
+    checks.push(ok("processes", format!("{} folders", folders(&dirs.state.join("proc")))));
     print(&checks, args)?;
     let any = checks.iter().any(|c| c.state == State::Broken);
     Ok(if any { ExitCode::FAILURE } else { ExitCode::SUCCESS })

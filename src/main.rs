@@ -26,6 +26,7 @@ mod log;
 mod oneshot;
 mod providers;
 mod sessions_cmd;
+mod signals;
 
 /// Nothing was run: the command line or the config is wrong. Exit code 2.
 #[derive(Debug, thiserror::Error)]
@@ -152,35 +153,59 @@ fn interactive(config: &Config, run: &args::Run) -> anyhow::Result<ExitCode> {
         .build()
         .context("cannot start the runtime")?;
     runtime.block_on(async {
+        let mut signals = signals::signals()?;
         let local = host::local::start(config.settings.clone(), Role::Owner)?;
+        let notes = config.notes.iter().chain(local.notes()).cloned().collect();
         let host = local.attach(target, Caller::Attended);
-        let options = tui::Options {
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            home: std::env::home_dir().map(|h| h.display().to_string()),
-            palette: if std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty()) {
-                tui::Palette::Plain
-            } else {
-                tui::Palette::Ansi
-            },
-            term: std::env::var("TERM").unwrap_or_default(),
+        // A signal drops the interface, and with it its hold on the terminal.
+        let ended = tokio::select! {
+            exit = tui::run(host, options(notes)) => Ok(exit),
+            signal = signals.recv() => Err(signal.unwrap_or_default()),
         };
-        let exit = tui::run(host, options).await;
         local.stop().await;
-        if let Some(session) = exit?.session {
-            let mut stdout = std::io::stdout().lock();
-            writeln!(stdout, "Go on with: hermes-tui --resume {session}")?;
+        match ended {
+            Ok(exit) => farewell(&exit?),
+            Err(signal) => Ok(ExitCode::from(128 + signal.to_le_bytes()[0])),
         }
-        Ok(ExitCode::SUCCESS)
     })
+}
+
+/// What the interface is told about where it runs.
+fn options(notes: Vec<String>) -> tui::Options {
+    tui::Options {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        home: std::env::home_dir().map(|h| h.display().to_string()),
+        palette: if std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty()) {
+            tui::Palette::Plain
+        } else {
+            tui::Palette::Ansi
+        },
+        term: std::env::var("TERM").unwrap_or_default(),
+        notes,
+    }
+}
+
+/// What is said once the terminal is the shell's again.
+fn farewell(exit: &tui::Exit) -> anyhow::Result<ExitCode> {
+    let mut stdout = std::io::stdout().lock();
+    for text in &exit.unsent {
+        writeln!(stdout, "Not sent: {}", host::redact::plain(text))?;
+    }
+    if let Some(session) = &exit.session {
+        writeln!(stdout, "Go on with: hermes-tui --resume {session}")?;
+    }
+    anyhow::ensure!(!exit.host_stopped, "the host stopped; what is stored is safe");
+    Ok(ExitCode::SUCCESS)
 }
 
 fn approvals(config: &Config, command: &args::Approvals) -> anyhow::Result<ExitCode> {
     let args::Approvals::Check { json, command } = command;
     let settings = &config.settings.approvals;
+    let granted = host::store::Reader::open(&config.settings.state)?.granted()?;
     let policy = host::approval::Policy {
         mode: settings.mode,
         deny: settings.deny.clone(),
-        always: settings.allow.clone(),
+        always: settings.allow.iter().cloned().chain(granted).collect(),
     };
     approvals_cmd::check(command, *json, &policy)
 }

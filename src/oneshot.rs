@@ -15,6 +15,7 @@ use host::{Host, redact};
 use serde_json::json;
 
 use crate::config::Config;
+use crate::signals::signals;
 use crate::{Interrupted, args, sessions_cmd};
 
 /// How a one-shot run reports.
@@ -90,11 +91,11 @@ async fn follow(
     seen: &mut Seen,
     report: &Report<'_>,
 ) -> anyhow::Result<Outcome> {
-    let mut interrupts = interrupts()?;
+    let mut signals = signals()?;
     loop {
         let event = tokio::select! {
             event = host.next() => event.context("the host ended before the turn did")?,
-            _ = interrupts.recv() => {
+            _ = signals.recv() => {
                 host.send(Command::Cancel);
                 if seen.turn.is_none() {
                     return Ok(Outcome::Cancelled);
@@ -239,16 +240,4 @@ fn write_usage(path: &Path, config: &Config, seen: &Seen, done: bool) -> anyhow:
     }
     std::fs::write(path, format!("{value:#}\n"))?;
     Ok(())
-}
-
-/// SIGINT and SIGTERM, as one stream.
-fn interrupts() -> anyhow::Result<tokio::sync::mpsc::UnboundedReceiver<()>> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (tx, rx) = tokio::sync::mpsc::unbounded_channel();
-    for kind in [SignalKind::interrupt(), SignalKind::terminate()] {
-        let mut stream = signal(kind).context("cannot listen for signals")?;
-        let tx = tx.clone();
-        tokio::spawn(async move { while stream.recv().await.is_some() && tx.send(()).is_ok() {} });
-    }
-    Ok(rx)
 }

@@ -98,7 +98,7 @@ impl App {
             panel: None,
             leaving: None,
             toasts: Toasts::default(),
-            notice: None,
+            notice: (!options.notes.is_empty()).then(|| Notice::Info(options.notes.join("\n"))),
             theme: Theme::new(options.palette),
             card: Card::default(),
             completion: 0,
@@ -258,7 +258,9 @@ impl App {
         self.view.reset();
         self.toasts.on_session(&self.transcript.session);
         self.panel = None;
-        self.notice = None;
+        if self.attached {
+            self.notice = None;
+        }
         for row in &self.transcript.rows {
             if let Body::User { text } = &row.body {
                 self.composer.remember(text);

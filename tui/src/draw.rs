@@ -15,6 +15,9 @@ use crate::{help, slash, status};
 /// Commands shown in the menu at once.
 const MENU: usize = 6;
 
+/// Lines of a notice.
+const NOTICE: usize = 6;
+
 /// What is drawn below the transcript, from the top down.
 struct Plan {
     above: Vec<Line<'static>>,
@@ -97,7 +100,7 @@ fn strip(app: &App, width: usize, height: usize) -> Vec<Line<'static>> {
             Notice::Error(message) => ("✗ ", message, theme.error),
         };
         let all = text(&clean(message), style, width.saturating_sub(2), Break::Word);
-        for (i, mut line) in all.into_iter().take(4).enumerate() {
+        for (i, mut line) in all.into_iter().take(NOTICE).enumerate() {
             line.spans.insert(0, Span::styled(if i == 0 { mark } else { "  " }, style));
             lines.push(line);
         }

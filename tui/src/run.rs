@@ -34,6 +34,8 @@ pub struct Options {
     pub palette: Palette,
     /// The value of `TERM`.
     pub term: String,
+    /// What the user should know from the start.
+    pub notes: Vec<String>,
 }
 
 /// What is left when the interface ends.

@@ -116,9 +116,12 @@ impl Hub {
         let reader = store.reader()?;
         let always = reader.granted()?;
         let processes = Processes::new(state.join(PROCESSES), settings.exe.clone(), notice_tx);
+        let mut approvals = settings.approvals.clone();
+        // One-shot runs have nobody to ask, so what was granted must be known without asking.
+        approvals.allow.extend(always.iter().cloned());
         let kit = Arc::new(Kit {
             terminal: settings.terminal.clone(),
-            approvals: settings.approvals.clone(),
+            approvals,
             clarify_timeout: settings.agent.clarify_timeout,
             processes: processes.clone(),
             scratch,

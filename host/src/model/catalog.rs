@@ -133,6 +133,10 @@ pub fn select(current: &settings::Model, name: &str) -> Result<settings::Model, 
                     provider."
             .to_owned());
     }
+    // First of all: a configured name may look like anything, `openai/gpt-oss-120b` at a gateway.
+    if name == current.name || name == title(current) {
+        return Ok(current.clone());
+    }
     if name == demo::NAME {
         return Ok(at(current, Provider::Demo, demo::NAME));
     }
@@ -155,7 +159,10 @@ pub fn select(current: &settings::Model, name: &str) -> Result<settings::Model, 
         Some(provider) if rest.is_empty() => {
             Err(format!("Name a model of {0}: `{0}/name`.", provider_name(provider)))
         }
-        // A gateway has names of its own with a vendor in front.
+        // A gateway has names of its own with a vendor in front, `openai/` too if it serves many.
+        Some(Provider::OpenAi) if is_gateway(current) && current.name.contains('/') => {
+            Ok(at(current, current.provider, name))
+        }
         Some(Provider::Anthropic | Provider::Gemini) | None if is_gateway(current) => {
             Ok(at(current, current.provider, name))
         }
@@ -181,8 +188,10 @@ pub fn names(current: &settings::Model) -> Vec<String> {
     names
 }
 
+/// Whether its server has names of its own.
 fn is_gateway(settings: &settings::Model) -> bool {
-    settings.provider == Provider::OpenAi && settings.base_url.is_some()
+    let own = |url: &str| url.starts_with("https://api.openai.com/");
+    settings.provider == Provider::OpenAi && settings.base_url.as_deref().is_some_and(|u| !own(u))
 }
 
 /// `current` with another model; what belongs to the old provider or model is left behind.

@@ -85,6 +85,39 @@ fn a_gateway_keeps_names_with_a_vendor_in_front() {
 }
 
 #[test]
+fn the_configured_name_is_the_configured_model_whatever_it_looks_like() {
+    let gateway = Some("https://gateway.example/v1");
+    for current in [
+        configured(Provider::OpenAi, "openai/gpt-oss-120b", gateway),
+        configured(Provider::OpenAi, "anthropic/claude-sonnet-4.5", gateway),
+        configured(Provider::OpenAi, "demo/x", gateway),
+        configured(Provider::Ollama, "hf.co/acme/model-GGUF:Q4_K_M", None),
+    ] {
+        assert_eq!(select(&current, &current.name).unwrap(), current);
+        assert_eq!(select(&current, &title(&current)).unwrap(), current);
+    }
+}
+
+#[test]
+fn a_gateway_of_many_vendors_keeps_the_vendor_that_is_called_like_a_provider() {
+    let current =
+        configured(Provider::OpenAi, "mistralai/devstral", Some("https://gateway.example/v1"));
+    for name in ["openai/gpt-5", "google/gemini-2.5-pro"] {
+        let model = select(&current, name).unwrap();
+        assert_eq!((model.provider, model.name.as_str()), (Provider::OpenAi, name));
+        assert_eq!(model.api_key, current.api_key);
+    }
+}
+
+#[test]
+fn the_address_of_the_provider_itself_is_no_gateway() {
+    let current = configured(Provider::OpenAi, "gpt-5", Some("https://api.openai.com/v1"));
+    let model = select(&current, "anthropic/claude-sonnet-4-5").unwrap();
+    assert_eq!((model.provider, model.base_url, model.api_key), (Provider::Anthropic, None, None));
+    assert!(names(&current).contains(&"openai/gpt-5-mini".to_owned()));
+}
+
+#[test]
 fn every_offered_name_can_be_selected_and_opened() {
     for provider in
         [Provider::OpenAi, Provider::Anthropic, Provider::Gemini, Provider::Ollama, Provider::Demo]
