@@ -62,6 +62,26 @@ async fn a_kill_by_the_agent_takes_place_also_if_the_turn_is_interrupted() {
     assert!(wakeups(&view.transcript.rows).is_empty());
 }
 
+// W09 P10
+#[tokio::test]
+async fn a_kill_asked_for_in_the_last_moment_takes_place_before_the_host_stops() {
+    let home = Home::new();
+    let server = Server::obedient().await;
+    let local = start(home.settings(server.model()));
+    let mut view = View::new(&local).await;
+    let stubborn = "trap '' TERM; echo $$ > stubborn; while :; do sleep 0.2; done";
+    let meek = "echo $$ > meek; sleep 300";
+    view.ask(1, &format!("{}\n{}", spawn(stubborn), spawn(meek))).await;
+    let pids = [home.line_in("stubborn").await, home.line_in("meek").await];
+    view.send(Command::Kill { id: None });
+    local.stop().await;
+    for pid in pids {
+        assert!(!is_alive(pid.parse().unwrap()), "{}", home.dump());
+    }
+    let stored = home.stored(&view.session()).processes;
+    assert!(stored.iter().all(|p| p.killed_by == Some(Killer::User)));
+}
+
 // W08 W14
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_kill_that_the_host_did_not_survive_is_repeated_and_wakes_nobody() {

@@ -51,6 +51,7 @@ pub(super) struct Hub {
     /// Which session a process belongs to.
     pub(super) owners: HashMap<ProcessId, SessionId>,
     pub(super) turns: JoinSet<()>,
+    pub(super) kills: JoinSet<()>,
     pub(super) turn_of: HashMap<tokio::task::Id, Task>,
     pub(super) spoken: mpsc::UnboundedSender<Spoken>,
     pub(super) adopted: mpsc::UnboundedSender<(ProcessId, Found)>,
@@ -139,6 +140,7 @@ impl Hub {
             fronts: HashMap::new(),
             owners: HashMap::new(),
             turns: JoinSet::new(),
+            kills: JoinSet::new(),
             turn_of: HashMap::new(),
             spoken: spoken_tx,
             adopted: adopted_tx,
@@ -420,6 +422,10 @@ pub(super) async fn run(
             () = until_millis(tick) => hub.tick(),
             () = until(retry) => hub.retry_skipped(),
         }
+    }
+    // What was asked before the stop counts: whoever quits may have said to kill first.
+    while let Ok((front, signal)) = signals.try_recv() {
+        hub.signalled(front, signal);
     }
     hub.stop(&mut inbox.reports).await;
 }

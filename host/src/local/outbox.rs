@@ -3,6 +3,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::AbortHandle;
@@ -14,6 +15,9 @@ use crate::handle::FrontId;
 use crate::protocol::{End, Event, Exit, Outcome, ProcessId, Row, SessionId, Source, TurnId};
 use crate::session::{Ack, Effect, Input, Plan, Reply, STORE, Say, Session};
 use crate::store::{CommitNo, Durability, Lock, Record, Report};
+
+/// How long a stop waits for processes to die: a polite request, its grace, and force.
+const KILLS: Duration = Duration::from_secs(3);
 
 /// A session in memory.
 pub(super) struct Live {
@@ -183,7 +187,10 @@ impl Hub {
             }
             Effect::Kill(process) => {
                 let processes = self.processes.clone();
-                tokio::spawn(async move { processes.kill(&process).await });
+                while self.kills.try_join_next().is_some() {}
+                self.kills.spawn(async move {
+                    processes.kill(&process).await;
+                });
             }
             Effect::Acknowledge(process) => self.processes.acknowledge(&process),
             Effect::Grant(rule) => {
@@ -283,6 +290,11 @@ impl Hub {
             if no >= last || !written {
                 break;
             }
+        }
+        let kills = std::mem::take(&mut self.kills);
+        if tokio::time::timeout(KILLS, kills.join_all()).await.is_err() {
+            // It is written down: the next host repeats it.
+            tracing::warn!("a process did not die before the host stopped");
         }
         if let Err(error) = self.store.clone().close() {
             tracing::error!("the store did not close: {error}");
