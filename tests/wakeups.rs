@@ -586,6 +586,29 @@ async fn a_process_whose_supervisor_is_killed_is_told_as_lost() {
     assert!(told[0].text.contains(said), "{}", told[0].text);
 }
 
+// W11 W31
+#[tokio::test]
+async fn a_chain_of_wakeups_stops_after_twenty_and_goes_on_when_somebody_says_so() {
+    let home = Home::new();
+    let server = Server::start(|asked| match asked.last_user() {
+        text if text.starts_with("[IMPORTANT") => answer(asked, &spawn("true")),
+        text => answer(asked, text),
+    })
+    .await;
+    let local = start(home.settings(server.model()));
+    let mut view = View::new(&local).await;
+    view.ask(1, &spawn("true")).await;
+    assert_eq!(view.turn(21).await, Outcome::Done);
+    let held = view.until("the hold", |v| v.transcript.held.clone()).await;
+    assert!(held.contains("20 wakeups"), "{held}");
+    server.stays_at(42).await;
+    view.drain();
+    assert_eq!(view.turns().len(), 21);
+    assert_eq!(wakeups(&view.transcript.rows).len(), 20);
+    view.send(Command::WakeNow);
+    assert_eq!(view.turn(22).await, Outcome::Done);
+}
+
 // W28
 #[tokio::test]
 async fn a_wakeup_turn_has_what_a_user_turn_has() {

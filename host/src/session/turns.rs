@@ -19,6 +19,9 @@ use crate::wakeup;
 const SETTLE: Millis = 50;
 /// But never longer than this.
 const SETTLE_AT_MOST: Millis = 250;
+/// Wakeup turns in a row without a user; further ones are held (W31).
+const WAKEUPS: u32 = 20;
+const TOO_MANY: &str = "20 wakeups ran in a row without you; /wake runs what waits";
 /// Prompt ids remembered to recognise a prompt that is sent again.
 const KNOWN_PROMPTS: usize = 64;
 /// The class of a failure of our own store.
@@ -102,6 +105,7 @@ impl Session {
     /// Lets held wakeups go (W22).
     pub(super) fn release(&mut self, out: &mut Out) {
         if self.meta.held.take().is_some() {
+            self.meta.wakeups_in_a_row = 0;
             out.record(Record::Session(self.meta.clone()));
             self.publish(Event::Held { reason: None }, out);
         }
@@ -146,6 +150,10 @@ impl Session {
         let (prompt, caller) = match self.prompts.pop_front() {
             Some((prompt, caller)) => (Some(prompt), caller),
             None if self.ready() && self.settled_at().is_none_or(|at| at <= now) => {
+                if self.meta.wakeups_in_a_row >= WAKEUPS {
+                    self.hold(TOO_MANY, out);
+                    return;
+                }
                 (None, Caller::Attended)
             }
             None => return,
