@@ -207,7 +207,19 @@ pub(crate) fn demo() -> settings::Model {
 /// Kills all that works in a folder or names it in its arguments: no test leaves a process
 /// behind, not even one that fails.
 pub(crate) fn reap(dir: &Path) {
+    // Who is just being started carries its parent's name for a moment: look until two looks in a
+    // row have found nobody.
+    let mut clean = 0;
+    while clean < 2 {
+        clean = if reap_once(dir) == 0 { clean + 1 } else { 0 };
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// How many it has found.
+fn reap_once(dir: &Path) -> usize {
     let ours = dir.to_string_lossy().into_owned();
+    let mut found = 0;
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
             continue;
@@ -215,9 +227,10 @@ pub(crate) fn reap(dir: &Path) {
         let args = fs::read(entry.path().join("cmdline")).unwrap_or_default();
         let inside = fs::read_link(entry.path().join("cwd")).is_ok_and(|cwd| cwd.starts_with(dir));
         if inside || String::from_utf8_lossy(&args).contains(&ours) {
-            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+            found += usize::from(kill(Pid::from_raw(pid), Signal::SIGKILL).is_ok());
         }
     }
+    found
 }
 
 /// Zombies are dead: nobody may be there to reap them.
