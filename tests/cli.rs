@@ -15,6 +15,8 @@ use std::time::{Duration, Instant};
 
 use portable_pty::{CommandBuilder, PtySize, native_pty_system};
 
+use crate::support::reap;
+
 /// Generous bound for anything that must happen.
 const LONG: Duration = Duration::from_secs(30);
 const EXE: &str = env!("CARGO_BIN_EXE_hermes-tui");
@@ -151,6 +153,13 @@ impl Home {
         let ran = self.run(&["sessions", "show", id, "--json"]);
         assert_eq!(ran.code, Some(0), "{ran:?}");
         ran.out
+    }
+}
+
+impl Drop for Home {
+    /// No test leaves a process behind.
+    fn drop(&mut self) {
+        reap(self.dir.path());
     }
 }
 
