@@ -99,7 +99,10 @@ fn is_hidden(c: char) -> bool {
 fn parse(source: &str) -> Option<Tree> {
     let mut parser = Parser::new();
     parser.set_language(&tree_sitter_bash::LANGUAGE.into()).ok()?;
-    let bytes = source.as_bytes();
+    // The grammar's scanner looks characters up in a table of 256: one beyond it reads foreign
+    // memory, and some of them end the program. To a shell every byte of such a character is part
+    // of a word, so a letter stands in for it; nodes are read from the text itself, by offset.
+    let bytes: Vec<u8> = source.bytes().map(|b| if b.is_ascii() { b } else { b'x' }).collect();
     let mut steps = 0usize;
     let mut on_progress = |_: &ParseState| {
         steps += 1;

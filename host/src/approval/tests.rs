@@ -636,6 +636,22 @@ fn shellish() -> impl Strategy<Value = String> {
     prop::collection::vec(pieces, 0..60).prop_map(|pieces| pieces.concat())
 }
 
+/// Characters far beyond the tables of the grammar's scanner once read foreign memory.
+#[test]
+fn characters_of_all_planes_are_words_and_hide_nothing() {
+    for c in ['é', '漢', '🚀', '\u{e0139}', '\u{10fffd}'] {
+        for text in
+            [format!("{c}"), format!("echo {c}"), format!("{c}=1 ${c}{c}"), format!("<<{c}")]
+        {
+            judge(&text);
+        }
+        assert_eq!(judge(&format!("echo '{c}'; rm -rf /")), ("block", "delete-root"));
+        assert_eq!(judge(&format!("rm -rf /tmp/{c}")).0, "ask");
+    }
+    let report = check("rm -rf './日本 語'", &policy(), &Grants::default());
+    assert!(matches!(report, Verdict::Ask(finding) if finding.part.contains("日本 語")));
+}
+
 proptest! {
     #[test]
     fn hostile_text_never_panics(text in any::<String>()) {
