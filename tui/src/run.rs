@@ -167,7 +167,7 @@ enum Changed {
     No,
     /// With the next frame.
     Soon,
-    /// Now: somebody pressed a key.
+    /// Now: somebody pressed a key or opened a session.
     AtOnce,
 }
 
@@ -184,7 +184,11 @@ impl<W: Write> Front<W> {
     fn on_event(&mut self, event: &Event, host: &Host) {
         let effects = self.app.on_event(event, now());
         self.apply(effects, host);
-        self.change(Changed::Soon);
+        self.change(match event {
+            // Somebody waits for the session to show.
+            Event::Attached { .. } => Changed::AtOnce,
+            _ => Changed::Soon,
+        });
     }
 
     /// A key, a paste, the mouse, a new size; `None` = the terminal is gone.

@@ -387,15 +387,7 @@ impl Transcript {
                     running.text.clear();
                     running.reasoning.clear();
                     running.status = None;
-                    running.calls = answer
-                        .calls
-                        .iter()
-                        .map(|call| LiveCall {
-                            call: call.clone(),
-                            started_at: None,
-                            output: String::new(),
-                        })
-                        .collect();
+                    running.calls = answer.calls.iter().map(LiveCall::waiting).collect();
                 }
                 Body::Tool(result) => running.calls.retain(|c| c.call.id != result.call),
                 Body::User { .. } | Body::Wakeup(_) | Body::Note { .. } | Body::Failure { .. } => {}
@@ -413,6 +405,13 @@ impl Transcript {
         let excess = self.rows.len().saturating_sub(rows);
         self.rows.drain(..excess);
         self.earlier += excess as u64;
+    }
+}
+
+impl LiveCall {
+    /// A call that has not begun.
+    pub(crate) fn waiting(call: &ToolCall) -> Self {
+        Self { call: call.clone(), started_at: None, output: String::new() }
     }
 }
 

@@ -3,8 +3,8 @@
 use std::collections::VecDeque;
 
 use super::{Caller, Effect, Out, Session};
-use crate::protocol::{Body, Event, Gauge, LiveCall, Millis, Outcome, Running, Transcript, TurnId};
-use crate::store::{Entry, Loaded, Record, Stage};
+use crate::protocol::{Body, Gauge, LiveCall, Millis, Outcome, Running, Transcript, TurnId};
+use crate::store::{Entry, Loaded, Stage};
 
 /// What the user reads when a turn did not survive the host.
 const CUT_OFF: &str = "The host stopped while this turn ran. What it had done is kept; \
@@ -89,14 +89,7 @@ impl Session {
         self.withdraw_questions(out);
         self.keep_partial(&Outcome::Interrupted, now, out);
         self.cut_off(open.turn, claimed, now, out);
-        let outcome = Outcome::Interrupted;
-        out.record(Record::TurnEnded {
-            session: self.id(),
-            turn: open.turn,
-            outcome: outcome.clone(),
-            at: now,
-        });
-        self.publish(Event::TurnEnded { turn: open.turn, outcome, at: now }, out);
+        self.end_turn(open.turn, Outcome::Interrupted, now, out);
     }
 
     /// A wakeup whose turn the model never answered runs again by itself; a turn of the user's
@@ -134,15 +127,7 @@ fn unanswered_calls(rows: &[crate::protocol::Row]) -> Vec<LiveCall> {
     for row in rows {
         match &row.body {
             Body::Assistant(answer) => {
-                calls = answer
-                    .calls
-                    .iter()
-                    .map(|call| LiveCall {
-                        call: call.clone(),
-                        started_at: None,
-                        output: String::new(),
-                    })
-                    .collect();
+                calls = answer.calls.iter().map(LiveCall::waiting).collect();
             }
             Body::Tool(result) => calls.retain(|c: &LiveCall| c.call.id != result.call),
             Body::User { .. } | Body::Wakeup(_) | Body::Note { .. } | Body::Failure { .. } => {}

@@ -415,13 +415,7 @@ impl Session {
             }
             Outcome::Interrupted => self.cut_off(turn.id, unanswered, now, out),
         }
-        out.record(Record::TurnEnded {
-            session: self.id(),
-            turn: turn.id,
-            outcome: outcome.clone(),
-            at: now,
-        });
-        self.publish(Event::TurnEnded { turn: turn.id, outcome, at: now }, out);
+        self.end_turn(turn.id, outcome, now, out);
         self.view.trim(WINDOW);
         if let Some(text) = self.view.steer.take() {
             self.publish(Event::Steered { text: None }, out);
@@ -431,6 +425,12 @@ impl Session {
             self.publish(Event::PromptQueued { prompt: prompt.clone() }, out);
             self.prompts.push_front((prompt, Caller::Attended));
         }
+    }
+
+    pub(super) fn end_turn(&mut self, turn: TurnId, outcome: Outcome, at: Millis, out: &mut Out) {
+        let session = self.id();
+        out.record(Record::TurnEnded { session, turn, outcome: outcome.clone(), at });
+        self.publish(Event::TurnEnded { turn, outcome, at }, out);
     }
 
     /// Puts claimed events back, keeping their rows.

@@ -65,8 +65,8 @@ impl Reader {
         Ok(list)
     }
 
-    /// A session by its id, by the beginning of its id if only one begins so, or by its title (the
-    /// newest of that title).
+    /// A session by its id, by the beginning of its id if only one begins so, or by the title that
+    /// lists show for it (the newest of that title; one that was given goes first).
     pub fn find(&self, name: &str) -> Result<Option<SessionId>, Error> {
         let Some(conn) = &self.conn else { return Ok(None) };
         if name.is_empty() {
@@ -85,7 +85,8 @@ impl Reader {
         }
         let titled = texts(
             conn,
-            "SELECT id FROM sessions WHERE title = ? ORDER BY active_at DESC, id DESC LIMIT 1",
+            "SELECT id FROM sessions WHERE coalesce(title, preview) = ?
+             ORDER BY title IS NULL, active_at DESC, id DESC LIMIT 1",
             [name],
         )?;
         Ok(titled.into_iter().next().map(SessionId))

@@ -318,12 +318,20 @@ fn a_session_is_found_by_id_prefix_or_title() {
         titled("2026_a", "tea", 1),
         titled("2026_ab", "tea", 2),
         titled("2027_%", "other", 9),
+        Record::Session(Meta {
+            id: id("2028"),
+            preview: "tea".into(),
+            active_at: 99,
+            ..Meta::default()
+        }),
+        Record::Session(Meta { id: id("2029"), preview: "hi".into(), ..Meta::default() }),
     ]);
     let reader = desk.reader();
     let find = |name: &str| reader.find(name).unwrap().map(|id| id.0);
     assert_eq!(find("2026_a").as_deref(), Some("2026_a"));
     assert_eq!(find("2027").as_deref(), Some("2027_%"));
     assert_eq!(find("tea").as_deref(), Some("2026_ab"));
+    assert_eq!(find("hi").as_deref(), Some("2029"), "as the list shows it");
     assert_eq!(find("2026"), None);
     assert_eq!(find("%"), None);
     assert_eq!(find(""), None);
