@@ -15,11 +15,10 @@ use std::time::{Duration, Instant};
 
 use portable_pty::{CommandBuilder, PtySize, native_pty_system};
 
-use crate::support::reap;
+use crate::support::{exe, reap};
 
 /// Generous bound for anything that must happen.
 const LONG: Duration = Duration::from_secs(30);
-const EXE: &str = env!("CARGO_BIN_EXE_hermes-tui");
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
 /// A home of its own: config, state and working folder.
@@ -81,7 +80,7 @@ impl Home {
     }
 
     fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(EXE);
+        let mut command = Command::new(exe());
         command.args(args).env_clear().envs(self.env()).current_dir(self.work());
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
         command
@@ -104,7 +103,7 @@ impl Home {
     fn terminal(&self, args: &[&str], keys: &[&str], act: &mut dyn FnMut(i32)) -> (u32, Vec<u8>) {
         let size = PtySize { rows: 30, cols: 100, pixel_width: 0, pixel_height: 0 };
         let pty = native_pty_system().openpty(size).unwrap();
-        let mut command = CommandBuilder::new(EXE);
+        let mut command = CommandBuilder::new(exe());
         command.args(args);
         command.env_clear();
         for (name, value) in self.env() {

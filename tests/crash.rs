@@ -15,7 +15,7 @@ use crate::support::{
 };
 use crate::wakeups::spawn;
 
-/// Runs of the loop, and how many go on at the same time.
+/// Runs of the loop (`E2E_RUNS` asks for another number), and how many go on at the same time.
 const RUNS: u64 = 60;
 const AT_ONCE: u64 = 5;
 
@@ -44,11 +44,13 @@ async fn killed_at_any_moment_each_completion_is_told_exactly_once() {
         .ok()
         .and_then(|s| s.parse().ok())
         .unwrap_or_else(|| SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64);
+    let number = |name: &str| std::env::var(name).ok()?.parse().ok();
+    let runs = number("E2E_RUNS").unwrap_or(RUNS);
     let mut lanes = tokio::task::JoinSet::new();
     for lane in 0..AT_ONCE {
         lanes.spawn(async move {
             let mut told = 0;
-            for run in (lane..RUNS).step_by(AT_ONCE as usize) {
+            for run in (lane..runs).step_by(AT_ONCE as usize) {
                 let home = Home::new();
                 match one(&home, seed, run).await {
                     Ok(count) => told += count,
@@ -60,7 +62,7 @@ async fn killed_at_any_moment_each_completion_is_told_exactly_once() {
     }
     let told: usize = lanes.join_all().await.into_iter().sum();
     // Some runs are killed before anything was started; most are not.
-    assert!(told > RUNS as usize, "E2E_SEED={seed}: only {told} completions in {RUNS} runs");
+    assert!(told > runs as usize, "E2E_SEED={seed}: only {told} completions in {runs} runs");
 }
 
 /// One home: work is started, the host is killed once or twice, and then it may finish. Gives how

@@ -13,7 +13,7 @@ use nix::unistd::Pid;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::timeout;
 
-use crate::support::{is_alive, reap};
+use crate::support::{exe, is_alive, reap};
 
 /// Generous bound for anything that must happen.
 const LONG: Duration = Duration::from_secs(20);
@@ -35,7 +35,7 @@ impl Bench {
     /// A host: its processes and what it is told.
     fn host(&self) -> (Processes, UnboundedReceiver<Notice>) {
         let (notices, told) = unbounded_channel();
-        (Processes::new(self.root(), env!("CARGO_BIN_EXE_hermes-tui").into(), notices), told)
+        (Processes::new(self.root(), exe(), notices), told)
     }
 
     fn spec(&self, command: &str) -> Spec {
@@ -515,7 +515,7 @@ async fn the_child_holds_neither_the_lock_nor_a_connection() {
 async fn a_root_with_a_long_path_has_its_sockets_elsewhere() {
     let bench = Bench::new();
     let root = bench.dir.path().join("long".repeat(30));
-    let exe = PathBuf::from(env!("CARGO_BIN_EXE_hermes-tui"));
+    let exe = exe();
     let host = |root: &Path| {
         let (notices, told) = unbounded_channel();
         (Processes::new(root.to_path_buf(), exe.clone(), notices), told)

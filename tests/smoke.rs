@@ -3,11 +3,12 @@
 
 use std::io::{Read as _, Write as _};
 use std::num::NonZeroU16;
-use std::path::PathBuf;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use portable_pty::{CommandBuilder, PtySize, native_pty_system};
+
+use crate::support::exe;
 
 /// Generous bound for anything that must happen.
 const LONG: Duration = Duration::from_secs(30);
@@ -41,10 +42,7 @@ impl Screen {
 // W01
 #[test]
 fn smoke_a_background_command_wakes_the_agent() {
-    let exe = std::env::var_os("HERMES_TUI_BIN")
-        .map_or_else(|| env!("CARGO_BIN_EXE_hermes-tui").into(), PathBuf::from);
-    // Cargo runs tests in their package's folder; a relative name is meant from there too.
-    let exe = exe.canonicalize().unwrap_or_else(|e| panic!("{}: {e}", exe.display()));
+    let exe = exe();
     let home = tempfile::tempdir().unwrap();
     let size = PtySize { rows: 30, cols: 100, pixel_width: 0, pixel_height: 0 };
     let pty = native_pty_system().openpty(size).unwrap();

@@ -12,8 +12,13 @@ use host::store::{Loaded, Reader};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-/// The program under test.
-pub(crate) const EXE: &str = env!("CARGO_BIN_EXE_hermes-tui");
+/// The program under test: the one just built, or what `HERMES_TUI_BIN` names, such as a release.
+pub(crate) fn exe() -> PathBuf {
+    let exe = std::env::var_os("HERMES_TUI_BIN")
+        .map_or_else(|| env!("CARGO_BIN_EXE_hermes-tui").into(), PathBuf::from);
+    // A relative name is meant from the package's folder, where Cargo runs tests.
+    exe.canonicalize().unwrap_or_else(|e| panic!("{}: {e}", exe.display()))
+}
 
 /// Where commands are found.
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
@@ -61,7 +66,7 @@ impl Home {
         ];
         Settings {
             state: self.state(),
-            exe: EXE.into(),
+            exe: exe(),
             cwd: self.work(),
             model,
             agent: Agent { max_turns: 90, clarify_timeout: Duration::from_hours(1) },
@@ -112,7 +117,7 @@ impl Home {
 
     /// The binary with these arguments, to be changed further.
     pub(crate) fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(EXE);
+        let mut command = Command::new(exe());
         command.args(args).env_clear().envs(self.env()).current_dir(self.work());
         command.stdin(std::process::Stdio::null());
         command

@@ -10,7 +10,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use portable_pty::{Child, CommandBuilder, MasterPty, PtySize, native_pty_system};
 
-use super::home::{EXE, Home};
+use super::home::{Home, exe};
 
 /// See the module.
 pub(crate) struct Terminal {
@@ -34,7 +34,7 @@ impl Terminal {
     pub(crate) fn start(home: &Home, args: &[&str]) -> Self {
         let size = PtySize { rows: 30, cols: 100, pixel_width: 0, pixel_height: 0 };
         let pair = native_pty_system().openpty(size).unwrap();
-        let mut command = CommandBuilder::new(EXE);
+        let mut command = CommandBuilder::new(exe());
         command.args(args);
         command.env_clear();
         for (name, value) in home.env() {
