@@ -209,17 +209,8 @@ impl Folder {
         if near.as_os_str().len() <= SOCKET_PATH {
             return Ok(near);
         }
-        let uid = nix::unistd::getuid();
-        let shared = PathBuf::from(format!("/tmp/hermes-tui-{uid}"));
-        match DirBuilder::new().mode(0o700).create(&shared) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-            Ok(()) | Err(_) => (),
-        }
-        let found = fs::symlink_metadata(&shared)?;
-        if !found.is_dir() || found.uid() != uid.as_raw() || found.mode() & 0o077 != 0 {
-            return Err(io::Error::other(format!("{} is not private", shared.display())));
-        }
-        let far = shared.join(format!("p-{:016x}", hash(self.path.as_os_str().as_encoded_bytes())));
+        let far = private_tmp()?
+            .join(format!("p-{:016x}", hash(self.path.as_os_str().as_encoded_bytes())));
         let _ = fs::remove_file(&far);
         self.write("s.path", far.as_os_str().as_encoded_bytes())?;
         Ok(far)
@@ -230,6 +221,21 @@ impl Folder {
         let _ = fs::remove_file(self.socket());
         let _ = fs::remove_dir_all(&self.path);
     }
+}
+
+/// A folder below /tmp that is ours alone.
+pub(super) fn private_tmp() -> io::Result<PathBuf> {
+    let uid = nix::unistd::getuid();
+    let shared = PathBuf::from(format!("/tmp/hermes-tui-{uid}"));
+    match DirBuilder::new().mode(0o700).create(&shared) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        Ok(()) | Err(_) => (),
+    }
+    let found = fs::symlink_metadata(&shared)?;
+    if !found.is_dir() || found.uid() != uid.as_raw() || found.mode() & 0o077 != 0 {
+        return Err(io::Error::other(format!("{} is not private", shared.display())));
+    }
+    Ok(shared)
 }
 
 /// `HASH LENGTH JSON`, padded with spaces.

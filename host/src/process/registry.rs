@@ -23,7 +23,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::folder::{Folder, Order, Verdict, unknown};
+use super::folder::{Folder, Order, Verdict, private_tmp, unknown};
 use super::output::Output;
 use super::tree::{self, Birth};
 use super::wire::{self, Ask, INPUT_LIMIT, Reply, Tell, VERSION};
@@ -116,6 +116,13 @@ impl Processes {
     pub fn new(root: PathBuf, exe: PathBuf, notices: mpsc::UnboundedSender<Notice>) -> Self {
         let inner = Inner { root, exe, notices, known: Mutex::default(), tasks: Mutex::default() };
         Self { inner: Arc::new(inner) }
+    }
+
+    /// The same program on a root below /tmp, for foreground commands while the state folder takes
+    /// no files. Fails if no folder there is private.
+    pub fn spare(&self) -> std::io::Result<Self> {
+        let root = private_tmp()?.join("run");
+        Ok(Self::new(root, self.inner.exe.clone(), self.inner.notices.clone()))
     }
 
     /// Starts a command; its child's pid. Once called it takes place even if the caller stops

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::{Args, blocked, clean, shell};
-use crate::process::{Kind, Processes, Spec};
+use crate::process::{Kind, Processes, SpawnError, Spec};
 use crate::protocol::ProcessId;
 use crate::session::Say;
 use crate::tool::{Error, Job, Outcome};
@@ -46,14 +46,20 @@ pub(super) async fn run(args: Args, cwd: PathBuf, job: &Job) -> Result<Outcome, 
         pty: args.pty,
         kind: Kind::Foreground,
     };
-    let processes = &job.kit.processes;
-    let running = Running {
-        processes: processes.clone(),
+    let mut running = Running {
+        processes: job.kit.processes.clone(),
         id: id.clone(),
         snapshot,
         alive: job.alive.clone(),
     };
-    if let Err(error) = processes.spawn(spec).await {
+    let mut started = running.processes.spawn(spec.clone()).await;
+    if let (Err(SpawnError::Supervisor(_)), Ok(spare)) = (&started, running.processes.spare()) {
+        // A full or read-only state folder: what nobody will look for later can run elsewhere.
+        running.processes = spare;
+        started = running.processes.spawn(spec).await;
+    }
+    let processes = &running.processes;
+    if let Err(error) = started {
         return Ok(blocked(&format!("The command did not start: {error}"), "error").into());
     }
     let mut follower = Follower { processes, id: &id, job, from: 0, held: Vec::new() };
