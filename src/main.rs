@@ -94,7 +94,11 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
         ignore_rules: cli.run.ignore_rules,
     };
     let cwd = std::env::current_dir().context("the current folder cannot be found")?;
-    let exe = std::env::current_exe().context("the program itself cannot be found")?;
+    // Supervisors are started from what runs now, also when its file was replaced or deleted.
+    let exe = match std::path::PathBuf::from("/proc/self/exe") {
+        running if running.exists() => running,
+        _ => std::env::current_exe().context("the program itself cannot be found")?,
+    };
     let load = |servers: &[local::Server]| {
         Config::load(&dirs, &Inputs { flags: &flags, env: &env, cwd: &cwd, exe: &exe, servers })
     };

@@ -7,7 +7,7 @@ use host::protocol::{Assistant, Body, Event, Row, SessionId, Target, TurnId};
 use host::store::{Durability, Meta, Record, Report, Store};
 use tokio::sync::mpsc;
 
-use crate::support::{Home, LONG, Server, Terminal, View, demo, start};
+use crate::support::{Home, LONG, Server, Terminal, View, demo, exe, start};
 
 /// Writes a session as a host would have.
 async fn store(home: &Home, id: &str, bodies: Vec<Body>) -> SessionId {
@@ -188,4 +188,30 @@ async fn a_host_that_stops_in_good_order_leaves_its_processes_to_the_next_one() 
     let text = server.seen().pop().unwrap().last_user().to_owned();
     assert!(text.contains("exited (exit code 6)") && text.contains("\ngot it]"), "{text}");
     assert_eq!(crate::support::wakeups(&view.transcript.rows).len(), 1);
+}
+
+/// An upgrade replaces the file under a running host.
+#[tokio::test]
+async fn commands_run_also_when_the_programs_file_is_gone() {
+    let home = Home::new();
+    let copy = home.path().join("copy");
+    std::fs::copy(exe(), &copy).unwrap();
+    let mut command = std::process::Command::new(&copy);
+    command.args(["-z", "loop", "--max-turns", "4"]).env_clear().envs(home.env());
+    command.current_dir(home.work()).stdin(std::process::Stdio::null());
+    command.stdout(std::process::Stdio::null()).stderr(std::process::Stdio::null());
+    let child = command.spawn().unwrap();
+    std::fs::remove_file(&copy).unwrap();
+    let output = tokio::task::spawn_blocking(move || child.wait_with_output());
+    tokio::time::timeout(LONG, output).await.unwrap().unwrap().unwrap();
+    let rows = home.reader().rows(&home.latest().unwrap()).unwrap();
+    let results: Vec<_> = rows
+        .iter()
+        .filter_map(|row| match &row.body {
+            Body::Tool(result) => Some(result.text.clone()),
+            _ => None,
+        })
+        .collect();
+    assert!(results.len() >= 3, "{results:?}");
+    assert!(results.iter().all(|r| r.contains("\"exit_code\":0")), "{results:?}");
 }

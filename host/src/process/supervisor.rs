@@ -41,6 +41,9 @@ const SIZE: PtySize = PtySize { rows: 30, cols: 120, pixel_width: 0, pixel_heigh
 
 /// Runs the supervisor of the process in `folder`. Returns when there is nothing left to do.
 pub fn supervise(folder: &Path) -> ExitCode {
+    // It may have been started as `/proc/self/exe`, which is no name for a list of processes.
+    #[cfg(target_os = "linux")]
+    let _ = nix::sys::prctl::set_name(c"hermes-tui");
     match run(&Folder::at(folder)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
