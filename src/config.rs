@@ -165,7 +165,8 @@ impl Sources {
     /// What children do not get either when their login shell sets it.
     fn withheld(&self) -> Vec<String> {
         let passed = &self.file.env_passthrough;
-        self.hidden().into_iter().filter(|name| !passed.contains(name)).collect()
+        let names = self.hidden().into_iter().chain(self.env.secret_names());
+        names.filter(|name| !passed.contains(name)).collect()
     }
 
     /// The names of keys.

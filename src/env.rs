@@ -4,6 +4,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+/// What a shell cannot work without, whatever `.env` says.
+const NEEDED: [&str; 7] = ["HOME", "LANG", "LOGNAME", "PATH", "SHELL", "TERM", "USER"];
+
 /// Environment variables: the shell's, and those of `.env` over them.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Env {
@@ -43,6 +46,11 @@ impl Env {
         self.file.contains_key(name)
     }
 
+    /// The names in `.env` that children do not get from it.
+    pub(crate) fn secret_names(&self) -> impl Iterator<Item = String> {
+        self.file.keys().filter(|name| !NEEDED.contains(&name.as_str())).cloned()
+    }
+
     /// What children start from: the shell's variables without `hidden`, without those of `.env`
     /// and without `HERMES_SESSION_*` of an outer session; `passed` are kept or added.
     pub(crate) fn for_children(
@@ -50,8 +58,6 @@ impl Env {
         hidden: &BTreeSet<String>,
         passed: &[String],
     ) -> Vec<(String, String)> {
-        /// What a shell cannot work without, whatever `.env` says.
-        const NEEDED: [&str; 7] = ["HOME", "LANG", "LOGNAME", "PATH", "SHELL", "TERM", "USER"];
         let mut env: BTreeMap<&str, &str> = BTreeMap::new();
         for (name, value) in &self.shell {
             let secret = hidden.contains(name) || self.file.contains_key(name);

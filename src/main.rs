@@ -76,7 +76,7 @@ fn failure_exit(e: &anyhow::Error) -> ExitCode {
     }
     let mut stderr = std::io::stderr().lock();
     for line in format!("{e:#}").lines() {
-        writeln!(stderr, "hermes-tui: {line}").ok();
+        writeln!(stderr, "hermes-tui: {}", host::redact::plain(line)).ok();
     }
     let usage = e.downcast_ref::<Usage>().is_some() || e.downcast_ref::<config::Error>().is_some();
     if usage { ExitCode::from(2) } else { ExitCode::FAILURE }

@@ -439,7 +439,7 @@ async fn a_failed_start_says_why_and_is_recorded() {
     let broken = Processes::new(bench.root(), "/no/such/program".into(), notices);
     let spec = bench.spec("true");
     let id = spec.id.clone();
-    assert!(matches!(broken.spawn(spec).await, Err(SpawnError::Supervisor(_))));
+    assert!(matches!(broken.spawn(spec).await, Err(SpawnError::Launch(_))));
     assert_eq!(broken.exit(&id).map(|exit| exit.end), Some(End::FailedStart));
     // Written down but never begun.
     let Found::Ended(exit) = processes.adopt(&ProcessId::fresh()).await else { panic!("begun") };
@@ -573,7 +573,7 @@ async fn an_id_in_use_is_refused_and_the_process_that_has_it_is_left_alone() {
     assert_eq!(processes.spawn(spec.clone()).await, Err(SpawnError::InUse(id.clone())));
     // Nor by a host that does not know it yet.
     let (other, _told) = bench.host();
-    assert!(matches!(other.spawn(spec).await, Err(SpawnError::Supervisor(_))));
+    assert!(matches!(other.spawn(spec).await, Err(SpawnError::Launch(_))));
     processes.write(&id, b"\n").await.unwrap();
     assert_eq!(notice(&mut told).await.exit.code, Some(8));
     let (next, _told) = bench.host();

@@ -82,7 +82,10 @@ pub enum SpawnError {
     /// The id is in use.
     #[error("process id {0} is already in use")]
     InUse(ProcessId),
-    /// The supervisor could not be started.
+    /// Nothing was started: the folder of processes takes no files, or the system no process.
+    #[error("cannot start a supervisor: {0}")]
+    Launch(String),
+    /// The supervisor ended before it said that the command runs.
     #[error("cannot start a supervisor: {0}")]
     Supervisor(String),
     /// The supervisor could not start the command.

@@ -2,6 +2,7 @@
 //! Pure text; the queue of events is the session's.
 
 use crate::protocol::{End, Exit, ProcessId, Wakeup, WakeupKind};
+use crate::redact;
 
 /// Most characters of output a wakeup carries.
 pub(crate) const TAIL: usize = 2_000;
@@ -12,6 +13,7 @@ const OUTPUT: &str = "\nOutput:\n";
 
 /// The wakeup for the end of a process. `output` is its last output, already plain and redacted.
 pub(crate) fn exited(process: &ProcessId, command: &str, exit: &Exit, output: &str) -> Wakeup {
+    let command = &*redact::secrets(command);
     let text = format!(
         "[IMPORTANT: Background process {process} {} (exit code {}{}).\nCommand: {command}{OUTPUT}{}]",
         status(exit),
@@ -141,6 +143,14 @@ mod tests {
             "[IMPORTANT: Background process proc_0123456789ab exited (exit code 2).\n\
              Command: make\nOutput:\na\nb]"
         );
+    }
+
+    #[test]
+    fn a_secret_in_a_command_is_not_told() {
+        // W24
+        let command = "curl -H 'Authorization: Bearer abcdefghijklmnop1234567890ABCD' x";
+        let text = exited(&id(), command, &exit(End::Exited, Some(0), None), "").text;
+        assert!(!text.contains("ghijklmnop1234567890"), "{text}");
     }
 
     #[test]

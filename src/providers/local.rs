@@ -77,7 +77,9 @@ fn ask(server: Server) -> Option<Found> {
         }
     }
     let list = models(&answer)?;
-    let model = list["data"][0]["id"].as_str().map(str::to_owned);
+    // Anybody may listen there: a name that could control a terminal is none.
+    let model = list["data"][0]["id"].as_str();
+    let model = model.filter(|id| host::redact::plain(id) == *id).map(str::to_owned);
     Some(Found { name: server.name, url: format!("http://{}", server.at), model })
 }
 

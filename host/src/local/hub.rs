@@ -221,9 +221,11 @@ impl Hub {
 
     fn retry_skipped(&mut self) {
         for id in std::mem::take(&mut self.skipped) {
-            if let Err(why) = self.load(&id) {
-                tracing::warn!(session = %id, "not taken up yet: {why}");
+            // In use by a one-shot run: it is looked at again. What cannot be read stays unread.
+            if self.lease(&id).is_err() {
                 self.skipped.push(id);
+            } else if let Err(why) = self.load(&id) {
+                tracing::error!(session = %id, "not taken up: {why}");
             }
         }
         self.retry_at = (!self.skipped.is_empty()).then(|| Instant::now() + RETRY);
@@ -254,14 +256,12 @@ impl Hub {
         let lives = live.session.live_processes();
         self.sessions.insert(id.clone(), live);
         self.carry_out(id, effects);
-        if self.role == Role::Owner {
-            for process in lives {
-                let (processes, adopted) = (self.processes.clone(), self.adopted.clone());
-                tokio::spawn(async move {
-                    let found = processes.adopt(&process).await;
-                    adopted.send((process, found)).ok();
-                });
-            }
+        for process in lives {
+            let (processes, adopted) = (self.processes.clone(), self.adopted.clone());
+            tokio::spawn(async move {
+                let found = processes.adopt(&process).await;
+                adopted.send((process, found)).ok();
+            });
         }
         Ok(())
     }
@@ -306,8 +306,7 @@ impl Hub {
             self.processes.acknowledge(id);
             return;
         };
-        let output = self.processes.output(id).tail(wakeup::TAIL * 2).text;
-        let output = terminal::clean(&output);
+        let output = terminal::tail(&self.processes.output(id), wakeup::TAIL * 2);
         self.feed(&session, Input::Exited { process: id.clone(), exit, output });
     }
 

@@ -41,6 +41,7 @@ enum Item {
     /// it in their place.
     Window {
         front: FrontId,
+        session: SessionId,
         event: Event,
     },
 }
@@ -116,17 +117,21 @@ impl Hub {
         match live.outbox.back() {
             Some((no, _)) => {
                 let no = *no;
-                live.outbox.push_back((no, Item::Window { front, event }));
+                let session = session.clone();
+                live.outbox.push_back((no, Item::Window { front, session, event }));
                 if let Some(view) = self.fronts.get_mut(&front) {
                     view.awaits_window = true;
                 }
             }
-            None => self.open_window(front, event),
+            None => self.open_window(front, session, event),
         }
     }
 
-    fn open_window(&mut self, front: FrontId, event: Event) {
-        if let Some(view) = self.fronts.get_mut(&front) {
+    /// A view that has gone on to another session meanwhile gets that one's window, not this.
+    fn open_window(&mut self, front: FrontId, session: &SessionId, event: Event) {
+        if let Some(view) = self.fronts.get_mut(&front)
+            && view.session == *session
+        {
             view.awaits_window = false;
             // An emptied queue takes a window whatever its size.
             let _ = view.backend.push(event);
@@ -158,7 +163,9 @@ impl Hub {
             {
                 match item {
                     Item::Effect(effect) => perform(self, &id, effect),
-                    Item::Window { front, event } => self.open_window(front, event),
+                    Item::Window { front, session, event } => {
+                        self.open_window(front, &session, event);
+                    }
                 }
             }
             self.unload_if_unused(&id);
@@ -273,6 +280,7 @@ impl Hub {
         for id in self.sessions.keys().cloned().collect::<Vec<_>>() {
             self.feed(&id, Input::Stop);
         }
+        let turns: Vec<_> = self.turn_of.drain().map(|(_, task)| task.gone).collect();
         self.turns.shutdown().await;
         self.flush();
         let last = self.store.write(Vec::new(), Durability::Barrier);
@@ -286,13 +294,17 @@ impl Hub {
             };
             if written {
                 self.release(no);
+            } else {
+                self.release_unwritten(no);
             }
-            if no >= last || !written {
+            if no >= last {
                 break;
             }
         }
         let kills = std::mem::take(&mut self.kills);
-        if tokio::time::timeout(KILLS, kills.join_all()).await.is_err() {
+        let commands = turns.into_iter().map(|mut gone| async move { gone.recv().await });
+        let ends = futures::future::join(kills.join_all(), futures::future::join_all(commands));
+        if tokio::time::timeout(KILLS, ends).await.is_err() {
             // It is written down: the next host repeats it.
             tracing::warn!("a process did not die before the host stopped");
         }

@@ -78,7 +78,7 @@ impl Hub {
                 }
             },
             Command::Tail { id } => {
-                let text = terminal::clean(&self.processes.output(&id).tail(TAIL).text);
+                let text = terminal::tail(&self.processes.output(&id), TAIL);
                 self.push(front, Event::ProcessTail { id, text });
                 return;
             }

@@ -315,6 +315,8 @@ fn launch(folder: &Folder, exe: PathBuf, spec: Spec) -> std::io::Result<(Child, 
     }
     folder.create()?;
     start(folder, exe, spec).inspect_err(|_| {
+        // It holds the whole environment, and nobody will take it.
+        let _ = folder.take_order();
         // If this fails too, the absence of a child says the same.
         let _ = folder.write_record(&unknown(End::FailedStart), 0);
     })
@@ -384,7 +386,7 @@ impl Attendant {
         match launched.map_err(std::io::Error::other).and_then(|launched| launched) {
             Ok((supervisor, link)) => Some((supervisor, UnixStream::from_std(link).ok())),
             Err(error) => {
-                self.failed(SpawnError::Supervisor(error.to_string()), unknown(End::FailedStart));
+                self.failed(SpawnError::Launch(error.to_string()), unknown(End::FailedStart));
                 None
             }
         }
@@ -496,6 +498,10 @@ impl Attendant {
     fn settle(&mut self, exit: Exit, survivor: Option<Birth>) {
         if self.fate.borrow().is_some() {
             return;
+        }
+        if let (Waiting::Spawn(_), Some(child)) = (&self.waiting, survivor.clone()) {
+            // Nobody will hear that it runs, so it must not.
+            tokio::task::spawn_blocking(move || tree::end_survivor(&child));
         }
         let fate = Fate { exit: exit.clone(), survivor };
         self.fate.send_replace(Some(fate.clone()));

@@ -5,6 +5,7 @@ use crate::protocol::{
     Delivery, End, Event, Exit, Killer, Millis, Process, ProcessId, State, Storage, Toast, TurnId,
     WakeupKind,
 };
+use crate::redact;
 use crate::store::{Entry, Record, Stage};
 use crate::wakeup;
 
@@ -90,6 +91,12 @@ impl Session {
 
     /// The user ends one process, or all (W09).
     pub(super) fn kill(&mut self, which: Option<ProcessId>, out: &mut Out) {
+        // Its supervisor is gone, but the child may live.
+        if let Some(id) = &which
+            && self.process(id).and_then(|p| p.exit.as_ref()).is_some_and(|e| e.end == End::Lost)
+        {
+            out.effects.push(Effect::Kill(id.clone()));
+        }
         let doomed: Vec<Process> = self
             .view
             .processes
@@ -164,7 +171,7 @@ impl Session {
         out.effects.push(Effect::Announce(Event::Toast(Toast {
             session: self.id(),
             process: process.id.clone(),
-            text: format!("{} {}", process.command, wakeup::summary(&exit)),
+            text: format!("{} {}", redact::secrets(&process.command), wakeup::summary(&exit)),
             delivery: process.delivery.clone(),
             exit,
         })));

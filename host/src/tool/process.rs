@@ -92,8 +92,7 @@ fn exit_of(process: &Process, job: &Job) -> Option<Exit> {
 }
 
 fn preview(id: &ProcessId, job: &Job, chars: usize) -> String {
-    let text = job.kit.processes.output(id).tail(chars).text;
-    terminal::clean(&text)
+    terminal::tail(&job.kit.processes.output(id), chars)
 }
 
 fn uptime(process: &Process) -> i64 {

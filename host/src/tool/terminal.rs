@@ -13,10 +13,13 @@ use serde_json::{Value, json};
 use super::{Error, Job, Outcome, parse};
 use crate::approval::{self, Finding, Grants, Policy, Verdict};
 use crate::model::Schema;
+use crate::process::Output;
 use crate::protocol::{Answer, Ask, Choice};
 use crate::redact;
 use crate::session::{Caller, Reply, Say, Shell};
 
+/// No secret that is recognised is longer, in characters.
+const SECRET: usize = 8 * 1024;
 /// The `approval` field of a result that was denied because nobody could be asked.
 pub const UNATTENDED: &str = "denied: nobody to ask";
 
@@ -180,4 +183,12 @@ async fn answer(command: &str, finding: Finding, job: &Job) -> Result<Choice, Va
 /// Output as the agent and the user may see it.
 pub(crate) fn clean(text: &str) -> String {
     redact::secrets(&redact::plain(text)).into_owned()
+}
+
+/// The last `chars` characters of an output as the agent and the user may see them. More than
+/// that is read, so that a secret which the cut goes through is recognised first.
+pub(crate) fn tail(output: &Output, chars: usize) -> String {
+    let text = clean(&output.tail(chars + SECRET).text);
+    let surplus = text.chars().count().saturating_sub(chars);
+    text.chars().skip(surplus).collect()
 }

@@ -53,8 +53,9 @@ pub(super) async fn run(args: Args, cwd: PathBuf, job: &Job) -> Result<Outcome, 
         alive: job.alive.clone(),
     };
     let mut started = running.processes.spawn(spec.clone()).await;
-    if let (Err(SpawnError::Supervisor(_)), Ok(spare)) = (&started, running.processes.spare()) {
+    if let (Err(SpawnError::Launch(_)), Ok(spare)) = (&started, running.processes.spare()) {
         // A full or read-only state folder: what nobody will look for later can run elsewhere.
+        running.processes.remove(&id);
         running.processes = spare;
         started = running.processes.spawn(spec).await;
     }

@@ -17,13 +17,15 @@ const LOGIN: Duration = Duration::from_secs(5);
 /// Variables that belong to one shell process, not to the session.
 const VOLATILE: &[&str] = &["_", "SHLVL", "PWD", "OLDPWD", "PPID", "BASHPID"];
 
-/// The environment of a login shell, without what children must not get. Taken once per host; a
-/// shell that does not answer in time is done without.
+/// The environment of a login shell, without what children must not get. Taken once per host; where
+/// the shell does not answer in time, the host's own stands in.
 pub(crate) async fn login(kit: &Kit) -> &[(String, String)] {
-    kit.login.get_or_init(|| ask_login_shell(kit)).await
+    let asked = kit.login.get_or_try_init(|| async { ask_login_shell(kit).await.ok_or(()) }).await;
+    // The next command asks again.
+    asked.map_or(&kit.terminal.env, |env| env)
 }
 
-async fn ask_login_shell(kit: &Kit) -> Vec<(String, String)> {
+async fn ask_login_shell(kit: &Kit) -> Option<Vec<(String, String)>> {
     let settings = &kit.terminal;
     let id = ProcessId::fresh();
     let file = kit.scratch.join(format!("{id}.login"));
@@ -40,9 +42,9 @@ async fn ask_login_shell(kit: &Kit) -> Vec<(String, String)> {
         pty: false,
         kind: Kind::Foreground,
     };
-    if kit.processes.spawn(spec).await.is_ok()
-        && tokio::time::timeout(LOGIN, kit.processes.wait(&id)).await.is_err()
-    {
+    let late = kit.processes.spawn(spec).await.is_ok()
+        && tokio::time::timeout(LOGIN, kit.processes.wait(&id)).await.is_err();
+    if late {
         tracing::warn!("the login shell did not say its environment in time");
         kit.processes.kill(&id).await;
     }
@@ -52,14 +54,15 @@ async fn ask_login_shell(kit: &Kit) -> Vec<(String, String)> {
     kit.processes.remove(&id);
     let mut env = variables(&found);
     if env.is_empty() {
-        return settings.env.clone();
+        // A shell that hangs would hang again; a full disk passes.
+        return late.then(|| settings.env.clone());
     }
     env.retain(|(name, _)| {
         !settings.withheld.contains(name)
             && !name.starts_with("HERMES_SESSION_")
             && !VOLATILE.contains(&name.as_str())
     });
-    env
+    Some(env)
 }
 
 /// The shell that runs commands: the user's if it understands POSIX syntax.
