@@ -39,6 +39,7 @@ pub(crate) fn run(
     prompt: &str,
     report: &Report<'_>,
 ) -> anyhow::Result<ExitCode> {
+    anyhow::ensure!(!prompt.trim().is_empty(), crate::Usage("the prompt is empty".to_owned()));
     let target = sessions_cmd::target(&config.settings.state, run)?;
     for note in &config.notes {
         say(note);

@@ -148,7 +148,7 @@ async fn quitting_asks_and_what_is_left_running_wakes_at_the_next_start() {
     terminal.shows("As you say.").await;
     home.line_in("up-a").await;
     terminal.keys("\x04");
-    terminal.shows("leave it running").await;
+    terminal.shows("background processes go on").await;
     terminal.keys("1");
     assert_eq!(terminal.exit().await, 0);
     let session = home.latest().unwrap();
@@ -176,7 +176,7 @@ async fn quitting_can_stop_what_runs_and_then_nothing_wakes_later() {
     let pid: u32 = home.line_in("pid").await.parse().unwrap();
     terminal.until("the end of the turn", |s| !s.contains("Esc interrupts")).await;
     terminal.keys("\x04");
-    terminal.shows("stop it and quit").await;
+    terminal.shows("end them and quit").await;
     terminal.keys("2");
     assert_eq!(terminal.exit().await, 0);
     eventually("its end", || (!is_alive(pid)).then_some(())).await;
@@ -271,4 +271,14 @@ async fn a_smaller_screen_is_drawn_anew() {
         })
         .await;
     assert!(screen.lines().count() <= 12, "{screen}");
+}
+
+/// Without brackets a paste is a burst of keys, longer than one read of the terminal.
+#[tokio::test]
+async fn a_burst_of_keys_arrives_whole_without_another_key() {
+    let home = Home::new();
+    let mut terminal = Terminal::open(&home, &[]).await;
+    let words: Vec<String> = (0..600).map(|n| format!("w{n:03}")).collect();
+    terminal.keys(&words.join(" "));
+    terminal.shows("w598 w599").await;
 }

@@ -16,6 +16,8 @@ use crate::protocol::{
 use crate::session::{Plan, Reply, Say};
 use crate::tool;
 
+/// What follows a prompt whose turn failed before the model said anything.
+const UNANSWERED: &str = "[This got no answer: the request failed.]";
 /// Streamed text is merged to one delta per this time.
 const MERGE: Duration = Duration::from_millis(30);
 
@@ -174,11 +176,9 @@ async fn stream(
                 voice.say(Say::Status(Some(text)));
             }
             Some(Ok(Chunk::Retrying { attempt, after, error })) => {
-                let text = format!(
-                    "{} Attempt {attempt} in {:.0} s.",
-                    error.message,
-                    after.as_secs_f64().ceil()
-                );
+                let pause = after.as_secs_f64().ceil();
+                let why = error.class.as_str().replace('_', " ");
+                let text = format!("{why}: attempt {attempt} in {pause:.0} s. {}", error.message);
                 voice.say(Say::Status(Some(text)));
             }
             Some(Ok(Chunk::Done(done))) => {
@@ -242,12 +242,17 @@ pub(crate) fn messages(rows: &[Arc<Row>]) -> Vec<Message> {
     let mut messages: Vec<Message> = Vec::new();
     let mut order: Vec<CallId> = Vec::new();
     let mut first_result = 0;
+    let mut unanswered = false;
     for row in rows {
         match &row.body {
             Body::User { .. } | Body::Wakeup(_) | Body::Note { .. } => {
+                if std::mem::take(&mut unanswered) {
+                    messages.push(Message::User(UNANSWERED.to_owned()));
+                }
                 messages.push(Message::User(row.text().to_owned()));
             }
             Body::Assistant(answer) => {
+                unanswered = false;
                 // Reasoning alone, cut off, is nothing a provider takes back.
                 if answer.text.is_empty() && answer.calls.is_empty() {
                     continue;
@@ -280,7 +285,8 @@ pub(crate) fn messages(rows: &[Arc<Row>]) -> Vec<Message> {
                     },
                 );
             }
-            Body::Failure { .. } => {}
+            // The user reads why; the model, that it has not answered yet.
+            Body::Failure { .. } => unanswered = matches!(messages.last(), Some(Message::User(_))),
         }
     }
     messages
@@ -351,6 +357,22 @@ mod tests {
             .collect();
         assert_eq!(order, ["a", "b", "c"]);
         assert!(matches!(messages(&rows).last(), Some(Message::User(text)) if text == "next"));
+    }
+
+    #[test]
+    fn a_prompt_whose_turn_failed_is_told_apart_from_the_next_one() {
+        let user = |n, text: &str| row(n, Body::User { text: text.to_owned() });
+        let failure = row(2, Body::Failure { message: "401".to_owned() });
+        let texts = |rows: &[Arc<Row>]| -> Vec<String> {
+            let text = |m| match m {
+                Message::User(text) => text,
+                other => panic!("{other:?}"),
+            };
+            messages(rows).into_iter().map(text).collect()
+        };
+        let rows = [user(1, "delete"), failure, user(3, "hello")];
+        assert_eq!(texts(&rows), ["delete", UNANSWERED, "hello"]);
+        assert_eq!(texts(&rows[..2]), ["delete"], "sent again as it was");
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! How the approval of a command looks. What may be approved is the host's business.
 
+use std::ops::Range;
+
 use host::protocol::{Ask, Choice, Question};
 use ratatui::text::{Line, Span};
 
@@ -29,16 +31,27 @@ pub(crate) fn deny(allow_always: bool) -> usize {
     choices(allow_always).len() - 1
 }
 
+/// How much of a command a card shows.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct View {
+    /// The lines of the command in view; none where the choices do not fit.
+    pub(crate) shown: Range<usize>,
+    /// How many there are.
+    pub(crate) total: usize,
+}
+
+/// The card's lines, and what of the command they show. `scroll` moves the command by lines.
 pub(crate) fn lines(
     question: &Question,
     selected: usize,
+    scroll: isize,
     keys: Keys,
-    width: usize,
-    height: usize,
+    size: (usize, usize),
     theme: &Theme,
-) -> Vec<Line<'static>> {
+) -> (Vec<Line<'static>>, View) {
+    let (width, height) = size;
     let Ask::Approval { command, part, reason, allow_always, .. } = &question.ask else {
-        return Vec::new();
+        return (Vec::new(), View::default());
     };
     let choices = choices(*allow_always);
     let mut bottom = text(&clean(reason), theme.warn, width, Break::Word);
@@ -49,9 +62,13 @@ pub(crate) fn lines(
         bottom.push(keys);
     }
     let room = height.saturating_sub(bottom.len()).clamp(1, COMMAND);
-    let mut lines = excerpt(command, part, width, room, theme);
+    let (mut lines, mut view) = excerpt(command, part, scroll, (width, room), theme);
+    if bottom.len() + lines.len() > height {
+        // What is not on the screen cannot be chosen with open eyes.
+        view.shown = 0..0;
+    }
     lines.extend(bottom);
-    lines
+    (lines, view)
 }
 
 /// Numbered options, on one line if they fit, else one a line.
@@ -85,10 +102,11 @@ fn options<'a>(
 fn excerpt(
     command: &str,
     part: &str,
-    width: usize,
-    height: usize,
+    scroll: isize,
+    size: (usize, usize),
     theme: &Theme,
-) -> Vec<Line<'static>> {
+) -> (Vec<Line<'static>>, View) {
+    let (width, height) = size;
     let (command, part) = (clean(command), clean(part));
     let fired = command.find(part.trim()).filter(|_| !part.trim().is_empty());
     let fired = fired.map_or(0..0, |start| start..start + part.trim().len());
@@ -113,15 +131,19 @@ fn excerpt(
     }
     let total = lines.len();
     if total <= height {
-        return lines;
+        return (lines, View { shown: 0..total, total });
     }
     // A line of the excerpt goes to the remark on what is not shown.
     let room = height.saturating_sub(1).max(1);
-    let start = first.unwrap_or(0).saturating_sub(room / 3).min(total - room);
+    let start = first.unwrap_or(0).saturating_sub(room / 3);
+    let start = start.saturating_add_signed(scroll).min(total - room);
     let mut shown: Vec<Line<'static>> = lines.into_iter().skip(start).take(room).collect();
     if height > 1 {
         let (above, below) = (start, total - start - room);
-        shown.push(Line::styled(format!("… {above} lines above, {below} below"), theme.dim));
+        shown.push(Line::styled(
+            format!("… {above} lines above, {below} below · PgUp, PgDn: look before you approve"),
+            theme.dim,
+        ));
     }
-    shown
+    (shown, View { shown: start..start + room, total })
 }

@@ -1,8 +1,9 @@
 //! A card above the input: a box with a title, and the state of the question in it.
 
+use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use host::protocol::{Answer, Ask, Millis, Question, QuestionId};
+use host::protocol::{Answer, Ask, Choice, Millis, Question, QuestionId};
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
@@ -15,6 +16,9 @@ use crate::{approval, clarify};
 /// How long the keyboard must be quiet before a card takes keys (C11).
 const QUIET: u64 = 500;
 
+/// Lines of a command that PgUp and PgDn move it by.
+const PAGE: isize = 5;
+
 /// The question in view: the head of the queue (C02).
 #[derive(Debug, Default)]
 pub(crate) struct Card {
@@ -22,6 +26,11 @@ pub(crate) struct Card {
     since: Millis,
     selected: usize,
     told: bool,
+    /// Lines by which the command is scrolled.
+    scroll: isize,
+    /// Lines of the command that were in view, and all of them.
+    seen: BTreeSet<usize>,
+    total: Option<usize>,
 }
 
 /// What a key did to a card.
@@ -55,7 +64,7 @@ impl Card {
                 Some(Ask::Approval { allow_always, .. }) => approval::deny(*allow_always),
                 Some(Ask::Clarify { .. }) | None => 0,
             };
-            *self = Self { id: id.cloned(), since: now, selected, told: false };
+            *self = Self { id: id.cloned(), since: now, selected, ..Self::default() };
         }
     }
 
@@ -92,21 +101,32 @@ impl Card {
             return Outcome::Ignored;
         }
         match action {
+            Action::PageDown if self.total.is_some() => self.scroll += PAGE,
+            Action::PageUp if self.total.is_some() => self.scroll -= PAGE,
             Action::Up | Action::Left => self.selected = (self.selected + count - 1) % count,
             Action::Down | Action::Right => self.selected = (self.selected + 1) % count,
-            Action::Enter => return answer(question, self.selected),
+            Action::Enter => return self.answer(question, self.selected),
             Action::Text(c @ '1'..='9') => {
                 let index = c as usize - '1' as usize;
-                return if index < count { answer(question, index) } else { Outcome::Ignored };
+                return if index < count { self.answer(question, index) } else { Outcome::Ignored };
             }
             _ => return Outcome::Ignored,
         }
         Outcome::Moved
     }
 
+    /// A choice. A command that was not all in view can be denied, not approved.
+    fn answer(&self, question: &Question, index: usize) -> Outcome {
+        let outcome = answer(question, index);
+        let denies =
+            matches!(&outcome, Outcome::Answered(Answer::Approval(Choice::Deny) | Answer::Text(_)));
+        let whole = self.total.is_none_or(|total| self.seen.len() >= total);
+        if denies || whole { outcome } else { Outcome::Moved }
+    }
+
     /// The card as lines, box and all, at most `height` of them.
     pub(crate) fn lines(
-        &self,
+        &mut self,
         question: &Question,
         total: usize,
         keys: Keys,
@@ -119,7 +139,12 @@ impl Card {
         let room = height.saturating_sub(2);
         let (name, body) = match &question.ask {
             Ask::Approval { .. } => {
-                ("Run this?", approval::lines(question, self.selected, keys, inner, room, theme))
+                let size = (inner, room);
+                let (lines, view) =
+                    approval::lines(question, self.selected, self.scroll, keys, size, theme);
+                self.seen.extend(view.shown);
+                self.total = Some(view.total);
+                ("Run this?", lines)
             }
             Ask::Clarify { .. } => {
                 ("Question", clarify::lines(question, self.selected, keys, inner, room, theme))

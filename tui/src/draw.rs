@@ -38,7 +38,7 @@ pub(crate) fn draw(app: &mut App, buffer: &mut Buffer) -> Frame {
     paint(app, &plan, buffer)
 }
 
-fn plan(app: &App, width: usize, height: usize) -> Plan {
+fn plan(app: &mut App, width: usize, height: usize) -> Plan {
     let status = (height >= 2).then(|| status::line(app, width));
     let mut room = height - usize::from(status.is_some());
     let rule = height >= 8;
@@ -70,13 +70,13 @@ fn plan(app: &App, width: usize, height: usize) -> Plan {
 }
 
 /// The question in view, or the one before quitting.
-fn card(app: &App, width: usize, height: usize) -> Vec<Line<'static>> {
+fn card(app: &mut App, width: usize, height: usize) -> Vec<Line<'static>> {
     let mut lines = if let Some(leaving) = &app.leaving {
         leaving.lines(&app.runs().unwrap_or_default(), width, &app.theme)
-    } else if let Some(question) = app.question() {
+    } else if let Some(question) = app.question().cloned() {
         let total = app.transcript.questions.len();
-        let size = (width, height);
-        app.card.lines(question, total, app.card_keys(), app.now(), size, &app.theme)
+        let (keys, now) = (app.card_keys(), app.now());
+        app.card.lines(&question, total, keys, now, (width, height), &app.theme)
     } else {
         return Vec::new();
     };

@@ -7,7 +7,7 @@ use crate::keymap::Action;
 use crate::theme::Theme;
 use crate::transcript::wrap::{Break, fit, text};
 
-const CHOICES: [&str; 3] = ["leave it running", "stop it and quit", "do not quit"];
+const CHOICES: [&str; 3] = ["quit; background processes go on", "end them and quit", "do not quit"];
 
 /// The open question.
 #[derive(Debug, Default)]

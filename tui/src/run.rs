@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crossterm::event::{Event as Input, EventStream, MouseEventKind};
+use crossterm::event::{self, Event as Input, MouseEventKind};
 use futures::{Stream, StreamExt};
 use host::Host;
 use host::protocol::{Event, Millis, SessionId};
@@ -57,9 +57,25 @@ pub async fn run(host: Host, options: Options) -> io::Result<Exit> {
     let terminal = Terminal::enter(kind)?;
     let (width, height) = crossterm::terminal::size().unwrap_or((80, 24));
     let screen = Screen::new(io::stdout(), kind, width, height);
-    let exit = drive(host, App::new(options, now()), screen, EventStream::new()).await;
+    let exit = drive(host, App::new(options, now()), screen, inputs()).await;
     drop(terminal);
     exit
+}
+
+/// What the terminal sends, read by a thread that waits for it. The thread ends with the program:
+/// nothing can wake it from its wait.
+fn inputs() -> impl Stream<Item = io::Result<Input>> + Unpin {
+    let (tx, mut rx) = tokio::sync::mpsc::unbounded_channel();
+    std::thread::spawn(move || {
+        loop {
+            let input = event::read();
+            let over = input.is_err();
+            if tx.send(input).is_err() || over {
+                return;
+            }
+        }
+    });
+    futures::stream::poll_fn(move |cx| rx.poll_recv(cx))
 }
 
 type PanicHook = Box<dyn Fn(&std::panic::PanicHookInfo<'_>) + Send + Sync>;
@@ -154,8 +170,8 @@ where
     })
 }
 
-/// What waits already. It is polled as this task: the terminal's stream keeps the first waker it
-/// meets, and one that wakes nobody would silence it for good.
+/// What waits already. It is polled as this task, so that a stream which keeps the waker it is
+/// given wakes this task.
 async fn peek<S: Stream + Unpin>(inputs: &mut S) -> Poll<Option<S::Item>> {
     poll_fn(|cx| Poll::Ready(inputs.poll_next_unpin(cx))).await
 }

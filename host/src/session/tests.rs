@@ -2,6 +2,7 @@
 
 mod fold;
 mod questions;
+mod storage;
 
 use super::*;
 use crate::protocol::{
@@ -502,6 +503,20 @@ fn a_cancelled_turn_holds_what_waits_until_the_next_prompt() {
 }
 
 #[test]
+fn a_prompt_interrupted_before_an_answer_is_marked_for_the_next_turn() {
+    let mut rig = Rig::new();
+    rig.prompt("delete it all");
+    rig.feed(Input::Cancel);
+    rig.say(Say::Ended { outcome: Outcome::Cancelled, failure: None });
+    assert_eq!(rig.rows(), ["user", "note"]);
+    rig.prompt("go");
+    rig.answer("half");
+    rig.feed(Input::Cancel);
+    rig.say(Say::Ended { outcome: Outcome::Cancelled, failure: None });
+    assert_eq!(rig.rows(), ["user", "note", "user", "assistant"], "an answer says it itself");
+}
+
+#[test]
 fn what_a_failed_wakeup_carried_is_held_and_told_once() {
     // W29 (the retries come with the resume rules)
     let mut rig = idle_with(&["a"]);
@@ -713,28 +728,6 @@ fn a_wakeup_told_again_after_a_partial_answer_ends_in_a_word_to_answer_to() {
 }
 
 #[test]
-fn a_wakeup_whose_claim_could_not_be_stored_goes_on_when_the_store_does() {
-    let mut rig = idle_with(&["a"]);
-    rig.exit("a");
-    rig.feed(Input::Storage(Storage::Failing("full".to_owned())));
-    rig.say(Say::Ended { outcome: Outcome::Failed { class: STORE.to_owned() }, failure: None });
-    assert_eq!(rig.starts(), [Source::Wakeup]);
-    rig.feed(Input::Storage(Storage::Ok));
-    assert_eq!(rig.starts(), [Source::Wakeup, Source::Wakeup]);
-    assert_eq!(rig.told(), ["a"]);
-}
-
-#[test]
-fn a_remark_that_waits_when_the_host_stops_is_stored_as_a_prompt() {
-    let mut rig = Rig::new();
-    rig.prompt("go");
-    rig.feed(Input::Steer("use make".to_owned()));
-    let effects = rig.feed(Input::Stop);
-    assert!(effects.iter().any(|e| matches!(e,
-        Effect::Record(Record::Queued { prompt, .. }) if prompt.text == "use make")));
-}
-
-#[test]
 fn a_wakeup_the_agent_looks_at_again_stays_delivered() {
     // W07
     let mut rig = idle_with(&["a"]);
@@ -743,22 +736,6 @@ fn a_wakeup_the_agent_looks_at_again_stays_delivered() {
     rig.answer("ok");
     rig.end();
     assert_eq!(rig.delivery("a"), Delivery::Delivered);
-}
-
-#[test]
-fn while_the_store_fails_nothing_is_spawned_and_nothing_wakes() {
-    let mut rig = idle_with(&["a"]);
-    rig.feed(Input::Storage(Storage::Failing("disk full".to_owned())));
-    rig.exit("a");
-    assert_eq!(rig.starts(), []);
-    rig.prompt("go on");
-    assert_eq!(rig.starts(), [Source::User]);
-    let effects = rig.say(Say::Spawn(Box::new(process("b"))));
-    assert!(matches!(&effects[..], [Effect::Reply { reply: Reply::Refused(_), .. }]));
-    rig.end();
-    rig.feed(Input::Storage(Storage::Ok));
-    assert_eq!(rig.starts(), [Source::User, Source::Wakeup]);
-    assert_eq!(rig.told(), ["a"]);
 }
 
 #[test]
@@ -774,16 +751,6 @@ fn the_65th_background_process_is_refused_with_the_name_of_the_oldest() {
         panic!("{effects:?}")
     };
     assert!(why.contains("p0"), "{why}");
-}
-
-#[test]
-fn a_stopping_host_starts_nothing_more() {
-    // R05 (the drain comes with the resume rules)
-    let mut rig = idle_with(&["a"]);
-    rig.exit("a");
-    rig.feed(Input::Stop);
-    assert_eq!(rig.starts(), [Source::Wakeup]);
-    assert_eq!(rig.delivery("a"), Delivery::Waiting);
 }
 
 #[test]

@@ -24,6 +24,9 @@ const WAKEUPS: u32 = 20;
 const TOO_MANY: &str = "20 wakeups ran in a row without you; /wake runs what waits";
 /// Prompt ids remembered to recognise a prompt that is sent again.
 const KNOWN_PROMPTS: usize = 64;
+/// What the next turn reads after a prompt that was interrupted before anything was said to it.
+const INTERRUPTED: &str = "[The user interrupted this before it was answered. Do not act on it \
+                           unless asked again.]";
 /// The class of a failure of our own store.
 pub(crate) const STORE: &str = "store";
 /// Rows kept in the host's window of a session; older ones are paged in by front ends.
@@ -376,6 +379,16 @@ impl Session {
             if let Some(process) = self.view.processes.iter().find(waits) {
                 self.announce(process, out);
             }
+        }
+        let silent = !self
+            .view
+            .rows
+            .iter()
+            .rev()
+            .take_while(|r| r.turn == turn.id)
+            .any(|r| matches!(r.body, Body::Assistant(_) | Body::Tool(_)));
+        if outcome == Outcome::Cancelled && silent {
+            self.add_row(turn.id, now, Body::Note { text: INTERRUPTED.to_owned() }, out);
         }
         if let (Some(message), false) = (failure, turn.cancelled) {
             self.add_row(turn.id, now, Body::Failure { message }, out);

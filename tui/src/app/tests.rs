@@ -445,3 +445,25 @@ fn the_end_of_a_process_in_view_asks_for_its_last_output() {
     let effects = app.on_event(&Event::ProcessChanged { process: ended }, T0);
     assert_eq!(sent(effects), [Command::Tail { id: live.id }]);
 }
+
+// C10
+#[test]
+fn a_command_is_approved_only_after_all_of_it_was_in_view() {
+    let command: Vec<String> = (0..30).map(|n| format!("rm -rf /srv/{n}")).collect();
+    let mut app = running();
+    app.on_event(&asked(approval("q1", &command.join("\n"), "rm -rf /srv/0")), T0);
+    paint(&mut app, 80, 24);
+    assert_eq!(sent(press(&mut app, "1", T0 + 1_000)), []);
+    for step in 0..8 {
+        press(&mut app, "pgdn", T0 + 2_000 + step);
+        paint(&mut app, 80, 24);
+    }
+    assert!(matches!(sent(press(&mut app, "1", T0 + 4_000))[..], [Command::Answer { .. }]));
+
+    // Where the choices do not fit it can be denied only.
+    let mut app = running();
+    app.on_event(&asked(approval("q2", "rm -rf /srv", "rm -rf /srv")), T0);
+    paint(&mut app, 30, 5);
+    assert_eq!(sent(press(&mut app, "1", T0 + 1_000)), []);
+    assert!(matches!(sent(press(&mut app, "esc", T0 + 2_000))[..], [Command::Answer { .. }]));
+}

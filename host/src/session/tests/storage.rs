@@ -1,0 +1,51 @@
+//! Sessions while the store fails, and when the host stops.
+
+use super::*;
+
+#[test]
+fn while_the_store_fails_nothing_is_spawned_and_nothing_wakes() {
+    let mut rig = idle_with(&["a"]);
+    rig.feed(Input::Storage(Storage::Failing("disk full".to_owned())));
+    rig.exit("a");
+    assert_eq!(rig.starts(), []);
+    rig.prompt("go on");
+    assert_eq!(rig.starts(), [Source::User]);
+    let effects = rig.say(Say::Spawn(Box::new(process("b"))));
+    assert!(matches!(&effects[..], [Effect::Reply { reply: Reply::Refused(_), .. }]));
+    rig.end();
+    rig.feed(Input::Storage(Storage::Ok));
+    assert_eq!(rig.starts(), [Source::User, Source::Wakeup]);
+    assert_eq!(rig.told(), ["a"]);
+}
+
+#[test]
+fn a_wakeup_whose_claim_could_not_be_stored_goes_on_when_the_store_does() {
+    let mut rig = idle_with(&["a"]);
+    rig.exit("a");
+    rig.feed(Input::Storage(Storage::Failing("full".to_owned())));
+    rig.say(Say::Ended { outcome: Outcome::Failed { class: STORE.to_owned() }, failure: None });
+    assert_eq!(rig.starts(), [Source::Wakeup]);
+    rig.feed(Input::Storage(Storage::Ok));
+    assert_eq!(rig.starts(), [Source::Wakeup, Source::Wakeup]);
+    assert_eq!(rig.told(), ["a"]);
+}
+
+#[test]
+fn a_stopping_host_starts_nothing_more() {
+    // R05 (the drain comes with the resume rules)
+    let mut rig = idle_with(&["a"]);
+    rig.exit("a");
+    rig.feed(Input::Stop);
+    assert_eq!(rig.starts(), [Source::Wakeup]);
+    assert_eq!(rig.delivery("a"), Delivery::Waiting);
+}
+
+#[test]
+fn a_remark_that_waits_when_the_host_stops_is_stored_as_a_prompt() {
+    let mut rig = Rig::new();
+    rig.prompt("go");
+    rig.feed(Input::Steer("use make".to_owned()));
+    let effects = rig.feed(Input::Stop);
+    assert!(effects.iter().any(|e| matches!(e,
+        Effect::Record(Record::Queued { prompt, .. }) if prompt.text == "use make")));
+}
