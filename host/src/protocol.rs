@@ -16,6 +16,7 @@ pub use event::{Event, Failure, Part, SessionRow, Toast};
 pub use id::{CallId, ProcessId, PromptId, QuestionId, SessionId, TurnId};
 pub use process::{Delivery, End, Exit, Killer, Process, State};
 pub use question::{Answer, Ask, Choice, Question};
+pub(crate) use transcript::keep_tail;
 pub use transcript::{
     Assistant, Body, Gauge, LiveCall, Outcome, Queued, Row, Running, Source, Stop, Storage,
     ToolCall, ToolResult, Transcript, Usage, Wakeup, WakeupKind,

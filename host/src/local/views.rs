@@ -6,7 +6,7 @@ use super::{Caller, Role, now};
 use crate::handle::{Backend, FrontId, Pushed, Signal};
 use crate::model::catalog;
 use crate::prompt;
-use crate::protocol::{Command, Event, Failure, SessionId, Storage, Target};
+use crate::protocol::{Command, Event, Failure, SessionId, Storage, Target, keep_tail};
 use crate::session::{Input, Session};
 use crate::store::Meta;
 use crate::tool::terminal;
@@ -217,12 +217,4 @@ impl Hub {
     fn fail(&mut self, front: FrontId, about: &str, message: String) {
         self.push(front, Event::Failed(Failure { about: about.to_owned(), message }));
     }
-}
-
-fn keep_tail(text: &mut String, max: usize) {
-    let mut start = text.len().saturating_sub(max);
-    while !text.is_char_boundary(start) {
-        start += 1;
-    }
-    text.drain(..start);
 }

@@ -438,12 +438,7 @@ impl Row {
 }
 
 /// Keeps the last `max` bytes of a text, cut at a character.
-fn keep_tail(text: &mut String, max: usize) {
-    if text.len() > max {
-        let mut start = text.len() - max;
-        while !text.is_char_boundary(start) {
-            start += 1;
-        }
-        text.drain(..start);
-    }
+pub(crate) fn keep_tail(text: &mut String, max: usize) {
+    let cut = text.ceil_char_boundary(text.len().saturating_sub(max));
+    text.drain(..cut);
 }

@@ -7,10 +7,10 @@ use std::path::Path;
 use rusqlite::{Connection, OptionalExtension, Params, params};
 
 use super::apply::{REASONING, TEXT};
-use super::value::{LONG, from_word, keep_tail, parse, stage};
+use super::value::{LONG, from_word, parse, stage};
 use super::{Entry, Error, Loaded, Meta, OpenTurn, schema};
 use crate::protocol::{
-    Body, Part, Process, ProcessId, Question, Queued, Row, SessionId, SessionRow, TurnId,
+    Body, Part, Process, ProcessId, Question, Queued, Row, SessionId, SessionRow, TurnId, keep_tail,
 };
 
 /// A read-only view of a store; a store that does not exist yet reads as an empty one.
@@ -320,7 +320,7 @@ fn long(
             }
             last.reverse();
             let mut text = last.concat();
-            keep_tail(&mut text);
+            keep_tail(&mut text, LONG);
             Ok(text)
         }
     }

@@ -98,12 +98,6 @@ pub(super) fn chunks(mut text: &str) -> impl Iterator<Item = &str> {
     })
 }
 
-/// Keeps the last 64 kB of a text, cut at a character.
-pub(super) fn keep_tail(text: &mut String) {
-    let cut = text.ceil_char_boundary(text.len().saturating_sub(LONG));
-    text.drain(..cut);
-}
-
 /// The word for a kind of event.
 pub(super) fn kind_word(kind: WakeupKind) -> &'static str {
     match kind {
