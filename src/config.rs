@@ -9,7 +9,9 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use host::settings::{Agent, Approvals, Mode, Model, Prompt, Provider, Settings, Terminal};
+use host::settings::{
+    Agent, Approvals, Compression, Delegation, Mode, Model, Prompt, Provider, Settings, Terminal,
+};
 
 use crate::dirs::{Dirs, expand_user};
 use crate::env::Env;
@@ -235,6 +237,9 @@ impl Config {
             agent: Agent {
                 max_turns: flags.max_turns.or(limits.max_turns).or(file.max_turns).unwrap_or(90),
                 clarify_timeout: file.clarify_timeout.unwrap_or(Duration::from_hours(1)),
+                max_wakeups: file.own.max_wakeups,
+                unattended_wait: file.own.unattended_wait,
+                ..Agent::default()
             },
             approvals: Approvals {
                 mode,
@@ -255,6 +260,8 @@ impl Config {
                 no_context_files: flags.ignore_rules || env.is_on("HERMES_IGNORE_RULES"),
                 context_file_max_chars: file.context_file_max_chars.unwrap_or(20_000),
             },
+            compression: Compression::default(),
+            delegation: Delegation::default(),
         };
         let (provider, key_from, own) = (choice.provider, choice.key_from, file.own.clone());
         Ok(Self { settings, own, notes, refusal, provider, key_from, tree: sources.tree })

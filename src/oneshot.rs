@@ -160,7 +160,7 @@ impl Seen {
                 }
             }
             Body::Failure { message } => self.failure = Some(message.clone()),
-            Body::User { .. } | Body::Wakeup(_) | Body::Note { .. } => {}
+            Body::User { .. } | Body::Wakeup(_) | Body::Summary(_) | Body::Note { .. } => {}
         }
     }
 }

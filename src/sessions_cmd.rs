@@ -96,6 +96,7 @@ fn show_row(out: &mut impl std::io::Write, row: &Row) -> std::io::Result<()> {
     let who = match &row.body {
         Body::User { .. } => "user".to_owned(),
         Body::Wakeup(wakeup) => format!("wakeup {}", wakeup.process),
+        Body::Summary(_) => "summary".to_owned(),
         Body::Note { .. } => "note".to_owned(),
         Body::Assistant(_) => "assistant".to_owned(),
         Body::Tool(result) => format!("tool {}", result.name),

@@ -152,6 +152,7 @@ fn cost(event: &Event) -> usize {
         | Event::CallOutput { text, .. }
         | Event::ProcessTail { text, .. } => text.len(),
         Event::SessionsListed { sessions } => sessions.len() * BASE,
+        Event::ProcessesListed { processes } => processes.len() * 2 * BASE,
         Event::ModelsListed { models } => models.len() * BASE,
         Event::PromptQueued { prompt } => prompt.text.len(),
         Event::Attached { .. }
@@ -167,6 +168,7 @@ fn cost(event: &Event) -> usize {
         | Event::ProcessChanged { .. }
         | Event::ProcessForgotten { .. }
         | Event::Held { .. }
+        | Event::Unattended { .. }
         | Event::UsageReported { .. }
         | Event::ModelChanged { .. }
         | Event::TitleChanged { .. }

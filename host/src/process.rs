@@ -48,6 +48,21 @@ pub enum Kind {
     Foreground,
 }
 
+/// Lines of a watched process that contain one of its patterns.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Hit {
+    /// The pattern that the first of them contains.
+    pub pattern: String,
+    /// The lines, plain and redacted; at most 20 of them and 2 000 characters.
+    pub text: String,
+    /// How many lines matched.
+    pub lines: u64,
+    /// Bytes of output looked at, these lines included.
+    pub upto: u64,
+    /// When they were seen.
+    pub at: crate::protocol::Millis,
+}
+
 /// The end of a background process, told once per host run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notice {

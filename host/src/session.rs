@@ -5,21 +5,26 @@
 //! Invariant: a session runs at most one turn at a time, and a background event is told to the
 //! agent in exactly one row.
 
+mod compression;
+mod delegations;
 mod processes;
 mod questions;
 mod restore;
 #[cfg(test)]
 mod tests;
 mod turns;
+mod watches;
 
 pub(crate) use processes::LIVE;
 pub(crate) use turns::STORE;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use crate::process::Hit;
 use crate::protocol::{
     Answer, Assistant, CallId, Event, Exit, Millis, Outcome, Part, Process, ProcessId, PromptId,
-    QuestionId, Queued, Row, SessionId, Source, Storage, ToolResult, Transcript, TurnId, Usage,
+    QuestionId, Queued, Row, SessionId, Source, Storage, Summary, ToolResult, Transcript, TurnId,
+    Usage,
 };
 use crate::store::{Entry, Meta, Record};
 
@@ -30,6 +35,40 @@ pub enum Caller {
     Attended,
     /// A one-shot run: nobody answers questions, and nobody is there when a process ends.
     Stateless,
+    /// A session that works on a delegated task: nobody answers questions, but it can be woken.
+    Delegated,
+}
+
+/// What a session needs to know of its host's settings.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Rules {
+    /// How long a question waits that no front end has shown (C16).
+    pub(crate) unattended_wait: Millis,
+    /// Wakeup turns in a row without a user; further ones are held (W31).
+    pub(crate) max_wakeups: u32,
+    /// How old the tail of an interrupted turn may be for it to go on by itself; `None` = it never
+    /// does (R01).
+    pub(crate) freshness: Option<Millis>,
+    /// After how long a running turn says that it still works (R10).
+    pub(crate) notify_interval: Option<Millis>,
+    /// A digest of what the session's requests are made with: provider, address, model and key
+    /// (W20).
+    pub(crate) lane: String,
+    /// How many delegated tasks run at once.
+    pub(crate) max_children: usize,
+}
+
+impl Default for Rules {
+    fn default() -> Self {
+        Self {
+            unattended_wait: 24 * 3_600_000,
+            max_wakeups: 20,
+            freshness: Some(3_600_000),
+            notify_interval: Some(180_000),
+            lane: String::new(),
+            max_children: 3,
+        }
+    }
 }
 
 /// What happens to a session.
@@ -51,14 +90,22 @@ pub(crate) enum Input {
     Kill(Option<ProcessId>),
     /// A front end releases held wakeups.
     WakeNow,
-    /// A front end chose another model; its context length if known.
-    SetModel { model: String, context: Option<u64> },
+    /// A front end wants the context compressed.
+    Compress { focus: Option<String> },
+    /// A front end put the session away, or took it back.
+    Archive(bool),
+    /// The user began anew elsewhere: matches of earlier processes start no turn here (P05).
+    Reset,
+    /// A front end chose another model; its context length if known, and its lane.
+    SetModel { model: String, context: Option<u64>, lane: String },
     /// A front end renamed the session.
     SetTitle(String),
     /// The running turn says something; `ack` is how it hears back.
     Said { turn: TurnId, ack: Ack, say: Say },
     /// A process has ended; its last output, plain and redacted.
     Exited { process: ProcessId, exit: Exit, output: String },
+    /// Lines of a watched process matched. Not admitted: too many matched in the whole host (P04).
+    Matched { process: ProcessId, hit: Hit, admitted: bool },
     /// A process from before a restart runs.
     Adopted { process: ProcessId, pid: Option<u32> },
     /// Time has passed ([`Session::deadline`]).
@@ -100,6 +147,13 @@ pub(crate) enum Say {
     FailedStart { process: ProcessId, exit: Exit },
     /// A tool call waits for the end of that process and will show it.
     Awaiting(ProcessId),
+    /// A tool call delegates a task: written down with the session that will work on it, its
+    /// first prompt and its place in the list, all in one commit. Replied then.
+    Delegate { process: Box<Process>, brief: String },
+    /// A tool call waits for the end of a delegated task and will show it. Replied with it.
+    AwaitEnd(ProcessId),
+    /// The context was compressed. Replied with the row of the summary.
+    Compressed(Summary),
     /// A tool call wants to know the session's processes.
     Processes,
     /// A tool call will kill a process. Replied before the signal may be sent (W08).
@@ -150,6 +204,8 @@ pub(crate) enum Reply {
     Answer(Answer),
     /// The session's processes.
     Processes(Vec<Process>),
+    /// How a delegated task ended, and what it found.
+    Ended { exit: Exit, text: String },
     /// It must not be done; the text is for the model.
     Refused(String),
 }
@@ -176,6 +232,22 @@ pub(crate) enum Effect {
     Acknowledge(ProcessId),
     /// A rule was granted for ever: tell the policy.
     Grant(String),
+    /// A session is written down and has something to do: take it up.
+    Open(SessionId),
+    /// A delegated task has come to its end: tell the session that waits for it.
+    Report { parent: SessionId, process: ProcessId, exit: Exit, text: String },
+}
+
+/// What a turn is to do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Errand {
+    /// Answer what the transcript ends with.
+    Answer,
+    /// Go on where an earlier host stopped: calls of the last answer that have no result yet are
+    /// run first.
+    Resume,
+    /// Compress the context, and nothing else.
+    Compress { focus: Option<String> },
 }
 
 /// What a turn needs to know to run. User turns and wakeup turns differ in `source` only (W28).
@@ -184,6 +256,9 @@ pub(crate) struct Plan {
     pub(crate) turn: TurnId,
     pub(crate) source: Source,
     pub(crate) caller: Caller,
+    pub(crate) errand: Errand,
+    /// Tokens of the session's last prompt, if known.
+    pub(crate) used: Option<u64>,
     pub(crate) model: String,
     pub(crate) shell: Shell,
     pub(crate) todo: serde_json::Value,
@@ -212,8 +287,7 @@ pub(crate) struct Session {
     stopping: bool,
     /// Nothing starts but the prompts of its front end: a one-shot run.
     passive: bool,
-    /// How long a question waits that no front end has shown (C16).
-    unattended_wait: Millis,
+    rules: Rules,
 }
 
 /// The live part of a running turn that the transcript does not show.
@@ -236,11 +310,12 @@ struct Settling {
 
 impl Session {
     /// A session that begins now. Nothing is stored before its first prompt.
-    pub(crate) fn new(meta: Meta, context: Option<u64>) -> Self {
+    pub(crate) fn new(meta: Meta, context: Option<u64>, rules: Rules) -> Self {
         let view = Transcript {
             session: meta.id.clone(),
             model: meta.model.clone(),
             cwd: meta.cwd.clone(),
+            parent: meta.parent.clone(),
             gauge: crate::protocol::Gauge { used: None, length: context },
             ..Transcript::default()
         };
@@ -259,7 +334,7 @@ impl Session {
             always: BTreeSet::new(),
             stopping: false,
             passive: false,
-            unattended_wait: 24 * 3_600_000,
+            rules,
         }
     }
 
@@ -308,7 +383,17 @@ impl Session {
             Input::Shown(id) => self.shown(&id, now, &mut out),
             Input::Kill(which) => self.kill(which, &mut out),
             Input::WakeNow => self.release(&mut out),
-            Input::SetModel { model, context } => {
+            Input::Compress { focus } => self.compress(focus, now, &mut out),
+            Input::Archive(archived) => {
+                self.meta.archived = archived;
+                self.touch(now, &mut out);
+            }
+            Input::Reset => self.reset(&mut out),
+            Input::Matched { process, hit, admitted } => {
+                self.matched(&process, hit, admitted, now, &mut out);
+            }
+            Input::SetModel { model, context, lane } => {
+                self.rules.lane = lane;
                 self.meta.model.clone_from(&model);
                 self.touch(now, &mut out);
                 self.publish(Event::ModelChanged { model, context }, &mut out);
@@ -369,6 +454,11 @@ impl Session {
         out.record(Record::Row { session: self.meta.id.clone(), row: row.clone() });
         self.publish(Event::RowAdded { row: row.clone() }, out);
         row
+    }
+
+    /// What people call it: its title, else the beginning of its first prompt.
+    pub(super) fn name(&self) -> String {
+        self.meta.title.clone().unwrap_or_else(|| self.meta.preview.clone())
     }
 
     fn id(&self) -> SessionId {

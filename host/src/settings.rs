@@ -23,6 +23,10 @@ pub struct Settings {
     pub terminal: Terminal,
     /// The system prompt.
     pub prompt: Prompt,
+    /// Compression of the context.
+    pub compression: Compression,
+    /// Delegated tasks.
+    pub delegation: Delegation,
 }
 
 impl Settings {
@@ -81,6 +85,76 @@ pub struct Agent {
     pub max_turns: u32,
     /// How long a clarify question stays open (`agent.clarify_timeout`, 3600 s).
     pub clarify_timeout: Duration,
+    /// How old the last row of an interrupted turn may be for the turn to go on by itself;
+    /// `None` = it never does (`agent.gateway_auto_continue_freshness`, 3600 s; ≤ 0 = never; R01).
+    pub freshness: Option<Duration>,
+    /// After how long a running turn says that it still works, and again after as long each;
+    /// `None` = never (`agent.gateway_notify_interval`, 180 s; 0 = off; R10).
+    pub notify_interval: Option<Duration>,
+    /// How long a graceful stop lets running turns finish (`agent.restart_drain_timeout`, 0; R05).
+    pub drain: Duration,
+    /// Wakeup turns in a row without a user; further ones are held (`hermes_tui.max_wakeups`, 20;
+    /// W31).
+    pub max_wakeups: u32,
+    /// How long a question waits that no front end has shown (`hermes_tui.unattended_wait`, 24 h;
+    /// C16).
+    pub unattended_wait: Duration,
+}
+
+impl Default for Agent {
+    fn default() -> Self {
+        Self {
+            max_turns: 90,
+            clarify_timeout: Duration::from_hours(1),
+            freshness: Some(Duration::from_hours(1)),
+            notify_interval: Some(Duration::from_mins(3)),
+            drain: Duration::ZERO,
+            max_wakeups: 20,
+            unattended_wait: Duration::from_hours(24),
+        }
+    }
+}
+
+/// When and how the model's context is compressed.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Compression {
+    /// By itself, when the context fills up (`compression.enabled`, true).
+    pub enabled: bool,
+    /// At this part of the context (`compression.threshold`, 0.5; small windows 0.75 at least).
+    pub threshold: f64,
+    /// The tail that is kept, as a part of that (`compression.target_ratio`, 0.2).
+    pub target_ratio: f64,
+    /// Messages at the beginning that are kept as they are (`compression.protect_first_n`, 3).
+    pub protect_first: usize,
+    /// Messages at the end that are kept where they fit (`compression.protect_last_n`, 20).
+    pub protect_last: usize,
+}
+
+impl Default for Compression {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            threshold: 0.5,
+            target_ratio: 0.2,
+            protect_first: 3,
+            protect_last: 20,
+        }
+    }
+}
+
+/// Tasks that the agent gives to sessions of their own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Delegation {
+    /// Most requests of one (`delegation.max_iterations`, 50).
+    pub max_iterations: u32,
+    /// How many of a session run at once (`delegation.max_concurrent_children`, 3).
+    pub max_children: usize,
+}
+
+impl Default for Delegation {
+    fn default() -> Self {
+        Self { max_iterations: 50, max_children: 3 }
+    }
 }
 
 /// Approvals.

@@ -120,6 +120,32 @@ pub enum Record {
         /// Which one.
         question: QuestionId,
     },
+    /// An open turn is started again by itself after a restart (R03).
+    Resumed {
+        /// The session.
+        session: SessionId,
+        /// The turn.
+        turn: TurnId,
+        /// How often in a row without a new row, this time included.
+        attempt: u32,
+        /// The session's last row at that moment.
+        row: u64,
+    },
+    /// A session came to be as a copy of another one.
+    Branched {
+        /// The session whose rows are copied.
+        from: SessionId,
+        /// The last row that is copied.
+        upto: u64,
+        /// The new session.
+        meta: Meta,
+    },
+    /// A session was deleted with its rows, prompts and questions. What waited in its ledger is
+    /// orphaned; its processes are kept as orphans while they may live (W19).
+    Deleted {
+        /// The session.
+        session: SessionId,
+    },
     /// A rule was granted for ever.
     Granted {
         /// Its id.
@@ -165,6 +191,51 @@ pub struct Meta {
     pub held: Option<String>,
     /// Wakeup turns since the last user turn (W31).
     pub wakeups_in_a_row: u32,
+    /// Why wakeups wait for other credentials, if they do (W20).
+    pub pause: Option<Pause>,
+    /// When failed wakeups are tried again by themselves (W29).
+    pub retry: Option<Retry>,
+    /// Matches of processes spawned up to this turn start no turn any more: the user has begun
+    /// anew since (P05).
+    pub reset: TurnId,
+    /// The task it works on for another session, if it was delegated.
+    pub task: Option<Task>,
+    /// Lists leave it out (W19).
+    pub archived: bool,
+    /// How often its context was compressed.
+    pub compressions: u32,
+    /// Compressions in a row that saved next to nothing; two switch the automatic off.
+    pub poor_compressions: u32,
+    /// When a compression failed last; the automatic waits for a while after it.
+    pub compression_failed_at: Option<Millis>,
+}
+
+/// Why wakeups of a session are paused (W20).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pause {
+    /// One line for the user.
+    pub reason: String,
+    /// What was rejected: a digest of provider, address, model and key. Another one is worth a
+    /// try.
+    pub lane: String,
+}
+
+/// When failed wakeups are tried again (W29).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Retry {
+    /// How many timed retries there were, the one to come included.
+    pub attempt: u32,
+    /// When it is due.
+    pub at: Millis,
+}
+
+/// What a delegated session works on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Task {
+    /// The session that delegated it.
+    pub parent: SessionId,
+    /// The entry in that session's list of processes.
+    pub process: ProcessId,
 }
 
 /// One event of a background process on its way into the transcript.
@@ -205,6 +276,20 @@ pub enum Stage {
     Consumed,
     /// Waits until somebody acts, with the reason.
     Held(String),
+    /// A match that came too early to start a turn; kept for the list only (P05).
+    Stale,
+    /// Its session was deleted (W19).
+    Orphaned,
+}
+
+impl Stage {
+    /// Whether nothing will happen to it any more.
+    pub fn is_settled(&self) -> bool {
+        match self {
+            Self::Delivered(_) | Self::Consumed | Self::Stale | Self::Orphaned => true,
+            Self::Spawned | Self::Finished | Self::Claimed(_) | Self::Held(_) => false,
+        }
+    }
 }
 
 /// A session as it is read back.
@@ -247,4 +332,8 @@ pub struct OpenTurn {
     pub reasoning: String,
     /// All rows of the turn, whole, oldest first (what R01 and R06 look at).
     pub rows: Vec<Row>,
+    /// How often it was started again by itself without a new row since (R03).
+    pub attempts: u32,
+    /// The session's last row when it was started again last; 0 = never.
+    pub resumed_row: u64,
 }

@@ -55,6 +55,8 @@ pub(crate) struct Outcome {
     pub(crate) seen: Vec<(ProcessId, Seen)>,
     pub(crate) shell: Option<Shell>,
     pub(crate) todo: Option<Value>,
+    /// It asked the user and nobody answered in time.
+    pub(crate) unanswered: bool,
 }
 
 impl From<Value> for Outcome {
@@ -159,6 +161,7 @@ impl Bench {
             text: bounded(outcome.value.to_string()),
             failed,
             millis: started.elapsed().as_millis() as u64,
+            unanswered: outcome.unanswered,
         };
         let finished = Finished {
             result,

@@ -245,7 +245,7 @@ pub(crate) fn messages(rows: &[Arc<Row>]) -> Vec<Message> {
     let mut unanswered = false;
     for row in rows {
         match &row.body {
-            Body::User { .. } | Body::Wakeup(_) | Body::Note { .. } => {
+            Body::User { .. } | Body::Wakeup(_) | Body::Summary(_) | Body::Note { .. } => {
                 if std::mem::take(&mut unanswered) {
                     messages.push(Message::User(UNANSWERED.to_owned()));
                 }
@@ -333,6 +333,7 @@ mod tests {
             text: format!("result of {id}"),
             failed: false,
             millis: 0,
+            unanswered: false,
         })
     }
 

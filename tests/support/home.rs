@@ -69,7 +69,7 @@ impl Home {
             exe: exe(),
             cwd: self.work(),
             model,
-            agent: Agent { max_turns: 90, clarify_timeout: Duration::from_hours(1) },
+            agent: Agent::default(),
             approvals: Approvals {
                 mode: Mode::Manual,
                 timeout: Duration::from_mins(1),
@@ -85,6 +85,8 @@ impl Home {
                 withheld: Vec::new(),
             },
             prompt: Prompt { context_file_max_chars: 20_000, ..Prompt::default() },
+            compression: settings::Compression::default(),
+            delegation: settings::Delegation::default(),
         }
     }
 

@@ -212,6 +212,8 @@ impl App {
             | Event::TurnCancelling { .. }
             | Event::TurnEnded { .. }
             | Event::PromptUnqueued { .. }
+            | Event::Unattended { .. }
+            | Event::ProcessesListed { .. }
             | Event::Steered { .. }
             | Event::QuestionAsked { .. }
             | Event::QuestionResolved { .. }

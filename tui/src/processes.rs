@@ -162,6 +162,7 @@ fn line(
         Delivery::Claimed(turn) => format!("in turn {turn}"),
         Delivery::Delivered => "told".to_owned(),
         Delivery::Consumed => "seen".to_owned(),
+        Delivery::Orphaned => "its session is gone".to_owned(),
         Delivery::Held(why) => format!("held: {}", one_line(why)),
     };
     let base = if selected { theme.selected } else { theme.text };

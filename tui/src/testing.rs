@@ -71,6 +71,7 @@ pub(crate) fn result(id: &str, name: &str, text: &str) -> Body {
         text: text.into(),
         failed: false,
         millis: 1_234,
+        unanswered: false,
     })
 }
 
@@ -106,6 +107,8 @@ pub(crate) fn process(id: &str, state: State, exit: Option<Exit>) -> Process {
         exit,
         notify: true,
         watch: Vec::new(),
+        watching: host::protocol::Watching::default(),
+        work: host::protocol::Work::Command,
         pty: false,
         killed_by: None,
         delivery: Delivery::Open,
@@ -137,6 +140,7 @@ pub(crate) fn clarify(id: &str, choices: &[&str]) -> Question {
 
 fn question(id: &str, ask: Ask) -> Question {
     Question {
+        answer: None,
         id: QuestionId(id.into()),
         turn: TurnId(1),
         call: CallId(id.into()),

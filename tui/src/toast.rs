@@ -1,6 +1,6 @@
 //! News from sessions that are not in view: a few lines for a few seconds (P11).
 
-use host::protocol::{Millis, SessionId, Toast};
+use host::protocol::{Millis, News, SessionId, Toast};
 use ratatui::text::Line;
 
 use crate::clean::one_line;
@@ -44,7 +44,16 @@ impl Toasts {
 
     pub(crate) fn lines(&self, width: usize, theme: &Theme) -> Vec<Line<'static>> {
         let line = |toast: &Toast| {
-            let text = format!(" ⚑ {} · {} ", ending(&toast.exit), one_line(&toast.text));
+            let what = match &toast.news {
+                News::Ended { exit, .. } => ending(exit),
+                News::Matched { pattern } => format!("matched {:?}", one_line(pattern)),
+                News::WatchDisabled => "watch off".to_owned(),
+                News::Tripped | News::Released { .. } => "watches".to_owned(),
+                News::Held { .. } => "held".to_owned(),
+                News::Working { .. } => "still working".to_owned(),
+                News::Unknown => "news".to_owned(),
+            };
+            let text = format!(" ⚑ {what} · {} ", one_line(&toast.text));
             Line::styled(fit(&text, width.min(60)), theme.toast)
         };
         self.shown.iter().map(|(_, toast)| line(toast)).collect()

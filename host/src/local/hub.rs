@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -17,7 +18,7 @@ use crate::handle::{Backend, FrontId, Signal};
 use crate::model::{Model, catalog};
 use crate::process::{Found, Notice, Processes};
 use crate::protocol::{Event, Millis, ProcessId, SessionId, Storage, TurnId};
-use crate::session::{Input, Session};
+use crate::session::{Input, Rules, Session};
 use crate::settings::Settings;
 use crate::store::{self, Lock, Reader, Store};
 use crate::tool::{Kit, terminal};
@@ -178,6 +179,28 @@ impl Hub {
         self.model(model).ok()?.context_length()
     }
 
+    /// What a session with that model needs to know of the settings.
+    pub(super) fn rules(&self, model: &str) -> Rules {
+        let agent = &self.settings.agent;
+        let millis = |d: Duration| i64::try_from(d.as_millis()).unwrap_or(i64::MAX);
+        Rules {
+            unattended_wait: millis(agent.unattended_wait),
+            max_wakeups: agent.max_wakeups,
+            freshness: agent.freshness.map(millis),
+            notify_interval: agent.notify_interval.map(millis),
+            lane: self.lane(model),
+            max_children: self.settings.delegation.max_children,
+        }
+    }
+
+    /// A digest of what requests are made with; it tells nothing of the key (W20).
+    pub(super) fn lane(&self, model: &str) -> String {
+        let own = &self.settings.model;
+        let mut hasher = DefaultHasher::new();
+        (model, format!("{:?}", own.provider), &own.base_url, &own.api_key).hash(&mut hasher);
+        format!("{:016x}", hasher.finish())
+    }
+
     /// Takes up what an earlier host left unfinished.
     fn resume(&mut self) {
         if self.role == Role::OneShot {
@@ -243,11 +266,12 @@ impl Hub {
             .map_err(|e| e.to_string())?
             .ok_or_else(|| format!("there is no session {id}"))?;
         let context = self.context_length(&loaded.meta.model);
+        let rules = self.rules(&loaded.meta.model);
         let caller = match self.role {
             Role::Owner => Caller::Attended,
             Role::OneShot => Caller::Stateless,
         };
-        let (session, effects) = Session::restore(loaded, caller, context, now());
+        let (session, effects) = Session::restore(loaded, caller, context, rules, now());
         let mut live = Live::new(self.prepared(session));
         live.lease = lease;
         for process in &live.session.transcript().processes {

@@ -200,6 +200,7 @@ impl Hub {
                 });
             }
             Effect::Acknowledge(process) => self.processes.acknowledge(&process),
+            Effect::Open(_) | Effect::Report { .. } => {}
             Effect::Grant(rule) => {
                 self.always.insert(rule.clone());
                 for other in self.sessions.keys().cloned().collect::<Vec<_>>() {
@@ -241,6 +242,8 @@ impl Hub {
             | Effect::Start(_)
             | Effect::Stop(_)
             | Effect::Kill(_)
+            | Effect::Open(_)
+            | Effect::Report { .. }
             | Effect::Reply { .. }) => self.perform(id, other),
         }
     }

@@ -94,6 +94,9 @@ impl Hub {
             | Say::Ask { .. }
             | Say::Running { .. }
             | Say::FailedStart { .. }
+            | Say::Delegate { .. }
+            | Say::AwaitEnd(_)
+            | Say::Compressed(_)
             | Say::Processes
             | Say::Awaiting(_)
             | Say::Killing(_)

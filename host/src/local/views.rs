@@ -71,12 +71,21 @@ impl Hub {
             Command::WakeNow => Input::WakeNow,
             Command::SetTitle { title } => Input::SetTitle(title),
             Command::SetModel { model } => match self.model(&model) {
-                Ok(known) => Input::SetModel { model, context: known.context_length() },
+                Ok(known) => {
+                    let (context, lane) = (known.context_length(), self.lane(&model));
+                    Input::SetModel { model, context, lane }
+                }
                 Err(message) => {
                     self.fail(front, "model", message);
                     return;
                 }
             },
+            Command::Compress { focus } => Input::Compress { focus },
+            Command::Archive { archived } => Input::Archive(archived),
+            Command::Branch | Command::Delete { .. } | Command::ListProcesses => {
+                self.fail(front, "command", "not here yet".to_owned());
+                return;
+            }
             Command::Tail { id } => {
                 let text = terminal::tail(&self.processes.output(&id), TAIL);
                 self.push(front, Event::ProcessTail { id, text });
@@ -174,7 +183,8 @@ impl Hub {
             ..Meta::default()
         };
         let context = self.context_length(&meta.model);
-        let session = self.prepared(Session::new(meta, context));
+        let rules = self.rules(&meta.model);
+        let session = self.prepared(Session::new(meta, context, rules));
         let mut live = Live::new(session);
         live.context = Some(Vec::new());
         self.sessions.insert(id.clone(), live);

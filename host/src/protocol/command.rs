@@ -60,6 +60,25 @@ pub enum Command {
         /// How many rows at most.
         limit: u32,
     },
+    /// Replace the older part of the model's context by a summary.
+    Compress {
+        /// What the summary should keep above all, if anything.
+        focus: Option<String>,
+    },
+    /// Go on in a copy of the session as it is after its last finished turn.
+    Branch,
+    /// Put the session away, or take it back: lists leave archived ones out (W19).
+    Archive {
+        /// Whether it is put away.
+        archived: bool,
+    },
+    /// Delete a session with all it holds; its processes are ended first (W09).
+    Delete {
+        /// Which one.
+        session: SessionId,
+    },
+    /// Ask for the processes of all sessions: [`super::Event::ProcessesListed`].
+    ListProcesses,
     /// Ask for the sessions, newest first: [`super::Event::SessionsListed`].
     ListSessions,
     /// Ask for the models that can be named: [`super::Event::ModelsListed`].

@@ -122,6 +122,11 @@ pub enum Event {
         /// One line for the user.
         reason: Option<String>,
     },
+    /// Wakeup turns have run without a user; from 3 on the session needs one (W31).
+    Unattended {
+        /// How many in a row.
+        wakeups: u32,
+    },
     /// The model reported how much it read and wrote.
     UsageReported {
         /// The numbers of the last request.
@@ -172,6 +177,11 @@ pub enum Event {
         /// The rows.
         sessions: Vec<SessionRow>,
     },
+    /// All background processes of the host that live or wait, in answer to `ListProcesses`.
+    ProcessesListed {
+        /// The processes, those of the session in view among them; oldest first.
+        processes: Vec<Process>,
+    },
     /// The models that can be named.
     ModelsListed {
         /// Their names.
@@ -196,14 +206,55 @@ pub enum Part {
 pub struct Toast {
     /// The session it belongs to.
     pub session: SessionId,
-    /// The process it is about.
-    pub process: ProcessId,
-    /// How it ended.
-    pub exit: Exit,
-    /// What became of it.
-    pub delivery: Delivery,
+    /// What people call that session: its title, else the beginning of its first prompt.
+    #[serde(default)]
+    pub name: String,
+    /// The process it is about, if it is about one.
+    pub process: Option<ProcessId>,
+    /// What happened.
+    pub news: News,
     /// One line.
     pub text: String,
+}
+
+/// What a toast tells (P11).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "is", rename_all = "snake_case")]
+pub enum News {
+    /// A process or a delegated task ended.
+    Ended {
+        /// How.
+        exit: Exit,
+        /// What became of its completion.
+        delivery: Delivery,
+    },
+    /// Output matched a watch pattern.
+    Matched {
+        /// The pattern.
+        pattern: String,
+    },
+    /// A watch was switched off because it matched too often.
+    WatchDisabled,
+    /// So many watches matched at once that matches are dropped for a while (P04).
+    Tripped,
+    /// Matches are told again.
+    Released {
+        /// How many of this session were dropped.
+        dropped: u64,
+    },
+    /// Wakeups wait for somebody (W20, W22, W29, W31).
+    Held {
+        /// How many wait now.
+        waiting: u64,
+    },
+    /// A turn has been running for long (R10).
+    Working {
+        /// For how long, in milliseconds.
+        elapsed: Millis,
+    },
+    /// Of a newer host.
+    #[serde(other)]
+    Unknown,
 }
 
 /// A command that could not be carried out.
@@ -234,4 +285,13 @@ pub struct SessionRow {
     pub source: String,
     /// Where it works.
     pub cwd: String,
+    /// The session it was branched from or that delegated it.
+    #[serde(default)]
+    pub parent: Option<SessionId>,
+    /// How often its context was compressed (S03).
+    #[serde(default)]
+    pub compressions: u32,
+    /// Left out of lists unless asked for; still woken (W19).
+    #[serde(default)]
+    pub archived: bool,
 }

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Millis, ProcessId, SessionId, TurnId};
 
-/// A background process and what became of it. `session` is its owner, fixed at spawn (W17).
+/// A background process, or a delegated task, and what became of it. `session` is its owner, fixed at spawn (W17).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Process {
     /// Its id.
@@ -13,6 +13,9 @@ pub struct Process {
     pub session: SessionId,
     /// The turn that spawned it.
     pub turn: TurnId,
+    /// What kind of work it is.
+    #[serde(default)]
+    pub work: Work,
     /// The command line, as the agent gave it.
     pub command: String,
     /// Where it was started.
@@ -29,6 +32,9 @@ pub struct Process {
     pub notify: bool,
     /// Wake the agent at lines that contain one of these.
     pub watch: Vec<String>,
+    /// How far the watch has come.
+    #[serde(default)]
+    pub watching: Watching,
     /// Runs in a pseudo-terminal.
     pub pty: bool,
     /// Who asked for its end; written down before the signal is sent (W08).
@@ -36,6 +42,44 @@ pub struct Process {
     pub killed_by: Option<Killer>,
     /// What became of its completion.
     pub delivery: Delivery,
+}
+
+/// What kind of work runs in the background.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", tag = "is")]
+pub enum Work {
+    /// A command under a supervisor.
+    #[default]
+    Command,
+    /// A task that another session of this host works on.
+    Delegation {
+        /// The session that works on it.
+        session: SessionId,
+    },
+}
+
+/// How far the watch of a process's output has come.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Watching {
+    /// Lines that matched so far, told or not.
+    pub hits: u64,
+    /// Matches that were made into ledger rows; the next one's ordinal.
+    pub matches: u64,
+    /// Matches that started no turn because they came too early (P05).
+    pub stale: u64,
+    /// Matching lines that were counted and not told since the last match (P03).
+    pub suppressed: u64,
+    /// Windows in a row in which lines were suppressed.
+    pub strikes: u32,
+    /// When the last match was told.
+    pub told_at: Option<Millis>,
+    /// Bytes of output that were looked at when this was written down.
+    pub offset: u64,
+    /// When the final answer of the turn that spawned it was written down (P05).
+    pub since: Option<Millis>,
+    /// Switched off because it matched too often (P03).
+    pub off: bool,
 }
 
 /// The life of a process.
@@ -103,6 +147,8 @@ pub enum Delivery {
     Consumed,
     /// Waits until somebody acts; the text says why.
     Held(String),
+    /// The session it belonged to was deleted (W19).
+    Orphaned,
 }
 
 impl Process {

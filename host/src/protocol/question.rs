@@ -22,6 +22,10 @@ pub struct Question {
     pub timeout: Millis,
     /// When it expires; set once a front end that can answer has shown it.
     pub deadline: Option<Millis>,
+    /// The answer, stored until the result that holds it is: what a user typed survives the host.
+    /// A question with an answer is no longer pending.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answer: Option<Answer>,
 }
 
 /// What is asked.

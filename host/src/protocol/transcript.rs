@@ -40,6 +40,12 @@ pub struct Transcript {
     pub processes: Vec<Process>,
     /// Why wakeups are held, if they are.
     pub held: Option<String>,
+    /// Wakeup turns since the last user turn; from 3 on the session needs somebody (W31).
+    #[serde(default)]
+    pub unattended: u32,
+    /// The session it was branched from or that delegated it.
+    #[serde(default)]
+    pub parent: Option<SessionId>,
     /// How full the model's context is.
     pub gauge: Gauge,
     /// Approvals are off (`approvals.mode: off`, `--yolo`).
@@ -95,6 +101,8 @@ pub enum Body {
     },
     /// A background event that the agent is told of (W24).
     Wakeup(Wakeup),
+    /// A summary that stands for older rows in the model's context.
+    Summary(Summary),
     /// A line of the host's own that the agent is told of.
     Note {
         /// The line.
@@ -109,6 +117,23 @@ pub enum Body {
         /// What went wrong and what to do.
         message: String,
     },
+}
+
+/// A summary that stands for older rows in the model's context. The rows stay in the transcript.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    /// The summary as the model gets it.
+    pub text: String,
+    /// Rows up to this number are still told as they are: the head.
+    pub head: u64,
+    /// Rows from this number on are told as they are: the tail. Those between are summarised.
+    pub tail: u64,
+    /// How many rows are summarised, earlier summaries' included.
+    pub rows: u64,
+    /// Tokens of the context before, as far as they were known or estimated.
+    pub before: u64,
+    /// Tokens of the context after, estimated.
+    pub after: u64,
 }
 
 /// A background event that the agent is told of.
@@ -201,6 +226,9 @@ pub struct ToolResult {
     pub failed: bool,
     /// How long it ran.
     pub millis: u64,
+    /// It asked the user and nobody answered in time (R04).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unanswered: bool,
 }
 
 /// Why a turn runs.
@@ -357,6 +385,7 @@ impl Transcript {
             }
             Event::ProcessForgotten { id } => self.processes.retain(|p| p.id != *id),
             Event::Held { reason } => self.held.clone_from(reason),
+            Event::Unattended { wakeups } => self.unattended = *wakeups,
             Event::UsageReported { usage, context } => {
                 self.gauge = Gauge { used: Some(usage.prompt), length: *context };
             }
@@ -375,6 +404,7 @@ impl Transcript {
             Event::Toast(_)
             | Event::ProcessTail { .. }
             | Event::SessionsListed { .. }
+            | Event::ProcessesListed { .. }
             | Event::ModelsListed { .. }
             | Event::Failed(_) => {}
         }
@@ -390,7 +420,11 @@ impl Transcript {
                     running.calls = answer.calls.iter().map(LiveCall::waiting).collect();
                 }
                 Body::Tool(result) => running.calls.retain(|c| c.call.id != result.call),
-                Body::User { .. } | Body::Wakeup(_) | Body::Note { .. } | Body::Failure { .. } => {}
+                Body::User { .. }
+                | Body::Wakeup(_)
+                | Body::Summary(_)
+                | Body::Note { .. }
+                | Body::Failure { .. } => {}
             }
         }
         self.rows.push(row.clone());
@@ -421,6 +455,7 @@ impl Row {
         match &self.body {
             Body::User { text } | Body::Note { text } | Body::Failure { message: text } => text,
             Body::Wakeup(wakeup) => &wakeup.text,
+            Body::Summary(summary) => &summary.text,
             Body::Assistant(answer) => &answer.text,
             Body::Tool(result) => &result.text,
         }
@@ -431,6 +466,7 @@ impl Row {
         match &mut self.body {
             Body::User { text } | Body::Note { text } | Body::Failure { message: text } => text,
             Body::Wakeup(wakeup) => &mut wakeup.text,
+            Body::Summary(summary) => &mut summary.text,
             Body::Assistant(answer) => &mut answer.text,
             Body::Tool(result) => &mut result.text,
         }

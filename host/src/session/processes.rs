@@ -2,8 +2,8 @@
 
 use super::{Ack, Effect, Out, Reply, Session, Settling};
 use crate::protocol::{
-    Delivery, End, Event, Exit, Killer, Millis, Process, ProcessId, State, Storage, Toast, TurnId,
-    WakeupKind,
+    Delivery, End, Event, Exit, Killer, Millis, News, Process, ProcessId, State, Storage, Toast,
+    TurnId, WakeupKind,
 };
 use crate::redact;
 use crate::store::{Entry, Record, Stage};
@@ -170,10 +170,10 @@ impl Session {
         let Some(exit) = process.exit.clone() else { return };
         out.effects.push(Effect::Announce(Event::Toast(Toast {
             session: self.id(),
-            process: process.id.clone(),
+            name: self.name(),
+            process: Some(process.id.clone()),
             text: format!("{} {}", redact::secrets(&process.command), wakeup::summary(&exit)),
-            delivery: process.delivery.clone(),
-            exit,
+            news: News::Ended { exit, delivery: process.delivery.clone() },
         })));
     }
 
@@ -199,7 +199,10 @@ impl Session {
         let Some(process) = self.process(id) else { return };
         match process.delivery {
             _ if !process.notify => return,
-            Delivery::Claimed(_) | Delivery::Delivered | Delivery::Consumed => return,
+            Delivery::Claimed(_)
+            | Delivery::Delivered
+            | Delivery::Consumed
+            | Delivery::Orphaned => return,
             Delivery::Open | Delivery::Waiting | Delivery::Held(_) => {}
         }
         // The report of the end may still be under way; it will find the mark.

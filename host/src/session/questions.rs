@@ -35,7 +35,8 @@ impl Session {
         self.next_question += 1;
         turn.asking.push((id.clone(), ack));
         let turn = turn.id;
-        let question = Question { id, turn, call, ask, asked_at: now, timeout, deadline: None };
+        let question =
+            Question { id, turn, call, ask, asked_at: now, timeout, deadline: None, answer: None };
         self.put_question(question, out);
     }
 
@@ -128,7 +129,7 @@ impl Session {
     /// When a question expires: by its own clock once it was shown, else after the time a question
     /// may wait for somebody to come (C16).
     pub(super) fn expiry(&self, question: &Question) -> Millis {
-        question.deadline.unwrap_or(question.asked_at + self.unattended_wait)
+        question.deadline.unwrap_or(question.asked_at + self.rules.unattended_wait)
     }
 
     pub(super) fn expire(&mut self, now: Millis, out: &mut Out) {

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::{Caller, Effect, Out, Session};
+use super::{Caller, Effect, Out, Rules, Session};
 use crate::protocol::{Body, Gauge, LiveCall, Millis, Outcome, Running, Transcript, TurnId};
 use crate::store::{Entry, Loaded, Stage};
 
@@ -21,11 +21,12 @@ impl Session {
         loaded: Loaded,
         caller: Caller,
         context: Option<u64>,
+        rules: Rules,
         now: Millis,
     ) -> (Self, Vec<Effect>) {
         let Loaded { meta, rows, earlier, turns, open, queued, questions, processes, ledger } =
             loaded;
-        let mut session = Self::new(meta.clone(), context);
+        let mut session = Self::new(meta.clone(), context, rules);
         session.stored = true;
         session.passive = caller == Caller::Stateless;
         session.turns = turns;
@@ -41,6 +42,7 @@ impl Session {
             questions,
             processes,
             held: meta.held.clone(),
+            unattended: meta.wakeups_in_a_row,
             gauge: Gauge { used: meta.gauge.used, length: context.or(meta.gauge.length) },
             ..session.view
         };
@@ -54,7 +56,11 @@ impl Session {
             match entry.state {
                 Stage::Finished | Stage::Held(_) => session.waiting.push(entry),
                 Stage::Claimed(_) => claimed.push(entry),
-                Stage::Spawned | Stage::Delivered(_) | Stage::Consumed => {}
+                Stage::Spawned
+                | Stage::Delivered(_)
+                | Stage::Consumed
+                | Stage::Stale
+                | Stage::Orphaned => {}
             }
         }
         session.waiting.sort_by_key(|e| e.at);
@@ -130,7 +136,11 @@ fn unanswered_calls(rows: &[crate::protocol::Row]) -> Vec<LiveCall> {
                 calls = answer.calls.iter().map(LiveCall::waiting).collect();
             }
             Body::Tool(result) => calls.retain(|c: &LiveCall| c.call.id != result.call),
-            Body::User { .. } | Body::Wakeup(_) | Body::Note { .. } | Body::Failure { .. } => {}
+            Body::User { .. }
+            | Body::Wakeup(_)
+            | Body::Summary(_)
+            | Body::Note { .. }
+            | Body::Failure { .. } => {}
         }
     }
     calls

@@ -26,7 +26,7 @@ fn meta() -> Meta {
 
 impl Rig {
     fn new() -> Self {
-        let session = Session::new(meta(), Some(1000));
+        let session = Session::new(meta(), Some(1000), Rules::default());
         let view = session.transcript().clone();
         Self { session, now: 1_000, prompts: 0, effects: Vec::new(), view }
     }
@@ -79,6 +79,7 @@ impl Rig {
             text: "{}".to_owned(),
             failed: false,
             millis: 1,
+            unanswered: false,
         };
         self.say(Say::Result(Finished { result, seen, shell: None, todo: None }))
     }
@@ -112,6 +113,7 @@ fn kind(row: &Row) -> &'static str {
     match row.body {
         Body::User { .. } => "user",
         Body::Wakeup(_) => "wakeup",
+        Body::Summary(_) => "summary",
         Body::Note { .. } => "note",
         Body::Assistant(_) => "assistant",
         Body::Tool(_) => "tool",
@@ -135,6 +137,8 @@ fn pid(id: &str) -> ProcessId {
 
 fn process(id: &str) -> Process {
     Process {
+        work: crate::protocol::Work::Command,
+        watching: crate::protocol::Watching::default(),
         id: pid(id),
         session: SessionId("s1".to_owned()),
         turn: TurnId(1),
@@ -381,7 +385,7 @@ fn a_kill_that_was_written_down_is_repeated_after_a_restart() {
     process.state = State::Running;
     process.killed_by = Some(Killer::Agent);
     let loaded = Loaded { meta: meta(), processes: vec![process], ..Loaded::default() };
-    let (mut session, _) = Session::restore(loaded, Caller::Attended, None, 0);
+    let (mut session, _) = Session::restore(loaded, Caller::Attended, None, Rules::default(), 0);
     let effects = session.handle(Input::Adopted { process: pid("a"), pid: Some(1) }, 0);
     assert!(effects.contains(&Effect::Kill(pid("a"))));
 }
@@ -477,6 +481,7 @@ fn a_working_directory_change_stays_with_the_session() {
         text: String::new(),
         failed: false,
         millis: 0,
+        unanswered: false,
     };
     let finished = Finished { result, seen: Vec::new(), shell: Some(shell.clone()), todo: None };
     rig.say(Say::Result(finished));
@@ -545,6 +550,8 @@ fn a_claim_the_model_never_answered_runs_again_without_a_second_row() {
         rows: view.rows.clone(),
         turns: TurnId(2),
         open: Some(OpenTurn {
+            attempts: 0,
+            resumed_row: 0,
             turn: TurnId(2),
             source: Source::Wakeup,
             started_at: 0,
@@ -557,7 +564,8 @@ fn a_claim_the_model_never_answered_runs_again_without_a_second_row() {
         ledger: claimed,
         ..Loaded::default()
     };
-    let (session, effects) = Session::restore(loaded, Caller::Attended, None, 5_000);
+    let (session, effects) =
+        Session::restore(loaded, Caller::Attended, None, Rules::default(), 5_000);
     assert_eq!(starts(&effects), [Source::Wakeup]);
     let told =
         session.transcript().rows.iter().filter(|r| matches!(r.body, Body::Wakeup(_))).count();
@@ -583,6 +591,7 @@ fn calls_without_a_result_are_reported_as_interrupted_after_a_restart() {
         text: "ok".to_owned(),
         failed: false,
         millis: 0,
+        unanswered: false,
     };
     let rows = vec![
         row(1, Body::User { text: "go".to_owned() }),
@@ -590,6 +599,8 @@ fn calls_without_a_result_are_reported_as_interrupted_after_a_restart() {
         row(3, Body::Tool(result)),
     ];
     let open = OpenTurn {
+        attempts: 0,
+        resumed_row: 0,
         turn: TurnId(1),
         source: Source::User,
         started_at: 0,
@@ -600,7 +611,7 @@ fn calls_without_a_result_are_reported_as_interrupted_after_a_restart() {
     };
     let loaded =
         Loaded { meta: meta(), rows, turns: TurnId(1), open: Some(open), ..Loaded::default() };
-    let (session, effects) = Session::restore(loaded, Caller::Attended, None, 0);
+    let (session, effects) = Session::restore(loaded, Caller::Attended, None, Rules::default(), 0);
     assert_eq!(starts(&effects), []);
     let rows = &session.transcript().rows;
     assert_eq!(

@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 use std::collections::BTreeSet;
 
 use super::{
-    Ack, Caller, Effect, Finished, Out, Plan, Reply, Say, Seen, Session, Settling, Shell, Turn,
+    Ack, Caller, Effect, Errand, Finished, Out, Plan, Reply, Say, Seen, Session, Settling, Shell,
+    Turn,
 };
 use crate::protocol::{
     Assistant, Body, Delivery, Event, Gauge, Millis, Outcome, Part, Process, PromptId, Queued, Row,
@@ -19,9 +20,6 @@ use crate::wakeup;
 const SETTLE: Millis = 50;
 /// But never longer than this.
 const SETTLE_AT_MOST: Millis = 250;
-/// Wakeup turns in a row without a user; further ones are held (W31).
-const WAKEUPS: u32 = 20;
-const TOO_MANY: &str = "20 wakeups ran in a row without you; /wake runs what waits";
 /// Prompt ids remembered to recognise a prompt that is sent again.
 const KNOWN_PROMPTS: usize = 64;
 /// What the next turn reads after a prompt that was interrupted before anything was said to it.
@@ -153,8 +151,11 @@ impl Session {
         let (prompt, caller) = match self.prompts.pop_front() {
             Some((prompt, caller)) => (Some(prompt), caller),
             None if self.ready() && self.settled_at().is_none_or(|at| at <= now) => {
-                if self.meta.wakeups_in_a_row >= WAKEUPS {
-                    self.hold(TOO_MANY, out);
+                if self.meta.wakeups_in_a_row >= self.rules.max_wakeups {
+                    let n = self.rules.max_wakeups;
+                    let reason =
+                        format!("{n} wakeups ran in a row without you; /wake runs what waits");
+                    self.hold(&reason, out);
                     return;
                 }
                 (None, Caller::Attended)
@@ -205,6 +206,8 @@ impl Session {
             turn: id,
             source,
             caller,
+            errand: Errand::Answer,
+            used: self.view.gauge.used,
             model: self.meta.model.clone(),
             shell: Shell { cwd: self.meta.cwd.clone(), env: self.meta.env.clone() },
             todo: self.meta.todo.clone(),
@@ -275,6 +278,9 @@ impl Session {
             Say::Processes => {
                 out.reply(ack, Reply::Processes(self.view.processes.clone()));
             }
+            Say::Delegate { process, brief } => self.delegate(*process, brief, ack, now, out),
+            Say::AwaitEnd(process) => self.await_end(&process, ack, out),
+            Say::Compressed(summary) => self.compressed(summary, ack, now, out),
             Say::Ask { call, ask, timeout } => self.ask(call, ask, timeout, ack, now, out),
             Say::Spawn(process) => self.spawn(*process, ack, now, out),
             Say::Running { .. } | Say::FailedStart { .. } => {}
@@ -454,7 +460,9 @@ impl Session {
             | Stage::Finished
             | Stage::Claimed(_)
             | Stage::Delivered(_)
-            | Stage::Consumed => Delivery::Waiting,
+            | Stage::Consumed
+            | Stage::Stale => Delivery::Waiting,
+            Stage::Orphaned => Delivery::Orphaned,
         };
         let mut front = Vec::new();
         for mut entry in entries {
@@ -487,6 +495,7 @@ impl Session {
                 name: live.call.name,
                 failed: true,
                 millis: live.started_at.map_or(0, |at| (now - at).max(0) as u64),
+                unanswered: false,
             };
             self.add_row(running.turn, now, Body::Tool(result), out);
         }

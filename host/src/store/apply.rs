@@ -66,6 +66,13 @@ pub(super) fn apply(tx: &mut Transaction<'_>, record: &Record) -> rusqlite::Resu
             "DELETE FROM questions WHERE session = ? AND id = ?",
             params![session.0, question.0],
         ),
+        Record::Resumed { session, turn, attempt, row } => run(
+            tx,
+            "UPDATE turns SET attempts = ?3, resumed_row = ?4 WHERE session = ?1 AND turn = ?2",
+            params![session.0, turn.0 as i64, attempt, *row as i64],
+        ),
+        Record::Branched { from, upto, meta } => branched(tx, from, *upto, meta),
+        Record::Deleted { session } => deleted(tx, session),
         Record::Granted { rule } => run(tx, "INSERT OR IGNORE INTO grants VALUES (?)", [rule]),
     }
 }
@@ -78,11 +85,14 @@ fn run(tx: &Connection, sql: &str, params: impl rusqlite::Params) -> rusqlite::R
 fn meta(tx: &Connection, meta: &Meta) -> rusqlite::Result<Applied> {
     run(
         tx,
-        "INSERT INTO sessions (id, title, preview, started_at, active_at, model, source, cwd)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+        "INSERT INTO sessions (id, title, preview, started_at, active_at, model, source, cwd,
+             parent, archived, compressions)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
          ON CONFLICT DO UPDATE SET title = excluded.title, preview = excluded.preview,
              started_at = excluded.started_at, active_at = max(active_at, excluded.active_at),
-             model = excluded.model, source = excluded.source, cwd = excluded.cwd",
+             model = excluded.model, source = excluded.source, cwd = excluded.cwd,
+             parent = excluded.parent, archived = excluded.archived,
+             compressions = excluded.compressions",
         params![
             meta.id.0,
             meta.title,
@@ -91,7 +101,10 @@ fn meta(tx: &Connection, meta: &Meta) -> rusqlite::Result<Applied> {
             meta.active_at,
             meta.model,
             meta.source,
-            meta.cwd
+            meta.cwd,
+            meta.parent.as_ref().map(|p| &p.0),
+            meta.archived,
+            meta.compressions
         ],
     )?;
     run(
@@ -100,6 +113,57 @@ fn meta(tx: &Connection, meta: &Meta) -> rusqlite::Result<Applied> {
          ON CONFLICT DO UPDATE SET v = excluded.v, meta = excluded.meta",
         params![meta.id.0, V, json(meta)?],
     )
+}
+
+/// Copies rows into a new session. What they tell stays told by the original (W18).
+fn branched(
+    tx: &Connection,
+    from: &SessionId,
+    upto: u64,
+    meta: &Meta,
+) -> rusqlite::Result<Applied> {
+    self::meta(tx, meta)?;
+    let upto = upto as i64;
+    run(
+        tx,
+        "INSERT INTO rows (session, n, turn, at, v, long_text, long_reasoning, body)
+         SELECT ?1, n, turn, at, v, long_text, long_reasoning, body FROM rows
+         WHERE session = ?2 AND n <= ?3 ORDER BY n",
+        params![meta.id.0, from.0, upto],
+    )?;
+    run(
+        tx,
+        "INSERT INTO chunks (row, part, seq, text)
+         SELECT copy.id, part, seq, text FROM rows AS original
+         JOIN chunks ON chunks.row = original.id
+         JOIN rows AS copy ON copy.session = ?1 AND copy.n = original.n
+         WHERE original.session = ?2 AND original.n <= ?3",
+        params![meta.id.0, from.0, upto],
+    )?;
+    run(
+        tx,
+        "UPDATE sessions SET rows = (SELECT count(*) FROM rows WHERE session = ?1) WHERE id = ?1",
+        params![meta.id.0],
+    )
+}
+
+/// Removes a session. Its ledger and its live processes stay, as orphans (W19).
+fn deleted(tx: &Connection, session: &SessionId) -> rusqlite::Result<Applied> {
+    for sql in [
+        "UPDATE ledger SET stage = 'orphaned' WHERE session = ?
+             AND stage NOT IN ('delivered', 'consumed', 'stale', 'orphaned')",
+        "DELETE FROM processes WHERE session = ? AND NOT live",
+        "DELETE FROM chunks WHERE row IN (SELECT id FROM rows WHERE session = ?)",
+        "DELETE FROM rows WHERE session = ?",
+        "DELETE FROM journal WHERE session = ?",
+        "DELETE FROM turns WHERE session = ?",
+        "DELETE FROM queued WHERE session = ?",
+        "DELETE FROM questions WHERE session = ?",
+        "DELETE FROM metas WHERE session = ?",
+    ] {
+        run(tx, sql, [&session.0])?;
+    }
+    run(tx, "DELETE FROM sessions WHERE id = ?", [&session.0])
 }
 
 fn row(tx: &Connection, session: &SessionId, row: &Row) -> rusqlite::Result<Applied> {
@@ -241,7 +305,7 @@ fn asked(tx: &Connection, session: &SessionId, question: &Question) -> rusqlite:
 fn process(tx: &Connection, process: &Process) -> rusqlite::Result<Applied> {
     let waiting = match process.delivery {
         Delivery::Waiting | Delivery::Claimed(_) | Delivery::Held(_) => true,
-        Delivery::Open | Delivery::Delivered | Delivery::Consumed => false,
+        Delivery::Open | Delivery::Delivered | Delivery::Consumed | Delivery::Orphaned => false,
     };
     let applied = run(
         tx,
@@ -286,7 +350,7 @@ fn ledger(tx: &Connection, entry: &Entry) -> rusqlite::Result<Applied> {
         if owner != entry.session.0 {
             return Ok(Applied::Refused(format!("{} belongs to session {owner}", what())));
         }
-        if matches!(was.as_str(), "delivered" | "consumed") && was != stage {
+        if matches!(was.as_str(), "delivered" | "consumed" | "stale" | "orphaned") && was != stage {
             return Ok(Applied::Refused(format!("{} is {was}, not {stage} again", what())));
         }
         if let (Some(told), Some(row)) = (told, row)

@@ -47,7 +47,7 @@ impl Reader {
         let list = conn
             .prepare_cached(
                 "SELECT id, coalesce(title, preview), started_at, active_at, rows, model, source,
-                     cwd FROM sessions ORDER BY active_at DESC, id DESC LIMIT ?",
+                     cwd, parent, compressions, archived FROM sessions ORDER BY active_at DESC, id DESC LIMIT ?",
             )?
             .query_map([i64::try_from(limit).unwrap_or(i64::MAX)], |row| {
                 Ok(SessionRow {
@@ -59,6 +59,9 @@ impl Reader {
                     model: row.get(5)?,
                     source: row.get(6)?,
                     cwd: row.get(7)?,
+                    parent: row.get::<_, Option<String>>(8)?.map(SessionId),
+                    compressions: row.get(9)?,
+                    archived: row.get(10)?,
                 })
             })?
             .collect::<Result<_, _>>()?;
@@ -205,7 +208,7 @@ impl Reader {
             conn,
             "SELECT session FROM turns WHERE ended_at IS NULL
              UNION SELECT session FROM queued
-             UNION SELECT session FROM ledger WHERE stage NOT IN ('delivered', 'consumed')
+             UNION SELECT session FROM ledger WHERE stage NOT IN ('delivered', 'consumed', 'stale', 'orphaned')
              UNION SELECT session FROM processes WHERE live
              ORDER BY session",
             [],
@@ -329,15 +332,17 @@ fn long(
 fn open_turn(conn: &Connection, id: &SessionId) -> Result<Option<OpenTurn>, Error> {
     let open = conn
         .prepare_cached(
-            "SELECT turn, source, started_at, folded FROM turns
+            "SELECT turn, source, started_at, folded, attempts, resumed_row FROM turns
              WHERE session = ? AND ended_at IS NULL ORDER BY turn DESC LIMIT 1",
         )?
         .query_row([&id.0], |row| {
             let source: String = row.get(1)?;
-            Ok((row.get::<_, i64>(0)?, source, row.get(2)?, row.get::<_, i64>(3)?))
+            let folded: i64 = row.get(3)?;
+            let resumed: i64 = row.get(5)?;
+            Ok((row.get::<_, i64>(0)?, source, row.get(2)?, folded, row.get(4)?, resumed))
         })
         .optional()?;
-    let Some((turn, source, started_at, folded)) = open else { return Ok(None) };
+    let Some((turn, source, started_at, folded, attempts, resumed)) = open else { return Ok(None) };
     let mut open = OpenTurn {
         turn: TurnId(turn as u64),
         source: from_word(&source, "the source of a turn")?,
@@ -346,6 +351,8 @@ fn open_turn(conn: &Connection, id: &SessionId) -> Result<Option<OpenTurn>, Erro
         text: String::new(),
         reasoning: String::new(),
         rows: Vec::new(),
+        attempts,
+        resumed_row: resumed as u64,
     };
     let mut select = conn.prepare_cached(
         "SELECT n, part, text FROM journal WHERE session = ? AND turn = ? AND n > ? ORDER BY n",
@@ -375,7 +382,7 @@ fn processes(conn: &Connection, id: &SessionId) -> Result<Vec<Process>, Error> {
         "WITH open AS (
              SELECT id FROM processes WHERE session = ?1 AND (live OR waiting)
              UNION SELECT process FROM ledger
-                 WHERE session = ?1 AND stage NOT IN ('delivered', 'consumed')
+                 WHERE session = ?1 AND stage NOT IN ('delivered', 'consumed', 'stale', 'orphaned')
          ), others AS (
              SELECT id FROM processes WHERE session = ?1 AND id NOT IN (SELECT id FROM open)
              ORDER BY started_at DESC, id DESC LIMIT 10
@@ -391,7 +398,7 @@ fn processes(conn: &Connection, id: &SessionId) -> Result<Vec<Process>, Error> {
 fn unsettled_entries(conn: &Connection, id: &SessionId) -> Result<Vec<Entry>, Error> {
     let mut select = conn.prepare_cached(
         "SELECT process, kind, ordinal, stage, turn, reason, wakeup, row, at FROM ledger
-         WHERE session = ? AND stage NOT IN ('delivered', 'consumed')
+         WHERE session = ? AND stage NOT IN ('delivered', 'consumed', 'stale', 'orphaned')
          ORDER BY at, process, kind, ordinal",
     )?;
     let mut rows = select.query([&id.0])?;

@@ -18,7 +18,8 @@ use super::error::is_damage;
 pub(super) const FILE: &str = "hermes-tui.db";
 
 /// Each step lifts the schema by one. Steps that were released are never changed.
-const STEPS: &[&str] = &["
+const STEPS: &[&str] = &[
+    "
     CREATE TABLE sessions (
         id TEXT PRIMARY KEY, title TEXT, preview TEXT NOT NULL DEFAULT '',
         started_at INTEGER NOT NULL, active_at INTEGER NOT NULL,
@@ -95,7 +96,24 @@ const STEPS: &[&str] = &["
         (text, content = '', tokenize = 'unicode61 remove_diacritics 2');
     CREATE TABLE indexed (one INTEGER PRIMARY KEY CHECK (one = 1), row INTEGER NOT NULL);
     INSERT INTO indexed VALUES (1, 0);
-"];
+",
+    "
+    ALTER TABLE sessions ADD COLUMN parent TEXT;
+    ALTER TABLE sessions ADD COLUMN archived INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE sessions ADD COLUMN compressions INTEGER NOT NULL DEFAULT 0;
+    -- Automatic starts of an open turn without a new row since, and the last row at the last one.
+    ALTER TABLE turns ADD COLUMN attempts INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE turns ADD COLUMN resumed_row INTEGER NOT NULL DEFAULT 0;
+    DROP INDEX ledger_open;
+    CREATE INDEX ledger_open ON ledger (session)
+        WHERE stage NOT IN ('delivered', 'consumed', 'stale', 'orphaned');
+    DROP TRIGGER ledger_stage;
+    CREATE TRIGGER ledger_stage BEFORE UPDATE ON ledger
+        WHEN OLD.stage IN ('delivered', 'consumed', 'stale', 'orphaned')
+            AND NEW.stage <> OLD.stage
+        BEGIN SELECT RAISE(ABORT, 'a settled ledger entry never goes back'); END;
+",
+];
 
 /// The newest schema this program knows.
 pub(super) const KNOWN: i64 = STEPS.len() as i64;

@@ -131,6 +131,8 @@ pub(super) fn entry(session: &str, process: &str, state: Stage, row: Option<u64>
 
 pub(super) fn process(session: &str, name: &str, state: State, delivery: Delivery) -> Process {
     Process {
+        work: crate::protocol::Work::Command,
+        watching: crate::protocol::Watching::default(),
         id: ProcessId(name.into()),
         session: id(session),
         turn: TurnId(1),
@@ -177,6 +179,7 @@ fn a_session_reads_back_as_it_was_written() {
     let name = meta.id.0.clone();
     let prompt = |n: u32| Queued { id: PromptId(format!("p{n}")), text: format!("later {n}") };
     let question = |deadline| Question {
+        answer: None,
         id: QuestionId("q".into()),
         turn: TurnId(2),
         call: CallId("c".into()),
@@ -255,6 +258,8 @@ fn a_session_reads_back_as_it_was_written() {
     assert_eq!(loaded.queued, [prompt(2), prompt(3)]);
     assert_eq!(loaded.questions, [question(Some(9))]);
     let open = OpenTurn {
+        attempts: 0,
+        resumed_row: 0,
         turn: TurnId(2),
         source: Source::Wakeup,
         started_at: 3,
@@ -485,6 +490,7 @@ fn the_tail_of_a_huge_answer_is_read_without_the_rest() {
         text: text.clone(),
         failed: false,
         millis: 1,
+        unanswered: false,
     });
     let row = Row { n: 1, turn: TurnId(1), at: 1, cut: 0, body };
     desk.put(vec![session("s", 1), add("s", row.clone()), add("s", user(2, "thanks"))]);

@@ -5,7 +5,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{Error, Stage};
-use crate::protocol::{Assistant, Body, Part, Source, ToolResult, TurnId, Wakeup, WakeupKind};
+use crate::protocol::{
+    Assistant, Body, Part, Source, Summary, ToolResult, TurnId, Wakeup, WakeupKind,
+};
 
 /// The version of every JSON payload written today.
 pub(super) const V: i64 = 1;
@@ -42,6 +44,7 @@ pub(super) fn split(body: &Body) -> rusqlite::Result<Split<'_>> {
     let (text, reasoning) = match body {
         Body::User { text } | Body::Note { text } | Body::Failure { message: text } => (text, None),
         Body::Wakeup(wakeup) => (&wakeup.text, None),
+        Body::Summary(summary) => (&summary.text, None),
         Body::Assistant(answer) => (&answer.text, Some(&answer.reasoning)),
         Body::Tool(result) => (&result.text, None),
     };
@@ -66,6 +69,16 @@ pub(super) fn split(body: &Body) -> rusqlite::Result<Split<'_>> {
                 text: short(text),
             })
         }
+        Body::Summary(Summary { text, head, tail, rows, before, after }) => {
+            Body::Summary(Summary {
+                text: short(text),
+                head: *head,
+                tail: *tail,
+                rows: *rows,
+                before: *before,
+                after: *after,
+            })
+        }
         Body::Assistant(Assistant { text, reasoning, calls, stop, opaque }) => {
             Body::Assistant(Assistant {
                 text: short(text),
@@ -75,13 +88,16 @@ pub(super) fn split(body: &Body) -> rusqlite::Result<Split<'_>> {
                 opaque: opaque.clone(),
             })
         }
-        Body::Tool(ToolResult { call, name, text, failed, millis }) => Body::Tool(ToolResult {
-            call: call.clone(),
-            name: name.clone(),
-            text: short(text),
-            failed: *failed,
-            millis: *millis,
-        }),
+        Body::Tool(ToolResult { call, name, text, failed, millis, unanswered }) => {
+            Body::Tool(ToolResult {
+                call: call.clone(),
+                name: name.clone(),
+                text: short(text),
+                failed: *failed,
+                millis: *millis,
+                unanswered: *unanswered,
+            })
+        }
     };
     Ok(Split { body: json(&hollow)?, text, reasoning })
 }
@@ -139,6 +155,8 @@ pub(super) fn stage_columns(stage: &Stage) -> (&'static str, Option<i64>, Option
         Stage::Delivered(turn) => ("delivered", Some(turn.0 as i64), None),
         Stage::Consumed => ("consumed", None, None),
         Stage::Held(reason) => ("held", None, Some(reason)),
+        Stage::Stale => ("stale", None, None),
+        Stage::Orphaned => ("orphaned", None, None),
     }
 }
 
@@ -152,6 +170,8 @@ pub(super) fn stage(word: &str, turn: Option<i64>, reason: Option<String>) -> St
         "delivered" => Stage::Delivered(turn),
         "consumed" => Stage::Consumed,
         "held" => Stage::Held(reason.unwrap_or_default()),
+        "stale" => Stage::Stale,
+        "orphaned" => Stage::Orphaned,
         other => Stage::Held(format!("its state in the database is unknown ({other})")),
     }
 }

@@ -41,7 +41,7 @@ pub(crate) async fn run(args: &Value, job: Job) -> Result<Outcome, Error> {
     }
     let choices: Vec<String> = choices.iter().take(4).filter_map(label).collect();
     let response = match job.plan.caller {
-        Caller::Stateless => NOBODY.to_owned(),
+        Caller::Stateless | Caller::Delegated => NOBODY.to_owned(),
         Caller::Attended => {
             let ask = Ask::Clarify { question: question.clone(), choices: choices.clone() };
             let timeout = job.kit.clarify_timeout.as_millis() as i64;
@@ -51,7 +51,9 @@ pub(crate) async fn run(args: &Value, job: Job) -> Result<Outcome, Error> {
                     NOBODY.to_owned()
                 }
                 Reply::Refused(text) => return Err(Error(text)),
-                Reply::Go | Reply::Row(_) | Reply::Processes(_) => NOBODY.to_owned(),
+                Reply::Go | Reply::Row(_) | Reply::Processes(_) | Reply::Ended { .. } => {
+                    NOBODY.to_owned()
+                }
             }
         }
     };

@@ -236,7 +236,9 @@ async fn kill(process: &Process, job: &Job) -> Outcome {
                 None => ("killing", None),
             },
             Reply::Refused(why) => return json!({ "status": "error", "error": why }).into(),
-            Reply::Row(_) | Reply::Answer(_) | Reply::Processes(_) => ("killing", None),
+            Reply::Row(_) | Reply::Answer(_) | Reply::Processes(_) | Reply::Ended { .. } => {
+                ("killing", None)
+            }
         },
     };
     let seen = exit.iter().map(|_| (process.id.clone(), Seen::Now)).collect();

@@ -146,7 +146,7 @@ async fn approve(command: &str, job: &Job) -> Result<Option<String>, Value> {
 }
 
 async fn answer(command: &str, finding: Finding, job: &Job) -> Result<Choice, Value> {
-    if job.plan.caller == Caller::Stateless {
+    if job.plan.caller != Caller::Attended {
         // C12: nobody can answer, so the policy decides at once; the field tells the caller.
         let why = format!(
             "This command needs an approval ({}), and nobody can give one in a one-shot run: \
@@ -175,7 +175,9 @@ async fn answer(command: &str, finding: Finding, job: &Job) -> Result<Choice, Va
             "The turn was interrupted before the command was approved.".to_owned()
         }
         Reply::Refused(why) => why,
-        Reply::Go | Reply::Row(_) | Reply::Processes(_) => return Ok(Choice::Deny),
+        Reply::Go | Reply::Row(_) | Reply::Processes(_) | Reply::Ended { .. } => {
+            return Ok(Choice::Deny);
+        }
     };
     Err(blocked(&why, "blocked"))
 }

@@ -305,6 +305,9 @@ fn steering_without_a_turn_keeps_the_text() {
 fn resume_opens_the_one_session_that_is_meant_and_lists_when_there_are_several() {
     let rows: Vec<SessionRow> = [("2026_a", "Fix the pump"), ("2026_b", "Fix the parser")]
         .map(|(id, title)| SessionRow {
+            parent: None,
+            compressions: 0,
+            archived: false,
             id: SessionId(id.into()),
             title: title.into(),
             started_at: T0,
@@ -372,9 +375,12 @@ fn a_toast_is_drawn_only_when_its_session_is_not_in_view_and_goes_by_itself() {
     let toast = |session: &str| {
         Event::Toast(Toast {
             session: SessionId(session.into()),
-            process: host::protocol::ProcessId("proc_a".into()),
-            exit: exit(End::Killed, None),
-            delivery: Delivery::Consumed,
+            name: String::new(),
+            process: Some(host::protocol::ProcessId("proc_a".into())),
+            news: host::protocol::News::Ended {
+                exit: exit(End::Killed, None),
+                delivery: Delivery::Consumed,
+            },
             text: "cargo build".into(),
         })
     };

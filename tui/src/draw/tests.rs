@@ -252,6 +252,9 @@ fn sessions() -> Vec<SessionRow> {
         .iter()
         .zip(0..)
         .map(|(title, n)| SessionRow {
+            parent: None,
+            compressions: 0,
+            archived: false,
             id: SessionId(format!("2026010{n}_120000_abcdef")),
             title: (*title).into(),
             started_at: T0,
@@ -325,9 +328,12 @@ fn news_of_other_sessions() {
             app.on_event(
                 &Event::Toast(Toast {
                     session: SessionId("other".into()),
-                    process: host::protocol::ProcessId("proc_a".into()),
-                    exit: exit(end, code),
-                    delivery: Delivery::Waiting,
+                    name: String::new(),
+                    process: Some(host::protocol::ProcessId("proc_a".into())),
+                    news: host::protocol::News::Ended {
+                        exit: exit(end, code),
+                        delivery: Delivery::Waiting,
+                    },
                     text: "cargo build in Fix the pump".into(),
                 }),
                 T0,

@@ -236,9 +236,12 @@ fn foreign_text_brings_no_control_byte_to_the_terminal() {
     app.on_event(
         &Event::Toast(Toast {
             session: host::protocol::SessionId("other".into()),
-            process: host::protocol::ProcessId(HOSTILE.into()),
-            exit: exit(host::protocol::End::Lost, None),
-            delivery: host::protocol::Delivery::Open,
+            name: HOSTILE.into(),
+            process: Some(host::protocol::ProcessId(HOSTILE.into())),
+            news: host::protocol::News::Ended {
+                exit: exit(host::protocol::End::Lost, None),
+                delivery: host::protocol::Delivery::Open,
+            },
             text: HOSTILE.into(),
         }),
         T0,
@@ -260,6 +263,9 @@ fn foreign_text_brings_no_control_byte_to_the_terminal() {
     bytes.extend(frame(&mut screen, &mut app));
     app.panel = Some(crate::app::Panel::Sessions(crate::sessions::Sessions::new(
         &[host::protocol::SessionRow {
+            parent: None,
+            compressions: 0,
+            archived: false,
             id: host::protocol::SessionId(HOSTILE.into()),
             title: HOSTILE.into(),
             started_at: T0,

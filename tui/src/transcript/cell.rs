@@ -39,6 +39,7 @@ pub(crate) fn lines(row: &Row, call: Option<&ToolCall>, cx: &Context<'_>) -> Vec
     match &row.body {
         Body::User { text } => user(text, cx),
         Body::Wakeup(wakeup) => card(wakeup, cx),
+        Body::Summary(summary) => barred("∑ ", &summary.text, theme.dim, cx),
         Body::Note { text } => barred("· ", text, theme.dim, cx),
         Body::Assistant(answer) => assistant(answer, row.cut, cx),
         Body::Tool(result) => tool::done(result, call, cx.width, theme),

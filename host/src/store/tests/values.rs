@@ -76,7 +76,14 @@ fn body() -> impl Strategy<Value = Body> {
         ),
         (text(), "\\PC{0,9}", any::<bool>(), any::<u64>()).prop_map(
             |(text, name, failed, millis)| {
-                Body::Tool(ToolResult { call: CallId(name.clone()), name, text, failed, millis })
+                Body::Tool(ToolResult {
+                    call: CallId(name.clone()),
+                    name,
+                    text,
+                    failed,
+                    millis,
+                    unanswered: false,
+                })
             }
         ),
         ("\\PC{0,9}", kind, any::<u64>(), text(), text(), exit).prop_map(

@@ -6,14 +6,14 @@ use serde_json::{Value, json};
 
 use super::{Args, blocked, shell};
 use crate::process::{Kind, Processes, Spec};
-use crate::protocol::{Delivery, End, Exit, Process, ProcessId, State};
+use crate::protocol::{Delivery, End, Exit, Process, ProcessId, State, Watching, Work};
 use crate::session::{Caller, Reply, Say, Seen};
 use crate::tool::{Error, Job, Outcome};
 use crate::turn::Voice;
 
 pub(super) async fn run(args: Args, cwd: PathBuf, job: &Job) -> Result<Outcome, Error> {
     let wants_wakeup = args.notify_on_complete || !args.watch_patterns.is_empty();
-    let notify = wants_wakeup && job.plan.caller == Caller::Attended;
+    let notify = wants_wakeup && job.plan.caller != Caller::Stateless;
     let id = ProcessId::fresh();
     let process = Process {
         id: id.clone(),
@@ -27,6 +27,8 @@ pub(super) async fn run(args: Args, cwd: PathBuf, job: &Job) -> Result<Outcome, 
         exit: None,
         notify,
         watch: Vec::new(),
+        watching: Watching::default(),
+        work: Work::Command,
         pty: args.pty,
         killed_by: None,
         delivery: Delivery::Open,
@@ -95,7 +97,7 @@ async fn spawn(
     match voice.ask(Say::Spawn(Box::new(process))).await {
         Reply::Go => {}
         Reply::Refused(why) => return Err(Failed(why)),
-        Reply::Row(_) | Reply::Answer(_) | Reply::Processes(_) => {
+        Reply::Row(_) | Reply::Answer(_) | Reply::Processes(_) | Reply::Ended { .. } => {
             return Err(Failed("the spawn was not written down".to_owned()));
         }
     }
