@@ -261,7 +261,10 @@ impl Config {
                 context_file_max_chars: file.context_file_max_chars.unwrap_or(20_000),
             },
             compression: Compression::default(),
-            delegation: Delegation::default(),
+            delegation: Delegation {
+                max_iterations: file.max_iterations.unwrap_or(50),
+                max_children: file.max_children.unwrap_or(3),
+            },
         };
         let (provider, key_from, own) = (choice.provider, choice.key_from, file.own.clone());
         Ok(Self { settings, own, notes, refusal, provider, key_from, tree: sources.tree })

@@ -15,6 +15,7 @@ mod tests;
 mod turns;
 mod watches;
 
+pub(crate) use delegations::{Findings, findings};
 pub(crate) use processes::LIVE;
 pub(crate) use turns::STORE;
 
@@ -114,6 +115,8 @@ pub(crate) enum Input {
     Granted(String),
     /// The store failed or recovered.
     Storage(Storage),
+    /// The task that the session works on for another one was taken back.
+    Abandon,
     /// The host stops: the running turn is cut off, nothing starts any more.
     Stop,
 }
@@ -148,9 +151,10 @@ pub(crate) enum Say {
     /// A tool call waits for the end of that process and will show it.
     Awaiting(ProcessId),
     /// A tool call delegates a task: written down with the session that will work on it, its
-    /// first prompt and its place in the list, all in one commit. Replied then.
-    Delegate { process: Box<Process>, brief: String },
-    /// A tool call waits for the end of a delegated task and will show it. Replied with it.
+    /// first prompt and its place in the list, all in one commit. Replied then. Where the call
+    /// `waits` for its end, a cancel of the turn ends the task too.
+    Delegate { process: Box<Process>, brief: String, waits: bool },
+    /// A tool call waits for the end of a delegated task and will show it. Replied then.
     AwaitEnd(ProcessId),
     /// The context was compressed. Replied with the row of the summary.
     Compressed(Summary),
@@ -204,8 +208,8 @@ pub(crate) enum Reply {
     Answer(Answer),
     /// The session's processes.
     Processes(Vec<Process>),
-    /// How a delegated task ended, and what it found.
-    Ended { exit: Exit, text: String },
+    /// How a delegated task ended; what it found is in its session.
+    Ended { exit: Exit },
     /// It must not be done; the text is for the model.
     Refused(String),
 }
@@ -287,6 +291,10 @@ pub(crate) struct Session {
     stopping: bool,
     /// Nothing starts but the prompts of its front end: a one-shot run.
     passive: bool,
+    /// The end of its task was reported in this run of the host.
+    reported: bool,
+    /// Its task was taken back.
+    abandoned: bool,
     rules: Rules,
 }
 
@@ -299,6 +307,10 @@ struct Turn {
     polled: BTreeSet<ProcessId>,
     /// Processes whose end a running call will show.
     awaited: BTreeSet<ProcessId>,
+    /// Delegated tasks that end with the turn if it is cancelled: a call waits for them.
+    tasks: BTreeSet<ProcessId>,
+    /// Calls that wait for the end of a delegated task.
+    ends: Vec<(ProcessId, Ack)>,
     asking: Vec<(QuestionId, Ack)>,
 }
 
@@ -334,6 +346,8 @@ impl Session {
             always: BTreeSet::new(),
             stopping: false,
             passive: false,
+            reported: false,
+            abandoned: false,
             rules,
         }
     }
@@ -412,6 +426,7 @@ impl Session {
                 self.resolve_rule(&rule, &mut out);
                 self.always.insert(rule);
             }
+            Input::Abandon => self.abandon(&mut out),
             Input::Stop => {
                 self.stopping = true;
                 let outcome = Outcome::Interrupted;
@@ -425,6 +440,7 @@ impl Session {
             }
         }
         self.start_next(now, &mut out);
+        self.report(now, &mut out);
         out.effects
     }
 

@@ -2,6 +2,7 @@
 //! found; it never changes the session itself.
 
 pub(crate) mod clarify;
+pub(crate) mod delegate_task;
 mod disk;
 pub(crate) mod patch;
 pub(crate) mod process;
@@ -24,7 +25,7 @@ use tokio::sync::{OnceCell, mpsc};
 use crate::model::Schema;
 use crate::process::Processes;
 use crate::protocol::{CallId, ProcessId, ToolCall, ToolResult};
-use crate::session::{Finished, Plan, Reply, Say, Seen, Shell};
+use crate::session::{Caller, Finished, Plan, Reply, Say, Seen, Shell};
 use crate::settings;
 use crate::turn::{self, Voice};
 
@@ -42,6 +43,10 @@ pub(crate) struct Kit {
     pub(crate) approvals: settings::Approvals,
     pub(crate) clarify_timeout: std::time::Duration,
     pub(crate) processes: Processes,
+    /// How many delegated tasks of a session run at once.
+    pub(crate) max_children: usize,
+    /// Where sessions are stored.
+    pub(crate) state: PathBuf,
     /// A folder for short-lived files.
     pub(crate) scratch: PathBuf,
     /// The environment of a login shell, taken once.
@@ -65,9 +70,10 @@ impl From<Value> for Outcome {
     }
 }
 
-/// The schemas of all tools, in the order the model gets them.
-pub(crate) fn schemas() -> Vec<Schema> {
-    vec![
+/// The schemas of the tools that a caller's turns have, in the order the model gets them. Nobody
+/// can be asked in a delegated task, and it delegates no further.
+pub(crate) fn schemas(caller: Caller) -> Vec<Schema> {
+    let mut all = vec![
         terminal::schema(),
         process::schema(),
         read_file::schema(),
@@ -75,8 +81,11 @@ pub(crate) fn schemas() -> Vec<Schema> {
         patch::schema(),
         search_files::schema(),
         todo::schema(),
-        clarify::schema(),
-    ]
+    ];
+    if caller != Caller::Delegated {
+        all.extend([clarify::schema(), delegate_task::schema()]);
+    }
+    all
 }
 
 /// Reads a tool's arguments into its own type; the error names what is wrong for the model.
@@ -177,10 +186,13 @@ impl Bench {
 async fn dispatch(call: &ToolCall, job: Job) -> Result<Outcome, Error> {
     let args = call.args.clone();
     let cwd = PathBuf::from(&job.plan.shell.cwd);
+    let known: Vec<_> = schemas(job.plan.caller).iter().map(|s| s.name).collect();
     match call.name.as_str() {
+        name if !known.contains(&name) => Err(missing(name, &known)),
         "terminal" => terminal::run(&args, job).await,
         "process" => process::run(&args, job).await,
         "clarify" => clarify::run(&args, job).await,
+        "delegate_task" => delegate_task::run(&args, job).await,
         "read_file" => blocking(move || read_file::run(&args, &cwd)).await,
         "write_file" => blocking(move || write_file::run(&args, &cwd)).await,
         "patch" => blocking(move || patch::run(&args, &cwd)).await,
@@ -189,11 +201,12 @@ async fn dispatch(call: &ToolCall, job: Job) -> Result<Outcome, Error> {
             let (items, value) = todo::run(&args, &todo::stored(&job.plan.todo))?;
             Ok(Outcome { value, todo: Some(json!(items)), ..Outcome::default() })
         }
-        name => {
-            let known: Vec<_> = schemas().iter().map(|s| s.name).collect();
-            Err(Error(format!("there is no tool `{name}`; the tools are {}", known.join(", "))))
-        }
+        name => Err(missing(name, &known)),
     }
+}
+
+fn missing(name: &str, known: &[&str]) -> Error {
+    Error(format!("there is no tool `{name}`; the tools are {}", known.join(", ")))
 }
 
 async fn blocking(

@@ -13,7 +13,7 @@ use crate::model::{self, Chunk, Class, Completion, Message, Model, Request};
 use crate::protocol::{
     Assistant, Body, CallId, Outcome, Part, Row, SessionId, Stop, ToolCall, TurnId,
 };
-use crate::session::{Plan, Reply, Say};
+use crate::session::{Caller, Plan, Reply, Say};
 use crate::tool;
 
 /// What follows a prompt whose turn failed before the model said anything.
@@ -88,13 +88,18 @@ fn failed(class: &str, message: String) -> End {
 
 async fn go(job: Job) -> End {
     let Job { plan, voice, model, system, mut rows, kit, alive, max_requests } = job;
+    let tools = tool::schemas(plan.caller);
+    let limit = match plan.caller {
+        Caller::Attended | Caller::Stateless => "agent.max_turns",
+        Caller::Delegated => "delegation.max_iterations",
+    };
     let mut bench = tool::Bench::new(plan, voice.clone(), kit, alive);
     let mut empty = 0;
     for _ in 0..max_requests {
         let request = Request {
             system: system.clone(),
             messages: messages(&rows),
-            tools: tool::schemas(),
+            tools: tools.clone(),
             session: voice.session.0.clone(),
         };
         let done = match stream(model.as_ref(), request, &voice).await {
@@ -140,7 +145,7 @@ async fn go(job: Job) -> End {
         }
     }
     let text = format!(
-        "The turn reached its limit of {max_requests} requests (agent.max_turns). \
+        "The turn reached its limit of {max_requests} requests ({limit}). \
          Say `continue` to go on."
     );
     (Outcome::Limit, Some(text))

@@ -1,7 +1,7 @@
 //! What the agent is told about a background event, in hermes' wording (W24), and how much of it.
 //! Pure text; the queue of events is the session's.
 
-use crate::protocol::{End, Exit, ProcessId, Wakeup, WakeupKind};
+use crate::protocol::{End, Exit, Process, ProcessId, Wakeup, WakeupKind, Work};
 use crate::redact;
 
 /// Most characters of output a wakeup carries.
@@ -9,7 +9,11 @@ pub(crate) const TAIL: usize = 2_000;
 /// Most characters of output all wakeups of one turn carry together (W06).
 pub(crate) const TAILS: usize = 20_000;
 
+/// Most characters that one delegated task tells by itself.
+pub(crate) const RESULT: usize = 8_000;
+
 const OUTPUT: &str = "\nOutput:\n";
+const FOUND: &str = "\nResult:\n";
 
 /// The wakeup for the end of a process. `output` is its last output, already plain and redacted.
 pub(crate) fn exited(process: &ProcessId, command: &str, exit: &Exit, output: &str) -> Wakeup {
@@ -29,6 +33,45 @@ pub(crate) fn exited(process: &ProcessId, command: &str, exit: &Exit, output: &s
         exit: Some(exit.clone()),
         pattern: None,
         text,
+    }
+}
+
+/// The wakeup for the end of a delegated task, with what it found.
+pub(crate) fn delegated(task: &ProcessId, goal: &str, exit: &Exit, result: &str) -> Wakeup {
+    let goal = &*redact::secrets(goal);
+    let result = redact::plain(result);
+    let text = format!(
+        "[IMPORTANT: Delegated task {task} {}.\nGoal: {goal}{FOUND}{}]",
+        task_status(exit),
+        both_ends(&redact::secrets(&result), RESULT, task),
+    );
+    Wakeup {
+        process: task.clone(),
+        kind: WakeupKind::Delegation,
+        ordinal: 0,
+        command: goal.to_owned(),
+        exit: Some(exit.clone()),
+        pattern: None,
+        text,
+    }
+}
+
+/// How a delegated task ended.
+pub(crate) fn task_status(exit: &Exit) -> &'static str {
+    match (exit.end, exit.code) {
+        (End::FailedStart, _) => "did not start",
+        (End::Lost, _) => "was lost",
+        (End::Killed, _) => "was stopped",
+        (End::Exited, Some(0)) => "completed",
+        (End::Exited, _) => "failed",
+    }
+}
+
+/// A line for people about the end of a process or a task.
+pub(crate) fn ended(process: &Process, exit: &Exit) -> String {
+    match process.work {
+        Work::Command => summary(exit),
+        Work::Delegation { .. } => task_status(exit).to_owned(),
     }
 }
 
@@ -64,7 +107,7 @@ pub(crate) fn fit(wakeups: &mut [Wakeup]) {
 }
 
 fn fit_into(wakeups: &mut [Wakeup], budget: usize) {
-    let lengths: Vec<usize> = wakeups.iter().map(|w| output_of(&w.text).chars().count()).collect();
+    let lengths: Vec<usize> = wakeups.iter().map(|w| output_of(w).chars().count()).collect();
     if lengths.iter().sum::<usize>() <= budget {
         return;
     }
@@ -84,18 +127,42 @@ fn fit_into(wakeups: &mut [Wakeup], budget: usize) {
     }
     for (wakeup, length) in wakeups.iter_mut().zip(lengths) {
         if length > cap {
-            let Some(at) = wakeup.text.find(OUTPUT) else { continue };
-            let head = wakeup.text[..at + OUTPUT.len()].to_owned();
-            let shorter = tail(output_of(&wakeup.text), cap, &wakeup.process);
-            wakeup.text = format!("{head}{shorter}]");
+            let output = output_of(wakeup);
+            let head = wakeup.text.len() - output.len() - usize::from(wakeup.text.ends_with(']'));
+            let shorter = match wakeup.kind {
+                WakeupKind::Delegation => both_ends(output, cap, &wakeup.process),
+                WakeupKind::Exit | WakeupKind::Match | WakeupKind::WatchDisabled => {
+                    tail(output, cap, &wakeup.process)
+                }
+            };
+            wakeup.text = format!("{}{shorter}]", &wakeup.text[..head]);
         }
     }
 }
 
-fn output_of(text: &str) -> &str {
-    let Some(at) = text.find(OUTPUT) else { return "" };
-    let output = &text[at + OUTPUT.len()..];
+/// The part of a wakeup that may shrink.
+fn output_of(wakeup: &Wakeup) -> &str {
+    let mark = match wakeup.kind {
+        WakeupKind::Delegation => FOUND,
+        WakeupKind::Exit | WakeupKind::Match | WakeupKind::WatchDisabled => OUTPUT,
+    };
+    let Some((_, output)) = wakeup.text.split_once(mark) else { return "" };
     output.strip_suffix(']').unwrap_or(output)
+}
+
+/// The beginning and the end of a result, at most `max` characters, with a mark between if cut.
+pub(crate) fn both_ends(result: &str, max: usize, task: &ProcessId) -> String {
+    let result = result.trim();
+    let count = result.chars().count();
+    if count <= max {
+        return result.to_owned();
+    }
+    let mark = format!("\n[the middle is left out: process log {task}]\n");
+    let room = max.saturating_sub(mark.chars().count());
+    let (head, tail) = (room - room / 2, room / 2);
+    let start: String = result.chars().take(head).collect();
+    let end: String = result.chars().skip(count - tail).collect();
+    format!("{start}{mark}{end}")
 }
 
 /// The last `max` characters of `output`, from the beginning of a line, with a mark if cut.
@@ -153,6 +220,58 @@ mod tests {
         assert!(!text.contains("ghijklmnop1234567890"), "{text}");
     }
 
+    fn task() -> ProcessId {
+        ProcessId("deleg_0123456789ab".to_owned())
+    }
+
+    #[test]
+    fn the_end_of_a_delegated_task_tells_status_goal_and_result() {
+        // W24
+        for (end, code, status) in [
+            (End::Exited, Some(0), "completed"),
+            (End::Exited, Some(1), "failed"),
+            (End::Killed, Some(1), "was stopped"),
+            (End::Lost, None, "was lost"),
+            (End::FailedStart, None, "did not start"),
+        ] {
+            let text = delegated(&task(), "Count it", &exit(end, code, None), "Three.\n").text;
+            let expected = format!(
+                "[IMPORTANT: Delegated task deleg_0123456789ab {status}.\nGoal: Count it\n\
+                 Result:\nThree.]"
+            );
+            assert_eq!(text, expected);
+        }
+    }
+
+    #[test]
+    fn a_long_result_keeps_both_ends_and_names_where_the_rest_is() {
+        // W24
+        let result = format!("first {} last", "ä".repeat(20_000));
+        let wakeup = delegated(&task(), "x", &exit(End::Exited, Some(0), None), &result);
+        let shown = output_of(&wakeup);
+        assert_eq!(shown.chars().count(), RESULT);
+        assert!(shown.starts_with("first ä") && shown.ends_with("ä last"));
+        assert!(shown.contains("process log deleg_0123456789ab"));
+    }
+
+    #[test]
+    fn long_results_and_outputs_share_one_budget() {
+        // W06
+        let long = format!("first {} last", "word\n".repeat(4_000));
+        let done = exit(End::Exited, Some(0), None);
+        let mut wakeups: Vec<_> = (0..3).map(|_| delegated(&task(), "x", &done, &long)).collect();
+        wakeups.push(exited(&id(), "x", &done, "short"));
+        fit(&mut wakeups);
+        let total: usize = wakeups.iter().map(|w| output_of(w).chars().count()).sum();
+        assert!(total <= TAILS, "{total}");
+        for wakeup in &wakeups[..3] {
+            let shown = output_of(wakeup);
+            assert!(shown.starts_with("first word") && shown.ends_with(" last"), "{shown}");
+            assert!(wakeup.text.ends_with(" last]"));
+        }
+        assert_eq!(output_of(&wakeups[3]), "short");
+    }
+
     #[test]
     fn an_unknown_exit_code_is_a_question_mark_and_never_zero() {
         // W12, W24
@@ -168,8 +287,8 @@ mod tests {
     fn a_long_output_starts_at_a_line_and_says_that_it_is_cut() {
         // W24
         let output: String = (0..1000).map(|i| format!("line {i}\n")).collect();
-        let text = exited(&id(), "x", &exit(End::Exited, Some(0), None), &output).text;
-        let shown = output_of(&text);
+        let wakeup = exited(&id(), "x", &exit(End::Exited, Some(0), None), &output);
+        let shown = output_of(&wakeup);
         assert!(shown.chars().count() <= TAIL);
         let mut lines = shown.lines();
         assert_eq!(lines.next(), Some("[earlier output left out: process log proc_0123456789ab]"));
@@ -188,9 +307,9 @@ mod tests {
             })
             .collect();
         fit(&mut wakeups);
-        let total: usize = wakeups.iter().map(|w| output_of(&w.text).chars().count()).sum();
+        let total: usize = wakeups.iter().map(|w| output_of(w).chars().count()).sum();
         assert!(total <= TAILS, "{total}");
-        assert_eq!(output_of(&wakeups[0].text), "short");
+        assert_eq!(output_of(&wakeups[0]), "short");
         assert!(wakeups[1].text.contains("process log proc_"));
         assert!(wakeups[19].text.ends_with("word]"));
     }

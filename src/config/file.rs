@@ -31,6 +31,8 @@ pub(crate) struct File {
     pub(crate) deny: Vec<String>,
     pub(crate) allow: Vec<String>,
     pub(crate) context_file_max_chars: Option<usize>,
+    pub(crate) max_iterations: Option<u32>,
+    pub(crate) max_children: Option<usize>,
     pub(crate) own: Own,
     /// Settings that would change what runs and that we do not have.
     pub(crate) unsupported: Vec<String>,
@@ -118,6 +120,7 @@ impl File {
         file.read_agent(tree, reader);
         file.read_terminal(tree, reader);
         file.read_approvals(tree, reader);
+        file.read_delegation(tree, reader);
         file.read_own(tree, reader);
         file.context_file_max_chars =
             reader.number(tree, "context_file_max_chars", 1).and_then(|n| usize::try_from(n).ok());
@@ -219,6 +222,31 @@ impl File {
         };
         if self.approvals.is_none() {
             reader.wrong(mode, "approvals.mode", "expected manual, smart or off");
+        }
+    }
+
+    fn read_delegation(&mut self, tree: &Node, reader: &mut Reader<'_>) {
+        let Some(delegation) = reader.map(tree, "delegation") else { return };
+        self.max_iterations = small(reader.number(delegation, "delegation.max_iterations", 1));
+        let children = reader.number(delegation, "delegation.max_concurrent_children", 1);
+        self.max_children = children.and_then(|n| usize::try_from(n).ok());
+        let deeper = reader.number(delegation, "delegation.max_spawn_depth", 0);
+        if deeper.is_some_and(|depth| depth != 1) {
+            let note = "delegation.max_spawn_depth is always 1: a delegated task does not delegate";
+            self.unsupported.push(note.to_owned());
+        }
+        if reader.switch(delegation, "delegation.subagent_auto_approve") == Some(true) {
+            let note = "delegation.subagent_auto_approve is not supported: what needs an approval \
+                        is denied in delegated tasks";
+            self.unsupported.push(note.to_owned());
+        }
+        for key in ["model", "provider", "base_url"] {
+            if delegation.get(key).is_some_and(|n| !n.is_empty()) {
+                let note = format!(
+                    "delegation.{key} is not supported: delegated tasks use their session's model"
+                );
+                self.unsupported.push(note);
+            }
         }
     }
 

@@ -126,6 +126,8 @@ impl Hub {
             approvals,
             clarify_timeout: settings.agent.clarify_timeout,
             processes: processes.clone(),
+            max_children: settings.delegation.max_children,
+            state: state.clone(),
             scratch,
             login: OnceCell::new(),
         });
@@ -249,28 +251,47 @@ impl Hub {
                 self.skipped.push(id);
             } else if let Err(why) = self.load(&id) {
                 tracing::error!(session = %id, "not taken up: {why}");
+            } else {
+                self.confirm(&id);
             }
         }
         self.retry_at = (!self.skipped.is_empty()).then(|| Instant::now() + RETRY);
     }
 
+    /// Looks at a session again that another process uses.
+    pub(super) fn look_again(&mut self, id: &SessionId) {
+        if !self.skipped.contains(id) {
+            self.skipped.push(id.clone());
+        }
+        self.retry_at.get_or_insert(Instant::now() + RETRY);
+    }
+
     /// Makes a stored session live, if it is not.
     pub(super) fn load(&mut self, id: &SessionId) -> Result<(), String> {
+        let caller = match self.role {
+            Role::Owner => Caller::Attended,
+            Role::OneShot => Caller::Stateless,
+        };
+        self.load_for(id, caller)
+    }
+
+    /// As [`Hub::load`], for whom its waiting prompts are run.
+    pub(super) fn load_for(&mut self, id: &SessionId, caller: Caller) -> Result<(), String> {
         if self.sessions.contains_key(id) {
             return Ok(());
         }
         let lease = self.lease(id)?;
-        let loaded = self
+        let mut loaded = self
             .reader
             .load(id, WINDOW)
             .map_err(|e| e.to_string())?
             .ok_or_else(|| format!("there is no session {id}"))?;
         let context = self.context_length(&loaded.meta.model);
         let rules = self.rules(&loaded.meta.model);
-        let caller = match self.role {
-            Role::Owner => Caller::Attended,
-            Role::OneShot => Caller::Stateless,
-        };
+        // Its first turn starts by itself.
+        if loaded.meta.task.is_some() && loaded.meta.system.is_empty() {
+            loaded.meta.system = self.system_prompt(&loaded.meta);
+        }
         let (session, effects) = Session::restore(loaded, caller, context, rules, now());
         let mut live = Live::new(self.prepared(session));
         live.lease = lease;
@@ -287,6 +308,7 @@ impl Hub {
                 adopted.send((process, found)).ok();
             });
         }
+        self.adopt_delegations(id);
         Ok(())
     }
 

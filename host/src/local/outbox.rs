@@ -192,6 +192,9 @@ impl Hub {
                     waiting.reply.send(reply).ok();
                 }
             }
+            Effect::Kill(process) if let Some(worker) = self.worker(&process) => {
+                self.abandon(id, &process, &worker);
+            }
             Effect::Kill(process) => {
                 let processes = self.processes.clone();
                 while self.kills.try_join_next().is_some() {}
@@ -199,8 +202,14 @@ impl Hub {
                     processes.kill(&process).await;
                 });
             }
-            Effect::Acknowledge(process) => self.processes.acknowledge(&process),
-            Effect::Open(_) | Effect::Report { .. } => {}
+            Effect::Acknowledge(process) => match self.worker(&process) {
+                Some(worker) => self.unload_if_unused(&worker),
+                None => self.processes.acknowledge(&process),
+            },
+            Effect::Open(session) => self.take_up(id, &session),
+            Effect::Report { parent, process, exit, text } => {
+                self.tell(&parent, process, exit, text);
+            }
             Effect::Grant(rule) => {
                 self.always.insert(rule.clone());
                 for other in self.sessions.keys().cloned().collect::<Vec<_>>() {
@@ -227,22 +236,22 @@ impl Hub {
                     waiting.reply.send(Reply::Go).ok();
                     return;
                 };
-                let text = "background processes need a working store, and it fails; run the \
-                            command in the foreground instead";
+                let text = "what runs in the background needs a working store, and it fails; do \
+                            it in the foreground instead";
                 waiting.reply.send(Reply::Refused(text.to_owned())).ok();
                 let exit = Exit { end: End::FailedStart, code: None, signal: None, at: now() };
                 let turn = waiting.turn;
                 let say = Say::FailedStart { process, exit };
                 self.feed(id, Input::Said { turn, ack: Ack(0), say });
             }
-            Effect::Acknowledge(_) | Effect::Grant(_) => {}
+            // What is not written down is not taken up.
+            Effect::Acknowledge(_) | Effect::Grant(_) | Effect::Open(_) => {}
             other @ (Effect::Record(_)
             | Effect::Publish(_)
             | Effect::Announce(_)
             | Effect::Start(_)
             | Effect::Stop(_)
             | Effect::Kill(_)
-            | Effect::Open(_)
             | Effect::Report { .. }
             | Effect::Reply { .. }) => self.perform(id, other),
         }

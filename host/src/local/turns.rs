@@ -9,12 +9,14 @@ use tokio::task::{Id, JoinError};
 use super::hub::{Hub, Task};
 use super::outbox::{Live, Waiting};
 use crate::protocol::{Outcome, Row, SessionId};
-use crate::session::{Ack, Input, LIVE, Plan, Reply, Say};
+use crate::session::{Ack, Caller, Input, LIVE, Plan, Reply, Say};
 use crate::turn::{self, Job, Spoken, Voice};
 
 /// What a spawn beyond the limit hears when the processes are other sessions'.
 const TOO_MANY: &str = "The host runs 64 background processes already, in all its sessions \
                         together. Wait for one of yours to end, or kill it.";
+/// What a delegation hears whose session would not be a new one.
+const TAKEN: &str = "the id of its session is in use; try again";
 /// How long a cancelled turn may take to unwind.
 const UNWIND: Duration = Duration::from_secs(10);
 
@@ -32,6 +34,10 @@ impl Hub {
         let rows = self.context(id);
         let Some(live) = self.sessions.get_mut(id) else { return };
         let turn = plan.turn;
+        let max_requests = match plan.caller {
+            Caller::Attended | Caller::Stateless => self.settings.agent.max_turns,
+            Caller::Delegated => self.settings.delegation.max_iterations,
+        };
         let (alive, gone) = mpsc::channel(1);
         let voice = Voice { session: id.clone(), turn, spoken: self.spoken.clone() };
         let job = Job {
@@ -42,7 +48,7 @@ impl Hub {
             rows,
             kit: self.kit.clone(),
             alive,
-            max_requests: self.settings.agent.max_turns,
+            max_requests,
         };
         let handle = self.turns.spawn(turn::run(job));
         self.turn_of.insert(handle.id(), Task { session: id.clone(), turn, gone });
@@ -81,7 +87,13 @@ impl Hub {
                 }
                 return;
             }
-            Say::Spawn(process) => {
+            Say::Delegate { process, .. } if self.is_taken(process) => {
+                if let Some(reply) = reply {
+                    reply.send(Reply::Refused(TAKEN.to_owned())).ok();
+                }
+                return;
+            }
+            Say::Spawn(process) | Say::Delegate { process, .. } => {
                 self.owners.insert(process.id.clone(), session.clone());
                 Some(process.id.clone())
             }
@@ -94,7 +106,6 @@ impl Hub {
             | Say::Ask { .. }
             | Say::Running { .. }
             | Say::FailedStart { .. }
-            | Say::Delegate { .. }
             | Say::AwaitEnd(_)
             | Say::Compressed(_)
             | Say::Processes

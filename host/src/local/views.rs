@@ -87,7 +87,10 @@ impl Hub {
                 return;
             }
             Command::Tail { id } => {
-                let text = terminal::tail(&self.processes.output(&id), TAIL);
+                let text = match self.worker(&id) {
+                    Some(worker) => self.last_words(&worker),
+                    None => terminal::tail(&self.processes.output(&id), TAIL),
+                };
                 self.push(front, Event::ProcessTail { id, text });
                 return;
             }
@@ -136,15 +139,19 @@ impl Hub {
         let Some(live) = self.sessions.get_mut(id) else { return Ok(()) };
         live.lease = live.lease.take().or(lease.flatten());
         if live.session.meta().system.is_empty() {
-            let cwd = live.session.meta().cwd.clone();
-            let model = live.session.meta().model.clone();
-            let model = if model.is_empty() { self.settings.model.name.clone() } else { model };
-            let system = prompt::build(&self.settings, &cwd, &model);
+            let meta = live.session.meta().clone();
+            let system = self.system_prompt(&meta);
             if let Some(live) = self.sessions.get_mut(id) {
                 live.session.set_system(system);
             }
         }
         Ok(())
+    }
+
+    pub(super) fn system_prompt(&self, meta: &Meta) -> String {
+        let own = &self.settings.model.name;
+        let model = if meta.model.is_empty() { own } else { &meta.model };
+        prompt::build(&self.settings, &meta.cwd, model)
     }
 
     fn open_target(&mut self, target: &Target) -> Result<SessionId, String> {

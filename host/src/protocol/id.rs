@@ -16,7 +16,8 @@ pub struct SessionId(pub String);
 #[serde(transparent)]
 pub struct TurnId(pub u64);
 
-/// A background process, in hermes' spelling: `proc_` and twelve hex digits.
+/// A background process, in hermes' spelling: `proc_` and twelve hex digits; a delegated task:
+/// `deleg_` and as many.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct ProcessId(pub String);
@@ -47,6 +48,11 @@ impl ProcessId {
     /// A fresh random id.
     pub fn fresh() -> Self {
         Self(format!("proc_{}", hex(12)))
+    }
+
+    /// A fresh random id of a delegated task.
+    pub fn fresh_task() -> Self {
+        Self(format!("deleg_{}", hex(12)))
     }
 }
 

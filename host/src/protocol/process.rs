@@ -156,4 +156,12 @@ impl Process {
     pub fn is_live(&self) -> bool {
         self.state != State::Ended
     }
+
+    /// The session that works on it, if it is a delegated task.
+    pub fn worker(&self) -> Option<&SessionId> {
+        match &self.work {
+            Work::Delegation { session } => Some(session),
+            Work::Command => None,
+        }
+    }
 }

@@ -1,23 +1,211 @@
-//! Delegated tasks: sessions of their own that work for this one.
+//! Delegated tasks: sessions of their own that work for this one; and, in such a session, when
+//! its task has come to an end and what came of it.
 
-use super::{Ack, Out, Reply, Session};
-use crate::protocol::{Millis, Process, ProcessId};
+use super::turns::PREVIEW;
+use super::{Ack, Caller, Effect, Out, Reply, Session};
+use crate::protocol::{
+    Body, End, Exit, Millis, Process, ProcessId, PromptId, Queued, Row, SessionId, Stop, Storage,
+    Work,
+};
+use crate::store::{Meta, Record, Stage, Task};
+
+/// What came of a delegated task, as far as the last rows of its session tell.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Findings {
+    /// The last thing its agent said.
+    pub(crate) answer: String,
+    /// Why that is not the end of its work, if it is not.
+    pub(crate) failure: Option<String>,
+}
+
+/// Told from rows alone, so that it is the same before and after a restart.
+pub(crate) fn findings(rows: &[Row]) -> Findings {
+    let said = |row: &Row| match &row.body {
+        Body::Assistant(answer) if !answer.text.trim().is_empty() => Some(answer.text.clone()),
+        _ => None,
+    };
+    let failure = match rows.last().map(|row| &row.body) {
+        Some(Body::Assistant(answer))
+            if answer.calls.is_empty() && matches!(answer.stop, Stop::End | Stop::Calls) =>
+        {
+            None
+        }
+        Some(Body::Failure { message }) => Some(message.clone()),
+        Some(_) => Some("It was interrupted before it was done.".to_owned()),
+        None => Some("It never began.".to_owned()),
+    };
+    Findings { answer: rows.iter().rev().find_map(said).unwrap_or_default(), failure }
+}
+
+impl Findings {
+    /// As one text for the agent that delegated.
+    pub(crate) fn text(&self) -> String {
+        match (&self.failure, self.answer.as_str()) {
+            (None, answer) => answer.to_owned(),
+            (Some(why), "") => why.clone(),
+            (Some(why), answer) => format!("{why}\nWhat it said last:\n{answer}"),
+        }
+    }
+}
+
+/// The first prompt of the session that works on a task is named after the task.
+fn brief_of(task: &ProcessId) -> PromptId {
+    PromptId(task.0.clone())
+}
 
 impl Session {
-    /// A tool call delegates a task.
+    /// A tool call delegates a task. The entry in the list, the ledger, the session that will work
+    /// on it and its first prompt are one commit: a crash leaves all of it or nothing.
     pub(super) fn delegate(
         &mut self,
-        _process: Process,
-        _brief: String,
+        process: Process,
+        brief: String,
+        waits: bool,
         ack: Ack,
-        _now: Millis,
+        now: Millis,
         out: &mut Out,
     ) {
-        out.reply(ack, Reply::Refused("not here yet".to_owned()));
+        if let Err(why) = self.may_delegate() {
+            return out.reply(ack, Reply::Refused(why));
+        }
+        let Some(child) = process.worker().cloned() else { return };
+        let meta = Meta {
+            id: child.clone(),
+            parent: Some(self.id()),
+            source: "delegate".to_owned(),
+            started_at: now,
+            active_at: now,
+            preview: process.command.chars().take(PREVIEW).collect(),
+            model: self.meta.model.clone(),
+            cwd: self.meta.cwd.clone(),
+            env: self.meta.env.clone(),
+            task: Some(Task { parent: self.id(), process: process.id.clone() }),
+            ..Meta::default()
+        };
+        let prompt = Queued { id: brief_of(&process.id), text: brief };
+        if let (true, Some(turn)) = (waits, &mut self.turn) {
+            turn.tasks.insert(process.id.clone());
+            turn.awaited.insert(process.id.clone());
+        }
+        self.write_down(process, now, out);
+        out.record(Record::Session(meta));
+        out.record(Record::Queued { session: child.clone(), prompt });
+        out.reply(ack, Reply::Go);
+        out.effects.push(Effect::Open(child));
+    }
+
+    fn may_delegate(&self) -> Result<(), String> {
+        if self.meta.task.is_some() {
+            return Err("a delegated task cannot delegate further; do the work here".to_owned());
+        }
+        if let Storage::Failing(why) = &self.view.storage {
+            let text = format!("delegated tasks need a working store, and it fails: {why}");
+            return Err(text);
+        }
+        let live = self.live_delegations();
+        if live.len() >= self.rules.max_children {
+            let ids: Vec<_> = live.iter().map(|(id, _)| id.0.as_str()).collect();
+            return Err(format!(
+                "{} delegated tasks of this session run already ({}), and that is the most at \
+                 once. Wait for the end of one, or end one with `process kill`.",
+                ids.len(),
+                ids.join(", ")
+            ));
+        }
+        Ok(())
+    }
+
+    /// Delegated tasks that have not ended, with the sessions that work on them.
+    pub(crate) fn live_delegations(&self) -> Vec<(ProcessId, SessionId)> {
+        let live = self.view.processes.iter().filter(|p| p.is_live());
+        live.filter_map(|p| Some((p.id.clone(), p.worker()?.clone()))).collect()
+    }
+
+    /// A task that could not be written down must not begin when the store works again.
+    pub(super) fn withdraw_brief(&mut self, id: &ProcessId, out: &mut Out) {
+        if let Some(Work::Delegation { session }) = self.process(id).map(|p| p.work.clone()) {
+            out.record(Record::Unqueued { session, prompt: brief_of(id) });
+        }
     }
 
     /// A tool call waits for the end of a delegated task.
-    pub(super) fn await_end(&mut self, _process: &ProcessId, ack: Ack, out: &mut Out) {
-        out.reply(ack, Reply::Refused("not here yet".to_owned()));
+    pub(super) fn await_end(&mut self, id: &ProcessId, ack: Ack, out: &mut Out) {
+        match (self.process(id).map(|p| p.exit.clone()), &mut self.turn) {
+            (Some(Some(exit)), _) => out.reply(ack, Reply::Ended { exit }),
+            (Some(None), Some(turn)) => {
+                turn.awaited.insert(id.clone());
+                turn.ends.push((id.clone(), ack));
+            }
+            (None, _) | (_, None) => {
+                out.reply(ack, Reply::Refused(format!("there is no task {id}")));
+            }
+        }
+    }
+
+    /// Calls that wait for that end hear of it.
+    pub(super) fn tell_end(&mut self, id: &ProcessId, exit: &Exit, out: &mut Out) {
+        let Some(turn) = &mut self.turn else { return };
+        for (_, ack) in turn.ends.extract_if(.., |(process, _)| process == id) {
+            out.reply(ack, Reply::Ended { exit: exit.clone() });
+        }
+    }
+
+    /// What a turn of this session can take part in: nobody sits in front of a delegated task.
+    pub(super) fn caller(&self, caller: Caller) -> Caller {
+        match caller {
+            Caller::Attended if self.meta.task.is_some() => Caller::Delegated,
+            other => other,
+        }
+    }
+
+    /// Nobody waits for the task of this session any more: what runs for it ends.
+    pub(super) fn abandon(&mut self, out: &mut Out) {
+        self.abandoned = true;
+        self.prompts.clear();
+        for prompt in self.view.queued.clone() {
+            self.leave_queue(&prompt.id, out);
+        }
+        self.kill(None, out);
+        self.cancel(out);
+    }
+
+    /// Tells the session that delegated, once its task has come to an end. A host that stops, or
+    /// a one-shot run that was only asked something here, ends nothing.
+    pub(super) fn report(&mut self, now: Millis, out: &mut Out) {
+        if self.reported || self.stopping || (self.passive && !self.abandoned) {
+            return;
+        }
+        if let (Some(task), Some((exit, text))) = (self.meta.task.clone(), self.verdict(now)) {
+            self.reported = true;
+            out.effects.push(Effect::Report {
+                parent: task.parent,
+                process: task.process,
+                exit,
+                text,
+            });
+        }
+    }
+
+    /// How its task ended, once nothing of it can go on by itself.
+    pub(crate) fn verdict(&self, now: Millis) -> Option<(Exit, String)> {
+        self.meta.task.as_ref()?;
+        if self.turn.is_some() || !self.prompts.is_empty() || !self.view.queued.is_empty() {
+            return None;
+        }
+        let mut findings = findings(&self.view.rows);
+        let wakes =
+            |p: &Process| p.is_live() && (p.notify || (!p.watch.is_empty() && !p.watching.off));
+        let waits = self.meta.retry.is_some()
+            || self.waiting.iter().any(|e| e.state == Stage::Finished)
+            || self.view.processes.iter().any(wakes);
+        let pause = self.meta.pause.as_ref().map(|p| &p.reason);
+        match self.meta.held.as_ref().or(pause) {
+            _ if self.abandoned || !waits => {}
+            Some(why) => findings.failure = Some(format!("It cannot go on by itself: {why}.")),
+            None => return None,
+        }
+        let code = Some(i32::from(findings.failure.is_some()));
+        let exit = Exit { end: End::Exited, code, signal: None, at: now };
+        Some((exit, findings.text()))
     }
 }

@@ -3,7 +3,7 @@
 use super::{Ack, Effect, Out, Reply, Session, Settling};
 use crate::protocol::{
     Delivery, End, Event, Exit, Killer, Millis, News, Process, ProcessId, State, Storage, Toast,
-    TurnId, WakeupKind,
+    TurnId, WakeupKind, Work,
 };
 use crate::redact;
 use crate::store::{Entry, Record, Stage};
@@ -36,18 +36,23 @@ impl Session {
             out.reply(ack, Reply::Refused(text));
             return;
         }
-        if process.notify {
-            out.record(Record::Ledger(self.entry(&process.id, Stage::Spawned, now)));
-        }
-        self.change_process(process, out);
+        self.write_down(process, now, out);
         out.reply(ack, Reply::Go);
     }
 
-    fn entry(&self, process: &ProcessId, state: Stage, at: Millis) -> Entry {
+    /// Writes down what will run in the background.
+    pub(super) fn write_down(&mut self, process: Process, now: Millis, out: &mut Out) {
+        if process.notify {
+            out.record(Record::Ledger(self.entry(&process, Stage::Spawned, now)));
+        }
+        self.change_process(process, out);
+    }
+
+    fn entry(&self, process: &Process, state: Stage, at: Millis) -> Entry {
         Entry {
             session: self.id(),
-            process: process.clone(),
-            kind: WakeupKind::Exit,
+            process: process.id.clone(),
+            kind: ending(process),
             ordinal: 0,
             state,
             wakeup: None,
@@ -76,17 +81,21 @@ impl Session {
 
     /// The agent will kill: from here on the end is consumed (W08).
     pub(super) fn killing(&mut self, process: &ProcessId, ack: Ack, out: &mut Out) {
-        if let Some(mut process) = self.process(process).cloned()
+        // Also here, not by the tool alone: an interrupt must not part the mark from the kill.
+        self.doom(process, Killer::Agent, out);
+        out.reply(ack, Reply::Go);
+    }
+
+    /// Writes down that a process is to end, and asks for it.
+    pub(super) fn doom(&mut self, id: &ProcessId, killer: Killer, out: &mut Out) {
+        if let Some(mut process) = self.process(id).cloned()
             && process.is_live()
             && process.killed_by.is_none()
         {
-            process.killed_by = Some(Killer::Agent);
-            // Also here, not by the tool alone: an interrupt must not part the mark from the kill.
-            let id = process.id.clone();
+            process.killed_by = Some(killer);
             self.change_process(process, out);
-            out.effects.push(Effect::Kill(id));
+            out.effects.push(Effect::Kill(id.clone()));
         }
-        out.reply(ack, Reply::Go);
     }
 
     /// The user ends one process, or all (W09).
@@ -108,8 +117,11 @@ impl Session {
             let id = process.id.clone();
             if process.killed_by.is_none() {
                 process.killed_by = Some(Killer::User);
-                let note =
-                    format!("[The user ended the background process {id} ({}).]", process.command);
+                let what = match process.work {
+                    Work::Command => "background process",
+                    Work::Delegation { .. } => "delegated task",
+                };
+                let note = format!("[The user ended the {what} {id} ({}).]", process.command);
                 self.meta.notes.push(note);
                 out.record(Record::Session(self.meta.clone()));
                 self.change_process(process, out);
@@ -141,10 +153,15 @@ impl Session {
         let wakes =
             process.notify && process.killed_by.is_none() && process.delivery != Delivery::Consumed;
         if process.notify {
-            let mut entry = self.entry(id, Stage::Consumed, exit.at);
+            let mut entry = self.entry(&process, Stage::Consumed, exit.at);
             if wakes {
                 entry.state = Stage::Finished;
-                entry.wakeup = Some(wakeup::exited(id, &process.command, &exit, output));
+                entry.wakeup = Some(match process.work {
+                    Work::Command => wakeup::exited(id, &process.command, &exit, output),
+                    Work::Delegation { .. } => {
+                        wakeup::delegated(id, &process.command, &exit, output)
+                    }
+                });
                 out.record(Record::Ledger(entry.clone()));
                 self.waiting.push(entry);
                 process.delivery = Delivery::Waiting;
@@ -157,6 +174,7 @@ impl Session {
         }
         self.change_process(process.clone(), out);
         out.effects.push(Effect::Acknowledge(id.clone()));
+        self.tell_end(id, &exit, out);
         // A call that waits for it will show it: no toast for what the agent sees itself (W07).
         let awaited = self.turn.as_ref().is_some_and(|t| t.awaited.contains(id));
         if wakes && !awaited {
@@ -172,7 +190,11 @@ impl Session {
             session: self.id(),
             name: self.name(),
             process: Some(process.id.clone()),
-            text: format!("{} {}", redact::secrets(&process.command), wakeup::summary(&exit)),
+            text: format!(
+                "{} {}",
+                redact::secrets(&process.command),
+                wakeup::ended(process, &exit)
+            ),
             news: News::Ended { exit, delivery: process.delivery.clone() },
         })));
     }
@@ -191,12 +213,14 @@ impl Session {
         {
             running.awaited.insert(process.clone());
         }
+        self.withdraw_brief(process, out);
         self.exited(process, exit, "", now, out);
     }
 
     /// The agent has seen the end: no wakeup for it (W07).
     pub(super) fn consume(&mut self, id: &ProcessId, out: &mut Out) {
         let Some(process) = self.process(id) else { return };
+        let kind = ending(process);
         match process.delivery {
             _ if !process.notify => return,
             Delivery::Claimed(_)
@@ -207,8 +231,8 @@ impl Session {
         }
         // The report of the end may still be under way; it will find the mark.
         let at = process.exit.as_ref().map_or(process.started_at, |e| e.at);
-        let mut entry = self.entry(id, Stage::Consumed, at);
-        let is_it = |e: &Entry| e.process == *id && e.kind == WakeupKind::Exit;
+        let mut entry = self.entry(process, Stage::Consumed, at);
+        let is_it = |e: &Entry| e.process == *id && e.kind == kind;
         if let Some(known) = self.waiting.iter().position(is_it) {
             entry = Entry { state: Stage::Consumed, ..self.waiting.remove(known) };
         }
@@ -239,5 +263,13 @@ impl Session {
             let id = oldest.id.clone();
             self.publish(Event::ProcessForgotten { id }, out);
         }
+    }
+}
+
+/// What the end of a process is in the ledger.
+fn ending(process: &Process) -> WakeupKind {
+    match process.work {
+        Work::Command => WakeupKind::Exit,
+        Work::Delegation { .. } => WakeupKind::Delegation,
     }
 }

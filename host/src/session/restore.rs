@@ -70,6 +70,7 @@ impl Session {
             session.requeue(claimed, &Stage::Finished, &mut out);
         }
         session.start_next(now, &mut out);
+        session.report(now, &mut out);
         (session, out.effects)
     }
 
@@ -115,7 +116,8 @@ impl Session {
 
     /// Processes whose supervisors the loop must look for.
     pub(crate) fn live_processes(&self) -> Vec<crate::protocol::ProcessId> {
-        self.view.processes.iter().filter(|p| p.is_live()).map(|p| p.id.clone()).collect()
+        let live = self.view.processes.iter().filter(|p| p.is_live() && p.worker().is_none());
+        live.map(|p| p.id.clone()).collect()
     }
 
     /// Whether anything of it may still happen by itself.

@@ -9,8 +9,8 @@ use super::{
     Turn,
 };
 use crate::protocol::{
-    Assistant, Body, Delivery, Event, Gauge, Millis, Outcome, Part, Process, PromptId, Queued, Row,
-    Source, Stop, Storage, ToolResult, TurnId, Usage,
+    Assistant, Body, Delivery, Event, Gauge, Killer, Millis, Outcome, Part, Process, PromptId,
+    Queued, Row, Source, Stop, Storage, ToolResult, TurnId, Usage,
 };
 use crate::store::{Entry, Record, Stage};
 use crate::wakeup;
@@ -30,7 +30,7 @@ pub(crate) const STORE: &str = "store";
 /// Rows kept in the host's window of a session; older ones are paged in by front ends.
 const WINDOW: usize = 400;
 /// Characters of the first prompt that a session list shows.
-const PREVIEW: usize = 80;
+pub(super) const PREVIEW: usize = 80;
 
 impl Session {
     pub(super) fn prompt(
@@ -70,7 +70,7 @@ impl Session {
         }
     }
 
-    fn leave_queue(&mut self, id: &PromptId, out: &mut Out) {
+    pub(super) fn leave_queue(&mut self, id: &PromptId, out: &mut Out) {
         if self.view.queued.iter().any(|q| q.id == *id) {
             out.record(Record::Unqueued { session: self.id(), prompt: id.clone() });
             self.publish(Event::PromptUnqueued { id: id.clone() }, out);
@@ -98,8 +98,12 @@ impl Session {
         }
         turn.cancelled = true;
         let id = turn.id;
+        let tasks = std::mem::take(&mut turn.tasks);
         self.publish(Event::TurnCancelling { turn: id }, out);
         self.withdraw_questions(out);
+        for task in tasks {
+            self.doom(&task, Killer::User, out);
+        }
         out.effects.push(Effect::Stop(id));
     }
 
@@ -179,6 +183,8 @@ impl Session {
             claimed,
             polled: BTreeSet::new(),
             awaited: BTreeSet::new(),
+            tasks: BTreeSet::new(),
+            ends: Vec::new(),
             asking: Vec::new(),
         });
         for text in std::mem::take(&mut self.meta.notes) {
@@ -205,7 +211,7 @@ impl Session {
         out.effects.push(Effect::Start(Plan {
             turn: id,
             source,
-            caller,
+            caller: self.caller(caller),
             errand: Errand::Answer,
             used: self.view.gauge.used,
             model: self.meta.model.clone(),
@@ -248,7 +254,7 @@ impl Session {
             }
             _ => {}
         }
-        if let (Say::Spawn(_), Some(running)) = (&say, &self.turn)
+        if let (Say::Spawn(_) | Say::Delegate { .. }, Some(running)) = (&say, &self.turn)
             && running.cancelled
         {
             return out.reply(ack, Reply::Refused("the turn was interrupted".to_owned()));
@@ -278,7 +284,9 @@ impl Session {
             Say::Processes => {
                 out.reply(ack, Reply::Processes(self.view.processes.clone()));
             }
-            Say::Delegate { process, brief } => self.delegate(*process, brief, ack, now, out),
+            Say::Delegate { process, brief, waits } => {
+                self.delegate(*process, brief, waits, ack, now, out);
+            }
             Say::AwaitEnd(process) => self.await_end(&process, ack, out),
             Say::Compressed(summary) => self.compressed(summary, ack, now, out),
             Say::Ask { call, ask, timeout } => self.ask(call, ask, timeout, ack, now, out),
@@ -379,6 +387,9 @@ impl Session {
         self.keep_partial(&outcome, now, out);
         let Some(turn) = self.turn.take() else { return };
         let outcome = if turn.cancelled { Outcome::Cancelled } else { outcome };
+        for (_, ack) in turn.ends {
+            out.reply(ack, Reply::Refused("the turn is over".to_owned()));
+        }
         // Their end was kept back for a call that never showed it.
         for process in turn.awaited {
             let waits = |p: &&Process| p.id == process && p.delivery == Delivery::Waiting;

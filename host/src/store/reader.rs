@@ -95,10 +95,12 @@ impl Reader {
         Ok(titled.into_iter().next().map(SessionId))
     }
 
-    /// The session that was written to last.
+    /// The session that was written to last, by a user's work: not one that works on a delegated
+    /// task.
     pub fn latest(&self) -> Result<Option<SessionId>, Error> {
         let Some(conn) = &self.conn else { return Ok(None) };
-        let sql = "SELECT id FROM sessions ORDER BY active_at DESC, id DESC LIMIT 1";
+        let sql = "SELECT id FROM sessions WHERE source <> 'delegate'
+                   ORDER BY active_at DESC, id DESC LIMIT 1";
         Ok(texts(conn, sql, [])?.into_iter().next().map(SessionId))
     }
 

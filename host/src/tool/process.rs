@@ -1,6 +1,8 @@
 //! `process`: the agent looks after its background processes. What it sees of an end counts as
 //! delivered (W07); a kill is written down before the signal is sent (W08).
 
+mod task;
+
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -22,7 +24,7 @@ const LINES: usize = 200;
 pub(crate) fn schema() -> Schema {
     Schema {
         name: "process",
-        description: "Look after background processes: list, poll (state and last output), log \
+        description: "Look after background processes and delegated tasks: list, poll (state and last output), log \
                       (output by line), wait, kill, write (raw input), submit (a line of input), \
                       close (end of input). Prefer notify_on_complete and ending your turn over \
                       polling.",
@@ -60,7 +62,7 @@ pub(crate) async fn run(args: &Value, job: Job) -> Result<Outcome, Error> {
         return Err(Error("the processes cannot be listed now".to_owned()));
     };
     if args.action == "list" {
-        return Ok(list(&all, &job).into());
+        return Ok(list(&all, &job).await.into());
     }
     let known = ["poll", "log", "wait", "kill", "write", "submit", "close"];
     if !known.contains(&args.action.as_str()) {
@@ -76,6 +78,9 @@ pub(crate) async fn run(args: &Value, job: Job) -> Result<Outcome, Error> {
             json!({ "status": "not_found", "error": format!("No process with ID {id}") }).into()
         );
     };
+    if process.worker().is_some() {
+        return task::run(&process, &args, &job).await;
+    }
     match args.action.as_str() {
         "poll" => Ok(poll(&process, &job)),
         "log" => Ok(log(&process, &args, &job)),
@@ -125,25 +130,29 @@ fn with(mut value: Value, fields: Vec<(&'static str, Value)>) -> Value {
     value
 }
 
-fn list(all: &[Process], job: &Job) -> Value {
-    let rows: Vec<Value> = all
-        .iter()
-        .map(|p| {
-            let exit = exit_of(p, job);
-            let row = json!({
-                "session_id": p.id.0,
-                "command": p.command.chars().take(200).collect::<String>(),
-                "cwd": p.cwd,
-                "pid": p.pid,
-                "started_at": p.started_at / 1000,
-                "uptime_seconds": uptime(p),
-                "status": if exit.is_some() { "exited" } else { "running" },
-                "output_preview": preview(&p.id, job, 200),
-                "notify_on_complete": p.notify,
-            });
-            with(row, exit.map(|e| ending(p, &e)).unwrap_or_default())
-        })
-        .collect();
+async fn list(all: &[Process], job: &Job) -> Value {
+    let mut rows = Vec::with_capacity(all.len());
+    for p in all {
+        let (exit, preview, task) = match p.worker() {
+            Some(worker) => (p.exit.clone(), task::preview(p, job, 200).await, Some(&worker.0)),
+            None => (exit_of(p, job), preview(&p.id, job, 200), None),
+        };
+        let mut row = json!({
+            "session_id": p.id.0,
+            "command": p.command.chars().take(200).collect::<String>(),
+            "cwd": p.cwd,
+            "pid": p.pid,
+            "started_at": p.started_at / 1000,
+            "uptime_seconds": uptime(p),
+            "status": if exit.is_some() { "exited" } else { "running" },
+            "output_preview": preview,
+            "notify_on_complete": p.notify,
+        });
+        if let Some(session) = task {
+            row["delegated_to_session"] = json!(session);
+        }
+        rows.push(with(row, exit.map(|e| ending(p, &e)).unwrap_or_default()));
+    }
     json!({ "processes": rows })
 }
 

@@ -148,9 +148,13 @@ async fn approve(command: &str, job: &Job) -> Result<Option<String>, Value> {
 async fn answer(command: &str, finding: Finding, job: &Job) -> Result<Choice, Value> {
     if job.plan.caller != Caller::Attended {
         // C12: nobody can answer, so the policy decides at once; the field tells the caller.
+        let place = match job.plan.caller {
+            Caller::Delegated => "a delegated task",
+            Caller::Attended | Caller::Stateless => "a one-shot run",
+        };
         let why = format!(
-            "This command needs an approval ({}), and nobody can give one in a one-shot run: \
-             denied. Find a safer way, or stop and say what is needed.",
+            "This command needs an approval ({}), and nobody can give one in {place}: denied. \
+             Find a safer way, or stop and say what is needed.",
             finding.reason
         );
         let mut refusal = blocked(&why, "blocked");

@@ -1,0 +1,236 @@
+//! `delegate_task`: the agent gives work to sessions of their own. What becomes of them is the
+//! session's ([`crate::session`]); what they found is read from the store.
+
+use std::fmt::Write as _;
+
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{Error, Job, Kit, Outcome, parse};
+use crate::model::Schema;
+use crate::protocol::{Delivery, Exit, Process, ProcessId, SessionId, State, Watching, Work};
+use crate::redact;
+use crate::session::{Caller, Findings, Reply, Say, Seen, findings};
+use crate::store::Reader;
+use crate::wakeup;
+
+/// Characters of a goal in lists.
+const GOAL: usize = 200;
+/// Rows of a session that are read for what it found.
+const LAST: usize = 50;
+/// Why a call waits that was not asked to.
+const NOBODY: &str = "Nobody is there to be woken after a one-shot run, so this call has waited \
+                      for the tasks.";
+
+pub(crate) fn schema() -> Schema {
+    Schema {
+        name: "delegate_task",
+        description: "Give work to agents of their own. Each starts with an empty context and \
+                      your working directory, knows only the goal and context you write, cannot \
+                      ask anybody, and reports one result. By default it works in the background \
+                      and its result wakes you: end your turn meanwhile. Pass background=false \
+                      to wait for the results instead. `process` shows and ends what runs.",
+        parameters: json!({
+            "type": "object",
+            "properties": {
+                "goal": { "type": "string",
+                    "description": "What is to be done, and what the result must say" },
+                "context": { "type": "string",
+                    "description": "All it needs to know: paths, findings, limits" },
+                "tasks": {
+                    "type": "array",
+                    "maxItems": 3,
+                    "description": "Several tasks at once, instead of goal and context",
+                    "items": {
+                        "type": "object",
+                        "properties": {
+                            "goal": { "type": "string" },
+                            "context": { "type": "string" }
+                        },
+                        "required": ["goal"]
+                    }
+                },
+                "background": { "type": "boolean" }
+            }
+        }),
+    }
+}
+
+#[derive(Deserialize)]
+struct Args {
+    goal: Option<String>,
+    context: Option<String>,
+    #[serde(default)]
+    tasks: Vec<Task>,
+    background: Option<bool>,
+}
+
+#[derive(Deserialize)]
+struct Task {
+    goal: String,
+    context: Option<String>,
+}
+
+impl Args {
+    fn into_tasks(self, most: usize) -> Result<Vec<Task>, Error> {
+        let Self { goal, context, mut tasks, .. } = self;
+        match goal {
+            Some(_) if !tasks.is_empty() => {
+                return Err(Error("pass either `goal` or `tasks`".to_owned()));
+            }
+            Some(goal) => tasks.push(Task { goal, context }),
+            None => {}
+        }
+        if tasks.is_empty() || tasks.iter().any(|task| task.goal.trim().is_empty()) {
+            return Err(Error("each task needs a `goal`".to_owned()));
+        }
+        if tasks.len() > most {
+            let text = format!("{} tasks are too many: at most {most} run at once", tasks.len());
+            return Err(Error(text));
+        }
+        Ok(tasks)
+    }
+}
+
+impl Task {
+    /// What the session that works on it is asked.
+    fn brief(&self) -> String {
+        let mut text = format!(
+            "[Another agent has delegated this task to you. Work on it alone: nobody answers \
+             questions, and no approval can be given. Your last message is all that it gets to \
+             read: say in it what you found or did, and what is left.]\n\nTask: {}",
+            self.goal.trim()
+        );
+        if let Some(context) = self.context.as_deref().filter(|c| !c.trim().is_empty()) {
+            write!(text, "\n\nContext:\n{}", context.trim()).ok();
+        }
+        text
+    }
+
+    fn process(&self, notify: bool, job: &Job) -> Process {
+        let goal: Vec<&str> = self.goal.split_whitespace().collect();
+        Process {
+            id: ProcessId::fresh_task(),
+            session: job.voice.session.clone(),
+            turn: job.plan.turn,
+            work: Work::Delegation { session: SessionId::fresh(&jiff::Zoned::now()) },
+            command: goal.join(" ").chars().take(GOAL).collect(),
+            cwd: job.plan.shell.cwd.clone(),
+            pid: None,
+            started_at: crate::local::now(),
+            state: State::Starting,
+            exit: None,
+            notify,
+            watch: Vec::new(),
+            watching: Watching::default(),
+            pty: false,
+            killed_by: None,
+            delivery: Delivery::Open,
+        }
+    }
+}
+
+pub(crate) async fn run(args: &Value, job: Job) -> Result<Outcome, Error> {
+    let args: Args = parse(args)?;
+    let asked = args.background.unwrap_or(true);
+    let tasks = args.into_tasks(job.kit.max_children)?;
+    let notify = job.plan.caller != Caller::Stateless;
+    let waits = !(notify && asked);
+    let mut entries = Vec::new();
+    for task in tasks {
+        let process = Box::new(task.process(notify, &job));
+        let said = Say::Delegate { process: process.clone(), brief: task.brief(), waits };
+        let entry = match job.voice.ask(said).await {
+            Reply::Go => Entry::Started(process),
+            Reply::Refused(why) => Entry::Refused { goal: process.command, why },
+            Reply::Row(_) | Reply::Answer(_) | Reply::Processes(_) | Reply::Ended { .. } => {
+                Entry::Refused { goal: process.command, why: "it was not written down".to_owned() }
+            }
+        };
+        entries.push(entry);
+    }
+    let none = !entries.iter().any(|entry| matches!(entry, Entry::Started(_)));
+    let shown = futures::future::join_all(entries.into_iter().map(|e| e.show(waits, &job))).await;
+    let (rows, seen): (Vec<Value>, Vec<_>) = shown.into_iter().unzip();
+    let mut value = json!({ "tasks": rows });
+    if none {
+        value["error"] = "no task was started".into();
+    } else if waits && asked {
+        value["note"] = NOBODY.into();
+    } else if !waits {
+        let note = "You are woken with each result. End your turn, or go on with other work.";
+        value["note"] = note.into();
+    }
+    let seen = seen.into_iter().flatten().map(|id| (id, Seen::Now)).collect();
+    Ok(Outcome { value, seen, ..Outcome::default() })
+}
+
+/// What became of one task of a call.
+enum Entry {
+    Started(Box<Process>),
+    Refused { goal: String, why: String },
+}
+
+impl Entry {
+    /// As the agent reads it, and the task whose end that shows.
+    async fn show(self, waits: bool, job: &Job) -> (Value, Option<ProcessId>) {
+        let process = match self {
+            Self::Refused { goal, why } => {
+                let row = json!({ "goal": goal, "status": "not started", "error": why });
+                return (row, None);
+            }
+            Self::Started(process) => process,
+        };
+        let worker = process.worker().map(|w| w.0.clone()).unwrap_or_default();
+        let mut row = json!({
+            "session_id": process.id.0,
+            "goal": process.command,
+            "session": worker,
+            "status": "running",
+        });
+        if !waits {
+            return (row, None);
+        }
+        match job.voice.ask(Say::AwaitEnd(process.id.clone())).await {
+            Reply::Ended { exit } => {
+                row["status"] = status(&exit).into();
+                row["result"] = result(&process, &job.kit).await.into();
+                (row, Some(process.id))
+            }
+            _ => (row, None),
+        }
+    }
+}
+
+/// How it ended, in a word.
+pub(super) fn status(exit: &Exit) -> &'static str {
+    wakeup::task_status(exit)
+}
+
+/// What it found, as much as a result shows of it.
+pub(super) async fn result(process: &Process, kit: &Kit) -> String {
+    let text = found(process, kit).await.text();
+    wakeup::both_ends(&clean(&text), wakeup::RESULT, &process.id)
+}
+
+/// What it found, read from the session that worked on it.
+pub(super) async fn found(process: &Process, kit: &Kit) -> Findings {
+    let Some(worker) = process.worker().cloned() else { return Findings::default() };
+    let state = kit.state.clone();
+    let read = move || Reader::open(&state)?.load(&worker, LAST);
+    match tokio::task::spawn_blocking(read).await {
+        Ok(Ok(Some(loaded))) => findings(&loaded.rows),
+        Ok(Ok(None)) => unread("its session is gone"),
+        Ok(Err(error)) => unread(&format!("its session cannot be read: {error}")),
+        Err(_) => unread("its session cannot be read"),
+    }
+}
+
+fn unread(why: &str) -> Findings {
+    Findings { answer: String::new(), failure: Some(format!("Nothing is known: {why}.")) }
+}
+
+/// Words of another agent, as plain as output.
+pub(super) fn clean(text: &str) -> String {
+    redact::secrets(&redact::plain(text)).into_owned()
+}
