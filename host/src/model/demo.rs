@@ -13,7 +13,7 @@ pub const NAME: &str = "demo";
 
 /// Every word with its script, in the order `help` lists them. The first one answers all that
 /// is no word.
-const SCRIPTS: [(&str, &str); 25] = [
+const SCRIPTS: [(&str, &str); 26] = [
     ("hello", include_str!("../../../assets/demo/hello.txt")),
     ("help", include_str!("../../../assets/demo/help.txt")),
     ("stream", include_str!("../../../assets/demo/stream.txt")),
@@ -27,6 +27,7 @@ const SCRIPTS: [(&str, &str); 25] = [
     ("write", include_str!("../../../assets/demo/write.txt")),
     ("todo", include_str!("../../../assets/demo/todo.txt")),
     ("background", include_str!("../../../assets/demo/background.txt")),
+    ("delegate", include_str!("../../../assets/demo/delegate.txt")),
     ("fail", include_str!("../../../assets/demo/fail.txt")),
     ("watch", include_str!("../../../assets/demo/watch.txt")),
     ("approval", include_str!("../../../assets/demo/approval.txt")),
@@ -49,8 +50,11 @@ pub fn words() -> impl Iterator<Item = &'static str> {
 /// The script that answers background events; not a word.
 const WAKEUP: &str = "wakeup";
 
-/// How a message about a background process begins.
-const WAKEUP_PREFIX: &str = "[IMPORTANT: Background process ";
+/// How a message about a background process or a delegated task begins.
+const WAKEUP_PREFIXES: [&str; 2] =
+    ["[IMPORTANT: Background process ", "[IMPORTANT: Delegated task "];
+/// What stands before the goal in the first prompt of a delegated task.
+const GOAL: &str = "\n\nTask: ";
 
 /// The demo model.
 #[derive(Clone, Copy, Debug, Default)]
@@ -86,7 +90,7 @@ fn answer(messages: &[Message]) -> Result<Vec<Step>, String> {
     let mut prompt = None;
     let mut events = Vec::new();
     for text in unanswered {
-        if text.starts_with(WAKEUP_PREFIX) {
+        if WAKEUP_PREFIXES.iter().any(|prefix| text.starts_with(prefix)) {
             events.push(told(text));
         } else if prompt.is_none() && events.is_empty() {
             prompt = Some(text);
@@ -117,6 +121,7 @@ fn answer(messages: &[Message]) -> Result<Vec<Step>, String> {
 
 /// The script a prompt asks for, with the numbers after its word.
 fn choose(prompt: &str) -> (Asset, Values) {
+    let prompt = prompt.split_once(GOAL).map_or(prompt, |(_, goal)| goal);
     let lower = prompt.to_lowercase();
     let words: Vec<&str> = lower.split_whitespace().collect();
     let two = words.get(..2).map(|pair| pair.join(" "));
@@ -155,7 +160,8 @@ fn list() -> String {
 
 /// What a message about a background process says, in a line.
 fn told(message: &str) -> String {
-    let rest = message.strip_prefix(WAKEUP_PREFIX).unwrap_or(message);
+    let known = WAKEUP_PREFIXES.iter().find_map(|prefix| message.strip_prefix(prefix));
+    let rest = known.unwrap_or(message);
     let id = rest.split_whitespace().next().unwrap_or("?");
     let head = rest.lines().next().unwrap_or_default();
     let code = head
@@ -164,6 +170,7 @@ fn told(message: &str) -> String {
         .and_then(|(_, code)| code.split([',', ')']).next());
     let last = rest
         .split_once("utput:\n")
+        .or_else(|| rest.split_once("Result:\n"))
         .and_then(|(_, output)| {
             output.trim_end().trim_end_matches(']').lines().rfind(|l| !l.trim().is_empty())
         })
@@ -211,6 +218,7 @@ fn outcome(text: &str) -> String {
         ("error", "error"),
         ("total_lines", "lines"),
         ("output", "output"),
+        ("note", "note"),
     ]
     .into_iter()
     .filter_map(|(name, label)| Some(format!("{label} {}", field(name)?)))

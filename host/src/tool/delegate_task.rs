@@ -39,8 +39,7 @@ pub(crate) fn schema() -> Schema {
                     "description": "All it needs to know: paths, findings, limits" },
                 "tasks": {
                     "type": "array",
-                    "maxItems": 3,
-                    "description": "Several tasks at once, instead of goal and context",
+                    "description": "A few tasks at once, instead of goal and context",
                     "items": {
                         "type": "object",
                         "properties": {
