@@ -10,7 +10,10 @@ use host::protocol::{
 use serde_json::{Value, json};
 
 use crate::crash::Dice;
-use crate::support::{Asked, demo};
+use crate::support::{
+    Asked, Gate, Home, LONG, Reply, Server, Terminal, View, answer, demo, eventually, exit_of,
+    start, wakeups,
+};
 use crate::support::{
     Gate, Home, LONG, Reply, Server, Terminal, View, answer, eventually, exit_of, obey, start,
     wakeups,
