@@ -14,10 +14,6 @@ use crate::support::{
     Asked, Gate, Home, LONG, Reply, Server, Terminal, View, answer, demo, eventually, exit_of,
     start, wakeups,
 };
-use crate::support::{
-    Gate, Home, LONG, Reply, Server, Terminal, View, answer, eventually, exit_of, obey, start,
-    wakeups,
-};
 
 /// How the first prompt of a delegated task begins.
 const BRIEF: &str = "[Another agent has delegated";
