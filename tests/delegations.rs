@@ -503,9 +503,9 @@ async fn delegating_and_hearing_of_it_can_be_seen_with_the_demo_model() {
             host::protocol::Event::TurnStarted { source: Source::Wakeup, .. }
         ))
     );
-    let answers = view.transcript.rows.iter().filter_map(|row| match &row.body {
+    let mut answers = view.transcript.rows.iter().filter_map(|row| match &row.body {
         Body::Assistant(answer) => Some(answer.text.clone()),
         _ => None,
     });
-    assert!(answers.last().unwrap().contains("completed"), "{:?}", view.transcript.rows);
+    assert!(answers.next_back().unwrap().contains("completed"), "{:?}", view.transcript.rows);
 }

@@ -19,6 +19,8 @@ pub(crate) use delegations::{Findings, findings};
 pub(crate) use processes::LIVE;
 pub(crate) use turns::STORE;
 
+use delegations::Duty;
+
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::process::Hit;
@@ -291,10 +293,7 @@ pub(crate) struct Session {
     stopping: bool,
     /// Nothing starts but the prompts of its front end: a one-shot run.
     passive: bool,
-    /// The end of its task was reported in this run of the host.
-    reported: bool,
-    /// Its task was taken back.
-    abandoned: bool,
+    duty: Duty,
     rules: Rules,
 }
 
@@ -346,8 +345,7 @@ impl Session {
             always: BTreeSet::new(),
             stopping: false,
             passive: false,
-            reported: false,
-            abandoned: false,
+            duty: Duty::Open,
             rules,
         }
     }

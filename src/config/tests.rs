@@ -326,3 +326,23 @@ fn rules_can_be_ignored_and_a_foreign_shell_is_not_used() {
     let fish = home.load_with(&Flags::default(), &[("SHELL", "/usr/bin/fish")]).unwrap();
     assert_ne!(fish.settings.terminal.shell, Path::new("/usr/bin/fish"));
 }
+
+#[test]
+fn delegated_tasks_have_limits_and_what_is_not_there_is_noted() {
+    let none = Home::new("").load().settings.delegation;
+    assert_eq!((none.max_iterations, none.max_children), (50, 3));
+    let config = Home::new(
+        "delegation: {max_iterations: 12, max_concurrent_children: 2, max_spawn_depth: 2, \
+         subagent_auto_approve: true, model: small, provider: ''}\n",
+    )
+    .load();
+    let delegation = config.settings.delegation;
+    assert_eq!((delegation.max_iterations, delegation.max_children), (12, 2));
+    for key in ["max_spawn_depth", "subagent_auto_approve", "delegation.model"] {
+        assert!(config.notes.iter().any(|note| note.contains(key)), "{key}: {:?}", config.notes);
+    }
+    assert!(!config.notes.iter().any(|note| note.contains("delegation.provider")));
+    let wrong = Home::new("delegation: {max_concurrent_children: 0}\n");
+    let error = wrong.load_with(&Flags::default(), &[]).unwrap_err().to_string();
+    assert!(error.contains("delegation.max_concurrent_children"), "{error}");
+}

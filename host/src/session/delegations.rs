@@ -48,6 +48,17 @@ impl Findings {
     }
 }
 
+/// How far the task that a session works on has come, in this run of the host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Duty {
+    /// It is worked on, if there is one.
+    Open,
+    /// It was taken back.
+    Abandoned,
+    /// Its end was reported.
+    Reported,
+}
+
 /// The first prompt of the session that works on a task is named after the task.
 fn brief_of(task: &ProcessId) -> PromptId {
     PromptId(task.0.clone())
@@ -160,7 +171,7 @@ impl Session {
 
     /// Nobody waits for the task of this session any more: what runs for it ends.
     pub(super) fn abandon(&mut self, out: &mut Out) {
-        self.abandoned = true;
+        self.duty = Duty::Abandoned;
         self.prompts.clear();
         for prompt in self.view.queued.clone() {
             self.leave_queue(&prompt.id, out);
@@ -172,11 +183,16 @@ impl Session {
     /// Tells the session that delegated, once its task has come to an end. A host that stops, or
     /// a one-shot run that was only asked something here, ends nothing.
     pub(super) fn report(&mut self, now: Millis, out: &mut Out) {
-        if self.reported || self.stopping || (self.passive && !self.abandoned) {
+        let silent = match self.duty {
+            Duty::Open => self.stopping || self.passive,
+            Duty::Abandoned => self.stopping,
+            Duty::Reported => true,
+        };
+        if silent {
             return;
         }
         if let (Some(task), Some((exit, text))) = (self.meta.task.clone(), self.verdict(now)) {
-            self.reported = true;
+            self.duty = Duty::Reported;
             out.effects.push(Effect::Report {
                 parent: task.parent,
                 process: task.process,
@@ -200,7 +216,7 @@ impl Session {
             || self.view.processes.iter().any(wakes);
         let pause = self.meta.pause.as_ref().map(|p| &p.reason);
         match self.meta.held.as_ref().or(pause) {
-            _ if self.abandoned || !waits => {}
+            _ if self.duty == Duty::Abandoned || !waits => {}
             Some(why) => findings.failure = Some(format!("It cannot go on by itself: {why}.")),
             None => return None,
         }

@@ -478,7 +478,7 @@ fn a_task_that_is_held_or_paused_is_over_and_says_why() {
         rig.spawn("x");
         rig.answer("x runs");
         rig.end();
-        rig.session.reported = false;
+        rig.session.duty = Duty::Open;
     };
     let mut held = working();
     ended(&mut held);

@@ -79,14 +79,12 @@ async fn log(process: &Process, args: &Args, job: &Job) -> Outcome {
 async fn wait(process: &Process, args: &Args, job: &Job) -> Outcome {
     let most = job.kit.terminal.timeout;
     let limit = args.timeout.map_or(most, Duration::from_secs).min(most);
-    match end(process, limit, job).await {
-        Some(exit) => ended(process, "exited", &exit, job).await,
-        None => {
-            let note = format!("Waited {}s, the task still runs", limit.as_secs());
-            let fields = vec![("status", json!("timeout")), ("timeout_note", json!(note))];
-            with(about(process, None), fields).into()
-        }
+    if let Some(exit) = end(process, limit, job).await {
+        return ended(process, "exited", &exit, job).await;
     }
+    let note = format!("Waited {}s, the task still runs", limit.as_secs());
+    let fields = vec![("status", json!("timeout")), ("timeout_note", json!(note))];
+    with(about(process, None), fields).into()
 }
 
 async fn kill(process: &Process, job: &Job) -> Outcome {
