@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 
 use host::local::Local;
 use host::protocol::{
-    Body, Command, Delivery, End, Killer, Outcome, SessionId, SessionRow, Source, State, WakeupKind,
+    Body, Command, Delivery, End, Event, Killer, Outcome, SessionId, SessionRow, Source, State,
+    WakeupKind,
 };
 use serde_json::{Value, json};
 
@@ -71,6 +72,13 @@ fn tools(asked: &Asked) -> Vec<&str> {
     tools.filter_map(|tool| tool["function"]["name"].as_str()).collect()
 }
 
+fn tail_of(event: &Event) -> Option<String> {
+    match event {
+        Event::ProcessTail { text, .. } => Some(text.clone()),
+        _ => None,
+    }
+}
+
 async fn rig(home: &Home, server: &Server) -> (Local, View) {
     let local = start(home.settings(server.model()));
     let view = View::new(&local).await;
@@ -97,6 +105,9 @@ async fn a_delegated_task_wakes_the_session_that_delegated_with_its_result_once(
     let text = format!("[IMPORTANT: Delegated task {id} completed.\nGoal: A\nResult:\nFound A.]");
     assert_eq!(told.text, text);
     assert_eq!(view.process().delivery, Delivery::Delivered);
+    view.send(Command::Tail { id: id.clone() });
+    let tail = view.until("what it said last", |v| v.events.iter().find_map(tail_of)).await;
+    assert_eq!(tail, "Found A.");
     eventually("the end in the store", || home.is_settled().then_some(())).await;
     let [worker] = workers(&home).try_into().unwrap();
     assert_eq!(worker.parent, Some(view.session()));
@@ -498,10 +509,7 @@ async fn delegating_and_hearing_of_it_can_be_seen_with_the_demo_model() {
     assert_eq!(view.turn(2).await, Outcome::Done);
     view.until("the end", |v| v.transcript.running.is_none().then_some(())).await;
     assert!(
-        view.events.iter().any(|e| matches!(
-            e,
-            host::protocol::Event::TurnStarted { source: Source::Wakeup, .. }
-        ))
+        view.events.iter().any(|e| matches!(e, Event::TurnStarted { source: Source::Wakeup, .. }))
     );
     let mut answers = view.transcript.rows.iter().filter_map(|row| match &row.body {
         Body::Assistant(answer) => Some(answer.text.clone()),

@@ -76,10 +76,13 @@ impl Session {
         now: Millis,
         out: &mut Out,
     ) {
-        if let Err(why) = self.may_delegate() {
-            return out.reply(ack, Reply::Refused(why));
-        }
-        let Some(child) = process.worker().cloned() else { return };
+        let child = match (self.may_delegate(), process.worker().cloned()) {
+            (Ok(()), Some(child)) => child,
+            (Ok(()), None) => {
+                return out.reply(ack, Reply::Refused("this is no task".to_owned()));
+            }
+            (Err(why), _) => return out.reply(ack, Reply::Refused(why)),
+        };
         let meta = Meta {
             id: child.clone(),
             parent: Some(self.id()),

@@ -532,6 +532,21 @@ fn a_task_taken_back_stops_its_turn_its_commands_and_what_waits() {
 }
 
 #[test]
+fn a_task_taken_back_while_it_waits_to_be_woken_is_over_at_once() {
+    // W08, W09
+    let mut rig = working();
+    rig.spawn("x");
+    rig.answer("x runs");
+    rig.end();
+    assert_eq!(reports(&rig), []);
+    let effects = rig.feed(Input::Abandon);
+    assert!(effects.contains(&Effect::Kill(pid("x"))));
+    assert_eq!(reports(&rig).len(), 1);
+    rig.exit("x");
+    assert_eq!((rig.starts().len(), reports(&rig).len()), (1, 1));
+}
+
+#[test]
 fn a_task_taken_back_before_it_began_never_begins() {
     // W08: a one-shot run that ends it starts nothing either.
     let brief = Queued { id: PromptId("a".to_owned()), text: "brief a".to_owned() };
