@@ -7,6 +7,7 @@
 
 mod compression;
 mod delegations;
+mod deletion;
 mod processes;
 mod questions;
 mod restore;
@@ -94,6 +95,8 @@ pub(crate) enum Input {
     Compress { focus: Option<String> },
     /// A front end put the session away, or took it back.
     Archive(bool),
+    /// The user deletes the session. Nothing is heard of it any more.
+    Delete,
     /// The user began anew elsewhere: matches of earlier processes start no turn here (P05).
     Reset,
     /// A front end chose another model; its context length if known, and its lane.
@@ -232,6 +235,8 @@ pub(crate) enum Effect {
     Acknowledge(ProcessId),
     /// A rule was granted for ever: tell the policy.
     Grant(String),
+    /// The session is deleted: it leaves memory, and its views go elsewhere.
+    Forget,
     /// A session is written down and has something to do: take it up.
     Open(SessionId),
     /// A delegated task has come to its end: tell the session that waits for it.
@@ -285,6 +290,7 @@ pub(crate) struct Session {
     /// Rules granted for ever, as far as the host knows them.
     always: BTreeSet<String>,
     stopping: bool,
+    deleted: bool,
     /// Nothing starts but the prompts of its front end: a one-shot run.
     passive: bool,
     rules: Rules,
@@ -333,6 +339,7 @@ impl Session {
             next_question: 1,
             always: BTreeSet::new(),
             stopping: false,
+            deleted: false,
             passive: false,
             rules,
         }
@@ -374,6 +381,9 @@ impl Session {
     /// the same batch wait for its commit, except deltas.
     pub(crate) fn handle(&mut self, input: Input, now: Millis) -> Vec<Effect> {
         let mut out = Out::default();
+        if self.deleted {
+            return out.effects;
+        }
         match input {
             Input::Prompt { id, text, caller } => self.prompt(id, text, caller, now, &mut out),
             Input::Unqueue(id) => self.unqueue(&id, &mut out),
@@ -388,6 +398,7 @@ impl Session {
                 self.meta.archived = archived;
                 self.touch(now, &mut out);
             }
+            Input::Delete => self.delete(&mut out),
             Input::Reset => self.reset(&mut out),
             Input::Matched { process, hit, admitted } => {
                 self.matched(&process, hit, admitted, now, &mut out);

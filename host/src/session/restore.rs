@@ -24,8 +24,18 @@ impl Session {
         rules: Rules,
         now: Millis,
     ) -> (Self, Vec<Effect>) {
-        let Loaded { meta, rows, earlier, turns, open, queued, questions, processes, ledger } =
-            loaded;
+        let Loaded {
+            meta,
+            rows,
+            earlier,
+            turns,
+            open,
+            queued,
+            questions,
+            processes,
+            ledger,
+            damage: _,
+        } = loaded;
         let mut session = Self::new(meta.clone(), context, rules);
         session.stored = true;
         session.passive = caller == Caller::Stateless;
