@@ -229,29 +229,35 @@ pub(super) fn entries(
         let process = ProcessId(row.get(0)?);
         let (kind, word): (String, String) = (row.get(1)?, row.get(3)?);
         let ordinal = row.get::<_, i64>(2)? as u64;
-        let state = stage(&word, row.get(4)?, row.get(5)?);
+        let told: Option<String> = row.get(6)?;
+        let mut state = stage(&word, row.get(4)?, row.get(5)?);
         if let Stage::Held(reason) = &state
             && word != "held"
         {
-            damage.push(format!("{kind} {ordinal} of process {process} is held: {reason}."));
-        }
-        let kind: WakeupKind = match from_word(&kind, "the kind of a ledger row") {
-            Ok(kind) => kind,
-            Err(_) => {
-                // Nothing can be told of it; it stays where it is for a program that can.
-                damage.push(format!(
-                    "An event of process {process} is of an unknown kind ({kind}); it is left \
-                     alone. A newer hermes-tui may know it."
-                ));
-                continue;
+            damage.push(format!("The {kind} of process {process}: {reason}."));
+            if told.is_none() {
+                // It has not happened yet: its process may still end and say so.
+                state = Stage::Spawned;
             }
+        }
+        let Ok(kind) = from_word::<WakeupKind>(&kind, "a kind") else {
+            // Nothing can be told of it; it stays where it is for a program that can.
+            damage.push(format!(
+                "An event of process {process} is of an unknown kind ({kind}); it is left alone. \
+                 A newer hermes-tui may know it."
+            ));
+            continue;
         };
-        let wakeup = match row.get::<_, Option<String>>(6)? {
-            Some(json) => Some(parse(&json, "a wakeup in the ledger").unwrap_or_else(|error| {
-                damage.push(format!("{error}. The end of process {process} is told without it."));
-                unreadable(&process, kind, ordinal)
-            })),
-            None => None,
+        let what = format!("what to tell of process {process}");
+        let wakeup = match told.map(|json| parse(&json, &what)) {
+            Some(Ok(wakeup)) => Some(wakeup),
+            None if state == Stage::Spawned => None,
+            unread => {
+                if let Some(Err(error)) = unread {
+                    damage.push(format!("{error}. The agent is told so."));
+                }
+                Some(unreadable(&process, kind, ordinal))
+            }
         };
         entries.push(Entry {
             session: id.clone(),

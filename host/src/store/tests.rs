@@ -1,8 +1,10 @@
 //! Tests of the store: what all of them need, and the ones of everyday reading and writing.
 //! Damage, crashes and odd values have files of their own.
 
+mod backlog;
 mod crash;
 mod damage;
+mod deletion;
 mod rules;
 mod values;
 
