@@ -67,9 +67,7 @@ async fn with_process(home: &Home, local: &Local) -> (View, SessionId, Process, 
     view.ask(1, &spawn("trap '' TERM; echo $$ > pid; while :; do sleep 0.2; done")).await;
     let pid = home.line_in("pid").await.parse().unwrap();
     let process = view
-        .until("the running process", |v| {
-            Some(v.process()).filter(|p| p.state == State::Running)
-        })
+        .until("the running process", |v| Some(v.process()).filter(|p| p.state == State::Running))
         .await;
     let session = view.session();
     (view, session, process, pid)

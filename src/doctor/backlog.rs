@@ -64,9 +64,7 @@ fn look(reader: &Reader, state: &Path) -> Result<Vec<Check>, Error> {
     for session in reader.lost_owners()? {
         checks.push(broken(
             "ledger",
-            format!(
-                "session {session} is gone but has work under way; the next start orphans it"
-            ),
+            format!("session {session} is gone but has work under way; the next start orphans it"),
         ));
     }
     checks.extend(reader.damage()?.into_iter().map(|line| broken("ledger", line)));

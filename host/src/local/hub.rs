@@ -226,7 +226,8 @@ impl Hub {
     /// session in memory names, and short-lived files of runs that were killed.
     fn clean_up(&self) {
         let processes = self.processes.clone();
-        let known: BTreeSet<ProcessId> = self.owners.keys().chain(self.orphans.ids()).cloned().collect();
+        let known: BTreeSet<ProcessId> =
+            self.owners.keys().chain(self.orphans.ids()).cloned().collect();
         let scratch = self.kit.scratch.clone();
         let root = self.settings.state.join(PROCESSES);
         tokio::spawn(async move {

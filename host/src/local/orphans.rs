@@ -71,7 +71,8 @@ impl Hub {
                 self.feed(&id, Input::Delete);
             } else {
                 // A session with anything under way is in memory, so nothing runs here.
-                self.store.write(vec![Record::Deleted { session: id.clone() }], Durability::Barrier);
+                self.store
+                    .write(vec![Record::Deleted { session: id.clone() }], Durability::Barrier);
                 self.remove_lease(&id);
             }
         }

@@ -181,11 +181,7 @@ fn deleted(tx: &Connection, session: &SessionId) -> rusqlite::Result<Applied> {
         run(tx, sql, [&session.0])?;
     }
     // The ids of the last rows are given to later ones, which must not count as indexed.
-    run(
-        tx,
-        "UPDATE indexed SET row = min(row, (SELECT coalesce(max(id), 0) FROM rows))",
-        [],
-    )?;
+    run(tx, "UPDATE indexed SET row = min(row, (SELECT coalesce(max(id), 0) FROM rows))", [])?;
     run(tx, "DELETE FROM sessions WHERE id = ?", [&session.0])
 }
 

@@ -249,9 +249,11 @@ pub(super) fn entries(
             continue;
         };
         let what = format!("what to tell of process {process}");
+        let in_row: Option<i64> = row.get(7)?;
         let wakeup = match told.map(|json| parse(&json, &what)) {
             Some(Ok(wakeup)) => Some(wakeup),
-            None if state == Stage::Spawned => None,
+            // It has not happened, or a row tells it already.
+            None if state == Stage::Spawned || in_row.is_some() => None,
             unread => {
                 if let Some(Err(error)) = unread {
                     damage.push(format!("{error}. The agent is told so."));
@@ -266,7 +268,7 @@ pub(super) fn entries(
             ordinal,
             state,
             wakeup,
-            row: row.get::<_, Option<i64>>(7)?.map(|n| n as u64),
+            row: in_row.map(|n| n as u64),
             at: row.get(8)?,
         });
     }

@@ -364,7 +364,11 @@ fn open_turn(conn: &Connection, id: &SessionId) -> Result<Option<OpenTurn>, Erro
     Ok(Some(open))
 }
 
-pub(super) fn texts(conn: &Connection, sql: &str, params: impl Params) -> Result<Vec<String>, Error> {
+pub(super) fn texts(
+    conn: &Connection,
+    sql: &str,
+    params: impl Params,
+) -> Result<Vec<String>, Error> {
     let list = conn
         .prepare_cached(sql)?
         .query_map(params, |row| row.get(0))?

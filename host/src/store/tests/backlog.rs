@@ -116,8 +116,10 @@ fn held_and_paused_sessions_are_listed_with_their_reasons() {
     ]);
     let mut held = desk.reader().held().unwrap();
     held.sort_by(|a, b| a.session.cmp(&b.session));
-    let seen: Vec<_> =
-        held.iter().map(|h| (h.session.0.as_str(), h.reason.as_str(), h.paused, h.waiting)).collect();
+    let seen: Vec<_> = held
+        .iter()
+        .map(|h| (h.session.0.as_str(), h.reason.as_str(), h.paused, h.waiting))
+        .collect();
     assert_eq!(
         seen,
         [

@@ -13,11 +13,12 @@ fn traces(desk: &Desk, name: &str) -> Vec<(&'static str, i64)> {
         let sql = format!("SELECT count(*) FROM {table} WHERE {column} = ?");
         (table, conn.query_row(&sql, [name], |row| row.get(0)).unwrap())
     };
-    let mut found: Vec<_> = ["rows", "turns", "journal", "queued", "questions", "metas", "processes"]
-        .into_iter()
-        .map(|table| count(table, "session"))
-        .chain([count("sessions", "id")])
-        .collect();
+    let mut found: Vec<_> =
+        ["rows", "turns", "journal", "queued", "questions", "metas", "processes"]
+            .into_iter()
+            .map(|table| count(table, "session"))
+            .chain([count("sessions", "id")])
+            .collect();
     found.retain(|(_, n)| *n > 0);
     found
 }
@@ -45,7 +46,12 @@ fn every(name: &str) -> Vec<Record> {
     };
     vec![
         self::session(name, 1),
-        Record::TurnStarted { session: session.clone(), turn: TurnId(1), source: Source::User, at: 1 },
+        Record::TurnStarted {
+            session: session.clone(),
+            turn: TurnId(1),
+            source: Source::User,
+            at: 1,
+        },
         delta,
         add(name, user(1, "unmistakable words")),
         add(name, user(2, &"long ".repeat(40_000))),
@@ -64,13 +70,21 @@ fn of_a_deleted_session_only_its_live_processes_and_its_ledger_are_left() {
     // W19
     let mut desk = Desk::new();
     desk.put(every("s"));
-    desk.put(every("t").into_iter().filter(|r| !matches!(r, Record::Process(_) | Record::Ledger(_))).collect());
+    desk.put(
+        every("t")
+            .into_iter()
+            .filter(|r| !matches!(r, Record::Process(_) | Record::Ledger(_)))
+            .collect(),
+    );
     desk.put(vec![deleted("s")]);
     assert_eq!(traces(&desk, "s"), [("processes", 1)]);
     let reader = desk.reader();
     let orphans = reader.orphans().unwrap();
     assert_eq!(orphans.len(), 1);
-    assert_eq!((orphans[0].id.0.as_str(), &orphans[0].delivery), ("proc_live", &Delivery::Orphaned));
+    assert_eq!(
+        (orphans[0].id.0.as_str(), &orphans[0].delivery),
+        ("proc_live", &Delivery::Orphaned)
+    );
     assert_eq!(reader.pending_processes().unwrap(), orphans);
     let counts = reader.ledger_counts().unwrap();
     assert_eq!(counts, BTreeMap::from([("orphaned".to_owned(), 2)]));
