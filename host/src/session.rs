@@ -274,8 +274,7 @@ pub(crate) struct Plan {
 pub(crate) struct Session {
     view: Transcript,
     meta: Meta,
-    /// Whether the session's metadata is in the store (it is not before the first prompt).
-    stored: bool,
+    stored: Stored,
     turns: TurnId,
     next_row: u64,
     /// Events that wait for a turn, in order. Claimed ones are in `turn`.
@@ -290,10 +289,19 @@ pub(crate) struct Session {
     /// Rules granted for ever, as far as the host knows them.
     always: BTreeSet<String>,
     stopping: bool,
-    deleted: bool,
     /// Nothing starts but the prompts of its front end: a one-shot run.
     passive: bool,
     rules: Rules,
+}
+
+/// Whether the store knows a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stored {
+    /// Not before its first prompt.
+    NotYet,
+    Yes,
+    /// It was deleted; nothing is heard of it any more.
+    NoMore,
 }
 
 /// The live part of a running turn that the transcript does not show.
@@ -328,7 +336,7 @@ impl Session {
         Self {
             view,
             meta,
-            stored: false,
+            stored: Stored::NotYet,
             turns: TurnId(0),
             next_row: 1,
             waiting: Vec::new(),
@@ -339,7 +347,6 @@ impl Session {
             next_question: 1,
             always: BTreeSet::new(),
             stopping: false,
-            deleted: false,
             passive: false,
             rules,
         }
@@ -381,7 +388,7 @@ impl Session {
     /// the same batch wait for its commit, except deltas.
     pub(crate) fn handle(&mut self, input: Input, now: Millis) -> Vec<Effect> {
         let mut out = Out::default();
-        if self.deleted {
+        if self.stored == Stored::NoMore {
             return out.effects;
         }
         match input {
@@ -447,7 +454,7 @@ impl Session {
     /// Stores the metadata as it is now, unless nothing of the session is stored yet.
     fn touch(&mut self, now: Millis, out: &mut Out) {
         self.meta.active_at = now;
-        if self.stored {
+        if self.stored == Stored::Yes {
             out.record(Record::Session(self.meta.clone()));
         }
     }

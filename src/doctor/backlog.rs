@@ -24,16 +24,8 @@ fn look(reader: &Reader, state: &Path) -> Result<Vec<Check>, Error> {
         checks.push(ok("ledger", words.join(", ")));
     }
     for (word, n) in &counts {
-        match stands_for(word) {
-            Some(Some(text)) => checks.push(note("ledger", format!("{n} {word}: {text}"))),
-            Some(None) => {}
-            None => checks.push(broken(
-                "ledger",
-                format!(
-                    "{n} in the unknown state `{word}`: held until /wake or the next prompt of \
-                     their session; a newer hermes-tui may know it"
-                ),
-            )),
+        if !matches!(word.as_str(), "spawned" | "delivered" | "consumed") {
+            checks.push(meaning(word, *n));
         }
     }
     for hold in reader.held()? {
@@ -72,23 +64,24 @@ fn look(reader: &Reader, state: &Path) -> Result<Vec<Check>, Error> {
     Ok(checks)
 }
 
-/// What a state of the ledger means for the user where it means anything; `None` = nobody writes
-/// that word.
-fn stands_for(word: &str) -> Option<Option<&'static str>> {
-    match word {
-        "held" => Some(Some("they wait for somebody, see `wakeups`")),
+/// What a state of the ledger that deserves a word means for the user.
+fn meaning(word: &str, n: u64) -> Check {
+    let text = match word {
+        "held" => "they wait for somebody, see `wakeups`",
         "finished" | "claimed" => {
-            Some(Some("not answered by the agent yet; a running host delivers them by itself"))
+            "not answered by the agent yet; a running host delivers them by itself"
         }
-        "stale" => {
-            Some(Some("matches that came too early to wake anybody; nothing needs to be done"))
+        "stale" => "matches that came too early to wake anybody; nothing needs to be done",
+        "orphaned" => {
+            "their session was deleted before they could be told; nothing needs to be done"
         }
-        "orphaned" => Some(Some(
-            "their session was deleted before they could be told; nothing needs to be done",
-        )),
-        "spawned" | "delivered" | "consumed" => Some(None),
-        _ => None,
-    }
+        _ => {
+            let text = "a state nobody knows: held until /wake or the next prompt of their \
+                        session; a newer hermes-tui may know it";
+            return broken("ledger", format!("{n} {word}: {text}"));
+        }
+    };
+    note("ledger", format!("{n} {word}: {text}"))
 }
 
 /// Folders of processes that the database does not know.

@@ -1,6 +1,6 @@
 //! The end of a session at the user's wish.
 
-use super::{Effect, Out, Session};
+use super::{Effect, Out, Session, Stored};
 use crate::store::Record;
 
 impl Session {
@@ -12,7 +12,7 @@ impl Session {
         }
         self.kill(None, out);
         self.stopping = true;
-        self.deleted = true;
+        self.stored = Stored::NoMore;
         out.record(Record::Deleted { session: self.id() });
         out.effects.push(Effect::Forget);
     }

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::{Caller, Effect, Out, Rules, Session};
+use super::{Caller, Effect, Out, Rules, Session, Stored};
 use crate::protocol::{Body, Gauge, LiveCall, Millis, Outcome, Running, Transcript, TurnId};
 use crate::store::{Entry, Loaded, Stage};
 
@@ -37,7 +37,7 @@ impl Session {
             damage: _,
         } = loaded;
         let mut session = Self::new(meta.clone(), context, rules);
-        session.stored = true;
+        session.stored = Stored::Yes;
         session.passive = caller == Caller::Stateless;
         session.turns = turns;
         session.next_row = earlier + rows.len() as u64 + 1;
