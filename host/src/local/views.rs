@@ -82,7 +82,11 @@ impl Hub {
             },
             Command::Compress { focus } => Input::Compress { focus },
             Command::Archive { archived } => Input::Archive(archived),
-            Command::Branch | Command::Delete { .. } | Command::ListProcesses => {
+            Command::Branch => {
+                self.branch(front, &session);
+                return;
+            }
+            Command::Delete { .. } | Command::ListProcesses => {
                 self.fail(front, "command", "not here yet".to_owned());
                 return;
             }
@@ -162,13 +166,19 @@ impl Hub {
         Ok(id)
     }
 
-    fn open_new(&mut self) -> SessionId {
+    /// An id that no session has.
+    pub(super) fn fresh_id(&self) -> SessionId {
         let mut id = SessionId::fresh(&jiff::Zoned::now());
         // Six digits repeat now and then among many sessions of one second.
         while self.sessions.contains_key(&id) || self.reader.find(&id.0).is_ok_and(|f| f.is_some())
         {
             id = SessionId::fresh(&jiff::Zoned::now());
         }
+        id
+    }
+
+    fn open_new(&mut self) -> SessionId {
+        let id = self.fresh_id();
         let meta = Meta {
             id: id.clone(),
             source: match self.role {
@@ -214,7 +224,7 @@ impl Hub {
         }
     }
 
-    fn push_window(&mut self, front: FrontId, session: &SessionId, resynced: bool) {
+    pub(super) fn push_window(&mut self, front: FrontId, session: &SessionId, resynced: bool) {
         let Some(live) = self.sessions.get(session) else { return };
         let mut transcript = Box::new(live.session.transcript().clone());
         if let Some(running) = &mut transcript.running {
@@ -224,7 +234,7 @@ impl Hub {
         self.queue_window(front, session, Event::Attached { transcript, resynced });
     }
 
-    fn fail(&mut self, front: FrontId, about: &str, message: String) {
+    pub(super) fn fail(&mut self, front: FrontId, about: &str, message: String) {
         self.push(front, Event::Failed(Failure { about: about.to_owned(), message }));
     }
 }
