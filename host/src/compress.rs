@@ -207,7 +207,9 @@ impl Keeper {
         squeezes: std::ops::Range<u32>,
     ) -> Result<(), Trouble> {
         let before = self.tokens(rows);
-        let base = self.trigger().map_or(before, |trigger| trigger.min(before));
+        // What every request begins with can be neither kept nor replaced.
+        let whole = self.trigger().map_or(before, |trigger| trigger.min(before));
+        let base = whole.saturating_sub(self.frame);
         let rules = self.limits.rules;
         let mut cuts = { squeezes }.filter_map(|squeeze| cut::cut(rows, &rules, base, squeeze));
         let cut = cuts.next().ok_or(Trouble::Nothing)?;
