@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::ExitCode;
 
-use host::protocol::{Body, Row, Target};
+use host::protocol::{Body, Row, SessionRow, Target};
 use host::redact;
 use host::store::Reader;
 use jiff::Timestamp;
@@ -57,11 +57,25 @@ fn list(state: &Path, limit: usize, json: bool) -> anyhow::Result<ExitCode> {
         for session in sessions {
             let title: String = one_line(&session.title).chars().take(TITLE).collect();
             let when = when(session.active_at);
-            writeln!(out, "{:<22}  {when:<16}  {:>5}  {title}", session.id.0, session.rows)?;
+            let lineage = lineage(&session);
+            writeln!(
+                out,
+                "{:<22}  {when:<16}  {:>5}  {title}{lineage}",
+                session.id.0, session.rows
+            )?;
         }
     }
     out.flush()?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Where a session comes from and how often its context was compressed, in a few words.
+fn lineage(session: &SessionRow) -> String {
+    let parent = session.parent.as_ref().map(|id| format!("from {}", one_line(&id.0)));
+    let compressed =
+        (session.compressions > 0).then(|| format!("compressed {}×", session.compressions));
+    let words: Vec<_> = parent.into_iter().chain(compressed).collect();
+    if words.is_empty() { String::new() } else { format!("  ({})", words.join(", ")) }
 }
 
 fn show(state: &Path, name: &str, json: bool) -> anyhow::Result<ExitCode> {

@@ -157,7 +157,7 @@ impl Keeper {
 
     /// The user wants it compressed, now.
     pub(crate) async fn asked(&mut self, rows: &mut Vec<Arc<Row>>, focus: Option<&str>) -> Outcome {
-        match self.compress(rows, focus, 0..2).await {
+        match self.compress(rows, focus, 0..1).await {
             Ok(()) => Outcome::Done,
             Err(Trouble::Nothing) => {
                 let message = "There is nothing to compress yet.".to_owned();
@@ -250,6 +250,7 @@ impl Keeper {
         let mut tries = 1;
         let done = loop {
             let text = prompt::request(cut, focus, budget, bytes.max(2_000));
+            let length = text.len();
             let request = Request {
                 system: prompt::SYSTEM.to_owned(),
                 messages: vec![Message::User(text)],
@@ -259,7 +260,7 @@ impl Keeper {
             match self.answer(request).await {
                 Err(e) if e.class == Class::ContextOverflow && tries < TRIES => {
                     tries += 1;
-                    bytes /= 2;
+                    bytes = length / 2;
                 }
                 done => break done?,
             }

@@ -11,6 +11,8 @@ use crate::settings::Compression;
 const LEAST: u64 = 64_000;
 /// Windows below this are used up to three quarters at least.
 const LARGE: u64 = 512_000;
+/// Fewer tokens than a summary takes itself are not worth one.
+const WORTH: u64 = 400;
 /// Messages at the end that are kept also beyond the budget, as long as they leave room.
 const LEAST_TAIL: usize = 3;
 
@@ -95,7 +97,7 @@ pub(super) fn cut(
         least: if squeeze == 0 { LEAST_TAIL } else { 1 },
     };
     let tail = tail(&rows_now[first..], &seams[first..], keep) + first;
-    if !rows_now[first..tail].iter().any(|r| is_message(r)) {
+    if rows_now[first..tail].iter().map(|r| tokens(r)).sum::<u64>() < WORTH {
         return None;
     }
     let replaced: Vec<_> = rows_now[head..tail]
