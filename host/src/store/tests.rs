@@ -3,6 +3,7 @@
 
 mod crash;
 mod damage;
+mod lineage;
 mod rules;
 mod values;
 
