@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 
 mod cli;
+mod compression;
 mod crash;
 mod interface;
 mod process;

@@ -165,8 +165,7 @@ impl Keeper {
                 Outcome::Done
             }
             Err(Trouble::Failed(class, why)) => {
-                let message =
-                    format!("The context was not compressed, nothing has changed: {why}");
+                let message = format!("The context was not compressed, nothing has changed: {why}");
                 self.voice.say(Say::NotCompressed { message, failed: true });
                 Outcome::Failed { class }
             }
@@ -207,9 +206,11 @@ impl Keeper {
         squeezes: std::ops::Range<u32>,
     ) -> Result<(), Trouble> {
         let before = self.tokens(rows);
-        // What every request begins with can be neither kept nor replaced.
+        // Rows are weighed by estimates, so what they may weigh is put on the same scale. What
+        // every request begins with can be neither kept nor replaced.
         let whole = self.trigger().map_or(before, |trigger| trigger.min(before));
-        let base = whole.saturating_sub(self.frame);
+        let scale = self.estimate(rows) as f64 / before.max(1) as f64;
+        let base = cut::part(whole, scale).saturating_sub(self.frame);
         let rules = self.limits.rules;
         let mut cuts = { squeezes }.filter_map(|squeeze| cut::cut(rows, &rules, base, squeeze));
         let cut = cuts.next().ok_or(Trouble::Nothing)?;

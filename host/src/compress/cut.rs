@@ -69,12 +69,7 @@ pub(super) struct Cut {
 ///
 /// The head is kept by the first compression only: later its wishes may be long done, and the
 /// summary has taken them up.
-pub(super) fn cut(
-    rows: &[Arc<Row>],
-    rules: &Compression,
-    base: u64,
-    squeeze: u32,
-) -> Option<Cut> {
+pub(super) fn cut(rows: &[Arc<Row>], rules: &Compression, base: u64, squeeze: u32) -> Option<Cut> {
     let rows_now = context(rows);
     let at = rows_now.iter().position(|r| matches!(r.body, Body::Summary(_)));
     let earlier = at.and_then(|at| match &rows_now[at].body {
@@ -83,11 +78,7 @@ pub(super) fn cut(
     });
     let budget = part(base, rules.target_ratio) >> squeeze;
     let seams = seams(&rows_now);
-    let head = if at.is_some() {
-        0
-    } else {
-        head(&rows_now, &seams, rules.protect_first, budget)
-    };
+    let head = if at.is_some() { 0 } else { head(&rows_now, &seams, rules.protect_first, budget) };
     let first = at.map_or(head, |at| at + 1);
     let keep = Keep {
         budget,

@@ -424,10 +424,7 @@ impl Transcript {
                 }
                 Body::Tool(result) => running.calls.retain(|c| c.call.id != result.call),
                 Body::Summary(_) => running.status = None,
-                Body::User { .. }
-                | Body::Wakeup(_)
-                | Body::Note { .. }
-                | Body::Failure { .. } => {}
+                Body::User { .. } | Body::Wakeup(_) | Body::Note { .. } | Body::Failure { .. } => {}
             }
         }
         self.rows.push(row.clone());

@@ -282,7 +282,9 @@ impl Session {
             Say::Delegate { process, brief } => self.delegate(*process, brief, ack, now, out),
             Say::AwaitEnd(process) => self.await_end(&process, ack, out),
             Say::Compressed(summary) => self.compressed(summary, ack, now, out),
-            Say::NotCompressed { message, failed } => self.not_compressed(message, failed, now, out),
+            Say::NotCompressed { message, failed } => {
+                self.not_compressed(message, failed, now, out)
+            }
             Say::Ask { call, ask, timeout } => self.ask(call, ask, timeout, ack, now, out),
             Say::Spawn(process) => self.spawn(*process, ack, now, out),
             Say::Running { .. } | Say::FailedStart { .. } => {}

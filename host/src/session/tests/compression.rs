@@ -121,7 +121,11 @@ fn two_compressions_in_a_row_that_save_next_to_nothing_are_said_once() {
     assert_eq!(failures(&compressed(&mut rig, 1_000, 999)), [""; 0]);
     assert_eq!(rig.session.meta().poor_compressions, 3);
     compressed(&mut rig, 1_000, 100);
-    assert_eq!(rig.session.meta().poor_compressions, 0, "one that is worth it switches it on again");
+    assert_eq!(
+        rig.session.meta().poor_compressions,
+        0,
+        "one that is worth it switches it on again"
+    );
     assert_eq!(rig.session.meta().compressions, 6);
 }
 
