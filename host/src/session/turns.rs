@@ -283,7 +283,7 @@ impl Session {
             Say::AwaitEnd(process) => self.await_end(&process, ack, out),
             Say::Compressed(summary) => self.compressed(summary, ack, now, out),
             Say::NotCompressed { message, failed } => {
-                self.not_compressed(message, failed, now, out)
+                self.not_compressed(message, failed, now, out);
             }
             Say::Ask { call, ask, timeout } => self.ask(call, ask, timeout, ack, now, out),
             Say::Spawn(process) => self.spawn(*process, ack, now, out),
