@@ -264,7 +264,7 @@ fn piece(rows: &mut Rows, what: u8, size: u16) {
         4 => rows.add(Body::Failure { message: text }),
         5 => rows.says(text, &[]),
         _ => {
-            let ids: Vec<_> = (0..1 + what % 3).map(|i| format!("{n}-{i}")).collect();
+            let ids: Vec<_> = (0..=what % 3).map(|i| format!("{n}-{i}")).collect();
             let refs: Vec<_> = ids.iter().map(String::as_str).collect();
             rows.says("calls", &refs);
             for id in ids.iter().rev() {

@@ -13,19 +13,22 @@ fn compressed(rig: &mut Rig, before: u64, after: u64) -> Vec<Effect> {
 
 /// What was said to the user about it.
 fn failures(effects: &[Effect]) -> Vec<&str> {
-    let failure = |e| match e {
-        &Effect::Publish(Event::Failed(ref failure)) => Some(failure.message.as_str()),
-        _ => None,
-    };
-    effects.iter().filter_map(failure).collect()
+    let mut messages = Vec::new();
+    for effect in effects {
+        if let Effect::Publish(Event::Failed(failure)) = effect {
+            messages.push(failure.message.as_str());
+        }
+    }
+    messages
 }
 
 fn plan(effects: &[Effect]) -> &Plan {
-    let plan = |e| match e {
-        &Effect::Start(ref plan) => Some(plan),
-        _ => None,
-    };
-    effects.iter().find_map(plan).expect("a turn starts")
+    for effect in effects {
+        if let Effect::Start(plan) = effect {
+            return plan;
+        }
+    }
+    panic!("no turn starts");
 }
 
 /// What the model's next request is made of.
