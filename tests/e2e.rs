@@ -4,6 +4,7 @@
 
 mod badinput;
 mod cli;
+mod compression;
 mod crash;
 mod deletion;
 mod interface;

@@ -157,6 +157,8 @@ pub(crate) enum Say {
     AwaitEnd(ProcessId),
     /// The context was compressed. Replied with the row of the summary.
     Compressed(Summary),
+    /// The context was not compressed; the text is for the user.
+    NotCompressed { message: String, failed: bool },
     /// A tool call wants to know the session's processes.
     Processes,
     /// A tool call will kill a process. Replied before the signal may be sent (W08).
@@ -308,6 +310,8 @@ enum Stored {
 #[derive(Debug)]
 struct Turn {
     id: TurnId,
+    /// It only compresses the context: it answers nothing, and is not in the store.
+    compresses: bool,
     cancelled: bool,
     claimed: Vec<Entry>,
     polled: BTreeSet<ProcessId>,

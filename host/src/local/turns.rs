@@ -7,7 +7,10 @@ use tokio::sync::mpsc;
 use tokio::task::{Id, JoinError};
 
 use super::hub::{Hub, Task};
+use super::now;
 use super::outbox::{Live, Waiting};
+use crate::compress;
+use crate::model::catalog;
 use crate::protocol::{Outcome, Row, SessionId};
 use crate::session::{Ack, Input, LIVE, Plan, Reply, Say};
 use crate::turn::{self, Job, Spoken, Voice};
@@ -30,6 +33,7 @@ impl Hub {
             }
         };
         let rows = self.context(id);
+        let compression = self.compression(id);
         let Some(live) = self.sessions.get_mut(id) else { return };
         let turn = plan.turn;
         let (alive, gone) = mpsc::channel(1);
@@ -43,10 +47,26 @@ impl Hub {
             kit: self.kit.clone(),
             alive,
             max_requests: self.settings.agent.max_turns,
+            compression,
         };
         let handle = self.turns.spawn(turn::run(job));
         self.turn_of.insert(handle.id(), Task { session: id.clone(), turn, gone });
         live.turn = Some((turn, handle));
+    }
+
+    /// What a turn of the session may compress by.
+    fn compression(&self, id: &SessionId) -> compress::Limits {
+        let rules = self.settings.compression;
+        let Some(live) = self.sessions.get(id) else { return compress::Limits::default() };
+        let meta = live.session.meta();
+        let model = catalog::select(&self.settings.model, &meta.model);
+        let failed = meta.compression_failed_at.map_or(i64::MAX, |at| (now() - at).max(0));
+        compress::Limits {
+            rules,
+            max_tokens: model.ok().and_then(|m| m.max_tokens).unwrap_or(0).into(),
+            poor: meta.poor_compressions,
+            rest: compress::COOL_DOWN.saturating_sub(Duration::from_millis(failed as u64)),
+        }
     }
 
     /// The session's rows, whole, for the model; read from the store with the first turn.
@@ -97,6 +117,7 @@ impl Hub {
             | Say::Delegate { .. }
             | Say::AwaitEnd(_)
             | Say::Compressed(_)
+            | Say::NotCompressed { .. }
             | Say::Processes
             | Say::Awaiting(_)
             | Say::Killing(_)

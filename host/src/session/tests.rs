@@ -2,6 +2,7 @@
 
 mod clock;
 mod deletion;
+mod compression;
 mod fold;
 mod questions;
 mod storage;

@@ -181,6 +181,7 @@ impl Session {
         let claimed = self.claim(id, now, out);
         self.turn = Some(Turn {
             id,
+            compresses: false,
             cancelled: false,
             claimed,
             polled: BTreeSet::new(),
@@ -199,7 +200,7 @@ impl Session {
         }
         // A wakeup that is told already starts its turn without a new row. Where a partial answer
         // follows it, the model needs a word to answer to.
-        let told = |r: &&Row| !matches!(r.body, Body::Failure { .. });
+        let told = |r: &&Row| !matches!(r.body, Body::Failure { .. } | Body::Summary(_));
         if self.next_row == before
             && let Some(Row { body: Body::Assistant(_) | Body::Tool(_), .. }) =
                 self.view.rows.iter().rev().find(told)
@@ -287,6 +288,9 @@ impl Session {
             Say::Delegate { process, brief } => self.delegate(*process, brief, ack, now, out),
             Say::AwaitEnd(process) => self.await_end(&process, ack, out),
             Say::Compressed(summary) => self.compressed(summary, ack, now, out),
+            Say::NotCompressed { message, failed } => {
+                self.not_compressed(message, failed, now, out);
+            }
             Say::Ask { call, ask, timeout } => self.ask(call, ask, timeout, ack, now, out),
             Say::Spawn(process) => self.spawn(*process, ack, now, out),
             Say::Running { .. } | Say::FailedStart { .. } => {}
@@ -399,7 +403,7 @@ impl Session {
             .rev()
             .take_while(|r| r.turn == turn.id)
             .any(|r| matches!(r.body, Body::Assistant(_) | Body::Tool(_)));
-        if outcome == Outcome::Cancelled && silent {
+        if outcome == Outcome::Cancelled && silent && !turn.compresses {
             self.add_row(turn.id, now, Body::Note { text: INTERRUPTED.to_owned() }, out);
         }
         if let (Some(message), false) = (failure, turn.cancelled) {
@@ -438,6 +442,8 @@ impl Session {
                 );
                 self.requeue(unanswered, &Stage::Held(reason), out);
             }
+            // A compression that was cut off has changed nothing: nobody needs to know.
+            Outcome::Interrupted if turn.compresses => {}
             Outcome::Interrupted => self.cut_off(turn.id, unanswered, now, out),
         }
         self.end_turn(turn.id, outcome, now, out);
