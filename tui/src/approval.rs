@@ -6,7 +6,8 @@ use host::protocol::{Ask, Choice, Question};
 use ratatui::text::{Line, Span};
 
 use crate::card::{Keys, hint};
-use crate::clean::clean;
+use crate::clean::{clean, one_line};
+use crate::numbers::count;
 use crate::theme::Theme;
 use crate::transcript::wrap::{Break, columns, text, wrap};
 
@@ -50,13 +51,16 @@ pub(crate) fn lines(
     theme: &Theme,
 ) -> (Vec<Line<'static>>, View) {
     let (width, height) = size;
-    let Ask::Approval { command, part, reason, allow_always, .. } = &question.ask else {
+    let Ask::Approval { command, part, rule, reason, allow_always } = &question.ask else {
         return (Vec::new(), View::default());
     };
     let choices = choices(*allow_always);
     let mut bottom = text(&clean(reason), theme.warn, width, Break::Word);
     bottom.truncate(2);
     bottom.extend(options(choices.iter().map(|(_, name)| *name), selected, width, theme));
+    if height > bottom.len() + 2 {
+        bottom.extend(text(&covers(rule, *allow_always), theme.dim, width, Break::Word));
+    }
     if height > bottom.len() + 2 {
         let keys = hint(keys, "↑↓ Enter or a digit · Esc denies", width, theme);
         bottom.push(keys);
@@ -69,6 +73,12 @@ pub(crate) fn lines(
     }
     lines.extend(bottom);
     (lines, view)
+}
+
+/// What the choices between "once" and "deny" are given for: more than the command in view.
+fn covers(rule: &str, allow_always: bool) -> String {
+    let choices = if allow_always { "2 and 3 cover" } else { "2 covers" };
+    format!("{choices} every command under the rule {}, not only this one", one_line(rule))
 }
 
 /// Numbered options, on one line if they fit, else one a line.
@@ -141,7 +151,10 @@ fn excerpt(
     if height > 1 {
         let (above, below) = (start, total - start - room);
         shown.push(Line::styled(
-            format!("… {above} lines above, {below} below · PgUp, PgDn: look before you approve"),
+            format!(
+                "… {} above, {below} below · PgUp, PgDn: look before you approve",
+                count(above, "line")
+            ),
             theme.dim,
         ));
     }
