@@ -77,8 +77,8 @@ pub(crate) fn lines(
 
 /// What the choices between "once" and "deny" are given for: more than the command in view.
 fn covers(rule: &str, allow_always: bool) -> String {
-    let choices = if allow_always { "2 and 3 cover" } else { "2 covers" };
-    format!("{choices} every command under the rule {}, not only this one", one_line(rule))
+    let choices = if allow_always { "2, 3" } else { "2" };
+    format!("{choices}: the whole rule {}, not only this command", one_line(rule))
 }
 
 /// Numbered options, on one line if they fit, else one a line.

@@ -8,8 +8,8 @@ use unicode_segmentation::UnicodeSegmentation;
 
 pub(crate) use layout::Layout;
 
-use crate::numbers::count;
 use crate::keymap::Action;
+use crate::numbers::count;
 
 /// Pastes of this many characters are folded into a placeholder.
 const FOLD: usize = 2_000;

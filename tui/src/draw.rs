@@ -133,8 +133,8 @@ fn strip(app: &App, width: usize, height: usize) -> Vec<Line<'static>> {
     let mut lines = notice(app, width);
     if let Some(held) = &app.transcript.held {
         let held = one_line(held);
-        let way = if held.contains("/wake") { "" } else { " · /wake starts them" };
-        let held = format!("wakeups are held: {held}{way}");
+        let way = if held.contains("/wake") { "" } else { " · /wake" };
+        let held = format!("wakeups held: {held}{way}");
         lines.extend(marked("⚑ ", &held, theme.warn, width, HELD));
     }
     if let Some(steer) = &app.transcript.steer {
@@ -263,9 +263,7 @@ fn panel_lines(app: &App, panel: &Panel, width: usize, height: usize) -> Vec<Lin
             let (own, session) = (&transcript.processes, &transcript.session);
             panel.lines(&Scene { own, session, now: app.now(), theme }, (inner, room))
         }
-        Panel::Sessions(sessions) => {
-            ("Sessions".to_owned(), sessions.lines(inner, room, theme))
-        }
+        Panel::Sessions(sessions) => ("Sessions".to_owned(), sessions.lines(inner, room, theme)),
         Panel::Models { select, .. } => {
             ("Models · Enter uses · Esc".to_owned(), select.lines(inner, room, theme))
         }

@@ -100,8 +100,7 @@ impl Processes {
     /// What people call the sessions.
     pub(crate) fn on_sessions(&mut self, rows: &[SessionRow]) {
         if let Some(everywhere) = &mut self.everywhere {
-            everywhere.names =
-                rows.iter().map(|row| (row.id.clone(), row.title.clone())).collect();
+            everywhere.names = rows.iter().map(|row| (row.id.clone(), row.title.clone())).collect();
         }
     }
 
@@ -155,9 +154,7 @@ impl Processes {
     fn open(&mut self, chosen: Option<Process>) -> Outcome {
         let Some(process) = chosen else { return Outcome::Open };
         match process.work {
-            Work::Delegation { session } => {
-                Outcome::Send(vec![Command::Open(Target::Id(session))])
-            }
+            Work::Delegation { session } => Outcome::Send(vec![Command::Open(Target::Id(session))]),
             Work::Command => {
                 let id = process.id;
                 self.tail = Some(Tail { id: id.clone(), text: String::new(), up: 0 });

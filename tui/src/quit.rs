@@ -22,7 +22,7 @@ pub(crate) struct Leaving {
 pub(crate) struct Left {
     turn: bool,
     commands: usize,
-    /// Those of the commands that wake the agent.
+    /// Those of the commands whose end wakes the agent.
     waking: usize,
     tasks: usize,
 }
@@ -48,8 +48,7 @@ impl Left {
                 Work::Command => left.commands += 1,
                 Work::Delegation { .. } => left.tasks += 1,
             }
-            let wakes = process.notify || !process.watch.is_empty();
-            left.waking += usize::from(wakes && process.work == Work::Command);
+            left.waking += usize::from(process.notify && process.work == Work::Command);
         }
         left
     }
@@ -82,9 +81,9 @@ impl Left {
         match (self.commands, self.waking) {
             (0, _) => {}
             (1, 0) => says.push("The command runs on."),
-            (1, _) => says.push("The command runs on; the agent is woken at the next start."),
+            (1, _) => says.push("The command runs on; its end wakes the agent at the next start."),
             (_, 0) => says.push("The commands run on."),
-            (_, _) => says.push("The commands run on; the agent is woken at the next start."),
+            (_, _) => says.push("The commands run on; their end wakes the agent at the next start."),
         }
         match (self.turn, self.tasks) {
             (false, 0) => {}
@@ -101,7 +100,7 @@ impl Left {
         match (self.turn, self.commands + self.tasks) {
             (false, 0) => String::new(),
             (true, 0) => "The turn is interrupted for good.".to_owned(),
-            (false, _) => "It is ended; the agent hears of it with your next prompt.".to_owned(),
+            (false, _) => "What runs is ended; the agent hears of it with your next prompt.".to_owned(),
             (true, _) => "The turn is interrupted, the rest is ended.".to_owned(),
         }
     }

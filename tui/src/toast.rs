@@ -40,9 +40,8 @@ impl Toasts {
 
     /// Drops those that the session which came into view shows itself.
     pub(crate) fn on_session(&mut self, session: &SessionId) {
-        self.fresh.retain(|(_, toast)| {
-            toast.session != *session || is_told_by_toast_alone(&toast.news)
-        });
+        self.fresh
+            .retain(|(_, toast)| toast.session != *session || is_told_by_toast_alone(&toast.news));
     }
 
     /// When the next one goes.
@@ -58,9 +57,8 @@ impl Toasts {
     ) -> Vec<Line<'static>> {
         let width = width.min(WIDTH);
         let hidden = self.fresh.len().saturating_sub(SHOWN);
-        let more = (hidden > 0).then(|| {
-            fit(&format!(" +{hidden} more · Ctrl+B a lists all processes "), width)
-        });
+        let more = (hidden > 0)
+            .then(|| fit(&format!(" +{hidden} more · Ctrl+B a lists all processes "), width));
         let shown = self.fresh.iter().skip(hidden).map(|(_, toast)| line(toast, current, width));
         more.into_iter().chain(shown).map(|text| Line::styled(text, theme.toast)).collect()
     }

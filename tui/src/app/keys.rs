@@ -6,8 +6,8 @@ use host::protocol::{Answer, Ask, Choice, Command, Millis, PromptId, QuestionId,
 use super::{App, Effect, Notice, Panel, Wanted};
 use crate::card;
 use crate::composer;
-use crate::keymap::{Action, action};
 use crate::confirm::{self, Deletion};
+use crate::keymap::{Action, action};
 use crate::numbers::count;
 use crate::processes::{self, Processes};
 use crate::quit::{self, Leaving, Left};
@@ -246,10 +246,8 @@ impl App {
                     close = true;
                 }
                 sessions::Outcome::Delete(row) => {
-                    let also = format!(
-                        "{} and the work it runs are gone then.",
-                        count(row.rows, "row")
-                    );
+                    let also =
+                        format!("{} and the work it runs are gone then.", count(row.rows, "row"));
                     self.deletion = Some(Deletion::new(row.id, &row.title, also, self.now));
                 }
             },

@@ -34,11 +34,14 @@ impl Processes {
     ) -> (String, Vec<Line<'static>>) {
         let (width, height) = size;
         if let Some(tail) = &self.tail {
-            return (format!("{} · Esc back", one_line(&tail.id.0)), output(tail, size, scene.theme));
+            return (
+                format!("{} · Esc back", one_line(&tail.id.0)),
+                output(tail, size, scene.theme),
+            );
         }
         let title = match &self.everywhere {
-            None => "Background processes of this session",
-            Some(_) => "Background processes of all sessions",
+            None => "Processes of this session",
+            Some(_) => "Processes of all sessions",
         };
         let theme = scene.theme;
         let listed = ordered(self.listed(scene.own));
@@ -59,7 +62,8 @@ impl Processes {
         }
         let start = (at + 1).saturating_sub(room);
         for (i, process) in listed.iter().enumerate().skip(start).take(room) {
-            let owner = self.everywhere.is_some().then(|| self.owner(process, scene));
+            let names = self.everywhere.is_some() && process.delivery != Delivery::Orphaned;
+            let owner = names.then(|| self.owner(process, scene));
             lines.push(line(process, owner, i == at, scene, width));
         }
         lines.resize(room, Line::default());
@@ -71,7 +75,10 @@ impl Processes {
     /// Which keys do something.
     fn hint(&self, chosen: Option<&Process>, width: usize, theme: &Theme) -> Line<'static> {
         if let Some(id) = &self.kills {
-            return Line::styled(fit(&format!("k again kills {}", one_line(&id.0)), width), theme.warn);
+            return Line::styled(
+                fit(&format!("k again kills {}", one_line(&id.0)), width),
+                theme.warn,
+            );
         }
         let mut keys = Vec::new();
         if let Some(process) = chosen {
@@ -83,7 +90,7 @@ impl Processes {
                 keys.push("k kill");
             }
         }
-        keys.push(if self.everywhere.is_some() { "a this session" } else { "a all sessions" });
+        keys.push(if self.everywhere.is_some() { "a own" } else { "a all" });
         keys.push("Esc");
         Line::styled(fit(&keys.join(" · "), width), theme.dim)
     }
@@ -91,7 +98,7 @@ impl Processes {
     /// Whose it is, in a few words.
     fn owner(&self, process: &Process, scene: &Scene<'_>) -> String {
         if process.delivery == Delivery::Orphaned {
-            return "deleted session".to_owned();
+            return "a deleted session".to_owned();
         }
         if process.session == *scene.session {
             return "this session".to_owned();
@@ -159,7 +166,7 @@ fn state(process: &Process, theme: &Theme) -> (Style, String) {
 /// What became of its completion, in a word or two.
 fn mark(process: &Process) -> String {
     match &process.delivery {
-        Delivery::Open if !process.is_live() => String::new(),
+        Delivery::Open if !process.is_live() || process.killed_by.is_some() => String::new(),
         Delivery::Open if process.notify => "will wake".to_owned(),
         Delivery::Open if process.watch.is_empty() => String::new(),
         Delivery::Open if process.watching.off => "watch off".to_owned(),

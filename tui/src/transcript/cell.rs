@@ -19,6 +19,9 @@ const PROMPT_LINES: usize = 40;
 /// Lines of a wakeup's card below its subject.
 const CARD_LINES: usize = 6;
 
+/// The same where the lines themselves are the reason.
+const MATCHED_LINES: usize = 12;
+
 /// Bytes looked at of a text of which only a part is shown.
 const LOOKED_AT: usize = 64 * 1024;
 
@@ -182,9 +185,7 @@ fn summary(summary: &Summary, cx: &Context<'_>) -> Vec<Line<'static>> {
     let (before, after) = (tokens(summary.before), tokens(summary.after));
     let fact = format!("context compressed: {rows} → summary, {before} → {after} tokens");
     match cx.reasoning {
-        Reasoning::Folded => {
-            barred("∑ ", &format!("{fact} · Ctrl+R shows it"), cx.theme.dim, cx)
-        }
+        Reasoning::Folded => barred("∑ ", &format!("{fact} · Ctrl+R shows it"), cx.theme.dim, cx),
         Reasoning::Shown => {
             let body = text(
                 &clean(head(summary.text.trim(), LOOKED_AT)),
@@ -215,7 +216,9 @@ fn card(wakeup: &Wakeup, cx: &Context<'_>) -> Vec<Line<'static>> {
     let mut body = vec![Line::styled(fit(&one_line(&wakeup.command), inner), theme.bold)];
     match wakeup.kind {
         WakeupKind::Exit | WakeupKind::Match => {
-            body.extend(last_lines(&output(printed(&wakeup.text)), inner, theme));
+            let exit = wakeup.kind == WakeupKind::Exit;
+            let most = if exit { CARD_LINES } else { MATCHED_LINES };
+            body.extend(last_lines(&output(printed(&wakeup.text)), most, inner, theme));
         }
         WakeupKind::WatchDisabled | WakeupKind::Delegation => {
             let (first, rest) = message(&wakeup.text);
@@ -238,9 +241,9 @@ fn card(wakeup: &Wakeup, cx: &Context<'_>) -> Vec<Line<'static>> {
 }
 
 /// The end of an output, and how much lies above.
-fn last_lines(shown: &str, width: usize, theme: &Theme) -> Vec<Line<'static>> {
+fn last_lines(shown: &str, most: usize, width: usize, theme: &Theme) -> Vec<Line<'static>> {
     let all: Vec<&str> = shown.trim_end().lines().collect();
-    let hidden = if all.len() > CARD_LINES { all.len() + 1 - CARD_LINES } else { 0 };
+    let hidden = if all.len() > most { all.len() + 1 - most } else { 0 };
     let above = (hidden > 0).then(|| format!("… {} above", count(hidden, "line")));
     let lines = all.iter().skip(hidden).map(|line| fit(line, width));
     above.into_iter().chain(lines).map(|line| Line::styled(line, theme.dim)).collect()
