@@ -5,13 +5,16 @@ use host::protocol::{Millis, SessionId};
 use ratatui::text::Line;
 
 use crate::card::{Keys, QUIET, boxed, hint};
-use crate::clean::one_line;
+use crate::clean::{head, one_line};
 use crate::keymap::Action;
 use crate::theme::Theme;
 use crate::time::between;
 use crate::transcript::wrap::{Break, fit, text};
 
 const CHOICES: [&str; 2] = ["keep it", "delete it for good"];
+
+/// Bytes of a session's name that are looked at: it may be a long prompt.
+const NAME: usize = 400;
 
 /// The open question.
 #[derive(Debug)]
@@ -38,7 +41,7 @@ pub(crate) enum Outcome {
 
 impl Deletion {
     pub(crate) fn new(session: SessionId, name: &str, also: String, now: Millis) -> Self {
-        let name = one_line(name);
+        let name = one_line(head(name, NAME));
         let name = if name.is_empty() { one_line(&session.0) } else { name };
         Self { session, name, also, selected: 0, quiet_since: now }
     }

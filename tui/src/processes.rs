@@ -92,6 +92,7 @@ impl Processes {
 
     /// The host refused something, maybe the list.
     pub(crate) fn on_failed(&mut self) {
+        self.everywhere.take_if(|everywhere| everywhere.processes.is_none());
         if let Some(everywhere) = &mut self.everywhere {
             everywhere.asked = false;
         }
@@ -138,11 +139,10 @@ impl Processes {
                     self.kills = Some(process.id);
                 }
             }
+            Action::Text('a') if self.everywhere.is_some() => self.everywhere = None,
             Action::Text('a') => {
-                if self.everywhere.take().is_none() {
-                    self.everywhere = Some(Everywhere { asked: true, ..Everywhere::default() });
-                    return Outcome::Send(vec![Command::ListProcesses, Command::ListSessions]);
-                }
+                self.everywhere = Some(Everywhere { asked: true, ..Everywhere::default() });
+                return Outcome::Send(vec![Command::ListProcesses, Command::ListSessions]);
             }
             Action::Escape | Action::Interrupt | Action::Processes => return Outcome::Closed,
             _ => {}

@@ -83,7 +83,9 @@ impl Left {
             (1, 0) => says.push("The command runs on."),
             (1, _) => says.push("The command runs on; its end wakes the agent at the next start."),
             (_, 0) => says.push("The commands run on."),
-            (_, _) => says.push("The commands run on; their end wakes the agent at the next start."),
+            (_, _) => {
+                says.push("The commands run on; their end wakes the agent at the next start.");
+            }
         }
         match (self.turn, self.tasks) {
             (false, 0) => {}
@@ -100,7 +102,9 @@ impl Left {
         match (self.turn, self.commands + self.tasks) {
             (false, 0) => String::new(),
             (true, 0) => "The turn is interrupted for good.".to_owned(),
-            (false, _) => "What runs is ended; the agent hears of it with your next prompt.".to_owned(),
+            (false, _) => {
+                "What runs is ended; the agent hears of it with your next prompt.".to_owned()
+            }
             (true, _) => "The turn is interrupted, the rest is ended.".to_owned(),
         }
     }

@@ -1,7 +1,7 @@
 //! What keys do to the interface, in the order in which its parts may take them.
 
 use crossterm::event::KeyEvent;
-use host::protocol::{Answer, Ask, Choice, Command, Millis, PromptId, QuestionId, Target};
+use host::protocol::{Answer, Ask, Choice, Command, Millis, PromptId, QuestionId, Row, Target};
 
 use super::{App, Effect, Notice, Panel, Wanted};
 use crate::card;
@@ -315,7 +315,9 @@ impl App {
                 format!("Its work is ended ({commands}), and all it holds is gone then.")
             }
         };
-        let name = transcript.title.clone().unwrap_or_default();
+        let first = transcript.rows.first().filter(|_| transcript.earlier == 0);
+        let name = transcript.title.as_deref().or_else(|| first.map(Row::text)).unwrap_or_default();
+        let name = name.to_owned();
         let session = transcript.session.clone();
         self.deletion = Some(Deletion::new(session, &name, also, self.now));
     }
