@@ -432,3 +432,51 @@ fn no_size_panics_with_background_work() {
         }
     }
 }
+
+#[test]
+fn hostile_names_and_reasons_bring_no_control_character_to_the_screen() {
+    const EVIL: &str = "a\u{1b}[2J\u{1b}]0;t\u{7}\r\n\u{9b}31m\u{202e}b";
+    let mut evil = process(EVIL, State::Running, None);
+    evil.command = EVIL.into();
+    evil.watch = vec![EVIL.into()];
+    evil.delivery = Delivery::Held(EVIL.into());
+    evil.session = SessionId(EVIL.into());
+    let transcript = || Transcript {
+        processes: vec![evil.clone()],
+        held: Some(EVIL.into()),
+        title: Some(EVIL.into()),
+        ..window(vec![
+            woken(WakeupKind::Delegation, None, EVIL, EVIL),
+            woken(WakeupKind::WatchDisabled, None, EVIL, EVIL),
+            Body::Summary(Summary { text: EVIL.into(), ..Summary::default() }),
+        ])
+    };
+    let row = SessionRow { parent: Some(SessionId(EVIL.into())), ..session(EVIL) };
+    let open = |keys: &[&str]| {
+        let mut app = attached(transcript());
+        app.on_event(&toast(EVIL, EVIL, News::Matched { pattern: EVIL.into() }, EVIL), T0);
+        for key in keys {
+            match key.strip_prefix('/') {
+                Some(_) => enter_text(&mut app, key, T0),
+                None => drop(press(&mut app, key, T0)),
+            }
+        }
+        app.on_event(&Event::ProcessesListed { processes: vec![evil.clone()] }, T0);
+        app.on_event(&Event::SessionsListed { sessions: vec![row.clone()] }, T0);
+        picture(&mut app, 80, 24)
+    };
+    let screens: [&[&str]; 6] = [
+        &[],
+        &["ctrl-r"],
+        &["ctrl-b", "k"],
+        &["ctrl-b", "a"],
+        &["/sessions", "enter"],
+        &["/delete", "enter"],
+    ];
+    for keys in screens {
+        let shown = open(keys);
+        let bad = |c: char| c != '\n' && crate::clean::is_hidden(c);
+        assert!(!shown.contains(bad) && !shown.contains("[2J"), "{keys:?}: {shown:?}");
+        assert!(shown.contains('a'), "{shown}");
+    }
+}
