@@ -216,3 +216,15 @@ fn quitting_with_work_left_kills_only_when_it_is_chosen() {
         assert!(app.leaving.is_none());
     }
 }
+
+// C10
+#[test]
+fn an_approval_names_the_rule_that_a_lasting_choice_covers() {
+    let mut app = running();
+    app.on_event(&asked(approval("q", "rm -rf x", "rm -rf x")), T0);
+    let shown = picture(&mut app, 80, 24);
+    assert!(shown.contains("2, 3: the whole rule recursive_delete"), "{shown}");
+    let shown = picture(&mut app, 40, 12);
+    assert!(shown.contains("2 this session: all recursive_d"), "{shown}");
+    assert!(shown.contains("3 always: all recursive_delete"), "{shown}");
+}
