@@ -393,12 +393,15 @@ impl Hub {
 
     fn tick(&mut self) {
         let now = now();
-        let due: Vec<_> = self
-            .sessions
-            .iter()
-            .filter(|(_, l)| l.session.deadline().is_some_and(|d| d <= now))
-            .map(|(id, _)| id.clone())
-            .collect();
+        let until = |at: Millis| -> Vec<SessionId> {
+            let due = |l: &Live| l.session.deadline().is_some_and(|d| d <= at);
+            self.sessions.iter().filter(|(_, l)| due(l)).map(|(id, _)| id.clone()).collect()
+        };
+        let mut due = until(now);
+        if due.is_empty() {
+            // The clock was set back meanwhile: all look at it anew.
+            due = until(Millis::MAX);
+        }
         for id in due {
             self.feed(&id, Input::Tick);
         }

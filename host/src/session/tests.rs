@@ -1,6 +1,7 @@
 //! The rules of the session core, one test each: events in, state and effects out.
 
 mod fold;
+mod holds;
 mod questions;
 mod storage;
 

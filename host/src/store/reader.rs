@@ -412,7 +412,11 @@ fn unsettled_entries(conn: &Connection, id: &SessionId) -> Result<Vec<Entry>, Er
             kind: from_word(&kind, "the kind of a ledger row")?,
             ordinal: row.get::<_, i64>(2)? as u64,
             state: stage(&word, row.get(4)?, row.get(5)?),
-            wakeup: wakeup.map(|json| parse(&json, "a wakeup in the ledger")).transpose()?,
+            // What cannot be read costs itself alone: the session tells that instead (W29).
+            wakeup: wakeup.and_then(|json| {
+                let read = parse(&json, "a wakeup in the ledger");
+                read.inspect_err(|error| tracing::error!(session = %id, "{error}")).ok()
+            }),
             row: row.get::<_, Option<i64>>(7)?.map(|n| n as u64),
             at: row.get(8)?,
         });
