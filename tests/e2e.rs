@@ -4,6 +4,7 @@
 
 mod cli;
 mod crash;
+mod holds;
 mod interface;
 mod process;
 mod questions;
