@@ -2,6 +2,7 @@
 
 mod fold;
 mod holds;
+mod orders;
 mod questions;
 mod storage;
 
