@@ -28,14 +28,15 @@ impl Rig {
 
     /// Lets all that is due happen, then everything that waits for somebody.
     fn settle(&mut self) {
-        for _ in 0..20 {
-            while let Some(at) = self.session.deadline() {
-                self.now = self.now.max(at);
-                self.feed(Input::Tick);
-                self.finish();
+        for _ in 0..100 {
+            match self.session.deadline() {
+                Some(at) => {
+                    self.now = self.now.max(at);
+                    self.feed(Input::Tick);
+                }
+                None => drop(self.feed(Input::WakeNow)),
             }
             self.finish();
-            self.feed(Input::WakeNow);
         }
     }
 
