@@ -304,6 +304,32 @@ fn a_start_of_the_host_retries_at_once_and_goes_on_counting() {
 }
 
 #[test]
+fn a_start_of_the_host_tries_also_what_no_timer_tries_any_more() {
+    // W29
+    let mut rig = failed_with("server");
+    for minutes in [1, 5, 15, 60] {
+        rig.pass(minutes * MINUTE);
+        rig.fail("server");
+    }
+    rig.pass(24 * 60 * MINUTE);
+    assert_eq!(rig.starts().len(), 5);
+    assert_eq!(rig.restarted("").starts(), [Source::Wakeup]);
+}
+
+#[test]
+fn a_delivery_ends_the_count_of_retries_also_if_its_turn_fails_later() {
+    // W29
+    let mut rig = failed_with("server");
+    rig.pass(MINUTE);
+    rig.answer("I look at it");
+    rig.fail("server");
+    assert_eq!(rig.delivery("a"), Delivery::Delivered);
+    rig.exit("b");
+    rig.fail("server");
+    assert_eq!(rig.session.deadline(), Some(rig.now + MINUTE), "the first retry again");
+}
+
+#[test]
 fn a_clock_that_was_set_back_does_not_put_a_retry_off() {
     // W29
     let mut rig = failed_with("server");
