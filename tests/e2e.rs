@@ -14,4 +14,5 @@ mod shells;
 mod smoke;
 mod support;
 mod tidy;
+mod torture;
 mod wakeups;
