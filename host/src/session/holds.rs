@@ -149,10 +149,13 @@ impl Session {
         }
     }
 
-    /// A clock that was set back must not put a retry off for longer than its pause.
+    /// A clock that was set back must not make anything wait longer than it should.
     pub(super) fn mind_the_clock(&mut self, now: Millis) {
         if let Some(retry) = &mut self.meta.retry {
             retry.at = retry.at.min(now + delay(retry.attempt).unwrap_or(60 * MINUTE));
+        }
+        if self.settling.is_some_and(|s| now < s.last) {
+            self.settling = None;
         }
         if let Some(at) = &mut self.reclaim_at {
             *at = (*at).min(now + super::UNWIND);

@@ -5,7 +5,8 @@ use std::fmt::Write as _;
 use std::collections::BTreeSet;
 
 use super::{
-    Ack, Caller, Effect, Errand, Finished, Out, Plan, Reply, Say, Seen, Session, Shell, Turn,
+    Ack, Caller, Effect, Errand, Finished, Out, Plan, Reply, Say, Seen, Session, Shell, Stored,
+    Turn,
 };
 use crate::protocol::{
     Assistant, Body, Delivery, Event, Gauge, Millis, Outcome, Part, Process, PromptId, Queued, Row,
@@ -44,8 +45,8 @@ impl Session {
         if self.known_prompts.len() > KNOWN_PROMPTS {
             self.known_prompts.pop_front();
         }
-        if !self.stored {
-            self.stored = true;
+        if self.stored == Stored::NotYet {
+            self.stored = Stored::Yes;
             self.meta.preview = text.chars().take(PREVIEW).collect();
             self.touch(now, out);
         }

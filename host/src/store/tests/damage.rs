@@ -173,23 +173,3 @@ fn what_could_not_be_written_is_named_at_the_end() {
     let error = desk.store.close().unwrap_err();
     assert!(matches!(&error, Error::Unwritten { batches: 1, .. }), "{error}");
 }
-
-#[test]
-fn a_wakeup_that_cannot_be_read_costs_itself_alone() {
-    // W29
-    let mut desk = Desk::new();
-    let finished = |process: &str| {
-        let wakeup = Some(wakeup(process, WakeupKind::Exit, 0));
-        Record::Ledger(Entry { wakeup, ..entry("s", process, Stage::Finished, None) })
-    };
-    desk.put(vec![session("s", 1), finished("proc_1"), finished("proc_2")]);
-    let conn = rusqlite::Connection::open(file(&desk.folder())).unwrap();
-    for wakeup in ["{\"process\": ", "null", "\u{0}"] {
-        let sql = "UPDATE ledger SET wakeup = ? WHERE process = 'proc_1'";
-        conn.execute(sql, [wakeup]).unwrap();
-        let ledger = desk.reader().load(&id("s"), 1).unwrap().unwrap().ledger;
-        let told: Vec<_> =
-            ledger.iter().map(|e| (e.process.0.as_str(), e.wakeup.is_some())).collect();
-        assert_eq!(told, [("proc_1", false), ("proc_2", true)]);
-    }
-}
