@@ -7,6 +7,7 @@ mod cli;
 mod compression;
 mod crash;
 mod deletion;
+mod holds;
 mod interface;
 mod process;
 mod questions;

@@ -12,14 +12,12 @@ use super::outbox::{Live, Waiting};
 use crate::compress;
 use crate::model::catalog;
 use crate::protocol::{Outcome, Row, SessionId};
-use crate::session::{Ack, Input, LIVE, Plan, Reply, Say};
+use crate::session::{Ack, Input, LIVE, Plan, Reply, Say, UNWIND};
 use crate::turn::{self, Job, Spoken, Voice};
 
 /// What a spawn beyond the limit hears when the processes are other sessions'.
 const TOO_MANY: &str = "The host runs 64 background processes already, in all its sessions \
                         together. Wait for one of yours to end, or kill it.";
-/// How long a cancelled turn may take to unwind.
-const UNWIND: Duration = Duration::from_secs(10);
 
 impl Hub {
     pub(super) fn start_turn(&mut self, id: &SessionId, plan: Plan) {
@@ -164,10 +162,12 @@ impl Hub {
         }
         if let Some((outcome, failure)) = end {
             // Its commands are being killed: the turn is over when they are gone (R06), or after a
-            // bounded time (W23).
+            // bounded time. The session bounds a cancelled one by itself, also one whose task
+            // never comes to its end (W23).
+            let unwind = Duration::from_millis(UNWIND.unsigned_abs());
             let voice = Voice { session: session.clone(), turn, spoken: self.spoken.clone() };
             tokio::spawn(async move {
-                if tokio::time::timeout(UNWIND, gone.recv()).await.is_err() {
+                if tokio::time::timeout(unwind, gone.recv()).await.is_err() {
                     tracing::warn!(session = %voice.session, "a turn did not unwind in time");
                 }
                 voice.say(Say::Ended { outcome, failure });

@@ -4,6 +4,8 @@ mod clock;
 mod deletion;
 mod compression;
 mod fold;
+mod holds;
+mod orders;
 mod questions;
 mod storage;
 
