@@ -404,6 +404,28 @@ async fn remove(home: &Home, session: &SessionId) {
     store.close().unwrap();
 }
 
+// W19
+#[tokio::test]
+async fn a_task_whose_session_is_deleted_is_lost_and_those_of_a_deleted_session_go_with_it() {
+    let home = Home::new();
+    let server = Server::start(script).await;
+    let (_local, mut view) = rig(&home, &server).await;
+    view.ask(1, &delegate(&["hang"])).await;
+    server.requests(3).await;
+    let worker = view.process().worker().cloned().unwrap();
+    view.send(Command::Delete { id: worker });
+    assert_eq!(view.turn(2).await, Outcome::Done);
+    let [told] = wakeups(&view.transcript.rows).try_into().unwrap();
+    assert!(told.text.contains(" was lost.\nGoal: hang"), "{}", told.text);
+    view.ask(3, &delegate(&["hang", "hang"])).await;
+    server.requests(8).await;
+    assert_eq!(workers(&home).len(), 2);
+    view.send(Command::Delete { id: view.session() });
+    eventually("no session", || home.reader().sessions(9).unwrap().is_empty().then_some(())).await;
+    server.stays_at(8).await;
+    assert!(home.is_settled(), "{}", home.dump());
+}
+
 // W14 W15 W16 W27
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_at_any_moment_each_delegated_task_is_told_exactly_once() {

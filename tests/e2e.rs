@@ -2,9 +2,13 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 
+mod badinput;
 mod cli;
+mod compression;
 mod crash;
 mod delegations;
+mod deletion;
+mod holds;
 mod interface;
 mod process;
 mod questions;

@@ -1,8 +1,10 @@
 //! The embedded host: the one loop that feeds the sessions and carries out their effects. It owns
 //! every channel; decisions are the sessions'.
 
+mod branch;
 mod delegations;
 mod hub;
+mod orphans;
 mod outbox;
 mod turns;
 mod views;

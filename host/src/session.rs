@@ -7,6 +7,8 @@
 
 mod compression;
 mod delegations;
+mod deletion;
+mod holds;
 mod processes;
 mod questions;
 mod restore;
@@ -17,7 +19,7 @@ mod watches;
 
 pub(crate) use delegations::{Findings, findings};
 pub(crate) use processes::LIVE;
-pub(crate) use turns::STORE;
+pub(crate) use turns::{STORE, UNWIND};
 
 use delegations::Duty;
 
@@ -97,6 +99,8 @@ pub(crate) enum Input {
     Compress { focus: Option<String> },
     /// A front end put the session away, or took it back.
     Archive(bool),
+    /// The user deletes the session. Nothing is heard of it any more.
+    Delete,
     /// The user began anew elsewhere: matches of earlier processes start no turn here (P05).
     Reset,
     /// A front end chose another model; its context length if known, and its lane.
@@ -160,6 +164,8 @@ pub(crate) enum Say {
     AwaitEnd(ProcessId),
     /// The context was compressed. Replied with the row of the summary.
     Compressed(Summary),
+    /// The context was not compressed; the text is for the user.
+    NotCompressed { message: String, failed: bool },
     /// A tool call wants to know the session's processes.
     Processes,
     /// A tool call will kill a process. Replied before the signal may be sent (W08).
@@ -238,6 +244,8 @@ pub(crate) enum Effect {
     Acknowledge(ProcessId),
     /// A rule was granted for ever: tell the policy.
     Grant(String),
+    /// The session is deleted: it leaves memory, and its views go elsewhere.
+    Forget,
     /// A session is written down and has something to do: take it up.
     Open(SessionId),
     /// A delegated task has come to its end: tell the session that waits for it.
@@ -275,8 +283,7 @@ pub(crate) struct Plan {
 pub(crate) struct Session {
     view: Transcript,
     meta: Meta,
-    /// Whether the session's metadata is in the store (it is not before the first prompt).
-    stored: bool,
+    stored: Stored,
     turns: TurnId,
     next_row: u64,
     /// Events that wait for a turn, in order. Claimed ones are in `turn`.
@@ -285,6 +292,12 @@ pub(crate) struct Session {
     prompts: VecDeque<(Queued, Caller)>,
     known_prompts: VecDeque<PromptId>,
     turn: Option<Turn>,
+    /// When the cancelled turn is given up (W23).
+    reclaim_at: Option<Millis>,
+    /// What the last turn was started with ([`Rules::lane`]).
+    asked_lane: String,
+    /// How many held wakeups the last toast told of.
+    toasted: usize,
     /// When the last exit came and when the first of the waiting ones did (W06).
     settling: Option<Settling>,
     next_question: u64,
@@ -297,10 +310,22 @@ pub(crate) struct Session {
     rules: Rules,
 }
 
+/// Whether the store knows a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stored {
+    /// Not before its first prompt.
+    NotYet,
+    Yes,
+    /// It was deleted; nothing is heard of it any more.
+    NoMore,
+}
+
 /// The live part of a running turn that the transcript does not show.
 #[derive(Debug)]
 struct Turn {
     id: TurnId,
+    /// It only compresses the context: it answers nothing, and is not in the store.
+    compresses: bool,
     cancelled: bool,
     claimed: Vec<Entry>,
     polled: BTreeSet<ProcessId>,
@@ -333,13 +358,16 @@ impl Session {
         Self {
             view,
             meta,
-            stored: false,
+            stored: Stored::NotYet,
             turns: TurnId(0),
             next_row: 1,
             waiting: Vec::new(),
             prompts: VecDeque::new(),
             known_prompts: VecDeque::new(),
             turn: None,
+            reclaim_at: None,
+            asked_lane: String::new(),
+            toasted: 0,
             settling: None,
             next_question: 1,
             always: BTreeSet::new(),
@@ -378,19 +406,23 @@ impl Session {
     /// When [`Input::Tick`] is due next.
     pub(crate) fn deadline(&self) -> Option<Millis> {
         let question = self.view.questions.iter().map(|q| self.expiry(q)).min();
-        let settled = if self.turn.is_none() && self.ready() { self.settled_at() } else { None };
-        question.into_iter().chain(settled).min()
+        let wakeup = if self.turn.is_none() { self.wakes_at() } else { None };
+        question.into_iter().chain(wakeup).chain(self.reclaim_at).min()
     }
 
     /// Takes one input and says what is to be done. Effects that follow a [`Effect::Record`] of
     /// the same batch wait for its commit, except deltas.
     pub(crate) fn handle(&mut self, input: Input, now: Millis) -> Vec<Effect> {
         let mut out = Out::default();
+        if self.stored == Stored::NoMore {
+            return out.effects;
+        }
+        self.mind_the_clock(now);
         match input {
             Input::Prompt { id, text, caller } => self.prompt(id, text, caller, now, &mut out),
             Input::Unqueue(id) => self.unqueue(&id, &mut out),
             Input::Steer(text) => self.steer(text, &mut out),
-            Input::Cancel => self.cancel(&mut out),
+            Input::Cancel => self.cancel(now, &mut out),
             Input::Answer { id, answer } => self.answer(&id, answer, &mut out),
             Input::Shown(id) => self.shown(&id, now, &mut out),
             Input::Kill(which) => self.kill(which, &mut out),
@@ -400,12 +432,13 @@ impl Session {
                 self.meta.archived = archived;
                 self.touch(now, &mut out);
             }
+            Input::Delete => self.delete(&mut out),
             Input::Reset => self.reset(&mut out),
             Input::Matched { process, hit, admitted } => {
                 self.matched(&process, hit, admitted, now, &mut out);
             }
             Input::SetModel { model, context, lane } => {
-                self.rules.lane = lane;
+                self.set_lane(lane, &mut out);
                 self.meta.model.clone_from(&model);
                 self.touch(now, &mut out);
                 self.publish(Event::ModelChanged { model, context }, &mut out);
@@ -424,13 +457,18 @@ impl Session {
                 self.resolve_rule(&rule, &mut out);
                 self.always.insert(rule);
             }
-            Input::Abandon => self.abandon(&mut out),
+            Input::Abandon => self.abandon(now, &mut out),
             Input::Stop => {
                 self.stopping = true;
                 let outcome = Outcome::Interrupted;
                 self.ended(outcome, None, now, &mut out);
             }
-            Input::Tick => self.expire(now, &mut out),
+            Input::Tick => {
+                self.expire(now, &mut out);
+                if self.reclaim_at.is_some_and(|at| at <= now) {
+                    self.ended(Outcome::Cancelled, None, now, &mut out);
+                }
+            }
             Input::Storage(storage) => {
                 if self.view.storage != storage {
                     self.publish(Event::StorageChanged { storage }, &mut out);
@@ -439,6 +477,7 @@ impl Session {
         }
         self.start_next(now, &mut out);
         self.report(now, &mut out);
+        self.show_holds(&mut out);
         out.effects
     }
 
@@ -450,7 +489,7 @@ impl Session {
     /// Stores the metadata as it is now, unless nothing of the session is stored yet.
     fn touch(&mut self, now: Millis, out: &mut Out) {
         self.meta.active_at = now;
-        if self.stored {
+        if self.stored == Stored::Yes {
             out.record(Record::Session(self.meta.clone()));
         }
     }

@@ -5,6 +5,7 @@
 //! transaction: all of it or nothing.
 
 mod apply;
+mod backlog;
 mod error;
 mod lock;
 mod reader;
@@ -16,6 +17,7 @@ mod tests;
 mod value;
 mod writer;
 
+pub use backlog::Hold;
 pub use error::Error;
 pub use lock::{Busy, Lock};
 pub use reader::Reader;
@@ -153,6 +155,29 @@ pub enum Record {
     },
 }
 
+impl Record {
+    /// The session it belongs to, if it belongs to one.
+    pub(crate) fn session(&self) -> Option<&SessionId> {
+        match self {
+            Self::Session(meta) | Self::Branched { meta, .. } => Some(&meta.id),
+            Self::Process(process) => Some(&process.session),
+            Self::Ledger(entry) => Some(&entry.session),
+            Self::Row { session, .. }
+            | Self::TurnStarted { session, .. }
+            | Self::TurnEnded { session, .. }
+            | Self::Delta { session, .. }
+            | Self::Folded { session, .. }
+            | Self::Queued { session, .. }
+            | Self::Unqueued { session, .. }
+            | Self::Asked { session, .. }
+            | Self::Resolved { session, .. }
+            | Self::Resumed { session, .. }
+            | Self::Deleted { session } => Some(session),
+            Self::Granted { .. } => None,
+        }
+    }
+}
+
 /// A session's metadata.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
@@ -208,6 +233,28 @@ pub struct Meta {
     pub poor_compressions: u32,
     /// When a compression failed last; the automatic waits for a while after it.
     pub compression_failed_at: Option<Millis>,
+}
+
+impl Meta {
+    /// The metadata of a copy of this session that begins now: what it works with goes along; what
+    /// was granted to the original, is held there or waits there stays there.
+    pub(crate) fn branch(&self, now: Millis) -> Self {
+        Self {
+            parent: Some(self.id.clone()),
+            source: self.source.clone(),
+            started_at: now,
+            active_at: now,
+            preview: self.preview.clone(),
+            model: self.model.clone(),
+            system: self.system.clone(),
+            cwd: self.cwd.clone(),
+            env: self.env.clone(),
+            gauge: self.gauge,
+            todo: self.todo.clone(),
+            compressions: self.compressions,
+            ..Self::default()
+        }
+    }
 }
 
 /// Why wakeups of a session are paused (W20).
@@ -313,6 +360,8 @@ pub struct Loaded {
     pub processes: Vec<Process>,
     /// Ledger rows that are not settled (`Spawned`, `Finished`, `Claimed`, `Held`).
     pub ledger: Vec<Entry>,
+    /// What of all this could not be read, a line each for the user.
+    pub damage: Vec<String>,
 }
 
 /// A turn that had not ended.

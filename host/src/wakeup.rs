@@ -1,7 +1,7 @@
 //! What the agent is told about a background event, in hermes' wording (W24), and how much of it.
 //! Pure text; the queue of events is the session's.
 
-use crate::protocol::{End, Exit, Process, ProcessId, Wakeup, WakeupKind, Work};
+use crate::protocol::{End, Exit, ProcessId, Wakeup, WakeupKind};
 use crate::redact;
 
 /// Most characters of output a wakeup carries.
@@ -64,14 +64,6 @@ pub(crate) fn task_status(exit: &Exit) -> &'static str {
         (End::Killed, _) => "was stopped",
         (End::Exited, Some(0)) => "completed",
         (End::Exited, _) => "failed",
-    }
-}
-
-/// A line for people about the end of a process or a task.
-pub(crate) fn ended(process: &Process, exit: &Exit) -> String {
-    match process.work {
-        Work::Command => summary(exit),
-        Work::Delegation { .. } => task_status(exit).to_owned(),
     }
 }
 

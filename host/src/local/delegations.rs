@@ -5,6 +5,7 @@ use super::{Caller, Role, now};
 use crate::protocol::{End, Exit, Process, ProcessId, SessionId};
 use crate::redact;
 use crate::session::{Input, findings};
+use crate::store::Task;
 
 /// Rows of a session that are read for what it said last.
 const LAST: usize = 50;
@@ -97,6 +98,17 @@ impl Hub {
         }
         self.feed(worker, Input::Abandon);
         self.settle(parent, task.clone(), worker);
+    }
+
+    /// A session that worked on a task was deleted: nothing comes of it any more.
+    pub(super) fn forget_task(&mut self, task: Option<Task>) {
+        if let Some(Task { parent, process }) = task
+            && self.sessions.contains_key(&parent)
+        {
+            let exit = Exit { end: End::Lost, code: None, signal: None, at: now() };
+            let output = "Its session was deleted.".to_owned();
+            self.feed(&parent, Input::Exited { process, exit, output });
+        }
     }
 
     /// A session is done with its task.

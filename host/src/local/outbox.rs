@@ -32,6 +32,8 @@ pub(super) struct Live {
     pub(super) acks: HashMap<Ack, Waiting>,
     pub(super) next_ack: u64,
     pub(super) lease: Option<Lock>,
+    /// What of it could not be read, a line each.
+    pub(super) damage: Vec<String>,
 }
 
 /// An entry of an outbox.
@@ -43,6 +45,11 @@ enum Item {
         front: FrontId,
         session: SessionId,
         event: Event,
+    },
+    /// A copy of the session was written for a view.
+    Branch {
+        front: FrontId,
+        to: SessionId,
     },
 }
 
@@ -65,6 +72,7 @@ impl Live {
             acks: HashMap::new(),
             next_ack: 1,
             lease: None,
+            damage: Vec::new(),
         }
     }
 
@@ -127,6 +135,21 @@ impl Hub {
         }
     }
 
+    /// Writes a copy of a session for a view, behind all that the session has said so far.
+    pub(super) fn write_branch(
+        &mut self,
+        front: FrontId,
+        from: &SessionId,
+        to: SessionId,
+        record: Record,
+    ) {
+        let Some(live) = self.sessions.get_mut(from) else { return };
+        let mut batch = std::mem::take(&mut live.journal);
+        batch.push(record);
+        let no = self.store.write(batch, Durability::Barrier);
+        live.outbox.push_back((no, Item::Branch { front, to }));
+    }
+
     /// A view that has gone on to another session meanwhile gets that one's window, not this.
     fn open_window(&mut self, front: FrontId, session: &SessionId, event: Event) {
         if let Some(view) = self.fronts.get_mut(&front)
@@ -166,6 +189,7 @@ impl Hub {
                     Item::Window { front, session, event } => {
                         self.open_window(front, &session, event);
                     }
+                    Item::Branch { front, to } => self.branched(front, &id, &to),
                 }
             }
             self.unload_if_unused(&id);
@@ -210,6 +234,7 @@ impl Hub {
             Effect::Report { parent, process, exit, text } => {
                 self.tell(&parent, process, exit, text);
             }
+            Effect::Forget => self.forget(id),
             Effect::Grant(rule) => {
                 self.always.insert(rule.clone());
                 for other in self.sessions.keys().cloned().collect::<Vec<_>>() {
@@ -252,6 +277,7 @@ impl Hub {
             | Effect::Start(_)
             | Effect::Stop(_)
             | Effect::Kill(_)
+            | Effect::Forget
             | Effect::Report { .. }
             | Effect::Reply { .. }) => self.perform(id, other),
         }

@@ -173,14 +173,14 @@ impl Session {
     }
 
     /// Nobody waits for the task of this session any more: what runs for it ends.
-    pub(super) fn abandon(&mut self, out: &mut Out) {
+    pub(super) fn abandon(&mut self, now: Millis, out: &mut Out) {
         self.duty = Duty::Abandoned;
         self.prompts.clear();
         for prompt in self.view.queued.clone() {
             self.leave_queue(&prompt.id, out);
         }
         self.kill(None, out);
-        self.cancel(out);
+        self.cancel(now, out);
     }
 
     /// Tells the session that delegated, once its task has come to an end. A host that stops, or

@@ -1,7 +1,12 @@
 //! The rules of the session core, one test each: events in, state and effects out.
 
+mod clock;
+mod compression;
 mod delegations;
+mod deletion;
 mod fold;
+mod holds;
+mod orders;
 mod questions;
 mod storage;
 
