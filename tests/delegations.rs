@@ -413,14 +413,14 @@ async fn a_task_whose_session_is_deleted_is_lost_and_those_of_a_deleted_session_
     view.ask(1, &delegate(&["hang"])).await;
     server.requests(3).await;
     let worker = view.process().worker().cloned().unwrap();
-    view.send(Command::Delete { id: worker });
+    view.send(Command::Delete { session: worker });
     assert_eq!(view.turn(2).await, Outcome::Done);
     let [told] = wakeups(&view.transcript.rows).try_into().unwrap();
     assert!(told.text.contains(" was lost.\nGoal: hang"), "{}", told.text);
     view.ask(3, &delegate(&["hang", "hang"])).await;
     server.requests(8).await;
     assert_eq!(workers(&home).len(), 2);
-    view.send(Command::Delete { id: view.session() });
+    view.send(Command::Delete { session: view.session() });
     eventually("no session", || home.reader().sessions(9).unwrap().is_empty().then_some(())).await;
     server.stays_at(8).await;
     assert!(home.is_settled(), "{}", home.dump());
