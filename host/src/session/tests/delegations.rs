@@ -3,7 +3,7 @@
 use super::*;
 use crate::protocol::Work;
 use crate::session::Errand;
-use crate::store::{Pause, Retry, Task};
+use crate::store::{Pause, Task};
 
 fn worker(id: &str) -> SessionId {
     SessionId(format!("worker-{id}"))
@@ -500,9 +500,13 @@ fn a_task_that_is_held_or_paused_is_over_and_says_why() {
 fn a_task_whose_wakeup_is_tried_again_is_not_over() {
     // W29
     let mut rig = working();
-    rig.session.meta.retry = Some(Retry { attempt: 1, at: 60_000 });
-    rig.answer("half");
+    rig.spawn("x");
+    rig.answer("x runs");
     rig.end();
+    rig.exit("x");
+    let outcome = Outcome::Failed { class: "unreachable".to_owned() };
+    rig.say(Say::Ended { outcome, failure: Some("no network".to_owned()) });
+    assert!(rig.session.meta.retry.is_some());
     assert_eq!(reports(&rig), []);
 }
 
