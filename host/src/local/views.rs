@@ -98,6 +98,10 @@ impl Hub {
                             view.session = opened.clone();
                         }
                         self.push_window(front, &opened, false);
+                        let viewed = self.fronts.values().any(|f| f.session == session);
+                        if target == Target::New && !viewed {
+                            self.feed(&session, Input::Reset);
+                        }
                         self.unload_if_unused(&session);
                     }
                     Err(message) => self.fail(front, "open", message),

@@ -3,6 +3,7 @@
 mod fold;
 mod questions;
 mod storage;
+mod watches;
 
 use super::*;
 use crate::protocol::{

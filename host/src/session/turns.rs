@@ -114,8 +114,8 @@ impl Session {
             if matches!(self.waiting[i].state, Stage::Held(_)) {
                 self.waiting[i].state = Stage::Finished;
                 out.record(Record::Ledger(self.waiting[i].clone()));
-                let process = self.waiting[i].process.clone();
-                self.set_delivery(&process, Delivery::Waiting, out);
+                let entry = self.waiting[i].clone();
+                self.set_delivery(&entry, Delivery::Waiting, out);
             }
         }
     }
@@ -234,7 +234,7 @@ impl Session {
                 entry.row = Some(self.add_row(turn, now, Body::Wakeup(wakeup), out).n);
             }
             out.record(Record::Ledger(entry.clone()));
-            self.set_delivery(&entry.process, Delivery::Claimed(turn), out);
+            self.set_delivery(entry, Delivery::Claimed(turn), out);
         }
         entries
     }
@@ -333,7 +333,7 @@ impl Session {
         let id = turn.id;
         for mut entry in std::mem::take(&mut turn.claimed) {
             entry.state = Stage::Delivered(id);
-            self.set_delivery(&entry.process.clone(), Delivery::Delivered, out);
+            self.set_delivery(&entry, Delivery::Delivered, out);
             out.record(Record::Ledger(entry));
         }
     }
@@ -412,11 +412,11 @@ impl Session {
             Outcome::Cancelled => {
                 for mut entry in unanswered {
                     entry.state = Stage::Delivered(turn.id);
-                    self.set_delivery(&entry.process.clone(), Delivery::Delivered, out);
+                    self.set_delivery(&entry, Delivery::Delivered, out);
                     out.record(Record::Ledger(entry));
                 }
                 if self.waiting.iter().any(|e| e.state == Stage::Finished)
-                    || self.view.processes.iter().any(|p| p.notify && p.is_live())
+                    || self.view.processes.iter().any(Process::may_wake)
                 {
                     self.hold("you interrupted the turn; /wake runs what waits", out);
                 }
@@ -448,6 +448,7 @@ impl Session {
 
     pub(super) fn end_turn(&mut self, turn: TurnId, outcome: Outcome, at: Millis, out: &mut Out) {
         let session = self.id();
+        self.watch_from_now(turn, at, out);
         out.record(Record::TurnEnded { session, turn, outcome: outcome.clone(), at });
         self.publish(Event::TurnEnded { turn, outcome, at }, out);
     }
@@ -468,7 +469,7 @@ impl Session {
         for mut entry in entries {
             entry.state = stage.clone();
             out.record(Record::Ledger(entry.clone()));
-            self.set_delivery(&entry.process, delivery.clone(), out);
+            self.set_delivery(&entry, delivery.clone(), out);
             front.push(entry);
         }
         front.append(&mut self.waiting);
