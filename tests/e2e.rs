@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 
 mod cli;
+mod control;
 mod crash;
 mod interface;
 mod process;
@@ -14,3 +15,4 @@ mod smoke;
 mod support;
 mod tidy;
 mod wakeups;
+mod watches;
