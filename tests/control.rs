@@ -92,7 +92,6 @@ async fn every_action_works_on_pipes_and_terminals_before_and_after_a_restart() 
             (&json!(id), &json!("running")),
             "{case}"
         );
-        assert!(is_alive(listed["pid"].as_u64().unwrap() as u32) || results[8]["exit_code"] == 7);
         assert_eq!(status(1), "running", "{case}");
         assert!(results[1]["output_preview"].as_str().unwrap().contains("begin"), "{case}");
         assert_eq!((status(2), results[2]["total_lines"].as_u64()), ("running", Some(1)), "{case}");

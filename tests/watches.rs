@@ -387,11 +387,10 @@ fn now() -> i64 {
 
 // P01 P03 W14
 #[tokio::test]
-async fn a_killed_host_loses_neither_the_next_match_nor_the_completion_after_it() {
+async fn a_killed_host_loses_no_match_and_tells_none_twice() {
     let home = Home::new();
     let server = Server::obedient().await;
     home.configure(server.url());
-    // Both the match and the end are to wake, so the notice of the end is promoted by hand below.
     let command = "echo up > up; read a < first; echo ERROR one; read a < second; \
                    echo ERROR two; read a < third; echo ERROR three; exit 9";
     for name in ["first", "second", "third"] {
@@ -488,4 +487,54 @@ async fn too_many_matches_at_once_are_dropped_for_a_while_and_completions_are_no
     let told = wakeups(&view.transcript.rows);
     assert_eq!(told.iter().filter(|w| w.kind == WakeupKind::Match).count(), 15);
     assert_eq!(told.iter().filter(|w| w.kind == WakeupKind::Exit).count(), 1);
+}
+
+// P01 P03
+#[tokio::test]
+async fn a_watch_that_matches_too_often_is_switched_off_and_the_end_still_wakes() {
+    let home = Home::new();
+    let server = Server::obedient().await;
+    let mut local = start(home.settings(server.model()));
+    let mut view = View::new(&local).await;
+    let command = "echo up > up; while read line; do echo ERROR $line; done; exit 6";
+    view.ask(1, &watch(command, "ERROR", false)).await;
+    home.line_in("up").await;
+    let session = view.session();
+    let mut turn = 1;
+    for window in 1..=3 {
+        // Each window: one that is told, one that is not.
+        for line in ["told", "suppressed"] {
+            let hits = view.process().watching.hits;
+            let data = json!({ "action": "submit", "session_id": view.process().id, "data": line });
+            turn += 1;
+            view.ask(turn, &format!("call process {data}")).await;
+            view.until("the match", |v| (v.process().watching.hits > hits).then_some(())).await;
+            if line == "told" || window == 3 {
+                turn += 1;
+                assert_eq!(view.turn(turn).await, Outcome::Done);
+            }
+        }
+        if window < 3 {
+            assert_eq!(view.process().watching.strikes, window);
+            // The count goes on under the next host.
+            let told_at = view.process().watching.told_at.unwrap();
+            drop(view);
+            local.stop().await;
+            let left = (told_at + 15_000 - now()).max(0) as u64;
+            tokio::time::sleep(Duration::from_millis(left)).await;
+            local = start(home.settings(server.model()));
+            view = View::attach(&local, Target::Id(session.clone())).await;
+        }
+    }
+    let process = view.process();
+    assert!(process.watching.off && process.notify);
+    let close = json!({ "action": "close", "session_id": process.id });
+    turn += 1;
+    view.ask(turn, &format!("call process {close}")).await;
+    turn += 1;
+    assert_eq!(view.turn(turn).await, Outcome::Done);
+    let told: Vec<_> = wakeups(&view.transcript.rows).iter().map(|w| (w.kind, w.ordinal)).collect();
+    let matches = [0, 1, 2].map(|n| (WakeupKind::Match, n));
+    let rest = [(WakeupKind::WatchDisabled, 0), (WakeupKind::Exit, 0)];
+    assert_eq!(told, [&matches[..], &rest].concat());
 }

@@ -181,6 +181,7 @@ fn signal_name(signal: i32) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::{Delivery, SessionId, State, TurnId, Watching, Work};
 
     fn id() -> ProcessId {
         ProcessId("proc_0123456789ab".to_owned())
@@ -207,6 +208,60 @@ mod tests {
         let command = "curl -H 'Authorization: Bearer abcdefghijklmnop1234567890ABCD' x";
         let text = exited(&id(), command, &exit(End::Exited, Some(0), None), "").text;
         assert!(!text.contains("ghijklmnop1234567890"), "{text}");
+    }
+
+    fn watched() -> Process {
+        Process {
+            id: id(),
+            session: SessionId("s".to_owned()),
+            turn: TurnId(1),
+            work: Work::Command,
+            command: "make\nOutput:\nnone".to_owned(),
+            cwd: "/".to_owned(),
+            pid: None,
+            started_at: 0,
+            state: State::Running,
+            exit: None,
+            notify: false,
+            watch: vec!["ERROR".to_owned()],
+            watching: Watching::default(),
+            pty: false,
+            killed_by: None,
+            delivery: Delivery::Open,
+        }
+    }
+
+    fn hit(text: &str) -> Hit {
+        Hit { pattern: "ERROR".to_owned(), text: text.to_owned(), lines: 1, upto: 9, at: 0 }
+    }
+
+    #[test]
+    fn a_match_has_hermes_text_form_and_says_what_was_suppressed() {
+        // W24, P01, P03
+        let head = "[IMPORTANT: Background process proc_0123456789ab matched watch pattern \
+                    \"ERROR\".\nCommand: make\nOutput:\nnone\nMatched output:\nan ERROR";
+        let told = matched(&watched(), &hit("an ERROR"), 4, 0);
+        assert_eq!(told.text, format!("{head}]"));
+        assert_eq!((told.kind, told.ordinal), (WakeupKind::Match, 4));
+        let told = matched(&watched(), &hit("an ERROR"), 4, 7);
+        assert_eq!(
+            told.text,
+            format!("{head}\n(7 earlier matches were suppressed by rate limit)]")
+        );
+    }
+
+    #[test]
+    fn matches_share_the_room_of_a_turn_with_the_ends() {
+        // W06, P01
+        let mut wakeups: Vec<_> =
+            (0..20).map(|n| matched(&watched(), &hit(&"ERROR 1\n".repeat(250)), n, 0)).collect();
+        wakeups.push(watch_disabled(&watched(), 3));
+        let disabled = wakeups[20].text.clone();
+        fit(&mut wakeups);
+        let total: usize = wakeups.iter().map(|w| output_of(w).chars().count()).sum();
+        assert!(total <= TAILS && total > TAILS / 2, "{total}");
+        assert_eq!(wakeups[20].text, disabled);
+        assert!(wakeups[0].text.contains("none\nMatched output:\n[earlier output left out"));
     }
 
     #[test]

@@ -341,7 +341,10 @@ impl Hub {
     /// Lines of a watched process matched. What the agent would be told of counts for the limit
     /// of the whole host (P04).
     fn matched(&mut self, id: ProcessId, hit: Hit) {
-        let Some(session) = self.owners.get(&id).cloned() else { return };
+        let Some(session) = self.owners.get(&id).cloned() else {
+            self.processes.unwatch(&id);
+            return;
+        };
         let now = now();
         self.release_breaker(now);
         let live = self.sessions.get(&session);

@@ -43,8 +43,8 @@ const LAST_RETRY: Duration = Duration::from_millis(500);
 const LOOK: Duration = Duration::from_millis(500);
 /// Lines that match within this time after a hit are one hit: a flood of them stays countable.
 const REST: Duration = Duration::from_millis(200);
-/// Bytes of output looked at in one go.
-const READ: usize = 256 * 1024;
+/// Bytes of output looked at in one go; others have their turn in between.
+const READ: usize = 64 * 1024;
 
 /// All processes of one host. A cheap handle; dropping the last one ends the connections: the
 /// background goes on under its supervisors, the foreground is killed by them.
@@ -412,9 +412,9 @@ impl Attendant {
                         break;
                     }
                 }
-                Verdict::Ended(exit) => break self.settle(exit, None),
-                Verdict::NotStarted => break self.settle(unknown(End::FailedStart), None),
-                Verdict::Lost(survivor) => break self.settle(unknown(End::Lost), survivor),
+                Verdict::Ended(exit) => break self.settle(exit, None).await,
+                Verdict::NotStarted => break self.settle(unknown(End::FailedStart), None).await,
+                Verdict::Lost(survivor) => break self.settle(unknown(End::Lost), survivor).await,
             }
         }
         // Not read any more: who asks now learns that it has ended.
@@ -430,7 +430,8 @@ impl Attendant {
         match launched.map_err(std::io::Error::other).and_then(|launched| launched) {
             Ok((supervisor, link)) => Some((supervisor, UnixStream::from_std(link).ok())),
             Err(error) => {
-                self.failed(SpawnError::Launch(error.to_string()), unknown(End::FailedStart));
+                let error = SpawnError::Launch(error.to_string());
+                self.failed(error, unknown(End::FailedStart)).await;
                 None
             }
         }
@@ -490,7 +491,7 @@ impl Attendant {
         match tell {
             Tell::Started { exit: Some(exit), .. } | Tell::Ended { exit } => {
                 self.retry = FIRST_RETRY;
-                self.settle(exit, None);
+                self.settle(exit, None).await;
             }
             Tell::Started { pid, exit: None } => {
                 self.retry = FIRST_RETRY;
@@ -508,7 +509,7 @@ impl Attendant {
                     eye.due.get_or_insert_with(Instant::now);
                 }
             }
-            Tell::Failed { error, exit } => self.failed(SpawnError::Command(error), exit),
+            Tell::Failed { error, exit } => self.failed(SpawnError::Command(error), exit).await,
             Tell::Done { n } => self.answer(n, Ok(())),
             Tell::Refused { n, why } => {
                 if let Some(eye) = self.eye.as_mut().filter(|eye| eye.asked == Some(n)) {
@@ -552,6 +553,8 @@ impl Attendant {
             (None, false, false) => None,
         };
         eye.due = pause.map(|pause| Instant::now() + pause);
+        // A sleep that is over already lets nobody else run.
+        tokio::task::yield_now().await;
         if let Some(hit) = hit {
             self.tell_hit(hit);
         } else if pause.is_none() && eye.asked.is_none() {
@@ -564,10 +567,12 @@ impl Attendant {
     }
 
     /// Looks at all that was printed before the end: after it nothing matches (P02).
-    fn look_last(&mut self, exit: &Exit) {
+    async fn look_last(&mut self, exit: &Exit) {
         let Some(mut eye) = self.eye.take() else { return };
         let end = self.folder.record().map_or_else(|| eye.output.seen(), |record| record.seen);
-        while eye.read(end) {}
+        while eye.read(end) {
+            tokio::task::yield_now().await;
+        }
         if let Some(hit) = eye.scanner.take(exit.at - 1) {
             self.tell_hit(hit);
         }
@@ -595,7 +600,7 @@ impl Attendant {
     }
 
     /// A failed start goes to the caller of spawn, to anybody else as an end.
-    fn failed(&mut self, error: SpawnError, exit: Exit) {
+    async fn failed(&mut self, error: SpawnError, exit: Exit) {
         match std::mem::replace(&mut self.waiting, Waiting::Nobody) {
             Waiting::Spawn(first) => {
                 if first.send(Err(error)).is_ok() {
@@ -605,15 +610,15 @@ impl Attendant {
             }
             other @ (Waiting::Adopt(_) | Waiting::Nobody) => self.waiting = other,
         }
-        self.settle(exit, None);
+        self.settle(exit, None).await;
     }
 
     /// Notes the end, the first time it is heard of, and sees to it that it is told once.
-    fn settle(&mut self, exit: Exit, survivor: Option<Birth>) {
+    async fn settle(&mut self, exit: Exit, survivor: Option<Birth>) {
         if self.fate.borrow().is_some() {
             return;
         }
-        self.look_last(&exit);
+        self.look_last(&exit).await;
         if let (Waiting::Spawn(_), Some(child)) = (&self.waiting, survivor.clone()) {
             // Nobody will hear that it runs, so it must not.
             tokio::task::spawn_blocking(move || tree::end_survivor(&child));
