@@ -14,5 +14,6 @@ mod shells;
 mod smoke;
 mod support;
 mod tidy;
+mod torture;
 mod wakeups;
 mod watches;
