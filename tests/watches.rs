@@ -206,10 +206,10 @@ async fn the_output_of_an_older_supervisor_is_looked_at_without_its_help() {
     let mut output =
         OpenOptions::new().create(true).append(true).open(folder.join("output")).unwrap();
     for n in 0..3 {
-        write!(output, "fine\nERROR {n}\n").unwrap();
+        output.write_all(format!("fine\nERROR {n}\n").as_bytes()).unwrap();
         assert_eq!(matched(&mut told).await.text, format!("ERROR {n}"));
     }
-    write!(output, "ERROR last\n").unwrap();
+    output.write_all(b"ERROR last\n").unwrap();
     end.send(()).unwrap();
     let hit = matched(&mut told).await;
     assert_eq!(hit.text, "ERROR last");

@@ -147,10 +147,6 @@ mod tests {
         scanner.take(5).map(|hit| (hit.lines, hit.text))
     }
 
-    fn hit(lines: u64, text: &str) -> Option<(u64, String)> {
-        Some((lines, text.to_owned()))
-    }
-
     #[test]
     fn lines_that_contain_a_pattern_are_a_hit_named_by_the_first() {
         // P01
@@ -192,10 +188,10 @@ mod tests {
         // P02
         let mut scanner = scanner(&["Password", "ok"]);
         assert_eq!(feed(&mut scanner, "Pass"), None);
-        assert_eq!(feed(&mut scanner, "word: "), hit(1, "Password:"));
+        assert_eq!(feed(&mut scanner, "word: "), Some((1, "Password:".to_owned())));
         assert_eq!(feed(&mut scanner, "Password ok"), None);
         assert_eq!(feed(&mut scanner, "\r\n"), None);
-        assert_eq!(feed(&mut scanner, "Password again"), hit(1, "Password again"));
+        assert_eq!(feed(&mut scanner, "Password again"), Some((1, "Password again".to_owned())));
     }
 
     #[test]
@@ -207,7 +203,7 @@ mod tests {
         let upto = first.take(0).unwrap().upto;
         assert_eq!(upto, 3);
         let mut next = Scanner::new(Watch { patterns: vec!["ready".to_owned()], offset: upto });
-        assert_eq!(feed(&mut next, "ready\n"), hit(1, "ready"));
+        assert_eq!(feed(&mut next, "ready\n"), Some((1, "ready".to_owned())));
         // One that was told is not.
         let mut first = scanner(&["ready"]);
         first.feed(&Chunk { from: 0, bytes: b"ready".to_vec() });
@@ -248,7 +244,7 @@ mod tests {
         // P01
         let mut colours = scanner(&["ERROR: disk"]);
         let told = feed(&mut colours, "\x1b[31mERROR\x1b[0m: disk\x07\r\n");
-        assert_eq!(told, hit(1, "ERROR: disk"));
+        assert_eq!(told, Some((1, "ERROR: disk".to_owned())));
         let mut key = scanner(&["key"]);
         let (_, text) = feed(&mut key, "the key is sk-abcdefghijklmnopqrstuvwx1234\n").unwrap();
         assert!(!text.contains("ijklmnop"), "{text}");
@@ -259,6 +255,6 @@ mod tests {
             "B".repeat(54)
         );
         let mut pattern = scanner(&["needle"]);
-        assert_eq!(feed(&mut pattern, &pem), hit(1, HIDDEN));
+        assert_eq!(feed(&mut pattern, &pem), Some((1, HIDDEN.to_owned())));
     }
 }
