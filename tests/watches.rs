@@ -89,9 +89,9 @@ async fn a_pattern_split_over_two_reads_is_found_on_pipes_and_terminals() {
 async fn what_was_printed_before_the_end_is_told_before_it_and_nothing_after() {
     let bench = Bench::new();
     let (processes, mut told) = bench.host();
-    for _ in 0..10 {
-        let command =
-            "(sleep 0.5; echo ERROR late; touch late) & echo fine; echo ERROR last; exit 3";
+    // With a grandchild that goes on printing, and with an end that follows the line at once.
+    let late = "(sleep 0.5; echo ERROR late; touch late) & echo fine; echo ERROR last; exit 3";
+    for command in std::iter::once(late).chain(["echo ERROR last; exit 3"; 20]) {
         let mut spec = bench.spec(command);
         spec.watch = patterns("ERROR", 0);
         processes.spawn(spec).await.unwrap();
@@ -185,6 +185,7 @@ async fn the_output_of_an_older_supervisor_is_looked_at_without_its_help() {
     lock.try_lock().unwrap();
     let listener = UnixListener::bind(folder.join("s")).unwrap();
     let (end, over) = std::sync::mpsc::channel::<()>();
+    let (refused, refusal) = tokio::sync::oneshot::channel();
     let supervisor = std::thread::spawn(move || {
         let (mut stream, _) = listener.accept().unwrap();
         stream.write_all(b"{\"v\":1,\"is\":\"started\",\"pid\":7,\"exit\":null}\n").unwrap();
@@ -192,8 +193,9 @@ async fn the_output_of_an_older_supervisor_is_looked_at_without_its_help() {
         BufReader::new(stream.try_clone().unwrap()).read_line(&mut line).unwrap();
         let asked: serde_json::Value = serde_json::from_str(&line).unwrap();
         assert_eq!((asked["do"].as_str(), asked["bytes"].as_u64()), (Some("watch"), Some(0)));
-        let refusal = json!({"v": 1, "is": "refused", "n": asked["n"], "why": "not supported"});
-        stream.write_all(format!("{refusal}\n").as_bytes()).unwrap();
+        let refuses = json!({"v": 1, "is": "refused", "n": asked["n"], "why": "not supported"});
+        stream.write_all(format!("{refuses}\n").as_bytes()).unwrap();
+        refused.send(()).unwrap();
         over.recv().unwrap();
         let exit = json!({"end": "exited", "code": 0, "signal": null, "at": 9});
         let ended = json!({"v": 1, "is": "ended", "exit": exit});
@@ -203,6 +205,7 @@ async fn the_output_of_an_older_supervisor_is_looked_at_without_its_help() {
     let (processes, mut told) = bench.host();
     let found = processes.adopt_watched(&id, patterns("ERROR", 0)).await;
     assert_eq!(found, Found::Running { pid: Some(7) });
+    timeout(LONG, refusal).await.unwrap().unwrap();
     let mut output =
         OpenOptions::new().create(true).append(true).open(folder.join("output")).unwrap();
     for n in 0..3 {
@@ -342,7 +345,7 @@ async fn notify_wins_over_watch_and_the_result_says_so() {
     let gate = fifo(&home.work());
     let mut view = View::new(&local).await;
     let args = json!({
-        "command": waiting("a", "echo ready; exit 5"), "background": true,
+        "command": waiting("a", "echo ready; read x; exit 5"), "background": true,
         "notify_on_complete": true, "watch_patterns": ["ready"],
     });
     view.ask(1, &format!("call terminal {args}")).await;
@@ -352,8 +355,11 @@ async fn notify_wins_over_watch_and_the_result_says_so() {
     assert!(result.get("watch_patterns").is_none(), "{result}");
     home.line_in("up-a").await;
     drop(gate);
-    assert_eq!(view.turn(2).await, Outcome::Done);
     view.quiet().await;
+    assert_eq!(view.turns(), [1]);
+    let line = json!({ "action": "submit", "session_id": view.process().id, "data": "go" });
+    view.ask(2, &format!("call process {line}")).await;
+    assert_eq!(view.turn(3).await, Outcome::Done);
     let told: Vec<_> = wakeups(&view.transcript.rows).iter().map(|w| w.kind).collect();
     assert_eq!(told, [WakeupKind::Exit]);
     // A pattern that no line or every line would contain is refused, and nothing runs.
