@@ -2,9 +2,11 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 
+mod badinput;
 mod cli;
 mod control;
 mod crash;
+mod deletion;
 mod interface;
 mod process;
 mod questions;

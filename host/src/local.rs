@@ -3,6 +3,7 @@
 
 mod breaker;
 mod hub;
+mod orphans;
 mod outbox;
 mod turns;
 mod views;

@@ -170,7 +170,7 @@ impl Session {
 
     /// The user began anew elsewhere. Not activity: the session does not become the latest one.
     pub(super) fn reset(&mut self, out: &mut Out) {
-        if self.stored && self.meta.reset != self.turns {
+        if self.stored == super::Stored::Yes && self.meta.reset != self.turns {
             self.meta.reset = self.turns;
             out.record(Record::Session(self.meta.clone()));
         }
