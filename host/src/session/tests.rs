@@ -8,6 +8,7 @@ mod holds;
 mod orders;
 mod questions;
 mod storage;
+mod watches;
 
 use super::*;
 use crate::protocol::{
