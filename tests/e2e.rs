@@ -5,6 +5,7 @@
 mod badinput;
 mod cli;
 mod compression;
+mod control;
 mod crash;
 mod delegations;
 mod deletion;
@@ -20,3 +21,4 @@ mod support;
 mod tidy;
 mod torture;
 mod wakeups;
+mod watches;

@@ -164,4 +164,14 @@ impl Process {
             Work::Command => None,
         }
     }
+
+    /// Whether its output is looked at for patterns.
+    pub fn is_watched(&self) -> bool {
+        self.is_live() && !self.watch.is_empty() && !self.watching.off
+    }
+
+    /// Whether something of it may still wake the agent.
+    pub fn may_wake(&self) -> bool {
+        self.is_live() && (self.notify || self.is_watched())
+    }
 }

@@ -123,6 +123,26 @@ fn ending(process: &Process, exit: &Exit) -> Vec<(&'static str, Value)> {
     ]
 }
 
+/// The fields that tell what became of its watch, if it has one.
+fn watch(process: &Process) -> Vec<(&'static str, Value)> {
+    if process.watch.is_empty() {
+        return Vec::new();
+    }
+    let watching = &process.watching;
+    let mut fields = vec![
+        ("watch_patterns", json!(process.watch)),
+        ("watch_hit", json!(watching.hits > 0)),
+        ("watch_lines", json!(watching.hits)),
+    ];
+    if watching.stale > 0 {
+        fields.push(("watch_stale", json!(watching.stale)));
+    }
+    if watching.off {
+        fields.push(("watch_disabled", json!(true)));
+    }
+    fields
+}
+
 fn with(mut value: Value, fields: Vec<(&'static str, Value)>) -> Value {
     if let Value::Object(map) = &mut value {
         map.extend(fields.into_iter().map(|(k, v)| (k.to_owned(), v)));
@@ -151,6 +171,7 @@ async fn list(all: &[Process], job: &Job) -> Value {
         if let Some(session) = task {
             row["delegated_to_session"] = json!(session);
         }
+        let row = with(row, watch(p));
         rows.push(with(row, exit.map(|e| ending(p, &e)).unwrap_or_default()));
     }
     json!({ "processes": rows })
@@ -167,6 +188,7 @@ fn poll(process: &Process, job: &Job) -> Outcome {
         "output_preview": preview(&process.id, job, 1_000),
     });
     let seen = exit.iter().map(|_| (process.id.clone(), Seen::AtTurnEnd)).collect();
+    let value = with(value, watch(process));
     let value = with(value, exit.map(|e| ending(process, &e)).unwrap_or_default());
     Outcome { value, seen, ..Outcome::default() }
 }
