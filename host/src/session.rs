@@ -10,6 +10,7 @@ mod delegations;
 mod processes;
 mod questions;
 mod restore;
+mod resume;
 #[cfg(test)]
 mod tests;
 mod turns;
@@ -23,8 +24,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use crate::process::Hit;
 use crate::protocol::{
     Answer, Assistant, CallId, Event, Exit, Millis, Outcome, Part, Process, ProcessId, PromptId,
-    QuestionId, Queued, Row, SessionId, Source, Storage, Summary, ToolResult, Transcript, TurnId,
-    Usage,
+    Question, QuestionId, Queued, Row, SessionId, Source, Storage, Summary, ToolResult, Transcript,
+    TurnId, Usage,
 };
 use crate::store::{Entry, Meta, Record};
 
@@ -114,7 +115,9 @@ pub(crate) enum Input {
     Granted(String),
     /// The store failed or recovered.
     Storage(Storage),
-    /// The host stops: the running turn is cut off, nothing starts any more.
+    /// The host is about to stop: nothing starts any more, the running turn may come to its end.
+    Drain,
+    /// The host stops: the running turn is left open, for the next host to go on with.
     Stop,
 }
 
@@ -281,7 +284,6 @@ pub(crate) struct Session {
     turn: Option<Turn>,
     /// When the last exit came and when the first of the waiting ones did (W06).
     settling: Option<Settling>,
-    next_question: u64,
     /// Rules granted for ever, as far as the host knows them.
     always: BTreeSet<String>,
     stopping: bool,
@@ -300,6 +302,13 @@ struct Turn {
     /// Processes whose end a running call will show.
     awaited: BTreeSet<ProcessId>,
     asking: Vec<(QuestionId, Ack)>,
+    /// Questions of calls without a result that have their answer: what a user has answered is
+    /// not asked again, whatever happens to the host meanwhile.
+    answered: Vec<Question>,
+    /// Since when it has been running in this host.
+    since: Millis,
+    /// When to say again that it still works (R10).
+    note_at: Option<Millis>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -330,7 +339,6 @@ impl Session {
             known_prompts: VecDeque::new(),
             turn: None,
             settling: None,
-            next_question: 1,
             always: BTreeSet::new(),
             stopping: false,
             passive: false,
@@ -366,8 +374,9 @@ impl Session {
     /// When [`Input::Tick`] is due next.
     pub(crate) fn deadline(&self) -> Option<Millis> {
         let question = self.view.questions.iter().map(|q| self.expiry(q)).min();
-        let settled = if self.turn.is_none() && self.ready() { self.settled_at() } else { None };
-        question.into_iter().chain(settled).min()
+        let idle = self.turn.is_none() && !self.stopping;
+        let settled = if idle && self.ready() { self.settled_at() } else { None };
+        question.into_iter().chain(settled).chain(self.note_due()).min()
     }
 
     /// Takes one input and says what is to be done. Effects that follow a [`Effect::Record`] of
@@ -378,8 +387,8 @@ impl Session {
             Input::Prompt { id, text, caller } => self.prompt(id, text, caller, now, &mut out),
             Input::Unqueue(id) => self.unqueue(&id, &mut out),
             Input::Steer(text) => self.steer(text, &mut out),
-            Input::Cancel => self.cancel(&mut out),
-            Input::Answer { id, answer } => self.answer(&id, answer, &mut out),
+            Input::Cancel => self.cancel(now, &mut out),
+            Input::Answer { id, answer } => self.answer(&id, answer, now, &mut out),
             Input::Shown(id) => self.shown(&id, now, &mut out),
             Input::Kill(which) => self.kill(which, &mut out),
             Input::WakeNow => self.release(&mut out),
@@ -409,15 +418,15 @@ impl Session {
             }
             Input::Adopted { process, pid } => self.adopted(&process, pid, &mut out),
             Input::Granted(rule) => {
-                self.resolve_rule(&rule, &mut out);
+                self.resolve_rule(&rule, now, &mut out);
                 self.always.insert(rule);
             }
-            Input::Stop => {
-                self.stopping = true;
-                let outcome = Outcome::Interrupted;
-                self.ended(outcome, None, now, &mut out);
+            Input::Drain => self.stopping = true,
+            Input::Stop => self.stop(now, &mut out),
+            Input::Tick => {
+                self.expire(now, &mut out);
+                self.note_long_turn(now, &mut out);
             }
-            Input::Tick => self.expire(now, &mut out),
             Input::Storage(storage) => {
                 if self.view.storage != storage {
                     self.publish(Event::StorageChanged { storage }, &mut out);

@@ -13,7 +13,7 @@ use crate::model::{self, Chunk, Class, Completion, Message, Model, Request};
 use crate::protocol::{
     Assistant, Body, CallId, Outcome, Part, Row, SessionId, Stop, ToolCall, TurnId,
 };
-use crate::session::{Plan, Reply, Say};
+use crate::session::{Errand, Plan, Reply, Say};
 use crate::tool;
 
 /// What follows a prompt whose turn failed before the model said anything.
@@ -88,7 +88,21 @@ fn failed(class: &str, message: String) -> End {
 
 async fn go(job: Job) -> End {
     let Job { plan, voice, model, system, mut rows, kit, alive, max_requests } = job;
+    let resumes = plan.errand == Errand::Resume;
+    if resumes {
+        // What a killed host left running is dead before the model reads that it was cut off (R06).
+        kit.processes.end_leftovers(&voice.session).await;
+    }
     let mut bench = tool::Bench::new(plan, voice.clone(), kit, alive);
+    if resumes {
+        let calls = open_calls(&rows);
+        for result in bench.run(&calls).await {
+            match result {
+                Reply::Row(row) => rows.push(Arc::new(row)),
+                other => return refused(&other),
+            }
+        }
+    }
     let mut empty = 0;
     for _ in 0..max_requests {
         let request = Request {
@@ -290,6 +304,23 @@ pub(crate) fn messages(rows: &[Arc<Row>]) -> Vec<Message> {
         }
     }
     messages
+}
+
+/// The calls of the last answer that have no result yet.
+fn open_calls(rows: &[Arc<Row>]) -> Vec<ToolCall> {
+    let mut calls = Vec::new();
+    for row in rows {
+        match &row.body {
+            Body::Assistant(answer) => calls.clone_from(&answer.calls),
+            Body::Tool(result) => calls.retain(|call| call.id != result.call),
+            Body::User { .. }
+            | Body::Wakeup(_)
+            | Body::Summary(_)
+            | Body::Note { .. }
+            | Body::Failure { .. } => {}
+        }
+    }
+    calls
 }
 
 /// Which calls of one answer may run at the same time: contiguous groups that do not conflict.

@@ -2,6 +2,7 @@
 
 mod fold;
 mod questions;
+mod resume;
 mod storage;
 
 use super::*;

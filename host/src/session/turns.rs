@@ -4,13 +4,14 @@ use std::fmt::Write as _;
 
 use std::collections::BTreeSet;
 
+use super::resume::{self, ALONE, NEVER};
 use super::{
     Ack, Caller, Effect, Errand, Finished, Out, Plan, Reply, Say, Seen, Session, Settling, Shell,
     Turn,
 };
 use crate::protocol::{
-    Assistant, Body, Delivery, Event, Gauge, Millis, Outcome, Part, Process, PromptId, Queued, Row,
-    Source, Stop, Storage, ToolResult, TurnId, Usage,
+    Assistant, Body, CallId, Delivery, Event, Gauge, Millis, Outcome, Part, Process, PromptId,
+    Queued, Row, Source, Stop, Storage, ToolResult, TurnId, Usage,
 };
 use crate::store::{Entry, Record, Stage};
 use crate::wakeup;
@@ -56,11 +57,15 @@ impl Session {
         let prompt = Queued { id, text };
         // Written down also when it starts at once: `start_next` takes it from the same queue,
         // in the same commit.
-        if self.turn.is_some() {
-            out.record(Record::Queued { session: self.id(), prompt: prompt.clone() });
-            self.publish(Event::PromptQueued { prompt: prompt.clone() }, out);
+        if self.turn.is_some() || self.stopping {
+            self.enqueue(prompt.clone(), out);
         }
         self.prompts.push_back((prompt, caller));
+    }
+
+    fn enqueue(&mut self, prompt: Queued, out: &mut Out) {
+        out.record(Record::Queued { session: self.id(), prompt: prompt.clone() });
+        self.publish(Event::PromptQueued { prompt }, out);
     }
 
     pub(super) fn unqueue(&mut self, id: &PromptId, out: &mut Out) {
@@ -91,7 +96,7 @@ impl Session {
         self.publish(Event::Steered { text: Some(text) }, out);
     }
 
-    pub(super) fn cancel(&mut self, out: &mut Out) {
+    pub(super) fn cancel(&mut self, now: Millis, out: &mut Out) {
         let Some(turn) = &mut self.turn else { return };
         if turn.cancelled {
             return;
@@ -99,7 +104,9 @@ impl Session {
         turn.cancelled = true;
         let id = turn.id;
         self.publish(Event::TurnCancelling { turn: id }, out);
-        self.withdraw_questions(out);
+        self.withdraw_questions(now, out);
+        // Also a host that dies before the turn has unwound must not go on with it.
+        self.mark_resumed(id, NEVER, out);
         out.effects.push(Effect::Stop(id));
     }
 
@@ -171,16 +178,12 @@ impl Session {
         self.settling = None;
         out.record(Record::TurnStarted { session: self.id(), turn: id, source, at: now });
         self.publish(Event::TurnStarted { turn: id, source, at: now }, out);
+        if caller == Caller::Stateless {
+            self.mark_resumed(id, ALONE, out);
+        }
         let before = self.next_row;
         let claimed = self.claim(id, now, out);
-        self.turn = Some(Turn {
-            id,
-            cancelled: false,
-            claimed,
-            polled: BTreeSet::new(),
-            awaited: BTreeSet::new(),
-            asking: Vec::new(),
-        });
+        self.turn = Some(self.begun(id, claimed, now));
         for text in std::mem::take(&mut self.meta.notes) {
             self.add_row(id, now, Body::Note { text }, out);
         }
@@ -202,16 +205,41 @@ impl Session {
             self.add_row(id, now, Body::Note { text }, out);
         }
         self.touch(now, out);
-        out.effects.push(Effect::Start(Plan {
-            turn: id,
+        out.effects.push(Effect::Start(self.plan(id, source, caller, Errand::Answer)));
+    }
+
+    /// A turn that starts now in this host.
+    pub(super) fn begun(&self, id: TurnId, claimed: Vec<Entry>, now: Millis) -> Turn {
+        Turn {
+            id,
+            cancelled: false,
+            claimed,
+            polled: BTreeSet::new(),
+            awaited: BTreeSet::new(),
+            asking: Vec::new(),
+            answered: Vec::new(),
+            since: now,
+            note_at: self.rules.notify_interval.map(|interval| now.saturating_add(interval)),
+        }
+    }
+
+    pub(super) fn plan(
+        &self,
+        turn: TurnId,
+        source: Source,
+        caller: Caller,
+        errand: Errand,
+    ) -> Plan {
+        Plan {
+            turn,
             source,
             caller,
-            errand: Errand::Answer,
+            errand,
             used: self.view.gauge.used,
             model: self.meta.model.clone(),
             shell: Shell { cwd: self.meta.cwd.clone(), env: self.meta.env.clone() },
             todo: self.meta.todo.clone(),
-        }));
+        }
     }
 
     /// Moves all that waits into the turn, each with one row of its own. An event that already
@@ -352,6 +380,9 @@ impl Session {
                 (Seen::Now | Seen::AtTurnEnd, _) => self.consume(&process, out),
             }
         }
+        // A call that is over waits for no answer, whatever it asked before a restart.
+        self.withdraw(|q| q.call == result.call, now, out);
+        self.forget_answers(Some(&result.call), out);
         let row = self.add_row(self.turns, now, Body::Tool(result), out);
         if let Some(todo) = todo {
             self.meta.todo = todo;
@@ -375,8 +406,15 @@ impl Session {
         now: Millis,
         out: &mut Out,
     ) {
-        self.withdraw_questions(out);
-        self.keep_partial(&outcome, now, out);
+        self.withdraw_questions(now, out);
+        self.keep_text(now, out);
+        let why = match outcome {
+            Outcome::Interrupted => resume::NOT_RUN_AGAIN,
+            Outcome::Done | Outcome::Cancelled | Outcome::Failed { .. } | Outcome::Limit => {
+                "interrupted by the user"
+            }
+        };
+        self.end_calls(why, None, now, out);
         let Some(turn) = self.turn.take() else { return };
         let outcome = if turn.cancelled { Outcome::Cancelled } else { outcome };
         // Their end was kept back for a call that never showed it.
@@ -432,16 +470,20 @@ impl Session {
                 );
                 self.requeue(unanswered, &Stage::Held(reason), out);
             }
-            Outcome::Interrupted => self.cut_off(turn.id, unanswered, now, out),
+            Outcome::Interrupted => self.requeue(unanswered, &Stage::Finished, out),
         }
         self.end_turn(turn.id, outcome, now, out);
         self.view.trim(WINDOW);
+        self.queue_remark(turn.id, now, out);
+    }
+
+    /// A remark that no tool result has taken along waits like a prompt that was typed, so that a
+    /// stopping host does not lose it.
+    pub(super) fn queue_remark(&mut self, turn: TurnId, now: Millis, out: &mut Out) {
         if let Some(text) = self.view.steer.take() {
             self.publish(Event::Steered { text: None }, out);
-            // It waits like a prompt that was typed, so that a stopping host does not lose it.
-            let prompt = Queued { id: PromptId::fresh_for(turn.id, now), text };
-            out.record(Record::Queued { session: self.id(), prompt: prompt.clone() });
-            self.publish(Event::PromptQueued { prompt: prompt.clone() }, out);
+            let prompt = Queued { id: PromptId::fresh_for(turn, now), text };
+            self.enqueue(prompt.clone(), out);
             self.prompts.push_front((prompt, Caller::Attended));
         }
     }
@@ -475,41 +517,54 @@ impl Session {
         self.waiting = front;
     }
 
-    /// Text that was streamed but never became a row is kept, marked partial (R07); calls without
-    /// a result get one that says so, so that no call stays open in the context.
-    pub(super) fn keep_partial(&mut self, outcome: &Outcome, now: Millis, out: &mut Out) {
-        let Some(running) = self.view.running.clone() else { return };
-        if !running.text.is_empty() || !running.reasoning.is_empty() {
-            let answer = Assistant {
-                text: running.text,
-                reasoning: running.reasoning,
-                stop: Stop::Partial,
-                ..Assistant::default()
-            };
-            self.add_answer(answer, now, out);
+    /// Text that was streamed but never became a row is kept, marked partial (R07); whether there
+    /// was any.
+    pub(super) fn keep_text(&mut self, now: Millis, out: &mut Out) -> bool {
+        let Some(running) = self.view.running.clone() else { return false };
+        if running.text.is_empty() && running.reasoning.is_empty() {
+            return false;
         }
-        for live in running.calls {
+        let answer = Assistant {
+            text: running.text,
+            reasoning: running.reasoning,
+            stop: Stop::Partial,
+            ..Assistant::default()
+        };
+        self.add_answer(answer, now, out);
+        true
+    }
+
+    /// Calls without a result get one that says why, so that no call stays open in the context:
+    /// all, or those before a call that is run again. Gives how many.
+    pub(super) fn end_calls(
+        &mut self,
+        why: &str,
+        before: Option<&CallId>,
+        now: Millis,
+        out: &mut Out,
+    ) -> usize {
+        let Some(running) = self.view.running.clone() else { return 0 };
+        let ended = running.calls.into_iter().take_while(|live| Some(&live.call.id) != before);
+        let mut count = 0;
+        for live in ended {
+            self.forget_answers(Some(&live.call.id), out);
             let result = ToolResult {
                 call: live.call.id,
-                text: unfinished(&live.call.name, &live.output, outcome),
+                text: unfinished(&live.call.name, &live.output, why),
                 name: live.call.name,
                 failed: true,
                 millis: live.started_at.map_or(0, |at| (now - at).max(0) as u64),
                 unanswered: false,
             };
             self.add_row(running.turn, now, Body::Tool(result), out);
+            count += 1;
         }
+        count
     }
 }
 
 /// The result of a call that was cut off.
-fn unfinished(tool: &str, output: &str, outcome: &Outcome) -> String {
-    let why = match outcome {
-        Outcome::Interrupted => "the host stopped while it ran; it was not run again",
-        Outcome::Done | Outcome::Cancelled | Outcome::Failed { .. } | Outcome::Limit => {
-            "interrupted by the user"
-        }
-    };
+fn unfinished(tool: &str, output: &str, why: &str) -> String {
     let value = if tool == "terminal" {
         let output =
             if output.is_empty() { String::new() } else { format!("{}\n", output.trim_end()) };
