@@ -16,8 +16,8 @@ use crate::protocol::{
 use crate::session::{Errand, Plan, Reply, Say};
 use crate::tool;
 
-/// What follows a prompt whose turn failed before the model said anything.
-const UNANSWERED: &str = "[This got no answer: the request failed.]";
+/// What follows a prompt whose turn failed or was cut off before the model said anything.
+const UNANSWERED: &str = "[This got no answer: the turn failed or was cut off.]";
 /// Streamed text is merged to one delta per this time.
 const MERGE: Duration = Duration::from_millis(30);
 

@@ -2,7 +2,9 @@
 
 use std::collections::VecDeque;
 
-use super::resume::{self, Case, LEFT, NOT_RUN_AGAIN, RECOVERY, Verdict, Why, unanswered_calls};
+use super::resume::{
+    self, AWAITED, Case, LEFT, NOT_RUN_AGAIN, RECOVERY, Verdict, Why, unanswered_calls,
+};
 use super::{Caller, Effect, Errand, Out, Rules, Session};
 use crate::protocol::{
     Answer, Ask, Body, CallId, Event, Gauge, Millis, News, Outcome, Question, Running, Source,
@@ -181,6 +183,7 @@ impl Session {
         if why == Why::Unanswered {
             let why = "nobody answered in time, so it was not run";
             self.end_calls(why, None, now, out);
+            self.add_row(id, now, Body::Note { text: AWAITED.to_owned() }, out);
         }
     }
 

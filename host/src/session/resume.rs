@@ -23,6 +23,10 @@ pub(super) const RECOVERY: &str = "[The host stopped while you worked on this, a
 pub(super) const LEFT: &str = "[The host stopped before this was answered. Do not act on it unless asked again; answer only \
      what happened in the background.]";
 
+/// What the model reads where a question has run out of time: the next prompt is not its answer.
+pub(super) const AWAITED: &str =
+    "[Nobody answered in time, and the host stopped. Leave this until the user comes back to it.]";
+
 /// An open turn and what the session knows of it.
 pub(super) struct Case<'a> {
     pub(super) open: &'a OpenTurn,

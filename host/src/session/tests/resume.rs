@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::disk::Disk;
 use super::*;
-use crate::session::resume::{LEFT, RECOVERY};
+use crate::session::resume::{AWAITED, LEFT, RECOVERY};
 
 const HOUR: Millis = 3_600_000;
 
@@ -215,8 +215,10 @@ fn a_question_that_ran_out_of_time_is_where_the_user_is_awaited() {
     let mut disk = Disk::of(&rig);
     let rig = disk.restart(rig.now);
     assert_eq!(errands(&rig), []);
-    assert_eq!(kinds(&disk), ["user", "assistant", "tool", "tool", "failure"]);
-    assert!(disk.rows[4].text().contains("waits for you"));
+    assert_eq!(kinds(&disk), ["user", "assistant", "tool", "tool", "note", "failure"]);
+    assert!(disk.rows[5].text().contains("waits for you"));
+    // The next prompt is not taken for more than it is.
+    assert_eq!(disk.rows[4].text(), AWAITED);
     // Once the model has answered to it, it is past.
     let mut rig = running();
     calls(&mut rig, &[("c", "clarify")]);
