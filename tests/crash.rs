@@ -279,7 +279,7 @@ async fn a_command_that_ran_when_the_host_was_killed_is_dead_and_not_run_again()
     let server = Server::obedient().await;
     home.configure(server.url());
     let mut terminal = Terminal::open(&home, &[]).await;
-    let args = json!({ "command": "echo ran >> runs; echo $$ > shell; sleep 300" });
+    let args = json!({ "command": "trap '' TERM; echo ran >> runs; echo $$ > shell; sleep 300" });
     terminal.send(&format!("call terminal {args}"));
     let shell: u32 = home.line_in("shell").await.parse().unwrap();
     terminal.kill();
