@@ -113,7 +113,7 @@ impl Home {
 
     /// The last session, once there is one.
     pub(crate) fn latest(&self) -> Option<SessionId> {
-        self.reader().latest().unwrap()
+        self.reader().latest(None).unwrap()
     }
 
     /// Whether nothing is under way any more in any session.

@@ -32,6 +32,8 @@ pub(super) struct Live {
     pub(super) acks: HashMap<Ack, Waiting>,
     pub(super) next_ack: u64,
     pub(super) lease: Option<Lock>,
+    /// What of it could not be read, a line each.
+    pub(super) damage: Vec<String>,
 }
 
 /// An entry of an outbox.
@@ -65,6 +67,7 @@ impl Live {
             acks: HashMap::new(),
             next_ack: 1,
             lease: None,
+            damage: Vec::new(),
         }
     }
 
@@ -200,6 +203,7 @@ impl Hub {
                 });
             }
             Effect::Acknowledge(process) => self.processes.acknowledge(&process),
+            Effect::Forget => self.forget(id),
             Effect::Open(_) | Effect::Report { .. } => {}
             Effect::Grant(rule) => {
                 self.always.insert(rule.clone());
@@ -242,6 +246,7 @@ impl Hub {
             | Effect::Start(_)
             | Effect::Stop(_)
             | Effect::Kill(_)
+            | Effect::Forget
             | Effect::Open(_)
             | Effect::Report { .. }
             | Effect::Reply { .. }) => self.perform(id, other),

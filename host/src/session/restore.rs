@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use super::resume::{
     self, AWAITED, Case, LEFT, NOT_RUN_AGAIN, RECOVERY, Verdict, Why, unanswered_calls,
 };
-use super::{Caller, Effect, Errand, Out, Rules, Session};
+use super::{Caller, Effect, Errand, Out, Rules, Session, Stored};
 use crate::protocol::{
     Answer, Ask, Body, CallId, Event, Gauge, Millis, News, Outcome, Question, Running, Source,
     Toast, ToolResult, Transcript, TurnId,
@@ -27,10 +27,20 @@ impl Session {
         rules: Rules,
         now: Millis,
     ) -> (Self, Vec<Effect>) {
-        let Loaded { meta, rows, earlier, turns, open, queued, questions, processes, ledger } =
-            loaded;
+        let Loaded {
+            meta,
+            rows,
+            earlier,
+            turns,
+            open,
+            queued,
+            questions,
+            processes,
+            ledger,
+            damage: _,
+        } = loaded;
         let mut session = Self::new(meta.clone(), context, rules);
-        session.stored = true;
+        session.stored = Stored::Yes;
         session.passive = caller == Caller::Stateless;
         session.turns = turns;
         session.next_row = earlier + rows.len() as u64 + 1;

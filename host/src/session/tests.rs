@@ -1,5 +1,7 @@
 //! The rules of the session core, one test each: events in, state and effects out.
 
+mod clock;
+mod deletion;
 mod disk;
 mod fold;
 mod questions;

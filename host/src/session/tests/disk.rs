@@ -124,6 +124,7 @@ impl Disk {
             questions: self.questions.clone(),
             processes: self.processes.clone(),
             ledger: self.ledger.iter().filter(|e| !e.state.is_settled()).cloned().collect(),
+            ..Loaded::default()
         }
     }
 
