@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use host::local::{Caller, Role};
 use host::protocol::{
-    Answer, Assistant, Body, Choice, Command, Event, Outcome, Question, Row, SessionId, Target,
-    TurnId,
+    Answer, Assistant, Body, Choice, Command, Event, News, Outcome, Question, Row, SessionId,
+    Target, TurnId,
 };
 use host::store::{Durability, Meta, Record, Report, Store};
 use tokio::sync::mpsc;
@@ -433,4 +433,32 @@ async fn at_sigterm_the_interface_goes_and_the_turn_comes_to_its_end() {
     assert_eq!(terminal.exit().await, 128 + 15);
     assert!(home.is_settled(), "{}", home.dump());
     assert_eq!(home.stored(&home.latest().unwrap()).rows.len(), 2);
+}
+
+// R10
+#[tokio::test]
+async fn a_long_turn_tells_every_view_that_it_still_works_until_it_ends() {
+    let home = Home::new();
+    let gate = Gate::closed();
+    let hold = gate.clone();
+    let server = Server::start(move |_| {
+        Reply::After(hold.clone(), Box::new(Reply::Text("In the end.".to_owned())))
+    })
+    .await;
+    let mut settings = home.settings(server.model());
+    settings.agent.notify_interval = Some(Duration::from_millis(100));
+    let local = start(settings);
+    let mut elsewhere = View::new(&local).await;
+    let mut view = View::new(&local).await;
+    view.prompt("slow");
+    elsewhere.until("two notes", |v| (v.toasts() >= 2).then_some(())).await;
+    gate.open();
+    assert_eq!(view.turn(1).await, Outcome::Done);
+    view.drain();
+    let told = view.toasts();
+    view.quiet().await;
+    assert_eq!(view.toasts(), told);
+    assert!(view.events.iter().any(|event| matches!(event,
+        Event::Toast(toast) if toast.session == view.session()
+            && matches!(toast.news, News::Working { elapsed } if elapsed >= 100))));
 }
