@@ -53,7 +53,6 @@ impl Session {
             rows,
             queued: queued.clone(),
             processes,
-            held: meta.held.clone(),
             unattended: meta.wakeups_in_a_row,
             gauge: Gauge { used: meta.gauge.used, length: context.or(meta.gauge.length) },
             ..session.view
@@ -76,6 +75,10 @@ impl Session {
             }
         }
         session.waiting.sort_by_key(|e| e.at);
+        if !session.passive {
+            // Before the open turn is looked at: what is held because of that stays so (R03).
+            session.resume_wakeups(now, &mut out);
+        }
         if let Some(open) = open {
             session.take_up(open, claimed, questions, now, &mut out);
         } else {
@@ -84,6 +87,7 @@ impl Session {
             session.requeue(claimed, &Stage::Finished, &mut out);
         }
         session.start_next(now, &mut out);
+        session.show_holds(&mut out);
         (session, out.effects)
     }
 
@@ -130,6 +134,7 @@ impl Session {
         (running.answered, self.view.questions) =
             questions.into_iter().partition(|q| q.answer.is_some());
         self.turn = Some(running);
+        self.asked_lane.clone_from(&self.rules.lane);
         match verdict {
             Verdict::Done => self.ended(Outcome::Done, None, now, out),
             Verdict::Cancelled => self.ended(Outcome::Cancelled, None, now, out),
@@ -219,9 +224,10 @@ impl Session {
     pub(super) fn stop(&mut self, now: Millis, out: &mut Out) {
         self.stopping = true;
         let Some(turn) = &self.turn else { return };
-        if turn.cancelled || self.passive {
-            let failure = Why::Stale.text().to_owned();
-            self.ended(Outcome::Interrupted, Some(failure), now, out);
+        if turn.cancelled || turn.compresses || self.passive {
+            // A compression that was cut off has changed nothing: nobody needs to know.
+            let failure = (!turn.compresses).then(|| Why::Stale.text().to_owned());
+            self.ended(Outcome::Interrupted, failure, now, out);
         } else {
             self.queue_remark(turn.id, now, out);
         }

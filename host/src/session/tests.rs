@@ -1,9 +1,12 @@
 //! The rules of the session core, one test each: events in, state and effects out.
 
 mod clock;
+mod compression;
 mod deletion;
 mod disk;
 mod fold;
+mod holds;
+mod orders;
 mod questions;
 mod resume;
 mod storage;
