@@ -10,6 +10,7 @@ mod orders;
 mod questions;
 mod resume;
 mod storage;
+mod watches;
 
 use super::*;
 use crate::protocol::{
