@@ -229,6 +229,7 @@ impl Config {
         }
 
         let limits = &sources.limits;
+        let usual = Agent::default();
         let settings = Settings {
             state: dirs.state.clone(),
             exe: from.exe.to_owned(),
@@ -239,7 +240,9 @@ impl Config {
                 clarify_timeout: file.clarify_timeout.unwrap_or(Duration::from_hours(1)),
                 max_wakeups: file.own.max_wakeups,
                 unattended_wait: file.own.unattended_wait,
-                ..Agent::default()
+                freshness: unless_zero(file.freshness, usual.freshness),
+                notify_interval: unless_zero(file.notify_interval, usual.notify_interval),
+                drain: file.drain.unwrap_or(usual.drain),
             },
             approvals: Approvals {
                 mode,
@@ -272,6 +275,11 @@ impl Config {
 }
 
 /// The chosen model with what the file says of it.
+/// A length of time where zero switches off.
+fn unless_zero(wanted: Option<Duration>, usual: Option<Duration>) -> Option<Duration> {
+    wanted.or(usual).filter(|time| !time.is_zero())
+}
+
 fn model(choice: &Choice, sources: &Sources, flags: &Flags) -> Model {
     let file = &sources.file;
     let kept = Kept::of(file, flags, &sources.env);

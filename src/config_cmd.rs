@@ -117,6 +117,11 @@ fn effective(config: &Config) -> Value {
             "max_turns": settings.agent.max_turns,
             "api_max_retries": model.retries,
             "clarify_timeout": seconds(settings.agent.clarify_timeout),
+            "gateway_auto_continue_freshness":
+                seconds(settings.agent.freshness.unwrap_or_default()),
+            "gateway_notify_interval":
+                seconds(settings.agent.notify_interval.unwrap_or_default()),
+            "restart_drain_timeout": seconds(settings.agent.drain),
         },
         "terminal": {
             "cwd": settings.cwd,

@@ -2,11 +2,14 @@
 //! turns its end into an exit code. Errors are printed here and nowhere else.
 
 use std::io::{IsTerminal as _, Write as _};
+use std::pin::pin;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Parser as _;
-use host::local::{Caller, Role};
+use host::local::{Caller, Local, Role};
+use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::args::{Cli, Command};
 use crate::config::{Config, Flags, Inputs};
@@ -32,6 +35,9 @@ mod signals;
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct Usage(pub(crate) String);
+
+/// A stop that takes longer says what it waits for.
+const SOON: Duration = Duration::from_millis(300);
 
 /// A run that was stopped by the user. Exit code 130.
 #[derive(Debug, thiserror::Error)]
@@ -166,12 +172,29 @@ fn interactive(config: &Config, run: &args::Run) -> anyhow::Result<ExitCode> {
             exit = tui::run(host, options(notes)) => Ok(exit),
             signal = signals.recv() => Err(signal.unwrap_or_default()),
         };
-        local.stop().await;
+        wind_down(local, &mut signals).await;
         match ended {
             Ok(exit) => farewell(&exit?),
             Err(signal) => Ok(ExitCode::from(128 + signal.to_le_bytes()[0])),
         }
     })
+}
+
+/// Lets running turns finish for as long as the config says; another signal ends the waiting.
+async fn wind_down(local: Local, signals: &mut UnboundedReceiver<i32>) {
+    {
+        let mut drained = pin!(local.drain());
+        if tokio::time::timeout(SOON, &mut drained).await.is_err() {
+            let text =
+                "Finishing what runs. Ctrl-C stops at once; the rest goes on at the next start.";
+            writeln!(std::io::stderr().lock(), "{text}").ok();
+            tokio::select! {
+                () = drained => {}
+                _ = signals.recv() => {}
+            }
+        }
+    }
+    local.end().await;
 }
 
 /// What the interface is told about where it runs.

@@ -223,11 +223,15 @@ async fn a_wakeup_that_was_answered_before_the_host_was_killed_is_not_told_again
     home.line_in("up").await;
     terminal.kill();
     let mut terminal = Terminal::open(&home, &["-c"]).await;
-    terminal.shows("The host stopped").await;
-    server.stays_at(3).await;
+    // The turn goes on; what it was started for is not told again.
+    let asked = server.requests(4).await.pop().unwrap();
+    let told = asked.texts("user").into_iter().filter(|t| t.starts_with("[IMPORTANT")).count();
+    assert_eq!(told, 1);
+    terminal.shows("As you say.").await;
+    eventually("the end", || home.is_settled().then_some(())).await;
     let stored = home.stored(&home.latest().unwrap());
     assert_eq!(wakeups(&stored.rows).len(), 1, "{}", home.dump());
-    assert!(home.is_settled(), "{}", home.dump());
+    server.stays_at(4).await;
 }
 
 // R07
@@ -263,9 +267,7 @@ async fn text_streamed_before_a_kill_is_kept_and_marked_partial() {
         (partial.text.as_str(), partial.stop),
         ("What I had to say until then", Stop::Partial)
     );
-    // It is not asked again by itself; the next prompt has it in its context.
-    server.stays_at(1).await;
-    terminal.send("go on");
+    // The model has it in its context when it goes on.
     let asked = server.requests(2).await.pop().unwrap();
     assert_eq!(asked.texts("assistant"), ["What I had to say until then"]);
 }
@@ -277,14 +279,13 @@ async fn a_command_that_ran_when_the_host_was_killed_is_dead_and_not_run_again()
     let server = Server::obedient().await;
     home.configure(server.url());
     let mut terminal = Terminal::open(&home, &[]).await;
-    let args = json!({ "command": "echo ran >> runs; echo $$ > shell; sleep 300" });
+    let args = json!({ "command": "trap '' TERM; echo ran >> runs; echo $$ > shell; sleep 300" });
     terminal.send(&format!("call terminal {args}"));
     let shell: u32 = home.line_in("shell").await.parse().unwrap();
     terminal.kill();
-    eventually("the end of the command", || (!is_alive(shell)).then_some(())).await;
-    let mut terminal = Terminal::open(&home, &["-c"]).await;
-    terminal.send("go on");
+    let _terminal = Terminal::open(&home, &["-c"]).await;
     let asked = server.requests(2).await.pop().unwrap();
+    assert!(!is_alive(shell), "it is dead before the model is told so");
     assert!(asked.last_tool().contains("it was not run again"), "{}", asked.last_tool());
     assert_eq!(home.line_in("runs").await, "ran");
 }

@@ -313,9 +313,10 @@ async fn a_prompt_that_waited_when_the_host_was_killed_runs_once_after_the_resta
     terminal.kill();
     let mut terminal = Terminal::open(&home, &["-c"]).await;
     terminal.shows("As you say.").await;
-    let seen = server.requests(2).await;
-    assert!(seen[1].last_user().ends_with("and then this"), "{}", seen[1].last_user());
-    server.stays_at(2).await;
+    // The turn that was cut off goes on first (R01).
+    let seen = server.requests(3).await;
+    assert!(seen[2].last_user().ends_with("and then this"), "{}", seen[2].last_user());
+    server.stays_at(3).await;
     assert!(home.stored(&session).queued.is_empty());
 }
 

@@ -3,11 +3,16 @@
 use std::time::{Duration, Instant};
 
 use host::local::{Caller, Role};
-use host::protocol::{Assistant, Body, Event, Row, SessionId, Target, TurnId};
+use host::protocol::{
+    Answer, Assistant, Body, Choice, Command, Event, News, Outcome, Question, Row, SessionId,
+    Target, TurnId,
+};
 use host::store::{Durability, Meta, Record, Report, Store};
 use tokio::sync::mpsc;
 
-use crate::support::{Home, LONG, Server, Terminal, View, demo, exe, start};
+use crate::support::{
+    Gate, Home, LONG, Reply, Server, Terminal, View, demo, eventually, exe, obey, start,
+};
 
 /// Writes a session as a host would have.
 async fn store(home: &Home, id: &str, bodies: Vec<Body>) -> SessionId {
@@ -214,4 +219,246 @@ async fn commands_run_also_when_the_programs_file_is_gone() {
         .collect();
     assert!(results.len() >= 3, "{results:?}");
     assert!(results.iter().all(|r| r.contains("\"exit_code\":0")), "{results:?}");
+}
+
+/// A prompt, as the commands below know it.
+fn ask_user() -> String {
+    let args = serde_json::json!({ "question": "Which one?", "choices": ["red", "blue"] });
+    format!("call clarify {args}")
+}
+
+/// The turn that was left open is in the store, with that text streamed.
+async fn streamed(home: &Home, text: &str) {
+    eventually("the text in the journal", || {
+        let open = home.stored(&home.latest()?).open?;
+        (open.text == text).then_some(())
+    })
+    .await;
+}
+
+fn asked_questions(home: &Home) -> Vec<Question> {
+    home.latest().map(|id| home.stored(&id).questions).unwrap_or_default()
+}
+
+// R01 R07
+#[tokio::test]
+async fn a_user_turn_that_was_cut_off_goes_on_by_itself_after_a_kill() {
+    let home = Home::new();
+    let server = Server::start(|asked| match asked.last_user() {
+        "tell me" => Reply::Hang("Once upon".to_owned()),
+        _ => Reply::Text(" a time.".to_owned()),
+    })
+    .await;
+    home.configure(server.url());
+    let mut terminal = Terminal::open(&home, &[]).await;
+    terminal.send("tell me");
+    terminal.shows("Once upon").await;
+    streamed(&home, "Once upon").await;
+    terminal.kill();
+
+    let mut terminal = Terminal::open(&home, &["-c"]).await;
+    terminal.shows("a time.").await;
+    let asked = server.requests(2).await.pop().unwrap();
+    assert_eq!(asked.texts("assistant"), ["Once upon"]);
+    assert!(asked.last_user().contains("The host stopped while you worked"), "{asked:?}");
+    eventually("the end", || home.is_settled().then_some(())).await;
+    let stored = home.stored(&home.latest().unwrap());
+    assert_eq!((stored.turns, stored.rows.len()), (TurnId(1), 4), "{}", home.dump());
+    server.stays_at(2).await;
+}
+
+// R03
+#[tokio::test]
+async fn a_turn_that_never_comes_to_a_row_is_held_after_three_starts() {
+    let home = Home::new();
+    let server = Server::start(|asked| match asked.last_user() {
+        "tell me" => Reply::Hang(String::new()),
+        _ => obey(asked),
+    })
+    .await;
+    home.configure(server.url());
+    let mut terminal = Terminal::open(&home, &[]).await;
+    terminal.send("tell me");
+    for start in 1..=4 {
+        server.requests(start).await;
+        terminal.kill();
+        terminal = Terminal::open(&home, &["-c"]).await;
+    }
+    terminal.shows("again and again").await;
+    server.stays_at(4).await;
+    assert!(home.is_settled(), "{}", home.dump());
+    terminal.send("go on");
+    server.requests(5).await;
+}
+
+// R01
+#[tokio::test]
+async fn a_turn_that_was_cut_off_long_ago_waits_for_the_user() {
+    let home = Home::new();
+    let server = Server::start(|_| Reply::Hang("Once upon".to_owned())).await;
+    home.configure(server.url());
+    let mut terminal = Terminal::open(&home, &[]).await;
+    terminal.send("tell me");
+    streamed(&home, "Once upon").await;
+    terminal.kill();
+    let conn = rusqlite::Connection::open(home.state().join("hermes-tui.db")).unwrap();
+    conn.execute("UPDATE rows SET at = at - 3601000", []).unwrap();
+    conn.close().unwrap();
+    let mut terminal = Terminal::open(&home, &["-c"]).await;
+    let screen = terminal.shows("The host stopped").await;
+    assert!(screen.contains("Once upon"), "{screen}");
+    server.stays_at(1).await;
+}
+
+// C15 R04
+#[tokio::test]
+async fn a_question_that_was_pending_at_a_kill_is_asked_again_and_its_answer_goes_on() {
+    let home = Home::new();
+    let server = Server::obedient().await;
+    home.configure(server.url());
+    let mut terminal = Terminal::open(&home, &[]).await;
+    terminal.send(&ask_user());
+    terminal.shows("Which one?").await;
+    let before =
+        eventually("its clock", || asked_questions(&home).pop().filter(|q| q.deadline.is_some()))
+            .await;
+    terminal.kill();
+    let mut terminal = Terminal::open(&home, &["-c"]).await;
+    terminal.shows("Which one?").await;
+    assert_eq!(asked_questions(&home), [before]);
+    server.stays_at(1).await;
+    drop(terminal);
+
+    // Answered by another front end of the next host.
+    let local = start(home.settings(server.model()));
+    let mut view = View::attach(&local, Target::Latest).await;
+    let asked = view.until("the question", |v| v.transcript.questions.first().cloned()).await;
+    let answer = Answer::Text("blue".to_owned());
+    view.send(Command::Answer { id: asked.id, answer });
+    assert_eq!(view.turn(1).await, Outcome::Done);
+    let request = server.requests(2).await.pop().unwrap();
+    assert!(request.last_tool().contains("blue"), "{}", request.last_tool());
+    assert_eq!(asked_questions(&home), []);
+    server.stays_at(2).await;
+}
+
+// C15 R06
+#[tokio::test]
+async fn a_command_that_waits_for_approval_at_a_kill_runs_once_when_it_is_approved() {
+    let home = Home::new();
+    let server = Server::obedient().await;
+    home.configure(server.url());
+    std::fs::create_dir(home.work().join("old")).unwrap();
+    let mut terminal = Terminal::open(&home, &[]).await;
+    let one = serde_json::json!({ "command": "echo ran >> runs; rm -r old" });
+    let two = serde_json::json!({ "command": "echo then >> runs" });
+    terminal.send(&format!("call terminal {one}\ncall terminal {two}"));
+    eventually("the question", || asked_questions(&home).pop()).await;
+    terminal.kill();
+    assert!(!home.work().join("runs").exists());
+
+    let local = start(home.settings(server.model()));
+    let mut view = View::attach(&local, Target::Latest).await;
+    let asked = view.until("the question", |v| v.transcript.questions.first().cloned()).await;
+    view.send(Command::Answer { id: asked.id, answer: Answer::Approval(Choice::Once) });
+    assert_eq!(view.turn(1).await, Outcome::Done);
+    assert_eq!(std::fs::read_to_string(home.work().join("runs")).unwrap(), "ran\nthen\n");
+    assert!(!home.work().join("old").exists());
+    server.stays_at(2).await;
+}
+
+// R05
+#[tokio::test]
+async fn a_host_that_is_told_to_stop_lets_turns_finish_and_leaves_the_others_open() {
+    let home = Home::new();
+    let gate = Gate::closed();
+    let hold = gate.clone();
+    let server = Server::start(move |asked| match asked.last_user() {
+        "slow" => Reply::After(hold.clone(), Box::new(Reply::Text("In the end.".to_owned()))),
+        "never" => Reply::Hang("For ever".to_owned()),
+        _ => obey(asked),
+    })
+    .await;
+    let mut settings = home.settings(server.model());
+    settings.agent.drain = Duration::from_secs(3);
+    let local = start(settings.clone());
+    let mut slow = View::new(&local).await;
+    slow.prompt("slow");
+    let mut never = View::new(&local).await;
+    never.prompt("never");
+    server.requests(2).await;
+    let (done, open) = (slow.session(), never.session());
+    let opened = async {
+        slow.drain();
+        never
+            .until("its text", |v| {
+                v.transcript.running.as_ref().filter(|r| r.text == "For ever").map(|_| ())
+            })
+            .await;
+        gate.open();
+    };
+    tokio::join!(local.drain(), opened);
+    local.end().await;
+    assert_eq!(home.stored(&done).open, None, "{}", home.dump());
+    assert_eq!(home.stored(&done).rows.len(), 2);
+    assert_eq!(home.stored(&open).open.unwrap().text, "For ever");
+    let local = start(settings);
+    server.requests(3).await;
+    server.stays_at(3).await;
+    drop(local);
+}
+
+// R05
+#[tokio::test]
+async fn at_sigterm_the_interface_goes_and_the_turn_comes_to_its_end() {
+    let home = Home::new();
+    let gate = Gate::closed();
+    let hold = gate.clone();
+    let server = Server::start(move |_| {
+        Reply::After(hold.clone(), Box::new(Reply::Text("In the end.".to_owned())))
+    })
+    .await;
+    home.configure(server.url());
+    let config = home.path().join("hermes/config.yaml");
+    let mut text = std::fs::read_to_string(&config).unwrap();
+    text.push_str("  restart_drain_timeout: 20\n");
+    std::fs::write(&config, text).unwrap();
+    let mut terminal = Terminal::open(&home, &[]).await;
+    terminal.send("slow");
+    server.requests(1).await;
+    let pid = nix::unistd::Pid::from_raw(terminal.pid() as i32);
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+    terminal.until("what it waits for", |s| s.contains("Finishing what runs")).await;
+    gate.open();
+    assert_eq!(terminal.exit().await, 128 + 15);
+    assert!(home.is_settled(), "{}", home.dump());
+    assert_eq!(home.stored(&home.latest().unwrap()).rows.len(), 2);
+}
+
+// R10
+#[tokio::test]
+async fn a_long_turn_tells_every_view_that_it_still_works_until_it_ends() {
+    let home = Home::new();
+    let gate = Gate::closed();
+    let hold = gate.clone();
+    let server = Server::start(move |_| {
+        Reply::After(hold.clone(), Box::new(Reply::Text("In the end.".to_owned())))
+    })
+    .await;
+    let mut settings = home.settings(server.model());
+    settings.agent.notify_interval = Some(Duration::from_millis(100));
+    let local = start(settings);
+    let mut elsewhere = View::new(&local).await;
+    let mut view = View::new(&local).await;
+    view.prompt("slow");
+    elsewhere.until("two notes", |v| (v.toasts() >= 2).then_some(())).await;
+    gate.open();
+    assert_eq!(view.turn(1).await, Outcome::Done);
+    view.drain();
+    let told = view.toasts();
+    view.quiet().await;
+    assert_eq!(view.toasts(), told);
+    assert!(view.events.iter().any(|event| matches!(event,
+        Event::Toast(toast) if toast.session == view.session()
+            && matches!(toast.news, News::Working { elapsed } if elapsed >= 100))));
 }

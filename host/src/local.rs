@@ -14,7 +14,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 pub use crate::session::Caller;
 
@@ -23,7 +23,7 @@ use crate::protocol::{Millis, Target};
 use crate::settings::Settings;
 use crate::store;
 
-/// How long [`Local::stop`] waits for the last commit.
+/// How long [`Local::end`] waits for the last commit.
 const STOP: Duration = Duration::from_secs(5);
 
 /// A running host. Front ends attach to it, any number of times; it goes on without them.
@@ -77,6 +77,7 @@ pub enum StartError {
 
 enum Control {
     Attach { front: FrontId, backend: Backend, target: Target, caller: Caller },
+    Drain(oneshot::Sender<()>),
     Stop,
 }
 
@@ -104,9 +105,24 @@ impl Local {
         &self.notes
     }
 
-    /// Stops: running turns are recorded as interrupted, background processes go on, everything
-    /// is written, within 5 s.
-    pub async fn stop(mut self) {
+    /// From now on nothing starts. Returns when no turn works any more, or after
+    /// [`crate::settings::Agent::drain`] (R05).
+    pub async fn drain(&self) {
+        let (done, drained) = oneshot::channel();
+        self.control.send(Control::Drain(done)).ok();
+        // A host that is gone has nothing to finish.
+        let _ = drained.await;
+    }
+
+    /// Drains, then stops.
+    pub async fn stop(self) {
+        self.drain().await;
+        self.end().await;
+    }
+
+    /// Stops at once: running turns are left open for the next host to go on with, background
+    /// processes go on, everything is written, within 5 s.
+    pub async fn end(mut self) {
         self.control.send(Control::Stop).ok();
         if tokio::time::timeout(STOP, &mut self.task).await.is_err() {
             tracing::warn!("the host did not stop in time");

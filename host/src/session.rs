@@ -12,6 +12,7 @@ mod holds;
 mod processes;
 mod questions;
 mod restore;
+mod resume;
 #[cfg(test)]
 mod tests;
 mod turns;
@@ -28,8 +29,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use crate::process::Hit;
 use crate::protocol::{
     Answer, Assistant, CallId, Event, Exit, Millis, Outcome, Part, Process, ProcessId, PromptId,
-    QuestionId, Queued, Row, SessionId, Source, Storage, Summary, ToolResult, Transcript, TurnId,
-    Usage,
+    Question, QuestionId, Queued, Row, SessionId, Source, Storage, Summary, ToolResult, Transcript,
+    TurnId, Usage,
 };
 use crate::store::{Entry, Meta, Record};
 
@@ -123,7 +124,9 @@ pub(crate) enum Input {
     Storage(Storage),
     /// The task that the session works on for another one was taken back.
     Abandon,
-    /// The host stops: the running turn is cut off, nothing starts any more.
+    /// The host is about to stop: nothing starts any more, the running turn may come to its end.
+    Drain,
+    /// The host stops: the running turn is left open, for the next host to go on with.
     Stop,
 }
 
@@ -300,7 +303,6 @@ pub(crate) struct Session {
     toasted: usize,
     /// When the last exit came and when the first of the waiting ones did (W06).
     settling: Option<Settling>,
-    next_question: u64,
     /// Rules granted for ever, as far as the host knows them.
     always: BTreeSet<String>,
     stopping: bool,
@@ -336,6 +338,13 @@ struct Turn {
     /// Calls that wait for the end of a delegated task.
     ends: Vec<(ProcessId, Ack)>,
     asking: Vec<(QuestionId, Ack)>,
+    /// Questions of calls without a result that have their answer: what a user has answered is
+    /// not asked again, whatever happens to the host meanwhile.
+    answered: Vec<Question>,
+    /// Since when it has been running in this host.
+    since: Millis,
+    /// When to say again that it still works (R10).
+    note_at: Option<Millis>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -369,7 +378,6 @@ impl Session {
             asked_lane: String::new(),
             toasted: 0,
             settling: None,
-            next_question: 1,
             always: BTreeSet::new(),
             stopping: false,
             passive: false,
@@ -406,8 +414,9 @@ impl Session {
     /// When [`Input::Tick`] is due next.
     pub(crate) fn deadline(&self) -> Option<Millis> {
         let question = self.view.questions.iter().map(|q| self.expiry(q)).min();
-        let wakeup = if self.turn.is_none() { self.wakes_at() } else { None };
-        question.into_iter().chain(wakeup).chain(self.reclaim_at).min()
+        let wakeup = if self.turn.is_none() && !self.stopping { self.wakes_at() } else { None };
+        let turn = self.note_due().into_iter().chain(self.reclaim_at);
+        question.into_iter().chain(wakeup).chain(turn).min()
     }
 
     /// Takes one input and says what is to be done. Effects that follow a [`Effect::Record`] of
@@ -423,7 +432,7 @@ impl Session {
             Input::Unqueue(id) => self.unqueue(&id, &mut out),
             Input::Steer(text) => self.steer(text, &mut out),
             Input::Cancel => self.cancel(now, &mut out),
-            Input::Answer { id, answer } => self.answer(&id, answer, &mut out),
+            Input::Answer { id, answer } => self.answer(&id, answer, now, &mut out),
             Input::Shown(id) => self.shown(&id, now, &mut out),
             Input::Kill(which) => self.kill(which, &mut out),
             Input::WakeNow => self.release(&mut out),
@@ -454,17 +463,15 @@ impl Session {
             }
             Input::Adopted { process, pid } => self.adopted(&process, pid, &mut out),
             Input::Granted(rule) => {
-                self.resolve_rule(&rule, &mut out);
+                self.resolve_rule(&rule, now, &mut out);
                 self.always.insert(rule);
             }
             Input::Abandon => self.abandon(now, &mut out),
-            Input::Stop => {
-                self.stopping = true;
-                let outcome = Outcome::Interrupted;
-                self.ended(outcome, None, now, &mut out);
-            }
+            Input::Drain => self.stopping = true,
+            Input::Stop => self.stop(now, &mut out),
             Input::Tick => {
                 self.expire(now, &mut out);
+                self.note_long_turn(now, &mut out);
                 if self.reclaim_at.is_some_and(|at| at <= now) {
                     self.ended(Outcome::Cancelled, None, now, &mut out);
                 }

@@ -108,14 +108,14 @@ pub enum Record {
     Process(Process),
     /// A ledger row appeared or moved on (insert or replace by its key).
     Ledger(Entry),
-    /// A question was asked, or its clock started (insert or replace by id).
+    /// A question was asked, its clock started, or its answer came (insert or replace by id).
     Asked {
         /// The session.
         session: SessionId,
         /// The question.
         question: Question,
     },
-    /// A question was answered or withdrawn.
+    /// A question was withdrawn, or the result of its call holds the answer.
     Resolved {
         /// The session.
         session: SessionId,
@@ -354,7 +354,7 @@ pub struct Loaded {
     pub open: Option<OpenTurn>,
     /// Prompts that wait.
     pub queued: Vec<Queued>,
-    /// Questions that wait.
+    /// Questions that wait, and answered ones whose call has no result yet.
     pub questions: Vec<Question>,
     /// Its processes that live or whose completion is not settled, and the last ten others.
     pub processes: Vec<Process>,

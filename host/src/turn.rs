@@ -17,8 +17,8 @@ use crate::protocol::{
 use crate::session::{Caller, Errand, Plan, Reply, Say};
 use crate::tool;
 
-/// What follows a prompt whose turn failed before the model said anything.
-const UNANSWERED: &str = "[This got no answer: the request failed.]";
+/// What follows a prompt whose turn failed or was cut off before the model said anything.
+const UNANSWERED: &str = "[This got no answer: the turn failed or was cut off.]";
 /// Streamed text is merged to one delta per this time.
 const MERGE: Duration = Duration::from_millis(30);
 
@@ -99,7 +99,21 @@ async fn go(job: Job) -> End {
     if let Errand::Compress { focus } = &plan.errand {
         return (keeper.asked(&mut rows, focus.as_deref()).await, None);
     }
+    let resumes = plan.errand == Errand::Resume;
+    if resumes {
+        // What a killed host left running is dead before the model reads that it was cut off (R06).
+        kit.processes.end_leftovers(&voice.session).await;
+    }
     let mut bench = tool::Bench::new(plan, voice.clone(), kit, alive);
+    if resumes {
+        let calls = open_calls(&rows);
+        for result in bench.run(&calls).await {
+            match result {
+                Reply::Row(row) => rows.push(Arc::new(row)),
+                other => return refused(&other),
+            }
+        }
+    }
     let mut empty = 0;
     for _ in 0..max_requests {
         keeper.make_room(&mut rows).await;
@@ -310,6 +324,23 @@ pub(crate) fn messages(rows: &[Arc<Row>]) -> Vec<Message> {
         }
     }
     messages
+}
+
+/// The calls of the last answer that have no result yet.
+fn open_calls(rows: &[Arc<Row>]) -> Vec<ToolCall> {
+    let mut calls = Vec::new();
+    for row in rows {
+        match &row.body {
+            Body::Assistant(answer) => calls.clone_from(&answer.calls),
+            Body::Tool(result) => calls.retain(|call| call.id != result.call),
+            Body::User { .. }
+            | Body::Wakeup(_)
+            | Body::Summary(_)
+            | Body::Note { .. }
+            | Body::Failure { .. } => {}
+        }
+    }
+    calls
 }
 
 /// Which calls of one answer may run at the same time: contiguous groups that do not conflict.

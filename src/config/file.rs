@@ -23,6 +23,11 @@ pub(crate) struct File {
     pub(crate) retries: Option<u32>,
     pub(crate) clarify_timeout: Option<Duration>,
     pub(crate) local_stale: Option<Duration>,
+    /// Zero = turns never go on by themselves.
+    pub(crate) freshness: Option<Duration>,
+    /// Zero = never.
+    pub(crate) notify_interval: Option<Duration>,
+    pub(crate) drain: Option<Duration>,
     pub(crate) disabled_toolsets: Vec<String>,
     pub(crate) backend: Option<String>,
     pub(crate) cwd: Option<String>,
@@ -193,6 +198,9 @@ impl File {
         let clarify = reader.seconds(agent, "agent.clarify_timeout");
         self.clarify_timeout = clarify.or(self.clarify_timeout);
         self.local_stale = reader.seconds(agent, "agent.local_stream_stale_timeout");
+        self.freshness = reader.seconds_or_none(agent, "agent.gateway_auto_continue_freshness");
+        self.notify_interval = reader.seconds_or_none(agent, "agent.gateway_notify_interval");
+        self.drain = reader.seconds_or_none(agent, "agent.restart_drain_timeout");
         self.disabled_toolsets = reader.texts(agent, "agent.disabled_toolsets");
         for set in self.disabled_toolsets.iter().filter(|s| s.as_str() != "terminal") {
             self.unsupported.push(format!("agent.disabled_toolsets: {set} stays enabled"));
@@ -278,7 +286,7 @@ impl File {
     fn read_own(&mut self, tree: &Node, reader: &mut Reader<'_>) {
         let Some(own) = reader.map(tree, "hermes_tui") else { return };
         for (name, node) in own.entries() {
-            if OWN_KEYS.contains(&name.as_str()) && name != "terminal" {
+            if matches!(name.as_str(), "follow" | "on_hangup") {
                 self.unsupported.push(format!("hermes_tui.{name} has no effect yet"));
             }
             if !OWN_KEYS.contains(&name.as_str()) {

@@ -114,6 +114,30 @@ fn an_empty_home_gives_the_documented_defaults_and_the_demo() {
 }
 
 #[test]
+fn what_becomes_of_running_turns_is_read_and_zero_switches_off() {
+    // R01 R05 R10
+    let agent = |lines: &str| {
+        let config = Home::new(&format!("agent:\n{lines}")).load();
+        assert_eq!(config.notes.iter().filter(|n| n.contains("no effect")).count(), 0);
+        let agent = config.settings.agent;
+        (agent.freshness, agent.notify_interval, agent.drain)
+    };
+    let usual = (Some(Duration::from_hours(1)), Some(Duration::from_mins(3)), Duration::ZERO);
+    assert_eq!(agent("  max_turns: 9\n"), usual);
+    let set = "  gateway_auto_continue_freshness: 60\n  gateway_notify_interval: 1.5\n  \
+               restart_drain_timeout: \"20\"\n";
+    let millis = Duration::from_millis;
+    assert_eq!(agent(set), (Some(millis(60_000)), Some(millis(1_500)), millis(20_000)));
+    let off = "  gateway_auto_continue_freshness: -1\n  gateway_notify_interval: 0\n  \
+               restart_drain_timeout: -5\nhermes_tui: {max_wakeups: 3, unattended_wait: 60}\n";
+    assert_eq!(agent(off), (None, None, Duration::ZERO));
+    for wrong in ["soon", "[1]", "1e400"] {
+        let home = Home::new(&format!("agent:\n  restart_drain_timeout: {wrong}\n"));
+        assert_eq!(home.problems().len(), 1, "{wrong}");
+    }
+}
+
+#[test]
 fn a_flag_beats_the_environment_and_that_beats_the_file() {
     let home = Home::new(
         "model: {default: file-model, provider: openai-api}\nagent: {max_turns: 10}\n\

@@ -278,17 +278,29 @@ impl<'a> Reader<'a> {
     /// A length of time in seconds.
     pub(crate) fn seconds(&mut self, node: &Node, key: &str) -> Option<Duration> {
         let at = node.get(last(key))?;
-        let seconds = match &at.value {
-            Value::Int(v) => Some(*v as f64),
-            Value::Float(v) => Some(*v),
-            Value::Text(text) => self.expand(at, key, text)?.trim().parse().ok(),
-            _ => None,
-        };
-        let time = seconds.and_then(|s| Duration::try_from_secs_f64(s).ok());
+        let time = Duration::try_from_secs_f64(self.real(at, key)?).ok();
         match time {
             Some(time) if !time.is_zero() => Some(time),
             _ => self.expected(at, key, "a number of seconds above 0"),
         }
+    }
+
+    /// A length of time in seconds that may be none: 0 or less.
+    pub(crate) fn seconds_or_none(&mut self, node: &Node, key: &str) -> Option<Duration> {
+        let at = node.get(last(key))?;
+        let seconds = self.real(at, key)?;
+        let time = Duration::try_from_secs_f64(if seconds < 0.0 { 0.0 } else { seconds });
+        time.ok().or_else(|| self.expected(at, key, "a number of seconds (0 = off)"))
+    }
+
+    /// A number; NaN if it is something else.
+    fn real(&mut self, at: &Node, key: &str) -> Option<f64> {
+        Some(match &at.value {
+            Value::Int(v) => *v as f64,
+            Value::Float(v) => *v,
+            Value::Text(text) => self.expand(at, key, text)?.trim().parse().unwrap_or(f64::NAN),
+            _ => f64::NAN,
+        })
     }
 
     /// A switch.

@@ -131,7 +131,7 @@ impl Hub {
     }
 
     /// What the session that works on a task has said last, for a view.
-    pub(super) fn last_words(&self, worker: &SessionId) -> String {
+    pub(super) fn last_answer(&self, worker: &SessionId) -> String {
         let findings = match self.sessions.get(worker) {
             Some(live) => findings(&live.session.transcript().rows),
             None => match self.reader.load(worker, LAST) {

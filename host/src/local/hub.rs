@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{OnceCell, mpsc};
+use tokio::sync::{OnceCell, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
@@ -66,11 +66,19 @@ pub(super) struct Hub {
     breaker: Breaker,
     pub(super) flush_at: Option<Instant>,
     pub(super) stopping: bool,
+    /// Nothing starts any more; who waits for the running turns to end, and how long they may take.
+    pub(super) drain: Option<Drain>,
     /// Sessions with unfinished business that another process had leased.
     skipped: Vec<SessionId>,
     retry_at: Option<Instant>,
     /// Held as long as the host lives.
     _lock: Option<Lock>,
+}
+
+/// A host that is about to stop.
+pub(super) struct Drain {
+    until: Instant,
+    waiting: Vec<oneshot::Sender<()>>,
 }
 
 /// A turn's task.
@@ -92,10 +100,10 @@ pub(super) struct Front {
 
 /// What arrives from below.
 pub(super) struct Inbox {
-    spoken: mpsc::UnboundedReceiver<Spoken>,
+    pub(super) spoken: mpsc::UnboundedReceiver<Spoken>,
     notices: mpsc::UnboundedReceiver<Notice>,
     adopted: mpsc::UnboundedReceiver<(ProcessId, Found)>,
-    reports: mpsc::UnboundedReceiver<store::Report>,
+    pub(super) reports: mpsc::UnboundedReceiver<store::Report>,
 }
 
 impl Hub {
@@ -159,6 +167,7 @@ impl Hub {
             breaker: Breaker::default(),
             flush_at: None,
             stopping: false,
+            drain: None,
             skipped: Vec::new(),
             retry_at: None,
             _lock: lock,
@@ -298,6 +307,9 @@ impl Hub {
         if self.sessions.contains_key(id) {
             return Ok(());
         }
+        if self.drain.is_some() {
+            return Err("the host is stopping".to_owned());
+        }
         let lease = self.lease(id)?;
         let mut loaded = self
             .reader
@@ -344,6 +356,9 @@ impl Hub {
             session.set_yolo();
         }
         session.handle(Input::Storage(self.storage.clone()), now());
+        if self.drain.is_some() {
+            session.handle(Input::Drain, now());
+        }
         session
     }
 
@@ -488,6 +503,29 @@ impl Hub {
         }
     }
 
+    /// From now on nothing starts; turns that run may come to their end (R05).
+    fn start_drain(&mut self, done: oneshot::Sender<()>) {
+        let until = Instant::now() + self.settings.agent.drain;
+        let drain = self.drain.get_or_insert_with(|| Drain { until, waiting: Vec::new() });
+        drain.waiting.push(done);
+        for id in self.sessions.keys().cloned().collect::<Vec<_>>() {
+            self.feed(&id, Input::Drain);
+        }
+    }
+
+    /// When nothing is waited for any more: at once if no turn works.
+    fn drained(&self) -> Option<Instant> {
+        let drain = self.drain.as_ref().filter(|drain| !drain.waiting.is_empty())?;
+        let works = self.sessions.values().any(|l| l.session.works());
+        Some(if works { drain.until } else { Instant::now() })
+    }
+
+    fn end_drain(&mut self) {
+        for waiting in self.drain.iter_mut().flat_map(|drain| drain.waiting.drain(..)) {
+            waiting.send(()).ok();
+        }
+    }
+
     /// When the next session wants a tick.
     fn next_tick(&self) -> Option<Millis> {
         let sessions = self.sessions.values().filter_map(|l| l.session.deadline());
@@ -525,6 +563,7 @@ pub(super) async fn run(
         let tick = hub.next_tick();
         let flush = hub.flush_at;
         let retry = hub.retry_at;
+        let drained = hub.drained();
         tokio::select! {
             biased;
             Some(report) = inbox.reports.recv() => hub.reported(report),
@@ -544,19 +583,21 @@ pub(super) async fn run(
                 Some(Control::Attach { front, backend, target, caller }) => {
                     hub.attach(front, backend, &target, caller);
                 }
+                Some(Control::Drain(done)) => hub.start_drain(done),
                 Some(Control::Stop) | None => break,
             },
             Some((front, signal)) = signals.recv() => hub.signalled(front, signal),
             () = until(flush) => hub.flush(),
             () = until_millis(tick) => hub.tick(),
             () = until(retry) => hub.retry_skipped(),
+            () = until(drained) => hub.end_drain(),
         }
     }
     // What was asked before the stop counts: whoever quits may have said to kill first.
     while let Ok((front, signal)) = signals.try_recv() {
         hub.signalled(front, signal);
     }
-    hub.stop(&mut inbox.reports).await;
+    hub.stop(&mut inbox).await;
 }
 
 /// What is looked for in the output of a process from now on.

@@ -5,11 +5,11 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::oneshot;
 use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
-use super::hub::{FLUSH, Hub};
+use super::hub::{FLUSH, Hub, Inbox};
 use super::now;
 use crate::handle::FrontId;
 use crate::protocol::{End, Event, Exit, Outcome, ProcessId, Row, SessionId, Source, TurnId};
@@ -312,17 +312,18 @@ impl Hub {
         }
     }
 
-    /// Records running turns as interrupted and waits until everything is written.
-    pub(super) async fn stop(mut self, reports: &mut mpsc::UnboundedReceiver<Report>) {
+    /// Stops the running turns where they are and waits until everything is written.
+    pub(super) async fn stop(mut self, inbox: &mut Inbox) {
         self.stopping = true;
         for id in self.sessions.keys().cloned().collect::<Vec<_>>() {
             self.feed(&id, Input::Stop);
         }
         let turns: Vec<_> = self.turn_of.drain().map(|(_, task)| task.gone).collect();
         self.turns.shutdown().await;
+        self.last_words(inbox);
         self.flush();
         let last = self.store.write(Vec::new(), Durability::Barrier);
-        while let Some(report) = reports.recv().await {
+        while let Some(report) = inbox.reports.recv().await {
             let (no, written) = match report {
                 Report::Committed(no) | Report::Recovered(no) => (no, true),
                 Report::Failing { upto, message } => {

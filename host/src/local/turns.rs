@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::{Id, JoinError};
 
-use super::hub::{Hub, Task};
+use super::hub::{Hub, Inbox, Task};
 use super::now;
 use super::outbox::{Live, Waiting};
 use crate::compress;
@@ -143,6 +143,36 @@ impl Hub {
             None => Ack(0),
         };
         self.feed(&session, Input::Said { turn, ack, say });
+    }
+
+    /// Takes in what turns had said when they were stopped, so that a result or an end that was
+    /// reached is not lost. Nobody waits for the replies any more.
+    pub(super) fn last_words(&mut self, inbox: &mut Inbox) {
+        while let Ok(Spoken { session, turn, say, .. }) = inbox.spoken.try_recv() {
+            match say {
+                Say::Delta { .. }
+                | Say::Answered { .. }
+                | Say::Result(_)
+                | Say::Running { .. }
+                | Say::FailedStart { .. }
+                | Say::Killing(_)
+                | Say::Ended { .. } => {
+                    self.feed(&session, Input::Said { turn, ack: Ack(0), say });
+                }
+                // What is only asked for does not begin any more.
+                Say::Status(_)
+                | Say::CallStarted(_)
+                | Say::CallOutput { .. }
+                | Say::Ask { .. }
+                | Say::Spawn(_)
+                | Say::Delegate { .. }
+                | Say::AwaitEnd(_)
+                | Say::Compressed(_)
+                | Say::NotCompressed { .. }
+                | Say::Processes
+                | Say::Awaiting(_) => {}
+            }
+        }
     }
 
     /// Whether the host runs as many background processes as it may (P12).

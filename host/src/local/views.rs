@@ -112,7 +112,7 @@ impl Hub {
             }
             Command::Tail { id } => {
                 let text = match self.worker(&id) {
-                    Some(worker) => self.last_words(&worker),
+                    Some(worker) => self.last_answer(&worker),
                     None => terminal::tail(&self.processes.output(&id), TAIL),
                 };
                 self.push(front, Event::ProcessTail { id, text });

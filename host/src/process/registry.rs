@@ -29,7 +29,7 @@ use super::scan::Scanner;
 use super::tree::{self, Birth};
 use super::wire::{self, Ask, INPUT_LIMIT, Reply, Tell, VERSION};
 use super::{ControlError, Found, Kind, Notice, SpawnError, Spec, Watch};
-use crate::protocol::{End, Exit, ProcessId};
+use crate::protocol::{End, Exit, ProcessId, SessionId};
 
 /// How long a held lock may go without an answer before adoption reports it as running anyway.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -37,6 +37,8 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const WRITE: Duration = Duration::from_secs(1);
 /// How long a kill may take: grace, force and output.
 const KILL: Duration = Duration::from_secs(10);
+/// How often a command of an earlier host is looked at until it has ended.
+const LEFTOVER: Duration = Duration::from_millis(20);
 const FIRST_RETRY: Duration = Duration::from_millis(1);
 const LAST_RETRY: Duration = Duration::from_millis(500);
 /// Watched output is looked at this often where the supervisor does not say that there is some.
@@ -157,6 +159,35 @@ impl Processes {
         }
         let gone = || Err(SpawnError::Supervisor("the host is stopping".to_owned()));
         word.await.unwrap_or_else(|_| gone())
+    }
+
+    /// A fresh id for a foreground command of a session.
+    pub(crate) fn foreground_id(session: &SessionId) -> ProcessId {
+        ProcessId(format!("{}-{session}", ProcessId::fresh()))
+    }
+
+    /// Waits until no foreground command that an earlier host ran for the session lives any more,
+    /// and removes what they left. Their supervisors end them; where one is gone itself, this does.
+    pub(crate) async fn end_leftovers(&self, session: &SessionId) {
+        let suffix = format!("-{session}");
+        let deadline = Instant::now() + KILL;
+        for id in self.live_folders() {
+            if !id.0.ends_with(&suffix) || self.entry(&id).is_some() {
+                continue;
+            }
+            let folder = self.folder(&id);
+            while folder.verdict() == Verdict::Held {
+                if Instant::now() > deadline {
+                    tracing::warn!(process = %id, "a command of an earlier host does not end");
+                    return;
+                }
+                sleep(LEFTOVER).await;
+            }
+            if let Verdict::Lost(Some(survivor)) = folder.verdict() {
+                let _ = tokio::task::spawn_blocking(move || tree::end_survivor(&survivor)).await;
+            }
+            folder.delete();
+        }
     }
 
     /// Takes over what an earlier host spawned in the background under this id.

@@ -20,7 +20,8 @@ pub struct Question {
     pub asked_at: Millis,
     /// How long it stays open once a front end has shown it, in milliseconds (C08).
     pub timeout: Millis,
-    /// When it expires; set once a front end that can answer has shown it.
+    /// When it expires; set once a front end that can answer has shown it. With an answer: when
+    /// that came.
     pub deadline: Option<Millis>,
     /// The answer, stored until the result that holds it is: what a user typed survives the host.
     /// A question with an answer is no longer pending.

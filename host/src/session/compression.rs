@@ -1,7 +1,5 @@
 //! Compression of the model's context: what a summary does to the session.
 
-use std::collections::BTreeSet;
-
 use super::{Ack, Caller, Effect, Errand, Out, Plan, Reply, Session, Shell, Stored, Turn};
 use crate::compress;
 use crate::protocol::{Body, Event, Failure, Millis, Source, Summary, TurnId};
@@ -29,17 +27,7 @@ impl Session {
         let id = TurnId(self.turns.0 + 1);
         self.turns = id;
         self.publish(Event::TurnStarted { turn: id, source: Source::User, at: now }, out);
-        self.turn = Some(Turn {
-            id,
-            compresses: true,
-            cancelled: false,
-            claimed: Vec::new(),
-            polled: BTreeSet::new(),
-            awaited: BTreeSet::new(),
-            tasks: BTreeSet::new(),
-            ends: Vec::new(),
-            asking: Vec::new(),
-        });
+        self.turn = Some(Turn { compresses: true, ..self.begun(id, Vec::new(), now) });
         out.effects.push(Effect::Start(Plan {
             turn: id,
             source: Source::User,

@@ -1,6 +1,6 @@
 //! Questions to the user: one queue, in order, each with an id and an end.
 
-use super::{Ack, Effect, Out, Reply, Session};
+use super::{Ack, Effect, Out, Reply, Session, resume};
 use crate::protocol::{Answer, Ask, CallId, Choice, Event, Millis, Question, QuestionId, Storage};
 use crate::store::Record;
 
@@ -22,17 +22,27 @@ impl Session {
             return;
         }
         let Some(turn) = &mut self.turn else { return };
+        // Only what was asked is answered: a call may ask several things one after the other.
+        if let Some(known) = turn.answered.iter().find(|q| q.call == call && q.ask == ask)
+            && let Some(answer) = known.answer.clone()
+        {
+            out.reply(ack, Reply::Answer(answer));
+            return;
+        }
         let same = self
             .view
             .questions
             .iter()
-            .find(|q| q.call == call || (matches!(ask, Ask::Clarify { .. }) && q.ask == ask));
+            .find(|q| q.ask == ask && (q.call == call || matches!(ask, Ask::Clarify { .. })));
         if let Some(known) = same {
             turn.asking.push((known.id.clone(), ack));
             return;
         }
-        let id = QuestionId(format!("q{}-{}-{}", turn.id, self.next_question, call));
-        self.next_question += 1;
+        // The row and the call say which call it is, also to a front end that has seen an earlier
+        // host; the number, which of its questions: answered ones are known until its result.
+        let of_call = |q: &&Question| q.call == call;
+        let earlier = self.view.questions.iter().chain(&turn.answered).filter(of_call).count();
+        let id = QuestionId(format!("q{}-{}-{}-{call}", turn.id, self.next_row, earlier + 1));
         turn.asking.push((id.clone(), ack));
         let turn = turn.id;
         let question =
@@ -55,7 +65,7 @@ impl Session {
     }
 
     /// An answer from a front end; only a pending question of the same kind takes it (C07).
-    pub(super) fn answer(&mut self, id: &QuestionId, answer: Answer, out: &mut Out) {
+    pub(super) fn answer(&mut self, id: &QuestionId, answer: Answer, now: Millis, out: &mut Out) {
         let Some(question) = self.view.questions.iter().find(|q| q.id == *id).cloned() else {
             return;
         };
@@ -69,14 +79,14 @@ impl Session {
         if !fits {
             return;
         }
-        self.resolve(id, &answer, out);
+        self.resolve(id, &answer, now, out);
         if let (Ask::Approval { rule, .. }, Answer::Approval(choice)) = (question.ask, answer) {
-            self.grant(&rule, choice, out);
+            self.grant(&rule, choice, now, out);
         }
     }
 
     /// A grant for longer than once also answers the other approvals of its rule (C05).
-    fn grant(&mut self, rule: &str, choice: Choice, out: &mut Out) {
+    fn grant(&mut self, rule: &str, choice: Choice, now: Millis, out: &mut Out) {
         match choice {
             Choice::Once | Choice::Deny => return,
             Choice::Always if self.view.storage == Storage::Ok => {
@@ -88,11 +98,11 @@ impl Session {
         }
         self.meta.grants.insert(rule.to_owned());
         out.record(Record::Session(self.meta.clone()));
-        self.resolve_rule(rule, out);
+        self.resolve_rule(rule, now, out);
     }
 
     /// Answers the pending approvals of a rule that was granted.
-    pub(super) fn resolve_rule(&mut self, rule: &str, out: &mut Out) {
+    pub(super) fn resolve_rule(&mut self, rule: &str, now: Millis, out: &mut Out) {
         let same: Vec<QuestionId> = self
             .view
             .questions
@@ -101,12 +111,29 @@ impl Session {
             .map(|q| q.id.clone())
             .collect();
         for id in same {
-            self.resolve(&id, &Answer::Approval(Choice::Session), out);
+            self.resolve(&id, &Answer::Approval(Choice::Session), now, out);
         }
     }
 
-    fn resolve(&mut self, id: &QuestionId, answer: &Answer, out: &mut Out) {
-        out.record(Record::Resolved { session: self.id(), question: id.clone() });
+    /// Ends a question. Its answer is stored until the result of its call is, so that it also
+    /// reaches a call that asks again in the next host (C15).
+    fn resolve(&mut self, id: &QuestionId, answer: &Answer, now: Millis, out: &mut Out) {
+        let Some(question) = self.view.questions.iter().find(|q| q.id == *id).cloned() else {
+            return;
+        };
+        let session = self.id();
+        let interval = self.rules.notify_interval;
+        match &mut self.turn {
+            Some(turn) if *answer != Answer::Withdrawn => {
+                let answer = Some(answer.clone());
+                let question = Question { deadline: Some(now), answer, ..question };
+                out.record(Record::Asked { session, question: question.clone() });
+                turn.answered.push(question);
+                // It waited for the user, not for long work (R10).
+                turn.note_at = interval.map(|interval| now.saturating_add(interval));
+            }
+            Some(_) | None => out.record(Record::Resolved { session, question: id.clone() }),
+        }
         self.publish(Event::QuestionResolved { id: id.clone(), answer: answer.clone() }, out);
         let Some(turn) = &mut self.turn else { return };
         let (answered, rest) =
@@ -118,18 +145,44 @@ impl Session {
         }
     }
 
-    /// The turn is interrupted: nobody waits for answers any more (C09).
-    pub(super) fn withdraw_questions(&mut self, out: &mut Out) {
-        let ids: Vec<_> = self.view.questions.iter().map(|q| q.id.clone()).collect();
+    /// The result of a call holds what was answered to it, or nobody waits for that any more:
+    /// the stored answers go, of one call or all.
+    pub(super) fn forget_answers(&mut self, call: Option<&CallId>, out: &mut Out) {
+        let session = self.id();
+        let Some(turn) = &mut self.turn else { return };
+        turn.answered.retain(|q| {
+            let stays = call.is_some_and(|call| q.call != *call);
+            if !stays {
+                let (session, question) = (session.clone(), q.id.clone());
+                out.record(Record::Resolved { session, question });
+            }
+            stays
+        });
+    }
+
+    /// The turn is over or interrupted: nobody waits for answers any more (C09).
+    pub(super) fn withdraw_questions(&mut self, now: Millis, out: &mut Out) {
+        self.withdraw(|_| true, now, out);
+        self.forget_answers(None, out);
+    }
+
+    /// Withdraws pending questions.
+    pub(super) fn withdraw(
+        &mut self,
+        which: impl Fn(&Question) -> bool,
+        now: Millis,
+        out: &mut Out,
+    ) {
+        let which = self.view.questions.iter().filter(|q| which(q));
+        let ids: Vec<_> = which.map(|q| q.id.clone()).collect();
         for id in ids {
-            self.resolve(&id, &Answer::Withdrawn, out);
+            self.resolve(&id, &Answer::Withdrawn, now, out);
         }
     }
 
-    /// When a question expires: by its own clock once it was shown, else after the time a question
-    /// may wait for somebody to come (C16).
+    /// When a question expires (C16).
     pub(super) fn expiry(&self, question: &Question) -> Millis {
-        question.deadline.unwrap_or(question.asked_at + self.rules.unattended_wait)
+        resume::expiry(question, self.rules.unattended_wait)
     }
 
     pub(super) fn expire(&mut self, now: Millis, out: &mut Out) {
@@ -141,7 +194,7 @@ impl Session {
             .map(|q| q.id.clone())
             .collect();
         for id in ids {
-            self.resolve(&id, &Answer::Expired, out);
+            self.resolve(&id, &Answer::Expired, now, out);
         }
     }
 }

@@ -2,18 +2,25 @@
 
 use std::collections::VecDeque;
 
-use super::{Caller, Effect, Out, Rules, Session, Stored};
-use crate::protocol::{Body, Gauge, LiveCall, Millis, Outcome, Running, Transcript, TurnId};
-use crate::store::{Entry, Loaded, Stage};
+use super::resume::{
+    self, AWAITED, Case, LEFT, NOT_RUN_AGAIN, RECOVERY, Verdict, Why, unanswered_calls,
+};
+use super::{Caller, Effect, Errand, Out, Rules, Session, Stored};
+use crate::protocol::{
+    Answer, Ask, Body, CallId, Event, Gauge, Millis, News, Outcome, Question, Running, Source,
+    Toast, ToolResult, Transcript, TurnId,
+};
+use crate::store::{Entry, Loaded, OpenTurn, Record, Stage};
+use crate::tool::clarify;
 
-/// What the user reads when a turn did not survive the host.
-const CUT_OFF: &str = "The host stopped while this turn ran. What it had done is kept; \
-                       send `continue` to go on.";
+/// Why wakeups are held whose turn the host did not survive again and again (R03).
+const AGAIN_AND_AGAIN: &str =
+    "the host stopped again and again while it was answered; your next prompt or /wake goes on";
 
 impl Session {
-    /// Takes up a stored session. What its host left unfinished is brought to an end or waits
-    /// again: text becomes a partial answer, calls without a result are reported as interrupted
-    /// (never run again, R06), events that the model has not answered to wait for a turn.
+    /// Takes up a stored session. What its host left unfinished goes on or is brought to an end
+    /// ([`resume::decide`]): text becomes a partial answer, calls without a result are reported
+    /// as interrupted (never run again, R06).
     ///
     /// For a one-shot run nothing starts by itself: what waits stays, or rides along with its
     /// prompt (W05, W26).
@@ -49,7 +56,6 @@ impl Session {
             earlier,
             rows,
             queued: queued.clone(),
-            questions,
             processes,
             unattended: meta.wakeups_in_a_row,
             gauge: Gauge { used: meta.gauge.used, length: context.or(meta.gauge.length) },
@@ -73,13 +79,16 @@ impl Session {
             }
         }
         session.waiting.sort_by_key(|e| e.at);
-        if let Some(open) = open {
-            session.close_open_turn(open, claimed, now, &mut out);
-        } else {
-            session.requeue(claimed, &Stage::Finished, &mut out);
-        }
         if !session.passive {
+            // Before the open turn is looked at: what is held because of that stays so (R03).
             session.resume_wakeups(now, &mut out);
+        }
+        if let Some(open) = open {
+            session.take_up(open, claimed, questions, now, &mut out);
+        } else {
+            session.view.questions = questions;
+            session.withdraw_questions(now, &mut out);
+            session.requeue(claimed, &Stage::Finished, &mut out);
         }
         session.start_next(now, &mut out);
         session.report(now, &mut out);
@@ -87,50 +96,184 @@ impl Session {
         (session, out.effects)
     }
 
-    fn close_open_turn(
+    /// Takes up a turn that was left open. It keeps its number, and what it had claimed.
+    fn take_up(
         &mut self,
-        open: crate::store::OpenTurn,
+        open: OpenTurn,
         claimed: Vec<Entry>,
+        questions: Vec<Question>,
         now: Millis,
         out: &mut Out,
     ) {
-        let calls = unanswered_calls(&open.rows);
+        let verdict = if self.passive {
+            // A one-shot run goes on with nothing but its own prompt.
+            Verdict::Left(Why::Stale)
+        } else {
+            resume::decide(&Case {
+                open: &open,
+                questions: &questions,
+                claims: !claimed.is_empty(),
+                freshness: self.rules.freshness,
+                wait: self.rules.unattended_wait,
+                now,
+            })
+        };
+        let OpenTurn { turn, source, started_at, n, text, reasoning, rows, .. } = open;
+        let ends = resume::tail(&rows).is_some_and(|row| match &row.body {
+            Body::Assistant(answer) => answer.calls.is_empty(),
+            _ => false,
+        });
+        let silent = !rows.iter().any(|row| matches!(row.body, Body::Assistant(_) | Body::Tool(_)));
         self.view.running = Some(Running {
-            turn: open.turn,
-            source: open.source,
-            started_at: open.started_at,
-            n: open.n,
-            reasoning: open.reasoning,
-            text: open.text,
-            calls,
+            turn,
+            source,
+            started_at,
+            n,
+            reasoning,
+            text,
+            calls: unanswered_calls(&rows),
             status: None,
             cancelling: false,
         });
-        self.withdraw_questions(out);
-        self.keep_partial(&Outcome::Interrupted, now, out);
-        self.cut_off(open.turn, claimed, now, out);
-        self.end_turn(open.turn, Outcome::Interrupted, now, out);
+        let mut running = self.begun(turn, claimed, now);
+        (running.answered, self.view.questions) =
+            questions.into_iter().partition(|q| q.answer.is_some());
+        self.turn = Some(running);
+        self.asked_lane.clone_from(&self.rules.lane);
+        match verdict {
+            Verdict::Done => self.ended(Outcome::Done, None, now, out),
+            Verdict::Cancelled => self.ended(Outcome::Cancelled, None, now, out),
+            Verdict::Left(why) => self.leave(source, why, silent, now, out),
+            Verdict::Resume { from, attempt } => {
+                let partial = self.keep_text(now, out);
+                let cut = self.end_calls(NOT_RUN_AGAIN, from.as_ref(), now, out);
+                if attempt.is_some() && from.is_none() && (partial || ends || cut > 0) {
+                    self.add_row(turn, now, Body::Note { text: RECOVERY.to_owned() }, out);
+                }
+                self.drop_stray_questions(now, out);
+                if let Some(attempt) = attempt {
+                    self.mark_resumed(turn, attempt, out);
+                }
+                let caller = match self.meta.task {
+                    Some(_) => Caller::Delegated,
+                    None => Caller::Attended,
+                };
+                out.effects.push(Effect::Start(self.plan(turn, source, caller, Errand::Resume)));
+            }
+        }
     }
 
-    /// A wakeup whose turn the model never answered runs again by itself; a turn of the user's
-    /// says that it was cut off.
-    pub(super) fn cut_off(
-        &mut self,
-        turn: TurnId,
-        claimed: Vec<Entry>,
-        now: Millis,
-        out: &mut Out,
-    ) {
-        if claimed.is_empty() {
-            self.add_row(turn, now, Body::Failure { message: CUT_OFF.to_owned() }, out);
+    /// Ends a turn that does not go on by itself, and says so. Completions that the model has not
+    /// answered are told again: they are no part of what is given up (W15), unless telling them
+    /// is what failed again and again.
+    fn leave(&mut self, source: Source, why: Why, silent: bool, now: Millis, out: &mut Out) {
+        self.settle_asked(why, now, out);
+        let silent = !self.keep_text(now, out) && silent;
+        let claimed = self.turn.as_mut().map(|t| std::mem::take(&mut t.claimed));
+        let claimed = claimed.unwrap_or_default();
+        let told_again = !claimed.is_empty() && (silent || why != Why::Held);
+        let id = self.turns;
+        let failure = (source == Source::User || !told_again).then(|| why.text().to_owned());
+        if told_again {
+            self.requeue(claimed, &Stage::Finished, out);
+        } else {
+            // A hold, not a failure: another start of the host is no reason to try again.
+            self.hold(AGAIN_AND_AGAIN, out);
+            self.requeue(claimed, &Stage::Finished, out);
         }
-        self.requeue(claimed, &Stage::Finished, out);
+        self.ended(Outcome::Interrupted, failure, now, out);
+        if told_again && silent && source == Source::User {
+            self.add_row(id, now, Body::Note { text: LEFT.to_owned() }, out);
+        }
+    }
+
+    /// Gives the calls that asked the user a result: the answer that was on its way, or that there
+    /// was none.
+    fn settle_asked(&mut self, why: Why, now: Millis, out: &mut Out) {
+        let Some(turn) = &self.turn else { return };
+        let id = turn.id;
+        let given: Vec<ToolResult> = turn.answered.iter().filter_map(given).collect();
+        for result in given {
+            let open = self.view.running.iter().flat_map(|r| &r.calls);
+            if open.clone().any(|live| live.call.id == result.call) {
+                self.forget_answers(Some(&result.call), out);
+                self.add_row(id, now, Body::Tool(result), out);
+            }
+        }
+        if why == Why::Unanswered {
+            let why = "nobody answered in time, so it was not run";
+            self.end_calls(why, None, now, out);
+            self.add_row(id, now, Body::Note { text: AWAITED.to_owned() }, out);
+        }
+    }
+
+    /// Questions of calls that will not ask again are nobody's.
+    fn drop_stray_questions(&mut self, now: Millis, out: &mut Out) {
+        let calls: Vec<CallId> = self
+            .view
+            .running
+            .iter()
+            .flat_map(|running| &running.calls)
+            .map(|live| live.call.id.clone())
+            .collect();
+        self.withdraw(|q| !calls.contains(&q.call), now, out);
+    }
+
+    /// Stores that a turn was started by itself (R03).
+    pub(super) fn mark_resumed(&self, turn: TurnId, attempt: u32, out: &mut Out) {
+        let row = self.next_row.saturating_sub(1);
+        out.record(Record::Resumed { session: self.meta.id.clone(), turn, attempt, row });
+    }
+
+    /// The host stops. The running turn stays open with all it has: the next host goes on with it.
+    pub(super) fn stop(&mut self, now: Millis, out: &mut Out) {
+        self.stopping = true;
+        let Some(turn) = &self.turn else { return };
+        if turn.cancelled || turn.compresses || self.passive {
+            // A compression that was cut off has changed nothing: nobody needs to know.
+            let failure = (!turn.compresses).then(|| Why::Stale.text().to_owned());
+            self.ended(Outcome::Interrupted, failure, now, out);
+        } else {
+            self.queue_remark(turn.id, now, out);
+        }
+    }
+
+    /// When the running turn is to say that it still works (R10).
+    pub(super) fn note_due(&self) -> Option<Millis> {
+        let waits = !self.view.questions.is_empty();
+        self.turn.as_ref().filter(|_| !waits)?.note_at
+    }
+
+    /// Says that the running turn still works, if it is time (R10).
+    pub(super) fn note_long_turn(&mut self, now: Millis, out: &mut Out) {
+        if self.note_due().is_none_or(|due| due > now) {
+            return;
+        }
+        let name = self.name();
+        let session = self.id();
+        let interval = self.rules.notify_interval;
+        let Some(turn) = &mut self.turn else { return };
+        let elapsed = now.saturating_sub(turn.since).max(0);
+        turn.note_at = interval.map(|interval| now.saturating_add(interval));
+        let text = format!("still working, for {} min now", elapsed / 60_000);
+        out.effects.push(Effect::Announce(Event::Toast(Toast {
+            session,
+            name,
+            process: None,
+            news: News::Working { elapsed },
+            text,
+        })));
     }
 
     /// Processes whose supervisors the loop must look for.
     pub(crate) fn live_processes(&self) -> Vec<crate::protocol::ProcessId> {
         let live = self.view.processes.iter().filter(|p| p.is_live() && p.worker().is_none());
         live.map(|p| p.id.clone()).collect()
+    }
+
+    /// Whether a turn runs that may come to its end without the user.
+    pub(crate) fn works(&self) -> bool {
+        self.turn.is_some() && self.view.questions.is_empty()
     }
 
     /// Whether anything of it may still happen by itself.
@@ -142,21 +285,19 @@ impl Session {
     }
 }
 
-/// Calls of the turn's last answer that have no result row.
-fn unanswered_calls(rows: &[crate::protocol::Row]) -> Vec<LiveCall> {
-    let mut calls = Vec::new();
-    for row in rows {
-        match &row.body {
-            Body::Assistant(answer) => {
-                calls = answer.calls.iter().map(LiveCall::waiting).collect();
-            }
-            Body::Tool(result) => calls.retain(|c: &LiveCall| c.call.id != result.call),
-            Body::User { .. }
-            | Body::Wakeup(_)
-            | Body::Summary(_)
-            | Body::Note { .. }
-            | Body::Failure { .. } => {}
-        }
-    }
-    calls
+/// The result of an answered question of the agent's own, as its tool would have given it.
+fn given(question: &Question) -> Option<ToolResult> {
+    let (Ask::Clarify { question: asked, choices }, Some(Answer::Text(text))) =
+        (&question.ask, &question.answer)
+    else {
+        return None;
+    };
+    Some(ToolResult {
+        call: question.call.clone(),
+        name: "clarify".to_owned(),
+        text: clarify::response(asked, choices, text).to_string(),
+        failed: false,
+        millis: 0,
+        unanswered: false,
+    })
 }

@@ -4,10 +4,12 @@ mod clock;
 mod compression;
 mod delegations;
 mod deletion;
+mod disk;
 mod fold;
 mod holds;
 mod orders;
 mod questions;
+mod resume;
 mod storage;
 mod watches;
 

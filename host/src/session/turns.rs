@@ -4,13 +4,14 @@ use std::fmt::Write as _;
 
 use std::collections::BTreeSet;
 
+use super::resume::{self, ALONE, NEVER};
 use super::{
     Ack, Caller, Effect, Errand, Finished, Out, Plan, Reply, Say, Seen, Session, Shell, Stored,
     Turn,
 };
 use crate::protocol::{
-    Assistant, Body, Delivery, Event, Gauge, Killer, Millis, Outcome, Part, Process, PromptId,
-    Queued, Row, Source, Stop, Storage, ToolResult, TurnId, Usage,
+    Assistant, Body, CallId, Delivery, Event, Gauge, Killer, Millis, Outcome, Part, Process,
+    PromptId, Queued, Row, Source, Stop, Storage, ToolResult, TurnId, Usage,
 };
 use crate::store::{Entry, Record, Stage};
 use crate::wakeup;
@@ -53,11 +54,15 @@ impl Session {
         let prompt = Queued { id, text };
         // Written down also when it starts at once: `start_next` takes it from the same queue,
         // in the same commit.
-        if self.turn.is_some() {
-            out.record(Record::Queued { session: self.id(), prompt: prompt.clone() });
-            self.publish(Event::PromptQueued { prompt: prompt.clone() }, out);
+        if self.turn.is_some() || self.stopping {
+            self.enqueue(prompt.clone(), out);
         }
         self.prompts.push_back((prompt, caller));
+    }
+
+    fn enqueue(&mut self, prompt: Queued, out: &mut Out) {
+        out.record(Record::Queued { session: self.id(), prompt: prompt.clone() });
+        self.publish(Event::PromptQueued { prompt }, out);
     }
 
     pub(super) fn unqueue(&mut self, id: &PromptId, out: &mut Out) {
@@ -98,10 +103,12 @@ impl Session {
         let tasks = std::mem::take(&mut turn.tasks);
         self.reclaim_at = Some(now + UNWIND);
         self.publish(Event::TurnCancelling { turn: id }, out);
-        self.withdraw_questions(out);
+        self.withdraw_questions(now, out);
         for task in tasks {
             self.doom(&task, Killer::User, out);
         }
+        // Also a host that dies before the turn has unwound must not go on with it.
+        self.mark_resumed(id, NEVER, out);
         out.effects.push(Effect::Stop(id));
     }
 
@@ -136,19 +143,12 @@ impl Session {
         self.asked_lane.clone_from(&self.rules.lane);
         out.record(Record::TurnStarted { session: self.id(), turn: id, source, at: now });
         self.publish(Event::TurnStarted { turn: id, source, at: now }, out);
+        if caller == Caller::Stateless {
+            self.mark_resumed(id, ALONE, out);
+        }
         let before = self.next_row;
         let claimed = self.claim(id, now, out);
-        self.turn = Some(Turn {
-            id,
-            compresses: false,
-            cancelled: false,
-            claimed,
-            polled: BTreeSet::new(),
-            awaited: BTreeSet::new(),
-            tasks: BTreeSet::new(),
-            ends: Vec::new(),
-            asking: Vec::new(),
-        });
+        self.turn = Some(self.begun(id, claimed, now));
         for text in std::mem::take(&mut self.meta.notes) {
             self.add_row(id, now, Body::Note { text }, out);
         }
@@ -170,16 +170,44 @@ impl Session {
             self.add_row(id, now, Body::Note { text }, out);
         }
         self.touch(now, out);
-        out.effects.push(Effect::Start(Plan {
-            turn: id,
+        out.effects.push(Effect::Start(self.plan(id, source, caller, Errand::Answer)));
+    }
+
+    /// A turn that starts now in this host.
+    pub(super) fn begun(&self, id: TurnId, claimed: Vec<Entry>, now: Millis) -> Turn {
+        Turn {
+            id,
+            compresses: false,
+            cancelled: false,
+            claimed,
+            polled: BTreeSet::new(),
+            awaited: BTreeSet::new(),
+            tasks: BTreeSet::new(),
+            ends: Vec::new(),
+            asking: Vec::new(),
+            answered: Vec::new(),
+            since: now,
+            note_at: self.rules.notify_interval.map(|interval| now.saturating_add(interval)),
+        }
+    }
+
+    pub(super) fn plan(
+        &self,
+        turn: TurnId,
+        source: Source,
+        caller: Caller,
+        errand: Errand,
+    ) -> Plan {
+        Plan {
+            turn,
             source,
             caller: self.caller(caller),
-            errand: Errand::Answer,
+            errand,
             used: self.view.gauge.used,
             model: self.meta.model.clone(),
             shell: Shell { cwd: self.meta.cwd.clone(), env: self.meta.env.clone() },
             todo: self.meta.todo.clone(),
-        }));
+        }
     }
 
     /// Moves all that waits into the turn, each with one row of its own. An event that already
@@ -329,6 +357,9 @@ impl Session {
                 (Seen::Now | Seen::AtTurnEnd, _) => self.consume(&process, out),
             }
         }
+        // A call that is over waits for no answer, whatever it asked before a restart.
+        self.withdraw(|q| q.call == result.call, now, out);
+        self.forget_answers(Some(&result.call), out);
         let row = self.add_row(self.turns, now, Body::Tool(result), out);
         if let Some(todo) = todo {
             self.meta.todo = todo;
@@ -352,8 +383,15 @@ impl Session {
         now: Millis,
         out: &mut Out,
     ) {
-        self.withdraw_questions(out);
-        self.keep_partial(&outcome, now, out);
+        self.withdraw_questions(now, out);
+        self.keep_text(now, out);
+        let why = match outcome {
+            Outcome::Interrupted => resume::NOT_RUN_AGAIN,
+            Outcome::Done | Outcome::Cancelled | Outcome::Failed { .. } | Outcome::Limit => {
+                "interrupted by the user"
+            }
+        };
+        self.end_calls(why, None, now, out);
         let Some(turn) = self.turn.take() else { return };
         self.reclaim_at = None;
         let outcome = if turn.cancelled { Outcome::Cancelled } else { outcome };
@@ -409,9 +447,7 @@ impl Session {
             }
             // Never lost, never only logged (W29).
             Outcome::Failed { class } => self.put_off(class, unanswered, now, out),
-            // A compression that was cut off has changed nothing: nobody needs to know.
-            Outcome::Interrupted if turn.compresses => {}
-            Outcome::Interrupted => self.cut_off(turn.id, unanswered, now, out),
+            Outcome::Interrupted => self.requeue(unanswered, &Stage::Finished, out),
         }
         // A remark to an interrupted turn starts no other one; the next one reads it.
         if outcome == Outcome::Cancelled
@@ -423,12 +459,16 @@ impl Session {
         }
         self.end_turn(turn.id, outcome, now, out);
         self.view.trim(WINDOW);
+        self.queue_remark(turn.id, now, out);
+    }
+
+    /// A remark that no tool result has taken along waits like a prompt that was typed, so that a
+    /// stopping host does not lose it.
+    pub(super) fn queue_remark(&mut self, turn: TurnId, now: Millis, out: &mut Out) {
         if let Some(text) = self.view.steer.take() {
             self.publish(Event::Steered { text: None }, out);
-            // It waits like a prompt that was typed, so that a stopping host does not lose it.
-            let prompt = Queued { id: PromptId::fresh_for(turn.id, now), text };
-            out.record(Record::Queued { session: self.id(), prompt: prompt.clone() });
-            self.publish(Event::PromptQueued { prompt: prompt.clone() }, out);
+            let prompt = Queued { id: PromptId::fresh_for(turn, now), text };
+            self.enqueue(prompt.clone(), out);
             self.prompts.push_front((prompt, Caller::Attended));
         }
     }
@@ -440,47 +480,63 @@ impl Session {
         self.publish(Event::TurnEnded { turn, outcome, at }, out);
     }
 
-    /// Text that was streamed but never became a row is kept, marked partial (R07); calls without
-    /// a result get one that says so, so that no call stays open in the context.
-    pub(super) fn keep_partial(&mut self, outcome: &Outcome, now: Millis, out: &mut Out) {
-        let Some(running) = self.view.running.clone() else { return };
-        if !running.text.is_empty() || !running.reasoning.is_empty() {
-            let answer = Assistant {
-                text: running.text,
-                reasoning: running.reasoning,
-                stop: Stop::Partial,
-                ..Assistant::default()
-            };
-            self.add_answer(answer, now, out);
+    /// Text that was streamed but never became a row is kept, marked partial (R07); whether there
+    /// was any.
+    pub(super) fn keep_text(&mut self, now: Millis, out: &mut Out) -> bool {
+        let Some(running) = self.view.running.clone() else { return false };
+        if running.text.is_empty() && running.reasoning.is_empty() {
+            return false;
         }
-        for live in running.calls {
+        let answer = Assistant {
+            text: running.text,
+            reasoning: running.reasoning,
+            stop: Stop::Partial,
+            ..Assistant::default()
+        };
+        self.add_answer(answer, now, out);
+        true
+    }
+
+    /// Calls without a result get one that says why, so that no call stays open in the context:
+    /// all, or those before a call that is run again. Gives how many.
+    pub(super) fn end_calls(
+        &mut self,
+        why: &str,
+        before: Option<&CallId>,
+        now: Millis,
+        out: &mut Out,
+    ) -> usize {
+        let Some(running) = self.view.running.clone() else { return 0 };
+        let ended = running.calls.into_iter().take_while(|live| Some(&live.call.id) != before);
+        let mut count = 0;
+        for live in ended {
+            self.forget_answers(Some(&live.call.id), out);
             let result = ToolResult {
                 call: live.call.id,
-                text: unfinished(&live.call.name, &live.output, outcome),
+                text: unfinished(&live.call.name, &live.output, why),
                 name: live.call.name,
                 failed: true,
                 millis: live.started_at.map_or(0, |at| (now - at).max(0) as u64),
                 unanswered: false,
             };
             self.add_row(running.turn, now, Body::Tool(result), out);
+            count += 1;
         }
+        count
     }
 }
 
 /// The result of a call that was cut off.
-fn unfinished(tool: &str, output: &str, outcome: &Outcome) -> String {
-    let why = match outcome {
-        Outcome::Interrupted => "the host stopped while it ran; it was not run again",
-        Outcome::Done | Outcome::Cancelled | Outcome::Failed { .. } | Outcome::Limit => {
-            "interrupted by the user"
-        }
-    };
+fn unfinished(tool: &str, output: &str, why: &str) -> String {
     let value = if tool == "terminal" {
         let output =
             if output.is_empty() { String::new() } else { format!("{}\n", output.trim_end()) };
         let output = crate::redact::plain(&output);
         let output = format!("{}[Command interrupted]", crate::redact::secrets(&output));
         serde_json::json!({ "output": output, "exit_code": 130, "error": why })
+    } else if tool == "delegate_task" && why == super::resume::NOT_RUN_AGAIN {
+        let tasks = "Tasks that it had begun go on; you are told when they end.";
+        serde_json::json!({ "error": format!("{why}. {tasks}") })
     } else {
         serde_json::json!({ "error": why })
     };

@@ -40,16 +40,19 @@ pub(crate) async fn run(args: &Value, job: Job) -> Result<Outcome, Error> {
         return Err(Error("`question` is empty".to_owned()));
     }
     let choices: Vec<String> = choices.iter().take(4).filter_map(label).collect();
-    let response = match job.plan.caller {
+    let mut unanswered = false;
+    let text = match job.plan.caller {
         Caller::Stateless | Caller::Delegated => NOBODY.to_owned(),
         Caller::Attended => {
             let ask = Ask::Clarify { question: question.clone(), choices: choices.clone() };
             let timeout = job.kit.clarify_timeout.as_millis() as i64;
             match job.voice.ask(Say::Ask { call: job.call, ask, timeout }).await {
                 Reply::Answer(Answer::Text(text)) => text,
-                Reply::Answer(Answer::Expired | Answer::Withdrawn | Answer::Approval(_)) => {
+                Reply::Answer(Answer::Expired) => {
+                    unanswered = true;
                     NOBODY.to_owned()
                 }
+                Reply::Answer(Answer::Withdrawn | Answer::Approval(_)) => NOBODY.to_owned(),
                 Reply::Refused(text) => return Err(Error(text)),
                 Reply::Go | Reply::Row(_) | Reply::Processes(_) | Reply::Ended { .. } => {
                     NOBODY.to_owned()
@@ -57,8 +60,13 @@ pub(crate) async fn run(args: &Value, job: Job) -> Result<Outcome, Error> {
             }
         }
     };
-    Ok(json!({ "question": question, "choices_offered": choices, "user_response": response })
-        .into())
+    let value = response(&question, &choices, &text);
+    Ok(Outcome { value, unanswered, ..Outcome::default() })
+}
+
+/// What the agent gets.
+pub(crate) fn response(question: &str, choices: &[String], text: &str) -> Value {
+    json!({ "question": question, "choices_offered": choices, "user_response": text })
 }
 
 /// A choice as text; models also send objects.

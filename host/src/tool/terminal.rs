@@ -77,7 +77,9 @@ pub(crate) async fn run(args: &Value, job: Job) -> Result<Outcome, Error> {
     let cwd = workdir(&args, &job.plan.shell)?;
     let approval = match approve(&args.command, &job).await {
         Ok(note) => note,
-        Err(refusal) => return Ok(refusal.into()),
+        Err(Refusal { value, unanswered }) => {
+            return Ok(Outcome { value, unanswered, ..Outcome::default() });
+        }
     };
     let mut outcome = if args.background {
         background::run(args, cwd, &job).await?
@@ -109,9 +111,22 @@ fn workdir(args: &Args, shell: &Shell) -> Result<PathBuf, Error> {
     Err(Error(format!("the working directory {} does not exist; pass `workdir`", cwd.display())))
 }
 
+/// Why a command does not run, as the agent gets it.
+struct Refusal {
+    value: Value,
+    /// Nobody answered in time.
+    unanswered: bool,
+}
+
+impl From<Value> for Refusal {
+    fn from(value: Value) -> Self {
+        Self { value, unanswered: false }
+    }
+}
+
 /// Decides whether a command may run, asking as often as it breaks rules nobody has granted.
 /// `Err` is the result that says why not.
-async fn approve(command: &str, job: &Job) -> Result<Option<String>, Value> {
+async fn approve(command: &str, job: &Job) -> Result<Option<String>, Refusal> {
     let settings = &job.kit.approvals;
     let policy =
         Policy { mode: settings.mode, deny: settings.deny.clone(), always: settings.allow.clone() };
@@ -126,7 +141,7 @@ async fn approve(command: &str, job: &Job) -> Result<Option<String>, Value> {
                      around it.",
                     finding.reason, finding.rule, finding.part
                 );
-                return Err(blocked(&why, "blocked"));
+                return Err(blocked(&why, "blocked").into());
             }
             Verdict::Ask(finding) => finding,
         };
@@ -139,7 +154,7 @@ async fn approve(command: &str, job: &Job) -> Result<Option<String>, Value> {
             Ok(Choice::Deny) => {
                 let why = "The user denied this command. Do not run it in another form; ask what \
                            to do instead.";
-                return Err(blocked(why, "blocked"));
+                return Err(blocked(why, "blocked").into());
             }
             Err(refusal) => return Err(refusal),
         }
@@ -147,7 +162,7 @@ async fn approve(command: &str, job: &Job) -> Result<Option<String>, Value> {
     }
 }
 
-async fn answer(command: &str, finding: Finding, job: &Job) -> Result<Choice, Value> {
+async fn answer(command: &str, finding: Finding, job: &Job) -> Result<Choice, Refusal> {
     if job.plan.caller != Caller::Attended {
         // C12: nobody can answer, so the policy decides at once; the field tells the caller.
         let place = match job.plan.caller {
@@ -161,7 +176,7 @@ async fn answer(command: &str, finding: Finding, job: &Job) -> Result<Choice, Va
         );
         let mut refusal = blocked(&why, "blocked");
         refusal["approval"] = UNATTENDED.into();
-        return Err(refusal);
+        return Err(refusal.into());
     }
     let ask = Ask::Approval {
         command: command.to_owned(),
@@ -171,9 +186,11 @@ async fn answer(command: &str, finding: Finding, job: &Job) -> Result<Choice, Va
         allow_always: finding.allow_always,
     };
     let timeout = job.kit.approvals.timeout.as_millis() as i64;
+    let mut unanswered = false;
     let why = match job.voice.ask(Say::Ask { call: job.call.clone(), ask, timeout }).await {
         Reply::Answer(Answer::Approval(choice)) => return Ok(choice),
         Reply::Answer(Answer::Expired) => {
+            unanswered = true;
             "Nobody approved this command in time, so it did not run. Silence is not consent."
                 .to_owned()
         }
@@ -185,7 +202,7 @@ async fn answer(command: &str, finding: Finding, job: &Job) -> Result<Choice, Va
             return Ok(Choice::Deny);
         }
     };
-    Err(blocked(&why, "blocked"))
+    Err(Refusal { value: blocked(&why, "blocked"), unanswered })
 }
 
 /// Output as the agent and the user may see it.

@@ -1,5 +1,6 @@
 //! Questions of a session: their queue, their answers, grants and ends.
 
+use super::disk::Disk;
 use super::*;
 
 fn answers(effects: &[Effect]) -> Vec<Answer> {
@@ -112,4 +113,232 @@ fn a_permanent_grant_given_elsewhere_answers_what_is_pending_here() {
     ask(&mut rig, "a", approval("r1"));
     let effects = rig.feed(Input::Granted("r1".to_owned()));
     assert_eq!(answers(&effects), [Answer::Approval(Choice::Session)]);
+}
+
+/// What a call asks.
+fn which() -> Ask {
+    Ask::Clarify { question: "which?".to_owned(), choices: vec!["a".to_owned()] }
+}
+
+/// A session whose turn runs those calls.
+fn calling(calls: &[&str]) -> Rig {
+    let mut rig = Rig::new();
+    rig.prompt("go");
+    let calls = calls.iter().map(|id| ToolCall {
+        id: CallId((*id).to_owned()),
+        name: "clarify".to_owned(),
+        args: serde_json::Value::Null,
+    });
+    let answer = Assistant { calls: calls.collect(), stop: Stop::Calls, ..Assistant::default() };
+    rig.say(Say::Answered { answer, usage: None, context: None });
+    rig
+}
+
+fn only(rig: &Rig) -> Question {
+    let [question] = &rig.session.transcript().questions[..] else {
+        panic!("{:?}", rig.session.transcript().questions)
+    };
+    question.clone()
+}
+
+fn resumes(rig: &Rig) -> bool {
+    rig.effects.iter().any(|e| matches!(e, Effect::Start(p) if p.errand == Errand::Resume))
+}
+
+fn open_calls(rig: &Rig) -> Vec<String> {
+    let running = rig.session.transcript().running.iter();
+    running.flat_map(|r| &r.calls).map(|live| live.call.id.0.clone()).collect()
+}
+
+/// The result of the call `c1`, as the rig makes it.
+fn finish(rig: &mut Rig) -> Vec<Effect> {
+    rig.result(Vec::new())
+}
+
+#[test]
+fn a_pending_question_is_asked_again_with_its_id_and_its_answer_goes_to_the_call() {
+    // C15
+    for ask_first in [true, false] {
+        let mut rig = calling(&["c1", "c2"]);
+        ask(&mut rig, "c1", which());
+        let asked = only(&rig);
+        rig.feed(Input::Shown(asked.id.clone()));
+        let shown = only(&rig);
+        rig.feed(Input::Stop);
+        let mut disk = Disk::of(&rig);
+        let mut rig = disk.restart(rig.now + 59_999);
+        // The same question with the same clock; what comes after it has not begun and will.
+        assert_eq!(only(&rig), shown);
+        assert!(resumes(&rig));
+        assert_eq!(open_calls(&rig), ["c1", "c2"]);
+        let text = Answer::Text("a".to_owned());
+        let answer = Input::Answer { id: asked.id, answer: text.clone() };
+        // The answer may come before the call has asked again.
+        let effects = if ask_first {
+            ask(&mut rig, "c1", which());
+            rig.feed(answer)
+        } else {
+            assert_eq!(answers(&rig.feed(answer)), []);
+            ask(&mut rig, "c1", which())
+        };
+        assert_eq!(answers(&effects), [text]);
+        assert!(rig.session.transcript().questions.is_empty());
+        finish(&mut rig);
+        assert_eq!(open_calls(&rig), ["c2"]);
+    }
+}
+
+#[test]
+fn a_pending_question_waits_however_often_the_host_starts_and_is_never_answered_by_itself() {
+    // C15 C16
+    let mut rig = calling(&["c1"]);
+    ask(&mut rig, "c1", approval("r"));
+    let mut disk = Disk::of(&rig);
+    let asked = only(&rig);
+    for n in 1..=7 {
+        let mut rig = disk.restart(asked.asked_at + n * 3 * 3_600_000);
+        assert_eq!(only(&rig), asked);
+        assert_eq!(rig.feed(Input::Tick), []);
+        let again = ask(&mut rig, "c1", approval("r"));
+        assert_eq!(again, [], "it is the one that waits");
+    }
+}
+
+#[test]
+fn a_question_whose_clock_ran_out_meanwhile_leaves_the_turn_to_the_user() {
+    // C15 R04
+    for shown in [true, false] {
+        let mut rig = calling(&["c1", "c2"]);
+        ask(&mut rig, "c1", approval("r"));
+        let wait = if shown { 60_000 } else { 86_400_000 };
+        if shown {
+            let id = only(&rig).id;
+            rig.feed(Input::Shown(id));
+        }
+        let mut disk = Disk::of(&rig);
+        assert!(resumes(&disk.clone().restart(rig.now + wait - 1)));
+        let rig = disk.restart(rig.now + wait);
+        assert!(!resumes(&rig));
+        assert!(rig.session.transcript().questions.is_empty() && disk.questions.is_empty());
+        let last: Vec<_> = disk.rows.iter().rev().take(4).map(Row::text).collect();
+        assert!(last[0].contains("waits for you"), "{last:?}");
+        assert!(last[3].contains("nobody answered in time"), "{last:?}");
+    }
+}
+
+#[test]
+fn what_the_user_answered_survives_a_host_that_dies_before_the_result() {
+    // C15 C13
+    let mut rig = calling(&["c1"]);
+    ask(&mut rig, "c1", which());
+    let id = only(&rig).id;
+    // Thought about for long; the answer is what is fresh.
+    rig.now += 5 * 3_600_000;
+    let text = Answer::Text("two\nlines".to_owned());
+    let effects = rig.feed(Input::Answer { id, answer: text.clone() });
+    assert!(effects.iter().any(|e| matches!(e, Effect::Publish(Event::QuestionResolved { .. }))));
+    let disk = Disk::of(&rig);
+    let mut later = disk.clone();
+    let mut rig = later.restart(rig.now + 3_600_000);
+    assert!(resumes(&rig) && rig.session.transcript().questions.is_empty());
+    assert_eq!(answers(&ask(&mut rig, "c1", which())), std::slice::from_ref(&text));
+    let effects = finish(&mut rig);
+    let resolved = |e: &Effect| matches!(e, Effect::Record(Record::Resolved { .. }));
+    let row = |e: &Effect| matches!(e, Effect::Record(Record::Row { .. }));
+    assert!(effects.iter().any(resolved) && effects.iter().any(row), "one commit");
+
+    // Too old to go on by itself: the answer is in the transcript all the same.
+    let mut old = disk;
+    let rig = old.restart(rig.now + 30 * 3_600_000);
+    assert!(!resumes(&rig) && old.questions.is_empty());
+    assert!(old.rows[2].text().contains("two\\nlines"), "{}", old.rows[2].text());
+}
+
+#[test]
+fn a_command_that_was_approved_before_the_host_died_is_not_run_again() {
+    // R06 C15: it may have begun.
+    for choice in [Choice::Once, Choice::Deny, Choice::Session] {
+        let mut rig = calling(&["c1"]);
+        ask(&mut rig, "c1", approval("r"));
+        let id = only(&rig).id;
+        rig.feed(Input::Answer { id, answer: Answer::Approval(choice) });
+        let mut disk = Disk::of(&rig);
+        let rig = disk.restart(rig.now);
+        assert!(resumes(&rig) && open_calls(&rig).is_empty());
+        assert!(disk.rows[2].text().contains("was not run again"));
+        assert!(disk.questions.is_empty(), "nothing lingers");
+    }
+}
+
+#[test]
+fn an_answer_never_goes_to_another_question_of_the_same_call() {
+    // C15 C07
+    let mut rig = calling(&["c1"]);
+    ask(&mut rig, "c1", approval("first"));
+    let first = only(&rig).id;
+    let once = Answer::Approval(Choice::Once);
+    rig.feed(Input::Answer { id: first.clone(), answer: once.clone() });
+    ask(&mut rig, "c1", approval("second"));
+    let second = only(&rig);
+    assert_ne!(second.id, first);
+    let mut disk = Disk::of(&rig);
+    let mut rig = disk.restart(rig.now);
+    // The call runs again up to its second question; the answer to the first one still counts.
+    assert!(resumes(&rig));
+    assert_eq!(only(&rig), second);
+    assert_eq!(answers(&ask(&mut rig, "c1", approval("first"))), std::slice::from_ref(&once));
+    ask(&mut rig, "c1", approval("second"));
+    // One that it did not ask before is a question of its own.
+    ask(&mut rig, "c1", approval("third"));
+    let pending = rig.session.transcript().questions.clone();
+    assert_eq!(pending.len(), 2);
+    assert!(pending[1].id != second.id && pending[1].id != first);
+    assert_eq!(answers(&rig.feed(Input::Answer { id: second.id, answer: once.clone() })), [once]);
+}
+
+#[test]
+fn an_interrupt_withdraws_a_restored_question_and_prompts_wait_for_it_until_then() {
+    // C09 C15 R04
+    let mut rig = calling(&["c1"]);
+    ask(&mut rig, "c1", which());
+    let mut disk = Disk::of(&rig);
+    let mut rig = disk.restart(rig.now);
+    rig.prompt("something else");
+    assert_eq!(rig.session.transcript().queued.len(), 1);
+    assert_eq!(rig.rows(), ["user", "assistant"]);
+    let effects = rig.feed(Input::Cancel);
+    assert!(effects.contains(&Effect::Stop(TurnId(1))));
+    assert!(rig.session.transcript().questions.is_empty());
+    rig.say(Say::Ended { outcome: Outcome::Cancelled, failure: None });
+    assert_eq!(rig.rows().last(), Some(&"user"));
+}
+
+#[test]
+fn a_question_of_a_wakeup_turn_waits_a_day_also_over_a_restart_and_then_counts_as_no() {
+    // C16 C08
+    let mut rig = Rig::new();
+    rig.prompt("go");
+    rig.spawn("a");
+    rig.answer("started");
+    rig.end();
+    rig.exit("a");
+    let answer = Assistant {
+        calls: vec![ToolCall {
+            id: CallId("c1".to_owned()),
+            name: "terminal".to_owned(),
+            args: serde_json::Value::Null,
+        }],
+        stop: Stop::Calls,
+        ..Assistant::default()
+    };
+    rig.say(Say::Answered { answer, usage: None, context: None });
+    ask(&mut rig, "c1", approval("r"));
+    let day = rig.now + 86_400_000;
+    let mut disk = Disk::of(&rig);
+    let mut rig = disk.restart(rig.now + 3_600_000);
+    ask(&mut rig, "c1", approval("r"));
+    assert_eq!(rig.session.deadline(), Some(day));
+    rig.now = day;
+    assert_eq!(answers(&rig.feed(Input::Tick)), [Answer::Expired]);
+    assert!(rig.session.transcript().questions.is_empty());
 }

@@ -32,12 +32,17 @@ fn a_wakeup_whose_claim_could_not_be_stored_goes_on_when_the_store_does() {
 
 #[test]
 fn a_stopping_host_starts_nothing_more() {
-    // R05 (the drain comes with the resume rules)
-    let mut rig = idle_with(&["a"]);
-    rig.exit("a");
-    rig.feed(Input::Stop);
-    assert_eq!(rig.starts(), [Source::Wakeup]);
-    assert_eq!(rig.delivery("a"), Delivery::Waiting);
+    // R05
+    for stop in [Input::Drain, Input::Stop] {
+        let mut rig = idle_with(&["a"]);
+        rig.feed(stop);
+        rig.exit("a");
+        let effects = rig.prompt("next");
+        assert_eq!(rig.starts(), []);
+        assert_eq!(rig.delivery("a"), Delivery::Waiting);
+        assert!(effects.iter().any(|e| matches!(e, Effect::Record(Record::Queued { .. }))));
+        assert_eq!(rig.session.deadline(), None, "nothing to wake up for");
+    }
 }
 
 #[test]

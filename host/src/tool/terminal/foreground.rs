@@ -33,7 +33,7 @@ pub(super) async fn run(args: Args, cwd: PathBuf, job: &Job) -> Result<Outcome, 
         );
         return Ok(blocked(&why, "error").into());
     }
-    let id = ProcessId::fresh();
+    let id = Processes::foreground_id(&job.voice.session);
     let snapshot = job.kit.scratch.join(format!("{id}.shell"));
     let shell = shell::program(&job.kit.terminal.shell);
     let base = shell::login(&job.kit).await.to_vec();
