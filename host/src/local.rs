@@ -2,7 +2,7 @@
 //! every channel; decisions are the sessions'.
 
 mod hub;
-mod outbox;
+pub(crate) mod outbox;
 mod turns;
 mod views;
 
