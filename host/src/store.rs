@@ -7,6 +7,8 @@
 mod apply;
 mod error;
 mod lock;
+#[cfg(test)]
+pub(crate) mod memory;
 mod reader;
 mod salvage;
 mod schema;

@@ -1,5 +1,6 @@
 //! The rules of the session core, one test each: events in, state and effects out.
 
+mod defect;
 mod fold;
 mod questions;
 mod storage;

@@ -1,0 +1,525 @@
+//! Runs a script: carries its steps out, lets everything come to an end, and judges what is left.
+
+use super::Defect;
+use super::met::{Class, Met};
+use super::script::{Script, Step};
+use super::world::{Host, Typed, World, is_wakeup, number_of, process_id};
+use crate::protocol::{
+    Answer, Ask, Body, Choice, End, Exit, PromptId, Source, Storage, TurnId, WakeupKind,
+};
+use crate::session::{Caller, Input, Say};
+use crate::store::memory::Memory;
+use crate::store::{Record, Stage};
+
+/// What went wrong, and what happened before.
+pub(super) struct Failure {
+    pub(super) what: String,
+    pub(super) trace: Vec<String>,
+}
+
+/// Rounds in which everything must come to rest.
+const ROUNDS: usize = 300;
+
+pub(super) fn run(
+    db: &Memory,
+    script: &Script,
+    defect: Option<Defect>,
+    met: &mut Met,
+    traced: bool,
+) -> Result<(), Failure> {
+    let mut world = World::new(db, script.sessions, defect, met, traced);
+    for step in &script.steps {
+        world.note(|| format!("-- {step:?}"));
+        world.now += 3;
+        world.step(*step);
+        if world.trouble.is_some() {
+            break;
+        }
+    }
+    if world.trouble.is_none() {
+        world.note(|| "-- the end".to_owned());
+        world.come_to_rest();
+    }
+    if world.trouble.is_none() {
+        world.judge();
+    }
+    match world.trouble.take() {
+        Some(what) => Err(Failure { what, trace: world.trace.take().unwrap_or_default() }),
+        None => Ok(()),
+    }
+}
+
+impl World<'_> {
+    fn step(&mut self, step: Step) {
+        let n = self.ids.len();
+        let of = |s: u8| usize::from(s) % n;
+        match step {
+            Step::Prompt(s) => self.prompt(of(s)),
+            Step::Again(s) => self.again(of(s)),
+            Step::Steer(s) => {
+                let text = format!("remark {}", self.now);
+                self.command(of(s), Input::Steer(text));
+            }
+            Step::Unqueue(s) => self.unqueue(of(s)),
+            Step::Cancel(s) => self.cancel(of(s)),
+            Step::WakeNow(s) => {
+                self.tally.releases += 1;
+                self.command(of(s), Input::WakeNow);
+            }
+            Step::Kill(s, which) => self.kill(of(s), which),
+            Step::Answer(s, how) => self.answer_question(of(s), how),
+            Step::Shown(s) => {
+                if let Some(q) = self.session(of(s)).and_then(|x| x.transcript().questions.first()) {
+                    let id = q.id.clone();
+                    self.feed(of(s), Input::Shown(id));
+                }
+            }
+            Step::Turn(s, choice, detail) => self.turn(of(s), choice, detail),
+            Step::Late(s, detail) => self.late(of(s), detail),
+            Step::Unwind(s) => self.unwind(of(s)),
+            Step::Launch(_, detail) => self.launch(detail % 8 == 7),
+            Step::Word => self.word(),
+            Step::Exit(which, code) => {
+                let running: Vec<usize> = self.running().collect();
+                if let Some(p) = running.get(usize::from(which) % running.len().max(1)) {
+                    self.ends(*p, Some(i32::from(code % 3)), None);
+                }
+            }
+            Step::Notice(which) => {
+                if !self.host.notices.is_empty() {
+                    let at = usize::from(which) % self.host.notices.len();
+                    let p = self.host.notices.remove(at);
+                    self.tell_exit(p);
+                }
+            }
+            Step::Repeat(which) => {
+                let ended: Vec<usize> =
+                    self.host.watched.iter().copied().filter(|p| self.procs[*p].exit.is_some()).collect();
+                if let Some(p) = ended.get(usize::from(which) % ended.len().max(1)) {
+                    self.tell_exit(*p);
+                }
+            }
+            Step::Find => self.find(),
+            Step::Die => self.die(),
+            Step::Write(most) => self.commit(usize::from(most)),
+            Step::Report => self.report(),
+            Step::Pump => self.pump(),
+            Step::Flush => self.flush(),
+            Step::Break => self.host.broken = true,
+            Step::Mend => self.host.broken = false,
+            Step::Attach(s) => {
+                self.open(of(s));
+                self.attach(of(s));
+            }
+            Step::Clock(by) => self.clock(i64::from(by)),
+            Step::Crash(commits, ended) => self.crash(usize::from(commits), ended),
+            Step::Stop(ended) => self.stop(ended),
+        }
+        self.tick();
+    }
+
+    fn command(&mut self, s: usize, input: Input) {
+        self.open(s);
+        self.feed(s, input);
+    }
+
+    fn prompt(&mut self, s: usize) {
+        self.current = s;
+        let text = format!("prompt {}", self.prompts.len());
+        let id = PromptId(format!("p{}", self.prompts.len()));
+        let generation = self.generation;
+        let typed = Typed { session: s, id: id.clone(), text: text.clone(), generation, unqueued: false };
+        self.prompts.push(typed);
+        self.command(s, Input::Prompt { id, text, caller: Caller::Attended });
+    }
+
+    fn again(&mut self, s: usize) {
+        let generation = self.generation;
+        let last = self.prompts.iter().rfind(|p| p.session == s && p.generation == generation);
+        if let Some((id, text)) = last.map(|p| (p.id.clone(), p.text.clone())) {
+            self.met.note(Class::PromptTwice);
+            self.command(s, Input::Prompt { id, text, caller: Caller::Attended });
+        }
+    }
+
+    fn unqueue(&mut self, s: usize) {
+        let Some(queued) = self.session(s).and_then(|x| x.transcript().queued.first()) else { return };
+        let id = queued.id.clone();
+        if let Some(typed) = self.prompts.iter_mut().find(|p| p.id == id) {
+            typed.unqueued = true;
+        }
+        self.met.note(Class::Unqueued);
+        self.feed(s, Input::Unqueue(id));
+    }
+
+    fn cancel(&mut self, s: usize) {
+        if let Some(running) = self.session(s).and_then(|x| x.transcript().running.as_ref()) {
+            let (source, twice) = (running.source, running.cancelling);
+            self.met.note_if(source == Source::Wakeup && !twice, Class::CancelWakeup);
+            self.met.note_if(twice, Class::CancelTwice);
+        }
+        self.command(s, Input::Cancel);
+    }
+
+    fn kill(&mut self, s: usize, which: u8) {
+        let Some(session) = self.session(s) else { return };
+        let all = &session.transcript().processes;
+        let chosen = all.get(usize::from(which) % all.len().max(1)).map(|p| p.id.clone());
+        let live = all.iter().any(|p| p.is_live() && p.killed_by.is_none());
+        self.met.note_if(live, Class::KillByUser);
+        match which {
+            255 => self.feed(s, Input::Kill(None)),
+            _ if chosen.is_some() => self.feed(s, Input::Kill(chosen)),
+            _ => {}
+        }
+    }
+
+    fn answer_question(&mut self, s: usize, how: u8) {
+        let question = self.session(s).and_then(|x| x.transcript().questions.first());
+        let Some((id, ask)) = question.map(|q| (q.id.clone(), q.ask.clone())) else { return };
+        let choices = [Choice::Once, Choice::Session, Choice::Always, Choice::Deny];
+        let answer = match ask {
+            Ask::Approval { .. } => Answer::Approval(choices[usize::from(how) % 4]),
+            Ask::Clarify { .. } => Answer::Text("this one".to_owned()),
+        };
+        self.feed(s, Input::Answer { id, answer });
+    }
+
+    fn running(&self) -> impl Iterator<Item = usize> {
+        (0..self.procs.len()).filter(|p| self.procs[*p].launched && self.procs[*p].exit.is_none())
+    }
+
+    fn launch(&mut self, fails: bool) {
+        let Some((s, turn, p)) = self.host.launching.pop_front() else { return };
+        let process = process_id(p);
+        let say = if fails {
+            let exit = Exit { end: End::FailedStart, code: None, signal: None, at: self.now };
+            Say::FailedStart { process, exit }
+        } else {
+            self.procs[p].launched = true;
+            self.host.watched.insert(p);
+            Say::Running { process, pid: p as u32 }
+        };
+        self.note(|| format!("process {p} launched: {}", !fails));
+        self.host.words.push_back((s, turn, say));
+    }
+
+    fn word(&mut self) {
+        let Some((s, turn, say)) = self.host.words.pop_front() else { return };
+        let (p, runs) = match &say {
+            Say::FailedStart { process, .. } => (number_of(process), false),
+            Say::Running { process, .. } => (number_of(process), true),
+            _ => return,
+        };
+        self.say(s, turn, say, None);
+        self.launched(s, turn, p, runs);
+    }
+
+    fn tell_exit(&mut self, p: usize) {
+        if let Some(exit) = self.procs[p].exit.clone() {
+            self.noticed(p, exit);
+        }
+    }
+
+    fn die(&mut self) {
+        if !self.host.killing.is_empty() {
+            let p = self.host.killing.remove(0);
+            if p < self.procs.len() {
+                self.ends(p, None, Some(15));
+            }
+        }
+    }
+
+    /// Everything on its way arrives.
+    fn pump(&mut self) {
+        for _ in 0..3 {
+            while !self.host.killing.is_empty() {
+                self.die();
+            }
+            self.flush();
+            self.commit(0);
+            while !self.host.reports.is_empty() {
+                self.report();
+            }
+            while !self.host.launching.is_empty() {
+                self.launch(false);
+            }
+            while !self.host.words.is_empty() {
+                self.word();
+            }
+            while !self.host.finding.is_empty() {
+                self.find();
+            }
+            while let Some(p) = self.host.notices.pop() {
+                self.tell_exit(p);
+            }
+        }
+    }
+
+    /// The host is killed.
+    fn crash(&mut self, commits: usize, ended: u8) {
+        self.flush_some(commits);
+        self.classify_crash();
+        self.restart(ended);
+    }
+
+    fn flush_some(&mut self, commits: usize) {
+        if commits > 0 && !self.host.broken {
+            self.commit(commits);
+        }
+    }
+
+    fn classify_crash(&mut self) {
+        let lost = |is: fn(&Record) -> bool| {
+            self.host.waiting.iter().any(|(_, batch)| batch.iter().any(is))
+        };
+        let ledger = |r: &Record, is: fn(&Stage) -> bool| matches!(r, Record::Ledger(e) if is(&e.state));
+        let claim = lost(is_wakeup);
+        let delivered = self.host.waiting.iter().any(|(_, b)| {
+            b.iter().any(|r| ledger(r, |s| matches!(s, Stage::Delivered(_))))
+        });
+        let consumed = self.host.waiting.iter().any(|(_, b)| {
+            b.iter().any(|r| ledger(r, |s| *s == Stage::Consumed))
+        });
+        let claimed = |s: usize, turn: TurnId| {
+            self.stored.ledger.values().any(|e| e.session == self.ids[s] && e.state == Stage::Claimed(turn))
+        };
+        let mut unstarted = false;
+        let mut in_turn = false;
+        for (s, live) in &self.host.live {
+            if let Some(running) = &live.session.transcript().running {
+                in_turn = true;
+                unstarted |= live.actor.is_none() && claimed(*s, running.turn);
+            }
+        }
+        let unsent = !self.host.killing.is_empty();
+        let unlaunched = !self.host.launching.is_empty();
+        let finding = !self.host.finding.is_empty();
+        let failing = self.host.storage != Storage::Ok;
+        self.met.note_if(claim, Class::CrashBeforeClaim);
+        self.met.note_if(unstarted, Class::CrashAfterClaim);
+        self.met.note_if(delivered, Class::CrashBeforeDelivered);
+        self.met.note_if(consumed, Class::CrashBeforeConsumed);
+        self.met.note_if(in_turn, Class::CrashInTurn);
+        self.met.note_if(unsent, Class::CrashBeforeKill);
+        self.met.note_if(unlaunched, Class::CrashBeforeLaunch);
+        self.met.note_if(finding, Class::CrashBeforeAdoption);
+        self.met.note_if(failing, Class::CrashFailing);
+    }
+
+    /// Another host takes up what is stored; the disk works for it.
+    fn restart(&mut self, ended: u8) {
+        self.host = Host::default();
+        self.generation += 1;
+        self.tally.restarts += 1;
+        self.note(|| "the host is gone".to_owned());
+        for k in 0..ended {
+            self.now += 5;
+            let running: Vec<usize> = self.running().collect();
+            if let Some(p) = running.get(usize::from(k) % running.len().max(1)) {
+                self.ends(*p, Some(i32::from(k)), None);
+            }
+        }
+        match self.db.unsettled() {
+            Ok(sessions) => {
+                for id in sessions {
+                    match self.ids.iter().position(|known| *known == id) {
+                        Some(s) => self.open(s),
+                        None => self.fail(format!("store: nobody made session {id}")),
+                    }
+                }
+            }
+            Err(error) => self.fail(format!("store: {error}")),
+        }
+    }
+
+    /// The host stops of itself.
+    fn stop(&mut self, ended: u8) {
+        let runs = |l: &super::world::Live| l.session.transcript().running.is_some();
+        self.met.note_if(self.host.live.values().any(runs), Class::StopInTurn);
+        self.host.stopping = true;
+        for s in self.host.live.keys().copied().collect::<Vec<_>>() {
+            self.feed(s, Input::Stop);
+        }
+        for live in self.host.live.values_mut() {
+            live.actor = None;
+        }
+        self.flush();
+        self.commit(0);
+        while !self.host.reports.is_empty() {
+            self.report();
+        }
+        while !self.host.killing.is_empty() {
+            self.die();
+        }
+        self.commit(0);
+        self.restart(ended);
+    }
+
+    /// Everything ends: processes, turns, questions, holds.
+    fn come_to_rest(&mut self) {
+        self.host.broken = false;
+        for _ in 0..ROUNDS {
+            for p in self.running().collect::<Vec<_>>() {
+                self.ends(p, Some(0), None);
+            }
+            self.pump();
+            let mut moved = false;
+            for s in 0..self.ids.len() {
+                moved |= self.host.live.get(&s).is_some_and(|l| l.session.transcript().running.is_some());
+                self.unwind(s);
+                self.answer_question(s, 0);
+                self.turn(s, 4, 0);
+            }
+            self.pump();
+            let deadline = self.host.live.values().filter_map(|l| l.session.deadline()).min();
+            if let Some(at) = deadline {
+                self.now = self.now.max(at);
+                self.tick();
+                moved = true;
+            }
+            if self.trouble.is_some() {
+                return;
+            }
+            let busy = |l: &super::world::Live| !l.outbox.is_empty() || !l.session.is_at_rest();
+            let waiting: Vec<usize> =
+                self.host.live.iter().filter(|(_, l)| busy(l)).map(|(s, _)| *s).collect();
+            if waiting.is_empty() && !moved {
+                return;
+            }
+            if !moved {
+                for s in waiting {
+                    self.tally.releases += 1;
+                    self.feed(s, Input::WakeNow);
+                }
+            }
+        }
+        let states: Vec<_> =
+            self.host.live.values().map(|l| l.session.transcript().running.clone()).collect();
+        self.fail(format!("rest: it does not come to rest: {states:?}"));
+    }
+
+    /// What must be true when all is over.
+    fn judge(&mut self) {
+        if let Err(what) = self.verdict() {
+            return self.fail(what);
+        }
+        // Another host finds nothing to do.
+        match self.db.unsettled() {
+            Ok(sessions) if sessions.is_empty() => {}
+            other => return self.fail(format!("rest: the store is not settled: {other:?}")),
+        }
+        let wakeups = self.tally.wakeups;
+        self.restart(0);
+        for s in 0..self.ids.len() {
+            self.open(s);
+        }
+        self.pump();
+        let busy = self.host.live.values().any(|l| !l.session.is_at_rest());
+        if busy || self.tally.wakeups != wakeups {
+            self.fail("rest: another host finds something to do".to_owned());
+        }
+    }
+
+    fn verdict(&self) -> Result<(), String> {
+        self.each_completion_once()?;
+        self.each_prompt_once()?;
+        let held = self.tally.restarts + self.tally.releases + self.tally.recoveries;
+        let bound = (self.procs.len() + self.prompts.len()) as u64 + held;
+        if self.tally.wakeups > bound {
+            return Err(format!("loop: {} wakeups, {bound} at most", self.tally.wakeups));
+        }
+        for p in self.stored.processes.values() {
+            if p.is_live() {
+                return Err(format!("live: {} is live for ever", p.id));
+            }
+        }
+        Ok(())
+    }
+
+    fn each_completion_once(&self) -> Result<(), String> {
+        for (p, proc) in self.procs.iter().enumerate() {
+            let id = process_id(p);
+            let Some(stored) = self.stored.processes.get(&id) else {
+                if proc.launched {
+                    return Err(format!("lost: {id} ran and is not in the store"));
+                }
+                continue;
+            };
+            let owner = &self.ids[proc.owner];
+            if stored.session != *owner {
+                return Err(format!("owner: {id} belongs to {}, not {owner}", stored.session));
+            }
+            let told: Vec<_> = self.stored.told.iter().filter(|(.., w)| w.process == id).collect();
+            if let Some((session, n, _)) = told.iter().find(|(session, ..)| session != owner) {
+                return Err(format!("owner: row {n} of {session} tells {id} of {owner}"));
+            }
+            let exits: Vec<_> = told.iter().filter(|(.., w)| w.kind == WakeupKind::Exit).collect();
+            let known = self.stored.is_known_otherwise(&id);
+            let stage = self.stored.ledger.get(&(id.clone(), WakeupKind::Exit, 0)).map(|e| &e.state);
+            match (exits.as_slice(), stage) {
+                ([], None) if !proc.notify => {}
+                ([], Some(Stage::Consumed)) if known => {}
+                ([(_, _, wakeup)], Some(Stage::Delivered(_) | Stage::Consumed)) => {
+                    if let (Some(truth), Some(told)) = (&proc.exit, &wakeup.exit)
+                        && (truth.code, truth.signal) != (told.code, told.signal)
+                    {
+                        return Err(format!("wrong: {id} ended {truth:?}, told was {told:?}"));
+                    }
+                }
+                ([_, _, ..], _) => return Err(format!("twice: the end of {id} is told twice")),
+                (rows, _) => {
+                    let n = rows.len();
+                    return Err(format!("lost: the end of {id} is in {n} rows, {stage:?}, known otherwise: {known}"));
+                }
+            }
+            if let [(_, n, _)] = exits.as_slice() {
+                let mut shown = self.stored.shown.iter().filter(|s| s.process == id);
+                if let Some(s) = shown.find(|s| self.stored.counts(s).is_some_and(|from| from < *n)) {
+                    return Err(format!("again: row {n} tells the end of {id}, which row {} showed", s.row));
+                }
+                if stored.killed_by.is_some() {
+                    return Err(format!("again: row {n} tells the end of {id}, which was asked for"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn each_prompt_once(&self) -> Result<(), String> {
+        for (s, id) in self.ids.iter().enumerate() {
+            let Some(shelf) = self.stored.shelf(id) else { continue };
+            let users: Vec<&str> = shelf
+                .rows
+                .values()
+                .filter_map(|r| match &r.body {
+                    Body::User { text } => Some(text.as_str()),
+                    _ => None,
+                })
+                .collect();
+            let mut order = 0;
+            for typed in self.prompts.iter().filter(|p| p.session == s) {
+                let at: Vec<usize> =
+                    (0..users.len()).filter(|i| users[*i] == typed.text).collect();
+                let must = shelf.queued.contains(&typed.id) || typed.generation == self.generation;
+                match at.as_slice() {
+                    [only] if *only < order => {
+                        return Err(format!("order: {} of {id} came late", typed.text));
+                    }
+                    [only] => order = *only,
+                    [] if typed.unqueued || !must => {}
+                    _ => {
+                        return Err(format!("prompt: {} is in {} rows of {id}", typed.text, at.len()));
+                    }
+                }
+            }
+            for (i, text) in users.iter().enumerate().filter(|(_, t)| t.starts_with("remark")) {
+                if users[i + 1..].contains(text) {
+                    return Err(format!("prompt: the remark {text:?} is told twice"));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
