@@ -61,6 +61,12 @@ impl World<'_> {
         }
         match effect {
             Effect::Publish(event) => {
+                if let Event::Held { reason: Some(reason) } = &event {
+                    self.met.note_if(reason.contains("in a row"), Class::HeldByBound);
+                }
+                if let Event::PromptQueued { prompt } = &event {
+                    self.met.note_if(prompt.text.starts_with("remark"), Class::SteerToPrompt);
+                }
                 let Some(live) = self.host.live.get_mut(&s) else { return };
                 for front in live.fronts.iter_mut().filter(|f| !f.awaits_window) {
                     front.view.apply(&event);
@@ -109,8 +115,7 @@ impl World<'_> {
                     return self.perform(s, Effect::Reply { ack, reply: Reply::Go }, false);
                 };
                 self.reply(s, ack, &Reply::Refused("the store fails".to_owned()));
-                let exit =
-                    Exit { end: End::FailedStart, code: None, signal: None, at: self.now };
+                let exit = Exit { end: End::FailedStart, code: None, signal: None, at: self.now };
                 let say = Say::FailedStart { process: process_id(p), exit };
                 self.say(s, turn, say, None);
             }

@@ -69,7 +69,8 @@ impl World<'_> {
             Step::Kill(s, which) => self.kill(of(s), which),
             Step::Answer(s, how) => self.answer_question(of(s), how),
             Step::Shown(s) => {
-                if let Some(q) = self.session(of(s)).and_then(|x| x.transcript().questions.first()) {
+                if let Some(q) = self.session(of(s)).and_then(|x| x.transcript().questions.first())
+                {
                     let id = q.id.clone();
                     self.feed(of(s), Input::Shown(id));
                 }
@@ -93,8 +94,13 @@ impl World<'_> {
                 }
             }
             Step::Repeat(which) => {
-                let ended: Vec<usize> =
-                    self.host.watched.iter().copied().filter(|p| self.procs[*p].exit.is_some()).collect();
+                let ended: Vec<usize> = self
+                    .host
+                    .watched
+                    .iter()
+                    .copied()
+                    .filter(|p| self.procs[*p].exit.is_some())
+                    .collect();
                 if let Some(p) = ended.get(usize::from(which) % ended.len().max(1)) {
                     self.tell_exit(*p);
                 }
@@ -128,7 +134,8 @@ impl World<'_> {
         let text = format!("prompt {}", self.prompts.len());
         let id = PromptId(format!("p{}", self.prompts.len()));
         let generation = self.generation;
-        let typed = Typed { session: s, id: id.clone(), text: text.clone(), generation, unqueued: false };
+        let typed =
+            Typed { session: s, id: id.clone(), text: text.clone(), generation, unqueued: false };
         self.prompts.push(typed);
         self.command(s, Input::Prompt { id, text, caller: Caller::Attended });
     }
@@ -143,7 +150,9 @@ impl World<'_> {
     }
 
     fn unqueue(&mut self, s: usize) {
-        let Some(queued) = self.session(s).and_then(|x| x.transcript().queued.first()) else { return };
+        let Some(queued) = self.session(s).and_then(|x| x.transcript().queued.first()) else {
+            return;
+        };
         let id = queued.id.clone();
         if let Some(typed) = self.prompts.iter_mut().find(|p| p.id == id) {
             typed.unqueued = true;
@@ -273,16 +282,24 @@ impl World<'_> {
         let lost = |is: fn(&Record) -> bool| {
             self.host.waiting.iter().any(|(_, batch)| batch.iter().any(is))
         };
-        let ledger = |r: &Record, is: fn(&Stage) -> bool| matches!(r, Record::Ledger(e) if is(&e.state));
+        let ledger =
+            |r: &Record, is: fn(&Stage) -> bool| matches!(r, Record::Ledger(e) if is(&e.state));
         let claim = lost(is_wakeup);
-        let delivered = self.host.waiting.iter().any(|(_, b)| {
-            b.iter().any(|r| ledger(r, |s| matches!(s, Stage::Delivered(_))))
-        });
-        let consumed = self.host.waiting.iter().any(|(_, b)| {
-            b.iter().any(|r| ledger(r, |s| *s == Stage::Consumed))
-        });
+        let delivered = self
+            .host
+            .waiting
+            .iter()
+            .any(|(_, b)| b.iter().any(|r| ledger(r, |s| matches!(s, Stage::Delivered(_)))));
+        let consumed = self
+            .host
+            .waiting
+            .iter()
+            .any(|(_, b)| b.iter().any(|r| ledger(r, |s| *s == Stage::Consumed)));
         let claimed = |s: usize, turn: TurnId| {
-            self.stored.ledger.values().any(|e| e.session == self.ids[s] && e.state == Stage::Claimed(turn))
+            self.stored
+                .ledger
+                .values()
+                .any(|e| e.session == self.ids[s] && e.state == Stage::Claimed(turn))
         };
         let mut unstarted = false;
         let mut in_turn = false;
@@ -366,7 +383,11 @@ impl World<'_> {
             self.pump();
             let mut moved = false;
             for s in 0..self.ids.len() {
-                moved |= self.host.live.get(&s).is_some_and(|l| l.session.transcript().running.is_some());
+                moved |= self
+                    .host
+                    .live
+                    .get(&s)
+                    .is_some_and(|l| l.session.transcript().running.is_some());
                 self.unwind(s);
                 self.answer_question(s, 0);
                 self.turn(s, 4, 0);
@@ -456,7 +477,8 @@ impl World<'_> {
             }
             let exits: Vec<_> = told.iter().filter(|(.., w)| w.kind == WakeupKind::Exit).collect();
             let known = self.stored.is_known_otherwise(&id);
-            let stage = self.stored.ledger.get(&(id.clone(), WakeupKind::Exit, 0)).map(|e| &e.state);
+            let stage =
+                self.stored.ledger.get(&(id.clone(), WakeupKind::Exit, 0)).map(|e| &e.state);
             match (exits.as_slice(), stage) {
                 ([], None) if !proc.notify => {}
                 ([], Some(Stage::Consumed)) if known => {}
@@ -470,16 +492,24 @@ impl World<'_> {
                 ([_, _, ..], _) => return Err(format!("twice: the end of {id} is told twice")),
                 (rows, _) => {
                     let n = rows.len();
-                    return Err(format!("lost: the end of {id} is in {n} rows, {stage:?}, known otherwise: {known}"));
+                    return Err(format!(
+                        "lost: the end of {id} is in {n} rows, {stage:?}, known otherwise: {known}"
+                    ));
                 }
             }
             if let [(_, n, _)] = exits.as_slice() {
                 let mut shown = self.stored.shown.iter().filter(|s| s.process == id);
-                if let Some(s) = shown.find(|s| self.stored.counts(s).is_some_and(|from| from < *n)) {
-                    return Err(format!("again: row {n} tells the end of {id}, which row {} showed", s.row));
+                if let Some(s) = shown.find(|s| self.stored.counts(s).is_some_and(|from| from < *n))
+                {
+                    return Err(format!(
+                        "again: row {n} tells the end of {id}, which row {} showed",
+                        s.row
+                    ));
                 }
                 if stored.killed_by.is_some() {
-                    return Err(format!("again: row {n} tells the end of {id}, which was asked for"));
+                    return Err(format!(
+                        "again: row {n} tells the end of {id}, which was asked for"
+                    ));
                 }
             }
         }
@@ -499,8 +529,7 @@ impl World<'_> {
                 .collect();
             let mut order = 0;
             for typed in self.prompts.iter().filter(|p| p.session == s) {
-                let at: Vec<usize> =
-                    (0..users.len()).filter(|i| users[*i] == typed.text).collect();
+                let at: Vec<usize> = (0..users.len()).filter(|i| users[*i] == typed.text).collect();
                 let must = shelf.queued.contains(&typed.id) || typed.generation == self.generation;
                 match at.as_slice() {
                     [only] if *only < order => {
@@ -509,7 +538,11 @@ impl World<'_> {
                     [only] => order = *only,
                     [] if typed.unqueued || !must => {}
                     _ => {
-                        return Err(format!("prompt: {} is in {} rows of {id}", typed.text, at.len()));
+                        return Err(format!(
+                            "prompt: {} is in {} rows of {id}",
+                            typed.text,
+                            at.len()
+                        ));
                     }
                 }
             }
@@ -522,4 +555,3 @@ impl World<'_> {
         Ok(())
     }
 }
-

@@ -101,10 +101,16 @@ impl Script {
         // Some runs dwell on few sessions, so that more meets in one.
         let busy = 1 + dice.below(u64::from(sessions)) as u8;
         let mut steps = Vec::with_capacity(length as usize + 4);
-        steps.extend([Step::Prompt(0), Step::Pump, Step::Turn(0, 6, 0), Step::Pump]);
         while steps.len() < length as usize {
             let s = dice.byte() % busy;
-            steps.push(step(&mut dice, s));
+            match dice.below(12) {
+                0..=2 => scene(&mut dice, s, &mut steps),
+                3..=4 => {
+                    steps.push(Step::Turn(s, dice.byte(), dice.byte()));
+                    steps.push(Step::Pump);
+                }
+                _ => steps.push(step(&mut dice, s)),
+            }
         }
         Self { sessions, steps }
     }
@@ -127,6 +133,64 @@ impl Script {
         }
         self
     }
+}
+
+/// Steps that make sense together, with something in between that does not.
+fn scene(dice: &mut Dice, s: u8, steps: &mut Vec<Step>) {
+    use Step::{Clock, Crash, Exit, Launch, Notice, Prompt, Pump, Report, Shown, Word, Write};
+    let turn = |choice, detail| Step::Turn(s, choice, detail);
+    let (a, b) = (dice.byte(), dice.byte());
+    let mut scene = match dice.below(6) {
+        // A turn spawns a process and ends.
+        0 | 1 => {
+            let (calls, spawn) = (turn(6, 0), turn(0, a));
+            let mut scene = vec![Prompt(s), Pump, calls, Pump, spawn, Write(0), Report];
+            scene.extend([Launch(0, b), Word, Pump, turn(4, 0), Pump, turn(2, 0), Pump]);
+            scene.extend([turn(4, 0), Pump]);
+            scene
+        }
+        // A process ends and wakes its session.
+        2 | 3 => {
+            let mut scene = vec![Exit(a, b), Notice(0), Clock(60), Write(0), Report];
+            scene.extend([turn(2, 0), Write(0), Report, turn(4, 0), Write(0), Report]);
+            scene
+        }
+        // A turn looks at a process, waits for it or kills it.
+        4 => {
+            let how = turn(3 + a % 4, b);
+            let mut scene = vec![Prompt(s), Pump, turn(6, 0), Pump, Exit(a, b), how, Report];
+            scene.extend([turn(4, 1), Write(0), Report, turn(2, 0), Pump, turn(4, 1), Write(1)]);
+            scene
+        }
+        // A turn asks the user.
+        _ => {
+            let ask = turn(7, b);
+            let mut scene = vec![Prompt(s), Pump, turn(6, 0), Pump, ask, Pump, Shown(s)];
+            scene.extend([Step::Answer(s, a), Pump, turn(4, 0), Pump, turn(2, 0), Pump]);
+            scene
+        }
+    };
+    for _ in 0..[0, 1, 1, 2][dice.below(4) as usize] {
+        let (a, b) = (dice.byte(), dice.byte());
+        let between = match dice.below(12) {
+            0..=2 => Crash(a % 2, b % 3),
+            3 => Step::Stop(b % 2),
+            4 | 5 => Step::Cancel(s),
+            6 => Prompt(s),
+            7 => Exit(a, b),
+            8 => Step::Repeat(a),
+            9 => Step::Break,
+            10 => Step::Steer(s),
+            _ => step(dice, s),
+        };
+        let at = 1 + dice.below(scene.len() as u64) as usize;
+        scene.insert(at, between);
+        // It lasts for a while.
+        if dice.below(3) == 0 {
+            scene.truncate(at + 1);
+        }
+    }
+    steps.append(&mut scene);
 }
 
 fn step(dice: &mut Dice, s: u8) -> Step {

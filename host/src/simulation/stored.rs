@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::protocol::{
-    Body, CallId, Outcome, Process, ProcessId, PromptId, QuestionId, Row, SessionId, Source,
-    TurnId, Wakeup, WakeupKind,
+    Body, CallId, Outcome, Process, ProcessId, PromptId, QuestionId, Row, SessionId, TurnId,
+    Wakeup, WakeupKind,
 };
 use crate::session::Seen;
 use crate::store::{Entry, Loaded, Record, Stage};
@@ -43,7 +43,6 @@ pub(super) struct Shelf {
 }
 
 pub(super) struct Past {
-    pub(super) source: Source,
     pub(super) outcome: Option<Outcome>,
     /// The session's last row when it ended.
     pub(super) last: u64,
@@ -72,7 +71,10 @@ impl Stored {
                         self.told.push((session.clone(), row.n, wakeup.clone()));
                     }
                     Body::Tool(result) => {
-                        if let Some((process, how)) = self.shows.get(&result.call) {
+                        // Not one that only says that it was cut off.
+                        if let (false, Some((process, how))) =
+                            (result.failed, self.shows.get(&result.call))
+                        {
                             self.shown.push(Shown {
                                 process: process.clone(),
                                 session: session.clone(),
@@ -86,8 +88,8 @@ impl Stored {
                 }
                 self.shelf_mut(session).rows.insert(row.n, row.clone());
             }
-            Record::TurnStarted { session, turn, source, .. } => {
-                let past = Past { source: *source, outcome: None, last: 0 };
+            Record::TurnStarted { session, turn, .. } => {
+                let past = Past { outcome: None, last: 0 };
                 self.shelf_mut(session).turns.insert(*turn, past);
             }
             Record::TurnEnded { session, turn, outcome, .. } => {
@@ -118,7 +120,9 @@ impl Stored {
     /// Compares what was read from the database with the mirror, and looks whether it fits
     /// together: what a host finds after any crash.
     pub(super) fn compare(&self, id: &SessionId, loaded: &Loaded) -> Result<(), String> {
-        let Some(shelf) = self.shelf(id) else { return Err(format!("store: {id} was not written")) };
+        let Some(shelf) = self.shelf(id) else {
+            return Err(format!("store: {id} was not written"));
+        };
         if !loaded.rows.iter().eq(shelf.rows.values()) {
             return Err(format!("store: the rows of {id} are not those that were committed"));
         }

@@ -69,8 +69,7 @@ impl World<'_> {
             }
             Doing::Give(seen) => self.give(s, seen),
             Doing::Finish => {
-                let outcome =
-                    if detail % 16 == 1 { Outcome::Limit } else { Outcome::Done };
+                let outcome = if detail % 16 == 1 { Outcome::Limit } else { Outcome::Done };
                 self.end_turn(s, outcome, None);
             }
             Doing::Row { .. } | Doing::Spawning(_) | Doing::Killing { .. } | Doing::Asking(_) => {}
@@ -122,8 +121,9 @@ impl World<'_> {
             self.becomes(s, Doing::Thinking);
             return;
         };
-        let known: Vec<usize> =
-            (0..self.procs.len()).filter(|p| self.procs[*p].owner == s && self.lists(s, *p)).collect();
+        let known: Vec<usize> = (0..self.procs.len())
+            .filter(|p| self.procs[*p].owner == s && self.lists(s, *p))
+            .collect();
         let chosen = known.get(usize::from(detail) % known.len().max(1)).copied();
         let ended = |world: &Self, p: usize| world.procs[p].exit.is_some();
         match (choice % 8, chosen) {

@@ -229,7 +229,13 @@ impl<'a> World<'a> {
     }
 
     /// A turn says something, as the loop hears it.
-    pub(super) fn say(&mut self, s: usize, turn: TurnId, say: Say, reply: Option<(Ack, Answering)>) {
+    pub(super) fn say(
+        &mut self,
+        s: usize,
+        turn: TurnId,
+        say: Say,
+        reply: Option<(Ack, Answering)>,
+    ) {
         if let Say::Spawn(process) = &say {
             let owner = self.owner_at_spawn(s);
             self.host.owners.insert(process.id.clone(), owner);
@@ -279,8 +285,7 @@ impl<'a> World<'a> {
                 }
                 let held = |e: &crate::store::Entry| matches!(e.state, Stage::Held(_));
                 let waits = loaded.meta.held.is_some() && !loaded.ledger.is_empty();
-                self.met
-                    .note_if(waits || loaded.ledger.iter().any(held), Class::HeldOverRestart);
+                self.met.note_if(waits || loaded.ledger.iter().any(held), Class::HeldOverRestart);
                 self.met.note_if(!loaded.questions.is_empty(), Class::QuestionOverRestart);
                 if self.defect == Some(Defect::ClaimNotChecked) {
                     for entry in &mut loaded.ledger {
@@ -348,9 +353,7 @@ impl<'a> World<'a> {
 
     /// Hands a batch to the store.
     pub(super) fn write(&mut self, batch: Vec<Record>) -> CommitNo {
-        let user = |r: &Record| {
-            matches!(r, Record::Row { row, .. } if matches!(row.body, crate::protocol::Body::User { .. }))
-        };
+        let user = |r: &Record| matches!(r, Record::Row { row, .. } if matches!(row.body, crate::protocol::Body::User { .. }));
         let wakeups = batch.iter().filter(|r| is_wakeup(r)).count();
         self.met.note_if(wakeups > 0 && batch.iter().any(user), Class::PromptWithExit);
         self.met.note_if(wakeups > 1, Class::ExitsTogether);
@@ -363,14 +366,15 @@ impl<'a> World<'a> {
 
     /// What a defect makes of a batch.
     fn distorted(&self, mut batch: Vec<Record>) -> Vec<Vec<Record>> {
-        let ledger = |r: &Record, is: fn(&Stage) -> bool| matches!(r, Record::Ledger(e) if is(&e.state));
+        let ledger =
+            |r: &Record, is: fn(&Stage) -> bool| matches!(r, Record::Ledger(e) if is(&e.state));
         let claimed = |s: &Stage| matches!(s, Stage::Claimed(_));
         let consumed = |s: &Stage| *s == Stage::Consumed;
         match self.defect {
             Some(Defect::ClaimApart) if batch.iter().any(|r| ledger(r, claimed)) => {
-                let (claim, start) = batch
-                    .into_iter()
-                    .partition(|r| is_wakeup(r) || matches!(r, Record::Ledger(_) | Record::Process(_)));
+                let (claim, start) = batch.into_iter().partition(|r| {
+                    is_wakeup(r) || matches!(r, Record::Ledger(_) | Record::Process(_))
+                });
                 vec![claim, start]
             }
             Some(Defect::ConsumedLater) if batch.iter().any(|r| ledger(r, consumed)) => {
@@ -482,7 +486,8 @@ impl<'a> World<'a> {
         self.now = (self.now + by).max(1);
         self.tick();
         for s in 0..self.ids.len() {
-            let late = self.actor(s).and_then(|a| a.aborted).is_some_and(|at| at + UNWIND <= self.now);
+            let late =
+                self.actor(s).and_then(|a| a.aborted).is_some_and(|at| at + UNWIND <= self.now);
             if late {
                 self.met.note(Class::LateUnwind);
                 self.unwind(s);
