@@ -3,9 +3,10 @@
 use super::Defect;
 use super::met::{Class, Met};
 use super::script::{Script, Step};
-use super::world::{Host, Typed, World, is_wakeup, number_of, process_id};
+use super::world::{Host, Typed, World, is_wakeup, is_watched, number_of, process_id};
+use crate::process::Hit;
 use crate::protocol::{
-    Answer, Ask, Body, Choice, End, Exit, PromptId, Source, Storage, TurnId, WakeupKind,
+    Answer, Ask, Body, Choice, End, Exit, PromptId, Source, Storage, TurnId, Wakeup, WakeupKind,
 };
 use crate::session::{Caller, Input, Say};
 use crate::store::memory::Memory;
@@ -84,6 +85,15 @@ impl World<'_> {
                 let running: Vec<usize> = self.running().collect();
                 if let Some(p) = running.get(usize::from(which) % running.len().max(1)) {
                     self.ends(*p, Some(i32::from(code % 3)), None);
+                }
+            }
+            Step::Match(which, lines) => {
+                let running: Vec<usize> = self
+                    .running()
+                    .filter(|p| is_watched(*p) && self.host.watched.contains(p))
+                    .collect();
+                if let Some(p) = running.get(usize::from(which) % running.len().max(1)) {
+                    self.matches(*p, u64::from(lines % 9) + 1, lines % 5 != 4);
                 }
             }
             Step::Notice(which) => {
@@ -196,6 +206,16 @@ impl World<'_> {
 
     fn running(&self) -> impl Iterator<Item = usize> {
         (0..self.procs.len()).filter(|p| self.procs[*p].launched && self.procs[*p].exit.is_none())
+    }
+
+    fn matches(&mut self, p: usize, lines: u64, admitted: bool) {
+        let process = process_id(p);
+        let Some(s) = self.host.owners.get(&process).copied() else { return };
+        self.tally.matches += 1;
+        let (text, pattern, upto, at) =
+            ("it works".to_owned(), "works".to_owned(), lines, self.now);
+        let hit = Hit { pattern, text, lines, upto, at };
+        self.feed(s, Input::Matched { process, hit, admitted });
     }
 
     fn launch(&mut self, fails: bool) {
@@ -445,7 +465,9 @@ impl World<'_> {
     fn verdict(&self) -> Result<(), String> {
         self.each_completion_once()?;
         self.each_prompt_once()?;
-        let held = self.tally.restarts + self.tally.releases + self.tally.recoveries;
+        self.each_match_once()?;
+        let held =
+            self.tally.matches + self.tally.restarts + self.tally.releases + self.tally.recoveries;
         let bound = (self.procs.len() + self.prompts.len()) as u64 + held;
         if self.tally.wakeups > bound {
             return Err(format!("loop: {} wakeups, {bound} at most", self.tally.wakeups));
@@ -480,7 +502,7 @@ impl World<'_> {
             let stage =
                 self.stored.ledger.get(&(id.clone(), WakeupKind::Exit, 0)).map(|e| &e.state);
             match (exits.as_slice(), stage) {
-                ([], None) if !proc.notify => {}
+                ([], None) if !stored.notify => {}
                 ([], Some(Stage::Consumed)) if known => {}
                 ([(_, _, wakeup)], Some(Stage::Delivered(_) | Stage::Consumed)) => {
                     if let (Some(truth), Some(told)) = (&proc.exit, &wakeup.exit)
@@ -511,6 +533,27 @@ impl World<'_> {
                         "again: row {n} tells the end of {id}, which was asked for"
                     ));
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// Events of watches have rows of their own.
+    fn each_match_once(&self) -> Result<(), String> {
+        for ((id, kind, ordinal), entry) in &self.stored.ledger {
+            let tells = |w: &Wakeup| w.process == *id && w.kind == *kind && w.ordinal == *ordinal;
+            let rows = self.stored.told.iter().filter(|(.., w)| tells(w)).count();
+            let right = match entry.state {
+                Stage::Delivered(_) => rows == 1,
+                Stage::Consumed => rows <= 1,
+                Stage::Stale | Stage::Orphaned => rows == 0,
+                _ => false,
+            };
+            if !right && *kind != WakeupKind::Exit {
+                let state = &entry.state;
+                return Err(format!(
+                    "lost: {kind:?} {ordinal} of {id} is in {rows} rows, {state:?}"
+                ));
             }
         }
         Ok(())

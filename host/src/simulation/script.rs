@@ -56,6 +56,8 @@ pub(super) enum Step {
     Word,
     /// A running process ends with that code.
     Exit(u8, u8),
+    /// A watched process prints lines that match: which one, and how many.
+    Match(u8, u8),
     /// An exit is reported to the host.
     Notice(u8),
     /// An exit is reported again.
@@ -140,7 +142,7 @@ fn scene(dice: &mut Dice, s: u8, steps: &mut Vec<Step>) {
     use Step::{Clock, Crash, Exit, Launch, Notice, Prompt, Pump, Report, Shown, Word, Write};
     let turn = |choice, detail| Step::Turn(s, choice, detail);
     let (a, b) = (dice.byte(), dice.byte());
-    let mut scene = match dice.below(6) {
+    let mut scene = match dice.below(7) {
         // A turn spawns a process and ends.
         0 | 1 => {
             let (calls, spawn) = (turn(6, 0), turn(0, a));
@@ -160,6 +162,12 @@ fn scene(dice: &mut Dice, s: u8, steps: &mut Vec<Step>) {
             let how = turn(3 + a % 4, b);
             let mut scene = vec![Prompt(s), Pump, turn(6, 0), Pump, Exit(a, b), how, Report];
             scene.extend([turn(4, 1), Write(0), Report, turn(2, 0), Pump, turn(4, 1), Write(1)]);
+            scene
+        }
+        // A watched process matches, time and again.
+        5 => {
+            let mut scene = vec![Step::Match(a, b), Pump, turn(2, 0), Pump, turn(4, 0), Pump];
+            scene.extend([Clock(20_000), Step::Match(a, b), Write(0), Report, turn(2, 0), Pump]);
             scene
         }
         // A turn asks the user.
@@ -210,7 +218,8 @@ fn step(dice: &mut Dice, s: u8) -> Step {
         55..=58 => Step::Unwind(s),
         59..=61 => Step::Launch(a, b),
         62..=63 => Step::Word,
-        64..=70 => Step::Exit(a, b),
+        64..=67 => Step::Exit(a, b),
+        68..=70 => Step::Match(a, b),
         71..=74 => Step::Notice(a),
         75 => Step::Repeat(a),
         76..=77 => Step::Find,

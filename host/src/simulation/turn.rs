@@ -2,7 +2,7 @@
 //! where they do, and is gone after an abort or a crash.
 
 use super::met::Class;
-use super::world::{Answering, World, process_id};
+use super::world::{Answering, World, is_watched, process_id};
 use crate::protocol::{
     Ask, Assistant, CallId, Delivery, Millis, Outcome, Part, Process, Source, State, Stop,
     ToolCall, ToolResult, TurnId,
@@ -132,14 +132,11 @@ impl World<'_> {
                 self.becomes(s, Doing::Waiting(p));
                 self.say(s, turn, Say::Awaiting(process_id(p)), None);
             }
-            (3 | 4, Some(p)) if ended(self, p) => {
+            (3 | 4 | 6, Some(p)) if ended(self, p) => {
                 self.becomes(s, Doing::Give(Some((p, Seen::Now))));
             }
             (5, Some(p)) if ended(self, p) => {
                 self.becomes(s, Doing::Give(Some((p, Seen::AtTurnEnd))));
-            }
-            (6, Some(p)) if ended(self, p) => {
-                self.becomes(s, Doing::Give(Some((p, Seen::Now))));
             }
             (6, Some(p)) => {
                 let ack = self.fresh_ack(s);
@@ -173,7 +170,7 @@ impl World<'_> {
     }
 
     pub(super) fn spawn(&mut self, s: usize, turn: TurnId, notify: bool) {
-        let p = self.new_process(s, turn, notify);
+        let p = self.new_process(s, turn);
         let ack = self.fresh_ack(s);
         if self.actor(s).is_some_and(|a| a.turn == turn && a.aborted.is_none()) {
             self.becomes(s, Doing::Spawning(p));
@@ -190,7 +187,7 @@ impl World<'_> {
             state: State::Starting,
             exit: None,
             notify,
-            watch: Vec::new(),
+            watch: if is_watched(p) { vec!["works".to_owned()] } else { Vec::new() },
             watching: crate::protocol::Watching::default(),
             pty: false,
             killed_by: None,

@@ -49,7 +49,6 @@ pub(super) struct World<'a> {
 pub(super) struct Proc {
     pub(super) owner: usize,
     pub(super) turn: TurnId,
-    pub(super) notify: bool,
     pub(super) launched: bool,
     pub(super) exit: Option<Exit>,
     /// Its supervisor has gone: the exit is known to the store only.
@@ -74,6 +73,7 @@ pub(super) struct Tally {
     pub(super) restarts: u64,
     pub(super) releases: u64,
     pub(super) recoveries: u64,
+    pub(super) matches: u64,
 }
 
 /// What a crash takes.
@@ -129,6 +129,11 @@ pub(super) struct Front {
 
 pub(super) fn process_id(p: usize) -> ProcessId {
     ProcessId(format!("proc_{p:012x}"))
+}
+
+/// Every other process is watched.
+pub(super) fn is_watched(p: usize) -> bool {
+    p.is_multiple_of(2)
 }
 
 pub(super) fn number_of(id: &ProcessId) -> usize {
@@ -210,11 +215,10 @@ impl<'a> World<'a> {
         Ack(live.next_ack)
     }
 
-    pub(super) fn new_process(&mut self, owner: usize, turn: TurnId, notify: bool) -> usize {
+    pub(super) fn new_process(&mut self, owner: usize, turn: TurnId) -> usize {
         self.procs.push(Proc {
             owner,
             turn,
-            notify,
             launched: false,
             exit: None,
             acknowledged: false,
@@ -278,26 +282,23 @@ impl<'a> World<'a> {
             Err(error) => return self.fail(format!("store: {id} cannot be loaded: {error}")),
         };
         let rules = Rules { max_wakeups: WAKEUPS, ..Rules::default() };
-        let (session, effects) = match loaded {
-            Some(mut loaded) => {
-                if let Err(what) = self.stored.compare(&id, &loaded) {
-                    self.fail(what);
-                }
-                let held = |e: &crate::store::Entry| matches!(e.state, Stage::Held(_));
-                let waits = loaded.meta.held.is_some() && !loaded.ledger.is_empty();
-                self.met.note_if(waits || loaded.ledger.iter().any(held), Class::HeldOverRestart);
-                self.met.note_if(!loaded.questions.is_empty(), Class::QuestionOverRestart);
-                if self.defect == Some(Defect::ClaimNotChecked) {
-                    for entry in &mut loaded.ledger {
-                        entry.row = None;
-                    }
-                }
-                Session::restore(loaded, Caller::Attended, Some(1000), rules, self.now)
+        let (session, effects) = if let Some(mut loaded) = loaded {
+            if let Err(what) = self.stored.compare(&id, &loaded) {
+                self.fail(what);
             }
-            None => {
-                let meta = Meta { id, model: "demo".to_owned(), ..Meta::default() };
-                (Session::new(meta, Some(1000), rules), Vec::new())
+            let held = |e: &crate::store::Entry| matches!(e.state, Stage::Held(_));
+            let waits = loaded.meta.held.is_some() && !loaded.ledger.is_empty();
+            self.met.note_if(waits || loaded.ledger.iter().any(held), Class::HeldOverRestart);
+            self.met.note_if(!loaded.questions.is_empty(), Class::QuestionOverRestart);
+            if self.defect == Some(Defect::ClaimNotChecked) {
+                for entry in &mut loaded.ledger {
+                    entry.row = None;
+                }
             }
+            Session::restore(loaded, Caller::Attended, Some(1000), rules, self.now)
+        } else {
+            let meta = Meta { id, model: "demo".to_owned(), ..Meta::default() };
+            (Session::new(meta, Some(1000), rules), Vec::new())
         };
         self.note(|| format!("s{s} opened"));
         let mut live = Live {
@@ -332,15 +333,14 @@ impl<'a> World<'a> {
         let transcript = Box::new(live.session.transcript().clone());
         let event = Event::Attached { transcript, resynced: false };
         let session = self.ids[s].clone();
-        match live.outbox.put_window(id, session, event) {
-            Some(event) => self.window(s, id, &event),
-            None => {
-                if let Some(front) = live.fronts.last_mut() {
-                    front.awaits_window = true;
-                }
-                self.met.note(Class::LateView);
-            }
+        if let Some(event) = live.outbox.put_window(id, session, event) {
+            self.window(s, id, &event);
+            return;
         }
+        if let Some(front) = live.fronts.last_mut() {
+            front.awaits_window = true;
+        }
+        self.met.note(Class::LateView);
     }
 
     pub(super) fn window(&mut self, s: usize, id: FrontId, event: &Event) {
