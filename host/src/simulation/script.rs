@@ -161,7 +161,11 @@ fn scene(dice: &mut Dice, s: u8, steps: &mut Vec<Step>) {
         4 => {
             let how = turn(3 + a % 4, b);
             let mut scene = vec![Prompt(s), Pump, turn(6, 0), Pump, Exit(a, b), how, Report];
-            scene.extend([turn(4, 1), Write(0), Report, turn(2, 0), Pump, turn(4, 1), Write(1)]);
+            scene.extend([turn(4, 1), Write(b % 2), Report]);
+            if a.is_multiple_of(3) {
+                scene.push(Crash(0, a % 2));
+            }
+            scene.extend([turn(2, 0), Pump, turn(4, 1), Write(1)]);
             scene
         }
         // A watched process matches, time and again.
