@@ -18,6 +18,12 @@ pub(super) struct Failure {
     pub(super) trace: Vec<String>,
 }
 
+impl Failure {
+    pub(super) fn text(self) -> String {
+        format!("{}\n\nwhat happens:\n{}", self.what, self.trace.join("\n"))
+    }
+}
+
 /// Rounds in which everything must come to rest.
 const ROUNDS: usize = 300;
 
