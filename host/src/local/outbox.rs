@@ -12,7 +12,9 @@ use tokio::time::Instant;
 use super::hub::{FLUSH, Hub};
 use super::now;
 use crate::handle::FrontId;
-use crate::protocol::{End, Event, Exit, Outcome, ProcessId, Row, SessionId, Source, TurnId};
+use crate::protocol::{
+    End, Event, Exit, Outcome, ProcessId, Row, SessionId, Source, Storage, TurnId,
+};
 use crate::session::{Ack, Effect, Input, Plan, Reply, STORE, Say, Session};
 use crate::store::{CommitNo, Durability, Lock, Record, Report};
 
@@ -164,7 +166,12 @@ impl Hub {
         }
         let commit = batch.map(|batch| self.store.write(batch, Durability::Barrier));
         for effect in live.outbox.put(commit, rest) {
-            self.perform(id, effect);
+            // What it rests on may be among the batches that could not be stored.
+            if self.storage == Storage::Ok {
+                self.perform(id, effect);
+            } else {
+                self.perform_unwritten(id, effect);
+            }
         }
     }
 

@@ -22,7 +22,11 @@ impl World<'_> {
         }
         let Some(live) = self.host.live.get_mut(&s) else { return };
         for effect in live.outbox.put(commit, rest) {
-            self.perform(s, effect, written);
+            if written {
+                self.perform(s, effect, true);
+            } else {
+                self.perform_unwritten(s, effect);
+            }
         }
         self.compare_views(s);
     }
