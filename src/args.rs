@@ -87,6 +87,9 @@ pub(crate) enum Sessions {
         /// How many.
         #[arg(long, default_value_t = 20, value_name = "N")]
         limit: usize,
+        /// Archived ones too.
+        #[arg(long)]
+        all: bool,
         /// As JSON.
         #[arg(long)]
         json: bool,
@@ -99,6 +102,27 @@ pub(crate) enum Sessions {
         /// As JSON.
         #[arg(long)]
         json: bool,
+    },
+    /// Delete one with all it holds, for ever.
+    Delete {
+        /// Which.
+        #[arg(value_name = "ID")]
+        id: String,
+        /// Without asking.
+        #[arg(short = 'y', long)]
+        yes: bool,
+    },
+    /// Put one away: lists leave it out, its background work still wakes it.
+    Archive {
+        /// Which.
+        #[arg(value_name = "ID")]
+        id: String,
+    },
+    /// Take an archived one back.
+    Unarchive {
+        /// Which.
+        #[arg(value_name = "ID")]
+        id: String,
     },
 }
 

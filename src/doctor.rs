@@ -1,5 +1,7 @@
 //! `doctor`: looks at everything a run needs and says what is wrong. Repairs and writes nothing.
 
+mod backlog;
+
 use std::io::{self, Write as _};
 use std::net::{TcpStream, ToSocketAddrs as _};
 use std::os::unix::fs::PermissionsExt as _;
@@ -86,7 +88,8 @@ pub(crate) fn run(
         Some(text) => ok("host", text),
         None => ok("host", "not running"),
     });
-    checks.push(ok("processes", format!("{} folders", folders(&dirs.state.join("proc")))));
+    checks.push(ok("processes", format!("{} folders", folders(&dirs.state.join("proc")).len())));
+    checks.extend(backlog::checks(&dirs.state));
     print(&checks, args)?;
     let any = checks.iter().any(|c| c.state == State::Broken);
     Ok(if any { ExitCode::FAILURE } else { ExitCode::SUCCESS })
@@ -244,9 +247,10 @@ fn host_status(state: &Path) -> Option<String> {
     Some(format!("pid {pid}{}", if alive { "" } else { " (ended)" }))
 }
 
-fn folders(path: &Path) -> usize {
+fn folders(path: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
-    entries.filter(|e| e.file_type().is_ok_and(|t| t.is_dir())).count()
+    let folders = entries.filter(|e| e.file_type().is_ok_and(|t| t.is_dir()));
+    folders.filter_map(|e| e.file_name().into_string().ok()).collect()
 }
 
 #[cfg(test)]

@@ -150,7 +150,7 @@ fn interactive(config: &Config, run: &args::Run) -> anyhow::Result<ExitCode> {
         std::io::stdin().is_terminal() && std::io::stdout().is_terminal(),
         Usage("the interface needs a terminal; `hermes-tui -z PROMPT` runs without one".to_owned())
     );
-    let target = sessions_cmd::target(&config.settings.state, run)?;
+    let target = sessions_cmd::target(&config.settings.state, run, Some("tui"))?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()

@@ -40,7 +40,7 @@ pub(crate) fn run(
     report: &Report<'_>,
 ) -> anyhow::Result<ExitCode> {
     anyhow::ensure!(!prompt.trim().is_empty(), crate::Usage("the prompt is empty".to_owned()));
-    let target = sessions_cmd::target(&config.settings.state, run)?;
+    let target = sessions_cmd::target(&config.settings.state, run, None)?;
     for note in &config.notes {
         say(note);
     }

@@ -1,23 +1,29 @@
-//! `sessions list` and `sessions show`, and which session `-c` and `--resume` mean. Reads the
-//! store only, also beside a running host.
+//! `sessions …`, and which session `-c` and `--resume` mean. Works on the store, also beside a
+//! running host; only what is changed must not be open there.
 
-use std::io::Write as _;
+use std::io::{IsTerminal as _, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
-use host::protocol::{Body, Row, Target};
+use host::protocol::{Body, Row, SessionId, Target};
 use host::redact;
-use host::store::Reader;
+use host::store::{Durability, Lock, Reader, Record, Report, Store};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use tokio::sync::mpsc;
 
-use crate::args;
+use crate::{Usage, args};
 
 /// Characters of a title in the list.
 const TITLE: usize = 60;
 
-/// Which session a run is about.
-pub(crate) fn target(state: &Path, run: &args::Run) -> anyhow::Result<Target> {
+/// Which session a run is about. What `source` opened goes first where `-c` has a choice: an
+/// interface goes on with a conversation, not with what a script asked last.
+pub(crate) fn target(
+    state: &Path,
+    run: &args::Run,
+    source: Option<&str>,
+) -> anyhow::Result<Target> {
     if let Some(name) = &run.resume {
         return match Reader::open(state)?.find(name)? {
             Some(id) => Ok(Target::Id(id)),
@@ -28,7 +34,7 @@ pub(crate) fn target(state: &Path, run: &args::Run) -> anyhow::Result<Target> {
         };
     }
     if run.continue_ {
-        return match Reader::open(state)?.latest()? {
+        return match Reader::open(state)?.latest(source)? {
             Some(id) => Ok(Target::Id(id)),
             None => anyhow::bail!("There is no session to continue yet."),
         };
@@ -39,13 +45,20 @@ pub(crate) fn target(state: &Path, run: &args::Run) -> anyhow::Result<Target> {
 /// Runs the subcommand.
 pub(crate) fn run(state: &Path, command: &args::Sessions) -> anyhow::Result<ExitCode> {
     match command {
-        args::Sessions::List { limit, json } => list(state, *limit, *json),
+        args::Sessions::List { limit, all, json } => list(state, *limit, *all, *json),
         args::Sessions::Show { id, json } => show(state, id, *json),
+        args::Sessions::Delete { id, yes } => delete(state, id, *yes),
+        args::Sessions::Archive { id } => archive(state, id, true),
+        args::Sessions::Unarchive { id } => archive(state, id, false),
     }
 }
 
-fn list(state: &Path, limit: usize, json: bool) -> anyhow::Result<ExitCode> {
-    let sessions = Reader::open(state)?.sessions(limit)?;
+fn list(state: &Path, limit: usize, all: bool, json: bool) -> anyhow::Result<ExitCode> {
+    let mut sessions = Reader::open(state)?.sessions(if all { limit } else { usize::MAX })?;
+    if !all {
+        sessions.retain(|session| !session.archived);
+        sessions.truncate(limit);
+    }
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     if json {
         serde_json::to_writer_pretty(&mut out, &sessions)?;
@@ -64,11 +77,118 @@ fn list(state: &Path, limit: usize, json: bool) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+fn find(reader: &Reader, name: &str) -> anyhow::Result<SessionId> {
+    let Some(id) = reader.find(name)? else {
+        anyhow::bail!(
+            "Session not found: {}\n`hermes-tui sessions list --all` shows what there is.",
+            redact::plain(name)
+        );
+    };
+    Ok(id)
+}
+
+/// Deletes a session with the tasks it has delegated. What it runs in the background goes on,
+/// without an owner: no host is there that could end it.
+fn delete(state: &Path, name: &str, yes: bool) -> anyhow::Result<ExitCode> {
+    let reader = Reader::open(state)?;
+    let id = find(&reader, name)?;
+    let mut doomed = reader.delegated(&id)?;
+    doomed.push(id.clone());
+    let leases = doomed.iter().map(|id| lease(state, id)).collect::<anyhow::Result<Vec<_>>>()?;
+    let live =
+        reader.pending_processes()?.into_iter().filter(|p| p.is_live() && p.session == id).count();
+    if !yes {
+        let title = reader.sessions(usize::MAX)?.into_iter().find(|s| s.id == id);
+        let title = title.map(|s| one_line(&s.title)).unwrap_or_default();
+        if !confirmed(&format!("Delete session {id} ({title}) with all it holds?"))? {
+            writeln!(std::io::stderr(), "Nothing was deleted.")?;
+            return Ok(ExitCode::FAILURE);
+        }
+    }
+    let deleted = doomed.iter().map(|session| Record::Deleted { session: session.clone() });
+    write(state, deleted.collect())?;
+    for id in &doomed {
+        std::fs::remove_file(lease_of(state, id)).ok();
+    }
+    drop(leases);
+    let mut out = std::io::stdout().lock();
+    writeln!(out, "Deleted {id}.")?;
+    if live > 0 {
+        writeln!(
+            out,
+            "{live} of its background processes still run; the process list of the interface \
+             shows them as orphaned and can end them."
+        )?;
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Puts a session away, or takes it back.
+fn archive(state: &Path, name: &str, archived: bool) -> anyhow::Result<ExitCode> {
+    let id = find(&Reader::open(state)?, name)?;
+    let _lease = lease(state, &id)?;
+    // Read under the lease: the record replaces all of the metadata.
+    let Some(mut loaded) = Reader::open(state)?.load(&id, 0)? else {
+        anyhow::bail!("Session not found: {id}");
+    };
+    loaded.meta.archived = archived;
+    write(state, vec![Record::Session(loaded.meta)])?;
+    let done = if archived { "Archived" } else { "Took back" };
+    writeln!(std::io::stdout(), "{done} {id}.")?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Asks on the terminal; silence means no.
+fn confirmed(question: &str) -> anyhow::Result<bool> {
+    let stdin = std::io::stdin();
+    anyhow::ensure!(
+        stdin.is_terminal(),
+        Usage("deleting asks first: say yes on a terminal, or pass -y".to_owned())
+    );
+    let mut stderr = std::io::stderr().lock();
+    write!(stderr, "{question} [y/N] ")?;
+    stderr.flush()?;
+    let mut answer = String::new();
+    stdin.read_line(&mut answer)?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}
+
+fn lease_of(state: &Path, id: &SessionId) -> std::path::PathBuf {
+    state.join("leases").join(&id.0)
+}
+
+/// The right to change a session; a host that has it open keeps it.
+fn lease(state: &Path, id: &SessionId) -> anyhow::Result<Lock> {
+    Lock::take(&lease_of(state, id)).map_err(|busy| match (busy.error, busy.pid) {
+        (Some(error), _) => anyhow::anyhow!("session {id} cannot be locked: {error}"),
+        (None, pid) => {
+            let who = pid.map_or_else(|| "another process".to_owned(), |p| format!("process {p}"));
+            anyhow::anyhow!("session {id} is in use by {who}; do it there, or end that one first")
+        }
+    })
+}
+
+/// Stores records and waits until they are.
+fn write(state: &Path, records: Vec<Record>) -> anyhow::Result<()> {
+    let (sender, mut reports) = mpsc::unbounded_channel();
+    let store = Store::open(state, sender)?;
+    let no = store.write(records, Durability::Barrier);
+    while let Some(report) = reports.blocking_recv() {
+        match report {
+            Report::Committed(upto) | Report::Recovered(upto) if upto >= no => break,
+            Report::Committed(_) | Report::Recovered(_) => {}
+            Report::Failing { message, .. } => {
+                anyhow::bail!("the state cannot be written: {message}")
+            }
+        }
+    }
+    store.close()?;
+    Ok(())
+}
+
 fn show(state: &Path, name: &str, json: bool) -> anyhow::Result<ExitCode> {
     let reader = Reader::open(state)?;
-    let Some(id) = reader.find(name)? else {
-        anyhow::bail!("Session not found: {}", redact::plain(name));
-    };
+    let id = find(&reader, name)?;
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
     let mut failure = None;
     reader.each_row(&id, |row| {

@@ -20,10 +20,10 @@ const RUNS: u64 = 60;
 const AT_ONCE: u64 = 5;
 
 /// A small generator: a seed gives the same run again.
-struct Dice(u64);
+pub(crate) struct Dice(pub(crate) u64);
 
 impl Dice {
-    fn next(&mut self) -> u64 {
+    pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
         z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -32,7 +32,7 @@ impl Dice {
     }
 
     /// A pause below that many milliseconds.
-    fn pause(&mut self, most: u64) -> Duration {
+    pub(crate) fn pause(&mut self, most: u64) -> Duration {
         Duration::from_millis(self.next() % most)
     }
 }

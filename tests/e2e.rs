@@ -2,8 +2,10 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 
+mod badinput;
 mod cli;
 mod crash;
+mod deletion;
 mod interface;
 mod process;
 mod questions;
@@ -13,4 +15,5 @@ mod shells;
 mod smoke;
 mod support;
 mod tidy;
+mod torture;
 mod wakeups;

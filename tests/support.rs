@@ -6,7 +6,7 @@ mod server;
 mod terminal;
 mod view;
 
-pub(crate) use home::{Home, demo, exe, is_alive, reap, run};
+pub(crate) use home::{Home, demo, exe, is_alive, reap, run, settings_in};
 pub(crate) use server::{Gate, Reply, Server, answer, obey};
 pub(crate) use terminal::Terminal;
 pub(crate) use view::{View, exit_of, start, wakeups};

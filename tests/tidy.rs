@@ -202,3 +202,28 @@ fn the_tree_names_no_path_of_a_machine() {
     }
     none("no path of a machine belongs here", wrong);
 }
+
+#[test]
+fn every_rule_of_wakeups_processes_and_restarts_stands_beside_a_test() {
+    let ids = [('W', 31), ('P', 12), ('R', 10)]
+        .into_iter()
+        .flat_map(|(letter, last)| (1..=last).map(move |n| format!("{letter}{n:02}")));
+    let sources = sources("");
+    let beside = |id: &str| {
+        sources.iter().any(|(_, text)| {
+            let lines: Vec<&str> = text.lines().map(str::trim).collect();
+            let near = |at: usize| {
+                let from = at.saturating_sub(5);
+                lines[from..(at + 5).min(lines.len())]
+                    .iter()
+                    .any(|line| line.starts_with("#[test]") || line.starts_with("#[tokio::test"))
+            };
+            lines.iter().enumerate().any(|(at, line)| {
+                line.strip_prefix("//").is_some_and(|words| {
+                    words.split(|c: char| !c.is_alphanumeric()).any(|word| word == id)
+                }) && near(at)
+            })
+        })
+    };
+    none("no test names these", ids.filter(|id| !beside(id)).collect());
+}

@@ -2,6 +2,7 @@
 //! every channel; decisions are the sessions'.
 
 mod hub;
+mod orphans;
 pub(crate) mod outbox;
 mod turns;
 mod views;

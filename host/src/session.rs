@@ -7,6 +7,7 @@
 
 mod compression;
 mod delegations;
+mod deletion;
 mod processes;
 mod questions;
 mod restore;
@@ -94,6 +95,8 @@ pub(crate) enum Input {
     Compress { focus: Option<String> },
     /// A front end put the session away, or took it back.
     Archive(bool),
+    /// The user deletes the session. Nothing is heard of it any more.
+    Delete,
     /// The user began anew elsewhere: matches of earlier processes start no turn here (P05).
     Reset,
     /// A front end chose another model; its context length if known, and its lane.
@@ -232,6 +235,8 @@ pub(crate) enum Effect {
     Acknowledge(ProcessId),
     /// A rule was granted for ever: tell the policy.
     Grant(String),
+    /// The session is deleted: it leaves memory, and its views go elsewhere.
+    Forget,
     /// A session is written down and has something to do: take it up.
     Open(SessionId),
     /// A delegated task has come to its end: tell the session that waits for it.
@@ -269,8 +274,7 @@ pub(crate) struct Plan {
 pub(crate) struct Session {
     view: Transcript,
     meta: Meta,
-    /// Whether the session's metadata is in the store (it is not before the first prompt).
-    stored: bool,
+    stored: Stored,
     turns: TurnId,
     next_row: u64,
     /// Events that wait for a turn, in order. Claimed ones are in `turn`.
@@ -288,6 +292,16 @@ pub(crate) struct Session {
     /// Nothing starts but the prompts of its front end: a one-shot run.
     passive: bool,
     rules: Rules,
+}
+
+/// Whether the store knows a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stored {
+    /// Not before its first prompt.
+    NotYet,
+    Yes,
+    /// It was deleted; nothing is heard of it any more.
+    NoMore,
 }
 
 /// The live part of a running turn that the transcript does not show.
@@ -322,7 +336,7 @@ impl Session {
         Self {
             view,
             meta,
-            stored: false,
+            stored: Stored::NotYet,
             turns: TurnId(0),
             next_row: 1,
             waiting: Vec::new(),
@@ -374,6 +388,9 @@ impl Session {
     /// the same batch wait for its commit, except deltas.
     pub(crate) fn handle(&mut self, input: Input, now: Millis) -> Vec<Effect> {
         let mut out = Out::default();
+        if self.stored == Stored::NoMore {
+            return out.effects;
+        }
         match input {
             Input::Prompt { id, text, caller } => self.prompt(id, text, caller, now, &mut out),
             Input::Unqueue(id) => self.unqueue(&id, &mut out),
@@ -388,6 +405,7 @@ impl Session {
                 self.meta.archived = archived;
                 self.touch(now, &mut out);
             }
+            Input::Delete => self.delete(&mut out),
             Input::Reset => self.reset(&mut out),
             Input::Matched { process, hit, admitted } => {
                 self.matched(&process, hit, admitted, now, &mut out);
@@ -436,7 +454,7 @@ impl Session {
     /// Stores the metadata as it is now, unless nothing of the session is stored yet.
     fn touch(&mut self, now: Millis, out: &mut Out) {
         self.meta.active_at = now;
-        if self.stored {
+        if self.stored == Stored::Yes {
             out.record(Record::Session(self.meta.clone()));
         }
     }

@@ -5,6 +5,7 @@
 //! transaction: all of it or nothing.
 
 mod apply;
+mod backlog;
 mod error;
 mod lock;
 #[cfg(test)]
@@ -18,6 +19,7 @@ mod tests;
 mod value;
 mod writer;
 
+pub use backlog::Hold;
 pub use error::Error;
 pub use lock::{Busy, Lock};
 pub use reader::Reader;
@@ -153,6 +155,29 @@ pub enum Record {
         /// Its id.
         rule: String,
     },
+}
+
+impl Record {
+    /// The session it belongs to, if it belongs to one.
+    pub(crate) fn session(&self) -> Option<&SessionId> {
+        match self {
+            Self::Session(meta) | Self::Branched { meta, .. } => Some(&meta.id),
+            Self::Process(process) => Some(&process.session),
+            Self::Ledger(entry) => Some(&entry.session),
+            Self::Row { session, .. }
+            | Self::TurnStarted { session, .. }
+            | Self::TurnEnded { session, .. }
+            | Self::Delta { session, .. }
+            | Self::Folded { session, .. }
+            | Self::Queued { session, .. }
+            | Self::Unqueued { session, .. }
+            | Self::Asked { session, .. }
+            | Self::Resolved { session, .. }
+            | Self::Resumed { session, .. }
+            | Self::Deleted { session } => Some(session),
+            Self::Granted { .. } => None,
+        }
+    }
 }
 
 /// A session's metadata.
@@ -315,6 +340,8 @@ pub struct Loaded {
     pub processes: Vec<Process>,
     /// Ledger rows that are not settled (`Spawned`, `Finished`, `Claimed`, `Held`).
     pub ledger: Vec<Entry>,
+    /// What of all this could not be read, a line each for the user.
+    pub damage: Vec<String>,
 }
 
 /// A turn that had not ended.

@@ -58,36 +58,7 @@ impl Home {
 
     /// What a host in this process is told.
     pub(crate) fn settings(&self, model: settings::Model) -> Settings {
-        let env = [
-            ("PATH", PATH.to_owned()),
-            ("HOME", self.user().display().to_string()),
-            ("SHELL", "/bin/bash".to_owned()),
-            ("LANG", "C.UTF-8".to_owned()),
-        ];
-        Settings {
-            state: self.state(),
-            exe: exe(),
-            cwd: self.work(),
-            model,
-            agent: Agent::default(),
-            approvals: Approvals {
-                mode: Mode::Manual,
-                timeout: Duration::from_mins(1),
-                deny: Vec::new(),
-                allow: Vec::new(),
-            },
-            terminal: settings::Terminal {
-                refused: None,
-                shell: "/bin/bash".into(),
-                timeout: Duration::from_mins(3),
-                max_timeout: Duration::from_mins(10),
-                env: env.map(|(n, v)| (n.to_owned(), v)).to_vec(),
-                withheld: Vec::new(),
-            },
-            prompt: Prompt { context_file_max_chars: 20_000, ..Prompt::default() },
-            compression: settings::Compression::default(),
-            delegation: settings::Delegation::default(),
-        }
+        settings_in(self.dir.path(), model)
     }
 
     /// Writes a home of hermes whose model is at `url`.
@@ -142,7 +113,7 @@ impl Home {
 
     /// The last session, once there is one.
     pub(crate) fn latest(&self) -> Option<SessionId> {
-        self.reader().latest().unwrap()
+        self.reader().latest(None).unwrap()
     }
 
     /// Whether nothing is under way any more in any session.
@@ -188,6 +159,40 @@ impl Home {
 impl Drop for Home {
     fn drop(&mut self) {
         reap(self.dir.path());
+    }
+}
+
+/// What a host in this process is told that works in such a folder.
+pub(crate) fn settings_in(dir: &Path, model: settings::Model) -> Settings {
+    let env = [
+        ("PATH", PATH.to_owned()),
+        ("HOME", dir.join("user").display().to_string()),
+        ("SHELL", "/bin/bash".to_owned()),
+        ("LANG", "C.UTF-8".to_owned()),
+    ];
+    Settings {
+        state: dir.join("state"),
+        exe: exe(),
+        cwd: dir.join("work"),
+        model,
+        agent: Agent::default(),
+        approvals: Approvals {
+            mode: Mode::Manual,
+            timeout: Duration::from_mins(1),
+            deny: Vec::new(),
+            allow: Vec::new(),
+        },
+        terminal: settings::Terminal {
+            refused: None,
+            shell: "/bin/bash".into(),
+            timeout: Duration::from_mins(3),
+            max_timeout: Duration::from_mins(10),
+            env: env.map(|(n, v)| (n.to_owned(), v)).to_vec(),
+            withheld: Vec::new(),
+        },
+        prompt: Prompt { context_file_max_chars: 20_000, ..Prompt::default() },
+        compression: settings::Compression::default(),
+        delegation: settings::Delegation::default(),
     }
 }
 

@@ -12,6 +12,7 @@ use tokio::sync::{OnceCell, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::orphans::Orphans;
 use super::outbox::Live;
 use super::{Caller, Control, Role, StartError, now};
 use crate::handle::{Backend, FrontId, Signal};
@@ -51,6 +52,7 @@ pub(super) struct Hub {
     pub(super) fronts: HashMap<FrontId, Front>,
     /// Which session a process belongs to.
     pub(super) owners: HashMap<ProcessId, SessionId>,
+    pub(super) orphans: Orphans,
     pub(super) turns: JoinSet<()>,
     pub(super) kills: JoinSet<()>,
     pub(super) turn_of: HashMap<tokio::task::Id, Task>,
@@ -140,6 +142,7 @@ impl Hub {
             sessions: HashMap::new(),
             fronts: HashMap::new(),
             owners: HashMap::new(),
+            orphans: Orphans::default(),
             turns: JoinSet::new(),
             kills: JoinSet::new(),
             turn_of: HashMap::new(),
@@ -206,6 +209,9 @@ impl Hub {
         if self.role == Role::OneShot {
             return;
         }
+        if let Err(error) = self.find_orphans() {
+            tracing::error!("cannot read which processes are orphans: {error}");
+        }
         match self.reader.unsettled() {
             Ok(sessions) => {
                 self.skipped = sessions;
@@ -220,7 +226,8 @@ impl Hub {
     /// session in memory names, and short-lived files of runs that were killed.
     fn clean_up(&self) {
         let processes = self.processes.clone();
-        let known: BTreeSet<ProcessId> = self.owners.keys().cloned().collect();
+        let known: BTreeSet<ProcessId> =
+            self.owners.keys().chain(self.orphans.ids()).cloned().collect();
         let scratch = self.kit.scratch.clone();
         let root = self.settings.state.join(PROCESSES);
         tokio::spawn(async move {
@@ -245,6 +252,9 @@ impl Hub {
     fn retry_skipped(&mut self) {
         for id in std::mem::take(&mut self.skipped) {
             // In use by a one-shot run: it is looked at again. What cannot be read stays unread.
+            if self.orphans.is_deleted(&id) {
+                continue;
+            }
             if self.lease(&id).is_err() {
                 self.skipped.push(id);
             } else if let Err(why) = self.load(&id) {
@@ -256,6 +266,9 @@ impl Hub {
 
     /// Makes a stored session live, if it is not.
     pub(super) fn load(&mut self, id: &SessionId) -> Result<(), String> {
+        if self.orphans.is_deleted(id) {
+            return Err(format!("session {id} was deleted"));
+        }
         if self.sessions.contains_key(id) {
             return Ok(());
         }
@@ -265,6 +278,10 @@ impl Hub {
             .load(id, WINDOW)
             .map_err(|e| e.to_string())?
             .ok_or_else(|| format!("there is no session {id}"))?;
+        for line in &loaded.damage {
+            tracing::error!(session = %id, "{line}");
+        }
+        let damage = loaded.damage.clone();
         let context = self.context_length(&loaded.meta.model);
         let rules = self.rules(&loaded.meta.model);
         let caller = match self.role {
@@ -274,6 +291,7 @@ impl Hub {
         let (session, effects) = Session::restore(loaded, caller, context, rules, now());
         let mut live = Live::new(self.prepared(session));
         live.lease = lease;
+        live.damage = damage;
         for process in &live.session.transcript().processes {
             self.owners.insert(process.id.clone(), id.clone());
         }
@@ -325,6 +343,10 @@ impl Hub {
     }
 
     fn noticed(&mut self, id: &ProcessId, exit: crate::protocol::Exit) {
+        if self.orphans.has(id) {
+            self.found_orphan(id, Found::Ended(exit));
+            return;
+        }
         let Some(session) = self.owners.get(id).cloned() else {
             tracing::warn!(process = %id, "a process of no known session ended");
             self.processes.acknowledge(id);
@@ -335,6 +357,10 @@ impl Hub {
     }
 
     fn found(&mut self, id: ProcessId, found: Found) {
+        if self.orphans.has(&id) {
+            self.found_orphan(&id, found);
+            return;
+        }
         match found {
             Found::Running { pid } => {
                 if let Some(session) = self.owners.get(&id).cloned() {
@@ -391,15 +417,11 @@ impl Hub {
         self.sessions.values().filter_map(|l| l.session.deadline()).min()
     }
 
+    /// The first deadline has come, or the clock was set back: then no session's has, and each
+    /// looks for itself.
     fn tick(&mut self) {
-        let now = now();
-        let due: Vec<_> = self
-            .sessions
-            .iter()
-            .filter(|(_, l)| l.session.deadline().is_some_and(|d| d <= now))
-            .map(|(id, _)| id.clone())
-            .collect();
-        for id in due {
+        let waiting = self.sessions.iter().filter(|(_, l)| l.session.deadline().is_some());
+        for id in waiting.map(|(id, _)| id.clone()).collect::<Vec<_>>() {
             self.feed(&id, Input::Tick);
         }
     }

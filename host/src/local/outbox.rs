@@ -31,6 +31,8 @@ pub(super) struct Live {
     pub(super) acks: HashMap<Ack, Waiting>,
     pub(super) next_ack: u64,
     pub(super) lease: Option<Lock>,
+    /// What of it could not be read, a line each.
+    pub(super) damage: Vec<String>,
 }
 
 /// What a session wants done and what holds it back: pure, so that it can be tried without a disk.
@@ -147,6 +149,7 @@ impl Live {
             acks: HashMap::new(),
             next_ack: 1,
             lease: None,
+            damage: Vec::new(),
         }
     }
 
@@ -260,6 +263,7 @@ impl Hub {
                 });
             }
             Effect::Acknowledge(process) => self.processes.acknowledge(&process),
+            Effect::Forget => self.forget(id),
             Effect::Open(_) | Effect::Report { .. } => {}
             Effect::Grant(rule) => {
                 self.always.insert(rule.clone());
@@ -302,6 +306,7 @@ impl Hub {
             | Effect::Start(_)
             | Effect::Stop(_)
             | Effect::Kill(_)
+            | Effect::Forget
             | Effect::Open(_)
             | Effect::Report { .. }
             | Effect::Reply { .. }) => self.perform(id, other),

@@ -34,9 +34,21 @@ impl Hub {
             front,
             Front { backend, session: session.clone(), caller, awaits_window: false },
         );
-        self.push_window(front, &session, false);
+        self.show(front, &session);
         if let Some(message) = failure {
             self.fail(front, "open", message);
+        }
+    }
+
+    /// Lets a view look at a session that is in memory.
+    pub(super) fn show(&mut self, front: FrontId, session: &SessionId) {
+        if let Some(view) = self.fronts.get_mut(&front) {
+            view.session = session.clone();
+        }
+        self.push_window(front, session, false);
+        let damage = self.sessions.get(session).map(|l| l.damage.clone()).unwrap_or_default();
+        for line in damage {
+            self.fail(front, "state", line);
         }
     }
 
@@ -67,7 +79,11 @@ impl Hub {
             Command::Cancel => Input::Cancel,
             Command::Answer { id, answer } => Input::Answer { id, answer },
             Command::Shown { id } => Input::Shown(id),
-            Command::Kill { id } => Input::Kill(id),
+            Command::Kill { id: Some(id) } => {
+                self.kill(front, id);
+                return;
+            }
+            Command::Kill { id: None } => Input::Kill(None),
             Command::WakeNow => Input::WakeNow,
             Command::SetTitle { title } => Input::SetTitle(title),
             Command::SetModel { model } => match self.model(&model) {
@@ -82,7 +98,15 @@ impl Hub {
             },
             Command::Compress { focus } => Input::Compress { focus },
             Command::Archive { archived } => Input::Archive(archived),
-            Command::Branch | Command::Delete { .. } | Command::ListProcesses => {
+            Command::Delete { session } => {
+                self.delete(front, &session);
+                return;
+            }
+            Command::ListProcesses => {
+                self.list_processes(front);
+                return;
+            }
+            Command::Branch => {
                 self.fail(front, "command", "not here yet".to_owned());
                 return;
             }
@@ -94,10 +118,7 @@ impl Hub {
             Command::Open(target) => {
                 match self.open_target(&target) {
                     Ok(opened) => {
-                        if let Some(view) = self.fronts.get_mut(&front) {
-                            view.session = opened.clone();
-                        }
-                        self.push_window(front, &opened, false);
+                        self.show(front, &opened);
                         self.unload_if_unused(&session);
                     }
                     Err(message) => self.fail(front, "open", message),
@@ -113,7 +134,10 @@ impl Hub {
             }
             Command::ListSessions => {
                 match self.reader.sessions(SESSIONS) {
-                    Ok(sessions) => self.push(front, Event::SessionsListed { sessions }),
+                    Ok(mut sessions) => {
+                        sessions.retain(|s| !self.orphans.is_deleted(&s.id));
+                        self.push(front, Event::SessionsListed { sessions });
+                    }
                     Err(error) => self.fail(front, "sessions", error.to_string()),
                 }
                 return;
@@ -150,7 +174,7 @@ impl Hub {
     fn open_target(&mut self, target: &Target) -> Result<SessionId, String> {
         let found = match target {
             Target::New => return Ok(self.open_new()),
-            Target::Latest => self.reader.latest().map_err(|e| e.to_string())?,
+            Target::Latest => self.reader.latest(self.preferred()).map_err(|e| e.to_string())?,
             Target::Id(name) if self.sessions.contains_key(name) => Some(name.clone()),
             Target::Id(name) => self.reader.find(&name.0).map_err(|e| e.to_string())?,
         };
@@ -162,7 +186,15 @@ impl Hub {
         Ok(id)
     }
 
-    fn open_new(&mut self) -> SessionId {
+    /// What `latest` means: an interface goes on with what an interface began, if there is that.
+    fn preferred(&self) -> Option<&'static str> {
+        match self.role {
+            Role::Owner => Some("tui"),
+            Role::OneShot => None,
+        }
+    }
+
+    pub(super) fn open_new(&mut self) -> SessionId {
         let mut id = SessionId::fresh(&jiff::Zoned::now());
         // Six digits repeat now and then among many sessions of one second.
         while self.sessions.contains_key(&id) || self.reader.find(&id.0).is_ok_and(|f| f.is_some())
@@ -224,7 +256,7 @@ impl Hub {
         self.queue_window(front, session, Event::Attached { transcript, resynced });
     }
 
-    fn fail(&mut self, front: FrontId, about: &str, message: String) {
+    pub(super) fn fail(&mut self, front: FrontId, about: &str, message: String) {
         self.push(front, Event::Failed(Failure { about: about.to_owned(), message }));
     }
 }

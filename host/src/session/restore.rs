@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::{Caller, Effect, Out, Rules, Session};
+use super::{Caller, Effect, Out, Rules, Session, Stored};
 use crate::protocol::{Body, Gauge, LiveCall, Millis, Outcome, Running, Transcript, TurnId};
 use crate::store::{Entry, Loaded, Stage};
 
@@ -24,10 +24,20 @@ impl Session {
         rules: Rules,
         now: Millis,
     ) -> (Self, Vec<Effect>) {
-        let Loaded { meta, rows, earlier, turns, open, queued, questions, processes, ledger } =
-            loaded;
+        let Loaded {
+            meta,
+            rows,
+            earlier,
+            turns,
+            open,
+            queued,
+            questions,
+            processes,
+            ledger,
+            damage: _,
+        } = loaded;
         let mut session = Self::new(meta.clone(), context, rules);
-        session.stored = true;
+        session.stored = Stored::Yes;
         session.passive = caller == Caller::Stateless;
         session.turns = turns;
         session.next_row = earlier + rows.len() as u64 + 1;

@@ -1,6 +1,8 @@
 //! The rules of the session core, one test each: events in, state and effects out.
 
+mod clock;
 mod defect;
+mod deletion;
 mod fold;
 mod questions;
 mod storage;

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use super::{
     Ack, Caller, Effect, Errand, Finished, Out, Plan, Reply, Say, Seen, Session, Settling, Shell,
-    Turn,
+    Stored, Turn,
 };
 use crate::protocol::{
     Assistant, Body, Delivery, Event, Gauge, Millis, Outcome, Part, Process, PromptId, Queued, Row,
@@ -48,8 +48,8 @@ impl Session {
         if self.known_prompts.len() > KNOWN_PROMPTS {
             self.known_prompts.pop_front();
         }
-        if !self.stored {
-            self.stored = true;
+        if self.stored == Stored::NotYet {
+            self.stored = Stored::Yes;
             self.meta.preview = text.chars().take(PREVIEW).collect();
             self.touch(now, out);
         }
@@ -142,6 +142,12 @@ impl Session {
         sibling.then(|| (last + SETTLE).min(first + SETTLE_AT_MOST))
     }
 
+    /// Whether nothing more is waited for. Nor is it when the clock went back: that wait could
+    /// take for ever.
+    fn is_settled(&self, now: Millis) -> bool {
+        self.settling.is_some_and(|s| now < s.last) || self.settled_at().is_none_or(|at| at <= now)
+    }
+
     /// The one rule of what runs next: the oldest prompt, and with it all that waits; without a
     /// prompt, all that waits (W05, W06).
     pub(super) fn start_next(&mut self, now: Millis, out: &mut Out) {
@@ -150,7 +156,7 @@ impl Session {
         }
         let (prompt, caller) = match self.prompts.pop_front() {
             Some((prompt, caller)) => (Some(prompt), caller),
-            None if self.ready() && self.settled_at().is_none_or(|at| at <= now) => {
+            None if self.ready() && self.is_settled(now) => {
                 if self.meta.wakeups_in_a_row >= self.rules.max_wakeups {
                     let n = self.rules.max_wakeups;
                     let reason =

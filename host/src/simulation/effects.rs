@@ -101,6 +101,7 @@ impl World<'_> {
             | Effect::Announce(_)
             | Effect::Record(_)
             | Effect::Open(_)
+            | Effect::Forget
             | Effect::Report { .. } => {}
         }
     }

@@ -3,14 +3,11 @@
 use super::Defect;
 use super::met::{Class, Met};
 use super::script::{Script, Step};
-use super::world::{Host, Typed, World, is_wakeup, is_watched, number_of, process_id};
+use super::world::{Typed, World, is_watched, number_of, process_id};
 use crate::process::Hit;
-use crate::protocol::{
-    Answer, Ask, Body, Choice, End, Exit, PromptId, Source, Storage, TurnId, Wakeup, WakeupKind,
-};
+use crate::protocol::{Answer, Ask, Choice, End, Exit, PromptId, Source};
 use crate::session::{Caller, Input, Say};
 use crate::store::memory::Memory;
-use crate::store::{Record, Stage};
 
 /// What went wrong, and what happened before.
 pub(super) struct Failure {
@@ -210,7 +207,7 @@ impl World<'_> {
         self.feed(s, Input::Answer { id, answer });
     }
 
-    fn running(&self) -> impl Iterator<Item = usize> {
+    pub(super) fn running(&self) -> impl Iterator<Item = usize> {
         (0..self.procs.len()).filter(|p| self.procs[*p].launched && self.procs[*p].exit.is_none())
     }
 
@@ -256,7 +253,7 @@ impl World<'_> {
         }
     }
 
-    fn die(&mut self) {
+    pub(super) fn die(&mut self) {
         if !self.host.killing.is_empty() {
             let p = self.host.killing.remove(0);
             if p < self.procs.len() {
@@ -266,7 +263,7 @@ impl World<'_> {
     }
 
     /// Everything on its way arrives.
-    fn pump(&mut self) {
+    pub(super) fn pump(&mut self) {
         for _ in 0..3 {
             while !self.host.killing.is_empty() {
                 self.die();
@@ -289,114 +286,6 @@ impl World<'_> {
                 self.tell_exit(p);
             }
         }
-    }
-
-    /// The host is killed.
-    fn crash(&mut self, commits: usize, ended: u8) {
-        self.flush_some(commits);
-        self.classify_crash();
-        self.restart(ended);
-    }
-
-    fn flush_some(&mut self, commits: usize) {
-        if commits > 0 && !self.host.broken {
-            self.commit(commits);
-        }
-    }
-
-    fn classify_crash(&mut self) {
-        let lost = |is: fn(&Record) -> bool| {
-            self.host.waiting.iter().any(|(_, batch)| batch.iter().any(is))
-        };
-        let ledger =
-            |r: &Record, is: fn(&Stage) -> bool| matches!(r, Record::Ledger(e) if is(&e.state));
-        let claim = lost(is_wakeup);
-        let delivered = self
-            .host
-            .waiting
-            .iter()
-            .any(|(_, b)| b.iter().any(|r| ledger(r, |s| matches!(s, Stage::Delivered(_)))));
-        let consumed = self
-            .host
-            .waiting
-            .iter()
-            .any(|(_, b)| b.iter().any(|r| ledger(r, |s| *s == Stage::Consumed)));
-        let claimed = |s: usize, turn: TurnId| {
-            self.stored
-                .ledger
-                .values()
-                .any(|e| e.session == self.ids[s] && e.state == Stage::Claimed(turn))
-        };
-        let mut unstarted = false;
-        let mut in_turn = false;
-        for (s, live) in &self.host.live {
-            if let Some(running) = &live.session.transcript().running {
-                in_turn = true;
-                unstarted |= live.actor.is_none() && claimed(*s, running.turn);
-            }
-        }
-        let unsent = !self.host.killing.is_empty();
-        let unlaunched = !self.host.launching.is_empty();
-        let finding = !self.host.finding.is_empty();
-        let failing = self.host.storage != Storage::Ok;
-        self.met.note_if(claim, Class::CrashBeforeClaim);
-        self.met.note_if(unstarted, Class::CrashAfterClaim);
-        self.met.note_if(delivered, Class::CrashBeforeDelivered);
-        self.met.note_if(consumed, Class::CrashBeforeConsumed);
-        self.met.note_if(in_turn, Class::CrashInTurn);
-        self.met.note_if(unsent, Class::CrashBeforeKill);
-        self.met.note_if(unlaunched, Class::CrashBeforeLaunch);
-        self.met.note_if(finding, Class::CrashBeforeAdoption);
-        self.met.note_if(failing, Class::CrashFailing);
-    }
-
-    /// Another host takes up what is stored; the disk works for it.
-    fn restart(&mut self, ended: u8) {
-        self.host = Host::default();
-        self.generation += 1;
-        self.tally.restarts += 1;
-        self.note(|| "the host is gone".to_owned());
-        for k in 0..ended {
-            self.now += 5;
-            let running: Vec<usize> = self.running().collect();
-            if let Some(p) = running.get(usize::from(k) % running.len().max(1)) {
-                self.ends(*p, Some(i32::from(k)), None);
-            }
-        }
-        match self.db.unsettled() {
-            Ok(sessions) => {
-                for id in sessions {
-                    match self.ids.iter().position(|known| *known == id) {
-                        Some(s) => self.open(s),
-                        None => self.fail(format!("store: nobody made session {id}")),
-                    }
-                }
-            }
-            Err(error) => self.fail(format!("store: {error}")),
-        }
-    }
-
-    /// The host stops of itself.
-    fn stop(&mut self, ended: u8) {
-        let runs = |l: &super::world::Live| l.session.transcript().running.is_some();
-        self.met.note_if(self.host.live.values().any(runs), Class::StopInTurn);
-        self.host.stopping = true;
-        for s in self.host.live.keys().copied().collect::<Vec<_>>() {
-            self.feed(s, Input::Stop);
-        }
-        for live in self.host.live.values_mut() {
-            live.actor = None;
-        }
-        self.flush();
-        self.commit(0);
-        while !self.host.reports.is_empty() {
-            self.report();
-        }
-        while !self.host.killing.is_empty() {
-            self.die();
-        }
-        self.commit(0);
-        self.restart(ended);
     }
 
     /// Everything ends: processes, turns, questions, holds.
@@ -444,163 +333,5 @@ impl World<'_> {
         let states: Vec<_> =
             self.host.live.values().map(|l| l.session.transcript().running.clone()).collect();
         self.fail(format!("rest: it does not come to rest: {states:?}"));
-    }
-
-    /// What must be true when all is over.
-    fn judge(&mut self) {
-        if let Err(what) = self.verdict() {
-            return self.fail(what);
-        }
-        // Another host finds nothing to do.
-        match self.db.unsettled() {
-            Ok(sessions) if sessions.is_empty() => {}
-            other => return self.fail(format!("rest: the store is not settled: {other:?}")),
-        }
-        let wakeups = self.tally.wakeups;
-        self.restart(0);
-        for s in 0..self.ids.len() {
-            self.open(s);
-        }
-        self.pump();
-        let busy = self.host.live.values().any(|l| !l.session.is_at_rest());
-        if busy || self.tally.wakeups != wakeups {
-            self.fail("rest: another host finds something to do".to_owned());
-        }
-    }
-
-    fn verdict(&self) -> Result<(), String> {
-        self.each_completion_once()?;
-        self.each_prompt_once()?;
-        self.each_match_once()?;
-        let held =
-            self.tally.matches + self.tally.restarts + self.tally.releases + self.tally.recoveries;
-        let bound = (self.procs.len() + self.prompts.len()) as u64 + held;
-        if self.tally.wakeups > bound {
-            return Err(format!("loop: {} wakeups, {bound} at most", self.tally.wakeups));
-        }
-        for p in self.stored.processes.values() {
-            if p.is_live() {
-                return Err(format!("live: {} is live for ever", p.id));
-            }
-        }
-        Ok(())
-    }
-
-    fn each_completion_once(&self) -> Result<(), String> {
-        for (p, proc) in self.procs.iter().enumerate() {
-            let id = process_id(p);
-            let Some(stored) = self.stored.processes.get(&id) else {
-                if proc.launched {
-                    return Err(format!("lost: {id} ran and is not in the store"));
-                }
-                continue;
-            };
-            let owner = &self.ids[proc.owner];
-            if stored.session != *owner {
-                return Err(format!("owner: {id} belongs to {}, not {owner}", stored.session));
-            }
-            let told: Vec<_> = self.stored.told.iter().filter(|(.., w)| w.process == id).collect();
-            if let Some((session, n, _)) = told.iter().find(|(session, ..)| session != owner) {
-                return Err(format!("owner: row {n} of {session} tells {id} of {owner}"));
-            }
-            let exits: Vec<_> = told.iter().filter(|(.., w)| w.kind == WakeupKind::Exit).collect();
-            let known = self.stored.is_known_otherwise(&id);
-            let stage =
-                self.stored.ledger.get(&(id.clone(), WakeupKind::Exit, 0)).map(|e| &e.state);
-            match (exits.as_slice(), stage) {
-                ([], None) if !stored.notify => {}
-                ([], Some(Stage::Consumed)) if known => {}
-                ([(_, _, wakeup)], Some(Stage::Delivered(_) | Stage::Consumed)) => {
-                    if let (Some(truth), Some(told)) = (&proc.exit, &wakeup.exit)
-                        && (truth.code, truth.signal) != (told.code, told.signal)
-                    {
-                        return Err(format!("wrong: {id} ended {truth:?}, told was {told:?}"));
-                    }
-                }
-                ([_, _, ..], _) => return Err(format!("twice: the end of {id} is told twice")),
-                (rows, _) => {
-                    let n = rows.len();
-                    return Err(format!(
-                        "lost: the end of {id} is in {n} rows, {stage:?}, known otherwise: {known}"
-                    ));
-                }
-            }
-            if let [(_, n, _)] = exits.as_slice() {
-                let mut shown = self.stored.shown.iter().filter(|s| s.process == id);
-                if let Some(s) = shown.find(|s| self.stored.counts(s).is_some_and(|from| from < *n))
-                {
-                    return Err(format!(
-                        "again: row {n} tells the end of {id}, which row {} showed",
-                        s.row
-                    ));
-                }
-                if stored.killed_by.is_some() {
-                    return Err(format!(
-                        "again: row {n} tells the end of {id}, which was asked for"
-                    ));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Events of watches have rows of their own.
-    fn each_match_once(&self) -> Result<(), String> {
-        for ((id, kind, ordinal), entry) in &self.stored.ledger {
-            let tells = |w: &Wakeup| w.process == *id && w.kind == *kind && w.ordinal == *ordinal;
-            let rows = self.stored.told.iter().filter(|(.., w)| tells(w)).count();
-            let right = match entry.state {
-                Stage::Delivered(_) => rows == 1,
-                Stage::Consumed => rows <= 1,
-                Stage::Stale | Stage::Orphaned => rows == 0,
-                _ => false,
-            };
-            if !right && *kind != WakeupKind::Exit {
-                let state = &entry.state;
-                return Err(format!(
-                    "lost: {kind:?} {ordinal} of {id} is in {rows} rows, {state:?}"
-                ));
-            }
-        }
-        Ok(())
-    }
-
-    fn each_prompt_once(&self) -> Result<(), String> {
-        for (s, id) in self.ids.iter().enumerate() {
-            let Some(shelf) = self.stored.shelf(id) else { continue };
-            let users: Vec<&str> = shelf
-                .rows
-                .values()
-                .filter_map(|r| match &r.body {
-                    Body::User { text } => Some(text.as_str()),
-                    _ => None,
-                })
-                .collect();
-            let mut order = 0;
-            for typed in self.prompts.iter().filter(|p| p.session == s) {
-                let at: Vec<usize> = (0..users.len()).filter(|i| users[*i] == typed.text).collect();
-                let must = shelf.queued.contains(&typed.id) || typed.generation == self.generation;
-                match at.as_slice() {
-                    [only] if *only < order => {
-                        return Err(format!("order: {} of {id} came late", typed.text));
-                    }
-                    [only] => order = *only,
-                    [] if typed.unqueued || !must => {}
-                    _ => {
-                        return Err(format!(
-                            "prompt: {} is in {} rows of {id}",
-                            typed.text,
-                            at.len()
-                        ));
-                    }
-                }
-            }
-            for (i, text) in users.iter().enumerate().filter(|(_, t)| t.starts_with("remark")) {
-                if users[i + 1..].contains(text) {
-                    return Err(format!("prompt: the remark {text:?} is told twice"));
-                }
-            }
-        }
-        Ok(())
     }
 }

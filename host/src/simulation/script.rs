@@ -154,7 +154,9 @@ fn scene(dice: &mut Dice, s: u8, steps: &mut Vec<Step>) {
         // A process ends and wakes its session.
         2 | 3 => {
             let mut scene = vec![Exit(a, b), Notice(0), Clock(60), Write(0), Report];
-            scene.extend([turn(2, 0), Write(0), Report, turn(4, 0), Write(0), Report]);
+            // The model answers, or it does not.
+            let answer = if a.is_multiple_of(4) { turn(9, b) } else { turn(2, 0) };
+            scene.extend([answer, Write(0), Report, turn(4, 0), Write(0), Report]);
             scene
         }
         // A turn looks at a process, waits for it or kills it.

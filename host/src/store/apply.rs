@@ -19,7 +19,7 @@ pub(super) const REASONING: i64 = 1;
 pub(super) enum Applied {
     /// It is in the database now.
     Done,
-    /// It already was, or says nothing new.
+    /// It already was, says nothing new, or comes too late: its session is deleted.
     Known,
     /// It breaks a rule and was left out.
     Refused(String),
@@ -27,6 +27,15 @@ pub(super) enum Applied {
 
 /// Applies one record.
 pub(super) fn apply(tx: &mut Transaction<'_>, record: &Record) -> rusqlite::Result<Applied> {
+    if let Some(session) = record.session()
+        && is_deleted(tx, session)?
+    {
+        // A turn, an exit or an answer that was under way when its session was deleted (W19).
+        return match record {
+            Record::Process(process) => orphan(tx, process),
+            _ => Ok(Applied::Known),
+        };
+    }
     match record {
         Record::Session(meta) => self::meta(tx, meta),
         Record::Row { session, row } => {
@@ -147,12 +156,20 @@ fn branched(
     )
 }
 
-/// Removes a session. Its ledger and its live processes stay, as orphans (W19).
+/// Removes a session and remembers that it is gone. Its ledger and its live processes stay, as
+/// orphans (W19).
 fn deleted(tx: &Connection, session: &SessionId) -> rusqlite::Result<Applied> {
     for sql in [
+        "INSERT OR IGNORE INTO deleted VALUES (?)",
         "UPDATE ledger SET stage = 'orphaned' WHERE session = ?
              AND stage NOT IN ('delivered', 'consumed', 'stale', 'orphaned')",
-        "DELETE FROM processes WHERE session = ? AND NOT live",
+        // A delegated task is the work of a session, which is deleted too.
+        "DELETE FROM processes WHERE session = ? AND (NOT live OR (json_valid(body)
+             AND json_extract(body, '$.work.is') = 'delegation'))",
+        "UPDATE processes SET waiting = 0, body = CASE WHEN json_valid(body)
+             THEN json_set(body, '$.delivery', json('{\"is\":\"orphaned\"}')) ELSE body END
+             WHERE session = ?",
+        "DELETE FROM words WHERE rowid IN (SELECT id FROM rows WHERE session = ?)",
         "DELETE FROM chunks WHERE row IN (SELECT id FROM rows WHERE session = ?)",
         "DELETE FROM rows WHERE session = ?",
         "DELETE FROM journal WHERE session = ?",
@@ -163,7 +180,27 @@ fn deleted(tx: &Connection, session: &SessionId) -> rusqlite::Result<Applied> {
     ] {
         run(tx, sql, [&session.0])?;
     }
+    // The ids of the last rows are given to later ones, which must not count as indexed.
+    run(tx, "UPDATE indexed SET row = min(row, (SELECT coalesce(max(id), 0) FROM rows))", [])?;
     run(tx, "DELETE FROM sessions WHERE id = ?", [&session.0])
+}
+
+fn is_deleted(tx: &Connection, session: &SessionId) -> rusqlite::Result<bool> {
+    tx.prepare_cached("SELECT 1 FROM deleted WHERE session = ?")?.exists([&session.0])
+}
+
+/// A process of a deleted session: kept while it lives, so that it can be found and killed.
+fn orphan(tx: &Connection, process: &Process) -> rusqlite::Result<Applied> {
+    let (id, owner) = (&process.id.0, &process.session.0);
+    if !process.is_live() {
+        return run(tx, "DELETE FROM processes WHERE id = ? AND session = ?", [id, owner]);
+    }
+    let process = Process { delivery: Delivery::Orphaned, ..process.clone() };
+    run(
+        tx,
+        "UPDATE processes SET v = ?3, body = ?4 WHERE id = ?1 AND session = ?2",
+        params![id, owner, V, json(&process)?],
+    )
 }
 
 fn row(tx: &Connection, session: &SessionId, row: &Row) -> rusqlite::Result<Applied> {

@@ -1,16 +1,16 @@
 //! What was stored, read back. Each reader has a read-only connection of its own, so that it sees
 //! whole transactions and never holds up the writer. Calls block: use a blocking task.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension, Params, params};
 
 use super::apply::{REASONING, TEXT};
-use super::value::{LONG, from_word, parse, stage};
-use super::{Entry, Error, Loaded, Meta, OpenTurn, schema};
+use super::value::{LONG, from_word, parse};
+use super::{Error, Loaded, Meta, OpenTurn, backlog, schema};
 use crate::protocol::{
-    Body, Part, Process, ProcessId, Question, Queued, Row, SessionId, SessionRow, TurnId, keep_tail,
+    Body, Part, Question, Queued, Row, SessionId, SessionRow, TurnId, keep_tail,
 };
 
 /// A read-only view of a store; a store that does not exist yet reads as an empty one.
@@ -101,11 +101,20 @@ impl Reader {
         Ok(titled.into_iter().next().map(SessionId))
     }
 
-    /// The session that was written to last.
-    pub fn latest(&self) -> Result<Option<SessionId>, Error> {
+    /// The session that was written to last, but none that was put away and none that works on a
+    /// delegated task. One that `source` opened goes before all others.
+    pub fn latest(&self, source: Option<&str>) -> Result<Option<SessionId>, Error> {
         let Some(conn) = &self.conn else { return Ok(None) };
-        let sql = "SELECT id FROM sessions ORDER BY active_at DESC, id DESC LIMIT 1";
-        Ok(texts(conn, sql, [])?.into_iter().next().map(SessionId))
+        let sql = "SELECT id FROM sessions WHERE NOT archived AND (?1 IS NULL OR source = ?1)
+                 AND NOT EXISTS (SELECT 1 FROM metas WHERE session = id AND json_valid(meta)
+                     AND meta ->> '$.task' IS NOT NULL)
+             ORDER BY active_at DESC, id DESC LIMIT 1";
+        let of = |source| Ok::<_, Error>(texts(conn, sql, [source])?.into_iter().next());
+        let found = match source {
+            Some(_) => of(source)?,
+            None => None,
+        };
+        Ok(found.map_or_else(|| of(None), |id| Ok(Some(id)))?.map(SessionId))
     }
 
     /// A session with its last `rows` rows, and only those are read (R08); of texts beyond 64 kB
@@ -136,7 +145,8 @@ impl Reader {
             "SELECT max(coalesce((SELECT max(turn) FROM turns WHERE session = ?1), 0),
                  coalesce((SELECT max(turn) FROM rows WHERE session = ?1), 0))",
         )?;
-        let loaded = Loaded {
+        let mut damage = Vec::new();
+        let mut loaded = Loaded {
             meta,
             earlier: count.saturating_sub(rows.len() as u64),
             rows,
@@ -147,16 +157,20 @@ impl Reader {
                 "SELECT body FROM queued WHERE session = ? ORDER BY seq",
                 [&id.0],
                 "a waiting prompt",
+                &mut damage,
             )?,
             questions: values::<Question>(
                 &tx,
                 "SELECT body FROM questions WHERE session = ? ORDER BY seq",
                 [&id.0],
                 "a question",
+                &mut damage,
             )?,
-            processes: processes(&tx, id)?,
-            ledger: unsettled_entries(&tx, id)?,
+            processes: backlog::processes(&tx, id, &mut damage)?,
+            ledger: backlog::entries(&tx, id, &mut damage)?,
+            damage: Vec::new(),
         };
+        loaded.damage = damage;
         tx.finish()?;
         Ok(Some(loaded))
     }
@@ -206,36 +220,10 @@ impl Reader {
         Ok(())
     }
 
-    /// Sessions that a host must look at when it starts: with an open turn, a waiting prompt, a
-    /// ledger row that is not settled, or a process that was alive.
-    pub fn unsettled(&self) -> Result<Vec<SessionId>, Error> {
-        let Some(conn) = &self.conn else { return Ok(Vec::new()) };
-        let ids = texts(
-            conn,
-            "SELECT session FROM turns WHERE ended_at IS NULL
-             UNION SELECT session FROM queued
-             UNION SELECT session FROM ledger WHERE stage NOT IN ('delivered', 'consumed', 'stale', 'orphaned')
-             UNION SELECT session FROM processes WHERE live
-             ORDER BY session",
-            [],
-        )?;
-        Ok(ids.into_iter().map(SessionId).collect())
-    }
-
     /// Rules that were granted for ever.
     pub fn granted(&self) -> Result<BTreeSet<String>, Error> {
         let Some(conn) = &self.conn else { return Ok(BTreeSet::new()) };
         Ok(texts(conn, "SELECT rule FROM grants", [])?.into_iter().collect())
-    }
-
-    /// How many ledger rows are in each state, by its name.
-    pub fn ledger_counts(&self) -> Result<BTreeMap<String, u64>, Error> {
-        let Some(conn) = &self.conn else { return Ok(BTreeMap::new()) };
-        let counts = conn
-            .prepare_cached("SELECT stage, count(*) FROM ledger GROUP BY stage")?
-            .query_map([], |row| Ok((row.get(0)?, row.get::<_, i64>(1)? as u64)))?
-            .collect::<Result<_, _>>()?;
-        Ok(counts)
     }
 }
 
@@ -382,51 +370,11 @@ fn open_turn(conn: &Connection, id: &SessionId) -> Result<Option<OpenTurn>, Erro
     Ok(Some(open))
 }
 
-fn processes(conn: &Connection, id: &SessionId) -> Result<Vec<Process>, Error> {
-    values(
-        conn,
-        "WITH open AS (
-             SELECT id FROM processes WHERE session = ?1 AND (live OR waiting)
-             UNION SELECT process FROM ledger
-                 WHERE session = ?1 AND stage NOT IN ('delivered', 'consumed', 'stale', 'orphaned')
-         ), others AS (
-             SELECT id FROM processes WHERE session = ?1 AND id NOT IN (SELECT id FROM open)
-             ORDER BY started_at DESC, id DESC LIMIT 10
-         )
-         SELECT body FROM processes WHERE session = ?1
-             AND id IN (SELECT id FROM open UNION ALL SELECT id FROM others)
-         ORDER BY started_at, id",
-        [&id.0],
-        "a process",
-    )
-}
-
-fn unsettled_entries(conn: &Connection, id: &SessionId) -> Result<Vec<Entry>, Error> {
-    let mut select = conn.prepare_cached(
-        "SELECT process, kind, ordinal, stage, turn, reason, wakeup, row, at FROM ledger
-         WHERE session = ? AND stage NOT IN ('delivered', 'consumed', 'stale', 'orphaned')
-         ORDER BY at, process, kind, ordinal",
-    )?;
-    let mut rows = select.query([&id.0])?;
-    let mut entries = Vec::new();
-    while let Some(row) = rows.next()? {
-        let (kind, word): (String, String) = (row.get(1)?, row.get(3)?);
-        let wakeup: Option<String> = row.get(6)?;
-        entries.push(Entry {
-            session: id.clone(),
-            process: ProcessId(row.get(0)?),
-            kind: from_word(&kind, "the kind of a ledger row")?,
-            ordinal: row.get::<_, i64>(2)? as u64,
-            state: stage(&word, row.get(4)?, row.get(5)?),
-            wakeup: wakeup.map(|json| parse(&json, "a wakeup in the ledger")).transpose()?,
-            row: row.get::<_, Option<i64>>(7)?.map(|n| n as u64),
-            at: row.get(8)?,
-        });
-    }
-    Ok(entries)
-}
-
-fn texts(conn: &Connection, sql: &str, params: impl Params) -> Result<Vec<String>, Error> {
+pub(super) fn texts(
+    conn: &Connection,
+    sql: &str,
+    params: impl Params,
+) -> Result<Vec<String>, Error> {
     let list = conn
         .prepare_cached(sql)?
         .query_map(params, |row| row.get(0))?
@@ -434,11 +382,20 @@ fn texts(conn: &Connection, sql: &str, params: impl Params) -> Result<Vec<String
     Ok(list)
 }
 
+/// Values from JSON; one that cannot be read is left out and named.
 fn values<T: serde::de::DeserializeOwned>(
     conn: &Connection,
     sql: &str,
     params: impl Params,
     what: &str,
+    damage: &mut Vec<String>,
 ) -> Result<Vec<T>, Error> {
-    texts(conn, sql, params)?.iter().map(|body| parse(body, what)).collect()
+    let mut list = Vec::new();
+    for body in texts(conn, sql, params)? {
+        match parse(&body, what) {
+            Ok(value) => list.push(value),
+            Err(error) => damage.push(format!("{error}. It is left out.")),
+        }
+    }
+    Ok(list)
 }

@@ -112,6 +112,13 @@ const STEPS: &[&str] = &[
         WHEN OLD.stage IN ('delivered', 'consumed', 'stale', 'orphaned')
             AND NEW.stage <> OLD.stage
         BEGIN SELECT RAISE(ABORT, 'a settled ledger entry never goes back'); END;
+    -- Late words for a deleted session must not bring it back.
+    CREATE TABLE deleted (session TEXT PRIMARY KEY) WITHOUT ROWID;
+    -- Words of deleted rows can leave the index; it is filled again from the rows.
+    DROP TABLE words;
+    CREATE VIRTUAL TABLE words USING fts5 (text, content = '', contentless_delete = 1,
+        tokenize = 'unicode61 remove_diacritics 2');
+    UPDATE indexed SET row = 0;
 ",
 ];
 
@@ -132,6 +139,7 @@ pub(super) const TABLES: &[&str] = &[
     "processes",
     "ledger",
     "grants",
+    "deleted",
 ];
 
 /// How long a connection waits for another process that writes.

@@ -1,8 +1,10 @@
 //! Tests of the store: what all of them need, and the ones of everyday reading and writing.
 //! Damage, crashes and odd values have files of their own.
 
+mod backlog;
 mod crash;
 mod damage;
+mod deletion;
 mod rules;
 mod values;
 
@@ -305,7 +307,7 @@ fn the_list_is_newest_first_and_reads_no_metadata() {
     assert_eq!(list[1].title, "prompt 2999");
     assert!(read < 2_000_000, "12 MB of metadata lie beside: {read} bytes were read");
     assert_eq!(reader.sessions(2).unwrap().len(), 2);
-    assert_eq!(reader.latest().unwrap(), Some(id("s0007")));
+    assert_eq!(reader.latest(None).unwrap(), Some(id("s0007")));
 }
 
 #[test]
@@ -347,7 +349,7 @@ fn a_store_that_does_not_exist_reads_as_empty() {
     let dir = TempDir::new().unwrap();
     let reader = Reader::open(&dir.path().join("nowhere")).unwrap();
     assert_eq!(reader.sessions(9).unwrap(), []);
-    assert_eq!(reader.latest().unwrap(), None);
+    assert_eq!(reader.latest(None).unwrap(), None);
     assert_eq!(reader.load(&id("x"), 1).unwrap(), None);
     assert_eq!(reader.search("x", 1).unwrap(), []);
     assert!(!dir.path().join("nowhere").exists());

@@ -149,6 +149,7 @@ fn a_host_finds_what_it_must_look_at() {
         source: Source::User,
         at: 1,
     };
+    desk.put(["open", "queue", "ledger", "process"].map(|name| session(name, 1)).to_vec());
     desk.put(vec![
         session("calm", 1),
         started("calm"),
