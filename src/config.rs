@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use host::settings::{
-    Agent, Approvals, Compression, Delegation, Mode, Model, Prompt, Provider, Settings, Terminal,
+    Agent, Approvals, Delegation, Mode, Model, Prompt, Provider, Settings, Terminal,
 };
 
 use crate::dirs::{Dirs, expand_user};
@@ -260,7 +260,7 @@ impl Config {
                 no_context_files: flags.ignore_rules || env.is_on("HERMES_IGNORE_RULES"),
                 context_file_max_chars: file.context_file_max_chars.unwrap_or(20_000),
             },
-            compression: Compression::default(),
+            compression: file.compression,
             delegation: Delegation::default(),
         };
         let (provider, key_from, own) = (choice.provider, choice.key_from, file.own.clone());

@@ -5,7 +5,7 @@ use std::io::{IsTerminal as _, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
-use host::protocol::{Body, Row, SessionId, Target};
+use host::protocol::{Body, Row, SessionId, SessionRow, Target};
 use host::redact;
 use host::store::{Durability, Lock, Reader, Record, Report, Store};
 use jiff::Timestamp;
@@ -70,7 +70,12 @@ fn list(state: &Path, limit: usize, all: bool, json: bool) -> anyhow::Result<Exi
         for session in sessions {
             let title: String = one_line(&session.title).chars().take(TITLE).collect();
             let when = when(session.active_at);
-            writeln!(out, "{:<22}  {when:<16}  {:>5}  {title}", session.id.0, session.rows)?;
+            let lineage = lineage(&session);
+            writeln!(
+                out,
+                "{:<22}  {when:<16}  {:>5}  {title}{lineage}",
+                session.id.0, session.rows
+            )?;
         }
     }
     out.flush()?;
@@ -184,6 +189,15 @@ fn write(state: &Path, records: Vec<Record>) -> anyhow::Result<()> {
     }
     store.close()?;
     Ok(())
+}
+
+/// Where a session comes from and how often its context was compressed, in a few words.
+fn lineage(session: &SessionRow) -> String {
+    let parent = session.parent.as_ref().map(|id| format!("from {}", one_line(&id.0)));
+    let compressed =
+        (session.compressions > 0).then(|| format!("compressed {}×", session.compressions));
+    let words: Vec<_> = parent.into_iter().chain(compressed).collect();
+    if words.is_empty() { String::new() } else { format!("  ({})", words.join(", ")) }
 }
 
 fn show(state: &Path, name: &str, json: bool) -> anyhow::Result<ExitCode> {

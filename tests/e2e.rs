@@ -4,8 +4,10 @@
 
 mod badinput;
 mod cli;
+mod compression;
 mod crash;
 mod deletion;
+mod holds;
 mod interface;
 mod process;
 mod questions;

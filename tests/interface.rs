@@ -148,7 +148,7 @@ async fn quitting_asks_and_what_is_left_running_wakes_at_the_next_start() {
     terminal.shows("As you say.").await;
     home.line_in("up-a").await;
     terminal.keys("\x04");
-    terminal.shows("background processes go on").await;
+    terminal.shows("The command runs on").await;
     terminal.keys("1");
     assert_eq!(terminal.exit().await, 0);
     let session = home.latest().unwrap();
@@ -176,7 +176,7 @@ async fn quitting_can_stop_what_runs_and_then_nothing_wakes_later() {
     let pid: u32 = home.line_in("pid").await.parse().unwrap();
     terminal.until("the end of the turn", |s| !s.contains("Esc interrupts")).await;
     terminal.keys("\x04");
-    terminal.shows("end them and quit").await;
+    terminal.shows("kill it").await;
     terminal.keys("2");
     assert_eq!(terminal.exit().await, 0);
     eventually("its end", || (!is_alive(pid)).then_some(())).await;

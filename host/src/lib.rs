@@ -4,6 +4,7 @@
 //! [`protocol`] types cross that seam.
 
 pub mod approval;
+mod compress;
 mod handle;
 pub mod local;
 pub mod model;

@@ -1,6 +1,7 @@
 //! The embedded host: the one loop that feeds the sessions and carries out their effects. It owns
 //! every channel; decisions are the sessions'.
 
+mod branch;
 mod hub;
 mod orphans;
 pub(crate) mod outbox;

@@ -8,6 +8,7 @@
 mod compression;
 mod delegations;
 mod deletion;
+mod holds;
 mod processes;
 mod questions;
 mod restore;
@@ -17,7 +18,7 @@ mod turns;
 mod watches;
 
 pub(crate) use processes::LIVE;
-pub(crate) use turns::STORE;
+pub(crate) use turns::{STORE, UNWIND};
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -157,6 +158,8 @@ pub(crate) enum Say {
     AwaitEnd(ProcessId),
     /// The context was compressed. Replied with the row of the summary.
     Compressed(Summary),
+    /// The context was not compressed; the text is for the user.
+    NotCompressed { message: String, failed: bool },
     /// A tool call wants to know the session's processes.
     Processes,
     /// A tool call will kill a process. Replied before the signal may be sent (W08).
@@ -283,6 +286,12 @@ pub(crate) struct Session {
     prompts: VecDeque<(Queued, Caller)>,
     known_prompts: VecDeque<PromptId>,
     turn: Option<Turn>,
+    /// When the cancelled turn is given up (W23).
+    reclaim_at: Option<Millis>,
+    /// What the last turn was started with ([`Rules::lane`]).
+    asked_lane: String,
+    /// How many held wakeups the last toast told of.
+    toasted: usize,
     /// When the last exit came and when the first of the waiting ones did (W06).
     settling: Option<Settling>,
     next_question: u64,
@@ -308,6 +317,8 @@ enum Stored {
 #[derive(Debug)]
 struct Turn {
     id: TurnId,
+    /// It only compresses the context: it answers nothing, and is not in the store.
+    compresses: bool,
     cancelled: bool,
     claimed: Vec<Entry>,
     polled: BTreeSet<ProcessId>,
@@ -343,6 +354,9 @@ impl Session {
             prompts: VecDeque::new(),
             known_prompts: VecDeque::new(),
             turn: None,
+            reclaim_at: None,
+            asked_lane: String::new(),
+            toasted: 0,
             settling: None,
             next_question: 1,
             always: BTreeSet::new(),
@@ -380,8 +394,8 @@ impl Session {
     /// When [`Input::Tick`] is due next.
     pub(crate) fn deadline(&self) -> Option<Millis> {
         let question = self.view.questions.iter().map(|q| self.expiry(q)).min();
-        let settled = if self.turn.is_none() && self.ready() { self.settled_at() } else { None };
-        question.into_iter().chain(settled).min()
+        let wakeup = if self.turn.is_none() { self.wakes_at() } else { None };
+        question.into_iter().chain(wakeup).chain(self.reclaim_at).min()
     }
 
     /// Takes one input and says what is to be done. Effects that follow a [`Effect::Record`] of
@@ -391,11 +405,12 @@ impl Session {
         if self.stored == Stored::NoMore {
             return out.effects;
         }
+        self.mind_the_clock(now);
         match input {
             Input::Prompt { id, text, caller } => self.prompt(id, text, caller, now, &mut out),
             Input::Unqueue(id) => self.unqueue(&id, &mut out),
             Input::Steer(text) => self.steer(text, &mut out),
-            Input::Cancel => self.cancel(&mut out),
+            Input::Cancel => self.cancel(now, &mut out),
             Input::Answer { id, answer } => self.answer(&id, answer, &mut out),
             Input::Shown(id) => self.shown(&id, now, &mut out),
             Input::Kill(which) => self.kill(which, &mut out),
@@ -411,7 +426,7 @@ impl Session {
                 self.matched(&process, hit, admitted, now, &mut out);
             }
             Input::SetModel { model, context, lane } => {
-                self.rules.lane = lane;
+                self.set_lane(lane, &mut out);
                 self.meta.model.clone_from(&model);
                 self.touch(now, &mut out);
                 self.publish(Event::ModelChanged { model, context }, &mut out);
@@ -435,7 +450,12 @@ impl Session {
                 let outcome = Outcome::Interrupted;
                 self.ended(outcome, None, now, &mut out);
             }
-            Input::Tick => self.expire(now, &mut out),
+            Input::Tick => {
+                self.expire(now, &mut out);
+                if self.reclaim_at.is_some_and(|at| at <= now) {
+                    self.ended(Outcome::Cancelled, None, now, &mut out);
+                }
+            }
             Input::Storage(storage) => {
                 if self.view.storage != storage {
                     self.publish(Event::StorageChanged { storage }, &mut out);
@@ -443,6 +463,7 @@ impl Session {
             }
         }
         self.start_next(now, &mut out);
+        self.show_holds(&mut out);
         out.effects
     }
 

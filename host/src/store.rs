@@ -237,6 +237,28 @@ pub struct Meta {
     pub compression_failed_at: Option<Millis>,
 }
 
+impl Meta {
+    /// The metadata of a copy of this session that begins now: what it works with goes along; what
+    /// was granted to the original, is held there or waits there stays there.
+    pub(crate) fn branch(&self, now: Millis) -> Self {
+        Self {
+            parent: Some(self.id.clone()),
+            source: self.source.clone(),
+            started_at: now,
+            active_at: now,
+            preview: self.preview.clone(),
+            model: self.model.clone(),
+            system: self.system.clone(),
+            cwd: self.cwd.clone(),
+            env: self.env.clone(),
+            gauge: self.gauge,
+            todo: self.todo.clone(),
+            compressions: self.compressions,
+            ..Self::default()
+        }
+    }
+}
+
 /// Why wakeups of a session are paused (W20).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Pause {

@@ -9,11 +9,12 @@ use futures::StreamExt;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
+use crate::compress::{self, Keeper};
 use crate::model::{self, Chunk, Class, Completion, Message, Model, Request};
 use crate::protocol::{
     Assistant, Body, CallId, Outcome, Part, Row, SessionId, Stop, ToolCall, TurnId,
 };
-use crate::session::{Plan, Reply, Say};
+use crate::session::{Errand, Plan, Reply, Say};
 use crate::tool;
 
 /// What follows a prompt whose turn failed before the model said anything.
@@ -71,6 +72,7 @@ pub(crate) struct Job {
     /// Held by the turn and its foreground commands while they live.
     pub(crate) alive: mpsc::Sender<()>,
     pub(crate) max_requests: u32,
+    pub(crate) compression: compress::Limits,
 }
 
 /// Runs a turn to its end and says how it ended.
@@ -87,18 +89,31 @@ fn failed(class: &str, message: String) -> End {
 }
 
 async fn go(job: Job) -> End {
-    let Job { plan, voice, model, system, mut rows, kit, alive, max_requests } = job;
+    let Job { plan, voice, model, system, mut rows, kit, alive, max_requests, compression } = job;
+    let frame = Request { system, tools: tool::schemas(), ..Request::default() };
+    let mut keeper = Keeper::new(model.clone(), voice.clone(), compression, &frame, plan.used);
+    if let Errand::Compress { focus } = &plan.errand {
+        return (keeper.asked(&mut rows, focus.as_deref()).await, None);
+    }
     let mut bench = tool::Bench::new(plan, voice.clone(), kit, alive);
     let mut empty = 0;
     for _ in 0..max_requests {
+        keeper.make_room(&mut rows).await;
         let request = Request {
-            system: system.clone(),
             messages: messages(&rows),
-            tools: tool::schemas(),
             session: voice.session.0.clone(),
+            ..frame.clone()
         };
         let done = match stream(model.as_ref(), request, &voice).await {
             Ok(done) => done,
+            Err(error) if error.class == Class::ContextOverflow => {
+                match keeper.overflowed(&mut rows).await {
+                    Ok(()) => continue,
+                    Err(why) => {
+                        return failed(error.class.as_str(), format!("{} {why}", error.message));
+                    }
+                }
+            }
             Err(error) => return failed(error.class.as_str(), error.message),
         };
         if done.calls.is_empty() && done.text.trim().is_empty() && done.stop == Stop::End {
@@ -117,6 +132,7 @@ async fn go(job: Job) -> End {
             stop,
             opaque: done.opaque,
         };
+        keeper.answered(done.usage);
         let said = Say::Answered { answer, usage: done.usage, context: model.context_length() };
         match voice.ask(said).await {
             Reply::Row(row) => rows.push(Arc::new(row)),
@@ -243,7 +259,7 @@ pub(crate) fn messages(rows: &[Arc<Row>]) -> Vec<Message> {
     let mut order: Vec<CallId> = Vec::new();
     let mut first_result = 0;
     let mut unanswered = false;
-    for row in rows {
+    for row in compress::context(rows) {
         match &row.body {
             Body::User { .. } | Body::Wakeup(_) | Body::Summary(_) | Body::Note { .. } => {
                 if std::mem::take(&mut unanswered) {

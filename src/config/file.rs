@@ -3,6 +3,8 @@
 
 use std::time::Duration;
 
+use host::settings::Compression;
+
 use super::yaml::{Node, Reader, Value};
 use crate::providers::Endpoint;
 
@@ -31,6 +33,7 @@ pub(crate) struct File {
     pub(crate) deny: Vec<String>,
     pub(crate) allow: Vec<String>,
     pub(crate) context_file_max_chars: Option<usize>,
+    pub(crate) compression: Compression,
     pub(crate) own: Own,
     /// Settings that would change what runs and that we do not have.
     pub(crate) unsupported: Vec<String>,
@@ -118,6 +121,7 @@ impl File {
         file.read_agent(tree, reader);
         file.read_terminal(tree, reader);
         file.read_approvals(tree, reader);
+        file.read_compression(tree, reader);
         file.read_own(tree, reader);
         file.context_file_max_chars =
             reader.number(tree, "context_file_max_chars", 1).and_then(|n| usize::try_from(n).ok());
@@ -219,6 +223,27 @@ impl File {
         };
         if self.approvals.is_none() {
             reader.wrong(mode, "approvals.mode", "expected manual, smart or off");
+        }
+    }
+
+    fn read_compression(&mut self, tree: &Node, reader: &mut Reader<'_>) {
+        let Some(node) = reader.map(tree, "compression") else { return };
+        let own = &mut self.compression;
+        if let Some(on) = reader.switch(node, "compression.enabled") {
+            own.enabled = on;
+        }
+        if let Some(part) = reader.part(node, "compression.threshold") {
+            own.threshold = part;
+        }
+        if let Some(part) = reader.part(node, "compression.target_ratio") {
+            own.target_ratio = part;
+        }
+        let count = |n: u64| usize::try_from(n).unwrap_or(usize::MAX);
+        if let Some(n) = reader.number(node, "compression.protect_first_n", 0) {
+            own.protect_first = count(n);
+        }
+        if let Some(n) = reader.number(node, "compression.protect_last_n", 0) {
+            own.protect_last = count(n);
         }
     }
 

@@ -1,5 +1,6 @@
 use super::file::OnHangup;
 use super::*;
+use host::settings::Compression;
 use tempfile::TempDir;
 
 /// A home with files in it.
@@ -73,6 +74,14 @@ fn every_honoured_key_reaches_the_settings() {
     assert_eq!(s.state, home.tmp.path().join("state"));
     assert_eq!(s.prompt.soul.as_deref(), Some("I am Ada.\n"));
     assert_eq!(s.prompt.context_file_max_chars, 12_000);
+    let compression = Compression {
+        enabled: false,
+        threshold: 0.6,
+        target_ratio: 0.25,
+        protect_first: 2,
+        protect_last: 9,
+    };
+    assert_eq!(s.compression, compression);
     assert!(s.terminal.env.contains(&("X".to_owned(), "1".to_owned())));
     assert!(!s.terminal.env.iter().any(|(name, _)| name == "LAB_KEY"), "a key is no child's");
     let own = Own {
@@ -99,6 +108,7 @@ fn an_empty_home_gives_the_documented_defaults_and_the_demo() {
     assert_eq!(s.terminal.timeout, Duration::from_mins(3));
     assert_eq!(s.prompt.context_file_max_chars, 20_000);
     assert_eq!(s.cwd, home.tmp.path());
+    assert_eq!(s.compression, Compression::default());
     assert_eq!(config.own, Own::default());
     assert!(config.notes[0].contains("demo"));
 }
@@ -325,4 +335,17 @@ fn rules_can_be_ignored_and_a_foreign_shell_is_not_used() {
     assert!(home.load_with(&ignore, &[]).unwrap().settings.prompt.no_context_files);
     let fish = home.load_with(&Flags::default(), &[("SHELL", "/usr/bin/fish")]).unwrap();
     assert_ne!(fish.settings.terminal.shell, Path::new("/usr/bin/fish"));
+}
+
+#[test]
+fn a_wrong_part_or_number_of_the_compression_is_named_with_its_line() {
+    let home = Home::new(
+        "compression:\n  threshold: 1.5\n  target_ratio: 0\n  enabled: maybe\n  \
+         protect_last_n: -1\n",
+    );
+    let lines: Vec<_> = home.problems().into_iter().map(|(line, _)| line).collect();
+    assert_eq!(lines, [4, 2, 3, 5]);
+    let home = Home::new("compression: {threshold: 1, protect_first_n: 0}\n");
+    let compression = home.load().settings.compression;
+    assert_eq!((compression.threshold, compression.protect_first), (1.0, 0));
 }

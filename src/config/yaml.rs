@@ -260,6 +260,21 @@ impl<'a> Reader<'a> {
         }
     }
 
+    /// A part of something: above 0, at most 1.
+    pub(crate) fn part(&mut self, node: &Node, key: &str) -> Option<f64> {
+        let at = node.get(last(key))?;
+        let number = match &at.value {
+            Value::Int(v) => Some(*v as f64),
+            Value::Float(v) => Some(*v),
+            Value::Text(text) => self.expand(at, key, text)?.trim().parse().ok(),
+            _ => None,
+        };
+        match number {
+            Some(number) if number > 0.0 && number <= 1.0 => Some(number),
+            _ => self.expected(at, key, "a number above 0, at most 1"),
+        }
+    }
+
     /// A length of time in seconds.
     pub(crate) fn seconds(&mut self, node: &Node, key: &str) -> Option<Duration> {
         let at = node.get(last(key))?;

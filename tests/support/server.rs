@@ -19,6 +19,8 @@ use tokio::sync::watch;
 pub(crate) enum Reply {
     /// Text, whole.
     Text(String),
+    /// Text, whole, and how many tokens its prompt had.
+    Counted(String, u64),
     /// Text and tool calls: names with arguments.
     Calls(String, Vec<(String, Value)>),
     /// Pieces of text with a pause before each.
@@ -223,6 +225,9 @@ async fn respond(reply: Reply) -> Response<Body> {
     let sse = Response::builder().header("content-type", "text/event-stream");
     match reply {
         Reply::Text(text) => sse.body(Body::from(said(&text) + &end("stop"))),
+        Reply::Counted(text, tokens) => {
+            sse.body(Body::from(said(&text) + &counted("stop", tokens)))
+        }
         Reply::Calls(text, calls) => {
             let body: String =
                 calls.iter().enumerate().map(|(i, (name, args))| call(i, name, args)).collect();
@@ -273,8 +278,13 @@ fn call(index: usize, name: &str, args: &Value) -> String {
 }
 
 fn end(finish: &str) -> String {
+    counted(finish, 100)
+}
+
+fn counted(finish: &str, prompt: u64) -> String {
     let last = json!({"choices": [{"index": 0, "delta": {}, "finish_reason": finish}]});
-    let usage = json!({"prompt_tokens": 100, "completion_tokens": 20, "total_tokens": 120});
+    let usage =
+        json!({"prompt_tokens": prompt, "completion_tokens": 20, "total_tokens": prompt + 20});
     let counted = json!({"choices": [], "usage": usage});
     format!("data: {last}\n\ndata: {counted}\n\ndata: [DONE]\n\n")
 }

@@ -5,13 +5,15 @@
 mod keys;
 
 use host::protocol::{
-    Answer, Ask, Body, Command, Event, Failure, Millis, ProcessId, PromptId, Question, QuestionId,
-    Row, SessionRow, Transcript,
+    Answer, Ask, Body, Command, Event, Failure, Millis, Process, ProcessId, PromptId, Question,
+    QuestionId, Row, SessionRow, Transcript,
 };
 use ratatui::text::Line;
 
 use crate::card::{Card, Keys};
 use crate::composer::Composer;
+use crate::confirm::Deletion;
+use crate::numbers::count;
 use crate::processes::Processes;
 use crate::quit::Leaving;
 use crate::run::Options;
@@ -70,6 +72,7 @@ pub(crate) struct App {
     pub(crate) composer: Composer,
     pub(crate) panel: Option<Panel>,
     pub(crate) leaving: Option<Leaving>,
+    pub(crate) deletion: Option<Deletion>,
     pub(crate) toasts: Toasts,
     pub(crate) notice: Option<Notice>,
     pub(crate) theme: Theme,
@@ -97,6 +100,7 @@ impl App {
             composer: Composer::default(),
             panel: None,
             leaving: None,
+            deletion: None,
             toasts: Toasts::default(),
             notice: (!options.notes.is_empty()).then(|| Notice::Info(options.notes.join("\n"))),
             theme: Theme::new(options.palette),
@@ -185,9 +189,9 @@ impl App {
                 }
             }
             Event::Toast(toast) => {
-                if toast.session != self.transcript.session {
-                    self.toasts.push(toast, now);
-                }
+                self.toasts.push(toast, &self.transcript.session, now);
+                // What changes in other sessions is heard of in no other way.
+                effects.extend(self.on_processes_changed());
             }
             Event::ProcessTail { id, text } => {
                 if let Some(Panel::Processes(panel)) = &mut self.panel {
@@ -195,10 +199,17 @@ impl App {
                 }
             }
             Event::ProcessChanged { process } => {
-                if let Some(Panel::Processes(panel)) = &self.panel
-                    && panel.tailed() == Some(&process.id)
-                {
-                    effects.push(Effect::Send(Command::Tail { id: process.id.clone() }));
+                if let Some(Panel::Processes(panel)) = &mut self.panel {
+                    if panel.tailed() == Some(&process.id) {
+                        effects.push(Effect::Send(Command::Tail { id: process.id.clone() }));
+                    }
+                    effects.extend(panel.on_change().map(Effect::Send));
+                }
+            }
+            Event::ProcessForgotten { .. } => effects.extend(self.on_processes_changed()),
+            Event::ProcessesListed { processes } => {
+                if let Some(Panel::Processes(panel)) = &mut self.panel {
+                    effects.extend(panel.on_listed(processes).map(Effect::Send));
                 }
             }
             Event::SessionsListed { sessions } => effects.extend(self.on_sessions(sessions)),
@@ -213,11 +224,9 @@ impl App {
             | Event::TurnEnded { .. }
             | Event::PromptUnqueued { .. }
             | Event::Unattended { .. }
-            | Event::ProcessesListed { .. }
             | Event::Steered { .. }
             | Event::QuestionAsked { .. }
             | Event::QuestionResolved { .. }
-            | Event::ProcessForgotten { .. }
             | Event::Held { .. }
             | Event::UsageReported { .. }
             | Event::ModelChanged { .. }
@@ -231,6 +240,10 @@ impl App {
 
     fn on_row(&mut self, row: &Row) {
         self.view.on_row(row.n);
+        if matches!(row.body, Body::Summary(_)) {
+            // What was said while it was being made has come true.
+            self.notice.take_if(|notice| matches!(notice, Notice::Info(_)));
+        }
         if let Body::User { text } = &row.body
             && let Some(at) = self.sent.iter().position(|(_, sent)| sent == text)
         {
@@ -260,6 +273,7 @@ impl App {
         self.view.reset();
         self.toasts.on_session(&self.transcript.session);
         self.panel = None;
+        self.deletion = None;
         if self.attached {
             self.notice = None;
         }
@@ -282,7 +296,16 @@ impl App {
         }
     }
 
+    /// Something about a process has changed, maybe in a session that is not in view.
+    fn on_processes_changed(&mut self) -> Option<Effect> {
+        let Some(Panel::Processes(panel)) = &mut self.panel else { return None };
+        panel.on_change().map(Effect::Send)
+    }
+
     fn on_sessions(&mut self, rows: &[SessionRow]) -> Option<Effect> {
+        if let Some(Panel::Processes(panel)) = &mut self.panel {
+            panel.on_sessions(rows);
+        }
         match self.wanted.take()? {
             Wanted::Session(name) => match find(rows, &name) {
                 Some(id) => {
@@ -317,6 +340,9 @@ impl App {
 
     fn on_failed(&mut self, failure: &Failure) {
         self.wanted = None;
+        if let Some(Panel::Processes(panel)) = &mut self.panel {
+            panel.on_failed();
+        }
         let refused =
             self.sent.iter().position(|(id, _)| failure.about.contains(&id.0)).or_else(|| {
                 failure.about.starts_with("prompt").then(|| self.sent.len().checked_sub(1))?
@@ -352,7 +378,8 @@ impl App {
     fn tailed(&self) -> Option<ProcessId> {
         let Some(Panel::Processes(panel)) = &self.panel else { return None };
         let id = panel.tailed()?;
-        let process = self.transcript.processes.iter().find(|process| process.id == *id)?;
+        let listed = panel.listed(&self.transcript.processes);
+        let process = listed.iter().find(|process| process.id == *id)?;
         process.is_live().then(|| id.clone())
     }
 
@@ -362,8 +389,8 @@ impl App {
         let counts = self.transcript.running.is_some()
             || self.question().is_some_and(|question| question.deadline.is_some())
             || self.tailed().is_some()
-            || (matches!(self.panel, Some(Panel::Processes(_)))
-                && self.transcript.processes.iter().any(host::protocol::Process::is_live));
+            || matches!(&self.panel, Some(Panel::Processes(panel))
+                if panel.listed(&self.transcript.processes).iter().any(Process::is_live));
         let arms = self.card.id().map(|_| self.card.arms_at(self.typed_at));
         [
             counts.then_some(second),
@@ -371,6 +398,7 @@ impl App {
             self.toasts.next_tick(),
             self.flash.as_ref().map(|(_, until)| *until),
             self.quit_at,
+            self.deletion.as_ref().and_then(|deletion| deletion.next_tick(self.now)),
         ]
         .into_iter()
         .flatten()
@@ -382,6 +410,7 @@ impl App {
         let mut effects = Vec::new();
         if self.panel.is_none()
             && self.leaving.is_none()
+            && self.deletion.is_none()
             && let Some(id) = self.question().map(|question| question.id.clone())
             && self.card.tell()
         {
@@ -402,7 +431,7 @@ impl App {
     fn head(&self) -> Vec<Line<'static>> {
         let theme = &self.theme;
         if self.transcript.earlier > 0 {
-            let text = format!("↑ {} earlier rows", self.transcript.earlier);
+            let text = format!("↑ {}", count(self.transcript.earlier, "earlier row"));
             return vec![Line::styled(text, theme.dim)];
         }
         if !self.transcript.rows.is_empty() || self.transcript.running.is_some() {

@@ -6,9 +6,10 @@ use host::protocol::{Ask, Choice, Question};
 use ratatui::text::{Line, Span};
 
 use crate::card::{Keys, hint};
-use crate::clean::clean;
+use crate::clean::{clean, one_line};
+use crate::numbers::count;
 use crate::theme::Theme;
-use crate::transcript::wrap::{Break, columns, text, wrap};
+use crate::transcript::wrap::{Break, columns, fit, text, wrap};
 
 /// Lines of the command that are shown at most.
 const COMMAND: usize = 8;
@@ -50,13 +51,18 @@ pub(crate) fn lines(
     theme: &Theme,
 ) -> (Vec<Line<'static>>, View) {
     let (width, height) = size;
-    let Ask::Approval { command, part, reason, allow_always, .. } = &question.ask else {
+    let Ask::Approval { command, part, rule, reason, allow_always } = &question.ask else {
         return (Vec::new(), View::default());
     };
     let choices = choices(*allow_always);
     let mut bottom = text(&clean(reason), theme.warn, width, Break::Word);
     bottom.truncate(2);
-    bottom.extend(options(choices.iter().map(|(_, name)| *name), selected, width, theme));
+    let options = options(choices, &one_line(rule), selected, width, theme);
+    let beside = options.len() > 1;
+    bottom.extend(options);
+    if !beside && height > bottom.len() + 2 {
+        bottom.extend(text(&covers(rule, *allow_always), theme.dim, width, Break::Word));
+    }
     if height > bottom.len() + 2 {
         let keys = hint(keys, "↑↓ Enter or a digit · Esc denies", width, theme);
         bottom.push(keys);
@@ -71,20 +77,26 @@ pub(crate) fn lines(
     (lines, view)
 }
 
-/// Numbered options, on one line if they fit, else one a line.
-fn options<'a>(
-    names: impl Iterator<Item = &'a str>,
+/// What the choices between "once" and "deny" are given for: more than the command in view.
+fn covers(rule: &str, allow_always: bool) -> String {
+    let choices = if allow_always { "2, 3" } else { "2" };
+    format!("{choices}: the whole rule {}, not only this command", one_line(rule))
+}
+
+/// Numbered options, on one line if they fit; else one a line, with the rule they are given for.
+fn options(
+    choices: &[(Choice, &str)],
+    rule: &str,
     selected: usize,
     width: usize,
     theme: &Theme,
 ) -> Vec<Line<'static>> {
-    let spans: Vec<Span<'static>> = names
-        .enumerate()
-        .map(|(i, name)| {
-            let style = if i == selected { theme.selected } else { theme.text };
-            Span::styled(format!(" {} {name} ", i + 1), style)
-        })
-        .collect();
+    let span = |i: usize, text: String| {
+        Span::styled(text, if i == selected { theme.selected } else { theme.text })
+    };
+    let names = choices.iter().enumerate();
+    let spans: Vec<Span<'static>> =
+        names.clone().map(|(i, (_, name))| span(i, format!(" {} {name} ", i + 1))).collect();
     let total: usize = spans.iter().map(|span| columns(&span.content) + 1).sum();
     if total <= width + 1 {
         let mut line = Vec::new();
@@ -95,7 +107,15 @@ fn options<'a>(
         line.pop();
         return vec![Line::from(line)];
     }
-    spans.into_iter().map(Line::from).collect()
+    names
+        .map(|(i, (choice, name))| {
+            let text = match choice {
+                Choice::Once | Choice::Deny => format!(" {} {name} ", i + 1),
+                Choice::Session | Choice::Always => format!(" {} {name}: all {rule} ", i + 1),
+            };
+            Line::from(span(i, fit(&text, width)))
+        })
+        .collect()
 }
 
 /// The command, with the part that fired in view and highlighted.
@@ -141,7 +161,10 @@ fn excerpt(
     if height > 1 {
         let (above, below) = (start, total - start - room);
         shown.push(Line::styled(
-            format!("… {above} lines above, {below} below · PgUp, PgDn: look before you approve"),
+            format!(
+                "… {} above, {below} below · PgUp, PgDn: look before you approve",
+                count(above, "line")
+            ),
             theme.dim,
         ));
     }

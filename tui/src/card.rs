@@ -14,7 +14,7 @@ use crate::transcript::wrap::{columns, fit};
 use crate::{approval, clarify};
 
 /// How long the keyboard must be quiet before a card takes keys (C11).
-const QUIET: u64 = 500;
+pub(crate) const QUIET: u64 = 500;
 
 /// Lines of a command that PgUp and PgDn move it by.
 const PAGE: isize = 5;

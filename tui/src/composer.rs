@@ -9,6 +9,7 @@ use unicode_segmentation::UnicodeSegmentation;
 pub(crate) use layout::Layout;
 
 use crate::keymap::Action;
+use crate::numbers::count;
 
 /// Pastes of this many characters are folded into a placeholder.
 const FOLD: usize = 2_000;
@@ -118,8 +119,8 @@ impl Composer {
         }
         self.pasted += 1;
         let number = self.pasted;
-        let lines = text.lines().count();
-        let placeholder = format!("[Pasted text #{number}: {lines} lines]");
+        let lines = count(text.lines().count(), "line");
+        let placeholder = format!("[Pasted text #{number}: {lines}]");
         self.insert(&placeholder);
         self.pastes.push(Paste { placeholder, text: text.to_owned() });
     }

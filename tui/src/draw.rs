@@ -8,12 +8,17 @@ use ratatui::text::{Line, Span};
 use crate::app::{App, Notice, Panel};
 use crate::card::boxed;
 use crate::clean::{clean, one_line};
+use crate::processes::Scene;
+use crate::quit::Left;
 use crate::term::Frame;
 use crate::transcript::wrap::{Break, fit, text};
 use crate::{help, slash, status};
 
 /// Commands shown in the menu at once.
 const MENU: usize = 6;
+
+/// Lines of the reason why wakeups are held.
+const HELD: usize = 2;
 
 /// Lines of a notice.
 const NOTICE: usize = 6;
@@ -46,14 +51,15 @@ fn plan(app: &mut App, width: usize, height: usize) -> Plan {
     let hidden = app.panel.is_some();
     let (input, caret) = input(app, width, (height / 3).max(1).min(room));
     if hidden {
-        return Plan {
-            above: Vec::new(),
-            rule: false,
-            input: Vec::new(),
-            caret: None,
-            body: room + usize::from(rule),
-            status,
-        };
+        let all = room + usize::from(rule);
+        // A panel hides all but what must be answered, and why something was refused.
+        let mut above = card(app, width, all.saturating_sub(1));
+        if above.is_empty() {
+            above = notice(app, width);
+            above.truncate(all / 3);
+        }
+        let body = all - above.len();
+        return Plan { above, rule: false, input: Vec::new(), caret: None, body, status };
     }
     room = room.saturating_sub(input.len());
     // The transcript keeps a line as long as there is one to spare.
@@ -72,7 +78,11 @@ fn plan(app: &mut App, width: usize, height: usize) -> Plan {
 /// The question in view, or the one before quitting.
 fn card(app: &mut App, width: usize, height: usize) -> Vec<Line<'static>> {
     let mut lines = if let Some(leaving) = &app.leaving {
-        leaving.lines(&app.runs().unwrap_or_default(), width, &app.theme)
+        leaving.lines(Left::of(&app.transcript), width, &app.theme)
+    } else if let Some(deletion) = &app.deletion {
+        deletion.lines(app.now(), width, &app.theme)
+    } else if app.panel.is_some() {
+        return Vec::new();
     } else if let Some(question) = app.question().cloned() {
         let total = app.transcript.questions.len();
         let (keys, now) = (app.card_keys(), app.now());
@@ -90,20 +100,42 @@ fn card(app: &mut App, width: usize, height: usize) -> Vec<Line<'static>> {
     lines
 }
 
-/// Notices and waiting prompts.
+/// What was said last.
+fn notice(app: &App, width: usize) -> Vec<Line<'static>> {
+    let theme = &app.theme;
+    let Some(notice) = &app.notice else { return Vec::new() };
+    let (mark, message, style) = match notice {
+        Notice::Info(message) => ("· ", message, theme.accent),
+        Notice::Error(message) => ("✗ ", message, theme.error),
+    };
+    marked(mark, message, style, width, NOTICE)
+}
+
+/// The first lines of a text behind a mark.
+fn marked(
+    mark: &'static str,
+    message: &str,
+    style: Style,
+    width: usize,
+    most: usize,
+) -> Vec<Line<'static>> {
+    let all = text(&clean(message), style, width.saturating_sub(2), Break::Word);
+    let mut lines: Vec<Line<'static>> = all.into_iter().take(most).collect();
+    for (i, line) in lines.iter_mut().enumerate() {
+        line.spans.insert(0, Span::styled(if i == 0 { mark } else { "  " }, style));
+    }
+    lines
+}
+
+/// Why wakeups do not come, notices and waiting prompts.
 fn strip(app: &App, width: usize, height: usize) -> Vec<Line<'static>> {
     let theme = &app.theme;
-    let mut lines = Vec::new();
-    if let Some(notice) = &app.notice {
-        let (mark, message, style) = match notice {
-            Notice::Info(message) => ("· ", message, theme.accent),
-            Notice::Error(message) => ("✗ ", message, theme.error),
-        };
-        let all = text(&clean(message), style, width.saturating_sub(2), Break::Word);
-        for (i, mut line) in all.into_iter().take(NOTICE).enumerate() {
-            line.spans.insert(0, Span::styled(if i == 0 { mark } else { "  " }, style));
-            lines.push(line);
-        }
+    let mut lines = notice(app, width);
+    if let Some(held) = &app.transcript.held {
+        let held = one_line(held);
+        let way = if held.contains("/wake") { "" } else { " · /wake" };
+        let held = format!("wakeups held: {held}{way}");
+        lines.extend(marked("⚑ ", &held, theme.warn, width, HELD));
     }
     if let Some(steer) = &app.transcript.steer {
         let line = fit(&format!("steering: {}", one_line(steer)), width);
@@ -208,7 +240,7 @@ fn paint(app: &App, plan: &Plan, buffer: &mut Buffer) -> Frame {
 /// News over the lower right corner of the transcript.
 fn toasts(app: &App, plan: &Plan, buffer: &mut Buffer) {
     let width = usize::from(buffer.area.width);
-    let lines = app.toasts.lines(width, &app.theme);
+    let lines = app.toasts.lines(&app.transcript.session, width, &app.theme);
     let count = lines.len().min(plan.body);
     for (i, line) in lines.iter().rev().take(count).enumerate() {
         let x = width.saturating_sub(crate::card::line_width(line));
@@ -227,11 +259,11 @@ fn panel_lines(app: &App, panel: &Panel, width: usize, height: usize) -> Vec<Lin
             ("Help · ↑↓ · Esc closes".to_owned(), lines.into_iter().skip(skip).collect())
         }
         Panel::Processes(panel) => {
-            panel.lines(&app.transcript.processes, app.now(), (inner, room), theme)
+            let transcript = &app.transcript;
+            let (own, session) = (&transcript.processes, &transcript.session);
+            panel.lines(&Scene { own, session, now: app.now(), theme }, (inner, room))
         }
-        Panel::Sessions(sessions) => {
-            ("Sessions · Enter opens · Esc".to_owned(), sessions.select.lines(inner, room, theme))
-        }
+        Panel::Sessions(sessions) => ("Sessions".to_owned(), sessions.lines(inner, room, theme)),
         Panel::Models { select, .. } => {
             ("Models · Enter uses · Esc".to_owned(), select.lines(inner, room, theme))
         }

@@ -9,9 +9,12 @@ mod card;
 mod clarify;
 mod clean;
 mod composer;
+mod confirm;
 mod draw;
 mod help;
 mod keymap;
+mod numbers;
+
 mod processes;
 mod quit;
 mod run;

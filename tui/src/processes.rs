@@ -1,21 +1,36 @@
-//! The panel of background processes: what runs, what came of it, its last output, killing one.
+//! The panel of background processes: what runs, what came of it, its last output, killing one;
+//! of the session in view, or of all sessions of the host.
 
-use host::protocol::{Command, Delivery, Millis, Process, ProcessId, State};
-use ratatui::text::{Line, Span};
+mod lines;
 
-use crate::clean::{one_line, output};
+pub(crate) use lines::Scene;
+
+use std::collections::HashMap;
+
+use host::protocol::{Command, Process, ProcessId, SessionId, SessionRow, Target, Work};
+
+use crate::clean::output;
 use crate::keymap::Action;
-use crate::theme::Theme;
-use crate::time::{between, span};
-use crate::transcript::ending;
-use crate::transcript::wrap::{columns, fit};
 
 /// The panel.
 #[derive(Debug, Default)]
 pub(crate) struct Processes {
-    selected: usize,
+    selected: Option<ProcessId>,
     tail: Option<Tail>,
     kills: Option<ProcessId>,
+    everywhere: Option<Everywhere>,
+}
+
+/// The processes of all sessions, as the host last told them.
+#[derive(Debug, Default)]
+struct Everywhere {
+    /// `None` = not told yet.
+    processes: Option<Vec<Process>>,
+    names: HashMap<SessionId, String>,
+    /// An answer is on its way.
+    asked: bool,
+    /// Something has changed since the host was asked.
+    outdated: bool,
 }
 
 #[derive(Debug)]
@@ -33,7 +48,7 @@ pub(crate) enum Outcome {
     /// It is to be closed.
     Closed,
     /// It stays and asks for something.
-    Send(Command),
+    Send(Vec<Command>),
 }
 
 impl Processes {
@@ -42,13 +57,55 @@ impl Processes {
         self.tail.as_ref().map(|tail| &tail.id)
     }
 
+    /// What the panel lists: of the session in view (`own`), or of all.
+    pub(crate) fn listed<'a>(&'a self, own: &'a [Process]) -> &'a [Process] {
+        match &self.everywhere {
+            Some(everywhere) => everywhere.processes.as_deref().unwrap_or_default(),
+            None => own,
+        }
+    }
+
     pub(crate) fn on_tail(&mut self, id: &ProcessId, text: &str) {
         if let Some(tail) = self.tail.as_mut().filter(|tail| tail.id == *id) {
             tail.text = output(text);
         }
     }
 
-    pub(crate) fn on_action(&mut self, action: Action, processes: &[Process]) -> Outcome {
+    /// Something about a process of the host has changed: its list is asked for again, but never
+    /// twice at once.
+    pub(crate) fn on_change(&mut self) -> Option<Command> {
+        let everywhere = self.everywhere.as_mut()?;
+        if std::mem::replace(&mut everywhere.asked, true) {
+            everywhere.outdated = true;
+            return None;
+        }
+        Some(Command::ListProcesses)
+    }
+
+    /// The answer.
+    pub(crate) fn on_listed(&mut self, processes: &[Process]) -> Option<Command> {
+        let everywhere = self.everywhere.as_mut()?;
+        everywhere.processes = Some(processes.to_vec());
+        everywhere.asked = false;
+        if std::mem::take(&mut everywhere.outdated) { self.on_change() } else { None }
+    }
+
+    /// The host refused something, maybe the list.
+    pub(crate) fn on_failed(&mut self) {
+        self.everywhere.take_if(|everywhere| everywhere.processes.is_none());
+        if let Some(everywhere) = &mut self.everywhere {
+            everywhere.asked = false;
+        }
+    }
+
+    /// What people call the sessions.
+    pub(crate) fn on_sessions(&mut self, rows: &[SessionRow]) {
+        if let Some(everywhere) = &mut self.everywhere {
+            everywhere.names = rows.iter().map(|row| (row.id.clone(), row.title.clone())).collect();
+        }
+    }
+
+    pub(crate) fn on_action(&mut self, action: Action, own: &[Process]) -> Outcome {
         if let Some(tail) = &mut self.tail {
             match action {
                 Action::Up => tail.up += 1,
@@ -62,28 +119,30 @@ impl Processes {
             }
             return Outcome::Open;
         }
-        let last = processes.len().saturating_sub(1);
-        self.selected = self.selected.min(last);
-        let chosen = ordered(processes).get(self.selected).copied();
+        let listed = ordered(self.listed(own));
+        let at = self.at(&listed);
+        let chosen = listed.get(at).map(|process| (*process).clone());
+        let beside = |at: usize| listed.get(at).map(|process| process.id.clone());
+        let (above, below) = (beside(at.saturating_sub(1)), beside(at + 1));
         let confirmed = self.kills.take();
+        // From here on the selection stays with this process, whatever moves around it.
+        self.selected = chosen.as_ref().map(|process| process.id.clone());
         match action {
-            Action::Up => self.selected = self.selected.saturating_sub(1),
-            Action::Down => self.selected = (self.selected + 1).min(last),
-            Action::Enter | Action::Right => {
-                if let Some(process) = chosen {
-                    let id = process.id.clone();
-                    self.tail = Some(Tail { id: id.clone(), text: String::new(), up: 0 });
-                    return Outcome::Send(Command::Tail { id });
+            Action::Up => self.selected = above,
+            Action::Down => self.selected = below.or_else(|| self.selected.take()),
+            Action::Enter | Action::Right => return self.open(chosen),
+            Action::Text('k') => {
+                if let Some(process) = chosen.filter(Process::is_live) {
+                    if confirmed.as_ref() == Some(&process.id) {
+                        return Outcome::Send(vec![Command::Kill { id: Some(process.id) }]);
+                    }
+                    self.kills = Some(process.id);
                 }
             }
-            Action::Text('k') => {
-                if let Some(process) = chosen.filter(|process| process.is_live()) {
-                    let id = process.id.clone();
-                    if confirmed.as_ref() == Some(&id) {
-                        return Outcome::Send(Command::Kill { id: Some(id) });
-                    }
-                    self.kills = Some(id);
-                }
+            Action::Text('a') if self.everywhere.is_some() => self.everywhere = None,
+            Action::Text('a') => {
+                self.everywhere = Some(Everywhere { asked: true, ..Everywhere::default() });
+                return Outcome::Send(vec![Command::ListProcesses, Command::ListSessions]);
             }
             Action::Escape | Action::Interrupt | Action::Processes => return Outcome::Closed,
             _ => {}
@@ -91,42 +150,23 @@ impl Processes {
         Outcome::Open
     }
 
-    /// Title and lines.
-    pub(crate) fn lines(
-        &self,
-        processes: &[Process],
-        now: Millis,
-        size: (usize, usize),
-        theme: &Theme,
-    ) -> (String, Vec<Line<'static>>) {
-        let (width, height) = size;
-        if let Some(tail) = &self.tail {
-            let all: Vec<&str> = tail.text.trim_end().lines().collect();
-            let end = all.len().saturating_sub(tail.up).max(height.min(all.len()));
-            let start = end.saturating_sub(height);
-            let shown = all.iter().skip(start).take(end - start);
-            let mut lines: Vec<Line<'static>> =
-                shown.map(|line| Line::styled(fit(line, width), theme.text)).collect();
-            if lines.is_empty() {
-                lines.push(Line::styled("no output", theme.dim));
+    /// The session that works on a delegated task, or the output of a command.
+    fn open(&mut self, chosen: Option<Process>) -> Outcome {
+        let Some(process) = chosen else { return Outcome::Open };
+        match process.work {
+            Work::Delegation { session } => Outcome::Send(vec![Command::Open(Target::Id(session))]),
+            Work::Command => {
+                let id = process.id;
+                self.tail = Some(Tail { id: id.clone(), text: String::new(), up: 0 });
+                Outcome::Send(vec![Command::Tail { id }])
             }
-            return (format!("{} · Esc back", one_line(&tail.id.0)), lines);
         }
-        let mut lines = Vec::new();
-        if processes.is_empty() {
-            lines.push(Line::styled("no background processes", theme.dim));
-        }
-        let room = height.max(1);
-        let selected = self.selected.min(processes.len().saturating_sub(1));
-        let start = (selected + 1).saturating_sub(room);
-        for (at, process) in ordered(processes).iter().enumerate().skip(start).take(room) {
-            lines.push(line(process, at == selected, now, width, theme));
-        }
-        let title = match &self.kills {
-            Some(id) => format!("k again kills {}", one_line(&id.0)),
-            None => "Background · Enter output · k kill · Esc close".to_owned(),
-        };
-        (title, lines)
+    }
+
+    /// Where the selection stands.
+    fn at(&self, listed: &[&Process]) -> usize {
+        let selected = self.selected.as_ref();
+        listed.iter().position(|process| Some(&process.id) == selected).unwrap_or(0)
     }
 }
 
@@ -135,51 +175,4 @@ fn ordered(processes: &[Process]) -> Vec<&Process> {
     let mut ordered: Vec<&Process> = processes.iter().collect();
     ordered.sort_by_key(|p| (!p.is_live(), std::cmp::Reverse(p.started_at)));
     ordered
-}
-
-fn line(
-    process: &Process,
-    selected: bool,
-    now: Millis,
-    width: usize,
-    theme: &Theme,
-) -> Line<'static> {
-    let (mark, state) = match (process.state, &process.exit) {
-        (State::Starting, _) => (theme.dim, "starting".to_owned()),
-        (State::Running, _) => (theme.warn, "running".to_owned()),
-        (State::Ended, Some(exit)) if exit.code == Some(0) => (theme.ok, ending(exit)),
-        (State::Ended, Some(exit)) => (theme.error, ending(exit)),
-        (State::Ended, None) => (theme.dim, "ended".to_owned()),
-    };
-    let until = process.exit.as_ref().map_or(now, |exit| exit.at);
-    let ran = span(between(until, process.started_at) / 1_000);
-    let fate = match &process.delivery {
-        Delivery::Open if !process.is_live() => String::new(),
-        Delivery::Open if process.notify => "will wake".to_owned(),
-        Delivery::Open if !process.watch.is_empty() => "watched".to_owned(),
-        Delivery::Open => String::new(),
-        Delivery::Waiting => "wakes next".to_owned(),
-        Delivery::Claimed(turn) => format!("in turn {turn}"),
-        Delivery::Delivered => "told".to_owned(),
-        Delivery::Consumed => "seen".to_owned(),
-        Delivery::Orphaned => "its session is gone".to_owned(),
-        Delivery::Held(why) => format!("held: {}", one_line(why)),
-    };
-    let base = if selected { theme.selected } else { theme.text };
-    let left = format!("{state} · {ran} · ");
-    let fate = if fate.is_empty() { fate } else { format!(" · {fate}") };
-    let right = match width {
-        0..50 => String::new(),
-        50..70 => fit(&fate, width / 3),
-        _ => fit(&format!("{fate} · {}", one_line(&process.id.0)), width / 2),
-    };
-    let room = width.saturating_sub(2 + columns(&left) + columns(&right));
-    let command = fit(&one_line(&process.command), room);
-    let pad = " ".repeat(room.saturating_sub(columns(&command)));
-    Line::from(vec![
-        Span::styled("● ", base.patch(mark)),
-        Span::styled(left, base.patch(theme.dim)),
-        Span::styled(command, base),
-        Span::styled(format!("{pad}{right}"), base.patch(theme.dim)),
-    ])
 }

@@ -37,6 +37,17 @@ impl Select {
         Self { entries, filter: filter.to_owned(), selected: 0 }
     }
 
+    /// Other entries, under the same filter.
+    pub(crate) fn refill(&mut self, entries: Vec<Entry>) {
+        self.entries = entries;
+        self.selected = self.selected.min(self.matching().len().saturating_sub(1));
+    }
+
+    /// The index of the selected entry.
+    pub(crate) fn chosen(&self) -> Option<usize> {
+        self.matching().get(self.selected).copied()
+    }
+
     fn matching(&self) -> Vec<usize> {
         let filter = self.filter.to_lowercase();
         let fits = |entry: &Entry| {

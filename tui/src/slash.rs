@@ -24,6 +24,12 @@ pub(crate) enum Slash {
     Processes,
     Stop,
     Wake,
+    ClearQueue,
+    Compress(Option<String>),
+    Branch,
+    Archive,
+    Unarchive,
+    Delete,
     Quit,
 }
 
@@ -44,11 +50,21 @@ pub(crate) const TABLE: &[Entry] = &[
     entry("steer", &[], "TEXT", "tell the running turn something", |args| {
         (!args.is_empty()).then(|| Slash::Steer(args.to_owned()))
     }),
-    entry("ps", &["processes", "agents", "tasks"], "", "background processes", |_| {
+    entry("processes", &["ps", "agents", "tasks"], "", "background processes", |_| {
         Some(Slash::Processes)
     }),
     entry("stop", &[], "", "kill all background processes", |_| Some(Slash::Stop)),
     entry("wake", &[], "", "start wakeups that are held", |_| Some(Slash::Wake)),
+    entry("queue", &[], "clear", "take all waiting prompts back", |args| {
+        (args == "clear").then_some(Slash::ClearQueue)
+    }),
+    entry("compress", &["compact"], "[focus]", "summarise the older part of the context", |args| {
+        Some(Slash::Compress((!args.is_empty()).then(|| args.to_owned())))
+    }),
+    entry("branch", &["fork"], "", "go on in a copy of this session", |_| Some(Slash::Branch)),
+    entry("archive", &[], "", "leave this session out of lists", |_| Some(Slash::Archive)),
+    entry("unarchive", &[], "", "list this session again", |_| Some(Slash::Unarchive)),
+    entry("delete", &[], "", "delete this session, after a question", |_| Some(Slash::Delete)),
     entry("quit", &["exit", "q"], "", "leave", |_| Some(Slash::Quit)),
 ];
 

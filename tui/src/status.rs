@@ -6,12 +6,16 @@ use ratatui::text::{Line, Span};
 
 use crate::app::App;
 use crate::clean::one_line;
+use crate::numbers::tokens;
 use crate::theme::Theme;
 use crate::time::{between, span};
 use crate::transcript::wrap::{columns, fit};
 
 /// Cells of the context bar.
 const BAR: u64 = 8;
+
+/// Wakeup turns without a user from which on the session needs one (W31).
+const UNATTENDED: u32 = 3;
 
 /// A part of the line; the least important go first when there is no room.
 struct Part {
@@ -66,8 +70,12 @@ pub(crate) fn line(app: &App, width: usize) -> Line<'static> {
     if live > 0 {
         part(6, format!("⚙ {live}"), theme.accent);
     }
-    if let Some(held) = &transcript.held {
-        part(6, fit(&format!("held: {} · /wake", one_line(held)), 40), theme.warn);
+    if transcript.held.is_some() {
+        part(7, "held · /wake".to_owned(), theme.warn);
+    }
+    if transcript.unattended >= UNATTENDED {
+        let times = transcript.unattended;
+        part(8, format!("needs you · woken {times}×"), theme.warn);
     }
     if let Storage::Failing(why) = &transcript.storage {
         part(9, fit(&format!("NOT SAVED: {}", one_line(why)), 40), theme.error);
@@ -136,15 +144,6 @@ pub(crate) fn gauge(gauge: Gauge, theme: &Theme) -> Vec<Span<'static>> {
         Span::styled(bar(BAR - filled, "─"), theme.dim),
         Span::styled(text, if used > length { theme.error } else { theme.dim }),
     ]
-}
-
-fn tokens(n: u64) -> String {
-    match n {
-        0..1_000 => n.to_string(),
-        1_000..100_000 => format!("{}.{}k", n / 1_000, n % 1_000 / 100),
-        100_000..1_000_000 => format!("{}k", n / 1_000),
-        _ => format!("{}.{}M", n / 1_000_000, n % 1_000_000 / 100_000),
-    }
 }
 
 /// A directory with the home folder as `~`, and its last two parts only when it is long.

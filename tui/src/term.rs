@@ -12,6 +12,7 @@ use crossterm::{cursor, event, execute, queue, terminal};
 use ratatui::backend::{Backend, ClearType, CrosstermBackend};
 use ratatui::buffer::{Buffer, Cell};
 use ratatui::layout::{Position, Rect};
+use unicode_width::UnicodeWidthStr;
 
 /// Buttons and the wheel, in the SGR encoding; not the moves, which would wake us for nothing.
 const MOUSE_ON: &[u8] = b"\x1b[?1000h\x1b[?1006h";
@@ -57,7 +58,13 @@ impl Kind {
 /// Takes the terminal over.
 pub(crate) fn enter(out: &mut impl Write, kind: Kind) -> io::Result<()> {
     terminal::enable_raw_mode()?;
-    execute!(out, terminal::EnterAlternateScreen, event::EnableBracketedPaste)?;
+    // What a terminal takes for wider than we do must not run over into the next row.
+    execute!(
+        out,
+        terminal::EnterAlternateScreen,
+        terminal::DisableLineWrap,
+        event::EnableBracketedPaste
+    )?;
     out.write_all(MOUSE_ON)?;
     if kind == Kind::Full {
         // Tells Shift+Enter from Enter where the terminal knows the protocol; others ignore it.
@@ -73,7 +80,14 @@ pub(crate) fn leave(out: &mut impl Write, kind: Kind) {
         execute!(out, event::PopKeyboardEnhancementFlags).ok();
     }
     out.write_all(MOUSE_OFF).ok();
-    execute!(out, event::DisableBracketedPaste, cursor::Show, terminal::LeaveAlternateScreen).ok();
+    execute!(
+        out,
+        event::DisableBracketedPaste,
+        terminal::EnableLineWrap,
+        cursor::Show,
+        terminal::LeaveAlternateScreen
+    )
+    .ok();
     terminal::disable_raw_mode().ok();
 }
 
@@ -141,9 +155,18 @@ impl<W: Write> Screen<W> {
             }
             moved(&mut self.shown, &frame.scrolls, by);
         }
-        let changes = bridged(self.shown.diff(&self.next), &self.next);
-        if !changes.is_empty() {
-            backend.draw(changes.into_iter())?;
+        let changes = self.shown.diff(&self.next);
+        let (disputed, plain): (Vec<_>, Vec<_>) = changes.into_iter().partition(|(_, y, _)| {
+            is_row_disputed(&self.shown, *y) || is_row_disputed(&self.next, *y)
+        });
+        let plain = bridged(plain, &self.next);
+        if !plain.is_empty() {
+            backend.draw(plain.into_iter())?;
+        }
+        let mut rows: Vec<u16> = disputed.iter().map(|(_, y, _)| *y).collect();
+        rows.dedup();
+        for y in rows {
+            redraw(&mut backend, &self.next, y)?;
         }
         if self.bytes.is_empty() && frame.cursor == self.cursor {
             return Ok(());
@@ -166,6 +189,53 @@ impl<W: Write> Screen<W> {
         self.fresh = false;
         std::mem::swap(&mut self.shown, &mut self.next);
         Ok(())
+    }
+}
+
+/// Writes a row anew, so that no terminal shows anything else than what is meant: what stood
+/// there is erased, and after a character of disputed width the cursor is put where it belongs.
+fn redraw<B: Backend>(backend: &mut B, next: &Buffer, y: u16) -> Result<(), B::Error> {
+    backend.set_cursor_position(Position { x: 0, y })?;
+    backend.clear_region(ClearType::CurrentLine)?;
+    let mut run: Vec<(u16, u16, &Cell)> = Vec::new();
+    let mut hidden = 0;
+    for (x, cell) in (0..).zip(cells(next, y)) {
+        if hidden > 0 {
+            // The second half of a wide character.
+            hidden -= 1;
+            continue;
+        }
+        hidden = cell.symbol().width().saturating_sub(1);
+        run.push((x, y, cell));
+        if is_disputed(cell.symbol()) {
+            backend.draw(run.drain(..))?;
+        }
+    }
+    let blank = |cell: &Cell| *cell == Cell::default();
+    let end = run.iter().rposition(|(_, _, cell)| !blank(cell)).map_or(0, |last| last + 1);
+    run.truncate(end);
+    if run.is_empty() { Ok(()) } else { backend.draw(run.into_iter()) }
+}
+
+fn is_row_disputed(buffer: &Buffer, y: u16) -> bool {
+    cells(buffer, y).iter().any(|cell| is_disputed(cell.symbol()))
+}
+
+/// Whether terminals disagree on how many columns this takes: emoji and their modifiers, marks,
+/// joined characters, what newer versions of Unicode have added. Most of text is beyond dispute.
+fn is_disputed(symbol: &str) -> bool {
+    let mut chars = symbol.chars();
+    match (chars.next(), chars.next()) {
+        (Some(c), None) => !matches!(c,
+            ' '..='~' | '\u{a0}'..='\u{ac}' | '\u{ae}'..='\u{2ff}' | '\u{391}'..='\u{3a1}'
+            | '\u{3a3}'..='\u{3ff}' | '\u{400}'..='\u{482}' | '\u{48a}'..='\u{52f}'
+            | '\u{2010}'..='\u{2027}' | '\u{2030}'..='\u{205e}' | '\u{20a0}'..='\u{20bf}'
+            | '\u{2190}'..='\u{2319}' | '\u{2460}'..='\u{25fc}' | '⚑' | '⚙' | '✓' | '✗' | '❯'
+            | '\u{3001}'..='\u{3029}' | '\u{3041}'..='\u{3096}' | '\u{30a1}'..='\u{30ff}'
+            | '\u{4e00}'..='\u{9fff}' | '\u{ac00}'..='\u{d7a3}' | '\u{ff01}'..='\u{ff60}'
+            | '\u{fffd}'),
+        (None, _) => false,
+        (Some(_), Some(_)) => true,
     }
 }
 

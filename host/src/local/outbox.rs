@@ -56,6 +56,11 @@ pub(crate) enum Item {
         session: SessionId,
         event: Event,
     },
+    /// A copy of the session was written for a view.
+    Branch {
+        front: FrontId,
+        to: SessionId,
+    },
 }
 
 impl Outbox {
@@ -191,6 +196,21 @@ impl Hub {
         }
     }
 
+    /// Writes a copy of a session for a view, behind all that the session has said so far.
+    pub(super) fn write_branch(
+        &mut self,
+        front: FrontId,
+        from: &SessionId,
+        to: SessionId,
+        record: Record,
+    ) {
+        let Some(live) = self.sessions.get_mut(from) else { return };
+        let mut batch = std::mem::take(&mut live.journal);
+        batch.push(record);
+        let no = self.store.write(batch, Durability::Barrier);
+        live.outbox.push_back((no, Item::Branch { front, to }));
+    }
+
     /// A view that has gone on to another session meanwhile gets that one's window, not this.
     fn open_window(&mut self, front: FrontId, session: &SessionId, event: Event) {
         if let Some(view) = self.fronts.get_mut(&front)
@@ -229,6 +249,7 @@ impl Hub {
                     Item::Window { front, session, event } => {
                         self.open_window(front, &session, event);
                     }
+                    Item::Branch { front, to } => self.branched(front, &id, &to),
                 }
             }
             self.unload_if_unused(&id);

@@ -7,16 +7,17 @@ use tokio::sync::mpsc;
 use tokio::task::{Id, JoinError};
 
 use super::hub::{Hub, Task};
+use super::now;
 use super::outbox::{Live, Waiting};
+use crate::compress;
+use crate::model::catalog;
 use crate::protocol::{Outcome, Row, SessionId};
-use crate::session::{Ack, Input, LIVE, Plan, Reply, Say};
+use crate::session::{Ack, Input, LIVE, Plan, Reply, Say, UNWIND};
 use crate::turn::{self, Job, Spoken, Voice};
 
 /// What a spawn beyond the limit hears when the processes are other sessions'.
 const TOO_MANY: &str = "The host runs 64 background processes already, in all its sessions \
                         together. Wait for one of yours to end, or kill it.";
-/// How long a cancelled turn may take to unwind.
-const UNWIND: Duration = Duration::from_secs(10);
 
 impl Hub {
     pub(super) fn start_turn(&mut self, id: &SessionId, plan: Plan) {
@@ -30,6 +31,7 @@ impl Hub {
             }
         };
         let rows = self.context(id);
+        let compression = self.compression(id);
         let Some(live) = self.sessions.get_mut(id) else { return };
         let turn = plan.turn;
         let (alive, gone) = mpsc::channel(1);
@@ -43,10 +45,26 @@ impl Hub {
             kit: self.kit.clone(),
             alive,
             max_requests: self.settings.agent.max_turns,
+            compression,
         };
         let handle = self.turns.spawn(turn::run(job));
         self.turn_of.insert(handle.id(), Task { session: id.clone(), turn, gone });
         live.turn = Some((turn, handle));
+    }
+
+    /// What a turn of the session may compress by.
+    fn compression(&self, id: &SessionId) -> compress::Limits {
+        let rules = self.settings.compression;
+        let Some(live) = self.sessions.get(id) else { return compress::Limits::default() };
+        let meta = live.session.meta();
+        let model = catalog::select(&self.settings.model, &meta.model);
+        let failed = meta.compression_failed_at.map_or(i64::MAX, |at| (now() - at).max(0));
+        compress::Limits {
+            rules,
+            max_tokens: model.ok().and_then(|m| m.max_tokens).unwrap_or(0).into(),
+            poor: meta.poor_compressions,
+            rest: compress::COOL_DOWN.saturating_sub(Duration::from_millis(failed as u64)),
+        }
     }
 
     /// The session's rows, whole, for the model; read from the store with the first turn.
@@ -97,6 +115,7 @@ impl Hub {
             | Say::Delegate { .. }
             | Say::AwaitEnd(_)
             | Say::Compressed(_)
+            | Say::NotCompressed { .. }
             | Say::Processes
             | Say::Awaiting(_)
             | Say::Killing(_)
@@ -143,10 +162,12 @@ impl Hub {
         }
         if let Some((outcome, failure)) = end {
             // Its commands are being killed: the turn is over when they are gone (R06), or after a
-            // bounded time (W23).
+            // bounded time. The session bounds a cancelled one by itself, also one whose task
+            // never comes to its end (W23).
+            let unwind = Duration::from_millis(UNWIND.unsigned_abs());
             let voice = Voice { session: session.clone(), turn, spoken: self.spoken.clone() };
             tokio::spawn(async move {
-                if tokio::time::timeout(UNWIND, gone.recv()).await.is_err() {
+                if tokio::time::timeout(unwind, gone.recv()).await.is_err() {
                     tracing::warn!(session = %voice.session, "a turn did not unwind in time");
                 }
                 voice.say(Say::Ended { outcome, failure });

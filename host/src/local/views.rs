@@ -107,7 +107,7 @@ impl Hub {
                 return;
             }
             Command::Branch => {
-                self.fail(front, "command", "not here yet".to_owned());
+                self.branch(front, &session);
                 return;
             }
             Command::Tail { id } => {
@@ -194,13 +194,19 @@ impl Hub {
         }
     }
 
-    pub(super) fn open_new(&mut self) -> SessionId {
+    /// An id that no session has.
+    pub(super) fn fresh_id(&self) -> SessionId {
         let mut id = SessionId::fresh(&jiff::Zoned::now());
         // Six digits repeat now and then among many sessions of one second.
         while self.sessions.contains_key(&id) || self.reader.find(&id.0).is_ok_and(|f| f.is_some())
         {
             id = SessionId::fresh(&jiff::Zoned::now());
         }
+        id
+    }
+
+    pub(super) fn open_new(&mut self) -> SessionId {
+        let id = self.fresh_id();
         let meta = Meta {
             id: id.clone(),
             source: match self.role {
@@ -246,7 +252,7 @@ impl Hub {
         }
     }
 
-    fn push_window(&mut self, front: FrontId, session: &SessionId, resynced: bool) {
+    pub(super) fn push_window(&mut self, front: FrontId, session: &SessionId, resynced: bool) {
         let Some(live) = self.sessions.get(session) else { return };
         let mut transcript = Box::new(live.session.transcript().clone());
         if let Some(running) = &mut transcript.running {

@@ -411,6 +411,9 @@ impl Transcript {
     }
 
     fn add(&mut self, row: &Row) {
+        if let Body::Summary(summary) = &row.body {
+            self.gauge.used = Some(summary.after);
+        }
         if let Some(running) = &mut self.running {
             match &row.body {
                 Body::Assistant(answer) => {
@@ -420,11 +423,8 @@ impl Transcript {
                     running.calls = answer.calls.iter().map(LiveCall::waiting).collect();
                 }
                 Body::Tool(result) => running.calls.retain(|c| c.call.id != result.call),
-                Body::User { .. }
-                | Body::Wakeup(_)
-                | Body::Summary(_)
-                | Body::Note { .. }
-                | Body::Failure { .. } => {}
+                Body::Summary(_) => running.status = None,
+                Body::User { .. } | Body::Wakeup(_) | Body::Note { .. } | Body::Failure { .. } => {}
             }
         }
         self.rows.push(row.clone());

@@ -172,7 +172,7 @@ impl Session {
             session: self.id(),
             name: self.name(),
             process: Some(process.id.clone()),
-            text: format!("{} {}", redact::secrets(&process.command), wakeup::summary(&exit)),
+            text: redact::secrets(&process.command).into_owned(),
             news: News::Ended { exit, delivery: process.delivery.clone() },
         })));
     }

@@ -51,7 +51,6 @@ impl Session {
             queued: queued.clone(),
             questions,
             processes,
-            held: meta.held.clone(),
             unattended: meta.wakeups_in_a_row,
             gauge: Gauge { used: meta.gauge.used, length: context.or(meta.gauge.length) },
             ..session.view
@@ -79,7 +78,11 @@ impl Session {
         } else {
             session.requeue(claimed, &Stage::Finished, &mut out);
         }
+        if !session.passive {
+            session.resume_wakeups(now, &mut out);
+        }
         session.start_next(now, &mut out);
+        session.show_holds(&mut out);
         (session, out.effects)
     }
 

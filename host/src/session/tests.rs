@@ -3,7 +3,10 @@
 mod clock;
 mod defect;
 mod deletion;
+mod compression;
 mod fold;
+mod holds;
+mod orders;
 mod questions;
 mod storage;
 

@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 use std::collections::BTreeSet;
 
 use super::{
-    Ack, Caller, Effect, Errand, Finished, Out, Plan, Reply, Say, Seen, Session, Settling, Shell,
-    Stored, Turn,
+    Ack, Caller, Effect, Errand, Finished, Out, Plan, Reply, Say, Seen, Session, Shell, Stored,
+    Turn,
 };
 use crate::protocol::{
     Assistant, Body, Delivery, Event, Gauge, Millis, Outcome, Part, Process, PromptId, Queued, Row,
@@ -15,16 +15,13 @@ use crate::protocol::{
 use crate::store::{Entry, Record, Stage};
 use crate::wakeup;
 
-/// While other notify processes of the session run, a claim waits for this long without a
-/// further exit, so that tasks which end together cost one request (W06).
-const SETTLE: Millis = 50;
-/// But never longer than this.
-const SETTLE_AT_MOST: Millis = 250;
 /// Prompt ids remembered to recognise a prompt that is sent again.
 const KNOWN_PROMPTS: usize = 64;
 /// What the next turn reads after a prompt that was interrupted before anything was said to it.
 const INTERRUPTED: &str = "[The user interrupted this before it was answered. Do not act on it \
                            unless asked again.]";
+/// How long a cancelled turn may take to unwind; then it is over whatever it does (W23).
+pub(crate) const UNWIND: Millis = 10_000;
 /// The class of a failure of our own store.
 pub(crate) const STORE: &str = "store";
 /// Rows kept in the host's window of a session; older ones are paged in by front ends.
@@ -91,61 +88,17 @@ impl Session {
         self.publish(Event::Steered { text: Some(text) }, out);
     }
 
-    pub(super) fn cancel(&mut self, out: &mut Out) {
+    pub(super) fn cancel(&mut self, now: Millis, out: &mut Out) {
         let Some(turn) = &mut self.turn else { return };
         if turn.cancelled {
             return;
         }
         turn.cancelled = true;
         let id = turn.id;
+        self.reclaim_at = Some(now + UNWIND);
         self.publish(Event::TurnCancelling { turn: id }, out);
         self.withdraw_questions(out);
         out.effects.push(Effect::Stop(id));
-    }
-
-    /// Lets held wakeups go (W22).
-    pub(super) fn release(&mut self, out: &mut Out) {
-        if self.meta.held.take().is_some() {
-            self.meta.wakeups_in_a_row = 0;
-            out.record(Record::Session(self.meta.clone()));
-            self.publish(Event::Held { reason: None }, out);
-        }
-        for i in 0..self.waiting.len() {
-            if matches!(self.waiting[i].state, Stage::Held(_)) {
-                self.waiting[i].state = Stage::Finished;
-                out.record(Record::Ledger(self.waiting[i].clone()));
-                let process = self.waiting[i].process.clone();
-                self.set_delivery(&process, Delivery::Waiting, out);
-            }
-        }
-    }
-
-    fn hold(&mut self, reason: &str, out: &mut Out) {
-        let reason = reason.to_owned();
-        self.meta.held = Some(reason.clone());
-        out.record(Record::Session(self.meta.clone()));
-        self.publish(Event::Held { reason: Some(reason) }, out);
-    }
-
-    /// Whether a wakeup could start a turn of its own.
-    pub(super) fn ready(&self) -> bool {
-        !self.passive
-            && self.meta.held.is_none()
-            && self.view.storage == Storage::Ok
-            && self.waiting.iter().any(|e| e.state == Stage::Finished)
-    }
-
-    /// When the waiting completions may be claimed, if a sibling may still join them.
-    pub(super) fn settled_at(&self) -> Option<Millis> {
-        let Settling { first, last } = self.settling?;
-        let sibling = self.view.processes.iter().any(|p| p.notify && p.is_live());
-        sibling.then(|| (last + SETTLE).min(first + SETTLE_AT_MOST))
-    }
-
-    /// Whether nothing more is waited for. Nor is it when the clock went back: that wait could
-    /// take for ever.
-    fn is_settled(&self, now: Millis) -> bool {
-        self.settling.is_some_and(|s| now < s.last) || self.settled_at().is_none_or(|at| at <= now)
     }
 
     /// The one rule of what runs next: the oldest prompt, and with it all that waits; without a
@@ -156,11 +109,12 @@ impl Session {
         }
         let (prompt, caller) = match self.prompts.pop_front() {
             Some((prompt, caller)) => (Some(prompt), caller),
-            None if self.ready() && self.is_settled(now) => {
-                if self.meta.wakeups_in_a_row >= self.rules.max_wakeups {
-                    let n = self.rules.max_wakeups;
-                    let reason =
-                        format!("{n} wakeups ran in a row without you; /wake runs what waits");
+            None if self.wakes_at().is_some_and(|at| at <= now) => {
+                let most = self.rules.max_wakeups;
+                if self.meta.wakeups_in_a_row >= most {
+                    let reason = format!(
+                        "{most} wakeups ran in a row without you; your next prompt or /wake goes on"
+                    );
                     self.hold(&reason, out);
                     return;
                 }
@@ -169,18 +123,20 @@ impl Session {
             None => return,
         };
         let source = if prompt.is_some() { Source::User } else { Source::Wakeup };
-        if source == Source::User && self.meta.held.is_some() {
-            self.release(out);
+        if source == Source::User {
+            self.end_hold(out);
         }
         let id = TurnId(self.turns.0 + 1);
         self.turns = id;
         self.settling = None;
+        self.asked_lane.clone_from(&self.rules.lane);
         out.record(Record::TurnStarted { session: self.id(), turn: id, source, at: now });
         self.publish(Event::TurnStarted { turn: id, source, at: now }, out);
         let before = self.next_row;
         let claimed = self.claim(id, now, out);
         self.turn = Some(Turn {
             id,
+            compresses: false,
             cancelled: false,
             claimed,
             polled: BTreeSet::new(),
@@ -199,7 +155,7 @@ impl Session {
         }
         // A wakeup that is told already starts its turn without a new row. Where a partial answer
         // follows it, the model needs a word to answer to.
-        let told = |r: &&Row| !matches!(r.body, Body::Failure { .. });
+        let told = |r: &&Row| !matches!(r.body, Body::Failure { .. } | Body::Summary(_));
         if self.next_row == before
             && let Some(Row { body: Body::Assistant(_) | Body::Tool(_), .. }) =
                 self.view.rows.iter().rev().find(told)
@@ -228,8 +184,8 @@ impl Session {
         }
         let mut entries = std::mem::take(&mut self.waiting);
         entries.sort_by_key(|e| e.at);
-        let mut fresh: Vec<_> =
-            entries.iter().filter(|e| e.row.is_none()).filter_map(|e| e.wakeup.clone()).collect();
+        let text = |e: &Entry| e.wakeup.clone().unwrap_or_else(|| self.retold(e));
+        let mut fresh: Vec<_> = entries.iter().filter(|e| e.row.is_none()).map(text).collect();
         wakeup::fit(&mut fresh);
         let mut fresh = fresh.into_iter();
         for entry in &mut entries {
@@ -287,6 +243,9 @@ impl Session {
             Say::Delegate { process, brief } => self.delegate(*process, brief, ack, now, out),
             Say::AwaitEnd(process) => self.await_end(&process, ack, out),
             Say::Compressed(summary) => self.compressed(summary, ack, now, out),
+            Say::NotCompressed { message, failed } => {
+                self.not_compressed(message, failed, now, out);
+            }
             Say::Ask { call, ask, timeout } => self.ask(call, ask, timeout, ack, now, out),
             Say::Spawn(process) => self.spawn(*process, ack, now, out),
             Say::Running { .. } | Say::FailedStart { .. } => {}
@@ -337,7 +296,11 @@ impl Session {
     fn deliver(&mut self, out: &mut Out) {
         let Some(turn) = &mut self.turn else { return };
         let id = turn.id;
-        for mut entry in std::mem::take(&mut turn.claimed) {
+        let claimed = std::mem::take(&mut turn.claimed);
+        if !claimed.is_empty() && self.meta.retry.take().is_some() {
+            out.record(Record::Session(self.meta.clone()));
+        }
+        for mut entry in claimed {
             entry.state = Stage::Delivered(id);
             self.set_delivery(&entry.process.clone(), Delivery::Delivered, out);
             out.record(Record::Ledger(entry));
@@ -384,6 +347,7 @@ impl Session {
         self.withdraw_questions(out);
         self.keep_partial(&outcome, now, out);
         let Some(turn) = self.turn.take() else { return };
+        self.reclaim_at = None;
         let outcome = if turn.cancelled { Outcome::Cancelled } else { outcome };
         // Their end was kept back for a call that never showed it.
         for process in turn.awaited {
@@ -399,7 +363,7 @@ impl Session {
             .rev()
             .take_while(|r| r.turn == turn.id)
             .any(|r| matches!(r.body, Body::Assistant(_) | Body::Tool(_)));
-        if outcome == Outcome::Cancelled && silent {
+        if outcome == Outcome::Cancelled && silent && !turn.compresses {
             self.add_row(turn.id, now, Body::Note { text: INTERRUPTED.to_owned() }, out);
         }
         if let (Some(message), false) = (failure, turn.cancelled) {
@@ -411,8 +375,10 @@ impl Session {
                 for process in turn.polled {
                     self.consume(&process, out);
                 }
-                let reason = "the turn ended without an answer; it rides along with the next prompt, or /wake";
-                self.requeue(unanswered, &Stage::Held(reason.to_owned()), out);
+                if unanswered.is_empty() {
+                    self.end_pause(out);
+                }
+                self.put_off("no answer", unanswered, now, out);
             }
             // What a cancelled turn carried counts as delivered; what waits is held (W22).
             Outcome::Cancelled => {
@@ -421,24 +387,30 @@ impl Session {
                     self.set_delivery(&entry.process.clone(), Delivery::Delivered, out);
                     out.record(Record::Ledger(entry));
                 }
-                if self.waiting.iter().any(|e| e.state == Stage::Finished)
+                if !self.waiting.is_empty()
                     || self.view.processes.iter().any(|p| p.notify && p.is_live())
                 {
-                    self.hold("you interrupted the turn; /wake runs what waits", out);
+                    let reason = "you interrupted the turn; your next prompt or /wake goes on";
+                    self.hold(reason, out);
                 }
             }
             // The claim itself could not be written down: it waits for the store.
-            Outcome::Failed { class } if class == STORE => {
+            Outcome::Failed { class } if class == STORE && self.view.storage != Storage::Ok => {
                 self.requeue(unanswered, &Stage::Finished, out);
             }
             // Never lost, never only logged (W29).
-            Outcome::Failed { class } => {
-                let reason = format!(
-                    "the turn failed ({class}); it rides along with the next prompt, or /wake"
-                );
-                self.requeue(unanswered, &Stage::Held(reason), out);
-            }
+            Outcome::Failed { class } => self.put_off(class, unanswered, now, out),
+            // A compression that was cut off has changed nothing: nobody needs to know.
+            Outcome::Interrupted if turn.compresses => {}
             Outcome::Interrupted => self.cut_off(turn.id, unanswered, now, out),
+        }
+        // A remark to an interrupted turn starts no other one; the next one reads it.
+        if outcome == Outcome::Cancelled
+            && let Some(remark) = self.view.steer.take()
+        {
+            self.publish(Event::Steered { text: None }, out);
+            let text = format!("[The user said, before interrupting: {remark}]");
+            self.add_row(turn.id, now, Body::Note { text }, out);
         }
         self.end_turn(turn.id, outcome, now, out);
         self.view.trim(WINDOW);
@@ -456,29 +428,6 @@ impl Session {
         let session = self.id();
         out.record(Record::TurnEnded { session, turn, outcome: outcome.clone(), at });
         self.publish(Event::TurnEnded { turn, outcome, at }, out);
-    }
-
-    /// Puts claimed events back, keeping their rows.
-    pub(super) fn requeue(&mut self, entries: Vec<Entry>, stage: &Stage, out: &mut Out) {
-        let delivery = match stage {
-            Stage::Held(reason) => Delivery::Held(reason.clone()),
-            Stage::Spawned
-            | Stage::Finished
-            | Stage::Claimed(_)
-            | Stage::Delivered(_)
-            | Stage::Consumed
-            | Stage::Stale => Delivery::Waiting,
-            Stage::Orphaned => Delivery::Orphaned,
-        };
-        let mut front = Vec::new();
-        for mut entry in entries {
-            entry.state = stage.clone();
-            out.record(Record::Ledger(entry.clone()));
-            self.set_delivery(&entry.process, delivery.clone(), out);
-            front.push(entry);
-        }
-        front.append(&mut self.waiting);
-        self.waiting = front;
     }
 
     /// Text that was streamed but never became a row is kept, marked partial (R07); calls without

@@ -131,6 +131,11 @@ fn branched(
     upto: u64,
     meta: &Meta,
 ) -> rusqlite::Result<Applied> {
+    let exists =
+        |id: &SessionId| tx.prepare_cached("SELECT 1 FROM sessions WHERE id = ?")?.exists([&id.0]);
+    if exists(&meta.id)? || !exists(from)? {
+        return Ok(Applied::Refused(format!("a copy of session {from} as session {}", meta.id)));
+    }
     self::meta(tx, meta)?;
     let upto = upto as i64;
     run(

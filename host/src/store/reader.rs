@@ -194,6 +194,15 @@ impl Reader {
         Ok((rows, earlier as u64))
     }
 
+    /// The last row of the turns before that one.
+    pub fn last_row(&self, id: &SessionId, before: TurnId) -> Result<Option<u64>, Error> {
+        let Some(conn) = &self.conn else { return Ok(None) };
+        let last: Option<i64> = conn
+            .prepare_cached("SELECT max(n) FROM rows WHERE session = ? AND turn < ?")?
+            .query_row(params![id.0, number(before.0)], |row| row.get(0))?;
+        Ok(last.map(|n| n as u64))
+    }
+
     /// All rows of a session, whole, oldest first: what its model's context is made of.
     pub fn rows(&self, id: &SessionId) -> Result<Vec<Row>, Error> {
         let mut all = Vec::new();

@@ -5,6 +5,7 @@ mod backlog;
 mod crash;
 mod damage;
 mod deletion;
+mod lineage;
 mod rules;
 mod values;
 

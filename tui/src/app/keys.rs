@@ -1,15 +1,18 @@
 //! What keys do to the interface, in the order in which its parts may take them.
 
 use crossterm::event::KeyEvent;
-use host::protocol::{Answer, Ask, Choice, Command, Millis, PromptId, QuestionId, Target};
+use host::protocol::{Answer, Ask, Choice, Command, Millis, PromptId, QuestionId, Row, Target};
 
 use super::{App, Effect, Notice, Panel, Wanted};
 use crate::card;
 use crate::composer;
+use crate::confirm::{self, Deletion};
 use crate::keymap::{Action, action};
+use crate::numbers::count;
 use crate::processes::{self, Processes};
-use crate::quit::{self, Leaving};
+use crate::quit::{self, Leaving, Left};
 use crate::select;
+use crate::sessions;
 use crate::slash::{self, Slash};
 use crate::transcript::Move;
 
@@ -28,6 +31,9 @@ impl App {
         }
         if self.leaving.is_some() {
             return self.on_leaving(action);
+        }
+        if self.deletion.is_some() {
+            return self.on_deletion(action);
         }
         if self.panel.is_some() {
             return self.on_panel(action);
@@ -100,6 +106,9 @@ impl App {
     pub(crate) fn on_paste(&mut self, text: &str, now: Millis) -> Vec<Effect> {
         self.now = now;
         self.quit_at = None;
+        if self.deletion.is_some() || self.leaving.is_some() {
+            return Vec::new();
+        }
         match &mut self.panel {
             Some(Panel::Sessions(sessions)) => {
                 for c in text.chars().filter(|c| !c.is_control()) {
@@ -184,27 +193,12 @@ impl App {
 
     /// Quits, but asks first when something still runs.
     pub(super) fn quit(&mut self) -> Vec<Effect> {
-        if self.runs().is_none() || !self.attached {
+        if Left::of(&self.transcript).is_nothing() || !self.attached {
             return vec![Effect::Quit];
         }
+        self.deletion = None;
         self.leaving = Some(Leaving::default());
         Vec::new()
-    }
-
-    /// What still runs, in words.
-    pub(crate) fn runs(&self) -> Option<String> {
-        let live = self.transcript.processes.iter().filter(|p| p.is_live()).count();
-        let turn = self.transcript.running.is_some();
-        let processes = match live {
-            1 => "1 background process still runs".to_owned(),
-            _ => format!("{live} background processes still run"),
-        };
-        match (turn, live) {
-            (false, 0) => None,
-            (true, 0) => Some("A turn is running.".to_owned()),
-            (false, _) => Some(format!("{processes}. It will wake the agent at the next start.")),
-            (true, _) => Some(format!("A turn is running and {processes}.")),
-        }
     }
 
     fn on_leaving(&mut self, action: Action) -> Vec<Effect> {
@@ -216,15 +210,16 @@ impl App {
         match outcome {
             quit::Outcome::Open | quit::Outcome::Stay => Vec::new(),
             quit::Outcome::Leave => vec![Effect::Quit],
-            quit::Outcome::Stop => vec![
-                Effect::Send(Command::Cancel),
-                Effect::Send(Command::Kill { id: None }),
-                Effect::Quit,
-            ],
+            quit::Outcome::Stop => {
+                let turn = self.transcript.running.is_some().then_some(Command::Cancel);
+                let commands = turn.into_iter().chain([Command::Kill { id: None }]);
+                commands.map(Effect::Send).chain([Effect::Quit]).collect()
+            }
         }
     }
 
     fn on_panel(&mut self, action: Action) -> Vec<Effect> {
+        self.notice.take_if(|notice| matches!(notice, Notice::Error(_)));
         let Some(panel) = &mut self.panel else { return Vec::new() };
         let mut effects = Vec::new();
         let mut close = false;
@@ -239,16 +234,21 @@ impl App {
             Panel::Processes(panel) => match panel.on_action(action, &self.transcript.processes) {
                 processes::Outcome::Open => {}
                 processes::Outcome::Closed => close = true,
-                processes::Outcome::Send(command) => effects.push(Effect::Send(command)),
+                processes::Outcome::Send(commands) => {
+                    effects.extend(commands.into_iter().map(Effect::Send));
+                }
             },
-            Panel::Sessions(sessions) => match sessions.select.on_action(action) {
-                select::Outcome::Open => {}
-                select::Outcome::Closed => close = true,
-                select::Outcome::Picked(index) => {
-                    if let Some(id) = sessions.id(index) {
-                        effects.push(Effect::Send(Command::Open(Target::Id(id.clone()))));
-                    }
+            Panel::Sessions(sessions) => match sessions.on_action(action) {
+                sessions::Outcome::Open => {}
+                sessions::Outcome::Closed => close = true,
+                sessions::Outcome::Picked(id) => {
+                    effects.push(Effect::Send(Command::Open(Target::Id(id))));
                     close = true;
+                }
+                sessions::Outcome::Delete(row) => {
+                    let also =
+                        format!("{} and the work it runs are gone then.", count(row.rows, "row"));
+                    self.deletion = Some(Deletion::new(row.id, &row.title, also, self.now));
                 }
             },
             Panel::Models { select, names } => match select.on_action(action) {
@@ -287,6 +287,57 @@ impl App {
         let Some(last) = self.transcript.queued.last() else { return Vec::new() };
         self.composer.set(&last.text);
         vec![Effect::Send(Command::Unqueue { id: last.id.clone() })]
+    }
+
+    /// Takes all waiting prompts back; their texts stay in the history of the input.
+    fn clear_queue(&mut self) -> Vec<Effect> {
+        let queued = self.transcript.queued.clone();
+        let text = match queued.len() {
+            0 => "no prompt waits".to_owned(),
+            n => format!("{} taken back; Up brings the texts", count(n, "waiting prompt")),
+        };
+        self.notice = Some(Notice::Info(text));
+        for prompt in &queued {
+            self.composer.remember(&prompt.text);
+        }
+        queued.into_iter().map(|prompt| Effect::Send(Command::Unqueue { id: prompt.id })).collect()
+    }
+
+    /// Opens the question whether the session in view is to be deleted.
+    fn ask_to_delete(&mut self) {
+        let transcript = &self.transcript;
+        let live = transcript.processes.iter().filter(|process| process.is_live()).count();
+        let also = match (transcript.running.is_some(), live) {
+            (false, 0) => "All it holds is gone then.".to_owned(),
+            (true, 0) => "Its turn is ended, and all it holds is gone then.".to_owned(),
+            (_, n) => {
+                let commands = count(n, "background command");
+                format!("Its work is ended ({commands}), and all it holds is gone then.")
+            }
+        };
+        let first = transcript.rows.first().filter(|_| transcript.earlier == 0);
+        let name = transcript.title.as_deref().or_else(|| first.map(Row::text)).unwrap_or_default();
+        let name = name.to_owned();
+        let session = transcript.session.clone();
+        self.deletion = Some(Deletion::new(session, &name, also, self.now));
+    }
+
+    fn on_deletion(&mut self, action: Action) -> Vec<Effect> {
+        let Some(deletion) = &mut self.deletion else { return Vec::new() };
+        match deletion.on_action(action, self.now) {
+            confirm::Outcome::Open => Vec::new(),
+            confirm::Outcome::Keep => {
+                self.deletion = None;
+                Vec::new()
+            }
+            confirm::Outcome::Delete(session) => {
+                self.deletion = None;
+                if let Some(Panel::Sessions(sessions)) = &mut self.panel {
+                    sessions.remove(&session);
+                }
+                vec![Effect::Send(Command::Delete { session })]
+            }
+        }
     }
 
     fn enter(&mut self) -> Vec<Effect> {
@@ -378,6 +429,26 @@ impl App {
                 send(Command::Kill { id: None })
             }
             Slash::Wake => send(Command::WakeNow),
+            Slash::ClearQueue => self.clear_queue(),
+            Slash::Compress(focus) => {
+                let text = "compressing: a summary will stand for the older rows".to_owned();
+                self.notice = Some(Notice::Info(text));
+                send(Command::Compress { focus })
+            }
+            Slash::Branch => send(Command::Branch),
+            Slash::Archive => {
+                let text = "archived: lists leave it out, wakeups still come; /unarchive undoes it";
+                self.notice = Some(Notice::Info(text.to_owned()));
+                send(Command::Archive { archived: true })
+            }
+            Slash::Unarchive => {
+                self.notice = Some(Notice::Info("listed again".to_owned()));
+                send(Command::Archive { archived: false })
+            }
+            Slash::Delete => {
+                self.ask_to_delete();
+                Vec::new()
+            }
             Slash::Quit => self.quit(),
         }
     }

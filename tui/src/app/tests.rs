@@ -8,6 +8,8 @@ use host::protocol::{
 use super::*;
 use crate::testing::*;
 
+mod background;
+
 fn running() -> App {
     let mut app = app(vec![user("go")]);
     app.on_event(&started(), T0);

@@ -8,6 +8,8 @@ use host::protocol::{
 use crate::app::App;
 use crate::testing::*;
 
+mod background;
+
 fn pictures(name: &str, make: impl Fn() -> App) {
     insta::assert_snapshot!(format!("{name}_80x24"), picture(&mut make(), 80, 24));
     insta::assert_snapshot!(format!("{name}_40x12"), picture(&mut make(), 40, 12));
@@ -328,13 +330,13 @@ fn news_of_other_sessions() {
             app.on_event(
                 &Event::Toast(Toast {
                     session: SessionId("other".into()),
-                    name: String::new(),
+                    name: "Fix the pump".into(),
                     process: Some(host::protocol::ProcessId("proc_a".into())),
                     news: host::protocol::News::Ended {
                         exit: exit(end, code),
                         delivery: Delivery::Waiting,
                     },
-                    text: "cargo build in Fix the pump".into(),
+                    text: "cargo build".into(),
                 }),
                 T0,
             );

@@ -324,3 +324,34 @@ fn a_move_is_found_only_when_it_saves_something() {
     assert_eq!(buffer[(0, 2)], Cell::default());
     assert_eq!(buffer[(0, 3)].symbol(), "x");
 }
+
+/// Terminals that do not join a skin tone with its hand show four columns where others show two.
+#[test]
+fn what_a_terminal_takes_for_wider_leaves_nothing_behind() {
+    let text = |text: &'static str| {
+        move |buffer: &mut Buffer| {
+            buffer.set_string(0, 1, text, ratatui::style::Style::new());
+            Frame { scrolls: 0..3, cursor: None }
+        }
+    };
+    let mut screen = screen(20, 3);
+    let mut terminal = other_terminal(20, 3);
+    let row = |terminal: &vt100::Parser| -> Vec<String> {
+        terminal.screen().rows(0, 20).map(|row| row.trim_end().to_owned()).collect()
+    };
+    terminal.process(b"\x1b[?7l");
+    for (shown, wanted) in [
+        ("before 👍🏽👍🏽 and…", Some(" and…")),
+        ("before 👍🏽👍🏽 xnd…", Some(" xnd…")),
+        ("before 👍🏽👍🏽 👍🏽👍🏽👍🏽", None),
+        ("x", None),
+    ] {
+        screen.draw(text(shown)).unwrap();
+        terminal.process(&std::mem::take(&mut screen.out));
+        let row = row(&terminal);
+        assert!(row[1].starts_with(&shown[..1]), "{row:?}");
+        assert!(wanted.is_none_or(|end| row[1].ends_with(end)), "{row:?}");
+        assert_eq!((row[0].as_str(), row[2].as_str()), ("", ""), "{row:?}");
+    }
+    assert_eq!(row(&terminal)[1], "x");
+}

@@ -1,17 +1,26 @@
 //! One stored row as lines.
 
-use host::protocol::{Assistant, Body, End, Exit, Row, Stop, ToolCall, Wakeup, WakeupKind};
+use host::protocol::{
+    Assistant, Body, End, Exit, Row, Stop, Summary, ToolCall, Wakeup, WakeupKind,
+};
 use ratatui::text::{Line, Span};
 
 use super::markdown::Stream;
 use super::tool;
-use super::wrap::{Break, fit, text};
+use super::wrap::{Break, fit, text, wrap};
 use crate::card::boxed;
 use crate::clean::{clean, head, one_line, output, tail};
+use crate::numbers::{count, tokens};
 use crate::theme::Theme;
 
 /// Lines of a prompt that are shown; a pasted file would bury the answer.
 const PROMPT_LINES: usize = 40;
+
+/// Lines of a wakeup's card below its subject.
+const CARD_LINES: usize = 6;
+
+/// The same where the lines themselves are the reason.
+const MATCHED_LINES: usize = 12;
 
 /// Bytes looked at of a text of which only a part is shown.
 const LOOKED_AT: usize = 64 * 1024;
@@ -39,7 +48,7 @@ pub(crate) fn lines(row: &Row, call: Option<&ToolCall>, cx: &Context<'_>) -> Vec
     match &row.body {
         Body::User { text } => user(text, cx),
         Body::Wakeup(wakeup) => card(wakeup, cx),
-        Body::Summary(summary) => barred("∑ ", &summary.text, theme.dim, cx),
+        Body::Summary(text) => summary(text, cx),
         Body::Note { text } => barred("· ", text, theme.dim, cx),
         Body::Assistant(answer) => assistant(answer, row.cut, cx),
         Body::Tool(result) => tool::done(result, call, cx.width, theme),
@@ -48,12 +57,33 @@ pub(crate) fn lines(row: &Row, call: Option<&ToolCall>, cx: &Context<'_>) -> Vec
 }
 
 fn user(prompt: &str, cx: &Context<'_>) -> Vec<Line<'static>> {
-    let mut lines = barred("❯ ", prompt, cx.theme.user, cx);
-    if lines.len() > PROMPT_LINES {
-        let more = lines.len() - PROMPT_LINES;
-        lines.truncate(PROMPT_LINES);
-        lines.push(Line::styled(format!("  … +{more} lines"), cx.theme.dim));
+    let style = cx.theme.user;
+    let known = head(prompt, LOOKED_AT);
+    let beyond = prompt.get(known.len()..).unwrap_or_default().trim_end_matches('\n');
+    let looked_at = clean(known);
+    let mut lines: Vec<Line<'static>> = Vec::new();
+    let (mut whole, mut cut) = (0, !beyond.is_empty());
+    for line in looked_at.lines() {
+        let parts = wrap(&[Span::styled(line, style)], cx.width.saturating_sub(2), Break::Word);
+        let room = PROMPT_LINES - lines.len();
+        cut |= parts.len() > room;
+        whole += usize::from(parts.len() <= room);
+        lines.extend(parts.into_iter().take(room).map(Line::from));
+        if lines.len() == PROMPT_LINES {
+            break;
+        }
     }
+    for (i, line) in lines.iter_mut().enumerate() {
+        line.spans.insert(0, Span::styled(if i == 0 { "❯ " } else { "  " }, style));
+    }
+    // What is hidden is counted as the user wrote it, not as it would be wrapped.
+    let all = looked_at.lines().count() + beyond.matches('\n').count();
+    let more = match all - whole {
+        0 => return lines,
+        1 if cut => "  … the line goes on".to_owned(),
+        hidden => format!("  … +{}", count(hidden, "line")),
+    };
+    lines.push(Line::styled(more, cx.theme.dim));
     lines
 }
 
@@ -109,7 +139,7 @@ pub(crate) fn thoughts(reasoning: &str, cx: &Context<'_>) -> Vec<Line<'static>> 
         }
         Reasoning::Folded => {
             let words = reasoning.split_whitespace().count();
-            vec![Line::styled(format!("∴ thought · {words} words"), cx.theme.dim)]
+            vec![Line::styled(format!("∴ thought · {}", count(words, "word")), cx.theme.dim)]
         }
     }
 }
@@ -149,27 +179,92 @@ pub(crate) fn ending(exit: &Exit) -> String {
     }
 }
 
-/// A background event as a card (W24).
+/// What stands for older rows in the model's context: a line, and its text when it is unfolded.
+fn summary(summary: &Summary, cx: &Context<'_>) -> Vec<Line<'static>> {
+    let rows = count(summary.rows, "row");
+    let (before, after) = (tokens(summary.before), tokens(summary.after));
+    let fact = format!("context compressed: {rows} → summary, {before} → {after} tokens");
+    match cx.reasoning {
+        Reasoning::Folded => barred("∑ ", &format!("{fact} · Ctrl+R shows it"), cx.theme.dim, cx),
+        Reasoning::Shown => {
+            let body = text(
+                &clean(head(summary.text.trim(), LOOKED_AT)),
+                cx.theme.text,
+                cx.width.saturating_sub(4),
+                Break::Word,
+            );
+            boxed(&format!("∑ {fact}"), body, cx.width, cx.theme.dim)
+        }
+    }
+}
+
+/// A background event as a card: why the agent was woken, by what, and what it printed (W24).
 fn card(wakeup: &Wakeup, cx: &Context<'_>) -> Vec<Line<'static>> {
-    const OUTPUT: usize = 5;
     let theme = cx.theme;
+    let inner = cx.width.saturating_sub(4);
     let says = match wakeup.kind {
         WakeupKind::Exit => wakeup.exit.as_ref().map_or_else(|| "ended".to_owned(), ending),
         WakeupKind::Match => {
             format!("matched \"{}\"", one_line(wakeup.pattern.as_deref().unwrap_or_default()))
         }
-        WakeupKind::WatchDisabled => "watch disabled".to_owned(),
-        WakeupKind::Delegation => "delegated task ended".to_owned(),
+        WakeupKind::WatchDisabled => "watch switched off".to_owned(),
+        WakeupKind::Delegation => match &wakeup.exit {
+            Some(exit) => format!("delegated task {}", ending(exit)),
+            None => "delegated task ended".to_owned(),
+        },
     };
-    let inner = cx.width.saturating_sub(4);
     let mut body = vec![Line::styled(fit(&one_line(&wakeup.command), inner), theme.bold)];
-    let shown = output(printed(&wakeup.text));
-    let all: Vec<&str> = shown.trim_end().lines().collect();
-    for line in all.iter().skip(all.len().saturating_sub(OUTPUT)) {
-        body.push(Line::styled(fit(line, inner), theme.dim));
+    match wakeup.kind {
+        WakeupKind::Exit | WakeupKind::Match => {
+            let exit = wakeup.kind == WakeupKind::Exit;
+            let most = if exit { CARD_LINES } else { MATCHED_LINES };
+            body.extend(last_lines(&output(printed(&wakeup.text)), most, inner, theme));
+        }
+        WakeupKind::WatchDisabled | WakeupKind::Delegation => {
+            let (first, rest) = message(&wakeup.text);
+            let said = match wakeup.kind {
+                WakeupKind::WatchDisabled => format!("{first}\n{rest}"),
+                _ if rest.is_empty() => first.to_owned(),
+                _ => rest.to_owned(),
+            };
+            let said = clean(head(&said, LOOKED_AT));
+            let mut lines = text(said.trim(), theme.dim, inner, Break::Word);
+            if lines.len() > CARD_LINES {
+                lines.truncate(CARD_LINES - 1);
+                lines.push(Line::styled("…", theme.dim));
+            }
+            body.extend(lines);
+        }
     }
     let title = format!("⚑ {says} · {}", one_line(&wakeup.process.0));
     boxed(&title, body, cx.width, theme.wakeup_border)
+}
+
+/// The end of an output, and how much lies above.
+fn last_lines(shown: &str, most: usize, width: usize, theme: &Theme) -> Vec<Line<'static>> {
+    let all: Vec<&str> = shown.trim_end().lines().collect();
+    let hidden = if all.len() > most { all.len() + 1 - most } else { 0 };
+    let above = (hidden > 0).then(|| format!("… {} above", count(hidden, "line")));
+    let lines = all.iter().skip(hidden).map(|line| fit(line, width));
+    above.into_iter().chain(lines).map(|line| Line::styled(line, theme.dim)).collect()
+}
+
+/// The first line of a wakeup's text, and the rest without the line that names its subject.
+fn message(text: &str) -> (&str, &str) {
+    let text = text.strip_prefix("[IMPORTANT: ").unwrap_or(text).trim_end();
+    let text = text.strip_suffix(']').unwrap_or(text);
+    let (first, rest) = text.split_once('\n').unwrap_or((text, ""));
+    let rest = match rest.split_once('\n') {
+        Some((line, rest)) if is_subject(line) => rest,
+        None if is_subject(rest) => "",
+        Some(_) | None => rest,
+    };
+    (first, rest.trim())
+}
+
+/// The line that repeats what the card has as its subject.
+fn is_subject(line: &str) -> bool {
+    ["Command: ", "Goal: ", "Task: "].iter().any(|label| line.starts_with(label))
 }
 
 /// The output inside the text of a wakeup.

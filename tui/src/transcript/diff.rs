@@ -4,6 +4,7 @@ use ratatui::text::Line;
 
 use super::wrap::fit;
 use crate::clean::clean;
+use crate::numbers::count;
 use crate::theme::Theme;
 
 /// Lines shown of one diff.
@@ -29,7 +30,7 @@ pub(crate) fn lines(diff: &str, width: usize, theme: &Theme) -> Vec<Line<'static
         .collect();
     let left = rest.count();
     if left > 0 {
-        lines.push(Line::styled(format!("… +{left} lines"), theme.dim));
+        lines.push(Line::styled(format!("… +{}", count(left, "line")), theme.dim));
     }
     lines
 }

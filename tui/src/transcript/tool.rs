@@ -8,6 +8,7 @@ use serde_json::Value;
 use super::diff;
 use super::wrap::{Break, columns, fit, text};
 use crate::clean::{clean, one_line, output, tail};
+use crate::numbers::count;
 use crate::theme::Theme;
 use crate::time::{between, span, took};
 
@@ -40,7 +41,7 @@ pub(crate) fn done(
         facts.push(format!("in background as {}", one_line(id)));
     }
     if let Some(lines) = value.get("total_lines").and_then(Value::as_u64) {
-        facts.push(format!("{lines} lines"));
+        facts.push(count(lines, "line"));
     }
     if let Some(found) = value.get("total_count").and_then(Value::as_u64) {
         facts.push(format!("{found} found"));
@@ -195,7 +196,7 @@ pub(crate) fn excerpt(
     }
     let mut lines: Vec<Line<'static>> = all.iter().take(head).map(line).collect();
     let hidden = all.len() - head - TAIL;
-    lines.push(Line::styled(format!("… +{hidden} lines"), theme.dim));
+    lines.push(Line::styled(format!("… +{}", count(hidden, "line")), theme.dim));
     lines.extend(all.iter().skip(all.len() - TAIL).map(line));
     lines
 }

@@ -1,0 +1,284 @@
+//! Wakeups that may not start a turn by themselves, and what lets them go on: an interrupt or too
+//! many in a row hold them (W22, W31), a key that was refused pauses them (W20), a failure puts
+//! them off (W29). None is lost, and a prompt of the user's takes all of them along (W05).
+
+use super::{Effect, Out, Session};
+use crate::model::Class;
+use crate::protocol::{Delivery, Event, Millis, News, Storage, Toast, Wakeup, WakeupKind};
+use crate::store::{Entry, Pause, Record, Retry, Stage};
+use crate::wakeup;
+
+/// While other notify processes of the session run, a claim waits for this long without a
+/// further exit, so that tasks which end together cost one request (W06).
+const SETTLE: Millis = 50;
+/// But never longer than this.
+const SETTLE_AT_MOST: Millis = 250;
+const MINUTE: Millis = 60_000;
+/// Failed wakeups are tried again by themselves after these times, then they wait (W29).
+const RETRIES: [Millis; 4] = [MINUTE, 5 * MINUTE, 15 * MINUTE, 60 * MINUTE];
+
+impl Session {
+    /// When what waits may start a turn of its own; `None` = not without somebody's doing.
+    pub(super) fn wakes_at(&self) -> Option<Millis> {
+        let meta = &self.meta;
+        if self.passive
+            || meta.held.is_some()
+            || meta.pause.is_some()
+            || self.view.storage != Storage::Ok
+        {
+            return None;
+        }
+        let retried = meta.retry.as_ref().is_some_and(|r| delay(r.attempt).is_some());
+        let mut stages = self.waiting.iter().map(|e| &e.state);
+        if !stages.any(|s| *s == Stage::Finished || (retried && matches!(s, Stage::Held(_)))) {
+            return None;
+        }
+        // What ends while a provider is down joins those that wait: one request finds out for all.
+        let retry = meta.retry.as_ref().map_or(0, |r| r.at);
+        Some(retry.max(self.settled_at().unwrap_or(0)))
+    }
+
+    /// When the waiting completions may be claimed, if a sibling may still join them.
+    fn settled_at(&self) -> Option<Millis> {
+        let settling = self.settling?;
+        let sibling = self.view.processes.iter().any(|p| p.notify && p.is_live());
+        sibling.then(|| (settling.last + SETTLE).min(settling.first + SETTLE_AT_MOST))
+    }
+
+    /// Holds the session's wakeups until somebody acts (W22).
+    pub(super) fn hold(&mut self, reason: &str, out: &mut Out) {
+        self.meta.held = Some(reason.to_owned());
+        out.record(Record::Session(self.meta.clone()));
+    }
+
+    /// Lets all go, as the user asked: held, paused and put off (W20, W22, W29, W31).
+    pub(super) fn release(&mut self, out: &mut Out) {
+        self.meta.wakeups_in_a_row = 0;
+        self.end_hold(out);
+        self.end_pause(out);
+    }
+
+    /// Ends a hold (W22).
+    pub(super) fn end_hold(&mut self, out: &mut Out) {
+        if self.meta.held.take().is_some() {
+            out.record(Record::Session(self.meta.clone()));
+        }
+    }
+
+    /// What failed is worth a try at once: with another model, or because the last try worked.
+    pub(super) fn end_pause(&mut self, out: &mut Out) {
+        if self.meta.pause.take().is_some() | self.meta.retry.take().is_some() {
+            out.record(Record::Session(self.meta.clone()));
+        }
+        self.unhold_entries(out);
+    }
+
+    fn unhold_entries(&mut self, out: &mut Out) {
+        for i in 0..self.waiting.len() {
+            if matches!(self.waiting[i].state, Stage::Held(_)) {
+                self.waiting[i].state = Stage::Finished;
+                out.record(Record::Ledger(self.waiting[i].clone()));
+                let process = self.waiting[i].process.clone();
+                self.set_delivery(&process, Delivery::Waiting, out);
+            }
+        }
+    }
+
+    /// Another model, address or key: what the earlier one refused or failed at may work now.
+    pub(super) fn set_lane(&mut self, lane: String, out: &mut Out) {
+        if lane != self.rules.lane {
+            self.rules.lane = lane;
+            self.end_pause(out);
+        }
+    }
+
+    /// A start of the host is one of the occasions to try again (W29); a refused key needs another
+    /// one (W20).
+    pub(super) fn resume_wakeups(&mut self, now: Millis, out: &mut Out) {
+        match (&self.meta.pause, &mut self.meta.retry) {
+            (Some(pause), _) if pause.lane == self.rules.lane => {}
+            (Some(_), _) => self.end_pause(out),
+            (None, retry) => {
+                if let Some(retry) = retry {
+                    retry.at = retry.at.min(now);
+                }
+                self.unhold_entries(out);
+            }
+        }
+    }
+
+    /// Puts back what a failed turn carried. It goes on by itself later, or waits for another key.
+    pub(super) fn put_off(&mut self, class: &str, carried: Vec<Entry>, now: Millis, out: &mut Out) {
+        if carried.is_empty() {
+            return;
+        }
+        let refusal = refusal(class);
+        if refusal.is_some() && self.asked_lane != self.rules.lane {
+            // The user has chosen another one meanwhile.
+            return self.requeue(carried, &Stage::Finished, out);
+        }
+        let reason = if let Some(fix) = refusal {
+            let pause = Pause { reason: fix.to_owned(), lane: self.rules.lane.clone() };
+            self.meta.pause = Some(pause);
+            self.meta.retry = None;
+            fix.to_owned()
+        } else {
+            let attempt = self.retry_after(now);
+            let next = match delay(attempt) {
+                Some(delay) => format!("it is tried again within {} min", delay / MINUTE),
+                None => "it waits".to_owned(),
+            };
+            let class = class.replace('_', " ");
+            format!("the turn failed ({class}); {next}, or with your next prompt, or /wake")
+        };
+        out.record(Record::Session(self.meta.clone()));
+        self.requeue(carried, &Stage::Held(reason), out);
+    }
+
+    /// Plans the next timed retry and gives its number. A try ahead of time costs none.
+    fn retry_after(&mut self, now: Millis) -> u32 {
+        match &self.meta.retry {
+            Some(pending) if pending.at > now => pending.attempt,
+            last => {
+                let attempt = last.as_ref().map_or(0, |r| r.attempt).saturating_add(1);
+                // Those that end after the last retry still keep a distance.
+                let at = now + delay(attempt).unwrap_or(60 * MINUTE);
+                self.meta.retry = Some(Retry { attempt, at });
+                attempt
+            }
+        }
+    }
+
+    /// A clock that was set back must not make anything wait longer than it should.
+    pub(super) fn mind_the_clock(&mut self, now: Millis) {
+        if let Some(retry) = &mut self.meta.retry {
+            retry.at = retry.at.min(now + delay(retry.attempt).unwrap_or(60 * MINUTE));
+        }
+        if self.settling.is_some_and(|s| now < s.last) {
+            self.settling = None;
+        }
+        if let Some(at) = &mut self.reclaim_at {
+            *at = (*at).min(now + super::UNWIND);
+        }
+    }
+
+    /// Puts claimed events back, keeping their rows.
+    pub(super) fn requeue(&mut self, entries: Vec<Entry>, stage: &Stage, out: &mut Out) {
+        let delivery = match stage {
+            Stage::Held(reason) => Delivery::Held(reason.clone()),
+            Stage::Spawned
+            | Stage::Finished
+            | Stage::Claimed(_)
+            | Stage::Delivered(_)
+            | Stage::Consumed
+            | Stage::Stale => Delivery::Waiting,
+            Stage::Orphaned => Delivery::Orphaned,
+        };
+        let mut front = Vec::new();
+        for mut entry in entries {
+            entry.state = stage.clone();
+            out.record(Record::Ledger(entry.clone()));
+            self.set_delivery(&entry.process, delivery.clone(), out);
+            front.push(entry);
+        }
+        front.append(&mut self.waiting);
+        self.waiting = front;
+    }
+
+    /// What an event tells whose text is missing or could not be read: it costs only itself (W29).
+    pub(super) fn retold(&self, entry: &Entry) -> Wakeup {
+        let id = &entry.process;
+        let process = self.process(id);
+        let command = process.map_or_else(|| "(unknown)".to_owned(), |p| p.command.clone());
+        let lost = format!("[what was kept of its output cannot be read: process log {id}]");
+        if let (WakeupKind::Exit, Some(exit)) = (entry.kind, process.and_then(|p| p.exit.as_ref()))
+        {
+            return wakeup::exited(id, &command, exit, &lost);
+        }
+        let command = crate::redact::secrets(&command).into_owned();
+        Wakeup {
+            process: id.clone(),
+            kind: entry.kind,
+            ordinal: entry.ordinal,
+            text: format!(
+                "[IMPORTANT: Background process {id} has news that cannot be read any more.\n\
+                 Command: {command}\nOutput:\n{lost}]"
+            ),
+            command,
+            exit: None,
+            pattern: None,
+        }
+    }
+
+    /// Shows the views why wakeups wait and how many ran without a user, when that has changed.
+    pub(super) fn show_holds(&mut self, out: &mut Out) {
+        let reason = self.hold_reason();
+        if self.view.held != reason {
+            self.publish(Event::Held { reason: reason.clone() }, out);
+        }
+        let wakeups = self.meta.wakeups_in_a_row;
+        if self.view.unattended != wakeups {
+            self.publish(Event::Unattended { wakeups }, out);
+        }
+        // While a turn runs nothing waits for somebody; its end may change what does.
+        let waiting = if self.turn.is_none() && reason.is_some() { self.waiting.len() } else { 0 };
+        if let Some(text) = reason
+            && waiting > self.toasted
+        {
+            out.effects.push(Effect::Announce(Event::Toast(Toast {
+                session: self.id(),
+                name: self.name(),
+                process: None,
+                text,
+                news: News::Held { waiting: waiting as u64 },
+            })));
+        }
+        self.toasted = waiting;
+    }
+
+    /// One line: how many wait, why, and what to do; `None` = nothing is held back.
+    fn hold_reason(&self) -> Option<String> {
+        let put_off = || {
+            self.waiting.iter().find_map(|e| match &e.state {
+                Stage::Held(reason) => Some(reason.clone()),
+                Stage::Spawned
+                | Stage::Finished
+                | Stage::Claimed(_)
+                | Stage::Delivered(_)
+                | Stage::Consumed
+                | Stage::Stale
+                | Stage::Orphaned => None,
+            })
+        };
+        let pause = || self.meta.pause.as_ref().map(|p| p.reason.clone());
+        let reason = self.meta.held.clone().or_else(pause).or_else(put_off)?;
+        Some(match self.waiting.len() {
+            0 => reason,
+            1 => format!("1 wakeup waits: {reason}"),
+            n => format!("{n} wakeups wait: {reason}"),
+        })
+    }
+}
+
+/// How long after a failure that retry comes; `None` = no further one comes by itself.
+fn delay(attempt: u32) -> Option<Millis> {
+    let index = usize::try_from(attempt).ok()?.checked_sub(1)?;
+    RETRIES.get(index).copied()
+}
+
+/// What to do about a failure that no retry can mend; `None` for the others.
+fn refusal(class: &str) -> Option<&'static str> {
+    if class == Class::Auth.as_str() {
+        Some(
+            "the provider refused the key, or there is none; choose another model with /model, or \
+             set the key in .env or config.yaml and start again, then send a prompt or /wake",
+        )
+    } else if class == Class::Quota.as_str() {
+        Some(
+            "the account is out of credit; add some or choose another model with /model, then \
+             send a prompt or /wake",
+        )
+    } else {
+        None
+    }
+}

@@ -1,0 +1,265 @@
+//! How the panel of processes looks: a line each, and all there is to say of the selected one.
+
+use host::protocol::{Delivery, Killer, Millis, Process, SessionId, State, Work};
+use ratatui::style::Style;
+use ratatui::text::{Line, Span};
+
+use super::{Processes, Tail, ordered};
+use crate::clean::one_line;
+use crate::numbers::count;
+use crate::theme::Theme;
+use crate::time::{between, span};
+use crate::transcript::ending;
+use crate::transcript::wrap::{Break, columns, fit, text};
+
+/// Rows of the panel from which on the selected process is described.
+const ROOMY: usize = 8;
+
+/// What the panel is drawn with.
+pub(crate) struct Scene<'a> {
+    /// The processes of the session in view.
+    pub(crate) own: &'a [Process],
+    /// That session.
+    pub(crate) session: &'a SessionId,
+    pub(crate) now: Millis,
+    pub(crate) theme: &'a Theme,
+}
+
+impl Processes {
+    /// Title and lines.
+    pub(crate) fn lines(
+        &self,
+        scene: &Scene<'_>,
+        size: (usize, usize),
+    ) -> (String, Vec<Line<'static>>) {
+        let (width, height) = size;
+        if let Some(tail) = &self.tail {
+            return (
+                format!("{} · Esc back", one_line(&tail.id.0)),
+                output(tail, size, scene.theme),
+            );
+        }
+        let title = match &self.everywhere {
+            None => "Processes of this session",
+            Some(_) => "Processes of all sessions",
+        };
+        let theme = scene.theme;
+        let listed = ordered(self.listed(scene.own));
+        let at = self.at(&listed);
+        let hint = self.hint(listed.get(at).copied(), width, theme);
+        let mut room = height.saturating_sub(1).max(1);
+        let mut about = Vec::new();
+        if let Some(process) = listed.get(at).filter(|_| height >= ROOMY) {
+            about = self.about(process, scene, width);
+            about.truncate(room / 2);
+            room -= about.len();
+        }
+        let mut lines = Vec::new();
+        if listed.is_empty() {
+            let waits = self.everywhere.as_ref().is_some_and(|all| all.processes.is_none());
+            let empty = if waits { "asking the host …" } else { "no background processes" };
+            lines.push(Line::styled(empty, theme.dim));
+        }
+        let start = (at + 1).saturating_sub(room);
+        for (i, process) in listed.iter().enumerate().skip(start).take(room) {
+            let names = self.everywhere.is_some() && process.delivery != Delivery::Orphaned;
+            let owner = names.then(|| self.owner(process, scene));
+            lines.push(line(process, owner, i == at, scene, width));
+        }
+        lines.resize(room, Line::default());
+        lines.extend(about);
+        lines.push(hint);
+        (title.to_owned(), lines)
+    }
+
+    /// Which keys do something.
+    fn hint(&self, chosen: Option<&Process>, width: usize, theme: &Theme) -> Line<'static> {
+        if let Some(id) = &self.kills {
+            return Line::styled(
+                fit(&format!("k again kills {}", one_line(&id.0)), width),
+                theme.warn,
+            );
+        }
+        let mut keys = Vec::new();
+        if let Some(process) = chosen {
+            keys.push(match process.work {
+                Work::Command => "Enter output",
+                Work::Delegation { .. } => "Enter opens it",
+            });
+            if process.is_live() {
+                keys.push("k kill");
+            }
+        }
+        keys.push(if self.everywhere.is_some() { "a own" } else { "a all" });
+        keys.push("Esc");
+        Line::styled(fit(&keys.join(" · "), width), theme.dim)
+    }
+
+    /// Whose it is, in a few words.
+    fn owner(&self, process: &Process, scene: &Scene<'_>) -> String {
+        if process.delivery == Delivery::Orphaned {
+            return "a deleted session".to_owned();
+        }
+        if process.session == *scene.session {
+            return "this session".to_owned();
+        }
+        let names = self.everywhere.as_ref().map(|all| &all.names);
+        let name = names.and_then(|names| names.get(&process.session)).map(|name| one_line(name));
+        name.filter(|name| !name.is_empty()).unwrap_or_else(|| one_line(&process.session.0))
+    }
+
+    /// Everything about one process.
+    fn about(&self, process: &Process, scene: &Scene<'_>, width: usize) -> Vec<Line<'static>> {
+        let theme = scene.theme;
+        let mut command = text(&one_line(&process.command), theme.bold, width, Break::Word);
+        if command.len() > 2 {
+            command = vec![Line::styled(fit(&one_line(&process.command), width), theme.bold)];
+        }
+        let mut facts = vec![
+            one_line(&process.id.0),
+            match process.work {
+                Work::Command if process.pty => "command in a terminal".to_owned(),
+                Work::Command => "command".to_owned(),
+                Work::Delegation { .. } => "delegated task".to_owned(),
+            },
+        ];
+        facts.extend(process.pid.filter(|_| process.is_live()).map(|pid| format!("pid {pid}")));
+        facts.push(format!("turn {} of {}", process.turn, self.owner(process, scene)));
+        let mut lines = vec![Line::styled("─".repeat(width), theme.dim)];
+        lines.extend(command);
+        lines.push(Line::styled(fit(&facts.join(" · "), width), theme.dim));
+        let held = matches!(process.delivery, Delivery::Held(_) | Delivery::Orphaned);
+        let style = if held { theme.warn } else { theme.text };
+        lines.extend(text(&fate(process), style, width, Break::Word));
+        if let Some(watch) = watch(process) {
+            let style = if process.watching.off { theme.warn } else { theme.text };
+            lines.extend(text(&watch, style, width, Break::Word));
+        }
+        lines
+    }
+}
+
+fn output(tail: &Tail, size: (usize, usize), theme: &Theme) -> Vec<Line<'static>> {
+    let (width, height) = size;
+    let all: Vec<&str> = tail.text.trim_end().lines().collect();
+    let end = all.len().saturating_sub(tail.up).max(height.min(all.len()));
+    let start = end.saturating_sub(height);
+    let shown = all.iter().skip(start).take(end - start);
+    let lines: Vec<Line<'static>> =
+        shown.map(|line| Line::styled(fit(line, width), theme.text)).collect();
+    if lines.is_empty() { vec![Line::styled("no output", theme.dim)] } else { lines }
+}
+
+fn state(process: &Process, theme: &Theme) -> (Style, String) {
+    match (process.state, &process.exit) {
+        (State::Starting | State::Running, _) if process.killed_by.is_some() => {
+            (theme.warn, "stopping".to_owned())
+        }
+        (State::Starting, _) => (theme.dim, "starting".to_owned()),
+        (State::Running, _) => (theme.warn, "running".to_owned()),
+        (State::Ended, Some(exit)) if exit.code == Some(0) => (theme.ok, ending(exit)),
+        (State::Ended, Some(exit)) => (theme.error, ending(exit)),
+        (State::Ended, None) => (theme.dim, "ended".to_owned()),
+    }
+}
+
+/// What became of its completion, in a word or two.
+fn mark(process: &Process) -> String {
+    match &process.delivery {
+        Delivery::Open if !process.is_live() || process.killed_by.is_some() => String::new(),
+        Delivery::Open if process.notify => "will wake".to_owned(),
+        Delivery::Open if process.watch.is_empty() => String::new(),
+        Delivery::Open if process.watching.off => "watch off".to_owned(),
+        Delivery::Open => count(process.watching.hits, "hit"),
+        Delivery::Waiting => "wakes next".to_owned(),
+        Delivery::Claimed(turn) => format!("in turn {turn}"),
+        Delivery::Delivered => "told".to_owned(),
+        Delivery::Consumed => "seen".to_owned(),
+        Delivery::Orphaned => "orphaned".to_owned(),
+        Delivery::Held(_) => "held".to_owned(),
+    }
+}
+
+/// The same in a sentence.
+fn fate(process: &Process) -> String {
+    match &process.delivery {
+        Delivery::Open if !process.is_live() => "nobody asked to be told of its end".to_owned(),
+        Delivery::Open if process.killed_by == Some(Killer::User) => {
+            "being killed, as you wished: the agent is told with the next prompt".to_owned()
+        }
+        Delivery::Open if process.killed_by.is_some() => "being killed by the agent".to_owned(),
+        Delivery::Open if process.notify => "its end will wake the agent".to_owned(),
+        Delivery::Open => "its end will not wake the agent".to_owned(),
+        Delivery::Waiting => "its end waits to be told to the agent".to_owned(),
+        Delivery::Claimed(turn) => format!("its end is being told in turn {turn}"),
+        Delivery::Delivered => "its end was told to the agent".to_owned(),
+        Delivery::Consumed => "its end had been seen already: nobody was woken".to_owned(),
+        Delivery::Orphaned => "orphaned: its session was deleted, nobody will be woken".to_owned(),
+        Delivery::Held(why) => {
+            let why = one_line(why);
+            let way = if why.contains("/wake") { "" } else { " · /wake in its session tells it" };
+            format!("held: {why}{way}")
+        }
+    }
+}
+
+/// What is watched for and how that goes.
+fn watch(process: &Process) -> Option<String> {
+    if process.watch.is_empty() {
+        return None;
+    }
+    let patterns: Vec<String> =
+        process.watch.iter().map(|pattern| format!("\"{}\"", one_line(pattern))).collect();
+    let watching = &process.watching;
+    let mut facts = vec![format!("watches for {}", patterns.join(", "))];
+    facts.push(count(watching.hits, "hit"));
+    if watching.matches > 0 {
+        facts.push(format!("{} told", watching.matches));
+    }
+    if watching.stale > 0 {
+        facts.push(format!("{} stale (too early to wake)", watching.stale));
+    }
+    if watching.suppressed > 0 {
+        facts.push(format!("{} counted only", watching.suppressed));
+    }
+    if watching.off {
+        facts.push("switched off: it matched too often".to_owned());
+    }
+    Some(facts.join(" · "))
+}
+
+fn line(
+    process: &Process,
+    owner: Option<String>,
+    selected: bool,
+    scene: &Scene<'_>,
+    width: usize,
+) -> Line<'static> {
+    let theme = scene.theme;
+    let (colour, state) = state(process, theme);
+    let until = process.exit.as_ref().map_or(scene.now, |exit| exit.at);
+    let ran = span(between(until, process.started_at) / 1_000);
+    let base = if selected { theme.selected } else { theme.text };
+    let kind = match process.work {
+        Work::Command => "",
+        Work::Delegation { .. } => "task: ",
+    };
+    let left = format!("{state} · {ran} · {kind}");
+    let facts = [mark(process), owner.unwrap_or_default()];
+    let facts = facts.iter().filter(|fact| !fact.is_empty());
+    let right = facts.fold(String::new(), |all, fact| format!("{all} · {fact}"));
+    let right = match width {
+        0..50 => String::new(),
+        50..70 => fit(&right, width / 3),
+        _ => fit(&right, width / 2),
+    };
+    let room = width.saturating_sub(2 + columns(&left) + columns(&right));
+    let command = fit(&one_line(&process.command), room);
+    let pad = " ".repeat(room.saturating_sub(columns(&command)));
+    Line::from(vec![
+        Span::styled("● ", base.patch(colour)),
+        Span::styled(left, base.patch(theme.dim)),
+        Span::styled(command, base),
+        Span::styled(format!("{pad}{right}"), base.patch(theme.dim)),
+    ])
+}
