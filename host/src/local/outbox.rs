@@ -116,6 +116,11 @@ impl Outbox {
         None
     }
 
+    /// Queues the word that a copy of the session was written, behind its commit.
+    pub(crate) fn put_branch(&mut self, commit: CommitNo, front: FrontId, to: SessionId) {
+        self.queue.push_back((commit, Item::Branch { front, to }));
+    }
+
     /// The next entry that may leave when everything up to that commit is settled.
     pub(crate) fn next(&mut self, upto: CommitNo) -> Option<Item> {
         self.queue.pop_front_if(|(no, _)| *no <= upto).map(|(_, item)| item)
@@ -205,10 +210,10 @@ impl Hub {
         record: Record,
     ) {
         let Some(live) = self.sessions.get_mut(from) else { return };
-        let mut batch = std::mem::take(&mut live.journal);
+        let mut batch = live.outbox.take_journal();
         batch.push(record);
         let no = self.store.write(batch, Durability::Barrier);
-        live.outbox.push_back((no, Item::Branch { front, to }));
+        live.outbox.put_branch(no, front, to);
     }
 
     /// A view that has gone on to another session meanwhile gets that one's window, not this.

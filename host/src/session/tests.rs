@@ -1,9 +1,9 @@
 //! The rules of the session core, one test each: events in, state and effects out.
 
 mod clock;
+mod compression;
 mod defect;
 mod deletion;
-mod compression;
 mod fold;
 mod holds;
 mod orders;

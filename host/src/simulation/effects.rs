@@ -41,6 +41,7 @@ impl World<'_> {
                     Item::Effect(effect) if written => self.perform(s, effect, true),
                     Item::Effect(effect) => self.perform_unwritten(s, effect),
                     Item::Window { front, event, .. } => self.window(s, front, &event),
+                    Item::Branch { .. } => {}
                 }
             }
             self.compare_views(s);
