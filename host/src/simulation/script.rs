@@ -180,7 +180,8 @@ fn scene(dice: &mut Dice, s: u8, steps: &mut Vec<Step>) {
         _ => {
             let ask = turn(7, b);
             let mut scene = vec![Prompt(s), Pump, turn(6, 0), Pump, ask, Pump, Shown(s)];
-            scene.extend([Step::Answer(s, a), Pump, turn(4, 0), Pump, turn(2, 0), Pump]);
+            let end = if a.is_multiple_of(3) { Clock(400_000) } else { Step::Answer(s, a) };
+            scene.extend([end, Pump, turn(4, 0), Pump, turn(2, 0), Pump]);
             scene
         }
     };
