@@ -5,6 +5,7 @@
 mod badinput;
 mod cli;
 mod compression;
+mod control;
 mod crash;
 mod deletion;
 mod holds;
@@ -19,3 +20,4 @@ mod support;
 mod tidy;
 mod torture;
 mod wakeups;
+mod watches;

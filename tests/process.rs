@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use host::process::{ControlError, Found, Kind, Notice, Processes, SpawnError, Spec};
+use host::process::{ControlError, Found, Kind, Notice, Processes, SpawnError, Spec, Watch};
 use host::protocol::{End, Exit, ProcessId};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -19,26 +19,26 @@ use crate::support::{exe, is_alive, reap};
 const LONG: Duration = Duration::from_secs(20);
 
 /// A root of processes and the hosts that come and go on it.
-struct Bench {
-    dir: tempfile::TempDir,
+pub(crate) struct Bench {
+    pub(crate) dir: tempfile::TempDir,
 }
 
 impl Bench {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self { dir: tempfile::tempdir().unwrap() }
     }
 
-    fn root(&self) -> PathBuf {
+    pub(crate) fn root(&self) -> PathBuf {
         self.dir.path().join("p")
     }
 
     /// A host: its processes and what it is told.
-    fn host(&self) -> (Processes, UnboundedReceiver<Notice>) {
+    pub(crate) fn host(&self) -> (Processes, UnboundedReceiver<Notice>) {
         let (notices, told) = unbounded_channel();
         (Processes::new(self.root(), exe(), notices), told)
     }
 
-    fn spec(&self, command: &str) -> Spec {
+    pub(crate) fn spec(&self, command: &str) -> Spec {
         Spec {
             id: ProcessId::fresh(),
             command: command.to_owned(),
@@ -47,18 +47,19 @@ impl Bench {
             env: vec![("PATH".into(), "/usr/local/bin:/usr/bin:/bin".into())],
             pty: false,
             kind: Kind::Background,
+            watch: Watch::default(),
         }
     }
 
     /// The pid in one of the files in which a process's folder names pids.
-    fn pid(&self, id: &ProcessId, file: &str) -> u32 {
+    pub(crate) fn pid(&self, id: &ProcessId, file: &str) -> u32 {
         let text = fs::read_to_string(self.root().join(&id.0).join(file)).unwrap();
         let (_, rest) = text.split_once("\"pid\":").unwrap();
         rest.split(|c: char| !c.is_ascii_digit()).next().unwrap().parse().unwrap()
     }
 
     /// A pid that a command of the test wrote into a file of the working directory.
-    async fn pid_in(&self, file: &str) -> u32 {
+    pub(crate) async fn pid_in(&self, file: &str) -> u32 {
         let path = self.dir.path().join(file);
         eventually(|| {
             let text = fs::read_to_string(&path).ok()?;
@@ -81,7 +82,7 @@ fn anonymous(pid: u32) -> u64 {
     line.split_ascii_whitespace().nth(1).unwrap().parse().unwrap()
 }
 
-async fn eventually<T>(mut look: impl FnMut() -> Option<T>) -> T {
+pub(crate) async fn eventually<T>(mut look: impl FnMut() -> Option<T>) -> T {
     let end = Instant::now() + LONG;
     loop {
         if let Some(found) = look() {
@@ -92,23 +93,33 @@ async fn eventually<T>(mut look: impl FnMut() -> Option<T>) -> T {
     }
 }
 
-async fn gone(pid: u32) {
+pub(crate) async fn gone(pid: u32) {
     eventually(|| (!is_alive(pid)).then_some(())).await;
 }
 
-async fn ended(processes: &Processes, id: &ProcessId) -> Exit {
+pub(crate) async fn ended(processes: &Processes, id: &ProcessId) -> Exit {
     timeout(LONG, processes.wait(id)).await.unwrap().unwrap()
 }
 
-async fn notice(told: &mut UnboundedReceiver<Notice>) -> Notice {
-    timeout(LONG, told.recv()).await.unwrap().unwrap()
+/// The end of a process as it was told.
+#[derive(Debug, PartialEq)]
+struct Told {
+    id: ProcessId,
+    exit: Exit,
 }
 
-async fn printed(processes: &Processes, id: &ProcessId, what: &str) {
+async fn notice(told: &mut UnboundedReceiver<Notice>) -> Told {
+    match timeout(LONG, told.recv()).await.unwrap().unwrap() {
+        Notice::Exited { id, exit } => Told { id, exit },
+        Notice::Matched { id, hit } => panic!("{id} is not watched: {hit:?}"),
+    }
+}
+
+pub(crate) async fn printed(processes: &Processes, id: &ProcessId, what: &str) {
     eventually(|| processes.output(id).tail(1000).text.contains(what).then_some(())).await;
 }
 
-fn code(exit: &Exit) -> (End, Option<i32>, Option<i32>) {
+pub(crate) fn code(exit: &Exit) -> (End, Option<i32>, Option<i32>) {
     (exit.end, exit.code, exit.signal)
 }
 
@@ -326,7 +337,7 @@ async fn a_kill_ends_the_whole_tree_however_it_resists() {
         for pid in [pid, deaf, away] {
             gone(pid).await;
         }
-        assert_eq!(notice(&mut told).await, Notice { id: id.clone(), exit });
+        assert_eq!(notice(&mut told).await, Told { id: id.clone(), exit });
         processes.acknowledge(&id);
         gone(bench.pid(&id, "supervisor")).await;
         assert!(told.try_recv().is_err());

@@ -2,6 +2,7 @@
 //! every channel; decisions are the sessions'.
 
 mod branch;
+mod breaker;
 mod hub;
 mod orphans;
 pub(crate) mod outbox;

@@ -8,6 +8,7 @@
 mod folder;
 mod output;
 mod registry;
+mod scan;
 mod supervisor;
 mod tree;
 mod wire;
@@ -37,6 +38,17 @@ pub struct Spec {
     pub pty: bool,
     /// Whether it outlives the host.
     pub kind: Kind,
+    /// Patterns to look for in its output.
+    pub watch: Watch,
+}
+
+/// What is looked for in the output of a background process.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Watch {
+    /// Plain text that a line must contain, one of these; none = the output is not looked at.
+    pub patterns: Vec<String>,
+    /// Bytes of output that an earlier host has looked at.
+    pub offset: u64,
 }
 
 /// Whether a command outlives the host.
@@ -59,30 +71,40 @@ pub struct Hit {
     pub lines: u64,
     /// Bytes of output looked at, these lines included.
     pub upto: u64,
-    /// When they were seen.
+    /// When they were seen; just before the end if they were seen with it.
     pub at: crate::protocol::Millis,
 }
 
-/// The end of a background process, told once per host run.
+/// News of a background process. What it printed before its end is told before its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Notice {
-    /// Which process.
-    pub id: ProcessId,
-    /// How it ended.
-    pub exit: Exit,
+pub enum Notice {
+    /// It has ended; told once per host run.
+    Exited {
+        /// Which process.
+        id: ProcessId,
+        /// How it ended.
+        exit: Exit,
+    },
+    /// It printed lines that contain a pattern; never told after its end.
+    Matched {
+        /// Which process.
+        id: ProcessId,
+        /// The lines.
+        hit: Hit,
+    },
 }
 
 /// What a host finds of a process that an earlier host spawned.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Found {
-    /// It runs and is adopted; its end comes as a [`Notice`].
+    /// It runs and is adopted; its end comes as a [`Notice::Exited`].
     Running {
         /// Process id of the direct child, if known.
         pid: Option<u32>,
     },
-    /// It ended (or never started); no [`Notice`] follows.
+    /// It ended (or never started); no [`Notice`] follows, and its last matches have been sent.
     Ended(Exit),
-    /// Its supervisor is gone without a word; no [`Notice`] follows.
+    /// Its supervisor is gone without a word; no [`Notice`] follows, as for an end.
     Lost {
         /// An exit of kind lost.
         exit: Exit,

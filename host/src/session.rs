@@ -496,7 +496,7 @@ impl Session {
     }
 
     /// What people call it: its title, else the beginning of its first prompt.
-    pub(super) fn name(&self) -> String {
+    pub(crate) fn name(&self) -> String {
         self.meta.title.clone().unwrap_or_else(|| self.meta.preview.clone())
     }
 

@@ -1,7 +1,8 @@
 //! What the agent is told about a background event, in hermes' wording (W24), and how much of it.
 //! Pure text; the queue of events is the session's.
 
-use crate::protocol::{End, Exit, ProcessId, Wakeup, WakeupKind};
+use crate::process::Hit;
+use crate::protocol::{End, Exit, Process, ProcessId, Wakeup, WakeupKind};
 use crate::redact;
 
 /// Most characters of output a wakeup carries.
@@ -10,6 +11,7 @@ pub(crate) const TAIL: usize = 2_000;
 pub(crate) const TAILS: usize = 20_000;
 
 const OUTPUT: &str = "\nOutput:\n";
+const MATCHED: &str = "\nMatched output:\n";
 
 /// The wakeup for the end of a process. `output` is its last output, already plain and redacted.
 pub(crate) fn exited(process: &ProcessId, command: &str, exit: &Exit, output: &str) -> Wakeup {
@@ -27,6 +29,50 @@ pub(crate) fn exited(process: &ProcessId, command: &str, exit: &Exit, output: &s
         ordinal: 0,
         command: command.to_owned(),
         exit: Some(exit.clone()),
+        pattern: None,
+        text,
+    }
+}
+
+/// The wakeup for lines of a process that contain one of its patterns. `suppressed` lines before
+/// them were counted and not told (P03).
+pub(crate) fn matched(process: &Process, hit: &Hit, ordinal: u64, suppressed: u64) -> Wakeup {
+    let (id, command) = (&process.id, redact::secrets(&process.command).into_owned());
+    let earlier = match suppressed {
+        0 => String::new(),
+        n => format!("\n({n} earlier matches were suppressed by rate limit)"),
+    };
+    let text = format!(
+        "[IMPORTANT: Background process {id} matched watch pattern \"{}\".\n\
+         Command: {command}{MATCHED}{}{earlier}]",
+        hit.pattern, hit.text,
+    );
+    Wakeup {
+        process: id.clone(),
+        kind: WakeupKind::Match,
+        ordinal,
+        command,
+        exit: None,
+        pattern: Some(hit.pattern.clone()),
+        text,
+    }
+}
+
+/// The wakeup that says that a watch was switched off; `suppressed` lines were not told.
+pub(crate) fn watch_disabled(process: &Process, suppressed: u64) -> Wakeup {
+    let (id, command) = (&process.id, redact::secrets(&process.command).into_owned());
+    let text = format!(
+        "[IMPORTANT: Watch patterns disabled for process {id}: its output matched too often, \
+         again and again. No further match is told, only the end of the process.\n\
+         Command: {command}\n({suppressed} earlier matches were suppressed by rate limit; \
+         process log {id} shows them)]"
+    );
+    Wakeup {
+        process: id.clone(),
+        kind: WakeupKind::WatchDisabled,
+        ordinal: 0,
+        command,
+        exit: None,
         pattern: None,
         text,
     }
@@ -64,7 +110,7 @@ pub(crate) fn fit(wakeups: &mut [Wakeup]) {
 }
 
 fn fit_into(wakeups: &mut [Wakeup], budget: usize) {
-    let lengths: Vec<usize> = wakeups.iter().map(|w| output_of(&w.text).chars().count()).collect();
+    let lengths: Vec<usize> = wakeups.iter().map(|w| output_of(w).chars().count()).collect();
     if lengths.iter().sum::<usize>() <= budget {
         return;
     }
@@ -84,18 +130,28 @@ fn fit_into(wakeups: &mut [Wakeup], budget: usize) {
     }
     for (wakeup, length) in wakeups.iter_mut().zip(lengths) {
         if length > cap {
-            let Some(at) = wakeup.text.find(OUTPUT) else { continue };
-            let head = wakeup.text[..at + OUTPUT.len()].to_owned();
-            let shorter = tail(output_of(&wakeup.text), cap, &wakeup.process);
+            let Some(at) = output_at(wakeup) else { continue };
+            let head = wakeup.text[..at].to_owned();
+            let shorter = tail(output_of(wakeup), cap, &wakeup.process);
             wakeup.text = format!("{head}{shorter}]");
         }
     }
 }
 
-fn output_of(text: &str) -> &str {
-    let Some(at) = text.find(OUTPUT) else { return "" };
-    let output = &text[at + OUTPUT.len()..];
+fn output_of(wakeup: &Wakeup) -> &str {
+    let Some(at) = output_at(wakeup) else { return "" };
+    let output = &wakeup.text[at..];
     output.strip_suffix(']').unwrap_or(output)
+}
+
+/// Where the output begins in a wakeup that has some.
+fn output_at(wakeup: &Wakeup) -> Option<usize> {
+    let mark = match wakeup.kind {
+        WakeupKind::Exit | WakeupKind::Delegation => OUTPUT,
+        WakeupKind::Match => MATCHED,
+        WakeupKind::WatchDisabled => return None,
+    };
+    wakeup.text.find(mark).map(|at| at + mark.len())
 }
 
 /// The last `max` characters of `output`, from the beginning of a line, with a mark if cut.
@@ -125,6 +181,7 @@ fn signal_name(signal: i32) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::{Delivery, SessionId, State, TurnId, Watching, Work};
 
     fn id() -> ProcessId {
         ProcessId("proc_0123456789ab".to_owned())
@@ -153,6 +210,60 @@ mod tests {
         assert!(!text.contains("ghijklmnop1234567890"), "{text}");
     }
 
+    fn watched() -> Process {
+        Process {
+            id: id(),
+            session: SessionId("s".to_owned()),
+            turn: TurnId(1),
+            work: Work::Command,
+            command: "make\nOutput:\nnone".to_owned(),
+            cwd: "/".to_owned(),
+            pid: None,
+            started_at: 0,
+            state: State::Running,
+            exit: None,
+            notify: false,
+            watch: vec!["ERROR".to_owned()],
+            watching: Watching::default(),
+            pty: false,
+            killed_by: None,
+            delivery: Delivery::Open,
+        }
+    }
+
+    fn hit(text: &str) -> Hit {
+        Hit { pattern: "ERROR".to_owned(), text: text.to_owned(), lines: 1, upto: 9, at: 0 }
+    }
+
+    #[test]
+    fn a_match_has_hermes_text_form_and_says_what_was_suppressed() {
+        // W24, P01, P03
+        let head = "[IMPORTANT: Background process proc_0123456789ab matched watch pattern \
+                    \"ERROR\".\nCommand: make\nOutput:\nnone\nMatched output:\nan ERROR";
+        let told = matched(&watched(), &hit("an ERROR"), 4, 0);
+        assert_eq!(told.text, format!("{head}]"));
+        assert_eq!((told.kind, told.ordinal), (WakeupKind::Match, 4));
+        let told = matched(&watched(), &hit("an ERROR"), 4, 7);
+        assert_eq!(
+            told.text,
+            format!("{head}\n(7 earlier matches were suppressed by rate limit)]")
+        );
+    }
+
+    #[test]
+    fn matches_share_the_room_of_a_turn_with_the_ends() {
+        // W06, P01
+        let mut wakeups: Vec<_> =
+            (0..20).map(|n| matched(&watched(), &hit(&"ERROR 1\n".repeat(250)), n, 0)).collect();
+        wakeups.push(watch_disabled(&watched(), 3));
+        let disabled = wakeups[20].text.clone();
+        fit(&mut wakeups);
+        let total: usize = wakeups.iter().map(|w| output_of(w).chars().count()).sum();
+        assert!(total <= TAILS && total > TAILS / 2, "{total}");
+        assert_eq!(wakeups[20].text, disabled);
+        assert!(wakeups[0].text.contains("none\nMatched output:\n[earlier output left out"));
+    }
+
     #[test]
     fn an_unknown_exit_code_is_a_question_mark_and_never_zero() {
         // W12, W24
@@ -168,8 +279,8 @@ mod tests {
     fn a_long_output_starts_at_a_line_and_says_that_it_is_cut() {
         // W24
         let output: String = (0..1000).map(|i| format!("line {i}\n")).collect();
-        let text = exited(&id(), "x", &exit(End::Exited, Some(0), None), &output).text;
-        let shown = output_of(&text);
+        let told = exited(&id(), "x", &exit(End::Exited, Some(0), None), &output);
+        let shown = output_of(&told);
         assert!(shown.chars().count() <= TAIL);
         let mut lines = shown.lines();
         assert_eq!(lines.next(), Some("[earlier output left out: process log proc_0123456789ab]"));
@@ -188,9 +299,9 @@ mod tests {
             })
             .collect();
         fit(&mut wakeups);
-        let total: usize = wakeups.iter().map(|w| output_of(&w.text).chars().count()).sum();
+        let total: usize = wakeups.iter().map(|w| output_of(w).chars().count()).sum();
         assert!(total <= TAILS, "{total}");
-        assert_eq!(output_of(&wakeups[0].text), "short");
+        assert_eq!(output_of(&wakeups[0]), "short");
         assert!(wakeups[1].text.contains("process log proc_"));
         assert!(wakeups[19].text.ends_with("word]"));
     }

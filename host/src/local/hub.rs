@@ -12,13 +12,16 @@ use tokio::sync::{OnceCell, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::breaker::{Breaker, Pass};
 use super::orphans::Orphans;
 use super::outbox::Live;
 use super::{Caller, Control, Role, StartError, now};
 use crate::handle::{Backend, FrontId, Signal};
 use crate::model::{Model, catalog};
-use crate::process::{Found, Notice, Processes};
-use crate::protocol::{Event, Millis, ProcessId, SessionId, Storage, TurnId};
+use crate::process::{Found, Hit, Notice, Processes, Watch};
+use crate::protocol::{
+    Event, Exit, Millis, News, Process, ProcessId, SessionId, Storage, Toast, TurnId,
+};
 use crate::session::{Input, Rules, Session};
 use crate::settings::Settings;
 use crate::store::{self, Lock, Reader, Store};
@@ -60,6 +63,7 @@ pub(super) struct Hub {
     pub(super) adopted: mpsc::UnboundedSender<(ProcessId, Found)>,
     pub(super) storage: Storage,
     pub(super) always: BTreeSet<String>,
+    breaker: Breaker,
     pub(super) flush_at: Option<Instant>,
     pub(super) stopping: bool,
     /// Sessions with unfinished business that another process had leased.
@@ -150,6 +154,7 @@ impl Hub {
             adopted: adopted_tx,
             storage: Storage::Ok,
             always,
+            breaker: Breaker::default(),
             flush_at: None,
             stopping: false,
             skipped: Vec::new(),
@@ -295,13 +300,15 @@ impl Hub {
         for process in &live.session.transcript().processes {
             self.owners.insert(process.id.clone(), id.clone());
         }
-        let lives = live.session.live_processes();
+        let processes = live.session.transcript().processes.iter();
+        let lives: Vec<(ProcessId, Watch)> =
+            processes.filter(|p| p.is_live()).map(|p| (p.id.clone(), watch(p))).collect();
         self.sessions.insert(id.clone(), live);
         self.carry_out(id, effects);
-        for process in lives {
+        for (process, watch) in lives {
             let (processes, adopted) = (self.processes.clone(), self.adopted.clone());
             tokio::spawn(async move {
-                let found = processes.adopt(&process).await;
+                let found = processes.adopt_watched(&process, watch).await;
                 adopted.send((process, found)).ok();
             });
         }
@@ -342,7 +349,54 @@ impl Hub {
         self.carry_out(id, effects);
     }
 
-    fn noticed(&mut self, id: &ProcessId, exit: crate::protocol::Exit) {
+    fn noticed(&mut self, notice: Notice) {
+        match notice {
+            Notice::Exited { id, exit } => self.exited(&id, exit),
+            Notice::Matched { id, hit } => self.matched(id, hit),
+        }
+    }
+
+    /// Lines of a watched process matched. What the agent would be told of counts for the limit
+    /// of the whole host (P04).
+    fn matched(&mut self, id: ProcessId, hit: Hit) {
+        let Some(session) = self.owners.get(&id).cloned() else {
+            self.processes.unwatch(&id);
+            return;
+        };
+        let now = now();
+        self.release_breaker(now);
+        let live = self.sessions.get(&session);
+        let counts = live.is_some_and(|l| l.session.would_tell(&id, &hit, now));
+        let pass = if counts { self.breaker.admit(&session, now) } else { Pass::Free };
+        if pass == Pass::Tripped {
+            let text = "too many watched processes matched at once: for 30 s matches are dropped";
+            self.toast(&session, News::Tripped, text.to_owned());
+        }
+        let admitted = pass == Pass::Free;
+        self.feed(&session, Input::Matched { process: id.clone(), hit, admitted });
+        let watched = self.sessions.get(&session).is_some_and(|l| {
+            l.session.transcript().processes.iter().any(|p| p.id == id && p.is_watched())
+        });
+        if !watched {
+            self.processes.unwatch(&id);
+        }
+    }
+
+    /// Tells each session what the limit has cost it, once that is over.
+    fn release_breaker(&mut self, now: Millis) {
+        for (session, dropped) in self.breaker.release(now) {
+            let text = format!("matches are told again; {dropped} of this session were dropped");
+            self.toast(&session, News::Released { dropped }, text);
+        }
+    }
+
+    fn toast(&mut self, session: &SessionId, news: News, text: String) {
+        let name = self.sessions.get(session).map(|l| l.session.name()).unwrap_or_default();
+        let session = session.clone();
+        self.announce(&Event::Toast(Toast { session, name, process: None, news, text }));
+    }
+
+    fn exited(&mut self, id: &ProcessId, exit: Exit) {
         if self.orphans.has(id) {
             self.found_orphan(id, Found::Ended(exit));
             return;
@@ -367,9 +421,9 @@ impl Hub {
                     self.feed(&session, Input::Adopted { process: id, pid });
                 }
             }
-            Found::Ended(exit) => self.noticed(&id, exit),
+            Found::Ended(exit) => self.exited(&id, exit),
             Found::Lost { exit, child } => {
-                self.noticed(&id, exit);
+                self.exited(&id, exit);
                 // Its supervisor is gone, but a kill was asked for and the child still lives.
                 if child.is_some() && self.is_doomed(&id) {
                     let processes = self.processes.clone();
@@ -414,12 +468,14 @@ impl Hub {
 
     /// When the next session wants a tick.
     fn next_tick(&self) -> Option<Millis> {
-        self.sessions.values().filter_map(|l| l.session.deadline()).min()
+        let sessions = self.sessions.values().filter_map(|l| l.session.deadline());
+        sessions.chain(self.breaker.deadline()).min()
     }
 
     /// The first deadline has come, or the clock was set back: then no session's has, and each
     /// looks for itself.
     fn tick(&mut self) {
+        self.release_breaker(now());
         let waiting = self.sessions.iter().filter(|(_, l)| l.session.deadline().is_some());
         for id in waiting.map(|(id, _)| id.clone()).collect::<Vec<_>>() {
             self.feed(&id, Input::Tick);
@@ -451,8 +507,14 @@ pub(super) async fn run(
             biased;
             Some(report) = inbox.reports.recv() => hub.reported(report),
             Some(spoken) = inbox.spoken.recv() => hub.heard(spoken),
-            Some(notice) = inbox.notices.recv() => hub.noticed(&notice.id, notice.exit),
-            Some((id, found)) = inbox.adopted.recv() => hub.found(id, found),
+            Some(notice) = inbox.notices.recv() => hub.noticed(notice),
+            Some((id, found)) = inbox.adopted.recv() => {
+                // What it printed before the end that was found is there by now and comes first.
+                while let Ok(notice) = inbox.notices.try_recv() {
+                    hub.noticed(notice);
+                }
+                hub.found(id, found);
+            }
             Some(joined) = hub.turns.join_next_with_id(), if !hub.turns.is_empty() => {
                 hub.joined(joined);
             }
@@ -473,6 +535,14 @@ pub(super) async fn run(
         hub.signalled(front, signal);
     }
     hub.stop(&mut inbox.reports).await;
+}
+
+/// What is looked for in the output of a process from now on.
+fn watch(process: &Process) -> Watch {
+    if !process.is_watched() {
+        return Watch::default();
+    }
+    Watch { patterns: process.watch.clone(), offset: process.watching.offset }
 }
 
 fn is_older(path: &std::path::Path, age: Duration) -> bool {

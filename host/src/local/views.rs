@@ -119,6 +119,10 @@ impl Hub {
                 match self.open_target(&target) {
                     Ok(opened) => {
                         self.show(front, &opened);
+                        let viewed = self.fronts.values().any(|f| f.session == session);
+                        if target == Target::New && !viewed {
+                            self.feed(&session, Input::Reset);
+                        }
                         self.unload_if_unused(&session);
                     }
                     Err(message) => self.fail(front, "open", message),

@@ -189,6 +189,11 @@ impl Output {
         Page { text: lines.join("\n"), first, total, seen, dropped }
     }
 
+    /// How many bytes were printed, as far as is known.
+    pub(super) fn seen(&self) -> u64 {
+        self.pieces().1
+    }
+
     /// At most `max` raw bytes from byte `from` on, for whoever follows the output.
     pub fn read(&self, from: u64, max: usize) -> Chunk {
         let (pieces, _) = self.pieces();

@@ -23,11 +23,12 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::folder::{Folder, Order, Verdict, private_tmp, unknown};
+use super::folder::{Folder, Order, Verdict, now, private_tmp, unknown};
 use super::output::Output;
+use super::scan::Scanner;
 use super::tree::{self, Birth};
 use super::wire::{self, Ask, INPUT_LIMIT, Reply, Tell, VERSION};
-use super::{ControlError, Found, Kind, Notice, SpawnError, Spec};
+use super::{ControlError, Found, Kind, Notice, SpawnError, Spec, Watch};
 use crate::protocol::{End, Exit, ProcessId};
 
 /// How long a held lock may go without an answer before adoption reports it as running anyway.
@@ -38,6 +39,12 @@ const WRITE: Duration = Duration::from_secs(1);
 const KILL: Duration = Duration::from_secs(10);
 const FIRST_RETRY: Duration = Duration::from_millis(1);
 const LAST_RETRY: Duration = Duration::from_millis(500);
+/// Watched output is looked at this often where the supervisor does not say that there is some.
+const LOOK: Duration = Duration::from_millis(500);
+/// Lines that match within this time after a hit are one hit: a flood of them stays countable.
+const REST: Duration = Duration::from_millis(200);
+/// Bytes of output looked at in one go; others have their turn in between.
+const READ: usize = 64 * 1024;
 
 /// All processes of one host. A cheap handle; dropping the last one ends the connections: the
 /// background goes on under its supervisors, the foreground is killed by them.
@@ -67,11 +74,22 @@ struct Fate {
     survivor: Option<Birth>,
 }
 
-/// Something for the supervisor.
-struct Wish {
-    ask: Ask,
-    bytes: Vec<u8>,
-    reply: Option<oneshot::Sender<Result<(), ControlError>>>,
+/// Something for the supervisor, or for the attendant itself.
+enum Wish {
+    Ask { ask: Ask, bytes: Vec<u8>, reply: Option<oneshot::Sender<Result<(), ControlError>>> },
+    Unwatch,
+}
+
+/// How an attendant looks at watched output.
+struct Eye {
+    scanner: Scanner,
+    output: Output,
+    /// When to look next, without being told.
+    due: Option<Instant>,
+    /// The request to be told of more output that is under way.
+    asked: Option<u64>,
+    /// The supervisor cannot tell: it is of an older binary.
+    alone: bool,
 }
 
 /// Who waits for the first word of a process.
@@ -97,6 +115,7 @@ struct Attendant {
     notices: mpsc::UnboundedSender<Notice>,
     waiting: Waiting,
     replies: HashMap<u64, oneshot::Sender<Result<(), ControlError>>>,
+    eye: Option<Eye>,
     next: u64,
     retry: Duration,
     give_word: Instant,
@@ -131,8 +150,9 @@ impl Processes {
     pub async fn spawn(&self, spec: Spec) -> Result<u32, SpawnError> {
         let (id, kind) = (spec.id.clone(), spec.kind);
         let (first, word) = oneshot::channel();
+        let watch = spec.watch.clone();
         let begin = Begin::Spawn(self.inner.exe.clone(), Box::new(spec));
-        if !self.begin(&id, kind, Waiting::Spawn(first), begin) {
+        if !self.begin(&id, kind, watch, Waiting::Spawn(first), begin) {
             return Err(SpawnError::InUse(id));
         }
         let gone = || Err(SpawnError::Supervisor("the host is stopping".to_owned()));
@@ -141,8 +161,13 @@ impl Processes {
 
     /// Takes over what an earlier host spawned in the background under this id.
     pub async fn adopt(&self, id: &ProcessId) -> Found {
+        self.adopt_watched(id, Watch::default()).await
+    }
+
+    /// As [`Self::adopt`], and goes on looking for patterns where the earlier host stopped.
+    pub async fn adopt_watched(&self, id: &ProcessId, watch: Watch) -> Found {
         let (first, word) = oneshot::channel();
-        if self.begin(id, Kind::Background, Waiting::Adopt(first), Begin::Adopt)
+        if self.begin(id, Kind::Background, watch, Waiting::Adopt(first), Begin::Adopt)
             && let Ok(found) = word.await
         {
             return found;
@@ -174,7 +199,7 @@ impl Processes {
     /// unknown here, or it could not be killed within 10 s.
     pub async fn kill(&self, id: &ProcessId) -> Option<Exit> {
         let entry = self.entry(id)?;
-        let wish = Wish { ask: Ask::Kill, bytes: Vec::new(), reply: None };
+        let wish = Wish::Ask { ask: Ask::Kill, bytes: Vec::new(), reply: None };
         // Nobody listens once the supervisor has gone; then the fate is known.
         let _ = entry.asks.send(wish);
         let mut fate = entry.fate;
@@ -208,7 +233,7 @@ impl Processes {
         let (reply, answer) = oneshot::channel();
         entry
             .asks
-            .send(Wish { ask, bytes, reply: Some(reply) })
+            .send(Wish::Ask { ask, bytes, reply: Some(reply) })
             .map_err(|_| ControlError::Ended)?;
         match timeout(WRITE, answer).await {
             Ok(Ok(answer)) => answer,
@@ -227,7 +252,15 @@ impl Processes {
     pub fn acknowledge(&self, id: &ProcessId) {
         if let Some(entry) = self.entry(id) {
             // Nobody listens: it has gone already.
-            let _ = entry.asks.send(Wish { ask: Ask::Ack, bytes: Vec::new(), reply: None });
+            let _ = entry.asks.send(Wish::Ask { ask: Ask::Ack, bytes: Vec::new(), reply: None });
+        }
+    }
+
+    /// Its output is not looked at any more.
+    pub fn unwatch(&self, id: &ProcessId) {
+        if let Some(entry) = self.entry(id) {
+            // Nobody listens: it has ended.
+            let _ = entry.asks.send(Wish::Unwatch);
         }
     }
 
@@ -267,7 +300,14 @@ impl Processes {
     }
 
     /// Registers the process and starts its task; false if it is registered already.
-    fn begin(&self, id: &ProcessId, kind: Kind, waiting: Waiting, begin: Begin) -> bool {
+    fn begin(
+        &self,
+        id: &ProcessId,
+        kind: Kind,
+        watch: Watch,
+        waiting: Waiting,
+        begin: Begin,
+    ) -> bool {
         let (fate, fate_seen) = watch::channel(None);
         let (asks, wishes) = mpsc::unbounded_channel();
         {
@@ -286,6 +326,7 @@ impl Processes {
             notices: self.inner.notices.clone(),
             waiting,
             replies: HashMap::new(),
+            eye: (!watch.patterns.is_empty()).then(|| Eye::new(watch, self.output(id))),
             next: 0,
             retry: FIRST_RETRY,
             give_word: Instant::now() + PATIENCE,
@@ -357,6 +398,9 @@ impl Attendant {
             if let Some(stream) = link.take() {
                 let over = self.converse(stream).await;
                 self.replies.clear();
+                if let Some(eye) = &mut self.eye {
+                    (eye.due, eye.asked) = (None, None);
+                }
                 if over == Over::Done {
                     break;
                 }
@@ -368,9 +412,9 @@ impl Attendant {
                         break;
                     }
                 }
-                Verdict::Ended(exit) => break self.settle(exit, None),
-                Verdict::NotStarted => break self.settle(unknown(End::FailedStart), None),
-                Verdict::Lost(survivor) => break self.settle(unknown(End::Lost), survivor),
+                Verdict::Ended(exit) => break self.settle(exit, None).await,
+                Verdict::NotStarted => break self.settle(unknown(End::FailedStart), None).await,
+                Verdict::Lost(survivor) => break self.settle(unknown(End::Lost), survivor).await,
             }
         }
         // Not read any more: who asks now learns that it has ended.
@@ -386,7 +430,8 @@ impl Attendant {
         match launched.map_err(std::io::Error::other).and_then(|launched| launched) {
             Ok((supervisor, link)) => Some((supervisor, UnixStream::from_std(link).ok())),
             Err(error) => {
-                self.failed(SpawnError::Launch(error.to_string()), unknown(End::FailedStart));
+                let error = SpawnError::Launch(error.to_string());
+                self.failed(error, unknown(End::FailedStart)).await;
                 None
             }
         }
@@ -408,12 +453,15 @@ impl Attendant {
         let mut lines = BufReader::with_capacity(2048, reader).lines();
         loop {
             let silent = matches!(self.waiting, Waiting::Adopt(_));
+            let look = self.eye.as_ref().and_then(|eye| eye.due);
             tokio::select! {
                 biased;
                 line = lines.next_line() => match line {
                     Ok(Some(line)) => {
-                        if let Ok(reply) = serde_json::from_str::<Reply>(&line) {
-                            self.hear(reply.tell, &mut writer).await;
+                        if let Ok(reply) = serde_json::from_str::<Reply>(&line)
+                            && self.hear(reply.tell, &mut writer).await.is_err()
+                        {
+                            return Over::Cut;
                         }
                     }
                     Ok(None) | Err(_) => return Over::Cut,
@@ -430,15 +478,20 @@ impl Attendant {
                 () = sleep_until(self.give_word), if silent => {
                     self.running(self.folder.child().map(|child| child.pid));
                 }
+                () = sleep_until(look.unwrap_or(self.give_word)), if look.is_some() => {
+                    if self.look(&mut writer).await.is_err() {
+                        return Over::Cut;
+                    }
+                }
             }
         }
     }
 
-    async fn hear(&mut self, tell: Tell, writer: &mut OwnedWriteHalf) {
+    async fn hear(&mut self, tell: Tell, writer: &mut OwnedWriteHalf) -> std::io::Result<()> {
         match tell {
             Tell::Started { exit: Some(exit), .. } | Tell::Ended { exit } => {
                 self.retry = FIRST_RETRY;
-                self.settle(exit, None);
+                self.settle(exit, None).await;
             }
             Tell::Started { pid, exit: None } => {
                 self.retry = FIRST_RETRY;
@@ -446,22 +499,88 @@ impl Attendant {
                     // Nobody waits for it any more. If this fails the leash does the same.
                     let _ = writer.write_all(&wire::request(0, 0, Ask::Kill)).await;
                 }
+                if let Some(eye) = &mut self.eye {
+                    eye.due = Some(Instant::now());
+                }
             }
-            Tell::Failed { error, exit } => self.failed(SpawnError::Command(error), exit),
+            Tell::Output { .. } => {
+                if let Some(eye) = &mut self.eye {
+                    eye.asked = None;
+                    eye.due.get_or_insert_with(Instant::now);
+                }
+            }
+            Tell::Failed { error, exit } => self.failed(SpawnError::Command(error), exit).await,
             Tell::Done { n } => self.answer(n, Ok(())),
-            Tell::Refused { n, why } => self.answer(n, Err(ControlError::Refused(why))),
+            Tell::Refused { n, why } => {
+                if let Some(eye) = self.eye.as_mut().filter(|eye| eye.asked == Some(n)) {
+                    (eye.asked, eye.alone) = (None, true);
+                    eye.due = Some(Instant::now() + LOOK);
+                }
+                self.answer(n, Err(ControlError::Refused(why)));
+            }
             Tell::Unknown => tracing::debug!(id = %self.id, "unknown word of a supervisor"),
         }
+        Ok(())
     }
 
     async fn say(&mut self, wish: Wish, writer: &mut OwnedWriteHalf) -> std::io::Result<()> {
-        self.next += 1;
-        let mut message = wire::request(self.next, wish.bytes.len(), wish.ask);
-        message.extend_from_slice(&wish.bytes);
-        if let Some(reply) = wish.reply {
-            self.replies.insert(self.next, reply);
+        match wish {
+            Wish::Ask { ask, bytes, reply } => {
+                self.next += 1;
+                let mut message = wire::request(self.next, bytes.len(), ask);
+                message.extend_from_slice(&bytes);
+                if let Some(reply) = reply {
+                    self.replies.insert(self.next, reply);
+                }
+                writer.write_all(&message).await
+            }
+            Wish::Unwatch => {
+                self.eye = None;
+                Ok(())
+            }
         }
-        writer.write_all(&message).await
+    }
+
+    /// Looks at the next output. At its end the supervisor is asked to say when there is more.
+    async fn look(&mut self, writer: &mut OwnedWriteHalf) -> std::io::Result<()> {
+        let Some(eye) = &mut self.eye else { return Ok(()) };
+        let more = eye.read(u64::MAX);
+        let hit = eye.scanner.take(now());
+        let pause = match (&hit, more, eye.alone) {
+            (Some(_), _, _) => Some(REST),
+            (None, true, _) => Some(Duration::ZERO),
+            (None, false, true) => Some(LOOK),
+            (None, false, false) => None,
+        };
+        eye.due = pause.map(|pause| Instant::now() + pause);
+        // A sleep that is over already lets nobody else run.
+        tokio::task::yield_now().await;
+        if let Some(hit) = hit {
+            self.tell_hit(hit);
+        } else if pause.is_none() && eye.asked.is_none() {
+            self.next += 1;
+            eye.asked = Some(self.next);
+            let seen = eye.scanner.at();
+            writer.write_all(&wire::request(self.next, 0, Ask::Watch { seen })).await?;
+        }
+        Ok(())
+    }
+
+    /// Looks at all that was printed before the end: after it nothing matches (P02).
+    async fn look_last(&mut self, exit: &Exit) {
+        let Some(mut eye) = self.eye.take() else { return };
+        let end = self.folder.record().map_or_else(|| eye.output.seen(), |record| record.seen);
+        while eye.read(end) {
+            tokio::task::yield_now().await;
+        }
+        if let Some(hit) = eye.scanner.take(exit.at - 1) {
+            self.tell_hit(hit);
+        }
+    }
+
+    fn tell_hit(&self, hit: super::Hit) {
+        // The host has stopped listening: its successor looks at the same output again.
+        let _ = self.notices.send(Notice::Matched { id: self.id.clone(), hit });
     }
 
     fn answer(&mut self, n: u64, answer: Result<(), ControlError>) {
@@ -481,7 +600,7 @@ impl Attendant {
     }
 
     /// A failed start goes to the caller of spawn, to anybody else as an end.
-    fn failed(&mut self, error: SpawnError, exit: Exit) {
+    async fn failed(&mut self, error: SpawnError, exit: Exit) {
         match std::mem::replace(&mut self.waiting, Waiting::Nobody) {
             Waiting::Spawn(first) => {
                 if first.send(Err(error)).is_ok() {
@@ -491,14 +610,15 @@ impl Attendant {
             }
             other @ (Waiting::Adopt(_) | Waiting::Nobody) => self.waiting = other,
         }
-        self.settle(exit, None);
+        self.settle(exit, None).await;
     }
 
     /// Notes the end, the first time it is heard of, and sees to it that it is told once.
-    fn settle(&mut self, exit: Exit, survivor: Option<Birth>) {
+    async fn settle(&mut self, exit: Exit, survivor: Option<Birth>) {
         if self.fate.borrow().is_some() {
             return;
         }
+        self.look_last(&exit).await;
         if let (Waiting::Spawn(_), Some(child)) = (&self.waiting, survivor.clone()) {
             // Nobody will hear that it runs, so it must not.
             tokio::task::spawn_blocking(move || tree::end_survivor(&child));
@@ -515,7 +635,27 @@ impl Attendant {
         };
         if !told && self.kind == Kind::Background {
             // The host has stopped listening: its successor reads the record.
-            let _ = self.notices.send(Notice { id: self.id.clone(), exit });
+            let _ = self.notices.send(Notice::Exited { id: self.id.clone(), exit });
         }
+    }
+}
+
+impl Eye {
+    fn new(watch: Watch, output: Output) -> Self {
+        let scanner = Scanner::new(watch);
+        Self { scanner, output, due: None, asked: None, alone: false }
+    }
+
+    /// Looks at the next piece of what was printed before `end`; false at the end.
+    fn read(&mut self, end: u64) -> bool {
+        let at = self.scanner.at();
+        let most = usize::try_from(end.saturating_sub(at)).unwrap_or(READ).min(READ);
+        let mut chunk = self.output.read(at, most);
+        chunk.bytes.truncate(usize::try_from(end.saturating_sub(chunk.from)).unwrap_or(READ));
+        if chunk.bytes.is_empty() {
+            return false;
+        }
+        self.scanner.feed(&chunk);
+        true
     }
 }

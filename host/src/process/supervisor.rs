@@ -73,8 +73,16 @@ struct State {
     killed: bool,
     output_over: bool,
     stored: bool,
-    links: Vec<(u64, UnixStream)>,
+    links: Vec<Link>,
     next_link: u64,
+}
+
+/// A host that is connected.
+struct Link {
+    id: u64,
+    stream: UnixStream,
+    /// It wants to hear once of output beyond that many bytes.
+    watch: Option<u64>,
 }
 
 struct Ended {
@@ -262,8 +270,36 @@ impl Shared {
 
     fn tell(&self, link: u64, tell: Tell) {
         let state = self.lock();
-        if let Some((_, stream)) = state.links.iter().find(|(id, _)| *id == link) {
-            post(stream, tell);
+        if let Some(link) = state.links.iter().find(|l| l.id == link) {
+            post(&link.stream, tell);
+        }
+    }
+
+    /// Notes how much output there is and tells who waits for it. Under the lock, so that whoever
+    /// begins to wait meanwhile is not forgotten.
+    fn note_output(&self, seen: u64) {
+        let mut state = self.lock();
+        self.seen.store(seen, Ordering::Relaxed);
+        for link in &mut state.links {
+            link.tell_output(seen);
+        }
+    }
+
+    /// A host wants to hear of output beyond that.
+    fn watch(&self, link: u64, beyond: u64) {
+        let mut state = self.lock();
+        let seen = self.seen.load(Ordering::Relaxed);
+        if let Some(link) = state.links.iter_mut().find(|l| l.id == link) {
+            link.watch = Some(beyond);
+            link.tell_output(seen);
+        }
+    }
+}
+
+impl Link {
+    fn tell_output(&mut self, seen: u64) {
+        if self.watch.take_if(|beyond| seen > *beyond).is_some() {
+            post(&self.stream, Tell::Output { seen });
         }
     }
 }
@@ -286,7 +322,7 @@ fn drain(shared: &Shared, mut output: Box<dyn Read + Send>, mut keeper: Keeper) 
             Err(error) if error.kind() == io::ErrorKind::Interrupted => (),
             Err(_) => break,
         }
-        shared.seen.store(keeper.seen(), Ordering::Relaxed);
+        shared.note_output(keeper.seen());
     }
     shared.change(|state| state.output_over = true);
 }
@@ -355,20 +391,20 @@ fn attend(shared: &Arc<Shared>, stream: UnixStream, leash: Leash) {
         post(&writer, Tell::Started { pid: shared.pid, exit: state.exit.clone() });
         state.next_link += 1;
         let link = state.next_link;
-        state.links.push((link, writer));
+        state.links.push(Link { id: link, stream: writer, watch: None });
         link
     };
     let served = spawn(shared, move |shared| {
         // An error is an end as well: the host is gone or speaks nonsense.
         let _ = serve(shared, link, stream);
-        shared.change(|state| state.links.retain(|(id, _)| *id != link));
+        shared.change(|state| state.links.retain(|l| l.id != link));
         if leash == Leash::Tight && !shared.lock().stored {
             kill(shared);
             shared.change(|state| state.stored = true);
         }
     });
     if served.is_err() {
-        shared.change(|state| state.links.retain(|(id, _)| *id != link));
+        shared.change(|state| state.links.retain(|l| l.id != link));
     }
 }
 
@@ -392,6 +428,7 @@ fn serve(shared: &Arc<Shared>, link: u64, stream: UnixStream) -> io::Result<()> 
             Ask::Close => input(shared, Input { link, n, what: What::End }),
             Ask::Kill => spawn(shared, kill)?,
             Ask::Ack => shared.change(|state| state.stored = true),
+            Ask::Watch { seen } => shared.watch(link, seen),
             Ask::Unknown => {
                 shared.tell(link, Tell::Refused { n, why: "not supported".to_owned() });
             }
@@ -513,8 +550,8 @@ fn finish(shared: &Shared, folder: &Folder, leash: Leash) {
     let seen = shared.seen.load(Ordering::Relaxed);
     // Without a record the exit is kept in memory, for as long as we stay.
     let recorded = folder.write_record(&exit, seen);
-    for (_, stream) in &state.links {
-        post(stream, Tell::Ended { exit: exit.clone() });
+    for link in &state.links {
+        post(&link.stream, Tell::Ended { exit: exit.clone() });
     }
     state.exit = Some(exit.clone());
     drop(state);

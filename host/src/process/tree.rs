@@ -208,4 +208,22 @@ mod tests {
         me.boot = Some("another".into());
         assert!(!me.is_alive());
     }
+
+    // P08
+    #[test]
+    fn a_signal_never_hits_who_got_the_pid_later() {
+        let mut later = std::process::Command::new("sleep").arg("100").spawn().unwrap();
+        let now = Birth::of(later.id());
+        let start = now.start.unwrap();
+        // Whom we once knew under that pid began earlier.
+        let gone = Member { pid: later.id(), start: start - 1 };
+        gone.signal(Signal::SIGKILL);
+        end(|| Vec::from([gone]), |_| (), || true);
+        end_survivor(&Birth { start: Some(start - 1), ..now.clone() });
+        end_survivor(&Birth { boot: Some("another".into()), ..now.clone() });
+        assert!(now.is_alive() && later.try_wait().unwrap().is_none());
+        end_survivor(&now);
+        assert!(!now.is_alive());
+        later.wait().unwrap();
+    }
 }

@@ -41,6 +41,12 @@ pub(super) enum Ask {
     Kill,
     /// The exit is stored, the supervisor may go.
     Ack,
+    /// Tell once, with [`Tell::Output`], when more than that many bytes of output are there.
+    /// Supervisors of the first binaries refuse it.
+    Watch {
+        /// Bytes of output that the host has looked at.
+        seen: u64,
+    },
     /// Of a newer host.
     #[serde(other)]
     Unknown,
@@ -77,6 +83,11 @@ pub(super) enum Tell {
     Ended {
         /// How.
         exit: Exit,
+    },
+    /// There is output beyond what the host has looked at ([`Ask::Watch`]).
+    Output {
+        /// Bytes of output so far.
+        seen: u64,
     },
     /// A request was done.
     Done {
@@ -135,5 +146,7 @@ mod tests {
         let back: Reply =
             serde_json::from_slice(&reply(Tell::Started { pid: 5, exit: None })).unwrap();
         assert!(matches!(back.tell, Tell::Started { pid: 5, exit: None }));
+        let back: Request = serde_json::from_slice(&request(8, 0, Ask::Watch { seen: 9 })).unwrap();
+        assert!(matches!(back.ask, Ask::Watch { seen: 9 }));
     }
 }

@@ -156,4 +156,14 @@ impl Process {
     pub fn is_live(&self) -> bool {
         self.state != State::Ended
     }
+
+    /// Whether its output is looked at for patterns.
+    pub fn is_watched(&self) -> bool {
+        self.is_live() && !self.watch.is_empty() && !self.watching.off
+    }
+
+    /// Whether something of it may still wake the agent.
+    pub fn may_wake(&self) -> bool {
+        self.is_live() && (self.notify || self.is_watched())
+    }
 }

@@ -78,8 +78,8 @@ impl Session {
             if matches!(self.waiting[i].state, Stage::Held(_)) {
                 self.waiting[i].state = Stage::Finished;
                 out.record(Record::Ledger(self.waiting[i].clone()));
-                let process = self.waiting[i].process.clone();
-                self.set_delivery(&process, Delivery::Waiting, out);
+                let entry = self.waiting[i].clone();
+                self.set_delivery(&entry, Delivery::Waiting, out);
             }
         }
     }
@@ -178,7 +178,7 @@ impl Session {
         for mut entry in entries {
             entry.state = stage.clone();
             out.record(Record::Ledger(entry.clone()));
-            self.set_delivery(&entry.process, delivery.clone(), out);
+            self.set_delivery(&entry, delivery.clone(), out);
             front.push(entry);
         }
         front.append(&mut self.waiting);

@@ -37,10 +37,15 @@ impl Session {
             return;
         }
         if process.notify {
-            out.record(Record::Ledger(self.entry(&process.id, Stage::Spawned, now)));
+            self.expect_exit(&process.id, now, out);
         }
         self.change_process(process, out);
         out.reply(ack, Reply::Go);
+    }
+
+    /// Its end is to wake the agent.
+    pub(super) fn expect_exit(&self, process: &ProcessId, now: Millis, out: &mut Out) {
+        out.record(Record::Ledger(self.entry(process, Stage::Spawned, now)));
     }
 
     fn entry(&self, process: &ProcessId, state: Stage, at: Millis) -> Entry {
@@ -212,15 +217,21 @@ impl Session {
         if let Some(known) = self.waiting.iter().position(is_it) {
             entry = Entry { state: Stage::Consumed, ..self.waiting.remove(known) };
         }
-        out.record(Record::Ledger(entry));
+        out.record(Record::Ledger(entry.clone()));
         if !self.waiting.iter().any(|e| e.state == Stage::Finished) {
             self.settling = None;
         }
-        self.set_delivery(id, Delivery::Consumed, out);
+        self.set_delivery(&entry, Delivery::Consumed, out);
     }
 
-    pub(super) fn set_delivery(&mut self, id: &ProcessId, delivery: Delivery, out: &mut Out) {
-        if let Some(mut process) = self.process(id).cloned()
+    /// Notes what becomes of an end. A match is not one: it never touches the completion (P01).
+    pub(super) fn set_delivery(&mut self, entry: &Entry, delivery: Delivery, out: &mut Out) {
+        let is_end = match entry.kind {
+            WakeupKind::Exit | WakeupKind::Delegation => true,
+            WakeupKind::Match | WakeupKind::WatchDisabled => false,
+        };
+        if let Some(mut process) = self.process(&entry.process).cloned()
+            && is_end
             && process.delivery != delivery
         {
             process.delivery = delivery;
@@ -234,8 +245,13 @@ impl Session {
             p.exit.as_ref().is_some_and(|e| e.at + KEPT < now)
                 && matches!(p.delivery, Delivery::Open | Delivery::Delivered | Delivery::Consumed)
         };
-        while self.view.processes.iter().filter(|p| settled(p)).count() > LISTED {
-            let Some(oldest) = self.view.processes.iter().find(|p| settled(p)) else { return };
+        loop {
+            let mut listed =
+                self.view.processes.iter().filter(|p| settled(p) && !self.has_untold(&p.id));
+            let Some(oldest) = listed.next() else { return };
+            if listed.count() < LISTED {
+                return;
+            }
             let id = oldest.id.clone();
             self.publish(Event::ProcessForgotten { id }, out);
         }

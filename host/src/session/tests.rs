@@ -9,6 +9,7 @@ mod holds;
 mod orders;
 mod questions;
 mod storage;
+mod watches;
 
 use super::*;
 use crate::protocol::{

@@ -196,7 +196,7 @@ impl Session {
                 entry.row = Some(self.add_row(turn, now, Body::Wakeup(wakeup), out).n);
             }
             out.record(Record::Ledger(entry.clone()));
-            self.set_delivery(&entry.process, Delivery::Claimed(turn), out);
+            self.set_delivery(entry, Delivery::Claimed(turn), out);
         }
         entries
     }
@@ -302,7 +302,7 @@ impl Session {
         }
         for mut entry in claimed {
             entry.state = Stage::Delivered(id);
-            self.set_delivery(&entry.process.clone(), Delivery::Delivered, out);
+            self.set_delivery(&entry, Delivery::Delivered, out);
             out.record(Record::Ledger(entry));
         }
     }
@@ -384,11 +384,11 @@ impl Session {
             Outcome::Cancelled => {
                 for mut entry in unanswered {
                     entry.state = Stage::Delivered(turn.id);
-                    self.set_delivery(&entry.process.clone(), Delivery::Delivered, out);
+                    self.set_delivery(&entry, Delivery::Delivered, out);
                     out.record(Record::Ledger(entry));
                 }
                 if !self.waiting.is_empty()
-                    || self.view.processes.iter().any(|p| p.notify && p.is_live())
+                    || self.view.processes.iter().any(Process::may_wake)
                 {
                     let reason = "you interrupted the turn; your next prompt or /wake goes on";
                     self.hold(reason, out);
@@ -426,6 +426,7 @@ impl Session {
 
     pub(super) fn end_turn(&mut self, turn: TurnId, outcome: Outcome, at: Millis, out: &mut Out) {
         let session = self.id();
+        self.watch_from_now(turn, at, out);
         out.record(Record::TurnEnded { session, turn, outcome: outcome.clone(), at });
         self.publish(Event::TurnEnded { turn, outcome, at }, out);
     }

@@ -1,21 +1,178 @@
 //! Watched output: what a match does to the session (P01 to P05).
 
-use super::{Out, Session};
+use super::{Effect, Out, Session};
 use crate::process::Hit;
-use crate::protocol::{Millis, ProcessId};
+use crate::protocol::{
+    Event, Millis, News, Process, ProcessId, Toast, TurnId, Wakeup, WakeupKind, Watching,
+};
+use crate::redact;
+use crate::store::{Entry, Record, Stage};
+use crate::wakeup;
+
+/// Shortest time between two matches of one process that are told (P03).
+const WINDOW: Millis = 15_000;
+/// A watch is switched off in the window that would be this many in a row with suppressed lines.
+const STRIKES: u32 = 3;
+
+/// What a match comes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fate {
+    /// The agent is told, and of how many lines before that were not.
+    Told { suppressed: u64 },
+    /// Counted only: another one was told shortly before.
+    Suppressed,
+    /// The watch is switched off; the agent is told that, and of how many lines it was not told.
+    Disabled { suppressed: u64 },
+    /// Too early, or nobody's any more: kept in the list (P05).
+    Stale,
+}
+
+/// The rate limit of one process: `lines` matched at `now`.
+///
+/// A window is the time after a match that was told. The first line that is suppressed in it is
+/// its strike; a window without one begins the count anew.
+fn limit(watching: &mut Watching, lines: u64, now: Millis) -> Fate {
+    // A clock that was set back never keeps a window open.
+    let inside = watching.told_at.is_some_and(|told| (0..WINDOW).contains(&(now - told)));
+    if !inside {
+        if watching.suppressed == 0 {
+            watching.strikes = 0;
+        }
+        watching.told_at = Some(now);
+        return Fate::Told { suppressed: std::mem::take(&mut watching.suppressed) };
+    }
+    if watching.suppressed == 0 {
+        watching.strikes += 1;
+    }
+    watching.suppressed += lines;
+    if watching.strikes < STRIKES {
+        return Fate::Suppressed;
+    }
+    watching.off = true;
+    Fate::Disabled { suppressed: std::mem::take(&mut watching.suppressed) }
+}
 
 impl Session {
+    /// Whether the agent would be told of a match: what the whole host's limit counts (P04).
+    pub(crate) fn would_tell(&self, id: &ProcessId, hit: &Hit, now: Millis) -> bool {
+        let Some(process) = self.process(id).filter(|p| p.is_watched()) else { return false };
+        matches!(self.judge(process, hit, now).1, Fate::Told { .. })
+    }
+
+    /// Where a match leaves the watch, and what it comes to.
+    fn judge(&self, process: &Process, hit: &Hit, now: Millis) -> (Watching, Fate) {
+        let mut watching = process.watching.clone();
+        watching.hits += hit.lines;
+        watching.offset = watching.offset.max(hit.upto);
+        let fate = if self.is_stale(process, hit) {
+            watching.stale += 1;
+            Fate::Stale
+        } else {
+            limit(&mut watching, hit.lines, now)
+        };
+        (watching, fate)
+    }
+
+    /// Whether a match starts no turn (P05): the turn that spawned the process had not given its
+    /// final answer, the user began anew since, or somebody has asked for the end of the process.
+    fn is_stale(&self, process: &Process, hit: &Hit) -> bool {
+        let early = match process.watching.since {
+            Some(since) => hit.at < since,
+            None => self.turn.as_ref().is_some_and(|turn| turn.id == process.turn),
+        };
+        early || self.meta.reset >= process.turn || process.killed_by.is_some()
+    }
+
     /// Lines of a watched process matched.
     pub(super) fn matched(
         &mut self,
-        _process: &ProcessId,
-        _hit: Hit,
-        _admitted: bool,
-        _now: Millis,
-        _out: &mut Out,
+        id: &ProcessId,
+        hit: Hit,
+        admitted: bool,
+        now: Millis,
+        out: &mut Out,
     ) {
+        let Some(mut process) = self.process(id).filter(|p| p.is_watched()).cloned() else {
+            return;
+        };
+        let (mut watching, fate) = self.judge(&process, &hit, now);
+        match fate {
+            Fate::Stale | Fate::Suppressed => {}
+            // Dropped by the whole host's limit: as if it had not been, but for the counts.
+            Fate::Told { .. } if !admitted => {
+                let Watching { hits, offset, .. } = watching;
+                watching = Watching { hits, offset, ..process.watching };
+            }
+            Fate::Told { suppressed } => {
+                let told = wakeup::matched(&process, &hit, watching.matches, suppressed);
+                watching.matches += 1;
+                self.wait(told, hit.at, out);
+                let text = format!(
+                    "{} matched \"{}\"",
+                    redact::secrets(&process.command),
+                    redact::secrets(&hit.pattern)
+                );
+                self.toast(id, News::Matched { pattern: hit.pattern }, text, out);
+            }
+            Fate::Disabled { suppressed } => {
+                self.wait(wakeup::watch_disabled(&process, suppressed), hit.at, out);
+                let command = redact::secrets(&process.command);
+                let text = format!("{command} matched too often: only its end will be told");
+                self.toast(id, News::WatchDisabled, text, out);
+                process.notify = true;
+                self.expect_exit(id, now, out);
+            }
+        }
+        process.watching = watching;
+        self.change_process(process, out);
     }
 
-    /// The user began anew elsewhere.
-    pub(super) fn reset(&mut self, _out: &mut Out) {}
+    /// An event of a watch waits for a turn, in a ledger row of its own (P01).
+    fn wait(&mut self, wakeup: Wakeup, at: Millis, out: &mut Out) {
+        let entry = Entry {
+            session: self.id(),
+            process: wakeup.process.clone(),
+            kind: wakeup.kind,
+            ordinal: wakeup.ordinal,
+            state: Stage::Finished,
+            wakeup: Some(wakeup),
+            row: None,
+            at,
+        };
+        out.record(Record::Ledger(entry.clone()));
+        self.waiting.push(entry);
+    }
+
+    fn toast(&self, process: &ProcessId, news: News, text: String, out: &mut Out) {
+        let (session, name) = (self.id(), self.name());
+        let toast = Toast { session, name, process: Some(process.clone()), news, text };
+        out.effects.push(Effect::Announce(Event::Toast(toast)));
+    }
+
+    /// A turn is over: from now on matches of what it spawned wake the agent (P05).
+    pub(super) fn watch_from_now(&mut self, turn: TurnId, now: Millis, out: &mut Out) {
+        let spawned = |p: &&Process| p.turn == turn && p.is_watched() && p.watching.since.is_none();
+        let spawned: Vec<Process> = self.view.processes.iter().filter(spawned).cloned().collect();
+        for mut process in spawned {
+            process.watching.since = Some(now);
+            self.change_process(process, out);
+        }
+    }
+
+    /// Whether a match of that process waits or is being answered.
+    pub(super) fn has_untold(&self, process: &ProcessId) -> bool {
+        let claimed = self.turn.iter().flat_map(|turn| &turn.claimed);
+        self.waiting
+            .iter()
+            .chain(claimed)
+            .any(|e| e.process == *process && e.kind != WakeupKind::Exit)
+    }
+
+    /// The user began anew elsewhere. Not activity: the session does not become the latest one.
+    pub(super) fn reset(&mut self, out: &mut Out) {
+        if self.stored == super::Stored::Yes && self.meta.reset != self.turns {
+            self.meta.reset = self.turns;
+            out.record(Record::Session(self.meta.clone()));
+        }
+    }
 }

@@ -118,6 +118,26 @@ fn ending(process: &Process, exit: &Exit) -> Vec<(&'static str, Value)> {
     ]
 }
 
+/// The fields that tell what became of its watch, if it has one.
+fn watch(process: &Process) -> Vec<(&'static str, Value)> {
+    if process.watch.is_empty() {
+        return Vec::new();
+    }
+    let watching = &process.watching;
+    let mut fields = vec![
+        ("watch_patterns", json!(process.watch)),
+        ("watch_hit", json!(watching.hits > 0)),
+        ("watch_lines", json!(watching.hits)),
+    ];
+    if watching.stale > 0 {
+        fields.push(("watch_stale", json!(watching.stale)));
+    }
+    if watching.off {
+        fields.push(("watch_disabled", json!(true)));
+    }
+    fields
+}
+
 fn with(mut value: Value, fields: Vec<(&'static str, Value)>) -> Value {
     if let Value::Object(map) = &mut value {
         map.extend(fields.into_iter().map(|(k, v)| (k.to_owned(), v)));
@@ -141,6 +161,7 @@ fn list(all: &[Process], job: &Job) -> Value {
                 "output_preview": preview(&p.id, job, 200),
                 "notify_on_complete": p.notify,
             });
+            let row = with(row, watch(p));
             with(row, exit.map(|e| ending(p, &e)).unwrap_or_default())
         })
         .collect();
@@ -158,6 +179,7 @@ fn poll(process: &Process, job: &Job) -> Outcome {
         "output_preview": preview(&process.id, job, 1_000),
     });
     let seen = exit.iter().map(|_| (process.id.clone(), Seen::AtTurnEnd)).collect();
+    let value = with(value, watch(process));
     let value = with(value, exit.map(|e| ending(process, &e)).unwrap_or_default());
     Outcome { value, seen, ..Outcome::default() }
 }

@@ -42,7 +42,9 @@ pub(crate) fn schema() -> Schema {
                     "description": "Run in a pseudo-terminal" },
                 "notify_on_complete": { "type": "boolean", "default": false,
                     "description": "Background only: wake me when it ends" },
-                "watch_patterns": { "type": "array", "items": { "type": "string" } }
+                "watch_patterns": { "type": "array", "items": { "type": "string" },
+                    "description": "Background only, instead of notify_on_complete: wake me at \
+                                    lines that contain one of these texts" }
             },
             "required": ["command"]
         }),

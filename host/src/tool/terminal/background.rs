@@ -5,15 +5,24 @@ use std::path::PathBuf;
 use serde_json::{Value, json};
 
 use super::{Args, blocked, shell};
-use crate::process::{Kind, Processes, Spec};
+use crate::process::{Kind, Processes, Spec, Watch};
 use crate::protocol::{Delivery, End, Exit, Process, ProcessId, State, Watching, Work};
 use crate::session::{Caller, Reply, Say, Seen};
 use crate::tool::{Error, Job, Outcome};
 use crate::turn::Voice;
 
+/// Most patterns of one process.
+const PATTERNS: usize = 20;
+/// Most characters of a pattern.
+const PATTERN: usize = 200;
+
 pub(super) async fn run(args: Args, cwd: PathBuf, job: &Job) -> Result<Outcome, Error> {
+    check(&args.watch_patterns)?;
     let wants_wakeup = args.notify_on_complete || !args.watch_patterns.is_empty();
-    let notify = wants_wakeup && job.plan.caller != Caller::Stateless;
+    let can_wake = job.plan.caller != Caller::Stateless;
+    let notify = args.notify_on_complete && can_wake;
+    // Both at once would tell the agent twice of the same: the end wins (P06).
+    let watch = if can_wake && !notify { args.watch_patterns.clone() } else { Vec::new() };
     let id = ProcessId::fresh();
     let process = Process {
         id: id.clone(),
@@ -26,7 +35,7 @@ pub(super) async fn run(args: Args, cwd: PathBuf, job: &Job) -> Result<Outcome, 
         state: State::Starting,
         exit: None,
         notify,
-        watch: Vec::new(),
+        watch: watch.clone(),
         watching: Watching::default(),
         work: Work::Command,
         pty: args.pty,
@@ -42,6 +51,7 @@ pub(super) async fn run(args: Args, cwd: PathBuf, job: &Job) -> Result<Outcome, 
         env: shell::environment(&base, job, args.pty),
         pty: args.pty,
         kind: Kind::Background,
+        watch: Watch { patterns: watch.clone(), offset: 0 },
     };
     // A task of its own: a turn that is interrupted here must not part the record from the child.
     let spawning = spawn(process, spec, job.voice.clone(), job.kit.processes.clone());
@@ -65,6 +75,8 @@ pub(super) async fn run(args: Args, cwd: PathBuf, job: &Job) -> Result<Outcome, 
         let mut add = |key: &str, value: Value| map.insert(key.to_owned(), value);
         if notify {
             add("notify_on_complete", true.into());
+        } else if !watch.is_empty() {
+            add("watch_patterns", json!(watch));
         } else if wants_wakeup {
             add("notify_on_complete", false.into());
             let why = "Nobody is there to be woken after a one-shot run: poll the process, or \
@@ -75,12 +87,30 @@ pub(super) async fn run(args: Args, cwd: PathBuf, job: &Job) -> Result<Outcome, 
                         that, or look with `process`.";
             add("hint", hint.into());
         }
-        if !args.watch_patterns.is_empty() {
-            let why = "Watch patterns are not supported here; the end of the process wakes you.";
+        if notify && !args.watch_patterns.is_empty() {
+            let why = "notify_on_complete and watch_patterns cannot be combined: the end of the \
+                       process wakes you, its output does not.";
             add("watch_patterns_ignored", why.into());
         }
     }
     Ok(value.into())
+}
+
+/// Refuses patterns that no line could contain, or that every line would.
+fn check(patterns: &[String]) -> Result<(), Error> {
+    let bad = |p: &&String| {
+        p.trim().is_empty() || p.contains(char::is_control) || p.chars().count() > PATTERN
+    };
+    if let Some(pattern) = patterns.iter().find(bad) {
+        return Err(Error(format!(
+            "watch pattern {pattern:?} cannot be looked for: a pattern is plain text within one \
+             line, 1 to {PATTERN} characters"
+        )));
+    }
+    if patterns.len() > PATTERNS {
+        return Err(Error(format!("too many watch patterns: {PATTERNS} are the most")));
+    }
+    Ok(())
 }
 
 /// Why it does not run, for the model.

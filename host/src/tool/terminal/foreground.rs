@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::{Args, blocked, clean, shell};
-use crate::process::{Kind, Processes, SpawnError, Spec};
+use crate::process::{Kind, Processes, SpawnError, Spec, Watch};
 use crate::protocol::ProcessId;
 use crate::session::Say;
 use crate::tool::{Error, Job, Outcome};
@@ -45,6 +45,7 @@ pub(super) async fn run(args: Args, cwd: PathBuf, job: &Job) -> Result<Outcome, 
         env: shell::environment(&base, job, args.pty),
         pty: args.pty,
         kind: Kind::Foreground,
+        watch: Watch::default(),
     };
     let mut running = Running {
         processes: job.kit.processes.clone(),

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::process::{Kind, Spec};
+use crate::process::{Kind, Spec, Watch};
 use crate::protocol::ProcessId;
 use crate::session::Shell;
 use crate::tool::{Job, Kit};
@@ -41,6 +41,7 @@ async fn ask_login_shell(kit: &Kit) -> Option<Vec<(String, String)>> {
         env: settings.env.clone(),
         pty: false,
         kind: Kind::Foreground,
+        watch: Watch::default(),
     };
     let late = kit.processes.spawn(spec).await.is_ok()
         && tokio::time::timeout(LOGIN, kit.processes.wait(&id)).await.is_err();
