@@ -40,7 +40,6 @@ enum Defect {
     /// What waits is forgotten when a turn is cancelled.
     HeldDropped,
     /// Several events of one process have one key.
-    #[expect(dead_code, reason = "its test comes with the watches: only they tell several events")]
     KeyWithoutOrdinal,
 }
 
@@ -182,4 +181,9 @@ fn an_owner_taken_from_the_current_session_is_noticed() {
 #[test]
 fn a_held_queue_dropped_on_cancel_is_noticed() {
     finds(Defect::HeldDropped);
+}
+
+#[test]
+fn a_completion_key_without_its_ordinal_is_noticed() {
+    finds(Defect::KeyWithoutOrdinal);
 }
