@@ -387,9 +387,7 @@ impl Session {
                     self.set_delivery(&entry, Delivery::Delivered, out);
                     out.record(Record::Ledger(entry));
                 }
-                if !self.waiting.is_empty()
-                    || self.view.processes.iter().any(Process::may_wake)
-                {
+                if !self.waiting.is_empty() || self.view.processes.iter().any(Process::may_wake) {
                     let reason = "you interrupted the turn; your next prompt or /wake goes on";
                     self.hold(reason, out);
                 }
