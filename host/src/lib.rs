@@ -14,6 +14,8 @@ pub mod protocol;
 pub mod redact;
 mod session;
 pub mod settings;
+#[cfg(test)]
+mod simulation;
 pub mod store;
 pub mod tool;
 mod turn;

@@ -6,7 +6,7 @@ mod breaker;
 mod delegations;
 mod hub;
 mod orphans;
-mod outbox;
+pub(crate) mod outbox;
 mod turns;
 mod views;
 

@@ -8,6 +8,8 @@ mod apply;
 mod backlog;
 mod error;
 mod lock;
+#[cfg(test)]
+pub(crate) mod memory;
 mod reader;
 mod salvage;
 mod schema;

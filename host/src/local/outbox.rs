@@ -12,7 +12,9 @@ use tokio::time::Instant;
 use super::hub::{FLUSH, Hub, Inbox};
 use super::now;
 use crate::handle::FrontId;
-use crate::protocol::{End, Event, Exit, Outcome, ProcessId, Row, SessionId, Source, TurnId};
+use crate::protocol::{
+    End, Event, Exit, Outcome, ProcessId, Row, SessionId, Source, Storage, TurnId,
+};
 use crate::session::{Ack, Effect, Input, Plan, Reply, STORE, Say, Session};
 use crate::store::{CommitNo, Durability, Lock, Record, Report};
 
@@ -22,10 +24,7 @@ const KILLS: Duration = Duration::from_secs(3);
 /// A session in memory.
 pub(super) struct Live {
     pub(super) session: Session,
-    /// What waits for its commit.
-    outbox: VecDeque<(CommitNo, Item)>,
-    /// Journal entries that wait for the next write.
-    journal: Vec<Record>,
+    outbox: Outbox,
     /// The model's context, loaded with the first turn.
     pub(super) context: Option<Vec<Arc<Row>>>,
     pub(super) turn: Option<(TurnId, AbortHandle)>,
@@ -36,8 +35,19 @@ pub(super) struct Live {
     pub(super) damage: Vec<String>,
 }
 
+/// What a session wants done and what holds it back: pure, so that it can be tried without a disk.
+#[derive(Debug, Default)]
+pub(crate) struct Outbox {
+    /// What waits for its commit.
+    queue: VecDeque<(CommitNo, Item)>,
+    /// Journal entries that wait for the next write.
+    journal: Vec<Record>,
+}
+
 /// An entry of an outbox.
-enum Item {
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly all entries are effects")]
+pub(crate) enum Item {
     Effect(Effect),
     /// A view's fresh window. It holds what the effects before it will publish, so the view gets
     /// it in their place.
@@ -53,39 +63,21 @@ enum Item {
     },
 }
 
-/// A turn that waits for a reply.
-pub(super) struct Waiting {
-    pub(super) turn: TurnId,
-    pub(super) reply: oneshot::Sender<Reply>,
-    /// The process whose spawn must not happen unless it is written down.
-    pub(super) spawns: Option<ProcessId>,
-}
-
-impl Live {
-    pub(super) fn new(session: Session) -> Self {
-        Self {
-            session,
-            outbox: VecDeque::new(),
-            journal: Vec::new(),
-            context: None,
-            turn: None,
-            acks: HashMap::new(),
-            next_ack: 1,
-            lease: None,
-            damage: Vec::new(),
-        }
+impl Outbox {
+    /// Nothing waits in it.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.queue.is_empty() && self.journal.is_empty()
     }
 
-    /// Nothing of it may happen by itself any more.
-    pub(super) fn is_at_rest(&self) -> bool {
-        self.outbox.is_empty() && self.journal.is_empty() && self.session.is_at_rest()
+    /// Whether journal entries wait for the next write.
+    pub(crate) fn has_journal(&self) -> bool {
+        !self.journal.is_empty()
     }
-}
 
-impl Hub {
-    /// Writes the records of a batch in one commit and queues the other effects behind it.
-    pub(super) fn carry_out(&mut self, id: &SessionId, effects: Vec<Effect>) {
-        let Some(live) = self.sessions.get_mut(id) else { return };
+    /// Splits effects into the batch to write in one commit, if anything must be written before
+    /// they leave, and the rest, which is handed to [`Outbox::put`] with that commit's number.
+    /// Streamed text alone holds nothing back: it waits in the journal.
+    pub(crate) fn split(&mut self, effects: Vec<Effect>) -> (Option<Vec<Record>>, Vec<Effect>) {
         let mut records = Vec::new();
         let mut rest = Vec::new();
         let mut barrier = false;
@@ -98,23 +90,100 @@ impl Hub {
                 other => rest.push(other),
             }
         }
-        let commit = if barrier {
-            let mut batch = std::mem::take(&mut live.journal);
-            batch.append(&mut records);
-            Some(self.store.write(batch, Durability::Barrier))
-        } else {
-            if !records.is_empty() {
-                live.journal.append(&mut records);
-                self.flush_at.get_or_insert(Instant::now() + FLUSH);
-            }
-            live.outbox.back().map(|(no, _)| *no)
-        };
-        match commit {
-            Some(no) => live.outbox.extend(rest.into_iter().map(|e| (no, Item::Effect(e)))),
-            None => {
-                for effect in rest {
-                    self.perform(id, effect);
-                }
+        self.journal.append(&mut records);
+        (barrier.then(|| self.take_journal()), rest)
+    }
+
+    /// Queues effects behind their commit, or behind what waits already; gives back those that
+    /// have nothing to wait for.
+    #[must_use]
+    pub(crate) fn put(&mut self, commit: Option<CommitNo>, effects: Vec<Effect>) -> Vec<Effect> {
+        let Some(no) = commit.or_else(|| self.last()) else { return effects };
+        self.queue.extend(effects.into_iter().map(|e| (no, Item::Effect(e))));
+        Vec::new()
+    }
+
+    /// Queues a window behind what waits already; gives it back if nothing does.
+    #[must_use]
+    pub(crate) fn put_window(
+        &mut self,
+        front: FrontId,
+        session: SessionId,
+        event: Event,
+    ) -> Option<Event> {
+        let Some(no) = self.last() else { return Some(event) };
+        self.queue.push_back((no, Item::Window { front, session, event }));
+        None
+    }
+
+    /// Queues the word that a copy of the session was written, behind its commit.
+    pub(crate) fn put_branch(&mut self, commit: CommitNo, front: FrontId, to: SessionId) {
+        self.queue.push_back((commit, Item::Branch { front, to }));
+    }
+
+    /// The next entry that may leave when everything up to that commit is settled.
+    pub(crate) fn next(&mut self, upto: CommitNo) -> Option<Item> {
+        self.queue.pop_front_if(|(no, _)| *no <= upto).map(|(_, item)| item)
+    }
+
+    /// Whether [`Outbox::next`] has an entry.
+    pub(crate) fn is_ready(&self, upto: CommitNo) -> bool {
+        self.queue.front().is_some_and(|(no, _)| *no <= upto)
+    }
+
+    /// The journal entries that wait, to be written.
+    pub(crate) fn take_journal(&mut self) -> Vec<Record> {
+        std::mem::take(&mut self.journal)
+    }
+
+    fn last(&self) -> Option<CommitNo> {
+        self.queue.back().map(|(no, _)| *no)
+    }
+}
+
+/// A turn that waits for a reply.
+pub(super) struct Waiting {
+    pub(super) turn: TurnId,
+    pub(super) reply: oneshot::Sender<Reply>,
+    /// The process whose spawn must not happen unless it is written down.
+    pub(super) spawns: Option<ProcessId>,
+}
+
+impl Live {
+    pub(super) fn new(session: Session) -> Self {
+        Self {
+            session,
+            outbox: Outbox::default(),
+            context: None,
+            turn: None,
+            acks: HashMap::new(),
+            next_ack: 1,
+            lease: None,
+            damage: Vec::new(),
+        }
+    }
+
+    /// Nothing of it may happen by itself any more.
+    pub(super) fn is_at_rest(&self) -> bool {
+        self.outbox.is_empty() && self.session.is_at_rest()
+    }
+}
+
+impl Hub {
+    /// Writes the records of a batch in one commit and queues the other effects behind it.
+    pub(super) fn carry_out(&mut self, id: &SessionId, effects: Vec<Effect>) {
+        let Some(live) = self.sessions.get_mut(id) else { return };
+        let (batch, rest) = live.outbox.split(effects);
+        if live.outbox.has_journal() {
+            self.flush_at.get_or_insert(Instant::now() + FLUSH);
+        }
+        let commit = batch.map(|batch| self.store.write(batch, Durability::Barrier));
+        for effect in live.outbox.put(commit, rest) {
+            // What it rests on may be among the batches that could not be stored.
+            if self.storage == Storage::Ok {
+                self.perform(id, effect);
+            } else {
+                self.perform_unwritten(id, effect);
             }
         }
     }
@@ -122,16 +191,13 @@ impl Hub {
     /// Gives a view a window on a session as it is now, once everything in it may be seen.
     pub(super) fn queue_window(&mut self, front: FrontId, session: &SessionId, event: Event) {
         let Some(live) = self.sessions.get_mut(session) else { return };
-        match live.outbox.back() {
-            Some((no, _)) => {
-                let no = *no;
-                let session = session.clone();
-                live.outbox.push_back((no, Item::Window { front, session, event }));
+        match live.outbox.put_window(front, session.clone(), event) {
+            Some(event) => self.open_window(front, session, event),
+            None => {
                 if let Some(view) = self.fronts.get_mut(&front) {
                     view.awaits_window = true;
                 }
             }
-            None => self.open_window(front, session, event),
         }
     }
 
@@ -144,10 +210,10 @@ impl Hub {
         record: Record,
     ) {
         let Some(live) = self.sessions.get_mut(from) else { return };
-        let mut batch = std::mem::take(&mut live.journal);
+        let mut batch = live.outbox.take_journal();
         batch.push(record);
         let no = self.store.write(batch, Durability::Barrier);
-        live.outbox.push_back((no, Item::Branch { front, to }));
+        live.outbox.put_branch(no, front, to);
     }
 
     /// A view that has gone on to another session meanwhile gets that one's window, not this.
@@ -176,13 +242,12 @@ impl Hub {
         let ready: Vec<SessionId> = self
             .sessions
             .iter()
-            .filter(|(_, l)| l.outbox.front().is_some_and(|(no, _)| *no <= upto))
+            .filter(|(_, l)| l.outbox.is_ready(upto))
             .map(|(id, _)| id.clone())
             .collect();
         for id in ready {
             while let Some(live) = self.sessions.get_mut(&id)
-                && live.outbox.front().is_some_and(|(no, _)| *no <= upto)
-                && let Some((_, item)) = live.outbox.pop_front()
+                && let Some(item) = live.outbox.next(upto)
             {
                 match item {
                     Item::Effect(effect) => perform(self, &id, effect),
@@ -306,7 +371,7 @@ impl Hub {
     pub(super) fn flush(&mut self) {
         self.flush_at = None;
         let records: Vec<Record> =
-            self.sessions.values_mut().flat_map(|l| std::mem::take(&mut l.journal)).collect();
+            self.sessions.values_mut().flat_map(|l| l.outbox.take_journal()).collect();
         if !records.is_empty() {
             self.store.write(records, Durability::Flush);
         }

@@ -2,6 +2,7 @@
 
 mod clock;
 mod compression;
+mod defect;
 mod delegations;
 mod deletion;
 mod disk;

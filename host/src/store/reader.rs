@@ -37,6 +37,12 @@ impl Reader {
         Ok(Self { conn: schema::open_to_read(folder)? })
     }
 
+    /// A reader of that database.
+    #[cfg(test)]
+    pub(super) fn of(conn: Connection) -> Self {
+        Self { conn: Some(conn) }
+    }
+
     pub(super) fn conn(&self) -> Option<&Connection> {
         self.conn.as_ref()
     }

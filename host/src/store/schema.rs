@@ -266,6 +266,17 @@ fn migrate(conn: &mut Connection, path: &Path, found: i64) -> Result<(), Error> 
     Ok(())
 }
 
+/// An empty database in memory, at the current schema.
+#[cfg(test)]
+pub(super) fn open_in_memory() -> rusqlite::Result<Connection> {
+    let conn = Connection::open_in_memory()?;
+    for step in STEPS {
+        conn.execute_batch(step)?;
+    }
+    conn.set_prepared_statement_cache_capacity(128);
+    Ok(conn)
+}
+
 /// Opens the file for reading; `None` if there is none, or nothing in it yet.
 pub(super) fn open_to_read(folder: &Path) -> Result<Option<Connection>, Error> {
     let path = folder.join(FILE);

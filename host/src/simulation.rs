@@ -1,0 +1,189 @@
+//! The promise, simulated: several sessions, the loop's outbox and the store's SQL are driven
+//! through random interleavings, crashes and clock jumps included, and judged.
+//!
+//! Real are the session core, the outbox, the schema, `apply` and the reader. Simulated are the
+//! loop around them, turns, processes, the disk and time. `SIM_RUNS` and `SIM_SEED` choose the
+//! runs; a failing one prints a script that replays it ([`replay`] below).
+
+mod disk;
+mod effects;
+mod falls;
+mod judge;
+mod met;
+mod run;
+mod script;
+mod stored;
+mod turn;
+mod world;
+
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use met::Met;
+use run::{Failure, run};
+use script::Script;
+
+use crate::store::memory::Memory;
+
+/// Something between the core, the outbox and the store that is done wrongly on purpose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Defect {
+    /// Effects leave before their commit.
+    EffectBeforeCommit,
+    /// The claim of events and the start of their turn are two commits.
+    ClaimApart,
+    /// That the agent has seen an end is written in a later commit than the result that shows it.
+    ConsumedLater,
+    /// A restarted host does not look at which row tells a claimed event.
+    ClaimNotChecked,
+    /// A process belongs to the session the user looks at.
+    OwnerFromCurrent,
+    /// What waits is forgotten when a turn is cancelled.
+    HeldDropped,
+    /// Several events of one process have one key.
+    KeyWithoutOrdinal,
+}
+
+/// The seed that failed first, and how.
+struct Found {
+    seed: u64,
+    runs: u64,
+    failure: Failure,
+}
+
+/// Runs that many seeds on two threads; stops at the first that fails.
+fn search(first: u64, runs: u64, defect: Option<Defect>) -> (Met, Option<Found>) {
+    const THREADS: u64 = 2;
+    let stop = AtomicBool::new(false);
+    let thread = |t: u64| {
+        let db = Memory::open().unwrap();
+        let mut met = Met::default();
+        for i in (t..runs).step_by(THREADS as usize) {
+            if stop.load(Ordering::Relaxed) {
+                break;
+            }
+            let seed = first + i;
+            if let Err(failure) = run(&db, &Script::of(seed), defect, &mut met, false) {
+                stop.store(true, Ordering::Relaxed);
+                return (met, Some(Found { seed, runs: i + 1, failure }));
+            }
+        }
+        (met, None)
+    };
+    let results: Vec<_> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..THREADS).map(|t| scope.spawn(move || thread(t))).collect();
+        threads.into_iter().map(|t| t.join().unwrap()).collect()
+    });
+    let mut all = Met::default();
+    let mut found: Option<Found> = None;
+    for (met, failed) in results {
+        all.add(&met);
+        if let Some(failed) = failed
+            && found.as_ref().is_none_or(|f| failed.seed < f.seed)
+        {
+            found = Some(failed);
+        }
+    }
+    (all, found)
+}
+
+/// A report of a failure: the shortest script that still fails alike, and what happens in it.
+fn report(found: &Found, defect: Option<Defect>) -> String {
+    let db = Memory::open().unwrap();
+    let class = |what: &str| what.split(':').next().unwrap_or_default().to_owned();
+    let fails = |script: &Script| match run(&db, script, defect, &mut Met::default(), false) {
+        Err(failure) => class(&failure.what) == class(&found.failure.what),
+        Ok(()) => false,
+    };
+    let script = Script::of(found.seed).shrink(fails);
+    let failed = run(&db, &script, defect, &mut Met::default(), true);
+    let shortened = failed.err().map(Failure::text).unwrap_or_default();
+    format!("seed {} fails: {}\n{script}\n\n{shortened}", found.seed, found.failure.what)
+}
+
+/// Runs a script in the words that a failure prints.
+fn replay(script: &Script) {
+    let failed = run(&Memory::open().unwrap(), script, None, &mut Met::default(), true).err();
+    assert!(failed.is_none(), "{}", failed.map(Failure::text).unwrap_or_default());
+}
+
+#[test]
+fn the_second_report_of_an_exit_that_is_not_stored_lets_no_supervisor_go() {
+    use script::Step::*;
+    let script = Script {
+        sessions: 2,
+        steps: vec![
+            Prompt(1),
+            Pump,
+            Turn(1, 6, 206),
+            Pump,
+            Turn(1, 0, 14),
+            Pump,
+            Break,
+            Exit(143, 229),
+            Pump,
+            Repeat(45),
+            Crash(0, 1),
+        ],
+    };
+    replay(&script);
+}
+
+fn number(name: &str) -> Option<u64> {
+    std::env::var(name).ok().map(|text| text.parse().unwrap())
+}
+
+#[test]
+fn every_completion_is_told_exactly_once_whatever_comes_between() {
+    let runs = number("SIM_RUNS").unwrap_or(if cfg!(debug_assertions) { 1_000 } else { 10_000 });
+    let first = number("SIM_SEED").unwrap_or(1);
+    let begun = std::time::Instant::now();
+    let (met, found) = search(first, runs, None);
+    if let Some(found) = found {
+        panic!("{}", report(&found, None));
+    }
+    println!("{runs} runs from seed {first} in {:.1} s\n{met}", begun.elapsed().as_secs_f64());
+    assert!(runs < 10_000 || met.never().is_empty(), "never met: {:?}", met.never());
+}
+
+/// Finds a defect, or says that it was not found.
+fn finds(defect: Defect) {
+    let runs = 10_000;
+    let (_, found) = search(1, runs, Some(defect));
+    let found = found.unwrap_or_else(|| panic!("{defect:?} is not noticed in {runs} runs"));
+    println!("{defect:?}: after {} runs: {}", found.runs, found.failure.what);
+}
+
+#[test]
+fn an_effect_before_its_commit_is_noticed() {
+    finds(Defect::EffectBeforeCommit);
+}
+
+#[test]
+fn a_claim_apart_from_its_start_is_noticed() {
+    finds(Defect::ClaimApart);
+}
+
+#[test]
+fn a_consumed_mark_in_a_later_commit_is_noticed() {
+    finds(Defect::ConsumedLater);
+}
+
+#[test]
+fn a_claim_that_is_not_checked_is_noticed() {
+    finds(Defect::ClaimNotChecked);
+}
+
+#[test]
+fn an_owner_taken_from_the_current_session_is_noticed() {
+    finds(Defect::OwnerFromCurrent);
+}
+
+#[test]
+fn a_held_queue_dropped_on_cancel_is_noticed() {
+    finds(Defect::HeldDropped);
+}
+
+#[test]
+fn a_completion_key_without_its_ordinal_is_noticed() {
+    finds(Defect::KeyWithoutOrdinal);
+}

@@ -1,0 +1,225 @@
+//! Effects as the loop carries them out, and what must be true at the moment one leaves.
+
+use super::Defect;
+use super::met::Class;
+use super::turn::{Actor, Doing};
+use super::world::{Answering, World, number_of, process_id};
+use crate::local::outbox::Item;
+use crate::protocol::{
+    End, Event, Exit, News, Outcome, ProcessId, SessionId, Source, Storage, TurnId,
+};
+use crate::session::{Ack, Effect, Input, Plan, Reply, STORE, Say, Seen};
+use crate::store::CommitNo;
+
+impl World<'_> {
+    pub(super) fn carry_out(&mut self, s: usize, effects: Vec<Effect>) {
+        let Some(live) = self.host.live.get_mut(&s) else { return };
+        let (batch, rest) = live.outbox.split(effects);
+        let commit = batch.map(|batch| self.write(batch));
+        let written = self.host.storage == Storage::Ok;
+        if self.defect == Some(Defect::EffectBeforeCommit) {
+            return rest.into_iter().for_each(|effect| self.perform(s, effect, true));
+        }
+        let Some(live) = self.host.live.get_mut(&s) else { return };
+        for effect in live.outbox.put(commit, rest) {
+            if written {
+                self.perform(s, effect, true);
+            } else {
+                self.perform_unwritten(s, effect);
+            }
+        }
+        self.compare_views(s);
+    }
+
+    /// Everything up to that commit is stored, or could not be.
+    pub(super) fn release(&mut self, upto: CommitNo, written: bool) {
+        for s in 0..self.ids.len() {
+            while let Some(live) = self.host.live.get_mut(&s)
+                && let Some(item) = live.outbox.next(upto)
+            {
+                match item {
+                    Item::Effect(effect) if written => self.perform(s, effect, true),
+                    Item::Effect(effect) => self.perform_unwritten(s, effect),
+                    Item::Window { front, event, .. } => self.window(s, front, &event),
+                    Item::Branch { .. } => {}
+                }
+            }
+            self.compare_views(s);
+        }
+    }
+
+    /// A view that has got everything shows what the session shows.
+    fn compare_views(&mut self, s: usize) {
+        let Some(live) = self.host.live.get(&s) else { return };
+        if live.outbox.is_ready(CommitNo(u64::MAX)) {
+            return;
+        }
+        if live.fronts.iter().any(|f| f.awaits_window || f.view != *live.session.transcript()) {
+            self.fail(format!("fold: a view of s{s} is not what the session is"));
+        }
+    }
+
+    pub(super) fn perform(&mut self, s: usize, effect: Effect, written: bool) {
+        self.note(|| format!("s{s} -> {effect:?}"));
+        if written && let Err(what) = self.rests_on_a_record(s, &effect) {
+            self.fail(format!("early: {what}"));
+        }
+        match effect {
+            Effect::Publish(event) => {
+                if let Event::Held { reason: Some(reason) } = &event {
+                    self.met.note_if(reason.contains("in a row"), Class::HeldByBound);
+                }
+                if let Event::PromptQueued { prompt } = &event {
+                    self.met.note_if(prompt.text.starts_with("remark"), Class::SteerToPrompt);
+                }
+                let Some(live) = self.host.live.get_mut(&s) else { return };
+                for front in live.fronts.iter_mut().filter(|f| !f.awaits_window) {
+                    front.view.apply(&event);
+                }
+            }
+            Effect::Start(plan) if !self.host.stopping => self.start(s, &plan),
+            Effect::Stop(turn) => {
+                let now = self.now;
+                if let Some(actor) = self.actor_mut(s)
+                    && actor.turn == turn
+                {
+                    actor.aborted.get_or_insert(now);
+                }
+            }
+            Effect::Reply { ack, reply } => self.reply(s, ack, &reply),
+            Effect::Kill(process) => self.host.killing.push(number_of(&process)),
+            Effect::Acknowledge(process) => {
+                if let Some(proc) = self.procs.get_mut(number_of(&process)) {
+                    proc.acknowledged = true;
+                }
+            }
+            Effect::Grant(rule) => {
+                for other in self.host.live.keys().copied().collect::<Vec<_>>() {
+                    self.feed(other, Input::Granted(rule.clone()));
+                }
+            }
+            Effect::Start(_)
+            | Effect::Announce(_)
+            | Effect::Record(_)
+            | Effect::Open(_)
+            | Effect::Forget
+            | Effect::Report { .. } => {}
+        }
+    }
+
+    fn perform_unwritten(&mut self, s: usize, effect: Effect) {
+        match effect {
+            Effect::Start(Plan { turn, source: Source::Wakeup, .. }) => {
+                self.met.note(Class::FailingClaim);
+                let outcome = Outcome::Failed { class: STORE.to_owned() };
+                let failure = Some("The wakeup could not be written down.".to_owned());
+                self.say(s, turn, Say::Ended { outcome, failure }, None);
+            }
+            Effect::Reply { ack, reply: Reply::Go } => {
+                let waiting = self.host.live.get(&s).and_then(|l| l.acks.get(&ack.0)).copied();
+                let Some((turn, Answering::Spawn(p))) = waiting else {
+                    return self.perform(s, Effect::Reply { ack, reply: Reply::Go }, false);
+                };
+                self.reply(s, ack, &Reply::Refused("the store fails".to_owned()));
+                let exit = Exit { end: End::FailedStart, code: None, signal: None, at: self.now };
+                let say = Say::FailedStart { process: process_id(p), exit };
+                self.say(s, turn, say, None);
+            }
+            Effect::Acknowledge(_) | Effect::Grant(_) => {}
+            other => self.perform(s, other, false),
+        }
+    }
+
+    fn start(&mut self, s: usize, plan: &Plan) {
+        // One that was cut off and does not unwind in time is given up; it says nothing any more.
+        if let Some(actor) = self.actor(s).filter(|a| a.aborted.is_none()) {
+            let (old, new) = (actor.turn, plan.turn);
+            self.fail(format!("two turns: {new} of s{s} starts while {old} runs"));
+        }
+        self.tally.wakeups += u64::from(plan.source == Source::Wakeup);
+        if let Some(live) = self.host.live.get_mut(&s) {
+            live.actor = Some(Actor::new(plan.turn, plan.source));
+        }
+    }
+
+    fn reply(&mut self, s: usize, ack: Ack, reply: &Reply) {
+        let waiting = self.host.live.get_mut(&s).and_then(|l| l.acks.remove(&ack.0));
+        match waiting {
+            Some((turn, Answering::Turn)) => self.hear(s, turn, ack, reply),
+            Some((turn, Answering::Spawn(p))) => match reply {
+                Reply::Go => self.host.launching.push_back((s, turn, p)),
+                _ => self.launched(s, turn, p, false),
+            },
+            None => {}
+        }
+    }
+
+    /// The call that spawned a process hears what came of it.
+    pub(super) fn launched(&mut self, s: usize, turn: TurnId, p: usize, runs: bool) {
+        if let Some(actor) = self.actor_mut(s)
+            && actor.turn == turn
+            && actor.doing == Doing::Spawning(p)
+        {
+            actor.doing = Doing::Give((!runs).then_some((p, Seen::Now)));
+        }
+    }
+
+    /// Nothing but streamed text leaves before the commit it rests on.
+    fn rests_on_a_record(&self, s: usize, effect: &Effect) -> Result<(), String> {
+        let id = &self.ids[s];
+        let ok = match effect {
+            Effect::Publish(event) | Effect::Announce(event) => self.event_rests(id, event),
+            Effect::Start(plan) => {
+                self.stored.shelf(id).is_some_and(|x| x.turns.contains_key(&plan.turn))
+            }
+            Effect::Reply { reply: Reply::Row(row), .. } => {
+                self.stored.shelf(id).is_some_and(|x| x.rows.get(&row.n) == Some(row))
+            }
+            Effect::Reply { ack, reply: Reply::Go } => {
+                match self.host.live.get(&s).and_then(|l| l.acks.get(&ack.0)) {
+                    Some((_, Answering::Spawn(p))) => {
+                        let process = self.stored.processes.get(&process_id(*p));
+                        let entry = |id: &ProcessId| {
+                            self.stored.ledger.keys().any(|(process, ..)| process == id)
+                        };
+                        process.is_some_and(|x| !x.notify || entry(&x.id))
+                    }
+                    _ => true,
+                }
+            }
+            Effect::Kill(process) => self.stored.processes.get(process).is_some_and(|x| {
+                x.killed_by.is_some() || x.exit.as_ref().is_some_and(|e| e.end == End::Lost)
+            }),
+            Effect::Acknowledge(process) => {
+                self.stored.processes.get(process).is_some_and(|x| !x.is_live())
+            }
+            _ => true,
+        };
+        if ok { Ok(()) } else { Err(format!("s{s}: {effect:?} rests on nothing in the store")) }
+    }
+
+    fn event_rests(&self, id: &SessionId, event: &Event) -> bool {
+        let Some(shelf) = self.stored.shelf(id) else {
+            return !matches!(event, Event::RowAdded { .. } | Event::TurnStarted { .. });
+        };
+        let process = |p: &ProcessId| self.stored.processes.get(p);
+        match event {
+            Event::RowAdded { row } => shelf.rows.get(&row.n) == Some(row),
+            Event::TurnStarted { turn, .. } => shelf.turns.contains_key(turn),
+            Event::TurnEnded { turn, .. } => {
+                shelf.turns.get(turn).is_some_and(|t| t.outcome.is_some())
+            }
+            Event::PromptQueued { prompt } => shelf.queued.contains(&prompt.id),
+            Event::QuestionAsked { question } => shelf.questions.contains(&question.id),
+            Event::ProcessChanged { process: shown } => process(&shown.id).is_some_and(|stored| {
+                (shown.is_live() || !stored.is_live())
+                    && (shown.killed_by.is_none() || stored.killed_by.is_some())
+            }),
+            Event::Toast(toast) => match (&toast.news, &toast.process) {
+                (News::Ended { .. }, Some(p)) => process(p).is_some_and(|p| !p.is_live()),
+                _ => true,
+            },
+            _ => true,
+        }
+    }
+}

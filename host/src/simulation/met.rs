@@ -1,0 +1,95 @@
+//! Which interleavings the runs have met, and how often.
+
+use std::fmt;
+
+macro_rules! classes {
+    ($($name:ident: $text:literal,)*) => {
+        /// An interleaving that matters.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+        pub(super) enum Class { $($name,)* }
+
+        const ALL: &[&str] = &[$($text,)*];
+    };
+}
+
+classes! {
+    CrashBeforeClaim: "crash before the claim is committed",
+    CrashAfterClaim: "crash after the claim, before the start",
+    CrashBeforeDelivered: "crash between the answer and its commit",
+    CrashBeforeConsumed: "crash before the consumed mark is committed",
+    CrashBeforeKill: "crash between the kill's mark and the kill",
+    CrashBeforeLaunch: "crash between the spawn's record and the child",
+    CrashBeforeAdoption: "crash before a process was found again",
+    CrashInTurn: "crash while a turn runs",
+    StopInTurn: "graceful stop while a turn runs",
+    ExitInTeardown: "exit in the teardown of the turn that spawned it",
+    ExitInTurn: "exit while a turn runs",
+    ExitBeforeRunning: "exit before the word that it runs",
+    ExitTwice: "exit reported twice",
+    ExitAfterSeen: "exit reported after the agent saw it",
+    ExitsTogether: "several exits in one turn",
+    FoundEnded: "restart with a process that ended meanwhile",
+    CancelWakeup: "cancel of a wakeup turn",
+    CancelTwice: "cancel of a cancelled turn",
+    LateUnwind: "a cancelled turn that does not unwind in 10 s",
+    PromptWithExit: "prompt and exit in one commit",
+    PromptTwice: "prompt sent twice",
+    Unqueued: "a waiting prompt taken back",
+    SteerToPrompt: "a remark that became a prompt",
+    HeldOverRestart: "held wakeups over a restart",
+    HeldByBound: "wakeups held because nobody was there",
+    FailedWakeup: "a wakeup turn that failed",
+    FailingExit: "exit while the store fails",
+    FailingSpawn: "spawn while the store fails",
+    FailingClaim: "claim that could not be written",
+    Recovered: "the store recovers with batches waiting",
+    CrashFailing: "crash while the store fails",
+    LateWords: "words of a turn that is over",
+    LateSpawn: "spawn of a cancelled turn",
+    QuestionOverRestart: "question over a restart",
+    Expired: "question that expires",
+    ClockBack: "clock backwards while events wait",
+    KillByUser: "process killed by the user",
+    KillByAgent: "process killed by the agent",
+    LateView: "a view that comes while effects wait",
+    Grouped: "several commits reported as one",
+}
+
+#[derive(Clone)]
+pub(super) struct Met([u64; ALL.len()]);
+
+impl Default for Met {
+    fn default() -> Self {
+        Self([0; ALL.len()])
+    }
+}
+
+impl Met {
+    pub(super) fn note(&mut self, class: Class) {
+        self.0[class as usize] += 1;
+    }
+
+    pub(super) fn note_if(&mut self, met: bool, class: Class) {
+        self.0[class as usize] += u64::from(met);
+    }
+
+    pub(super) fn add(&mut self, other: &Self) {
+        for (mine, theirs) in self.0.iter_mut().zip(other.0) {
+            *mine += theirs;
+        }
+    }
+
+    /// Interleavings that never came about.
+    pub(super) fn never(&self) -> Vec<&'static str> {
+        ALL.iter().zip(self.0).filter(|(_, n)| *n == 0).map(|(name, _)| *name).collect()
+    }
+}
+
+impl fmt::Display for Met {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (name, n) in ALL.iter().zip(self.0) {
+            writeln!(f, "{n:>9}  {name}")?;
+        }
+        Ok(())
+    }
+}

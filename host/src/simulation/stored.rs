@@ -1,0 +1,178 @@
+//! What the store holds, as plain values: a mirror of the committed records, fast to ask. The real
+//! database is compared with it at every restart.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::protocol::{
+    Body, CallId, Outcome, Process, ProcessId, PromptId, QuestionId, Row, SessionId, TurnId,
+    Wakeup, WakeupKind,
+};
+use crate::session::Seen;
+use crate::store::{Entry, Loaded, Record, Stage};
+
+pub(super) type Key = (ProcessId, WakeupKind, u64);
+
+#[derive(Default)]
+pub(super) struct Stored {
+    pub(super) sessions: BTreeMap<SessionId, Shelf>,
+    pub(super) processes: BTreeMap<ProcessId, Process>,
+    pub(super) ledger: BTreeMap<Key, Entry>,
+    /// Wakeup rows: their session, number and content.
+    pub(super) told: Vec<(SessionId, u64, Wakeup)>,
+    /// Calls that show the end of a process, as the world knows them.
+    pub(super) shows: BTreeMap<CallId, (ProcessId, Seen)>,
+    /// Results of such calls.
+    pub(super) shown: Vec<Shown>,
+}
+
+/// A committed result that shows the end of a process.
+pub(super) struct Shown {
+    pub(super) process: ProcessId,
+    pub(super) session: SessionId,
+    pub(super) turn: TurnId,
+    pub(super) row: u64,
+    pub(super) how: Seen,
+}
+
+#[derive(Default)]
+pub(super) struct Shelf {
+    pub(super) rows: BTreeMap<u64, Row>,
+    pub(super) turns: BTreeMap<TurnId, Past>,
+    pub(super) questions: BTreeSet<QuestionId>,
+    pub(super) queued: BTreeSet<PromptId>,
+}
+
+pub(super) struct Past {
+    pub(super) outcome: Option<Outcome>,
+    /// The session's last row when it ended.
+    pub(super) last: u64,
+}
+
+impl Stored {
+    pub(super) fn shelf(&self, id: &SessionId) -> Option<&Shelf> {
+        self.sessions.get(id)
+    }
+
+    fn shelf_mut(&mut self, id: &SessionId) -> &mut Shelf {
+        if !self.sessions.contains_key(id) {
+            self.sessions.insert(id.clone(), Shelf::default());
+        }
+        self.sessions.entry(id.clone()).or_default()
+    }
+
+    pub(super) fn apply(&mut self, record: &Record) {
+        match record {
+            Record::Session(meta) => {
+                self.shelf_mut(&meta.id);
+            }
+            Record::Row { session, row } => {
+                match &row.body {
+                    Body::Wakeup(wakeup) => {
+                        self.told.push((session.clone(), row.n, wakeup.clone()));
+                    }
+                    Body::Tool(result) => {
+                        // Not one that only says that it was cut off.
+                        if let (false, Some((process, how))) =
+                            (result.failed, self.shows.get(&result.call))
+                        {
+                            self.shown.push(Shown {
+                                process: process.clone(),
+                                session: session.clone(),
+                                turn: row.turn,
+                                row: row.n,
+                                how: *how,
+                            });
+                        }
+                    }
+                    _ => {}
+                }
+                self.shelf_mut(session).rows.insert(row.n, row.clone());
+            }
+            Record::TurnStarted { session, turn, .. } => {
+                let past = Past { outcome: None, last: 0 };
+                self.shelf_mut(session).turns.insert(*turn, past);
+            }
+            Record::TurnEnded { session, turn, outcome, .. } => {
+                let shelf = self.shelf_mut(session);
+                let last = shelf.rows.keys().next_back().copied().unwrap_or(0);
+                if let Some(past) = shelf.turns.get_mut(turn) {
+                    past.outcome = Some(outcome.clone());
+                    past.last = last;
+                }
+            }
+            Record::Queued { session, prompt } => {
+                self.shelf_mut(session).queued.insert(prompt.id.clone());
+            }
+            Record::Process(process) => {
+                self.processes.insert(process.id.clone(), process.clone());
+            }
+            Record::Ledger(entry) => {
+                let key = (entry.process.clone(), entry.kind, entry.ordinal);
+                self.ledger.insert(key, entry.clone());
+            }
+            Record::Asked { session, question } => {
+                self.shelf_mut(session).questions.insert(question.id.clone());
+            }
+            _ => {}
+        }
+    }
+
+    /// Compares what was read from the database with the mirror, and looks whether it fits
+    /// together: what a host finds after any crash.
+    pub(super) fn compare(&self, id: &SessionId, loaded: &Loaded) -> Result<(), String> {
+        let Some(shelf) = self.shelf(id) else {
+            return Err(format!("store: {id} was not written"));
+        };
+        if !loaded.rows.iter().eq(shelf.rows.values()) {
+            return Err(format!("store: the rows of {id} are not those that were committed"));
+        }
+        if let Some(at) = (1..).zip(&loaded.rows).find(|(n, row)| *n != row.n) {
+            return Err(format!("store: {id} has no row {}", at.0));
+        }
+        for process in &loaded.processes {
+            if self.processes.get(&process.id) != Some(process) {
+                return Err(format!("store: {} is not what was committed", process.id));
+            }
+        }
+        for entry in &loaded.ledger {
+            let open = loaded.open.as_ref().map(|o| o.turn);
+            if let Stage::Claimed(turn) = entry.state
+                && open != Some(turn)
+            {
+                let process = &entry.process;
+                return Err(format!(
+                    "claim: {process} is claimed by {turn}, which is not open ({open:?})"
+                ));
+            }
+            if let Some(n) = entry.row {
+                let row = shelf.rows.get(&n);
+                let tells = row.is_some_and(|row| {
+                    matches!(&row.body, Body::Wakeup(w) if w.process == entry.process
+                        && w.kind == entry.kind && w.ordinal == entry.ordinal)
+                });
+                if !tells {
+                    return Err(format!("claim: row {n} of {id} does not tell {}", entry.process));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether the agent or the user knew of the end of a process otherwise.
+    pub(super) fn is_known_otherwise(&self, process: &ProcessId) -> bool {
+        self.processes.get(process).is_some_and(|p| p.killed_by.is_some())
+            || self.shown.iter().any(|s| s.process == *process && self.counts(s).is_some())
+    }
+
+    /// From which row on the end that a result showed needs no other telling, if it counts.
+    pub(super) fn counts(&self, shown: &Shown) -> Option<u64> {
+        match shown.how {
+            Seen::Now => Some(shown.row),
+            Seen::AtTurnEnd => {
+                let past = self.shelf(&shown.session)?.turns.get(&shown.turn)?;
+                let whole = matches!(past.outcome, Some(Outcome::Done | Outcome::Limit));
+                whole.then_some(past.last)
+            }
+        }
+    }
+}

@@ -1,0 +1,302 @@
+//! A turn as `turn.rs` and the tools behave: it says one thing after the other, waits for replies
+//! where they do, and is gone after an abort or a crash.
+
+use super::met::Class;
+use super::world::{Answering, World, is_watched, process_id};
+use crate::protocol::{
+    Ask, Assistant, CallId, Delivery, Millis, Outcome, Part, Process, Source, State, Stop,
+    ToolCall, ToolResult, TurnId,
+};
+use crate::session::{Ack, Finished, Reply, Say, Seen, Shell};
+
+/// The running turn of a session.
+#[derive(Clone, Debug)]
+pub(super) struct Actor {
+    pub(super) turn: TurnId,
+    pub(super) source: Source,
+    pub(super) doing: Doing,
+    /// When it was interrupted; it says nothing of its own any more.
+    pub(super) aborted: Option<Millis>,
+    pub(super) calls: Vec<CallId>,
+    pub(super) requests: u32,
+}
+
+/// Where it stands.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) enum Doing {
+    /// The model is asked.
+    Thinking,
+    /// Waits for its row, then goes on or ends.
+    Row { ack: Ack, last: bool },
+    /// The next call is due.
+    Calls,
+    /// A call waits for the launch of that process.
+    Spawning(usize),
+    /// A call waits for the end of that process.
+    Waiting(usize),
+    /// A call may kill that process once this is answered.
+    Killing { ack: Ack, process: usize },
+    /// A call asks the user.
+    Asking(Ack),
+    /// A call has a result.
+    Give(Option<(usize, Seen)>),
+    /// All is said.
+    Finish,
+}
+
+impl Actor {
+    pub(super) fn new(turn: TurnId, source: Source) -> Self {
+        let doing = Doing::Thinking;
+        Self { turn, source, doing, aborted: None, calls: Vec::new(), requests: 0 }
+    }
+}
+
+impl World<'_> {
+    /// The running turn makes its next move. Move 4 with detail 0 leads to an end.
+    pub(super) fn turn(&mut self, s: usize, choice: u8, detail: u8) {
+        let Some(actor) = self.actor(s) else { return };
+        if actor.aborted.is_some() {
+            return;
+        }
+        match actor.doing.clone() {
+            Doing::Thinking => self.think(s, choice, detail),
+            Doing::Calls => self.call(s, choice, detail),
+            Doing::Waiting(p) => {
+                let ended = self.procs[p].exit.is_some();
+                if ended || detail.is_multiple_of(4) {
+                    self.becomes(s, Doing::Give(ended.then_some((p, Seen::Now))));
+                }
+            }
+            Doing::Give(seen) => self.give(s, seen),
+            Doing::Finish => {
+                let outcome = if detail % 16 == 1 { Outcome::Limit } else { Outcome::Done };
+                self.end_turn(s, outcome, None);
+            }
+            Doing::Row { .. } | Doing::Spawning(_) | Doing::Killing { .. } | Doing::Asking(_) => {}
+        }
+    }
+
+    fn think(&mut self, s: usize, choice: u8, detail: u8) {
+        let Some(actor) = self.actor(s) else { return };
+        let (turn, requests) = (actor.turn, actor.requests);
+        match choice % 10 {
+            0 | 1 => {
+                let part = if detail.is_multiple_of(3) { Part::Reasoning } else { Part::Text };
+                self.say(s, turn, Say::Delta { part, text: format!("d{detail} ") }, None);
+            }
+            6..=8 if requests < 5 => {
+                let calls: Vec<CallId> = (0..=detail % 2).map(|_| self.fresh_call()).collect();
+                if let Some(actor) = self.actor_mut(s) {
+                    actor.calls.clone_from(&calls);
+                }
+                self.answer(s, calls);
+            }
+            9 => {
+                let class = ["unreachable", "auth", "truncated"][usize::from(detail) % 3];
+                let outcome = Outcome::Failed { class: class.to_owned() };
+                if self.actor(s).is_some_and(|a| a.source == Source::Wakeup) {
+                    self.met.note(Class::FailedWakeup);
+                }
+                self.end_turn(s, outcome, Some(format!("failed: {class}")));
+            }
+            _ => self.answer(s, Vec::new()),
+        }
+    }
+
+    fn answer(&mut self, s: usize, calls: Vec<CallId>) {
+        let last = calls.is_empty();
+        let ack = self.fresh_ack(s);
+        let Some(actor) = self.actor_mut(s) else { return };
+        actor.requests += 1;
+        actor.doing = Doing::Row { ack, last };
+        let turn = actor.turn;
+        let say = Say::Answered { answer: answer(calls), usage: None, context: None };
+        self.say(s, turn, say, Some((ack, Answering::Turn)));
+    }
+
+    fn call(&mut self, s: usize, choice: u8, detail: u8) {
+        let Some(actor) = self.actor(s) else { return };
+        let turn = actor.turn;
+        let Some(call) = actor.calls.first().cloned() else {
+            self.becomes(s, Doing::Thinking);
+            return;
+        };
+        let known: Vec<usize> = (0..self.procs.len())
+            .filter(|p| self.procs[*p].owner == s && self.lists(s, *p))
+            .collect();
+        let chosen = known.get(usize::from(detail) % known.len().max(1)).copied();
+        let ended = |world: &Self, p: usize| world.procs[p].exit.is_some();
+        match (choice % 8, chosen) {
+            (0..=2, _) => self.spawn(s, turn, !detail.is_multiple_of(6)),
+            (3, Some(p)) if !ended(self, p) => {
+                self.becomes(s, Doing::Waiting(p));
+                self.say(s, turn, Say::Awaiting(process_id(p)), None);
+            }
+            (3 | 4 | 6, Some(p)) if ended(self, p) => {
+                self.becomes(s, Doing::Give(Some((p, Seen::Now))));
+            }
+            (5, Some(p)) if ended(self, p) => {
+                self.becomes(s, Doing::Give(Some((p, Seen::AtTurnEnd))));
+            }
+            (6, Some(p)) => {
+                let ack = self.fresh_ack(s);
+                self.becomes(s, Doing::Killing { ack, process: p });
+                self.met.note(Class::KillByAgent);
+                self.say(s, turn, Say::Killing(process_id(p)), Some((ack, Answering::Turn)));
+            }
+            (7, _) => {
+                let ack = self.fresh_ack(s);
+                self.becomes(s, Doing::Asking(ack));
+                let ask = if detail.is_multiple_of(2) {
+                    Ask::Clarify { question: format!("which, {}?", call.0), choices: Vec::new() }
+                } else {
+                    Ask::Approval {
+                        command: "rm x".to_owned(),
+                        part: "rm x".to_owned(),
+                        rule: format!("rule{}", detail % 3),
+                        reason: "removes".to_owned(),
+                        allow_always: true,
+                    }
+                };
+                let say = Say::Ask { call, ask, timeout: 60_000 };
+                self.say(s, turn, say, Some((ack, Answering::Turn)));
+            }
+            _ => {
+                self.becomes(s, Doing::Give(None));
+                self.say(s, turn, Say::CallStarted(call.clone()), None);
+                self.say(s, turn, Say::CallOutput { call, text: "out".to_owned() }, None);
+            }
+        }
+    }
+
+    pub(super) fn spawn(&mut self, s: usize, turn: TurnId, notify: bool) {
+        let p = self.new_process(s, turn);
+        let ack = self.fresh_ack(s);
+        if self.actor(s).is_some_and(|a| a.turn == turn && a.aborted.is_none()) {
+            self.becomes(s, Doing::Spawning(p));
+        }
+        let process = Process {
+            id: process_id(p),
+            session: self.ids[self.owner_at_spawn(s)].clone(),
+            turn,
+            work: crate::protocol::Work::Command,
+            command: format!("job {p}"),
+            cwd: "/".to_owned(),
+            pid: None,
+            started_at: self.now,
+            state: State::Starting,
+            exit: None,
+            notify,
+            watch: if is_watched(p) { vec!["works".to_owned()] } else { Vec::new() },
+            watching: crate::protocol::Watching::default(),
+            pty: false,
+            killed_by: None,
+            delivery: Delivery::Open,
+        };
+        self.met.note_if(self.is_failing(), Class::FailingSpawn);
+        self.say(s, turn, Say::Spawn(Box::new(process)), Some((ack, Answering::Spawn(p))));
+    }
+
+    fn give(&mut self, s: usize, seen: Option<(usize, Seen)>) {
+        let ack = self.fresh_ack(s);
+        let Some(actor) = self.actor_mut(s) else { return };
+        let turn = actor.turn;
+        if actor.calls.is_empty() {
+            actor.doing = Doing::Thinking;
+            return;
+        }
+        let call = actor.calls.remove(0);
+        actor.doing = Doing::Row { ack, last: false };
+        if let Some((p, how)) = seen {
+            self.stored.shows.insert(call.clone(), (process_id(p), how));
+            self.procs[p].seen = true;
+        }
+        let seen = seen.iter().map(|(p, how)| (process_id(*p), *how)).collect();
+        let say = Say::Result(finished(call, seen));
+        self.say(s, turn, say, Some((ack, Answering::Turn)));
+    }
+
+    pub(super) fn end_turn(&mut self, s: usize, outcome: Outcome, failure: Option<String>) {
+        let Some(live) = self.host.live.get_mut(&s) else { return };
+        let Some(actor) = live.actor.take() else { return };
+        live.over.push(actor.turn);
+        self.say(s, actor.turn, Say::Ended { outcome, failure }, None);
+    }
+
+    /// A waiting turn hears back.
+    pub(super) fn hear(&mut self, s: usize, turn: TurnId, ack: Ack, reply: &Reply) {
+        let Some(actor) = self.actor_mut(s) else { return };
+        if actor.turn != turn || actor.aborted.is_some() {
+            return;
+        }
+        actor.doing = match (&actor.doing, reply) {
+            (Doing::Row { ack: mine, last }, Reply::Row(_)) if *mine == ack => match last {
+                true => Doing::Finish,
+                false if actor.calls.is_empty() => Doing::Thinking,
+                false => Doing::Calls,
+            },
+            (Doing::Row { ack: mine, .. }, _) if *mine == ack => {
+                let outcome = Outcome::Failed { class: "store".to_owned() };
+                return self.end_turn(s, outcome, Some("refused".to_owned()));
+            }
+            (Doing::Killing { ack: mine, process }, Reply::Go) if *mine == ack => {
+                let process = *process;
+                actor.doing = Doing::Waiting(process);
+                self.host.killing.push(process);
+                return;
+            }
+            (Doing::Killing { ack: mine, .. } | Doing::Asking(mine), _) if *mine == ack => {
+                Doing::Give(None)
+            }
+            (other, _) => (*other).clone(),
+        };
+    }
+
+    /// Words of a turn that was interrupted or is over.
+    pub(super) fn late(&mut self, s: usize, detail: u8) {
+        let Some(live) = self.host.live.get(&s) else { return };
+        let aborted = live.actor.as_ref().filter(|a| a.aborted.is_some()).map(|a| a.turn);
+        let Some(turn) = aborted.or_else(|| live.over.last().copied()) else { return };
+        let call = CallId(format!("late{}", self.now));
+        let say = match detail % 6 {
+            0 => Say::Delta { part: Part::Text, text: "late ".to_owned() },
+            1 => Say::Answered { answer: answer(Vec::new()), usage: None, context: None },
+            2 => Say::Result(finished(call, Vec::new())),
+            3 if aborted.is_none() => Say::Ended { outcome: Outcome::Done, failure: None },
+            4 => {
+                self.met.note_if(aborted.is_some(), Class::LateSpawn);
+                return self.spawn(s, turn, true);
+            }
+            _ => Say::Status(Some("late".to_owned())),
+        };
+        self.met.note_if(aborted.is_none(), Class::LateWords);
+        let ack = self.fresh_ack(s);
+        self.say(s, turn, say, Some((ack, Answering::Turn)));
+    }
+
+    fn becomes(&mut self, s: usize, doing: Doing) {
+        if let Some(actor) = self.actor_mut(s) {
+            actor.doing = doing;
+        }
+    }
+}
+
+fn answer(calls: Vec<CallId>) -> Assistant {
+    let stop = if calls.is_empty() { Stop::End } else { Stop::Calls };
+    let call = |id| ToolCall { id, name: "terminal".to_owned(), args: serde_json::Value::Null };
+    let calls = calls.into_iter().map(call).collect();
+    Assistant { text: "answer".to_owned(), calls, stop, ..Assistant::default() }
+}
+
+fn finished(call: CallId, seen: Vec<(crate::protocol::ProcessId, Seen)>) -> Finished {
+    let result = ToolResult {
+        call,
+        name: "process".to_owned(),
+        text: "{}".to_owned(),
+        failed: false,
+        millis: 1,
+        unanswered: false,
+    };
+    let shell = Some(Shell { cwd: "/".to_owned(), ..Shell::default() });
+    Finished { result, seen, shell, todo: None }
+}

@@ -1,0 +1,463 @@
+//! The world of a run: what a crash leaves (processes, the database, time) and what it takes (the
+//! host: sessions, outboxes, running turns, all that is on its way).
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use super::Defect;
+use super::met::{Class, Met};
+use super::stored::Stored;
+use super::turn::Actor;
+use crate::handle::FrontId;
+use crate::local::outbox::Outbox;
+use crate::protocol::{
+    CallId, End, Event, Exit, Millis, Outcome, ProcessId, PromptId, SessionId, Storage, Transcript,
+    TurnId,
+};
+use crate::session::{Ack, Caller, Input, Rules, Say, Session};
+use crate::store::memory::Memory;
+use crate::store::{CommitNo, Meta, Record, Report, Stage};
+
+/// How long a cancelled turn may take to unwind.
+const UNWIND: Millis = 10_000;
+/// Wakeup turns in a row without a user.
+const WAKEUPS: u32 = 3;
+
+/// Everything of a run.
+pub(super) struct World<'a> {
+    pub(super) db: &'a Memory,
+    pub(super) defect: Option<Defect>,
+    pub(super) met: &'a mut Met,
+    pub(super) now: Millis,
+    pub(super) ids: Vec<SessionId>,
+    pub(super) procs: Vec<Proc>,
+    pub(super) prompts: Vec<Typed>,
+    pub(super) host: Host,
+    pub(super) stored: Stored,
+    pub(super) tally: Tally,
+    /// The session the user looks at.
+    pub(super) current: usize,
+    pub(super) generation: u32,
+    /// What went wrong first.
+    pub(super) trouble: Option<String>,
+    /// What happened, if it is wanted.
+    pub(super) trace: Option<Vec<String>>,
+    calls: u64,
+}
+
+/// A process, or what is written down of one that never ran.
+#[derive(Debug)]
+pub(super) struct Proc {
+    pub(super) owner: usize,
+    pub(super) turn: TurnId,
+    pub(super) launched: bool,
+    pub(super) exit: Option<Exit>,
+    /// Its supervisor has gone: the exit is known to the store only.
+    pub(super) acknowledged: bool,
+    /// A turn has shown its end.
+    pub(super) seen: bool,
+}
+
+/// A prompt that was typed.
+pub(super) struct Typed {
+    pub(super) session: usize,
+    pub(super) id: PromptId,
+    pub(super) text: String,
+    pub(super) generation: u32,
+    pub(super) unqueued: bool,
+}
+
+/// What bounds the number of wakeup turns.
+#[derive(Default)]
+pub(super) struct Tally {
+    pub(super) wakeups: u64,
+    pub(super) restarts: u64,
+    pub(super) releases: u64,
+    pub(super) recoveries: u64,
+    pub(super) matches: u64,
+}
+
+/// What a crash takes.
+#[derive(Default)]
+pub(super) struct Host {
+    pub(super) live: BTreeMap<usize, Live>,
+    pub(super) owners: BTreeMap<ProcessId, usize>,
+    pub(super) storage: Storage,
+    pub(super) stopping: bool,
+    pub(super) last: u64,
+    /// Batches that are not committed.
+    pub(super) waiting: VecDeque<(CommitNo, Vec<Record>)>,
+    /// The store has said that it fails, and up to where.
+    pub(super) failing: Option<u64>,
+    pub(super) broken: bool,
+    pub(super) reports: VecDeque<Report>,
+    /// Written down, to be launched: session, turn, process.
+    pub(super) launching: VecDeque<(usize, TurnId, usize)>,
+    /// Words on their way: session, turn.
+    pub(super) words: VecDeque<(usize, TurnId, Say)>,
+    /// Processes this host spawned or has found again.
+    pub(super) watched: BTreeSet<usize>,
+    pub(super) notices: Vec<usize>,
+    pub(super) finding: VecDeque<usize>,
+    pub(super) killing: Vec<usize>,
+    fronts: u64,
+}
+
+/// A session in memory.
+pub(super) struct Live {
+    pub(super) session: Session,
+    pub(super) outbox: Outbox,
+    pub(super) acks: BTreeMap<u64, (TurnId, Answering)>,
+    pub(super) next_ack: u64,
+    pub(super) actor: Option<Actor>,
+    pub(super) over: Vec<TurnId>,
+    pub(super) fronts: Vec<Front>,
+}
+
+/// Who waits for a reply.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Answering {
+    Turn,
+    Spawn(usize),
+}
+
+/// A view.
+pub(super) struct Front {
+    pub(super) id: FrontId,
+    pub(super) view: Transcript,
+    pub(super) awaits_window: bool,
+}
+
+pub(super) fn process_id(p: usize) -> ProcessId {
+    ProcessId(format!("proc_{p:012x}"))
+}
+
+/// Every other process is watched.
+pub(super) fn is_watched(p: usize) -> bool {
+    p.is_multiple_of(2)
+}
+
+pub(super) fn number_of(id: &ProcessId) -> usize {
+    id.0.strip_prefix("proc_").and_then(|n| usize::from_str_radix(n, 16).ok()).unwrap_or(usize::MAX)
+}
+
+impl<'a> World<'a> {
+    pub(super) fn new(
+        db: &'a Memory,
+        sessions: u8,
+        defect: Option<Defect>,
+        met: &'a mut Met,
+        traced: bool,
+    ) -> Self {
+        db.clear().expect("an empty database");
+        Self {
+            db,
+            defect,
+            met,
+            now: 1_000_000,
+            ids: (0..sessions).map(|s| SessionId(format!("s{s}"))).collect(),
+            procs: Vec::new(),
+            prompts: Vec::new(),
+            host: Host::default(),
+            stored: Stored::default(),
+            tally: Tally::default(),
+            current: 0,
+            generation: 0,
+            trouble: None,
+            trace: traced.then(Vec::new),
+            calls: 0,
+        }
+    }
+
+    /// A rule is broken.
+    pub(super) fn fail(&mut self, what: String) {
+        self.note(|| format!("!! {what}"));
+        self.trouble.get_or_insert(what);
+    }
+
+    pub(super) fn note(&mut self, line: impl FnOnce() -> String) {
+        let now = self.now;
+        if let Some(trace) = &mut self.trace {
+            let line = line();
+            trace.push(format!("{now:>9}  {line}"));
+        }
+    }
+
+    pub(super) fn actor(&self, s: usize) -> Option<&Actor> {
+        self.host.live.get(&s)?.actor.as_ref()
+    }
+
+    pub(super) fn actor_mut(&mut self, s: usize) -> Option<&mut Actor> {
+        self.host.live.get_mut(&s)?.actor.as_mut()
+    }
+
+    pub(super) fn session(&self, s: usize) -> Option<&Session> {
+        self.host.live.get(&s).map(|live| &live.session)
+    }
+
+    /// Whether the session lists that process.
+    pub(super) fn lists(&self, s: usize, p: usize) -> bool {
+        let id = process_id(p);
+        self.session(s).is_some_and(|x| x.transcript().processes.iter().any(|q| q.id == id))
+    }
+
+    pub(super) fn is_failing(&self) -> bool {
+        self.host.storage != Storage::Ok
+    }
+
+    pub(super) fn fresh_call(&mut self) -> CallId {
+        self.calls += 1;
+        CallId(format!("c{}", self.calls))
+    }
+
+    pub(super) fn fresh_ack(&mut self, s: usize) -> Ack {
+        let Some(live) = self.host.live.get_mut(&s) else { return Ack(0) };
+        live.next_ack += 1;
+        Ack(live.next_ack)
+    }
+
+    pub(super) fn new_process(&mut self, owner: usize, turn: TurnId) -> usize {
+        self.procs.push(Proc {
+            owner,
+            turn,
+            launched: false,
+            exit: None,
+            acknowledged: false,
+            seen: false,
+        });
+        self.procs.len() - 1
+    }
+
+    /// Who owns what a session spawns.
+    pub(super) fn owner_at_spawn(&self, s: usize) -> usize {
+        if self.defect == Some(Defect::OwnerFromCurrent) { self.current } else { s }
+    }
+
+    /// A turn says something, as the loop hears it.
+    pub(super) fn say(
+        &mut self,
+        s: usize,
+        turn: TurnId,
+        say: Say,
+        reply: Option<(Ack, Answering)>,
+    ) {
+        if let Say::Spawn(process) = &say {
+            let owner = self.owner_at_spawn(s);
+            self.host.owners.insert(process.id.clone(), owner);
+        }
+        if let (Some(Defect::HeldDropped), Say::Ended { .. }) = (self.defect, &say)
+            && let Some(live) = self.host.live.get_mut(&s)
+            && live.session.transcript().running.as_ref().is_some_and(|r| r.cancelling)
+        {
+            live.session.drop_waiting();
+        }
+        let ack = match reply {
+            Some((ack, who)) => {
+                if let Some(live) = self.host.live.get_mut(&s) {
+                    live.acks.insert(ack.0, (turn, who));
+                }
+                ack
+            }
+            None => Ack(0),
+        };
+        self.feed(s, Input::Said { turn, ack, say });
+    }
+
+    /// Feeds one input to a session and carries out what follows.
+    pub(super) fn feed(&mut self, s: usize, input: Input) {
+        self.note(|| format!("s{s} <- {input:?}"));
+        let now = self.now;
+        let Some(live) = self.host.live.get_mut(&s) else { return };
+        let effects = live.session.handle(input, now);
+        self.carry_out(s, effects);
+    }
+
+    /// A session as the loop opens it: from the store, or new.
+    pub(super) fn open(&mut self, s: usize) {
+        if self.host.live.contains_key(&s) {
+            return;
+        }
+        let id = self.ids[s].clone();
+        let loaded = match self.db.load(&id) {
+            Ok(loaded) => loaded,
+            Err(error) => return self.fail(format!("store: {id} cannot be loaded: {error}")),
+        };
+        let rules = Rules { max_wakeups: WAKEUPS, ..Rules::default() };
+        let (session, effects) = if let Some(mut loaded) = loaded {
+            if let Err(what) = self.stored.compare(&id, &loaded) {
+                self.fail(what);
+            }
+            let held = |e: &crate::store::Entry| matches!(e.state, Stage::Held(_));
+            let waits = loaded.meta.held.is_some() && !loaded.ledger.is_empty();
+            self.met.note_if(waits || loaded.ledger.iter().any(held), Class::HeldOverRestart);
+            self.met.note_if(!loaded.questions.is_empty(), Class::QuestionOverRestart);
+            if self.defect == Some(Defect::ClaimNotChecked) {
+                for entry in &mut loaded.ledger {
+                    entry.row = None;
+                }
+            }
+            Session::restore(loaded, Caller::Attended, Some(1000), rules, self.now)
+        } else {
+            let meta = Meta { id, model: "demo".to_owned(), ..Meta::default() };
+            (Session::new(meta, Some(1000), rules), Vec::new())
+        };
+        self.note(|| format!("s{s} opened"));
+        let mut live = Live {
+            session,
+            outbox: Outbox::default(),
+            acks: BTreeMap::new(),
+            next_ack: 0,
+            actor: None,
+            over: Vec::new(),
+            fronts: Vec::new(),
+        };
+        live.session.handle(Input::Storage(self.host.storage.clone()), self.now);
+        for process in &live.session.transcript().processes {
+            self.host.owners.insert(process.id.clone(), s);
+        }
+        let lives = live.session.live_processes();
+        self.host.live.insert(s, live);
+        self.carry_out(s, effects);
+        self.attach(s);
+        self.host.finding.extend(lives.iter().map(number_of));
+    }
+
+    /// One more view.
+    pub(super) fn attach(&mut self, s: usize) {
+        self.host.fronts += 1;
+        let id = FrontId(self.host.fronts);
+        let Some(live) = self.host.live.get_mut(&s) else { return };
+        if live.fronts.len() == 3 {
+            live.fronts.remove(1);
+        }
+        live.fronts.push(Front { id, view: Transcript::default(), awaits_window: false });
+        let transcript = Box::new(live.session.transcript().clone());
+        let event = Event::Attached { transcript, resynced: false };
+        let session = self.ids[s].clone();
+        if let Some(event) = live.outbox.put_window(id, session, event) {
+            self.window(s, id, &event);
+            return;
+        }
+        if let Some(front) = live.fronts.last_mut() {
+            front.awaits_window = true;
+        }
+        self.met.note(Class::LateView);
+    }
+
+    pub(super) fn window(&mut self, s: usize, id: FrontId, event: &Event) {
+        let Some(live) = self.host.live.get_mut(&s) else { return };
+        if let Some(front) = live.fronts.iter_mut().find(|f| f.id == id) {
+            front.awaits_window = false;
+            front.view.apply(event);
+        }
+    }
+
+    /// Time passes: what is due happens.
+    pub(super) fn clock(&mut self, by: Millis) {
+        if by < 0 && self.host.live.values().any(|l| !l.session.is_at_rest()) {
+            self.met.note(Class::ClockBack);
+        }
+        self.now = (self.now + by).max(1);
+        self.tick();
+        for s in 0..self.ids.len() {
+            let late =
+                self.actor(s).and_then(|a| a.aborted).is_some_and(|at| at + UNWIND <= self.now);
+            if late {
+                self.met.note(Class::LateUnwind);
+                self.unwind(s);
+            }
+        }
+    }
+
+    pub(super) fn tick(&mut self) {
+        for s in 0..self.ids.len() {
+            let Some(session) = self.session(s) else { continue };
+            if session.deadline().is_some_and(|d| d <= self.now) {
+                let questions = session.transcript().questions.len();
+                self.feed(s, Input::Tick);
+                let left = self.session(s).map_or(0, |x| x.transcript().questions.len());
+                self.met.note_if(left < questions, Class::Expired);
+            }
+        }
+    }
+
+    /// An interrupted turn is gone.
+    pub(super) fn unwind(&mut self, s: usize) {
+        if self.actor(s).is_some_and(|a| a.aborted.is_some()) {
+            self.end_turn(s, Outcome::Cancelled, None);
+        }
+    }
+
+    /// A process ends by itself or by a signal.
+    pub(super) fn ends(&mut self, p: usize, code: Option<i32>, signal: Option<i32>) {
+        let at = self.now;
+        let proc = &mut self.procs[p];
+        if !proc.launched || proc.exit.is_some() {
+            return;
+        }
+        proc.exit = Some(Exit { end: End::Exited, code, signal, at });
+        self.note(|| format!("process {p} ends: {code:?} {signal:?}"));
+        if self.host.watched.contains(&p) {
+            self.host.notices.push(p);
+        }
+    }
+
+    /// The loop hears that a process has ended.
+    pub(super) fn noticed(&mut self, p: usize, exit: Exit) {
+        let id = process_id(p);
+        let Some(s) = self.host.owners.get(&id).copied() else {
+            self.procs[p].acknowledged = true;
+            return;
+        };
+        self.classify_exit(s, p);
+        self.feed(s, Input::Exited { process: id, exit, output: format!("output {p}") });
+    }
+
+    fn classify_exit(&mut self, s: usize, p: usize) {
+        let Some(session) = self.session(s) else { return };
+        let view = session.transcript();
+        let running = view.running.as_ref();
+        let id = process_id(p);
+        let listed = view.processes.iter().find(|q| q.id == id);
+        let twice = listed.is_some_and(|q| !q.is_live());
+        let starting = listed.is_some_and(|q| q.state == crate::protocol::State::Starting);
+        let turn = self.procs[p].turn;
+        let teardown = running.is_some_and(|r| r.cancelling && r.turn == turn);
+        let runs = running.is_some();
+        let seen = self.procs[p].seen;
+        self.met.note_if(twice, Class::ExitTwice);
+        self.met.note_if(!twice && starting && self.procs[p].launched, Class::ExitBeforeRunning);
+        self.met.note_if(!twice && teardown, Class::ExitInTeardown);
+        self.met.note_if(!twice && runs && !teardown, Class::ExitInTurn);
+        self.met.note_if(!twice && seen, Class::ExitAfterSeen);
+        self.met.note_if(!twice && self.is_failing(), Class::FailingExit);
+    }
+
+    /// A process of an earlier host is looked up.
+    pub(super) fn find(&mut self) {
+        let Some(p) = self.host.finding.pop_front() else { return };
+        let now = self.now;
+        let Some(proc) = self.procs.get(p) else {
+            return self.fail(format!("lost: process {p} was never made"));
+        };
+        let found = match &proc.exit {
+            None if proc.launched => None,
+            Some(exit) if !proc.acknowledged => Some(exit.clone()),
+            _ => Some(Exit { end: End::Lost, code: None, signal: None, at: now }),
+        };
+        self.host.watched.insert(p);
+        match found {
+            None => {
+                let id = process_id(p);
+                if let Some(s) = self.host.owners.get(&id).copied() {
+                    self.feed(s, Input::Adopted { process: id, pid: Some(p as u32) });
+                }
+            }
+            Some(exit) => {
+                self.met.note_if(exit.end == End::Exited, Class::FoundEnded);
+                // It could have ended only now.
+                self.host.notices.retain(|q| *q != p);
+                self.noticed(p, exit);
+            }
+        }
+    }
+}
