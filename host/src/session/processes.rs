@@ -223,7 +223,8 @@ impl Session {
         let Some(process) = self.process(id) else { return };
         let kind = ending(process);
         match process.delivery {
-            _ if !process.notify => return,
+            // The end of a watched one is told once its watch is switched off (P03).
+            _ if !process.notify && !process.is_watched() => return,
             Delivery::Claimed(_)
             | Delivery::Delivered
             | Delivery::Consumed

@@ -66,7 +66,10 @@ impl Disk {
                 journal.push((n, part, text));
             }
             Record::Folded { turn, n, .. } => self.turns.get_mut(&turn).unwrap().folded = n,
-            Record::Queued { prompt, .. } => self.queued.push(prompt),
+            Record::Queued { prompt, .. } => {
+                self.queued.retain(|q| q.id != prompt.id);
+                self.queued.push(prompt);
+            }
             Record::Unqueued { prompt, .. } => self.queued.retain(|q| q.id != prompt),
             Record::Process(process) => {
                 self.processes.retain(|p| p.id != process.id);
