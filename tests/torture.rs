@@ -53,13 +53,12 @@ async fn no_completion_is_lost_or_doubled_whatever_is_killed() {
     while Instant::now() < end {
         let mut host = launch(&home, server.url(), dice.next(), "work");
         hosts += 1;
-        let life = Duration::from_millis(300) + dice.pause(6_000);
-        let half = life / 2;
+        let half = Duration::from_millis(150) + dice.pause(3_000);
         tokio::time::sleep(half).await;
         if dice.next().is_multiple_of(3) {
             orphaned.extend(kill_supervisor(home.path(), &mut dice));
         }
-        tokio::time::sleep(life - half).await;
+        tokio::time::sleep(half).await;
         host.kill().unwrap();
         host.wait().unwrap();
         if dice.next().is_multiple_of(3) {
