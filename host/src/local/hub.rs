@@ -334,8 +334,10 @@ impl Hub {
             self.owners.insert(process.id.clone(), id.clone());
         }
         let processes = live.session.transcript().processes.iter();
-        let lives: Vec<(ProcessId, Watch)> =
-            processes.filter(|p| p.is_live()).map(|p| (p.id.clone(), watch(p))).collect();
+        let lives: Vec<(ProcessId, Watch)> = processes
+            .filter(|p| p.is_live() && p.worker().is_none())
+            .map(|p| (p.id.clone(), watch(p)))
+            .collect();
         self.sessions.insert(id.clone(), live);
         self.carry_out(id, effects);
         for (process, watch) in lives {
