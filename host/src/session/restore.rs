@@ -264,9 +264,8 @@ impl Session {
     }
 
     /// Processes whose supervisors the loop must look for.
-    pub(crate) fn live_processes(&self) -> Vec<crate::protocol::ProcessId> {
-        let live = self.view.processes.iter().filter(|p| p.is_live() && p.worker().is_none());
-        live.map(|p| p.id.clone()).collect()
+    pub(crate) fn live_processes(&self) -> impl Iterator<Item = &crate::protocol::Process> {
+        self.view.processes.iter().filter(|p| p.is_live() && p.worker().is_none())
     }
 
     /// Whether a turn runs that may come to its end without the user.

@@ -314,7 +314,7 @@ impl<'a> World<'a> {
         for process in &live.session.transcript().processes {
             self.host.owners.insert(process.id.clone(), s);
         }
-        let lives = live.session.live_processes();
+        let lives: Vec<_> = live.session.live_processes().map(|p| p.id.clone()).collect();
         self.host.live.insert(s, live);
         self.carry_out(s, effects);
         self.attach(s);
