@@ -206,7 +206,6 @@ impl Session {
             compresses: false,
             cancelled: false,
             claimed,
-            polled: BTreeSet::new(),
             awaited: BTreeSet::new(),
             tasks: BTreeSet::new(),
             ends: Vec::new(),
@@ -375,9 +374,9 @@ impl Session {
             let _ = write!(result.text, "\n\n[The user says, while this turn runs: {text}]");
         }
         for (process, how) in seen {
-            match (how, &mut self.turn) {
-                (Seen::AtTurnEnd, Some(turn)) => {
-                    turn.polled.insert(process);
+            match (how, &self.turn) {
+                (Seen::AtTurnEnd, Some(_)) => {
+                    self.meta.polled.insert(process);
                 }
                 (Seen::Now | Seen::AtTurnEnd, _) => self.consume(&process, out),
             }
@@ -444,9 +443,13 @@ impl Session {
             self.add_row(turn.id, now, Body::Failure { message }, out);
         }
         let unanswered = turn.claimed;
+        let polled = std::mem::take(&mut self.meta.polled);
+        if !polled.is_empty() {
+            out.record(Record::Session(self.meta.clone()));
+        }
         match &outcome {
             Outcome::Done | Outcome::Limit => {
-                for process in turn.polled {
+                for process in polled {
                     self.consume(&process, out);
                 }
                 // A compression may have asked nobody (W20).

@@ -178,3 +178,24 @@ fn an_end_that_was_seen_stays_so_when_its_watch_is_switched_off_afterwards() {
     });
     assert_eq!(ends.count(), 0);
 }
+
+#[test]
+fn an_end_that_was_polled_counts_also_if_its_turn_ends_in_the_next_host() {
+    // W07 R01
+    let mut rig = Rig::new();
+    rig.prompt("go");
+    rig.spawn("a");
+    rig.exit("a");
+    rig.result(vec![(pid("a"), Seen::AtTurnEnd)]);
+    let mut disk = Disk::of(&rig);
+    let mut rig = disk.restart(rig.now);
+    rig.answer("it has ended");
+    rig.end();
+    assert_eq!(errands(&rig), [(1, Errand::Resume)]);
+    assert_eq!(rig.delivery("a"), Delivery::Consumed);
+    // Not if that turn does not end normally, nor in a later turn.
+    let mut rig = disk.restart(rig.now + 10 * HOUR);
+    assert_eq!(rig.delivery("a"), Delivery::Claimed(TurnId(2)));
+    rig.answer("it has ended");
+    assert_eq!(rig.delivery("a"), Delivery::Delivered);
+}
