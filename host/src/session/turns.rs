@@ -269,7 +269,8 @@ impl Session {
             }
             _ => {}
         }
-        if let (Say::Spawn(_) | Say::Delegate { .. }, Some(running)) = (&say, &self.turn)
+        if let (Say::Spawn(_) | Say::Delegate { .. } | Say::Ask { .. }, Some(running)) =
+            (&say, &self.turn)
             && running.cancelled
         {
             return out.reply(ack, Reply::Refused("the turn was interrupted".to_owned()));

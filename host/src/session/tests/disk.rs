@@ -44,6 +44,10 @@ impl Disk {
     }
 
     fn apply(&mut self, record: Record) {
+        if record.session().is_some_and(|session| *session != self.meta.id) {
+            // Of the session that works on a delegated task.
+            return;
+        }
         match record {
             Record::Session(meta) => self.meta = meta,
             Record::Row { row, .. } => {
@@ -56,8 +60,10 @@ impl Disk {
                 assert!(self.turns.insert(turn, new).is_none(), "a turn begins once");
             }
             Record::TurnEnded { turn, outcome, .. } => {
-                let turn = self.turns.get_mut(&turn).unwrap();
-                assert_eq!(turn.outcome.replace(outcome), None, "a turn ends once");
+                // Of a compression only the end is known.
+                if let Some(turn) = self.turns.get_mut(&turn) {
+                    assert_eq!(turn.outcome.replace(outcome), None, "a turn ends once");
+                }
             }
             Record::Delta { turn, n, part, text, .. } => {
                 let journal = &mut self.turns.get_mut(&turn).unwrap().journal;
@@ -76,7 +82,8 @@ impl Disk {
                 self.processes.push(process);
             }
             Record::Ledger(entry) => {
-                self.ledger.retain(|e| e.process != entry.process);
+                let key = |e: &Entry| (e.process.clone(), e.kind, e.ordinal);
+                self.ledger.retain(|e| key(e) != key(&entry));
                 self.ledger.push(entry);
             }
             Record::Asked { question, .. } => {
@@ -85,8 +92,9 @@ impl Disk {
             }
             Record::Resolved { question, .. } => self.questions.retain(|q| q.id != question),
             Record::Resumed { turn, attempt, row, .. } => {
-                let turn = self.turns.get_mut(&turn).unwrap();
-                (turn.attempts, turn.row) = (attempt, row);
+                if let Some(turn) = self.turns.get_mut(&turn) {
+                    (turn.attempts, turn.row) = (attempt, row);
+                }
             }
             Record::Branched { .. } | Record::Deleted { .. } | Record::Granted { .. } => {}
         }

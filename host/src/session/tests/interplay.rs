@@ -1,5 +1,7 @@
 //! Where rules of different topics meet.
 
+use proptest::prelude::*;
+
 use super::disk::Disk;
 use super::*;
 use crate::session::Errand;
@@ -198,4 +200,118 @@ fn an_end_that_was_polled_counts_also_if_its_turn_ends_in_the_next_host() {
     assert_eq!(rig.delivery("a"), Delivery::Claimed(TurnId(2)));
     rig.answer("it has ended");
     assert_eq!(rig.delivery("a"), Delivery::Delivered);
+}
+
+#[test]
+fn an_interrupted_turn_asks_nothing_any_more() {
+    // C09: its question was on the way when the user interrupted it.
+    let mut rig = Rig::new();
+    rig.prompt("go");
+    rig.feed(Input::Cancel);
+    ask(&mut rig, "c", approval("r"));
+    assert_eq!(rig.session.transcript().questions, []);
+}
+
+/// Something that happens to a session, by number; more than a front end may ask for.
+fn anything(rig: &mut Rig, what: u8, which: u8) {
+    let id = format!("p{}", which % 4);
+    let class = ["server", "auth", STORE, "quota"][usize::from(which % 4)];
+    let outcome = Outcome::Failed { class: class.to_owned() };
+    let storage = [Storage::Ok, Storage::Failing("full".to_owned())][usize::from(which % 2)].clone();
+    let task = crate::protocol::Work::Delegation { session: SessionId(format!("w{id}")) };
+    let new = rig.session.process(&pid(&id)).is_none();
+    let running = rig.session.turn.is_some();
+    match what % 20 {
+        0 => drop(rig.prompt("prompt")),
+        1 if running && new => rig.spawn(&id),
+        2 if running && new => {
+            let watch = vec!["x".to_owned()];
+            let turn = rig.session.turns;
+            let process = Process { notify: false, watch, turn, ..process(&id) };
+            drop(rig.say(Say::Spawn(Box::new(process))));
+        }
+        3 if running && new => {
+            let process = Box::new(Process { work: task, ..process(&id) });
+            let waits = which.is_multiple_of(8);
+            drop(rig.say(Say::Delegate { process, brief: "brief".to_owned(), waits }));
+        }
+        4 => drop(rig.exit(&id)),
+        5 => {
+            let (pattern, text) = ("x".to_owned(), "x".to_owned());
+            let hit = Hit { pattern, text, lines: 1, upto: u64::from(which), at: rig.now };
+            let admitted = !which.is_multiple_of(5);
+            drop(rig.feed(Input::Matched { process: pid(&id), hit, admitted }));
+        }
+        6 if running => drop(rig.answer("text")),
+        7 | 8 if running => drop(rig.end()),
+        9 if running => drop(rig.say(Say::Ended { outcome, failure: None })),
+        10 => drop(rig.feed(Input::Cancel)),
+        11 => drop(rig.feed(Input::WakeNow)),
+        12 if running => {
+            let seen = if which.is_multiple_of(2) { Seen::Now } else { Seen::AtTurnEnd };
+            drop(rig.result(vec![(pid(&id), seen)]));
+        }
+        13 if running => drop(ask(rig, &id, approval(&id))),
+        14 => {
+            if let Some(id) = rig.session.transcript().questions.first().map(|q| q.id.clone()) {
+                rig.feed(Input::Shown(id.clone()));
+                if which.is_multiple_of(2) {
+                    rig.feed(Input::Answer { id, answer: Answer::Approval(Choice::Once) });
+                }
+            }
+        }
+        15 => drop(rig.feed(Input::Storage(storage))),
+        16 => rig.now += i64::from(which) * 7_919 - 200_000,
+        17 => drop(rig.feed(Input::Compress { focus: None })),
+        18 => drop(rig.feed(Input::Steer("remark".to_owned()))),
+        19 => drop(rig.feed(match which % 8 {
+            0 => Input::Drain,
+            1 => Input::Stop,
+            2 => Input::Abandon,
+            3 => Input::Reset,
+            4 => Input::Kill(None),
+            5 => Input::SetModel {
+                model: "m".to_owned(),
+                context: None,
+                lane: which.to_string(),
+            },
+            6 => Input::Kill(Some(pid(&id))),
+            _ => Input::Archive(true),
+        })),
+        _ => {}
+    }
+}
+
+proptest! {
+    #[test]
+    fn a_tick_at_its_time_is_done_with_that_time(
+        script in proptest::collection::vec((any::<u8>(), any::<u8>()), 0..80),
+        delegated: bool,
+        restarts: bool,
+    ) {
+        // W06 W22 W23 W29 R10 C08: the loop never spins, and never ticks into the past.
+        let mut rig = if delegated { worker() } else { Rig::new() };
+        for (what, which) in script {
+            anything(&mut rig, what, which);
+            prop_assert_eq!(&rig.view, rig.session.transcript());
+            if let Some(due) = rig.session.deadline() {
+                let mut later = due.max(rig.now);
+                // The next one may be due at once, as the one of a turn that begins is not.
+                std::mem::swap(&mut rig.now, &mut later);
+                rig.feed(Input::Tick);
+                let next = rig.session.deadline();
+                prop_assert!(next.is_none_or(|at| at > rig.now), "{next:?} at {}", rig.now);
+            }
+            if restarts && which == 255 {
+                let rules = Rules::default();
+                let loaded = Disk::of(&rig).loaded();
+                let now = rig.now;
+                let (session, effects) =
+                    Session::restore(loaded, Caller::Attended, None, rules, now);
+                rig.view = session.transcript().clone();
+                rig.session = session;
+                rig.effects.extend(effects);
+            }
+        }
+    }
 }
