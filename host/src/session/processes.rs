@@ -158,7 +158,10 @@ impl Session {
         let wakes =
             process.notify && process.killed_by.is_none() && process.delivery != Delivery::Consumed;
         if process.notify {
-            let mut entry = self.entry(&process, Stage::Consumed, exit.at);
+            // What matched was printed before it ended, whenever that was found (W06).
+            let before = self.waiting.iter().filter(|e| e.process == *id).map(|e| e.at).max();
+            let at = before.map_or(exit.at, |last| exit.at.max(last.saturating_add(1)));
+            let mut entry = self.entry(&process, Stage::Consumed, at);
             if wakes {
                 entry.state = Stage::Finished;
                 entry.wakeup = Some(match process.work {

@@ -30,7 +30,12 @@ struct Turn {
 impl Disk {
     /// Everything that a rig has recorded.
     pub(super) fn of(rig: &Rig) -> Self {
-        let mut disk = Self { meta: meta(), ..Self::default() };
+        Self::that_began_with(meta(), rig)
+    }
+
+    /// As [`Disk::of`], for a session that was written down by another one.
+    pub(super) fn that_began_with(meta: Meta, rig: &Rig) -> Self {
+        let mut disk = Self { meta, ..Self::default() };
         disk.write(&rig.effects);
         disk
     }

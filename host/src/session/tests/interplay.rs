@@ -212,6 +212,34 @@ fn an_interrupted_turn_asks_nothing_any_more() {
     assert_eq!(rig.session.transcript().questions, []);
 }
 
+#[test]
+fn a_match_that_was_found_while_the_end_was_on_its_way_is_told_before_it() {
+    // P02 W06: what is read after the child has ended was printed before, also after a restart.
+    let mut rig = Rig::new();
+    rig.prompt("go");
+    let watch = vec!["x".to_owned()];
+    rig.say(Say::Spawn(Box::new(Process { watch, ..process("a") })));
+    rig.answer("started");
+    rig.end();
+    rig.prompt("busy");
+    let (pattern, text) = ("x".to_owned(), "x".to_owned());
+    let hit = Hit { pattern, text, lines: 1, upto: 1, at: rig.now + 20 };
+    rig.feed(Input::Matched { process: pid("a"), hit, admitted: true });
+    rig.exit("a");
+    let mut disk = Disk::of(&rig);
+    disk.ledger.sort_by_key(|e| (e.at, e.kind != WakeupKind::Exit));
+    let next = disk.restart(rig.now + 10 * HOUR);
+    rig.answer("done");
+    rig.end();
+    for rig in [rig, next] {
+        let kinds = rig.session.transcript().rows.iter().filter_map(|row| match &row.body {
+            Body::Wakeup(wakeup) => Some(wakeup.kind),
+            _ => None,
+        });
+        assert_eq!(kinds.collect::<Vec<_>>(), [WakeupKind::Match, WakeupKind::Exit]);
+    }
+}
+
 /// Something that happens to a session, by number; more than a front end may ask for.
 fn anything(rig: &mut Rig, what: u8, which: u8) {
     let id = format!("p{}", which % 4);
@@ -220,7 +248,8 @@ fn anything(rig: &mut Rig, what: u8, which: u8) {
     let storage = [Storage::Ok, Storage::Failing("full".to_owned())][usize::from(which % 2)].clone();
     let task = crate::protocol::Work::Delegation { session: SessionId(format!("w{id}")) };
     let new = rig.session.process(&pid(&id)).is_none();
-    let running = rig.session.turn.is_some();
+    let any = rig.session.turn.is_some();
+    let running = rig.session.turn.as_ref().is_some_and(|turn| !turn.compresses);
     match what % 20 {
         0 => drop(rig.prompt("prompt")),
         1 if running && new => rig.spawn(&id),
@@ -243,8 +272,8 @@ fn anything(rig: &mut Rig, what: u8, which: u8) {
             drop(rig.feed(Input::Matched { process: pid(&id), hit, admitted }));
         }
         6 if running => drop(rig.answer("text")),
-        7 | 8 if running => drop(rig.end()),
-        9 if running => drop(rig.say(Say::Ended { outcome, failure: None })),
+        7 | 8 if any => drop(rig.end()),
+        9 if any => drop(rig.say(Say::Ended { outcome, failure: None })),
         10 => drop(rig.feed(Input::Cancel)),
         11 => drop(rig.feed(Input::WakeNow)),
         12 if running => {
@@ -282,36 +311,101 @@ fn anything(rig: &mut Rig, what: u8, which: u8) {
     }
 }
 
+/// The next host takes up what is recorded.
+fn restart(rig: &mut Rig) {
+    let (rules, now) = (Rules::default(), rig.now);
+    let meta = Meta { task: rig.session.meta.task.clone(), ..meta() };
+    let loaded = Disk::that_began_with(meta, rig).loaded();
+    let (session, effects) = Session::restore(loaded, Caller::Attended, None, rules, now);
+    rig.view = session.transcript().clone();
+    rig.session = session;
+    rig.effects.extend(effects);
+}
+
+/// How often a text stands in what the agent reads or will read.
+fn count(rig: &Rig, text: &str) -> usize {
+    let rows = rig.effects.iter().filter_map(|effect| match effect {
+        Effect::Record(Record::Row { row, .. }) => Some(row.text()),
+        _ => None,
+    });
+    let queued = rig.session.transcript().queued.iter().map(|q| q.text.as_str());
+    let notes = rig.session.meta.notes.iter().map(String::as_str);
+    rows.chain(queued).chain(notes).chain(rig.session.transcript().steer.as_deref())
+        .map(|told| told.matches(text).count()).sum()
+}
+
 proptest! {
     #[test]
-    fn a_tick_at_its_time_is_done_with_that_time(
+    fn whatever_meets_nothing_typed_is_lost_nothing_is_told_twice_and_no_tick_is_due_for_ever(
         script in proptest::collection::vec((any::<u8>(), any::<u8>()), 0..80),
         delegated: bool,
-        restarts: bool,
     ) {
-        // W06 W22 W23 W29 R10 C08: the loop never spins, and never ticks into the past.
+        // W06 W16 W22 W23 W29 R10 C08
         let mut rig = if delegated { worker() } else { Rig::new() };
-        for (what, which) in script {
-            anything(&mut rig, what, which);
+        let mut abandoned = false;
+        let mut typed = Vec::new();
+        for (n, (what, which)) in script.into_iter().enumerate() {
+            match what % 22 {
+                20 => restart(&mut rig),
+                21 | 0 => {
+                    let text = format!("<typed {n}>");
+                    rig.prompt(&text);
+                    typed.push(text);
+                }
+                18 if rig.session.turn.is_some() => {
+                    let text = format!("<typed {n}>");
+                    rig.feed(Input::Steer(text.clone()));
+                    typed.push(text);
+                }
+                18 => {}
+                what => anything(&mut rig, what, which),
+            }
+            abandoned |= what % 22 == 19 && which % 8 == 2;
             prop_assert_eq!(&rig.view, rig.session.transcript());
             if let Some(due) = rig.session.deadline() {
-                let mut later = due.max(rig.now);
-                // The next one may be due at once, as the one of a turn that begins is not.
-                std::mem::swap(&mut rig.now, &mut later);
+                let now = rig.now;
+                rig.now = due.max(now);
                 rig.feed(Input::Tick);
                 let next = rig.session.deadline();
                 prop_assert!(next.is_none_or(|at| at > rig.now), "{next:?} at {}", rig.now);
+                rig.now = rig.now.max(now);
             }
-            if restarts && which == 255 {
-                let rules = Rules::default();
-                let loaded = Disk::of(&rig).loaded();
-                let now = rig.now;
-                let (session, effects) =
-                    Session::restore(loaded, Caller::Attended, None, rules, now);
-                rig.view = session.transcript().clone();
-                rig.session = session;
-                rig.effects.extend(effects);
+            if !abandoned {
+                for text in &typed {
+                    prop_assert_eq!(count(&rig, text), 1, "{}", text);
+                }
+            }
+            let mut told = BTreeSet::new();
+            for effect in &rig.effects {
+                if let Effect::Record(Record::Row { row, .. }) = effect
+                    && let Body::Wakeup(w) = &row.body
+                {
+                    let kind = format!("{:?}", w.kind);
+                    let new = told.insert((w.process.clone(), kind, w.ordinal));
+                    prop_assert!(new, "{} twice", w.process);
+                }
             }
         }
+        // In the end nothing is left behind: by a new host, with a store, and the user's leave.
+        restart(&mut rig);
+        for _ in 0..40 {
+            rig.feed(Input::WakeNow);
+            rig.now += HOUR;
+            rig.feed(Input::Tick);
+            if rig.session.turn.as_ref().is_some_and(|turn| !turn.compresses) {
+                rig.answer("x");
+            }
+            if rig.session.turn.is_some() {
+                rig.end();
+            }
+        }
+        prop_assert!(rig.session.waiting.is_empty());
+        prop_assert!(rig.session.prompts.is_empty());
+        prop_assert_eq!(&rig.session.transcript().queued, &Vec::new());
+        prop_assert_eq!(rig.session.transcript().steer.as_ref(), None);
+        let lost = rig.session.transcript().processes.iter().find(|p| {
+            !p.is_live() && p.notify && !matches!(p.delivery, Delivery::Delivered | Delivery::Consumed)
+        });
+        prop_assert_eq!(lost, None);
     }
 }
