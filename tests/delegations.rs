@@ -240,6 +240,29 @@ async fn a_cancel_ends_the_task_that_the_turn_waits_for() {
     assert!(home.is_settled(), "{}", home.dump());
 }
 
+// R05
+#[tokio::test]
+async fn a_task_that_ends_while_the_host_drains_ends_the_wait_for_it_too() {
+    let home = Home::new();
+    let gate = Gate::closed();
+    let hold = gate.clone();
+    let server = Server::start(move |asked| match goal(asked) {
+        Some(_) => Reply::After(hold.clone(), Box::new(script(asked))),
+        None => script(asked),
+    })
+    .await;
+    let mut settings = home.settings(server.model());
+    settings.agent.drain = LONG * 10;
+    let local = start(settings);
+    let view = View::new(&local).await;
+    view.prompt(&format!("call delegate_task {}", json!({ "goal": "A", "background": false })));
+    server.requests(2).await;
+    let drained = async { tokio::join!(local.drain(), async { gate.open() }) };
+    tokio::time::timeout(LONG, drained).await.expect("nobody waits for a turn that is over");
+    local.end().await;
+    assert!(home.is_settled(), "{}", home.dump());
+}
+
 // W08 P07
 #[tokio::test]
 async fn the_process_tool_shows_and_ends_a_task() {
