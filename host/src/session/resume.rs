@@ -141,9 +141,8 @@ pub(super) fn decide(case: &Case<'_>) -> Verdict {
         at = at.max(given.deadline.unwrap_or(0));
     }
 
-    let noted = tail.is_some_and(|row| {
-        matches!(row.body, Body::Note { .. }) && row.n == open.resumed_row
-    });
+    let noted =
+        tail.is_some_and(|row| matches!(row.body, Body::Note { .. }) && row.n == open.resumed_row);
     if noted && !streamed && open.attempts > 0 {
         return Verdict::Left(Why::Empty);
     }

@@ -245,7 +245,8 @@ fn anything(rig: &mut Rig, what: u8, which: u8) {
     let id = format!("p{}", which % 4);
     let class = ["server", "auth", STORE, "quota"][usize::from(which % 4)];
     let outcome = Outcome::Failed { class: class.to_owned() };
-    let storage = [Storage::Ok, Storage::Failing("full".to_owned())][usize::from(which % 2)].clone();
+    let storage =
+        [Storage::Ok, Storage::Failing("full".to_owned())][usize::from(which % 2)].clone();
     let task = crate::protocol::Work::Delegation { session: SessionId(format!("w{id}")) };
     let new = rig.session.process(&pid(&id)).is_none();
     let any = rig.session.turn.is_some();
@@ -299,11 +300,7 @@ fn anything(rig: &mut Rig, what: u8, which: u8) {
             2 => Input::Abandon,
             3 => Input::Reset,
             4 => Input::Kill(None),
-            5 => Input::SetModel {
-                model: "m".to_owned(),
-                context: None,
-                lane: which.to_string(),
-            },
+            5 => Input::SetModel { model: "m".to_owned(), context: None, lane: which.to_string() },
             6 => Input::Kill(Some(pid(&id))),
             _ => Input::Archive(true),
         })),
@@ -330,8 +327,11 @@ fn count(rig: &Rig, text: &str) -> usize {
     });
     let queued = rig.session.transcript().queued.iter().map(|q| q.text.as_str());
     let notes = rig.session.meta.notes.iter().map(String::as_str);
-    rows.chain(queued).chain(notes).chain(rig.session.transcript().steer.as_deref())
-        .map(|told| told.matches(text).count()).sum()
+    rows.chain(queued)
+        .chain(notes)
+        .chain(rig.session.transcript().steer.as_deref())
+        .map(|told| told.matches(text).count())
+        .sum()
 }
 
 proptest! {

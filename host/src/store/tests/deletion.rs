@@ -222,7 +222,8 @@ fn with_a_session_go_those_that_work_on_its_tasks_in_one_commit() {
     // W19: also one that was delegated in the same moment. A kill in between leaves all or nothing.
     let mut desk = Desk::new();
     let task = Task { parent: id("s"), process: ProcessId("deleg".into()) };
-    let meta = Meta { id: id("worker"), parent: Some(id("s")), task: Some(task), ..Meta::default() };
+    let meta =
+        Meta { id: id("worker"), parent: Some(id("s")), task: Some(task), ..Meta::default() };
     let branch = Meta { id: id("branch"), parent: Some(id("s")), ..Meta::default() };
     let prompt = Queued { id: PromptId("deleg".into()), text: "brief".into() };
     desk.put(vec![
