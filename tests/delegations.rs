@@ -263,6 +263,41 @@ async fn a_task_that_ends_while_the_host_drains_ends_the_wait_for_it_too() {
     assert!(home.is_settled(), "{}", home.dump());
 }
 
+// R05 W15
+#[tokio::test]
+async fn a_task_that_is_delegated_while_the_host_drains_is_the_next_ones() {
+    let home = Home::new();
+    let gate = Gate::closed();
+    let hold = gate.clone();
+    let server = Server::start(move |asked| match script(asked) {
+        Reply::Calls(text, calls) => {
+            Reply::After(hold.clone(), Box::new(Reply::Calls(text, calls)))
+        }
+        reply => reply,
+    })
+    .await;
+    let mut settings = home.settings(server.model());
+    settings.agent.drain = LONG;
+    let local = start(settings.clone());
+    let view = View::new(&local).await;
+    view.prompt(&delegate(&["A"]));
+    server.requests(1).await;
+    let session = view.session();
+    let mut drain = Box::pin(local.drain());
+    assert!(futures::poll!(&mut drain).is_pending());
+    // What is asked of the host later is answered later: the drain has begun.
+    drop(View::new(&local).await);
+    gate.open();
+    drain.as_mut().await;
+    drop(drain);
+    local.end().await;
+    assert_eq!(wakeups(&home.stored(&session).rows).len(), 0, "{}", home.dump());
+    let _local = start(settings);
+    eventually("the end of all", || home.is_settled().then_some(())).await;
+    let [told] = wakeups(&home.stored(&session).rows).try_into().unwrap();
+    assert!(told.text.contains("Found A."), "{}", home.dump());
+}
+
 // W08 P07
 #[tokio::test]
 async fn the_process_tool_shows_and_ends_a_task() {

@@ -415,6 +415,9 @@ impl Session {
 
     /// When [`Input::Tick`] is due next.
     pub(crate) fn deadline(&self) -> Option<Millis> {
+        if self.stored == Stored::NoMore {
+            return None;
+        }
         let question = self.view.questions.iter().map(|q| self.expiry(q)).min();
         let wakeup = if self.turn.is_none() && !self.stopping { self.wakes_at() } else { None };
         let turn = self.note_due().into_iter().chain(self.reclaim_at);

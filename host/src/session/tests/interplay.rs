@@ -240,6 +240,18 @@ fn a_match_that_was_found_while_the_end_was_on_its_way_is_told_before_it() {
     }
 }
 
+#[test]
+fn a_deleted_session_has_no_time_to_wait_for() {
+    // W19: whatever was due in it, while its deletion is on the way to the disk.
+    let mut rig = Rig::new();
+    rig.prompt("go");
+    ask(&mut rig, "c", approval("r"));
+    let id = rig.session.transcript().questions[0].id.clone();
+    rig.feed(Input::Shown(id));
+    rig.feed(Input::Delete);
+    assert_eq!(rig.session.deadline(), None);
+}
+
 /// Something that happens to a session, by number; more than a front end may ask for.
 fn anything(rig: &mut Rig, what: u8, which: u8) {
     let id = format!("p{}", which % 4);
