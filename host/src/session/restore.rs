@@ -174,7 +174,7 @@ impl Session {
         let told_again = !claimed.is_empty() && (silent || why != Why::Held);
         let id = self.turns;
         let failure = (source == Source::User || !told_again).then(|| why.text().to_owned());
-        if !told_again && !claimed.is_empty() {
+        if !claimed.is_empty() && !told_again {
             // A hold, not a failure: another start of the host is no reason to try again.
             self.hold(AGAIN_AND_AGAIN, out);
         }
@@ -232,7 +232,7 @@ impl Session {
             let failure = (!turn.compresses).then(|| Why::Stale.text().to_owned());
             self.ended(Outcome::Interrupted, failure, now, out);
         } else {
-            self.queue_remark(out);
+            self.queue_remark(turn.id, now, out);
         }
     }
 
