@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use host::local::Local;
 use host::protocol::{
     Body, Command, Delivery, End, Event, Killer, Outcome, SessionId, SessionRow, Source, State,
-    WakeupKind,
+    Target, WakeupKind,
 };
 use serde_json::{Value, json};
 
@@ -295,6 +295,28 @@ async fn a_task_that_is_delegated_while_the_host_drains_is_the_next_ones() {
     eventually("the end of all", || home.is_settled().then_some(())).await;
     let [told] = wakeups(&home.stored(&session).rows).try_into().unwrap();
     assert!(told.text.contains("Found A."), "{}", home.dump());
+}
+
+// E05
+#[tokio::test]
+async fn a_look_at_a_finished_task_keeps_nobody_from_the_session_that_delegated_it() {
+    let home = Home::new();
+    let server = Server::start(script).await;
+    home.configure(&server.url());
+    let (local, mut view) = rig(&home, &server).await;
+    view.ask(1, &delegate(&["A"])).await;
+    assert_eq!(view.turn(2).await, Outcome::Done);
+    let session = view.session();
+    drop(view);
+    local.stop().await;
+    let worker = workers(&home).remove(0).id;
+    let (_local, _view) = {
+        let local = start(home.settings(server.model()));
+        let view = View::attach(&local, Target::Id(worker)).await;
+        (local, view)
+    };
+    let run = home.run(&["--resume", &session.0, "-z", "hello"]).await;
+    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
 }
 
 // W08 P07

@@ -132,6 +132,7 @@ impl Hub {
             return;
         }
         self.feed(parent, Input::Exited { process, exit, output });
+        self.unused.push(parent.clone());
     }
 
     /// What the session that works on a task has said last, for a view.
