@@ -302,7 +302,7 @@ async fn a_task_that_is_delegated_while_the_host_drains_is_the_next_ones() {
 async fn a_look_at_a_finished_task_keeps_nobody_from_the_session_that_delegated_it() {
     let home = Home::new();
     let server = Server::start(script).await;
-    home.configure(&server.url());
+    home.configure(server.url());
     let (local, mut view) = rig(&home, &server).await;
     view.ask(1, &delegate(&["A"])).await;
     assert_eq!(view.turn(2).await, Outcome::Done);
