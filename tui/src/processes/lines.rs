@@ -174,7 +174,7 @@ fn mark(process: &Process) -> String {
         Delivery::Open if process.watch.is_empty() => String::new(),
         Delivery::Open if process.watching.off => "watch off".to_owned(),
         Delivery::Open => count(process.watching.hits, "hit"),
-        Delivery::Waiting => "wakes next".to_owned(),
+        Delivery::Waiting => "waits".to_owned(),
         Delivery::Claimed(turn) => format!("in turn {turn}"),
         Delivery::Delivered => "told".to_owned(),
         Delivery::Consumed => "seen".to_owned(),
@@ -223,7 +223,7 @@ fn watch(process: &Process) -> Option<String> {
         facts.push(format!("{} told", watching.matches));
     }
     if watching.stale > 0 {
-        facts.push(format!("{} stale (too early to wake)", watching.stale));
+        facts.push(format!("{} came too early to wake the agent", watching.stale));
     }
     if watching.suppressed > 0 {
         facts.push(format!("{} counted only", watching.suppressed));

@@ -342,3 +342,17 @@ fn a_question_of_a_wakeup_turn_waits_a_day_also_over_a_restart_and_then_counts_a
     assert_eq!(answers(&rig.feed(Input::Tick)), [Answer::Expired]);
     assert!(rig.session.transcript().questions.is_empty());
 }
+
+#[test]
+fn a_question_is_news_for_whoever_looks_at_another_session() {
+    // C16
+    let mut rig = calling(&["c1"]);
+    let call = CallId("c1".to_owned());
+    let effects = rig.say(Say::Ask { call, ask: which(), timeout: 60_000 });
+    let news = effects.iter().find_map(|effect| match effect {
+        Effect::Announce(Event::Toast(toast)) => Some((toast.news.clone(), toast.text.clone())),
+        _ => None,
+    });
+    let Ask::Clarify { question, .. } = which() else { panic!("a question") };
+    assert_eq!(news, Some((crate::protocol::News::Asked, question)));
+}
