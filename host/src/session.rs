@@ -330,7 +330,6 @@ struct Turn {
     compresses: bool,
     cancelled: bool,
     claimed: Vec<Entry>,
-    polled: BTreeSet<ProcessId>,
     /// Processes whose end a running call will show.
     awaited: BTreeSet<ProcessId>,
     /// Delegated tasks that end with the turn if it is cancelled: a call waits for them.

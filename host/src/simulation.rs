@@ -9,10 +9,12 @@ mod disk;
 mod effects;
 mod falls;
 mod judge;
+mod load;
 mod met;
 mod run;
 mod script;
 mod stored;
+mod tasks;
 mod turn;
 mod world;
 

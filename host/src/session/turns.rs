@@ -180,7 +180,6 @@ impl Session {
             compresses: false,
             cancelled: false,
             claimed,
-            polled: BTreeSet::new(),
             awaited: BTreeSet::new(),
             tasks: BTreeSet::new(),
             ends: Vec::new(),
@@ -350,11 +349,12 @@ impl Session {
             self.publish(Event::Steered { text: None }, out);
         }
         for (process, how) in seen {
-            match (how, &mut self.turn) {
-                (Seen::AtTurnEnd, Some(turn)) => {
-                    turn.polled.insert(process);
+            match how {
+                // Stored with the result, below.
+                Seen::AtTurnEnd => {
+                    self.meta.polled.insert(process);
                 }
-                (Seen::Now | Seen::AtTurnEnd, _) => self.consume(&process, out),
+                Seen::Now => self.consume(&process, out),
             }
         }
         // A call that is over waits for no answer, whatever it asked before a restart.
@@ -419,9 +419,13 @@ impl Session {
             self.add_row(turn.id, now, Body::Failure { message }, out);
         }
         let unanswered = turn.claimed;
+        let polled = std::mem::take(&mut self.meta.polled);
+        if !polled.is_empty() {
+            out.record(Record::Session(self.meta.clone()));
+        }
         match &outcome {
             Outcome::Done | Outcome::Limit => {
-                for process in turn.polled {
+                for process in polled {
                     self.consume(&process, out);
                 }
                 if unanswered.is_empty() {
