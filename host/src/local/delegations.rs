@@ -55,6 +55,10 @@ impl Hub {
     /// Loads who works on a task, and tells whose task it is what has become of it.
     fn follow(&mut self, parent: &SessionId, task: ProcessId, worker: &SessionId) {
         if !self.sessions.contains_key(worker) {
+            if self.drain.is_some() {
+                // Nothing has come of it: the next host takes it up.
+                return;
+            }
             if self.lease(worker).is_err() {
                 self.look_again(worker);
                 return;

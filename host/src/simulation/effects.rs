@@ -114,10 +114,13 @@ impl World<'_> {
 
     fn perform_unwritten(&mut self, s: usize, effect: Effect) {
         match effect {
-            Effect::Start(Plan { turn, source: Source::Wakeup, .. }) => {
-                self.met.note(Class::FailingClaim);
+            Effect::Start(Plan { turn, source, errand, .. })
+                if source == Source::Wakeup || errand == Errand::Resume =>
+            {
+                let again = errand == Errand::Resume;
+                self.met.note(if again { Class::FailingResume } else { Class::FailingClaim });
                 let outcome = Outcome::Failed { class: STORE.to_owned() };
-                let failure = Some("The wakeup could not be written down.".to_owned());
+                let failure = Some("It could not be written down.".to_owned());
                 self.say(s, turn, Say::Ended { outcome, failure }, None);
             }
             Effect::Reply { ack, reply: Reply::Go } => {
@@ -130,7 +133,12 @@ impl World<'_> {
                 let say = Say::FailedStart { process: process_id(p), exit };
                 self.say(s, turn, say, None);
             }
-            Effect::Acknowledge(_) | Effect::Grant(_) | Effect::Open(_) => {}
+            Effect::Acknowledge(process) => {
+                if let Some(live) = self.host.live.get_mut(&s) {
+                    live.outbox.withhold(process);
+                }
+            }
+            Effect::Grant(_) | Effect::Open(_) => {}
             other => self.perform(s, other, false),
         }
     }
@@ -221,10 +229,10 @@ impl World<'_> {
                 self.stored.processes.get(process).is_some_and(|x| !x.is_live())
             }
             Effect::Open(session) => self.stored.shelf(session).is_some(),
-            Effect::Report { .. } => self
-                .stored
-                .shelf(id)
-                .is_some_and(|x| x.turns.values().all(|turn| turn.outcome.is_some())),
+            // Taken back before it began, or a turn has ended; the user may have prompted since.
+            Effect::Report { .. } => self.stored.shelf(id).is_some_and(|x| {
+                x.turns.is_empty() || x.turns.values().any(|turn| turn.outcome.is_some())
+            }),
             _ => true,
         };
         if ok { Ok(()) } else { Err(format!("s{s}: {effect:?} rests on nothing in the store")) }

@@ -38,6 +38,12 @@ impl World<'_> {
         if self.tally.wakeups > bound {
             return Err(format!("loop: {} wakeups, {bound} at most", self.tally.wakeups));
         }
+        for p in self.host.watched.iter().copied() {
+            let stored = self.stored.processes.get(&process_id(p)).is_some_and(|p| !p.is_live());
+            if stored && self.procs[p].exit.is_some() && !self.procs[p].acknowledged {
+                return Err(format!("stays: the supervisor of {} is not let go", process_id(p)));
+            }
+        }
         for p in self.stored.processes.values() {
             if p.is_live() {
                 return Err(format!("live: {} is live for ever", p.id));

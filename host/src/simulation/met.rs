@@ -43,6 +43,7 @@ classes! {
     FailingSpawn: "spawn while the store fails",
     FailingClaim: "claim that could not be written",
     Recovered: "the store recovers with batches waiting",
+    FailingResume: "a start by itself that could not be written",
     CrashFailing: "crash while the store fails",
     LateWords: "words of a turn that is over",
     LateSpawn: "spawn of a cancelled turn",

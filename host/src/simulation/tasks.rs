@@ -109,6 +109,8 @@ impl World<'_> {
     /// A task is taken back: who works on it stops.
     pub(super) fn abandon(&mut self, parent: usize, p: usize, worker: usize) {
         self.met.note(Class::TaskTakenBack);
+        // Nobody wants anything of it any more: what was typed there leaves the queue, visibly.
+        self.prompts.iter_mut().filter(|p| p.session == worker).for_each(|p| p.unqueued = true);
         if !self.open(worker) {
             return self.follow(parent, p);
         }

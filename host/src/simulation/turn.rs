@@ -5,7 +5,7 @@ use super::met::Class;
 use super::world::{Answering, World, is_watched, process_id};
 use crate::protocol::{
     Answer, Ask, Assistant, Body, CallId, Choice, Delivery, Millis, Outcome, Part, Process, Row,
-    Source, State, Stop, ToolCall, ToolResult, TurnId,
+    Source, State, Stop, Storage, ToolCall, ToolResult, TurnId,
 };
 use crate::session::{Ack, Errand, Finished, Plan, Reply, Say, Seen, Shell};
 
@@ -298,7 +298,9 @@ impl World<'_> {
         {
             actor.unanswered = *answer == Answer::Expired;
             self.met.note_if(resumed, Class::AnswerAfterRestart);
-            if matches!(answer, Answer::Approval(choice) if *choice != Choice::Deny) {
+            // What a failing store cannot remember, the next host asks again.
+            let approved = matches!(answer, Answer::Approval(choice) if *choice != Choice::Deny);
+            if approved && self.host.storage == Storage::Ok {
                 self.begun.insert(call);
             }
         }
