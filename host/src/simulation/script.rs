@@ -157,7 +157,7 @@ fn scene(dice: &mut Dice, s: u8, steps: &mut Vec<Step>) {
     use Step::{Clock, Crash, Exit, Launch, Notice, Prompt, Pump, Report, Shown, Word, Write};
     let turn = |choice, detail| Step::Turn(s, choice, detail);
     let (a, b) = (dice.byte(), dice.byte());
-    let mut scene = match dice.below(11) {
+    let mut scene = match dice.below(14) {
         // A turn spawns a process and ends.
         0 | 1 => {
             let (calls, spawn) = (turn(6, 0), turn(0, a));
@@ -167,7 +167,7 @@ fn scene(dice: &mut Dice, s: u8, steps: &mut Vec<Step>) {
             scene
         }
         // A process ends and wakes its session.
-        2 | 3 => {
+        2 | 3 | 11 => {
             let mut scene = vec![Exit(a, b), Notice(0), Clock(60), Write(0), Report];
             // The model answers, or it does not.
             let answer = if a.is_multiple_of(4) { turn(9, b) } else { turn(2, 0) };
@@ -240,9 +240,13 @@ fn scene(dice: &mut Dice, s: u8, steps: &mut Vec<Step>) {
             scene
         }
         // A watched process matches, time and again.
-        10 => {
+        10 | 12 => {
             let mut scene = vec![Step::Match(a, b), Pump, turn(2, 0), Pump, turn(4, 0), Pump];
             scene.extend([Clock(20_000), Step::Match(a, b), Write(0), Report, turn(2, 0), Pump]);
+            for _ in 0..b % 4 {
+                scene.extend([turn(4, 0), Pump, Clock(20_000), Step::Match(a, 0), Pump]);
+                scene.extend([turn(2, 0), Pump]);
+            }
             scene
         }
         // A turn asks the user.
