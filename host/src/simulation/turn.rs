@@ -150,6 +150,12 @@ impl World<'_> {
             self.becomes(s, Doing::Thinking);
             return;
         };
+        let runs = self.session(s).and_then(|x| x.transcript().running.as_ref());
+        if runs.is_none_or(|running| running.turn != turn) {
+            // A call asks before it begins, and hears that its turn is over.
+            let outcome = Outcome::Failed { class: "store".to_owned() };
+            return self.end_turn(s, outcome, Some("refused".to_owned()));
+        }
         if self.has_result(s, &call) {
             return self.fail(format!("rerun: {call} of {turn} has a result"));
         }
