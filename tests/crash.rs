@@ -2,6 +2,7 @@
 //! exactly once, with its true end.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -17,7 +18,7 @@ use crate::wakeups::spawn;
 
 /// Runs of the loop (`E2E_RUNS` asks for another number), and how many go on at the same time.
 const RUNS: u64 = 60;
-const AT_ONCE: u64 = 5;
+const AT_ONCE: usize = 5;
 
 /// A small generator: a seed gives the same run again.
 pub(crate) struct Dice(pub(crate) u64);
@@ -37,38 +38,49 @@ impl Dice {
     }
 }
 
+/// Homes in which a host is killed, some at the same time. `one` counts what was told.
+/// `E2E_RUNS` and `E2E_SEED` ask for other runs.
+pub(crate) async fn in_homes<F>(runs: u64, one: impl Fn(Arc<Home>, Dice, u64) -> F)
+where
+    F: Future<Output = Result<usize, String>> + Send + 'static,
+{
+    let number = |name: &str| std::env::var(name).ok()?.parse().ok();
+    let now = || SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64;
+    let seed = number("E2E_SEED").unwrap_or_else(now);
+    let runs = number("E2E_RUNS").unwrap_or(runs);
+    let mut counted = 0;
+    let mut left = 0..runs;
+    let mut lanes = tokio::task::JoinSet::new();
+    loop {
+        while lanes.len() < AT_ONCE
+            && let Some(run) = left.next()
+        {
+            let home = Arc::new(Home::new());
+            let dice = Dice(seed ^ run.wrapping_mul(0x2545_f491_4f6c_dd1d));
+            let running = one(home.clone(), dice, run);
+            lanes.spawn(async move {
+                let counted = running.await;
+                counted.unwrap_or_else(|why| {
+                    panic!("E2E_SEED={seed} run {run}: {why}\n{}", home.dump())
+                })
+            });
+        }
+        let Some(done) = lanes.join_next().await else { break };
+        counted += done.unwrap();
+    }
+    // Some runs are killed before anything was started; most are not.
+    assert!(counted > runs as usize, "E2E_SEED={seed}: only {counted} told in {runs} runs");
+}
+
 // W14 W15 W16 W27
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_at_any_moment_each_completion_is_told_exactly_once() {
-    let seed = std::env::var("E2E_SEED")
-        .ok()
-        .and_then(|s| s.parse().ok())
-        .unwrap_or_else(|| SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_nanos() as u64);
-    let number = |name: &str| std::env::var(name).ok()?.parse().ok();
-    let runs = number("E2E_RUNS").unwrap_or(RUNS);
-    let mut lanes = tokio::task::JoinSet::new();
-    for lane in 0..AT_ONCE {
-        lanes.spawn(async move {
-            let mut told = 0;
-            for run in (lane..runs).step_by(AT_ONCE as usize) {
-                let home = Home::new();
-                match one(&home, seed, run).await {
-                    Ok(count) => told += count,
-                    Err(why) => panic!("E2E_SEED={seed} run {run}: {why}\n{}", home.dump()),
-                }
-            }
-            told
-        });
-    }
-    let told: usize = lanes.join_all().await.into_iter().sum();
-    // Some runs are killed before anything was started; most are not.
-    assert!(told > runs as usize, "E2E_SEED={seed}: only {told} completions in {runs} runs");
+    in_homes(RUNS, |home, dice, run| async move { one(&home, dice, run).await }).await;
 }
 
 /// One home: work is started, the host is killed once or twice, and then it may finish. Gives how
 /// many completions were told.
-async fn one(home: &Home, seed: u64, run: u64) -> Result<usize, String> {
-    let mut dice = Dice(seed ^ run.wrapping_mul(0x2545_f491_4f6c_dd1d));
+async fn one(home: &Home, mut dice: Dice, run: u64) -> Result<usize, String> {
     // Long enough for a kill to hit a wakeup turn that is not answered yet, or half.
     let server = Server::start(|asked| match obey(asked) {
         Reply::Text(text) if asked.last_user().starts_with("[IMPORTANT") => {

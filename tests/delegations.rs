@@ -10,7 +10,7 @@ use host::protocol::{
 };
 use serde_json::{Value, json};
 
-use crate::crash::Dice;
+use crate::crash::{Dice, in_homes};
 use crate::support::{
     Asked, Gate, Home, LONG, Reply, Server, Terminal, View, answer, demo, eventually, exit_of,
     start, wakeups,
@@ -19,9 +19,8 @@ use crate::support::{
 /// How the first prompt of a delegated task begins.
 const BRIEF: &str = "[Another agent has delegated";
 
-/// Runs of the loop under kills, and how many go on at the same time.
+/// Runs of the loop under kills.
 const RUNS: u64 = 20;
-const AT_ONCE: u64 = 5;
 
 /// The prompt that delegates these goals in one call.
 fn delegate(goals: &[&str]) -> String {
@@ -429,33 +428,12 @@ async fn a_task_whose_session_is_deleted_is_lost_and_those_of_a_deleted_session_
 // W14 W15 W16 W27
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn killed_at_any_moment_each_delegated_task_is_told_exactly_once() {
-    let seed = std::env::var("E2E_SEED")
-        .ok()
-        .and_then(|s| s.parse().ok())
-        .unwrap_or_else(|| std::process::id().into());
-    let runs = std::env::var("E2E_RUNS").ok().and_then(|n| n.parse().ok()).unwrap_or(RUNS);
-    let mut lanes = tokio::task::JoinSet::new();
-    for lane in 0..AT_ONCE {
-        lanes.spawn(async move {
-            let mut told = 0;
-            for run in (lane..runs).step_by(AT_ONCE as usize) {
-                let home = Home::new();
-                match one(&home, seed, run).await {
-                    Ok(count) => told += count,
-                    Err(why) => panic!("E2E_SEED={seed} run {run}: {why}\n{}", home.dump()),
-                }
-            }
-            told
-        });
-    }
-    let told: usize = lanes.join_all().await.into_iter().sum();
-    assert!(told > runs as usize, "E2E_SEED={seed}: only {told} results in {runs} runs");
+    in_homes(RUNS, |home, dice, _| async move { one(&home, dice).await }).await;
 }
 
 /// One home: tasks are delegated, the host is killed once or twice, and then it may finish. Gives
 /// how many results were told.
-async fn one(home: &Home, seed: u64, run: u64) -> Result<usize, String> {
-    let mut dice = Dice(seed ^ run.wrapping_mul(0x2545_f491_4f6c_dd1d));
+async fn one(home: &Home, mut dice: Dice) -> Result<usize, String> {
     let pause = 10 + dice.next() % 200;
     let server = Server::start(move |asked| match script(asked) {
         Reply::Text(text) => {

@@ -16,6 +16,7 @@ use host::store::Reader;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::json;
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::crash::Dice;
 use crate::support::{Home, Reply, Server, View, obey, settings_in, start};
@@ -53,13 +54,17 @@ async fn no_completion_is_lost_or_doubled_whatever_is_killed() {
     while Instant::now() < end {
         let mut host = launch(&home, server.url(), dice.next(), "work");
         hosts += 1;
-        let life = Duration::from_millis(300) + dice.pause(6_000);
-        let half = life / 2;
+        let half = Duration::from_millis(150) + dice.pause(3_000);
         tokio::time::sleep(half).await;
         if dice.next().is_multiple_of(3) {
             orphaned.extend(kill_supervisor(home.path(), &mut dice));
         }
-        tokio::time::sleep(life - half).await;
+        tokio::time::sleep(half).await;
+        if dice.next().is_multiple_of(4) {
+            // Politely, and then as nothing can resist: a stop is cut off, too.
+            kill(Pid::from_raw(host.id().cast_signed()), Signal::SIGTERM).unwrap();
+            tokio::time::sleep(dice.pause(1_000)).await;
+        }
         host.kill().unwrap();
         host.wait().unwrap();
         if dice.next().is_multiple_of(3) {
@@ -167,7 +172,9 @@ async fn host() {
             }
         });
     }
-    lanes.join_all().await;
+    let mut asked = signal(SignalKind::terminate()).unwrap();
+    asked.recv().await;
+    local.stop().await;
 }
 
 /// One thing a user does.
@@ -186,7 +193,7 @@ fn act(view: &View, dice: &mut Dice, lane: usize) {
         format!("call terminal {args}")
     };
     let notify = json!({ "notify_on_complete": true });
-    let prompt = match dice.next() % 16 {
+    let prompt = match dice.next() % 19 {
         0..5 => spawn(&token, &notify),
         5..8 => {
             let mut lines = String::new();
@@ -211,6 +218,11 @@ fn act(view: &View, dice: &mut Dice, lane: usize) {
         12 => return view.send(Command::Kill { id: None }),
         13 => return view.send(Command::Cancel),
         14 => return view.send(Command::WakeNow),
+        15 | 16 => format!("call delegate_task {}", json!({ "goal": format!("look at {token}") })),
+        17 => {
+            let args = json!({ "goal": format!("look at {token}"), "background": false });
+            format!("call delegate_task {args}")
+        }
         _ => "just talk".to_owned(),
     };
     // A user who waits for what is queued: the run must come to an end.
@@ -246,6 +258,8 @@ impl Count {
             "commands run twice",
             "commands run without a record",
             "matches told",
+            "tasks delegated",
+            "prompts doubled",
         ] {
             let n = self.classes.get(class).copied().unwrap_or(0);
             writeln!(text, "{class}: {n}").unwrap();
@@ -261,11 +275,20 @@ fn count(home: &Home, killed: &BTreeSet<ProcessId>) -> Count {
         .iter()
         .map(|body| serde_json::from_str(body).unwrap())
         .collect();
+    let mut prompts = BTreeSet::new();
     let mut told: BTreeMap<(ProcessId, WakeupKind, u64), Vec<SessionId>> = BTreeMap::new();
     for session in home.reader().sessions(10_000).unwrap() {
         for row in home.reader().rows(&session.id).unwrap() {
-            if let Body::Wakeup(w) = row.body {
-                told.entry((w.process, w.kind, w.ordinal)).or_default().push(session.id.clone());
+            match row.body {
+                Body::Wakeup(w) => {
+                    let key = (w.process, w.kind, w.ordinal);
+                    told.entry(key).or_default().push(session.id.clone());
+                }
+                Body::User { text } if text.contains("call ") && !prompts.insert(text.clone()) => {
+                    count.add("prompts doubled");
+                    count.faults.push(format!("a prompt stands twice: {text}"));
+                }
+                _ => {}
             }
         }
     }
@@ -313,9 +336,16 @@ fn completion(
     count: &mut Count,
 ) {
     count.add("completions produced");
-    let rows = told.get(&(process.id.clone(), WakeupKind::Exit, 0)).map_or(0, Vec::len);
+    let (kind, word) = match process.worker() {
+        Some(_) => (WakeupKind::Delegation, "delegation"),
+        None => (WakeupKind::Exit, "exit"),
+    };
+    if kind == WakeupKind::Delegation {
+        count.add("tasks delegated");
+    }
+    let rows = told.get(&(process.id.clone(), kind, 0)).map_or(0, Vec::len);
     let sql = format!(
-        "SELECT stage FROM ledger WHERE process = '{}' AND kind = 'exit' AND ordinal = 0",
+        "SELECT stage FROM ledger WHERE process = '{}' AND kind = '{word}' AND ordinal = 0",
         process.id
     );
     let stage = texts(store, &sql).pop().unwrap_or_else(|| "missing".to_owned());

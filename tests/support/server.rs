@@ -209,7 +209,7 @@ pub(crate) fn answer(asked: &Asked, order: &str) -> Reply {
     if !calls.is_empty() {
         return Reply::Calls(String::new(), calls);
     }
-    if order.starts_with("[IMPORTANT: Background process") {
+    if order.starts_with("[IMPORTANT: ") {
         return Reply::Text("I was woken.".to_owned());
     }
     Reply::Text("As you say.".to_owned())

@@ -333,9 +333,8 @@ impl Hub {
         for process in &live.session.transcript().processes {
             self.owners.insert(process.id.clone(), id.clone());
         }
-        let processes = live.session.transcript().processes.iter();
         let lives: Vec<(ProcessId, Watch)> =
-            processes.filter(|p| p.is_live()).map(|p| (p.id.clone(), watch(p))).collect();
+            live.session.live_processes().map(|p| (p.id.clone(), watch(p))).collect();
         self.sessions.insert(id.clone(), live);
         self.carry_out(id, effects);
         for (process, watch) in lives {

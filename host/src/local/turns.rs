@@ -177,7 +177,7 @@ impl Hub {
 
     /// Whether the host runs as many background processes as it may (P12).
     fn is_full_elsewhere(&self, session: &SessionId) -> bool {
-        let live = |l: &Live| l.session.live_processes().len();
+        let live = |l: &Live| l.session.live_processes().count();
         // A session that is full by itself says so with the name of its oldest.
         self.sessions.get(session).map_or(0, live) < LIVE
             && self.sessions.values().map(live).sum::<usize>() >= LIVE

@@ -174,13 +174,11 @@ impl Session {
         let told_again = !claimed.is_empty() && (silent || why != Why::Held);
         let id = self.turns;
         let failure = (source == Source::User || !told_again).then(|| why.text().to_owned());
-        if told_again {
-            self.requeue(claimed, &Stage::Finished, out);
-        } else {
+        if !claimed.is_empty() && !told_again {
             // A hold, not a failure: another start of the host is no reason to try again.
             self.hold(AGAIN_AND_AGAIN, out);
-            self.requeue(claimed, &Stage::Finished, out);
         }
+        self.requeue(claimed, &Stage::Finished, out);
         self.ended(Outcome::Interrupted, failure, now, out);
         if told_again && silent && source == Source::User {
             self.add_row(id, now, Body::Note { text: LEFT.to_owned() }, out);
@@ -266,9 +264,8 @@ impl Session {
     }
 
     /// Processes whose supervisors the loop must look for.
-    pub(crate) fn live_processes(&self) -> Vec<crate::protocol::ProcessId> {
-        let live = self.view.processes.iter().filter(|p| p.is_live() && p.worker().is_none());
-        live.map(|p| p.id.clone()).collect()
+    pub(crate) fn live_processes(&self) -> impl Iterator<Item = &crate::protocol::Process> {
+        self.view.processes.iter().filter(|p| p.is_live() && p.worker().is_none())
     }
 
     /// Whether a turn runs that may come to its end without the user.

@@ -34,6 +34,9 @@ impl World<'_> {
     /// Everything up to that commit is stored, or could not be.
     pub(super) fn release(&mut self, upto: CommitNo, written: bool) {
         for s in 0..self.ids.len() {
+            if !self.host.live.get(&s).is_some_and(|live| live.outbox.is_ready(upto)) {
+                continue;
+            }
             while let Some(live) = self.host.live.get_mut(&s)
                 && let Some(item) = live.outbox.next(upto)
             {

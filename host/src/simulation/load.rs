@@ -74,11 +74,12 @@ impl World<'_> {
         for process in &live.session.transcript().processes {
             self.host.owners.insert(process.id.clone(), s);
         }
-        let lives = live.session.live_processes();
+        let lives: Vec<usize> =
+            live.session.live_processes().map(|p| number_of(&p.id)).collect();
         self.host.live.insert(s, live);
         self.carry_out(s, effects);
         self.attach(s);
-        self.host.finding.extend(lives.iter().map(number_of));
+        self.host.finding.extend(lives);
         self.adopt_tasks(s);
         true
     }

@@ -308,7 +308,7 @@ fn a_kill_by_the_agent_is_repeated_after_a_crash() {
     killed.killed_by = Some(Killer::Agent);
     let loaded = Loaded { meta: meta(), processes: vec![killed], ..Loaded::default() };
     let mut rig = loaded_as(loaded, Caller::Attended);
-    assert_eq!(rig.session.live_processes(), [], "no supervisor is looked for");
+    assert_eq!(rig.session.live_processes().count(), 0, "no supervisor is looked for");
     assert_eq!(rig.session.live_delegations(), [(pid("a"), worker("a"))]);
     let effects = rig.feed(Input::Adopted { process: pid("a"), pid: None });
     assert!(effects.contains(&Effect::Kill(pid("a"))));
@@ -508,6 +508,17 @@ fn a_task_whose_wakeup_is_tried_again_is_not_over() {
     rig.say(Say::Ended { outcome, failure: Some("no network".to_owned()) });
     assert!(rig.session.meta.retry.is_some());
     assert_eq!(reports(&rig), []);
+
+    // But it is once no further try comes by itself: nobody waits for ever.
+    for _ in 0..4 {
+        rig.now = rig.session.deadline().expect("a retry");
+        rig.feed(Input::Tick);
+        let outcome = Outcome::Failed { class: "unreachable".to_owned() };
+        rig.say(Say::Ended { outcome, failure: Some("no network".to_owned()) });
+    }
+    let [(code, text)] = reports(&rig).try_into().unwrap();
+    assert_eq!(code, 1);
+    assert!(text.starts_with("no network"), "{text}");
 }
 
 #[test]

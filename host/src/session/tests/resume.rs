@@ -165,6 +165,21 @@ fn a_start_that_came_to_nothing_is_not_repeated() {
 }
 
 #[test]
+fn a_turn_that_is_given_up_holds_no_completion_that_it_did_not_carry() {
+    // R03 W15
+    let mut rig = running();
+    rig.spawn("a");
+    delta(&mut rig, "half");
+    rig.exit("a");
+    let mut disk = Disk::of(&rig);
+    disk.restart(rig.now);
+    let rig = disk.restart(rig.now);
+    assert_eq!(disk.outcome(1), Some(Outcome::Interrupted));
+    assert_eq!((rig.told(), rig.session.transcript().held.clone()), (vec!["a".to_owned()], None));
+    assert_eq!(errands(&rig), [(2, Errand::Answer)]);
+}
+
+#[test]
 fn a_turn_is_started_three_times_without_a_new_row_and_then_held() {
     // R03
     let mut disk = Disk::of(&running());
