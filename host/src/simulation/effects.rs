@@ -213,7 +213,9 @@ impl World<'_> {
                 match self.host.live.get(&s).and_then(|l| l.acks.get(&ack.0)) {
                     Some((_, Answering::Task(p))) => {
                         let process = self.stored.processes.get(&process_id(*p));
-                        process.and_then(|p| p.worker()).is_some_and(|w| self.stored.shelf(w).is_some())
+                        process
+                            .and_then(|p| p.worker())
+                            .is_some_and(|w| self.stored.shelf(w).is_some())
                     }
                     Some((_, Answering::Spawn(p))) => {
                         let process = self.stored.processes.get(&process_id(*p));

@@ -31,8 +31,10 @@ impl World<'_> {
         self.each_completion_once()?;
         self.each_prompt_once()?;
         self.each_match_once()?;
-        let held =
-            self.tally.matches + self.tally.restarts + self.tally.releases + self.tally.recoveries
+        let held = self.tally.matches
+            + self.tally.restarts
+            + self.tally.releases
+            + self.tally.recoveries
             + self.tally.failures;
         let bound = (self.procs.len() + self.prompts.len()) as u64 + held;
         if self.tally.wakeups > bound {
@@ -75,8 +77,7 @@ impl World<'_> {
             };
             let exits: Vec<_> = told.iter().filter(|(.., w)| w.kind == kind).collect();
             let known = self.stored.is_known_otherwise(&id);
-            let stage =
-                self.stored.ledger.get(&(id.clone(), kind, 0)).map(|e| &e.state);
+            let stage = self.stored.ledger.get(&(id.clone(), kind, 0)).map(|e| &e.state);
             match (exits.as_slice(), stage) {
                 ([], None) if !stored.notify => {}
                 ([], Some(Stage::Consumed)) if known => {}

@@ -32,7 +32,8 @@ impl World<'_> {
         };
         let mut resuming = None;
         let (session, effects) = if let Some(mut loaded) = loaded {
-            if let Err(what) = self.stored.compare(&id, &loaded).and_then(|()| self.fits(s, &loaded))
+            if let Err(what) =
+                self.stored.compare(&id, &loaded).and_then(|()| self.fits(s, &loaded))
             {
                 self.fail(what);
             }
@@ -74,8 +75,7 @@ impl World<'_> {
         for process in &live.session.transcript().processes {
             self.host.owners.insert(process.id.clone(), s);
         }
-        let lives: Vec<usize> =
-            live.session.live_processes().map(|p| number_of(&p.id)).collect();
+        let lives: Vec<usize> = live.session.live_processes().map(|p| number_of(&p.id)).collect();
         self.host.live.insert(s, live);
         self.carry_out(s, effects);
         self.attach(s);
@@ -86,9 +86,10 @@ impl World<'_> {
 
     /// A session that nobody looks at and that has nothing to do leaves memory.
     pub(super) fn leave(&mut self, s: usize) {
-        let unused = self.host.live.get(&s).is_some_and(|l| {
-            l.actor.is_none() && l.outbox.is_empty() && l.session.is_at_rest()
-        });
+        let unused =
+            self.host.live.get(&s).is_some_and(|l| {
+                l.actor.is_none() && l.outbox.is_empty() && l.session.is_at_rest()
+            });
         if unused && self.host.storage == Storage::Ok {
             self.host.live.remove(&s);
             self.host.owners.retain(|_, owner| *owner != s);
@@ -110,18 +111,17 @@ impl World<'_> {
     fn classify(&mut self, loaded: &Loaded) {
         let held = |e: &crate::store::Entry| matches!(e.state, Stage::Held(_));
         let waits = loaded.meta.held.is_some() && !loaded.ledger.is_empty();
-        let asked = |answered: bool| {
-            loaded.questions.iter().any(|q| q.answer.is_some() == answered)
-        };
-        let clarified =
-            loaded.questions.iter().any(|q| matches!(q.answer, Some(Answer::Text(_))));
+        let asked =
+            |answered: bool| loaded.questions.iter().any(|q| q.answer.is_some() == answered);
+        let clarified = loaded.questions.iter().any(|q| matches!(q.answer, Some(Answer::Text(_))));
         self.met.note_if(waits || loaded.ledger.iter().any(held), Class::HeldOverRestart);
         self.met.note_if(asked(false), Class::QuestionOverRestart);
         self.met.note_if(asked(true), Class::AnswerOverRestart);
         self.met.note_if(clarified, Class::ClarifiedOverRestart);
         self.met.note_if(loaded.meta.pause.is_some(), Class::PauseOverRestart);
         self.met.note_if(loaded.meta.retry.is_some(), Class::RetryOverRestart);
-        self.met.note_if(loaded.meta.task.is_some() && loaded.open.is_some(), Class::TaskOverRestart);
+        self.met
+            .note_if(loaded.meta.task.is_some() && loaded.open.is_some(), Class::TaskOverRestart);
     }
 
     /// What becomes of a turn that was left open; which one is started by itself, if that counts.

@@ -1,8 +1,8 @@
 //! Runs a script: carries its steps out, lets everything come to an end, and judges what is left.
 
 use super::Defect;
-use super::met::{Class, Met};
 use super::load::lane;
+use super::met::{Class, Met};
 use super::script::{Script, Step, TASK};
 use super::world::{Typed, World, is_watched, number_of, process_id};
 use crate::process::Hit;

@@ -132,9 +132,8 @@ impl World<'_> {
     fn hear_end(&mut self, parent: usize, p: usize, exit: Exit, output: String) {
         let id = process_id(p);
         let session = self.session(parent);
-        let ended = session.is_some_and(|x| {
-            x.transcript().processes.iter().any(|q| q.id == id && !q.is_live())
-        });
+        let ended = session
+            .is_some_and(|x| x.transcript().processes.iter().any(|q| q.id == id && !q.is_live()));
         self.met.note_if(ended, Class::TaskReportedTwice);
         self.feed(parent, Input::Exited { process: id, exit, output });
     }

@@ -166,7 +166,8 @@ impl World<'_> {
             self.met.note(Class::AskedAgain);
             return self.ask(s, turn, call, ask);
         }
-        if choice % 10 != 7 {
+        // What a failing store cannot remember, the next host does not know of.
+        if choice % 10 != 7 && self.host.storage == Storage::Ok {
             self.begun.insert(call.clone());
         }
         let known: Vec<usize> = (0..self.procs.len())
@@ -304,7 +305,6 @@ impl World<'_> {
         {
             actor.unanswered = *answer == Answer::Expired;
             self.met.note_if(resumed, Class::AnswerAfterRestart);
-            // What a failing store cannot remember, the next host asks again.
             let approved = matches!(answer, Answer::Approval(choice) if *choice != Choice::Deny);
             if approved && self.host.storage == Storage::Ok {
                 self.begun.insert(call);
