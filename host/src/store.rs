@@ -225,8 +225,8 @@ pub struct Meta {
     /// Matches of processes spawned up to this turn start no turn any more: the user has begun
     /// anew since (P05).
     pub reset: TurnId,
-    /// Processes whose end a `poll` of the open turn has shown: it counts once that turn has ended
-    /// normally (W07), in whichever host that is.
+    /// Processes whose end the open turn has seen by `poll`: it counts once that turn has ended
+    /// normally, also in another host (W07).
     pub polled: BTreeSet<ProcessId>,
     /// The task it works on for another session, if it was delegated.
     pub task: Option<Task>,

@@ -56,7 +56,7 @@ impl Hub {
     fn follow(&mut self, parent: &SessionId, task: ProcessId, worker: &SessionId) {
         if !self.sessions.contains_key(worker) {
             if self.drain.is_some() {
-                // Nothing has come of it: the next host takes it up.
+                // It is written down: the next host begins with it.
                 return;
             }
             if self.lease(worker).is_err() {
@@ -132,6 +132,7 @@ impl Hub {
             return;
         }
         self.feed(parent, Input::Exited { process, exit, output });
+        self.unused.push(parent.clone());
     }
 
     /// What the session that works on a task has said last, for a view.
