@@ -66,7 +66,8 @@ impl World<'_> {
             Step::Prompt(s) => self.prompt(of(s)),
             Step::Again(s) => self.again(of(s)),
             Step::Steer(s) => {
-                let text = format!("remark {}", self.now);
+                // Not named after the time, which comes again where the clock is set back.
+                let text = format!("remark {}", self.fresh_call());
                 self.command(of(s), Input::Steer(text));
             }
             Step::Unqueue(s) => self.unqueue(of(s)),
