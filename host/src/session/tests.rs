@@ -9,6 +9,8 @@ mod disk;
 mod fold;
 mod holds;
 mod orders;
+mod processes;
+mod prompts;
 mod questions;
 mod resume;
 mod storage;

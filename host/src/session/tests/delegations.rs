@@ -113,6 +113,7 @@ fn a_task_its_ledger_row_its_session_and_its_prompt_are_one_commit() {
     assert_eq!(meta.parent.as_ref().unwrap().0, "s1");
     assert_eq!(meta.task, worker_meta().task);
     assert_eq!((meta.source.as_str(), meta.preview.as_str()), ("delegate", "goal a"));
+    assert_eq!((meta.started_at, meta.active_at), (rig.now, rig.now));
 }
 
 #[test]
@@ -576,6 +577,11 @@ fn findings_are_the_last_words_whatever_follows_them() {
             Some("It was interrupted before it was done."),
         ),
         (
+            vec![Body::Assistant(say("a", Stop::Calls)), Body::Assistant(say(" ", Stop::Partial))],
+            "a",
+            Some("It was interrupted before it was done."),
+        ),
+        (
             vec![Body::Assistant(say("a", Stop::Partial))],
             "a",
             Some("It was interrupted before it was done."),
@@ -586,4 +592,20 @@ fn findings_are_the_last_words_whatever_follows_them() {
         let expected = Findings { answer: answer.to_owned(), failure: failure.map(str::to_owned) };
         assert_eq!(findings(&rows), expected);
     }
+}
+
+#[test]
+fn a_task_whose_wakeup_waits_for_the_store_is_not_over() {
+    // W17
+    let mut rig = working();
+    rig.spawn("b");
+    rig.answer("waiting for it");
+    rig.end();
+    rig.feed(Input::Storage(Storage::Failing("full".to_owned())));
+    rig.exit("b");
+    assert_eq!(reports(&rig), []);
+    rig.feed(Input::Storage(Storage::Ok));
+    rig.answer("all done");
+    rig.end();
+    assert_eq!(reports(&rig), [(0, "all done".to_owned())]);
 }
