@@ -609,3 +609,12 @@ fn a_task_whose_wakeup_waits_for_the_store_is_not_over() {
     rig.end();
     assert_eq!(reports(&rig), [(0, "all done".to_owned())]);
 }
+
+#[test]
+fn a_task_that_a_one_shot_run_loads_before_it_began_is_not_over() {
+    // W26, W17
+    let brief = Queued { id: PromptId("a".to_owned()), text: "brief a".to_owned() };
+    let loaded = Loaded { meta: worker_meta(), queued: vec![brief], ..Loaded::default() };
+    let rig = loaded_as(loaded, Caller::Stateless);
+    assert_eq!((rig.session.verdict(1_000), reports(&rig)), (None, vec![]));
+}
