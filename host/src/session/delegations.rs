@@ -7,7 +7,7 @@ use crate::protocol::{
     Body, End, Exit, Millis, Process, ProcessId, PromptId, Queued, Row, SessionId, Stop, Storage,
     Work,
 };
-use crate::store::{Meta, Record, Stage, Task};
+use crate::store::{Meta, Record, Task};
 
 /// What came of a delegated task, as far as the last rows of its session tell.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -212,16 +212,16 @@ impl Session {
             return None;
         }
         let mut findings = findings(&self.view.rows);
-        let wakes =
-            |p: &Process| p.is_live() && (p.notify || (!p.watch.is_empty() && !p.watching.off));
-        let waits = self.meta.retry.is_some()
-            || self.waiting.iter().any(|e| e.state == Stage::Finished)
-            || self.view.processes.iter().any(wakes);
+        let lives = self.view.processes.iter().any(Process::may_wake);
         let pause = self.meta.pause.as_ref().map(|p| &p.reason);
-        match self.meta.held.as_ref().or(pause) {
-            _ if self.duty == Duty::Abandoned || !waits => {}
+        let held = self.meta.held.as_ref().or(pause).filter(|_| lives || !self.waiting.is_empty());
+        let comes =
+            lives || self.wakes_at().is_some() || matches!(self.view.storage, Storage::Failing(_));
+        match held {
+            _ if self.duty == Duty::Abandoned => {}
             Some(why) => findings.failure = Some(format!("It cannot go on by itself: {why}.")),
-            None => return None,
+            None if comes => return None,
+            None => {}
         }
         let code = Some(i32::from(findings.failure.is_some()));
         let exit = Exit { end: End::Exited, code, signal: None, at: now };

@@ -509,6 +509,17 @@ fn a_task_whose_wakeup_is_tried_again_is_not_over() {
     rig.say(Say::Ended { outcome, failure: Some("no network".to_owned()) });
     assert!(rig.session.meta.retry.is_some());
     assert_eq!(reports(&rig), []);
+
+    // But it is once no further try comes by itself: nobody waits for ever.
+    for _ in 0..4 {
+        rig.now = rig.session.deadline().expect("a retry");
+        rig.feed(Input::Tick);
+        let outcome = Outcome::Failed { class: "unreachable".to_owned() };
+        rig.say(Say::Ended { outcome, failure: Some("no network".to_owned()) });
+    }
+    let [(code, text)] = reports(&rig).try_into().unwrap();
+    assert_eq!(code, 1);
+    assert!(text.starts_with("no network"), "{text}");
 }
 
 #[test]
