@@ -184,3 +184,16 @@ fn an_end_still_waits_for_its_siblings_when_another_one_was_consumed() {
     assert_eq!(rig.starts(), [Source::User]);
     assert_eq!(rig.session.deadline(), Some(rig.now + 50));
 }
+
+#[test]
+fn after_a_restart_a_supervisor_is_looked_for_where_a_command_may_still_run() {
+    // W14
+    let ended = Process { state: State::Ended, ..process("ended") };
+    let work = crate::protocol::Work::Delegation { session: SessionId("s2".to_owned()) };
+    let task = Process { work, ..process("task") };
+    let processes = vec![process("started"), ended, task];
+    let loaded = Loaded { meta: meta(), processes, ..Loaded::default() };
+    let (session, _) = Session::restore(loaded, Caller::Attended, None, Rules::default(), 0);
+    let live: Vec<_> = session.live_processes().map(|p| p.id.0.as_str()).collect();
+    assert_eq!(live, ["started"]);
+}
