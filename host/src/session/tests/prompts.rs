@@ -194,7 +194,7 @@ fn a_restored_session_shows_what_is_stored_and_has_nothing_to_say() {
     let row =
         Row { n: 8, turn: TurnId(3), at: 0, cut: 0, body: Body::User { text: "go".to_owned() } };
     let loaded = Loaded {
-        meta: Meta { title: title.clone(), gauge: gauge.clone(), wakeups_in_a_row: 2, ..meta() },
+        meta: Meta { title: title.clone(), gauge, wakeups_in_a_row: 2, ..meta() },
         rows: vec![row],
         earlier: 7,
         turns: TurnId(3),
