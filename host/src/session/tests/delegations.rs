@@ -498,6 +498,26 @@ fn a_task_that_is_held_or_paused_is_over_and_says_why() {
 }
 
 #[test]
+fn a_hold_ends_a_task_as_failed_only_if_it_holds_something_back() {
+    // W22
+    let mut held = working();
+    held.spawn("x");
+    held.answer("x runs");
+    held.end();
+    held.session.meta.held = Some("you interrupted".to_owned());
+    held.exit("x");
+    let [(code, text)] = reports(&held).try_into().unwrap();
+    assert_eq!(code, 1);
+    assert!(text.starts_with("It cannot go on by itself: you interrupted."), "{text}");
+
+    let mut done = working();
+    done.session.meta.held = Some("you interrupted".to_owned());
+    done.answer("all done");
+    done.end();
+    assert_eq!(reports(&done), [(0, "all done".to_owned())]);
+}
+
+#[test]
 fn a_task_whose_wakeup_is_tried_again_is_not_over() {
     // W29
     let mut rig = working();
