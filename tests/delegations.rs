@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use host::local::Local;
 use host::protocol::{
     Body, Command, Delivery, End, Event, Killer, Outcome, SessionId, SessionRow, Source, State,
-    WakeupKind,
+    Target, WakeupKind,
 };
 use serde_json::{Value, json};
 
@@ -239,6 +239,86 @@ async fn a_cancel_ends_the_task_that_the_turn_waits_for() {
     assert!(home.is_settled(), "{}", home.dump());
 }
 
+// R05
+#[tokio::test]
+async fn a_task_that_ends_while_the_host_drains_ends_the_wait_for_it_too() {
+    let home = Home::new();
+    let gate = Gate::closed();
+    let hold = gate.clone();
+    let server = Server::start(move |asked| match goal(asked) {
+        Some(_) => Reply::After(hold.clone(), Box::new(script(asked))),
+        None => script(asked),
+    })
+    .await;
+    let mut settings = home.settings(server.model());
+    settings.agent.drain = LONG * 10;
+    let local = start(settings);
+    let view = View::new(&local).await;
+    view.prompt(&format!("call delegate_task {}", json!({ "goal": "A", "background": false })));
+    server.requests(2).await;
+    let drained = async { tokio::join!(local.drain(), async { gate.open() }) };
+    tokio::time::timeout(LONG, drained).await.expect("nobody waits for a turn that is over");
+    local.end().await;
+    assert!(home.is_settled(), "{}", home.dump());
+}
+
+// R05 W15
+#[tokio::test]
+async fn a_task_that_is_delegated_while_the_host_drains_is_the_next_ones() {
+    let home = Home::new();
+    let gate = Gate::closed();
+    let hold = gate.clone();
+    let server = Server::start(move |asked| match script(asked) {
+        Reply::Calls(text, calls) => {
+            Reply::After(hold.clone(), Box::new(Reply::Calls(text, calls)))
+        }
+        reply => reply,
+    })
+    .await;
+    let mut settings = home.settings(server.model());
+    settings.agent.drain = LONG;
+    let local = start(settings.clone());
+    let view = View::new(&local).await;
+    view.prompt(&delegate(&["A"]));
+    server.requests(1).await;
+    let session = view.session();
+    let mut drain = Box::pin(local.drain());
+    assert!(futures::poll!(&mut drain).is_pending());
+    // What is asked of the host later is answered later: the drain has begun.
+    drop(View::new(&local).await);
+    gate.open();
+    drain.as_mut().await;
+    drop(drain);
+    local.end().await;
+    assert_eq!(wakeups(&home.stored(&session).rows).len(), 0, "{}", home.dump());
+    let _local = start(settings);
+    eventually("the end of all", || home.is_settled().then_some(())).await;
+    let [told] = wakeups(&home.stored(&session).rows).try_into().unwrap();
+    assert!(told.text.contains("Found A."), "{}", home.dump());
+}
+
+// E05
+#[tokio::test]
+async fn a_look_at_a_finished_task_keeps_nobody_from_the_session_that_delegated_it() {
+    let home = Home::new();
+    let server = Server::start(script).await;
+    home.configure(server.url());
+    let (local, mut view) = rig(&home, &server).await;
+    view.ask(1, &delegate(&["A"])).await;
+    assert_eq!(view.turn(2).await, Outcome::Done);
+    let session = view.session();
+    drop(view);
+    local.stop().await;
+    let worker = workers(&home).remove(0).id;
+    let (_local, _view) = {
+        let local = start(home.settings(server.model()));
+        let view = View::attach(&local, Target::Id(worker)).await;
+        (local, view)
+    };
+    let run = home.run(&["--resume", &session.0, "-z", "hello"]).await;
+    assert!(run.status.success(), "{}", String::from_utf8_lossy(&run.stderr));
+}
+
 // W08 P07
 #[tokio::test]
 async fn the_process_tool_shows_and_ends_a_task() {
@@ -367,7 +447,10 @@ async fn a_task_that_was_running_when_the_host_stopped_is_told_once_by_the_next_
     let _local = start(home.settings(server.model()));
     eventually("the end of all", || home.is_settled().then_some(())).await;
     let stored = home.stored(&session);
-    assert_eq!(wakeups(&stored.rows).len(), 1, "{}", home.dump());
+    let [told] = wakeups(&stored.rows).try_into().unwrap();
+    // By who works on it, not by a look for a process of that name, which there never was.
+    assert_eq!(exit_of(&told).end, End::Exited, "{}", home.dump());
+    assert!(told.text.contains("Found in the end."), "{}", told.text);
     let process = &stored.processes[0];
     assert_eq!((process.state, &process.delivery), (State::Ended, &Delivery::Delivered));
     assert_eq!(workers(&home).len(), 1);

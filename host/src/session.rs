@@ -293,6 +293,8 @@ pub(crate) struct Session {
     waiting: Vec<Entry>,
     /// Prompts that wait, with what their senders can take part in.
     prompts: VecDeque<(Queued, Caller)>,
+    /// What the remark to the running turn becomes if no result takes it along.
+    remark: Option<PromptId>,
     known_prompts: VecDeque<PromptId>,
     turn: Option<Turn>,
     /// When the cancelled turn is given up (W23).
@@ -330,7 +332,6 @@ struct Turn {
     compresses: bool,
     cancelled: bool,
     claimed: Vec<Entry>,
-    polled: BTreeSet<ProcessId>,
     /// Processes whose end a running call will show.
     awaited: BTreeSet<ProcessId>,
     /// Delegated tasks that end with the turn if it is cancelled: a call waits for them.
@@ -372,6 +373,7 @@ impl Session {
             next_row: 1,
             waiting: Vec::new(),
             prompts: VecDeque::new(),
+            remark: None,
             known_prompts: VecDeque::new(),
             turn: None,
             reclaim_at: None,
@@ -413,6 +415,9 @@ impl Session {
 
     /// When [`Input::Tick`] is due next.
     pub(crate) fn deadline(&self) -> Option<Millis> {
+        if self.stored == Stored::NoMore {
+            return None;
+        }
         let question = self.view.questions.iter().map(|q| self.expiry(q)).min();
         let wakeup = if self.turn.is_none() && !self.stopping { self.wakes_at() } else { None };
         let turn = self.note_due().into_iter().chain(self.reclaim_at);
@@ -430,7 +435,7 @@ impl Session {
         match input {
             Input::Prompt { id, text, caller } => self.prompt(id, text, caller, now, &mut out),
             Input::Unqueue(id) => self.unqueue(&id, &mut out),
-            Input::Steer(text) => self.steer(text, &mut out),
+            Input::Steer(text) => self.steer(text, now, &mut out),
             Input::Cancel => self.cancel(now, &mut out),
             Input::Answer { id, answer } => self.answer(&id, answer, now, &mut out),
             Input::Shown(id) => self.shown(&id, now, &mut out),

@@ -225,6 +225,9 @@ pub struct Meta {
     /// Matches of processes spawned up to this turn start no turn any more: the user has begun
     /// anew since (P05).
     pub reset: TurnId,
+    /// Processes whose end the open turn has seen by `poll`: it counts once that turn has ended
+    /// normally, also in another host (W07).
+    pub polled: BTreeSet<ProcessId>,
     /// The task it works on for another session, if it was delegated.
     pub task: Option<Task>,
     /// Lists leave it out (W19).

@@ -55,6 +55,10 @@ impl Hub {
     /// Loads who works on a task, and tells whose task it is what has become of it.
     fn follow(&mut self, parent: &SessionId, task: ProcessId, worker: &SessionId) {
         if !self.sessions.contains_key(worker) {
+            if self.drain.is_some() {
+                // It is written down: the next host begins with it.
+                return;
+            }
             if self.lease(worker).is_err() {
                 self.look_again(worker);
                 return;
@@ -128,6 +132,7 @@ impl Hub {
             return;
         }
         self.feed(parent, Input::Exited { process, exit, output });
+        self.unused.push(parent.clone());
     }
 
     /// What the session that works on a task has said last, for a view.

@@ -65,6 +65,9 @@ pub(super) struct Hub {
     pub(super) always: BTreeSet<String>,
     breaker: Breaker,
     pub(super) flush_at: Option<Instant>,
+    /// Sessions that may leave memory if nobody has begun to look at them: not before what is
+    /// being done is done, which may be to open them.
+    pub(super) unused: Vec<SessionId>,
     pub(super) stopping: bool,
     /// Nothing starts any more; who waits for the running turns to end, and how long they may take.
     pub(super) drain: Option<Drain>,
@@ -166,6 +169,7 @@ impl Hub {
             always,
             breaker: Breaker::default(),
             flush_at: None,
+            unused: Vec::new(),
             stopping: false,
             drain: None,
             skipped: Vec::new(),
@@ -559,6 +563,9 @@ pub(super) async fn run(
 ) {
     hub.resume();
     loop {
+        for id in std::mem::take(&mut hub.unused) {
+            hub.unload_if_unused(&id);
+        }
         let tick = hub.next_tick();
         let flush = hub.flush_at;
         let retry = hub.retry_at;

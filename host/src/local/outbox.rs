@@ -295,7 +295,7 @@ impl Hub {
                 });
             }
             Effect::Acknowledge(process) => match self.worker(&process) {
-                Some(worker) => self.unload_if_unused(&worker),
+                Some(worker) => self.unused.push(worker),
                 None => self.processes.acknowledge(&process),
             },
             Effect::Open(session) => self.take_up(id, &session),

@@ -180,15 +180,20 @@ impl Session {
             self.leave_queue(&prompt.id, out);
         }
         self.kill(None, out);
+        if !self.waiting.is_empty() {
+            // Neither a retry nor the next host goes on with it.
+            self.hold("its task was taken back; your next prompt or /wake goes on", out);
+        }
         self.cancel(now, out);
     }
 
-    /// Tells the session that delegated, once its task has come to an end. A host that stops, or
-    /// a one-shot run that was only asked something here, ends nothing.
+    /// Tells the session that delegated, once its task has come to an end; also while the host
+    /// drains, for who waits for it would else use up that time (R05). A turn that a stopping host
+    /// leaves open is no end, and a one-shot run that was only asked something here makes none.
     pub(super) fn report(&mut self, now: Millis, out: &mut Out) {
         let silent = match self.duty {
-            Duty::Open => self.stopping || self.passive,
-            Duty::Abandoned => self.stopping,
+            Duty::Open => self.passive,
+            Duty::Abandoned => false,
             Duty::Reported => true,
         };
         if silent {

@@ -158,7 +158,10 @@ impl Session {
         let wakes =
             process.notify && process.killed_by.is_none() && process.delivery != Delivery::Consumed;
         if process.notify {
-            let mut entry = self.entry(&process, Stage::Consumed, exit.at);
+            // What matched was printed before it ended, whenever that was found (W06).
+            let before = self.waiting.iter().filter(|e| e.process == *id).map(|e| e.at).max();
+            let at = before.map_or(exit.at, |last| exit.at.max(last.saturating_add(1)));
+            let mut entry = self.entry(&process, Stage::Consumed, at);
             if wakes {
                 entry.state = Stage::Finished;
                 entry.wakeup = Some(match process.work {
@@ -223,7 +226,8 @@ impl Session {
         let Some(process) = self.process(id) else { return };
         let kind = ending(process);
         match process.delivery {
-            _ if !process.notify => return,
+            // The end of a watched one is told once its watch is switched off (P03).
+            _ if !process.notify && !process.is_watched() => return,
             Delivery::Claimed(_)
             | Delivery::Delivered
             | Delivery::Consumed

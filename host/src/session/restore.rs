@@ -232,7 +232,7 @@ impl Session {
             let failure = (!turn.compresses).then(|| Why::Stale.text().to_owned());
             self.ended(Outcome::Interrupted, failure, now, out);
         } else {
-            self.queue_remark(turn.id, now, out);
+            self.queue_remark(out);
         }
     }
 

@@ -115,9 +115,11 @@ pub(super) fn decide(case: &Case<'_>) -> Verdict {
         // Not a resume: what happened has never been answered, however old it is (W15, W16).
         return Verdict::Resume { from: None, attempt: None };
     }
-    let Some(tail) = tail else { return Verdict::Done };
-
-    let mut at = tail.at;
+    if tail.is_none() && !streamed {
+        return Verdict::Done;
+    }
+    // A turn that tells again what has its row already has none of its own before its answer.
+    let mut at = tail.map_or(open.started_at, |row| row.at);
     let mut from = None;
     let calls = unanswered_calls(&open.rows);
     let asks = |call: &CallId| calls.iter().any(|live| live.call.id == *call);
@@ -139,7 +141,8 @@ pub(super) fn decide(case: &Case<'_>) -> Verdict {
         at = at.max(given.deadline.unwrap_or(0));
     }
 
-    let noted = matches!(tail.body, Body::Note { .. }) && tail.n == open.resumed_row;
+    let noted =
+        tail.is_some_and(|row| matches!(row.body, Body::Note { .. }) && row.n == open.resumed_row);
     if noted && !streamed && open.attempts > 0 {
         return Verdict::Left(Why::Empty);
     }

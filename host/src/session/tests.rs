@@ -8,6 +8,7 @@ mod deletion;
 mod disk;
 mod fold;
 mod holds;
+mod interplay;
 mod orders;
 mod processes;
 mod prompts;

@@ -79,18 +79,41 @@ impl Session {
         }
     }
 
-    pub(super) fn steer(&mut self, text: String, out: &mut Out) {
-        if self.turn.is_none() {
+    /// A remark waits for the next tool result. It is stored as the prompt that it becomes if no
+    /// result takes it along, so that a killed host does not lose it.
+    pub(super) fn steer(&mut self, text: String, now: Millis, out: &mut Out) {
+        let Some(turn) = &self.turn else {
             let about = "steer".to_owned();
             let message = "no turn is running; send it as a prompt".to_owned();
             self.publish(Event::Failed(crate::protocol::Failure { about, message }), out);
             return;
+        };
+        if turn.cancelled {
+            return self.note_remark(&text, out);
         }
         let text = match self.view.steer.take() {
             Some(earlier) => format!("{earlier}\n{text}"),
             None => text,
         };
+        let id = PromptId::fresh_for(turn.id, now);
+        let id = self.remark.get_or_insert(id).clone();
+        let prompt = Queued { id, text: text.clone() };
+        out.record(Record::Queued { session: self.id(), prompt });
         self.publish(Event::Steered { text: Some(text) }, out);
+    }
+
+    /// The remark that waits, which is something else from now on.
+    fn take_remark(&mut self, out: &mut Out) -> Option<Queued> {
+        let (text, id) = (self.view.steer.take()?, self.remark.take()?);
+        out.record(Record::Unqueued { session: self.id(), prompt: id.clone() });
+        self.publish(Event::Steered { text: None }, out);
+        Some(Queued { id, text })
+    }
+
+    /// A remark to an interrupted turn starts no other one; the next one reads it.
+    fn note_remark(&mut self, remark: &str, out: &mut Out) {
+        self.meta.notes.push(format!("[The user said, before interrupting: {remark}]"));
+        out.record(Record::Session(self.meta.clone()));
     }
 
     pub(super) fn cancel(&mut self, now: Millis, out: &mut Out) {
@@ -104,6 +127,9 @@ impl Session {
         self.reclaim_at = Some(now + UNWIND);
         self.publish(Event::TurnCancelling { turn: id }, out);
         self.withdraw_questions(now, out);
+        if let Some(remark) = self.take_remark(out) {
+            self.note_remark(&remark.text, out);
+        }
         for task in tasks {
             self.doom(&task, Killer::User, out);
         }
@@ -180,7 +206,6 @@ impl Session {
             compresses: false,
             cancelled: false,
             claimed,
-            polled: BTreeSet::new(),
             awaited: BTreeSet::new(),
             tasks: BTreeSet::new(),
             ends: Vec::new(),
@@ -244,7 +269,8 @@ impl Session {
             }
             _ => {}
         }
-        if let (Say::Spawn(_) | Say::Delegate { .. }, Some(running)) = (&say, &self.turn)
+        if let (Say::Spawn(_) | Say::Delegate { .. } | Say::Ask { .. }, Some(running)) =
+            (&say, &self.turn)
             && running.cancelled
         {
             return out.reply(ack, Reply::Refused("the turn was interrupted".to_owned()));
@@ -345,14 +371,13 @@ impl Session {
 
     fn result(&mut self, finished: Finished, ack: Ack, now: Millis, out: &mut Out) {
         let Finished { mut result, seen, shell, todo } = finished;
-        if let Some(remark) = self.view.steer.take() {
-            let _ = write!(result.text, "\n\n[The user says, while this turn runs: {remark}]");
-            self.publish(Event::Steered { text: None }, out);
+        if let Some(Queued { text, .. }) = self.take_remark(out) {
+            let _ = write!(result.text, "\n\n[The user says, while this turn runs: {text}]");
         }
         for (process, how) in seen {
-            match (how, &mut self.turn) {
-                (Seen::AtTurnEnd, Some(turn)) => {
-                    turn.polled.insert(process);
+            match (how, &self.turn) {
+                (Seen::AtTurnEnd, Some(_)) => {
+                    self.meta.polled.insert(process);
                 }
                 (Seen::Now | Seen::AtTurnEnd, _) => self.consume(&process, out),
             }
@@ -419,12 +444,17 @@ impl Session {
             self.add_row(turn.id, now, Body::Failure { message }, out);
         }
         let unanswered = turn.claimed;
+        let polled = std::mem::take(&mut self.meta.polled);
+        if !polled.is_empty() {
+            out.record(Record::Session(self.meta.clone()));
+        }
         match &outcome {
             Outcome::Done | Outcome::Limit => {
-                for process in turn.polled {
+                for process in polled {
                     self.consume(&process, out);
                 }
-                if unanswered.is_empty() {
+                // A compression may have asked nobody (W20).
+                if unanswered.is_empty() && !turn.compresses {
                     self.end_pause(out);
                 }
                 self.put_off("no answer", unanswered, now, out);
@@ -449,25 +479,15 @@ impl Session {
             Outcome::Failed { class } => self.put_off(class, unanswered, now, out),
             Outcome::Interrupted => self.requeue(unanswered, &Stage::Finished, out),
         }
-        // A remark to an interrupted turn starts no other one; the next one reads it.
-        if outcome == Outcome::Cancelled
-            && let Some(remark) = self.view.steer.take()
-        {
-            self.publish(Event::Steered { text: None }, out);
-            let text = format!("[The user said, before interrupting: {remark}]");
-            self.add_row(turn.id, now, Body::Note { text }, out);
-        }
         self.end_turn(turn.id, outcome, now, out);
         self.view.trim(WINDOW);
-        self.queue_remark(turn.id, now, out);
+        self.queue_remark(out);
     }
 
     /// A remark that no tool result has taken along waits like a prompt that was typed, so that a
     /// stopping host does not lose it.
-    pub(super) fn queue_remark(&mut self, turn: TurnId, now: Millis, out: &mut Out) {
-        if let Some(text) = self.view.steer.take() {
-            self.publish(Event::Steered { text: None }, out);
-            let prompt = Queued { id: PromptId::fresh_for(turn, now), text };
+    pub(super) fn queue_remark(&mut self, out: &mut Out) {
+        if let Some(prompt) = self.take_remark(out) {
             self.enqueue(prompt.clone(), out);
             self.prompts.push_front((prompt, Caller::Attended));
         }

@@ -3,7 +3,7 @@
 use super::{Effect, Out, Session};
 use crate::process::Hit;
 use crate::protocol::{
-    Event, Millis, News, Process, ProcessId, Toast, TurnId, Wakeup, WakeupKind, Watching,
+    Delivery, Event, Millis, News, Process, ProcessId, Toast, TurnId, Wakeup, WakeupKind, Watching,
 };
 use crate::redact;
 use crate::store::{Entry, Record, Stage};
@@ -120,7 +120,9 @@ impl Session {
                 let text = format!("{command} matched too often: only its end will be told");
                 self.toast(id, News::WatchDisabled, text, out);
                 process.notify = true;
-                self.expect_exit(&process, now, out);
+                if process.delivery != Delivery::Consumed {
+                    self.expect_exit(&process, now, out);
+                }
             }
         }
         process.watching = watching;

@@ -164,8 +164,14 @@ fn branched(
 /// Removes a session and remembers that it is gone. Its ledger and its live processes stay, as
 /// orphans (W19).
 fn deleted(tx: &Connection, session: &SessionId) -> rusqlite::Result<Applied> {
+    // Who works on its tasks works for nobody any more. The mark comes first: it ends a circle.
+    if run(tx, "INSERT OR IGNORE INTO deleted VALUES (?)", [&session.0])? == Applied::Known {
+        return Ok(Applied::Known);
+    }
+    for worker in workers(tx, session)? {
+        deleted(tx, &worker)?;
+    }
     for sql in [
-        "INSERT OR IGNORE INTO deleted VALUES (?)",
         "UPDATE ledger SET stage = 'orphaned' WHERE session = ?
              AND stage NOT IN ('delivered', 'consumed', 'stale', 'orphaned')",
         // A delegated task is the work of a session, which is deleted too.
@@ -188,6 +194,16 @@ fn deleted(tx: &Connection, session: &SessionId) -> rusqlite::Result<Applied> {
     // The ids of the last rows are given to later ones, which must not count as indexed.
     run(tx, "UPDATE indexed SET row = min(row, (SELECT coalesce(max(id), 0) FROM rows))", [])?;
     run(tx, "DELETE FROM sessions WHERE id = ?", [&session.0])
+}
+
+/// Sessions that work on delegated tasks of that one.
+pub(super) fn workers(conn: &Connection, parent: &SessionId) -> rusqlite::Result<Vec<SessionId>> {
+    conn.prepare_cached(
+        "SELECT session FROM metas JOIN sessions ON id = session
+         WHERE parent = ?1 AND json_valid(meta) AND meta ->> '$.task.parent' = ?1",
+    )?
+    .query_map([&parent.0], |row| row.get(0).map(SessionId))?
+    .collect()
 }
 
 fn is_deleted(tx: &Connection, session: &SessionId) -> rusqlite::Result<bool> {

@@ -7,7 +7,7 @@ use rusqlite::Connection;
 
 use super::reader::texts;
 use super::value::{from_word, parse, stage};
-use super::{Entry, Error, Meta, Reader, Stage};
+use super::{Entry, Error, Meta, Reader, Stage, apply};
 use crate::protocol::{
     Delivery, Process, ProcessId, SessionId, State, TurnId, Wakeup, WakeupKind, Watching, Work,
 };
@@ -84,9 +84,7 @@ impl Reader {
     /// Sessions that another one has delegated tasks to.
     pub fn delegated(&self, parent: &SessionId) -> Result<Vec<SessionId>, Error> {
         let Some(conn) = self.conn() else { return Ok(Vec::new()) };
-        let sql = "SELECT session FROM metas JOIN sessions ON id = session
-             WHERE parent = ?1 AND json_valid(meta) AND meta ->> '$.task.parent' = ?1";
-        Ok(texts(conn, sql, [&parent.0])?.into_iter().map(SessionId).collect())
+        Ok(apply::workers(conn, parent)?)
     }
 
     /// Sessions whose wakeups wait for somebody.

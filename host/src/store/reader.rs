@@ -274,12 +274,21 @@ fn assemble(
     let id: i64 = row.get(0)?;
     let n = row.get::<_, i64>(1)? as u64;
     let (long_text, long_reasoning): (i64, i64) = (row.get(4)?, row.get(5)?);
-    let body: Body = parse(
+    let body = parse(
         row.get_ref(6)?.as_str().map_err(rusqlite::Error::from)?,
         &format!("row {n} of session {session}"),
-    )?;
+    );
     let turn = TurnId(row.get::<_, i64>(2)? as u64);
-    let mut row = Row { n, turn, at: row.get(3)?, cut: 0, body };
+    let at = row.get(3)?;
+    let body = match body {
+        Ok(body) => body,
+        // It costs itself alone: the others are read, and what waits in the session is told.
+        Err(error) => {
+            let message = format!("{error}. It is left out.");
+            return Ok(Row { n, turn, at, cut: 0, body: Body::Failure { message } });
+        }
+    };
+    let mut row = Row { n, turn, at, cut: 0, body };
     if long_text > 0 {
         let text = long(conn, id, TEXT, long_text, extent)?;
         row.cut = (long_text as u64).saturating_sub(text.len() as u64);

@@ -18,7 +18,7 @@ use super::error::is_damage;
 pub(super) const FILE: &str = "hermes-tui.db";
 
 /// Each step lifts the schema by one. Steps that were released are never changed.
-const STEPS: &[&str] = &[
+pub(super) const STEPS: &[&str] = &[
     "
     CREATE TABLE sessions (
         id TEXT PRIMARY KEY, title TEXT, preview TEXT NOT NULL DEFAULT '',

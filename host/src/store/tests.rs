@@ -6,6 +6,7 @@ mod crash;
 mod damage;
 mod deletion;
 mod lineage;
+mod migration;
 mod rules;
 mod values;
 

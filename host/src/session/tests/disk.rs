@@ -30,7 +30,12 @@ struct Turn {
 impl Disk {
     /// Everything that a rig has recorded.
     pub(super) fn of(rig: &Rig) -> Self {
-        let mut disk = Self { meta: meta(), ..Self::default() };
+        Self::that_began_with(meta(), rig)
+    }
+
+    /// As [`Disk::of`], for a session that was written down by another one.
+    pub(super) fn that_began_with(meta: Meta, rig: &Rig) -> Self {
+        let mut disk = Self { meta, ..Self::default() };
         disk.write(&rig.effects);
         disk
     }
@@ -44,6 +49,10 @@ impl Disk {
     }
 
     fn apply(&mut self, record: Record) {
+        if record.session().is_some_and(|session| *session != self.meta.id) {
+            // Of the session that works on a delegated task.
+            return;
+        }
         match record {
             Record::Session(meta) => self.meta = meta,
             Record::Row { row, .. } => {
@@ -56,8 +65,10 @@ impl Disk {
                 assert!(self.turns.insert(turn, new).is_none(), "a turn begins once");
             }
             Record::TurnEnded { turn, outcome, .. } => {
-                let turn = self.turns.get_mut(&turn).unwrap();
-                assert_eq!(turn.outcome.replace(outcome), None, "a turn ends once");
+                // Of a compression only the end is known.
+                if let Some(turn) = self.turns.get_mut(&turn) {
+                    assert_eq!(turn.outcome.replace(outcome), None, "a turn ends once");
+                }
             }
             Record::Delta { turn, n, part, text, .. } => {
                 let journal = &mut self.turns.get_mut(&turn).unwrap().journal;
@@ -66,14 +77,18 @@ impl Disk {
                 journal.push((n, part, text));
             }
             Record::Folded { turn, n, .. } => self.turns.get_mut(&turn).unwrap().folded = n,
-            Record::Queued { prompt, .. } => self.queued.push(prompt),
+            Record::Queued { prompt, .. } => {
+                self.queued.retain(|q| q.id != prompt.id);
+                self.queued.push(prompt);
+            }
             Record::Unqueued { prompt, .. } => self.queued.retain(|q| q.id != prompt),
             Record::Process(process) => {
                 self.processes.retain(|p| p.id != process.id);
                 self.processes.push(process);
             }
             Record::Ledger(entry) => {
-                self.ledger.retain(|e| e.process != entry.process);
+                let key = |e: &Entry| (e.process.clone(), e.kind, e.ordinal);
+                self.ledger.retain(|e| key(e) != key(&entry));
                 self.ledger.push(entry);
             }
             Record::Asked { question, .. } => {
@@ -82,8 +97,9 @@ impl Disk {
             }
             Record::Resolved { question, .. } => self.questions.retain(|q| q.id != question),
             Record::Resumed { turn, attempt, row, .. } => {
-                let turn = self.turns.get_mut(&turn).unwrap();
-                (turn.attempts, turn.row) = (attempt, row);
+                if let Some(turn) = self.turns.get_mut(&turn) {
+                    (turn.attempts, turn.row) = (attempt, row);
+                }
             }
             Record::Branched { .. } | Record::Deleted { .. } | Record::Granted { .. } => {}
         }

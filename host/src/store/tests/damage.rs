@@ -173,3 +173,28 @@ fn what_could_not_be_written_is_named_at_the_end() {
     let error = desk.store.close().unwrap_err();
     assert!(matches!(&error, Error::Unwritten { batches: 1, .. }), "{error}");
 }
+
+#[test]
+fn a_row_that_cannot_be_read_costs_itself_alone() {
+    // R09 W29: the session opens, and what waits in it can be told.
+    let mut desk = Desk::new();
+    desk.put(vec![session("s", 1), add("s", user(1, "one")), add("s", user(2, "two"))]);
+    desk.put(vec![Record::TurnStarted {
+        session: id("s"),
+        turn: TurnId(1),
+        source: Source::User,
+        at: 1,
+    }]);
+    rusqlite::Connection::open(desk.folder().join(schema::FILE))
+        .unwrap()
+        .execute("UPDATE rows SET body = '{\"is\":' WHERE n = 1", [])
+        .unwrap();
+    let reader = desk.reader();
+    let loaded = reader.load(&id("s"), 9).unwrap().unwrap();
+    for rows in [loaded.rows, reader.rows(&id("s")).unwrap(), loaded.open.unwrap().rows] {
+        assert_eq!(rows.len(), 2);
+        let Body::Failure { message } = &rows[0].body else { panic!("{:?}", rows[0]) };
+        assert!(message.contains("row 1 of session s"), "{message}");
+        assert_eq!(rows[1].text(), "two");
+    }
+}

@@ -216,3 +216,26 @@ fn the_latest_session_is_none_that_was_put_away_or_delegated() {
     desk.put(vec![deleted("a")]);
     assert_eq!(reader.latest(Some("tui")).unwrap(), Some(id("b")));
 }
+
+#[test]
+fn with_a_session_go_those_that_work_on_its_tasks_in_one_commit() {
+    // W19: also one that was delegated in the same moment. A kill in between leaves all or nothing.
+    let mut desk = Desk::new();
+    let task = Task { parent: id("s"), process: ProcessId("deleg".into()) };
+    let meta =
+        Meta { id: id("worker"), parent: Some(id("s")), task: Some(task), ..Meta::default() };
+    let branch = Meta { id: id("branch"), parent: Some(id("s")), ..Meta::default() };
+    let prompt = Queued { id: PromptId("deleg".into()), text: "brief".into() };
+    desk.put(vec![
+        session("s", 1),
+        Record::Session(meta),
+        Record::Session(branch),
+        Record::Queued { session: id("worker"), prompt: prompt.clone() },
+        deleted("s"),
+    ]);
+    assert_eq!(traces(&desk, "worker"), []);
+    assert!(desk.reader().unsettled().unwrap().is_empty());
+    assert_eq!(desk.reader().find("branch").unwrap(), Some(id("branch")));
+    desk.put(vec![Record::Queued { session: id("worker"), prompt }]);
+    assert_eq!(traces(&desk, "worker"), []);
+}
