@@ -414,4 +414,49 @@ mod tests {
         assert!(wakeups[1].text.contains("process log proc_"));
         assert!(wakeups[19].text.ends_with("word]"));
     }
+
+    #[test]
+    fn a_cut_falls_on_a_line_and_never_takes_a_whole_one_with_it() {
+        // W24
+        let mark = "[earlier output left out: process log proc_0123456789ab]\n";
+        let cut = |room: usize| {
+            let output = format!("{}\nbbb\nccc", "a".repeat(100));
+            let shown = tail(&output, mark.len() + room, &id());
+            shown.strip_prefix(mark).unwrap().to_owned()
+        };
+        assert_eq!(cut(7), "bbb\nccc");
+        assert_eq!(cut(6), "ccc");
+        assert_eq!(cut(2), "cc", "a line that is longer than the room");
+    }
+
+    #[test]
+    fn the_room_that_short_outputs_leave_goes_to_the_long_ones() {
+        // W06
+        let done = exit(End::Exited, Some(0), None);
+        let fitted = |lengths: &[usize], budget| {
+            let told = lengths.iter().map(|n| exited(&id(), "x", &done, &"a".repeat(*n)));
+            let mut wakeups: Vec<_> = told.collect();
+            fit_into(&mut wakeups, budget);
+            wakeups.iter().map(|w| output_of(w).chars().count()).collect::<Vec<_>>()
+        };
+        assert_eq!(fitted(&[1_500, 100, 1_500], 2_100), [1_000, 100, 1_000]);
+        assert_eq!(fitted(&[2_000, 1_000], 2_001), [1_001, 1_000], "to the last character");
+        assert_eq!(fitted(&[1_000, 1_000], 2_000), [1_000, 1_000]);
+    }
+
+    #[test]
+    fn each_kind_of_end_has_a_line_for_people() {
+        // W12
+        for (end, code, signal, line) in [
+            (End::Exited, Some(0), None, "finished"),
+            (End::Exited, Some(3), None, "failed (exit 3)"),
+            (End::Exited, None, Some(9), "killed by SIGKILL"),
+            (End::Exited, None, None, "ended, exit code unknown"),
+            (End::Killed, Some(0), None, "killed"),
+            (End::Lost, None, None, "lost: its supervisor is gone, the exit code is unknown"),
+            (End::FailedStart, None, None, "failed to start"),
+        ] {
+            assert_eq!(summary(&exit(end, code, signal)), line);
+        }
+    }
 }

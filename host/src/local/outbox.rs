@@ -18,6 +18,9 @@ use crate::protocol::{
 use crate::session::{Ack, Effect, Errand, Input, Plan, Reply, STORE, Say, Session};
 use crate::store::{CommitNo, Durability, Lock, Record, Report};
 
+#[cfg(test)]
+mod tests;
+
 /// How long a stop waits for processes to die: a polite request, its grace, and force.
 const KILLS: Duration = Duration::from_secs(3);
 

@@ -211,6 +211,18 @@ mod tests {
     }
 
     #[test]
+    fn of_an_unfinished_line_the_last_16_kilobytes_are_looked_at_again() {
+        // P02
+        for (length, again) in [(5_000, 5_000), (20_000, 16 * 1024)] {
+            let mut scanner = scanner(&["go"]);
+            let bytes = format!("go\n{}", "x".repeat(length)).into_bytes();
+            let end = bytes.len() as u64;
+            scanner.feed(&Chunk { from: 0, bytes });
+            assert_eq!(scanner.take(0).unwrap().upto, end - again);
+        }
+    }
+
+    #[test]
     fn output_that_was_not_kept_is_skipped_and_joins_no_line() {
         // P02
         let mut scanner = scanner(&["split"]);

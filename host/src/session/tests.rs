@@ -10,6 +10,8 @@ mod fold;
 mod holds;
 mod interplay;
 mod orders;
+mod processes;
+mod prompts;
 mod questions;
 mod resume;
 mod storage;

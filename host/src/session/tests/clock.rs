@@ -38,3 +38,13 @@ fn completions_of_before_and_after_a_clock_change_are_all_told_once() {
         assert_eq!(rig.delivery(id), Delivery::Delivered);
     }
 }
+
+#[test]
+fn another_input_of_the_same_millisecond_does_not_end_the_wait_for_siblings() {
+    // W06
+    let mut rig = idle_with(&["a", "b"]);
+    rig.exit("a");
+    rig.feed(Input::Tick);
+    assert_eq!(rig.starts(), []);
+    assert_eq!(rig.session.deadline(), Some(rig.now + 50));
+}

@@ -113,6 +113,7 @@ fn a_task_its_ledger_row_its_session_and_its_prompt_are_one_commit() {
     assert_eq!(meta.parent.as_ref().unwrap().0, "s1");
     assert_eq!(meta.task, worker_meta().task);
     assert_eq!((meta.source.as_str(), meta.preview.as_str()), ("delegate", "goal a"));
+    assert_eq!((meta.started_at, meta.active_at), (rig.now, rig.now));
 }
 
 #[test]
@@ -497,6 +498,26 @@ fn a_task_that_is_held_or_paused_is_over_and_says_why() {
 }
 
 #[test]
+fn a_hold_ends_a_task_as_failed_only_if_it_holds_something_back() {
+    // W22
+    let mut held = working();
+    held.spawn("x");
+    held.answer("x runs");
+    held.end();
+    held.session.meta.held = Some("you interrupted".to_owned());
+    held.exit("x");
+    let [(code, text)] = reports(&held).try_into().unwrap();
+    assert_eq!(code, 1);
+    assert!(text.starts_with("It cannot go on by itself: you interrupted."), "{text}");
+
+    let mut done = working();
+    done.session.meta.held = Some("you interrupted".to_owned());
+    done.answer("all done");
+    done.end();
+    assert_eq!(reports(&done), [(0, "all done".to_owned())]);
+}
+
+#[test]
 fn a_task_whose_wakeup_is_tried_again_is_not_over() {
     // W29
     let mut rig = working();
@@ -587,6 +608,11 @@ fn findings_are_the_last_words_whatever_follows_them() {
             Some("It was interrupted before it was done."),
         ),
         (
+            vec![Body::Assistant(say("a", Stop::Calls)), Body::Assistant(say(" ", Stop::Partial))],
+            "a",
+            Some("It was interrupted before it was done."),
+        ),
+        (
             vec![Body::Assistant(say("a", Stop::Partial))],
             "a",
             Some("It was interrupted before it was done."),
@@ -597,4 +623,29 @@ fn findings_are_the_last_words_whatever_follows_them() {
         let expected = Findings { answer: answer.to_owned(), failure: failure.map(str::to_owned) };
         assert_eq!(findings(&rows), expected);
     }
+}
+
+#[test]
+fn a_task_whose_wakeup_waits_for_the_store_is_not_over() {
+    // W17
+    let mut rig = working();
+    rig.spawn("b");
+    rig.answer("waiting for it");
+    rig.end();
+    rig.feed(Input::Storage(Storage::Failing("full".to_owned())));
+    rig.exit("b");
+    assert_eq!(reports(&rig), []);
+    rig.feed(Input::Storage(Storage::Ok));
+    rig.answer("all done");
+    rig.end();
+    assert_eq!(reports(&rig), [(0, "all done".to_owned())]);
+}
+
+#[test]
+fn a_task_that_a_one_shot_run_loads_before_it_began_is_not_over() {
+    // W26, W17
+    let brief = Queued { id: PromptId("a".to_owned()), text: "brief a".to_owned() };
+    let loaded = Loaded { meta: worker_meta(), queued: vec![brief], ..Loaded::default() };
+    let rig = loaded_as(loaded, Caller::Stateless);
+    assert_eq!((rig.session.verdict(1_000), reports(&rig)), (None, vec![]));
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::protocol::{News, Toast};
-use crate::store::Pause;
+use crate::store::{Pause, Retry};
 
 const MINUTE: Millis = 60_000;
 
@@ -630,4 +630,34 @@ fn retries_of_a_failing_wakeup_are_wakeups_in_a_row() {
     rig.pass(24 * 60 * MINUTE);
     assert_eq!(rig.starts().len(), 2);
     assert!(rig.held().unwrap().contains("2 wakeups ran in a row"));
+}
+
+#[test]
+fn what_ends_after_the_last_retry_failed_keeps_an_hours_distance_by_any_clock() {
+    // W29
+    let mut rig = failed_with("server");
+    for minutes in [1, 5, 15, 60] {
+        rig.pass(minutes * MINUTE);
+        rig.fail("server");
+    }
+    let failed = rig.now;
+    rig.exit("b");
+    assert_eq!(rig.session.deadline(), Some(failed + 60 * MINUTE));
+    rig.now -= 10 * MINUTE;
+    rig.feed(Input::Tick);
+    assert_eq!(rig.session.deadline(), Some(rig.now + 60 * MINUTE));
+}
+
+#[test]
+fn letting_go_is_written_down_also_when_nothing_waits() {
+    // W20, W29
+    for retry in [None, Some(Retry { attempt: 2, at: 9_000 })] {
+        let pause = Some(Pause { reason: "no key".to_owned(), lane: "same".to_owned() });
+        let meta = Meta { pause, retry, ..meta() };
+        let mut rig = Rig::of(Loaded { meta, ..Loaded::default() }, "same", 1_000);
+        assert!(rig.pause().is_some());
+        let effects = rig.feed(Input::WakeNow);
+        let let_go = |e: &Effect| matches!(e, Effect::Record(Record::Session(m)) if m.pause.is_none() && m.retry.is_none());
+        assert!(effects.iter().any(let_go), "{effects:?}");
+    }
 }

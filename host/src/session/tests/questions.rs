@@ -356,3 +356,39 @@ fn a_question_is_news_for_whoever_looks_at_another_session() {
     let Ask::Clarify { question, .. } = which() else { panic!("a question") };
     assert_eq!(news, Some((crate::protocol::News::Asked, question)));
 }
+
+#[test]
+fn the_result_of_a_call_withdraws_its_own_questions_only() {
+    // C09
+    let mut rig = calling(&["c1", "c2"]);
+    ask(&mut rig, "c1", approval("one"));
+    ask(&mut rig, "c2", approval("two"));
+    let effects = finish(&mut rig);
+    assert_eq!(answers(&effects), [Answer::Withdrawn]);
+    assert_eq!(only(&rig).call.0, "c2");
+}
+
+#[test]
+fn a_question_that_is_withdrawn_leaves_no_answer_behind() {
+    // C09, C15
+    let mut rig = calling(&["c1"]);
+    ask(&mut rig, "c1", approval("one"));
+    let id = only(&rig).id;
+    let effects = rig.feed(Input::Answer { id: id.clone(), answer: Answer::Withdrawn });
+    let resolved = |e: &Effect| matches!(e, Effect::Record(Record::Resolved { question, .. }) if *question == id);
+    assert!(effects.iter().any(resolved));
+    assert!(!effects.iter().any(|e| matches!(e, Effect::Record(Record::Asked { .. }))));
+    assert_eq!(ask(&mut rig, "c1", approval("one")).len(), 3, "it is asked anew");
+}
+
+#[test]
+fn of_two_calls_that_asked_the_one_that_is_not_run_again_loses_its_question() {
+    // C15, R06
+    let mut rig = calling(&["c1", "c2"]);
+    ask(&mut rig, "c2", approval("two"));
+    ask(&mut rig, "c1", approval("one"));
+    let rig = super::disk::Disk::of(&rig).restart(2_000);
+    assert!(resumes(&rig));
+    assert_eq!(open_calls(&rig), ["c2"]);
+    assert_eq!(only(&rig).call.0, "c2");
+}

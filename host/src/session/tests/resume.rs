@@ -430,6 +430,53 @@ fn a_prompt_that_is_given_up_does_not_take_the_completions_with_it() {
 }
 
 #[test]
+fn a_prompt_whose_answer_had_begun_is_told_as_cut_off_and_not_as_unanswered() {
+    // W15 R01 R07
+    type Do = fn(&mut Rig);
+    let begun: [Do; 2] = [
+        |rig| delta(rig, "half"),
+        // The answer of an earlier start; what is told came with it and is told again.
+        |rig| {
+            calls(rig, &[("c", "terminal")]);
+            tool(rig, "c", false);
+        },
+    ];
+    for begin in begun {
+        let mut rig = running();
+        rig.spawn("a");
+        rig.exit("a");
+        rig.prompt("delete it");
+        rig.answer("done");
+        rig.end();
+        begin(&mut rig);
+        let mut disk = Disk::of(&rig);
+        disk.restart(100 * HOUR);
+        assert!(!disk.rows.iter().any(|row| row.text() == LEFT), "{:?}", kinds(&disk));
+    }
+}
+
+#[test]
+fn a_wakeup_that_is_told_again_is_no_failure_and_one_that_is_held_is() {
+    // W15 R03
+    let failures = |disk: &Disk| kinds(disk).iter().filter(|kind| **kind == "failure").count();
+    let mut rig = idle_with_disk(&["a"]);
+    rig.exit("a");
+    delta(&mut rig, "I was");
+    let mut disk = Disk::of(&rig);
+    let mut old = disk.clone();
+    old.restart(100 * HOUR);
+    assert_eq!(failures(&old), 0, "it is told again");
+    for _ in 0..3 {
+        let mut rig = disk.restart(1_000);
+        let before = rig.effects.len();
+        delta(&mut rig, "I was");
+        disk.write(&rig.effects[before..]);
+    }
+    disk.restart(1_000);
+    assert_eq!(failures(&disk), 1, "it is held");
+}
+
+#[test]
 fn a_long_turn_says_that_it_still_works_and_never_one_that_is_over() {
     // R10
     let worked = |effects: &[Effect]| -> Vec<Millis> {

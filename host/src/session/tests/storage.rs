@@ -54,3 +54,37 @@ fn a_remark_that_waits_when_the_host_stops_is_stored_as_a_prompt() {
     assert!(effects.iter().any(|e| matches!(e,
         Effect::Record(Record::Queued { prompt, .. }) if prompt.text == "use make")));
 }
+
+#[test]
+fn a_wakeup_that_the_model_failed_while_the_store_does_is_put_off_and_not_repeated_at_once() {
+    // W29
+    let mut rig = idle_with(&["a"]);
+    rig.exit("a");
+    rig.feed(Input::Storage(Storage::Failing("full".to_owned())));
+    let outcome = Outcome::Failed { class: "unreachable".to_owned() };
+    rig.say(Say::Ended { outcome, failure: None });
+    assert!(matches!(rig.delivery("a"), Delivery::Held(_)));
+    rig.feed(Input::Storage(Storage::Ok));
+    assert_eq!(rig.starts(), [Source::Wakeup]);
+}
+
+#[test]
+fn an_always_that_cannot_be_written_down_holds_for_the_session() {
+    // C05
+    for (storage, forever) in [(Storage::Ok, true), (Storage::Failing("full".to_owned()), false)] {
+        let mut rig = Rig::new();
+        rig.prompt("go");
+        let Ask::Approval { command, part, rule, reason, .. } = approval("r") else { panic!() };
+        let asked = Ask::Approval { command, part, rule, reason, allow_always: true };
+        ask(&mut rig, "c1", asked.clone());
+        rig.feed(Input::Storage(storage));
+        let id = rig.session.transcript().questions[0].id.clone();
+        let answer = Answer::Approval(Choice::Always);
+        let effects = rig.feed(Input::Answer { id, answer });
+        let record = Effect::Record(Record::Granted { rule: "r".to_owned() });
+        assert_eq!(effects.contains(&record), forever);
+        assert_eq!(effects.contains(&Effect::Grant("r".to_owned())), forever);
+        ask(&mut rig, "c2", asked);
+        assert!(rig.session.transcript().questions.is_empty(), "not asked again");
+    }
+}

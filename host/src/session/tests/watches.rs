@@ -443,3 +443,39 @@ fn a_process_with_a_match_that_waits_stays_listed() {
     assert!(rig.session.process(&pid("p0")).is_some());
     assert!(rig.session.process(&pid("p1")).is_none());
 }
+
+#[test]
+fn the_first_suppressed_line_of_a_window_is_its_strike() {
+    // P03
+    let mut rig = watching(&["a"]);
+    for window in 1..=3 {
+        matches(&mut rig, "a");
+        answered(&mut rig);
+        rig.now += 1;
+        matches(&mut rig, "a");
+        assert_eq!(watch_of(&rig, "a").strikes, window);
+        rig.now += 15_000;
+    }
+    assert!(watch_of(&rig, "a").off);
+}
+
+#[test]
+fn a_watch_begins_with_the_end_of_the_turn_that_spawned_it_and_no_later_one_moves_that() {
+    // P05
+    let mut rig = watching(&["a"]);
+    let since = watch_of(&rig, "a").since;
+    assert_eq!(since, Some(rig.now));
+    rig.now += 5_000;
+    rig.prompt("next");
+    spawn(&mut rig, "b");
+    for (id, turn) in [("earlier", 1), ("later", 2)] {
+        let unwatched = Process { watch: Vec::new(), ..watched(id, turn) };
+        rig.say(Say::Spawn(Box::new(unwatched)));
+    }
+    rig.answer("done");
+    rig.end();
+    assert_eq!(watch_of(&rig, "a").since, since);
+    assert_eq!(watch_of(&rig, "b").since, Some(rig.now));
+    assert_eq!(watch_of(&rig, "earlier").since, None);
+    assert_eq!(watch_of(&rig, "later").since, None);
+}

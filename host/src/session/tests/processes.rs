@@ -1,0 +1,199 @@
+//! Background processes of a session: what is written down of them, who ends which, and how long
+//! they stay listed.
+
+use super::*;
+
+/// One whose end wakes nobody.
+fn quiet(id: &str) -> Process {
+    Process { notify: false, ..process(id) }
+}
+
+fn spawn_quiet(rig: &mut Rig, id: &str) {
+    rig.say(Say::Spawn(Box::new(quiet(id))));
+    rig.say(Say::Running { process: pid(id), pid: 1 });
+}
+
+fn ends(rig: &mut Rig, id: &str, end: End) -> Vec<Effect> {
+    let exit = Exit { end, code: None, signal: None, at: rig.now };
+    rig.feed(Input::Exited { process: pid(id), exit, output: String::new() })
+}
+
+fn kills(effects: &[Effect]) -> Vec<&str> {
+    let ids = effects.iter().filter_map(|e| match e {
+        Effect::Kill(id) => Some(id.0.as_str()),
+        _ => None,
+    });
+    ids.collect()
+}
+
+fn toasts(effects: &[Effect]) -> usize {
+    effects.iter().filter(|e| matches!(e, Effect::Announce(_))).count()
+}
+
+#[test]
+fn a_process_found_again_is_written_down_only_if_something_is_new() {
+    // W14
+    for (state, known, found, changes) in [
+        (State::Starting, None, None, true),
+        (State::Running, Some(1), Some(2), true),
+        (State::Running, None, Some(2), true),
+        (State::Running, Some(1), Some(1), false),
+    ] {
+        let process = Process { state, pid: known, ..process("a") };
+        let loaded = Loaded { meta: meta(), processes: vec![process], ..Loaded::default() };
+        let (mut session, _) =
+            Session::restore(loaded, Caller::Attended, None, Rules::default(), 0);
+        let effects = session.handle(Input::Adopted { process: pid("a"), pid: found }, 0);
+        let record = |e: &Effect| matches!(e, Effect::Record(Record::Process(_)));
+        assert_eq!(effects.iter().any(record), changes, "{state:?} {known:?} {found:?}");
+        let now = session.process(&pid("a")).unwrap();
+        assert_eq!((now.state, now.pid), (State::Running, found.or(known)));
+    }
+}
+
+#[test]
+fn ending_one_process_leaves_the_others() {
+    // W09
+    let mut rig = idle_with(&["a", "b"]);
+    let effects = rig.feed(Input::Kill(Some(pid("b"))));
+    assert_eq!(kills(&effects), ["b"]);
+    assert_eq!(rig.session.process(&pid("a")).unwrap().killed_by, None);
+    rig.exit("b");
+    assert_eq!(rig.starts(), []);
+    rig.exit("a");
+    assert_eq!(rig.starts(), [Source::Wakeup]);
+}
+
+#[test]
+fn a_process_that_has_ended_is_not_killed_again_unless_it_was_lost() {
+    // W09, W12: the child of a lost one may live, and its supervisor cannot say.
+    for (end, killed) in [(End::Lost, vec!["a"]), (End::Exited, vec![])] {
+        let mut rig = Rig::new();
+        rig.prompt("go");
+        spawn_quiet(&mut rig, "a");
+        ends(&mut rig, "a", end);
+        assert_eq!(kills(&rig.feed(Input::Kill(Some(pid("a"))))), killed, "{end:?}");
+    }
+}
+
+#[test]
+fn a_kill_changes_how_an_exit_is_called_and_never_that_the_end_is_unknown() {
+    // W08, W12
+    for (end, expected) in
+        [(End::Exited, End::Killed), (End::Lost, End::Lost), (End::FailedStart, End::FailedStart)]
+    {
+        let mut rig = Rig::new();
+        rig.prompt("go");
+        rig.spawn("a");
+        rig.say(Say::Killing(pid("a")));
+        ends(&mut rig, "a", end);
+        let exit = rig.session.process(&pid("a")).unwrap().exit.clone().unwrap();
+        assert_eq!(exit.end, expected);
+    }
+}
+
+#[test]
+fn a_failed_start_is_a_toast_only_where_no_running_call_tells_it() {
+    // W12
+    let failed = |rig: &mut Rig| {
+        let exit = Exit { end: End::FailedStart, code: None, signal: None, at: rig.now };
+        let say = Say::FailedStart { process: pid("a"), exit };
+        rig.feed(Input::Said { turn: TurnId(1), ack: Ack(0), say })
+    };
+    let mut rig = Rig::new();
+    rig.prompt("go");
+    rig.say(Say::Spawn(Box::new(process("a"))));
+    assert_eq!(toasts(&failed(&mut rig)), 0, "the result of the call says it");
+
+    let mut rig = Rig::new();
+    rig.prompt("go");
+    rig.say(Say::Spawn(Box::new(process("a"))));
+    rig.answer("started");
+    rig.end();
+    rig.prompt("next");
+    assert_eq!(toasts(&failed(&mut rig)), 1, "its call is over");
+}
+
+#[test]
+fn an_end_that_wakes_nobody_has_no_ledger_row_whoever_sees_it() {
+    // W07
+    let mut rig = Rig::new();
+    rig.prompt("go");
+    spawn_quiet(&mut rig, "a");
+    ends(&mut rig, "a", End::Exited);
+    rig.result(vec![(pid("a"), Seen::Now)]);
+    let ledger = |e: &&Effect| matches!(e, Effect::Record(Record::Ledger(_)));
+    assert_eq!(rig.effects.iter().filter(ledger).count(), 0);
+    assert_eq!(rig.delivery("a"), Delivery::Open);
+}
+
+#[test]
+fn ended_processes_stay_listed_for_half_an_hour_and_the_last_64_for_longer() {
+    // P12
+    let mut rig = Rig::new();
+    rig.prompt("go");
+    let mut next = 0;
+    let mut one_more = |rig: &mut Rig| {
+        let id = format!("p{next}");
+        next += 1;
+        spawn_quiet(rig, &id);
+        ends(rig, &id, End::Exited);
+        rig.session.transcript().processes.len()
+    };
+    for n in 1..=70 {
+        assert_eq!(one_more(&mut rig), n);
+    }
+    rig.now += 30 * 60_000;
+    assert_eq!(one_more(&mut rig), 71, "not longer ago than half an hour");
+    rig.now += 1;
+    assert_eq!(one_more(&mut rig), 64 + 2);
+    assert!(rig.session.process(&pid("p5")).is_none(), "the oldest go");
+    assert!(rig.session.process(&pid("p6")).is_some());
+}
+
+#[test]
+fn a_consumed_end_does_not_shorten_the_wait_for_the_siblings_of_the_next_one() {
+    // W06
+    let mut rig = Rig::new();
+    rig.prompt("go");
+    for id in ["a", "b", "c"] {
+        rig.spawn(id);
+    }
+    rig.exit("a");
+    rig.result(vec![(pid("a"), Seen::Now)]);
+    rig.answer("seen");
+    rig.end();
+    rig.now += 240;
+    rig.exit("b");
+    assert_eq!(rig.session.deadline(), Some(rig.now + 50));
+}
+
+#[test]
+fn an_end_still_waits_for_its_siblings_when_another_one_was_consumed() {
+    // W06
+    let mut rig = Rig::new();
+    rig.prompt("go");
+    for id in ["a", "b", "c"] {
+        rig.spawn(id);
+    }
+    rig.exit("a");
+    rig.exit("b");
+    rig.result(vec![(pid("a"), Seen::Now)]);
+    rig.answer("seen");
+    rig.end();
+    assert_eq!(rig.starts(), [Source::User]);
+    assert_eq!(rig.session.deadline(), Some(rig.now + 50));
+}
+
+#[test]
+fn after_a_restart_a_supervisor_is_looked_for_where_a_command_may_still_run() {
+    // W14
+    let ended = Process { state: State::Ended, ..process("ended") };
+    let work = crate::protocol::Work::Delegation { session: SessionId("s2".to_owned()) };
+    let task = Process { work, ..process("task") };
+    let processes = vec![process("started"), ended, task];
+    let loaded = Loaded { meta: meta(), processes, ..Loaded::default() };
+    let (session, _) = Session::restore(loaded, Caller::Attended, None, Rules::default(), 0);
+    let live: Vec<_> = session.live_processes().map(|p| p.id.0.as_str()).collect();
+    assert_eq!(live, ["started"]);
+}
