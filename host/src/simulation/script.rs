@@ -163,7 +163,15 @@ fn scene(dice: &mut Dice, s: u8, steps: &mut Vec<Step>) {
             let (calls, spawn) = (turn(6, 0), turn(0, a));
             let mut scene = vec![Prompt(s), Pump, calls, Pump, spawn, Write(0), Report];
             scene.extend([Launch(0, b), Word, Pump, turn(4, 0), Pump, turn(2, 0), Pump]);
-            scene.extend([turn(4, 0), Pump]);
+            // It is killed, or its turn was interrupted and speaks all the same.
+            match a % 8 {
+                0 => scene.extend([Step::Kill(s, 255), Write(0), Report, Crash(0, 0)]),
+                1 => {
+                    scene.extend([Prompt(s), Pump, Step::Cancel(s), Pump]);
+                    scene.extend([Step::Late(s, 4), Pump, Step::Unwind(s), Pump]);
+                }
+                _ => scene.extend([turn(4, 0), Pump]),
+            }
             scene
         }
         // A process ends and wakes its session.
@@ -229,9 +237,11 @@ fn scene(dice: &mut Dice, s: u8, steps: &mut Vec<Step>) {
         }
         // A wakeup fails, and is tried again.
         9 => {
-            let mut scene = vec![Exit(a, b), Notice(0), Clock(300), Pump, turn(9, b), Pump];
+            let mut scene = vec![Prompt(s), Pump, turn(6, 0), Pump, turn(0, 1), Pump];
+            scene.extend([turn(4, 0), Pump, turn(2, 0), Pump, turn(4, 0), Pump]);
+            scene.extend([Exit(a, b), Notice(0), Clock(300), Pump, turn(9, b), Pump]);
             scene.push(match a % 4 {
-                0 => Step::Model(s, b),
+                0 => Step::Model(s, b % 2 + 1),
                 1 => Crash(0, 0),
                 2 => Clock(-3_600_000),
                 _ => Clock(60_000),
