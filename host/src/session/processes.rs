@@ -151,7 +151,9 @@ impl Session {
         }
         let exit = match exit.end {
             // Its folder is gone, but it did run: nobody knows how it ended, or whether it has.
-            End::FailedStart if process.state == State::Running => Exit { end: End::Lost, ..exit },
+            End::FailedStart if process.state == State::Running && process.worker().is_none() => {
+                Exit { end: End::Lost, ..exit }
+            }
             End::Exited | End::Killed | End::Lost | End::FailedStart => exit,
         };
         let exit = match process.killed_by {
