@@ -9,10 +9,12 @@ mod disk;
 mod effects;
 mod falls;
 mod judge;
+mod load;
 mod met;
 mod run;
 mod script;
 mod stored;
+mod tasks;
 mod turn;
 mod world;
 
@@ -126,6 +128,58 @@ fn the_second_report_of_an_exit_that_is_not_stored_lets_no_supervisor_go() {
         ],
     };
     replay(&script);
+}
+
+#[test]
+fn an_end_that_was_polled_counts_in_the_next_host() {
+    // W07
+    use script::Step::*;
+    let steps = vec![
+        Prompt(0),
+        Pump,
+        Turn(0, 6, 0),
+        Pump,
+        Turn(0, 0, 15),
+        Pump,
+        Turn(0, 4, 0),
+        Pump,
+        Turn(0, 6, 0),
+        Pump,
+        Exit(54, 199),
+        Turn(0, 5, 199),
+        Turn(0, 4, 1),
+        Write(1),
+        Crash(0, 0),
+    ];
+    replay(&Script { sessions: 2, steps });
+}
+
+#[test]
+fn a_start_by_itself_that_is_not_written_down_does_not_happen() {
+    // R03
+    use script::Step::*;
+    let crash = [Pump, Crash(0, 0)];
+    let mut steps = vec![Prompt(1), Crash(1, 0), Break];
+    steps.extend([crash, crash, crash].concat());
+    replay(&Script { sessions: 2, steps });
+}
+
+#[test]
+fn an_end_that_is_stored_late_lets_its_supervisor_go() {
+    use script::Step::*;
+    let spawned = [Prompt(0), Pump, Turn(0, 6, 0), Pump, Turn(0, 0, 15), Pump];
+    let mut steps = spawned.to_vec();
+    steps.extend([Break, Exit(0, 0), Notice(0), Write(0), Report, Mend, Pump]);
+    replay(&Script { sessions: 2, steps });
+}
+
+#[test]
+fn a_task_given_away_before_a_stop_is_worked_on_by_the_next_host() {
+    use script::Step::*;
+    let asked = [Prompt(0), Pump, Turn(0, 6, 0), Pump];
+    let mut steps = asked.to_vec();
+    steps.extend([Turn(0, 8, 0), Drain, Pump, Stop(0), Pump]);
+    replay(&Script { sessions: 2, steps });
 }
 
 fn number(name: &str) -> Option<u64> {

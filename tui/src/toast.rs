@@ -72,6 +72,7 @@ fn is_told_by_toast_alone(news: &News) -> bool {
         | News::Matched { .. }
         | News::WatchDisabled
         | News::Working { .. }
+        | News::Asked
         | News::Unknown => false,
     }
 }
@@ -87,7 +88,11 @@ fn line(toast: &Toast, current: &SessionId, width: usize) -> String {
         let name = if name.is_empty() { one_line(&toast.session.0) } else { name };
         format!(" · in {}", fit(&name, width / 3))
     };
-    let text = one_line(&toast.text);
+    // Why they are held stands in the status line of their session.
+    let text = match &toast.news {
+        News::Held { .. } if here => String::new(),
+        _ => one_line(&toast.text),
+    };
     let room = width.saturating_sub(columns(&what) + columns(&place) + 4);
     let text = if text.is_empty() || room < 6 {
         String::new()
@@ -110,8 +115,9 @@ fn what(news: &News, here: bool) -> String {
             format!("matches are told again, {dropped} dropped")
         }
         News::Held { waiting } if here => {
-            format!("{} held · /wake starts them", count(*waiting, "wakeup"))
+            format!("{} held · /wake goes on", count(*waiting, "wakeup"))
         }
+        News::Asked => "asks you".to_owned(),
         News::Held { waiting } => format!("{} held", count(*waiting, "wakeup")),
         News::Working { elapsed } => {
             format!("still working after {}", span(u64::try_from(*elapsed).unwrap_or(0) / 1_000))

@@ -489,7 +489,7 @@ impl Hub {
                 self.release_unwritten(upto);
             }
             store::Report::Recovered(no) => {
-                self.release(no);
+                self.release_recovered(no);
                 self.set_storage(Storage::Ok);
             }
         }

@@ -15,7 +15,7 @@ use crate::handle::FrontId;
 use crate::protocol::{
     End, Event, Exit, Outcome, ProcessId, Row, SessionId, Source, Storage, TurnId,
 };
-use crate::session::{Ack, Effect, Input, Plan, Reply, STORE, Say, Session};
+use crate::session::{Ack, Effect, Errand, Input, Plan, Reply, STORE, Say, Session};
 use crate::store::{CommitNo, Durability, Lock, Record, Report};
 
 #[cfg(test)]
@@ -45,6 +45,8 @@ pub(crate) struct Outbox {
     queue: VecDeque<(CommitNo, Item)>,
     /// Journal entries that wait for the next write.
     journal: Vec<Record>,
+    /// Processes whose end could not be stored yet: their supervisors may go when it is.
+    withheld: Vec<ProcessId>,
 }
 
 /// An entry of an outbox.
@@ -137,6 +139,16 @@ impl Outbox {
     /// The journal entries that wait, to be written.
     pub(crate) fn take_journal(&mut self) -> Vec<Record> {
         std::mem::take(&mut self.journal)
+    }
+
+    /// The end of a process rests on a record that could not be stored yet.
+    pub(crate) fn withhold(&mut self, process: ProcessId) {
+        self.withheld.push(process);
+    }
+
+    /// Processes whose end is stored now.
+    pub(crate) fn take_withheld(&mut self) -> Vec<ProcessId> {
+        std::mem::take(&mut self.withheld)
     }
 
     fn last(&self) -> Option<CommitNo> {
@@ -235,6 +247,17 @@ impl Hub {
         self.drain(upto, Self::perform);
     }
 
+    /// The store works again, and what it had kept back is stored: supervisors that stayed may go.
+    pub(super) fn release_recovered(&mut self, upto: CommitNo) {
+        self.release(upto);
+        for id in self.sessions.keys().cloned().collect::<Vec<_>>() {
+            let withheld = self.sessions.get_mut(&id).map(|live| live.outbox.take_withheld());
+            for process in withheld.unwrap_or_default() {
+                self.perform(&id, Effect::Acknowledge(process));
+            }
+        }
+    }
+
     /// Everything up to that number could not be stored. User turns go on in memory; what rests
     /// on its record does not happen.
     pub(super) fn release_unwritten(&mut self, upto: CommitNo) {
@@ -314,10 +337,21 @@ impl Hub {
 
     fn perform_unwritten(&mut self, id: &SessionId, effect: Effect) {
         match effect {
-            Effect::Start(Plan { turn, source: Source::Wakeup, .. }) => {
+            Effect::Start(Plan { turn, source, errand, .. })
+                if source == Source::Wakeup || errand == Errand::Resume =>
+            {
                 let outcome = Outcome::Failed { class: STORE.to_owned() };
-                let failure = Some("The wakeup could not be written down.".to_owned());
-                let say = Say::Ended { outcome, failure };
+                let text = match errand {
+                    // A start that is not counted could be repeated for ever (R03).
+                    Errand::Resume => {
+                        "That this turn goes on could not be written down, so it does not. What \
+                         it had done is kept; send `continue` when the store works again."
+                    }
+                    Errand::Answer | Errand::Compress { .. } => {
+                        "The wakeup could not be written down."
+                    }
+                };
+                let say = Say::Ended { outcome, failure: Some(text.to_owned()) };
                 self.feed(id, Input::Said { turn, ack: Ack(0), say });
             }
             Effect::Reply { ack, reply: Reply::Go } => {
@@ -337,8 +371,13 @@ impl Hub {
                 let say = Say::FailedStart { process, exit };
                 self.feed(id, Input::Said { turn, ack: Ack(0), say });
             }
+            Effect::Acknowledge(process) => {
+                if let Some(live) = self.sessions.get_mut(id) {
+                    live.outbox.withhold(process);
+                }
+            }
             // What is not written down is not taken up.
-            Effect::Acknowledge(_) | Effect::Grant(_) | Effect::Open(_) => {}
+            Effect::Grant(_) | Effect::Open(_) => {}
             other @ (Effect::Record(_)
             | Effect::Publish(_)
             | Effect::Announce(_)
@@ -392,18 +431,21 @@ impl Hub {
         self.flush();
         let last = self.store.write(Vec::new(), Durability::Barrier);
         while let Some(report) = inbox.reports.recv().await {
-            let (no, written) = match report {
-                Report::Committed(no) | Report::Recovered(no) => (no, true),
+            let no = match report {
+                Report::Committed(no) => {
+                    self.release(no);
+                    no
+                }
+                Report::Recovered(no) => {
+                    self.release_recovered(no);
+                    no
+                }
                 Report::Failing { upto, message } => {
                     tracing::error!("not everything could be written: {message}");
-                    (upto, false)
+                    self.release_unwritten(upto);
+                    upto
                 }
             };
-            if written {
-                self.release(no);
-            } else {
-                self.release_unwritten(no);
-            }
             if no >= last {
                 break;
             }

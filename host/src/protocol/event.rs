@@ -242,6 +242,8 @@ pub enum News {
         /// How many of this session were dropped.
         dropped: u64,
     },
+    /// The agent asks something and waits for the answer (C16).
+    Asked,
     /// Wakeups wait for somebody (W20, W22, W29, W31).
     Held {
         /// How many wait now.

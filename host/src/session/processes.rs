@@ -149,6 +149,11 @@ impl Session {
             out.effects.push(Effect::Acknowledge(id.clone()));
             return;
         }
+        let exit = match exit.end {
+            // Its folder is gone, but it did run: nobody knows how it ended, or whether it has.
+            End::FailedStart if process.state == State::Running => Exit { end: End::Lost, ..exit },
+            End::Exited | End::Killed | End::Lost | End::FailedStart => exit,
+        };
         let exit = match process.killed_by {
             Some(_) if exit.end == End::Exited => Exit { end: End::Killed, ..exit },
             Some(_) | None => exit,

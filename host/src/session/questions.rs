@@ -1,7 +1,10 @@
 //! Questions to the user: one queue, in order, each with an id and an end.
 
 use super::{Ack, Effect, Out, Reply, Session, resume};
-use crate::protocol::{Answer, Ask, CallId, Choice, Event, Millis, Question, QuestionId, Storage};
+use crate::protocol::{
+    Answer, Ask, CallId, Choice, Event, Millis, News, Question, QuestionId, Storage, Toast,
+};
+use crate::redact;
 use crate::store::Record;
 
 impl Session {
@@ -47,7 +50,23 @@ impl Session {
         let turn = turn.id;
         let question =
             Question { id, turn, call, ask, asked_at: now, timeout, deadline: None, answer: None };
+        self.announce_question(&question, out);
         self.put_question(question, out);
+    }
+
+    /// Tells every view of the host: whoever looks at another session would not know (C16).
+    fn announce_question(&self, question: &Question, out: &mut Out) {
+        let text = match &question.ask {
+            Ask::Approval { command, .. } => format!("run {command}?"),
+            Ask::Clarify { question, .. } => question.clone(),
+        };
+        out.effects.push(Effect::Announce(Event::Toast(Toast {
+            session: self.id(),
+            name: self.name(),
+            process: None,
+            news: News::Asked,
+            text: redact::secrets(&text).into_owned(),
+        })));
     }
 
     fn put_question(&mut self, question: Question, out: &mut Out) {

@@ -438,7 +438,17 @@ fn every_kind_of_end_wakes_with_its_true_status() {
         (End::Lost, None, "disappeared (exit code ?)"),
         (End::FailedStart, None, "failed to start (exit code ?)"),
     ] {
-        let mut rig = idle_with(&["a"]);
+        let mut rig = match end {
+            End::FailedStart => {
+                let mut rig = Rig::new();
+                rig.prompt("go");
+                rig.say(Say::Spawn(Box::new(process("a"))));
+                rig.end();
+                rig.effects.clear();
+                rig
+            }
+            End::Exited | End::Killed | End::Lost => idle_with(&["a"]),
+        };
         let exit = Exit { end, code, signal: None, at: 0 };
         rig.feed(Input::Exited { process: pid("a"), exit, output: String::new() });
         assert_eq!(rig.starts(), [Source::Wakeup]);

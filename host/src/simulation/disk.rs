@@ -4,7 +4,7 @@ use super::Defect;
 use super::met::Class;
 use super::world::World;
 use crate::protocol::{Body, Storage};
-use crate::session::Input;
+use crate::session::{Effect, Input};
 use crate::store::{CommitNo, Record, Report, Stage};
 
 impl World<'_> {
@@ -111,6 +111,12 @@ impl World<'_> {
             }
             Some(Report::Recovered(no)) => {
                 self.release(no, true);
+                for s in self.host.live.keys().copied().collect::<Vec<_>>() {
+                    let withheld = self.host.live.get_mut(&s).map(|l| l.outbox.take_withheld());
+                    for process in withheld.unwrap_or_default() {
+                        self.perform(s, Effect::Acknowledge(process), true);
+                    }
+                }
                 self.set_storage(Storage::Ok);
             }
             None => {}

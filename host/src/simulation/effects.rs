@@ -8,7 +8,7 @@ use crate::local::outbox::Item;
 use crate::protocol::{
     End, Event, Exit, News, Outcome, ProcessId, SessionId, Source, Storage, TurnId,
 };
-use crate::session::{Ack, Effect, Input, Plan, Reply, STORE, Say, Seen};
+use crate::session::{Ack, Effect, Errand, Input, Plan, Reply, STORE, Say, Seen};
 use crate::store::CommitNo;
 
 impl World<'_> {
@@ -34,6 +34,9 @@ impl World<'_> {
     /// Everything up to that commit is stored, or could not be.
     pub(super) fn release(&mut self, upto: CommitNo, written: bool) {
         for s in 0..self.ids.len() {
+            if !self.host.live.get(&s).is_some_and(|live| live.outbox.is_ready(upto)) {
+                continue;
+            }
             while let Some(live) = self.host.live.get_mut(&s)
                 && let Some(item) = live.outbox.next(upto)
             {
@@ -87,7 +90,13 @@ impl World<'_> {
                 }
             }
             Effect::Reply { ack, reply } => self.reply(s, ack, &reply),
-            Effect::Kill(process) => self.host.killing.push(number_of(&process)),
+            Effect::Kill(process) => {
+                let p = number_of(&process);
+                match self.procs.get(p).and_then(|proc| proc.worker) {
+                    Some(worker) => self.abandon(s, p, worker),
+                    None => self.host.killing.push(p),
+                }
+            }
             Effect::Acknowledge(process) => {
                 if let Some(proc) = self.procs.get_mut(number_of(&process)) {
                     proc.acknowledged = true;
@@ -98,26 +107,28 @@ impl World<'_> {
                     self.feed(other, Input::Granted(rule.clone()));
                 }
             }
-            Effect::Start(_)
-            | Effect::Announce(_)
-            | Effect::Record(_)
-            | Effect::Open(_)
-            | Effect::Forget
-            | Effect::Report { .. } => {}
+            Effect::Open(session) => self.take_up(s, &session),
+            Effect::Report { parent, process, exit, text } => {
+                self.tell(&parent, &process, exit, text);
+            }
+            Effect::Start(_) | Effect::Announce(_) | Effect::Record(_) | Effect::Forget => {}
         }
     }
 
     fn perform_unwritten(&mut self, s: usize, effect: Effect) {
         match effect {
-            Effect::Start(Plan { turn, source: Source::Wakeup, .. }) => {
-                self.met.note(Class::FailingClaim);
+            Effect::Start(Plan { turn, source, errand, .. })
+                if source == Source::Wakeup || errand == Errand::Resume =>
+            {
+                let again = errand == Errand::Resume;
+                self.met.note(if again { Class::FailingResume } else { Class::FailingClaim });
                 let outcome = Outcome::Failed { class: STORE.to_owned() };
-                let failure = Some("The wakeup could not be written down.".to_owned());
+                let failure = Some("It could not be written down.".to_owned());
                 self.say(s, turn, Say::Ended { outcome, failure }, None);
             }
             Effect::Reply { ack, reply: Reply::Go } => {
                 let waiting = self.host.live.get(&s).and_then(|l| l.acks.get(&ack.0)).copied();
-                let Some((turn, Answering::Spawn(p))) = waiting else {
+                let Some((turn, Answering::Spawn(p) | Answering::Task(p))) = waiting else {
                     return self.perform(s, Effect::Reply { ack, reply: Reply::Go }, false);
                 };
                 self.reply(s, ack, &Reply::Refused("the store fails".to_owned()));
@@ -125,7 +136,12 @@ impl World<'_> {
                 let say = Say::FailedStart { process: process_id(p), exit };
                 self.say(s, turn, say, None);
             }
-            Effect::Acknowledge(_) | Effect::Grant(_) => {}
+            Effect::Acknowledge(process) => {
+                if let Some(live) = self.host.live.get_mut(&s) {
+                    live.outbox.withhold(process);
+                }
+            }
+            Effect::Grant(_) | Effect::Open(_) => {}
             other => self.perform(s, other, false),
         }
     }
@@ -136,16 +152,34 @@ impl World<'_> {
             let (old, new) = (actor.turn, plan.turn);
             self.fail(format!("two turns: {new} of s{s} starts while {old} runs"));
         }
-        self.tally.wakeups += u64::from(plan.source == Source::Wakeup);
+        let again = plan.errand == Errand::Resume;
+        self.tally.wakeups += u64::from(plan.source == Source::Wakeup && !again);
+        if again {
+            self.count_resume(s, plan.turn);
+        }
         if let Some(live) = self.host.live.get_mut(&s) {
-            live.actor = Some(Actor::new(plan.turn, plan.source));
+            live.actor = Some(Actor::new(plan, &live.session.transcript().rows));
+        }
+    }
+
+    /// At most three automatic starts in a row without a new row of the turn in between.
+    fn count_resume(&mut self, s: usize, turn: TurnId) {
+        let resuming = self.host.live.get_mut(&s).and_then(|live| live.resuming.take());
+        let Some((_, before)) = resuming.filter(|(resumed, _)| *resumed == turn) else { return };
+        let rows = self.stored.shelf(&self.ids[s]).map(|shelf| &shelf.rows);
+        let last = rows.and_then(|rows| rows.keys().next_back()).copied().unwrap_or(0);
+        let known = self.resumes.get(&(s, turn)).copied().unwrap_or((0, 0));
+        let count = if before > known.1 { 1 } else { known.0 + 1 };
+        self.resumes.insert((s, turn), (count, last));
+        if count > 3 {
+            self.fail(format!("again and again: {turn} of s{s} starts {count} times in a row"));
         }
     }
 
     fn reply(&mut self, s: usize, ack: Ack, reply: &Reply) {
         let waiting = self.host.live.get_mut(&s).and_then(|l| l.acks.remove(&ack.0));
         match waiting {
-            Some((turn, Answering::Turn)) => self.hear(s, turn, ack, reply),
+            Some((turn, Answering::Turn | Answering::Task(_))) => self.hear(s, turn, ack, reply),
             Some((turn, Answering::Spawn(p))) => match reply {
                 Reply::Go => self.host.launching.push_back((s, turn, p)),
                 _ => self.launched(s, turn, p, false),
@@ -177,6 +211,12 @@ impl World<'_> {
             }
             Effect::Reply { ack, reply: Reply::Go } => {
                 match self.host.live.get(&s).and_then(|l| l.acks.get(&ack.0)) {
+                    Some((_, Answering::Task(p))) => {
+                        let process = self.stored.processes.get(&process_id(*p));
+                        process
+                            .and_then(|p| p.worker())
+                            .is_some_and(|w| self.stored.shelf(w).is_some())
+                    }
                     Some((_, Answering::Spawn(p))) => {
                         let process = self.stored.processes.get(&process_id(*p));
                         let entry = |id: &ProcessId| {
@@ -193,6 +233,11 @@ impl World<'_> {
             Effect::Acknowledge(process) => {
                 self.stored.processes.get(process).is_some_and(|x| !x.is_live())
             }
+            Effect::Open(session) => self.stored.shelf(session).is_some(),
+            // Taken back before it began, or a turn has ended; the user may have prompted since.
+            Effect::Report { .. } => self.stored.shelf(id).is_some_and(|x| {
+                x.turns.is_empty() || x.turns.values().any(|turn| turn.outcome.is_some())
+            }),
             _ => true,
         };
         if ok { Ok(()) } else { Err(format!("s{s}: {effect:?} rests on nothing in the store")) }

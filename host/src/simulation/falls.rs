@@ -2,8 +2,8 @@
 
 use super::disk::is_wakeup;
 use super::met::Class;
-use super::world::{Host, World};
-use crate::protocol::{Storage, TurnId};
+use super::world::{Host, World, process_id};
+use crate::protocol::{Process, Storage, TurnId};
 use crate::session::Input;
 use crate::store::{Record, Stage};
 
@@ -46,12 +46,27 @@ impl World<'_> {
         };
         let mut unstarted = false;
         let mut in_turn = false;
+        let mut task = false;
+        let mut unreported = false;
         for (s, live) in &self.host.live {
+            task |= *s >= self.users && live.session.transcript().running.is_some();
+            unreported |= *s >= self.users
+                && live.session.verdict(self.now).is_some()
+                && live.session.meta().task.as_ref().is_some_and(|t| {
+                    self.stored.processes.get(&t.process).is_some_and(Process::is_live)
+                });
             if let Some(running) = &live.session.transcript().running {
                 in_turn = true;
                 unstarted |= live.actor.is_none() && claimed(*s, running.turn);
             }
         }
+        let unopened = self.procs.iter().enumerate().any(|(p, proc)| {
+            proc.worker.is_some_and(|w| !self.host.live.contains_key(&w))
+                && self.stored.processes.get(&process_id(p)).is_some_and(Process::is_live)
+        });
+        self.met.note_if(task, Class::CrashInTask);
+        self.met.note_if(unreported, Class::CrashBeforeReport);
+        self.met.note_if(unopened, Class::CrashBeforeOpen);
         let unsent = !self.host.killing.is_empty();
         let unlaunched = !self.host.launching.is_empty();
         let finding = !self.host.finding.is_empty();
@@ -70,6 +85,7 @@ impl World<'_> {
     /// Another host takes up what is stored; the disk works for it.
     pub(super) fn restart(&mut self, ended: u8) {
         self.host = Host::default();
+        self.now += std::mem::take(&mut self.away);
         self.generation += 1;
         self.tally.restarts += 1;
         self.note(|| "the host is gone".to_owned());
@@ -84,7 +100,10 @@ impl World<'_> {
             Ok(sessions) => {
                 for id in sessions {
                     match self.ids.iter().position(|known| *known == id) {
-                        Some(s) => self.open(s),
+                        Some(s) => {
+                            self.open(s);
+                            self.confirm(s);
+                        }
                         None => self.fail(format!("store: nobody made session {id}")),
                     }
                 }
@@ -93,16 +112,28 @@ impl World<'_> {
         }
     }
 
+    /// From now on nothing starts; turns that run may come to their end.
+    pub(super) fn drain(&mut self) {
+        self.host.draining = true;
+        for s in self.host.live.keys().copied().collect::<Vec<_>>() {
+            self.feed(s, Input::Drain);
+        }
+    }
+
     /// The host stops of itself.
     pub(super) fn stop(&mut self, ended: u8) {
         let runs = |l: &super::world::Live| l.session.transcript().running.is_some();
         self.met.note_if(self.host.live.values().any(runs), Class::StopInTurn);
+        self.met.note_if(self.host.draining, Class::StopAfterDrain);
         self.host.stopping = true;
         for s in self.host.live.keys().copied().collect::<Vec<_>>() {
             self.feed(s, Input::Stop);
         }
         for live in self.host.live.values_mut() {
             live.actor = None;
+        }
+        while !self.host.words.is_empty() {
+            self.word();
         }
         self.flush();
         self.commit(0);

@@ -31,11 +31,20 @@ impl World<'_> {
         self.each_completion_once()?;
         self.each_prompt_once()?;
         self.each_match_once()?;
-        let held =
-            self.tally.matches + self.tally.restarts + self.tally.releases + self.tally.recoveries;
+        let held = self.tally.matches
+            + self.tally.restarts
+            + self.tally.releases
+            + self.tally.recoveries
+            + self.tally.failures;
         let bound = (self.procs.len() + self.prompts.len()) as u64 + held;
         if self.tally.wakeups > bound {
             return Err(format!("loop: {} wakeups, {bound} at most", self.tally.wakeups));
+        }
+        for p in self.host.watched.iter().copied() {
+            let stored = self.stored.processes.get(&process_id(p)).is_some_and(|p| !p.is_live());
+            if stored && self.procs[p].exit.is_some() && !self.procs[p].acknowledged {
+                return Err(format!("stays: the supervisor of {} is not let go", process_id(p)));
+            }
         }
         for p in self.stored.processes.values() {
             if p.is_live() {
@@ -62,10 +71,13 @@ impl World<'_> {
             if let Some((session, n, _)) = told.iter().find(|(session, ..)| session != owner) {
                 return Err(format!("owner: row {n} of {session} tells {id} of {owner}"));
             }
-            let exits: Vec<_> = told.iter().filter(|(.., w)| w.kind == WakeupKind::Exit).collect();
+            let kind = match proc.worker {
+                Some(_) => WakeupKind::Delegation,
+                None => WakeupKind::Exit,
+            };
+            let exits: Vec<_> = told.iter().filter(|(.., w)| w.kind == kind).collect();
             let known = self.stored.is_known_otherwise(&id);
-            let stage =
-                self.stored.ledger.get(&(id.clone(), WakeupKind::Exit, 0)).map(|e| &e.state);
+            let stage = self.stored.ledger.get(&(id.clone(), kind, 0)).map(|e| &e.state);
             match (exits.as_slice(), stage) {
                 ([], None) if !stored.notify => {}
                 ([], Some(Stage::Consumed)) if known => {}
@@ -114,7 +126,7 @@ impl World<'_> {
                 Stage::Stale | Stage::Orphaned => rows == 0,
                 _ => false,
             };
-            if !right && *kind != WakeupKind::Exit {
+            if !right && !matches!(kind, WakeupKind::Exit | WakeupKind::Delegation) {
                 let state = &entry.state;
                 return Err(format!(
                     "lost: {kind:?} {ordinal} of {id} is in {rows} rows, {state:?}"

@@ -1,8 +1,9 @@
 //! Runs a script: carries its steps out, lets everything come to an end, and judges what is left.
 
 use super::Defect;
+use super::load::lane;
 use super::met::{Class, Met};
-use super::script::{Script, Step};
+use super::script::{Script, Step, TASK};
 use super::world::{Typed, World, is_watched, number_of, process_id};
 use crate::process::Hit;
 use crate::protocol::{Answer, Ask, Choice, End, Exit, PromptId, Source};
@@ -55,13 +56,18 @@ pub(super) fn run(
 
 impl World<'_> {
     fn step(&mut self, step: Step) {
-        let n = self.ids.len();
-        let of = |s: u8| usize::from(s) % n;
+        let (all, users) = (self.ids.len(), self.users);
+        let of = |s: u8| match s.checked_sub(TASK) {
+            Some(task) if all > users => users + usize::from(task) % (all - users),
+            Some(task) => usize::from(task) % users,
+            None => usize::from(s) % users,
+        };
         match step {
             Step::Prompt(s) => self.prompt(of(s)),
             Step::Again(s) => self.again(of(s)),
             Step::Steer(s) => {
-                let text = format!("remark {}", self.now);
+                // Not named after the time, which comes again where the clock is set back.
+                let text = format!("remark {}", self.fresh_call());
                 self.command(of(s), Input::Steer(text));
             }
             Step::Unqueue(s) => self.unqueue(of(s)),
@@ -131,6 +137,17 @@ impl World<'_> {
                 self.attach(of(s));
             }
             Step::Clock(by) => self.clock(i64::from(by)),
+            Step::Leave(s) => self.leave(of(s)),
+            Step::Model(s, which) => self.set_model(of(s), which),
+            Step::Reset(s) => {
+                self.met.note(Class::Reset);
+                self.feed(of(s), Input::Reset);
+            }
+            Step::Drain => {
+                self.met.note(Class::Drained);
+                self.drain();
+            }
+            Step::Away(minutes) => self.away = i64::from(minutes) * 60_000,
             Step::Crash(commits, ended) => self.crash(usize::from(commits), ended),
             Step::Stop(ended) => self.stop(ended),
         }
@@ -138,11 +155,26 @@ impl World<'_> {
     }
 
     fn command(&mut self, s: usize, input: Input) {
-        self.open(s);
-        self.feed(s, input);
+        if self.open(s) {
+            self.feed(s, input);
+        }
+    }
+
+    fn set_model(&mut self, s: usize, which: u8) {
+        let model = format!("model {}", which % 3);
+        let Some(session) = self.session(s) else { return };
+        let (paused, tried) = (session.meta().pause.is_some(), session.meta().retry.is_some());
+        self.met.note_if(paused, Class::OtherModelInPause);
+        self.met.note_if(tried, Class::OtherModelInRetry);
+        self.tally.releases += 1;
+        let lane = lane(&model);
+        self.feed(s, Input::SetModel { model, context: Some(1000), lane });
     }
 
     fn prompt(&mut self, s: usize) {
+        if !self.open(s) {
+            return;
+        }
         self.current = s;
         let text = format!("prompt {}", self.prompts.len());
         let id = PromptId(format!("p{}", self.prompts.len()));
@@ -179,6 +211,10 @@ impl World<'_> {
             let (source, twice) = (running.source, running.cancelling);
             self.met.note_if(source == Source::Wakeup && !twice, Class::CancelWakeup);
             self.met.note_if(twice, Class::CancelTwice);
+            let waits = |p: &usize| self.procs[*p].owner == s && self.is_working(*p);
+            let tasks = (0..self.procs.len()).any(|p| waits(&p));
+            self.met.note_if(!twice && tasks, Class::CancelWithTasks);
+            self.met.note_if(!twice && s >= self.users, Class::CancelTask);
         }
         self.command(s, Input::Cancel);
     }
@@ -211,6 +247,13 @@ impl World<'_> {
         (0..self.procs.len()).filter(|p| self.procs[*p].launched && self.procs[*p].exit.is_none())
     }
 
+    /// A task that has not ended.
+    fn is_working(&self, p: usize) -> bool {
+        self.procs[p].worker.is_some()
+            && self.lists(self.procs[p].owner, p)
+            && !self.has_ended(self.procs[p].owner, p)
+    }
+
     fn matches(&mut self, p: usize, lines: u64, admitted: bool) {
         let process = process_id(p);
         let Some(s) = self.host.owners.get(&process).copied() else { return };
@@ -236,7 +279,7 @@ impl World<'_> {
         self.host.words.push_back((s, turn, say));
     }
 
-    fn word(&mut self) {
+    pub(super) fn word(&mut self) {
         let Some((s, turn, say)) = self.host.words.pop_front() else { return };
         let (p, runs) = match &say {
             Say::FailedStart { process, .. } => (number_of(process), false),
@@ -291,6 +334,9 @@ impl World<'_> {
     /// Everything ends: processes, turns, questions, holds.
     fn come_to_rest(&mut self) {
         self.host.broken = false;
+        if self.host.draining {
+            self.stop(0);
+        }
         for _ in 0..ROUNDS {
             for p in self.running().collect::<Vec<_>>() {
                 self.ends(p, Some(0), None);

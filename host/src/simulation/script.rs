@@ -29,6 +29,9 @@ impl Dice {
     }
 }
 
+/// Numbers of sessions from here on mean those that work on tasks.
+pub(super) const TASK: u8 = 100;
+
 /// One thing that happens. Numbers choose among what is there, modulo how much of it there is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Step {
@@ -80,6 +83,16 @@ pub(super) enum Step {
     Mend,
     /// One more view of a session.
     Attach(u8),
+    /// A session that has nothing to do leaves memory.
+    Leave(u8),
+    /// Another model for a session.
+    Model(u8, u8),
+    /// The user begins anew elsewhere.
+    Reset(u8),
+    /// The host is about to stop.
+    Drain,
+    /// So many minutes pass until the next host starts.
+    Away(u8),
     /// Time passes, or jumps back.
     Clock(i32),
     /// The host is killed after so many more commits; so many processes end before the next host.
@@ -105,6 +118,8 @@ impl Script {
         let mut steps = Vec::with_capacity(length as usize + 4);
         while steps.len() < length as usize {
             let s = dice.byte() % busy;
+            // Now and then what happens, happens to who works on a task.
+            let s = if dice.below(8) == 0 { TASK + s } else { s };
             match dice.below(12) {
                 0..=2 => scene(&mut dice, s, &mut steps),
                 3..=4 => {
@@ -142,7 +157,7 @@ fn scene(dice: &mut Dice, s: u8, steps: &mut Vec<Step>) {
     use Step::{Clock, Crash, Exit, Launch, Notice, Prompt, Pump, Report, Shown, Word, Write};
     let turn = |choice, detail| Step::Turn(s, choice, detail);
     let (a, b) = (dice.byte(), dice.byte());
-    let mut scene = match dice.below(7) {
+    let mut scene = match dice.below(14) {
         // A turn spawns a process and ends.
         0 | 1 => {
             let (calls, spawn) = (turn(6, 0), turn(0, a));
@@ -152,7 +167,7 @@ fn scene(dice: &mut Dice, s: u8, steps: &mut Vec<Step>) {
             scene
         }
         // A process ends and wakes its session.
-        2 | 3 => {
+        2 | 3 | 11 => {
             let mut scene = vec![Exit(a, b), Notice(0), Clock(60), Write(0), Report];
             // The model answers, or it does not.
             let answer = if a.is_multiple_of(4) { turn(9, b) } else { turn(2, 0) };
@@ -170,10 +185,68 @@ fn scene(dice: &mut Dice, s: u8, steps: &mut Vec<Step>) {
             scene.extend([turn(2, 0), Pump, turn(4, 1), Write(1)]);
             scene
         }
+        // A turn delegates a task, which is worked on.
+        5 | 6 => {
+            let (calls, task) = (turn(6, 0), TASK + a % 2);
+            let mut scene = vec![Prompt(s), Pump, calls, Pump, turn(8 + a % 2, b), Write(0)];
+            scene.extend([Report, Pump]);
+            if b.is_multiple_of(2) {
+                scene.extend([turn(4, 0), Pump, turn(2, 0), Pump, turn(4, 0), Pump]);
+            }
+            scene.extend([Step::Turn(task, 6, 0), Pump, Step::Turn(task, 4, 0), Pump]);
+            scene.extend([Step::Turn(task, 2, 0), Write(0), Report, Step::Turn(task, 4, 0)]);
+            scene.extend([Write(a % 3), Report, Pump, turn(4, 0), Pump, turn(2, 0), Pump]);
+            scene
+        }
+        // A turn is cut off, maybe again and again.
+        7 => {
+            let mut scene = vec![Prompt(s), Pump, Step::Turn(s, [0, 6, 2][usize::from(a) % 3], 0)];
+            scene.extend([Step::Flush, Pump, Step::Away([0, 0, 5, 90][usize::from(b) % 4])]);
+            for k in 0..=b % 5 {
+                scene.extend([Crash(0, 0), Pump]);
+                if a % 8 == k {
+                    scene.extend([turn(6, 0), Pump]);
+                }
+            }
+            scene.extend([turn(2, 0), Pump, turn(4, 0), Pump]);
+            scene
+        }
+        // A question over a restart, with its answer before or after.
+        8 => {
+            let mut scene = vec![Prompt(s), Pump, turn(6, b % 2), Pump, turn(7, b), Pump];
+            if !a.is_multiple_of(4) {
+                scene.push(Shown(s));
+            }
+            if b.is_multiple_of(3) {
+                scene.extend([Step::Answer(s, a), Write(0)]);
+            }
+            if a.is_multiple_of(5) {
+                scene.push(Step::Away(30));
+            }
+            scene.extend([if b.is_multiple_of(5) { Step::Stop(0) } else { Crash(a % 2, 0) }, Pump]);
+            scene.extend([turn(7, b), Pump, Step::Answer(s, a), Pump, turn(4, 0), Pump]);
+            scene
+        }
+        // A wakeup fails, and is tried again.
+        9 => {
+            let mut scene = vec![Exit(a, b), Notice(0), Clock(300), Pump, turn(9, b), Pump];
+            scene.push(match a % 4 {
+                0 => Step::Model(s, b),
+                1 => Crash(0, 0),
+                2 => Clock(-3_600_000),
+                _ => Clock(60_000),
+            });
+            scene.extend([Pump, turn(9, b), Pump, Clock(300_000), Pump, turn(2, 0), Pump]);
+            scene
+        }
         // A watched process matches, time and again.
-        5 => {
+        10 | 12 => {
             let mut scene = vec![Step::Match(a, b), Pump, turn(2, 0), Pump, turn(4, 0), Pump];
             scene.extend([Clock(20_000), Step::Match(a, b), Write(0), Report, turn(2, 0), Pump]);
+            for _ in 0..b % 4 {
+                scene.extend([turn(4, 0), Pump, Clock(20_000), Step::Match(a, 0), Pump]);
+                scene.extend([turn(2, 0), Pump]);
+            }
             scene
         }
         // A turn asks the user.
@@ -187,7 +260,7 @@ fn scene(dice: &mut Dice, s: u8, steps: &mut Vec<Step>) {
     };
     for _ in 0..[0, 1, 1, 2][dice.below(4) as usize] {
         let (a, b) = (dice.byte(), dice.byte());
-        let between = match dice.below(12) {
+        let between = match dice.below(14) {
             0..=2 => Crash(a % 2, b % 3),
             3 => Step::Stop(b % 2),
             4 | 5 => Step::Cancel(s),
@@ -196,6 +269,8 @@ fn scene(dice: &mut Dice, s: u8, steps: &mut Vec<Step>) {
             8 => Step::Repeat(a),
             9 => Step::Break,
             10 => Step::Steer(s),
+            11 => Step::Drain,
+            12 => Step::Cancel(TASK),
             _ => step(dice, s),
         };
         let at = 1 + dice.below(scene.len() as u64) as usize;
@@ -210,7 +285,7 @@ fn scene(dice: &mut Dice, s: u8, steps: &mut Vec<Step>) {
 
 fn step(dice: &mut Dice, s: u8) -> Step {
     let (a, b) = (dice.byte(), dice.byte());
-    match dice.below(120) {
+    match dice.below(127) {
         0..=7 => Step::Prompt(s),
         8 => Step::Again(s),
         9..=10 => Step::Steer(s),
@@ -241,7 +316,12 @@ fn step(dice: &mut Dice, s: u8) -> Step {
         109..=112 => Step::Clock([60, 300, 20, 11_000, 400_000, 7_200_000][usize::from(a) % 6]),
         113 => Step::Clock(-[1, 50, 5_000, 3_600_000][usize::from(a) % 4]),
         114..=117 => Step::Crash(a % 4, b % 4),
-        _ => Step::Stop(b % 3),
+        118..=119 => Step::Stop(b % 3),
+        120 => Step::Drain,
+        121..=122 => Step::Leave(s),
+        123..=124 => Step::Model(s, a),
+        125 => Step::Reset(s),
+        _ => Step::Away(a),
     }
 }
 

@@ -21,6 +21,8 @@ pub(super) struct Stored {
     pub(super) told: Vec<(SessionId, u64, Wakeup)>,
     /// Calls that show the end of a process, as the world knows them.
     pub(super) shows: BTreeMap<CallId, (ProcessId, Seen)>,
+    /// Rules granted for ever.
+    pub(super) grants: BTreeSet<String>,
     /// Results of such calls.
     pub(super) shown: Vec<Shown>,
 }
@@ -109,6 +111,9 @@ impl Stored {
             Record::Ledger(entry) => {
                 let key = (entry.process.clone(), entry.kind, entry.ordinal);
                 self.ledger.insert(key, entry.clone());
+            }
+            Record::Granted { rule } => {
+                self.grants.insert(rule.clone());
             }
             Record::Asked { session, question } => {
                 self.shelf_mut(session).questions.insert(question.id.clone());

@@ -4,10 +4,10 @@
 use super::met::Class;
 use super::world::{Answering, World, is_watched, process_id};
 use crate::protocol::{
-    Ask, Assistant, CallId, Delivery, Millis, Outcome, Part, Process, Source, State, Stop,
-    ToolCall, ToolResult, TurnId,
+    Answer, Ask, Assistant, Body, CallId, Choice, Delivery, Millis, Outcome, Part, Process, Row,
+    Source, State, Stop, Storage, ToolCall, ToolResult, TurnId,
 };
-use crate::session::{Ack, Finished, Reply, Say, Seen, Shell};
+use crate::session::{Ack, Errand, Finished, Plan, Reply, Say, Seen, Shell};
 
 /// The running turn of a session.
 #[derive(Clone, Debug)]
@@ -19,6 +19,10 @@ pub(super) struct Actor {
     pub(super) aborted: Option<Millis>,
     pub(super) calls: Vec<CallId>,
     pub(super) requests: u32,
+    /// It goes on where an earlier host stopped.
+    resumed: bool,
+    /// Its call has asked and got no answer.
+    unanswered: bool,
 }
 
 /// Where it stands.
@@ -36,6 +40,10 @@ pub(super) enum Doing {
     Waiting(usize),
     /// A call may kill that process once this is answered.
     Killing { ack: Ack, process: usize },
+    /// A call delegates that task.
+    Delegating { ack: Ack, process: usize, waits: bool },
+    /// A call waits for the end of that task, for a time only or as long as it takes.
+    Ending { ack: Ack, process: usize, bounded: bool },
     /// A call asks the user.
     Asking(Ack),
     /// A call has a result.
@@ -45,9 +53,20 @@ pub(super) enum Doing {
 }
 
 impl Actor {
-    pub(super) fn new(turn: TurnId, source: Source) -> Self {
-        let doing = Doing::Thinking;
-        Self { turn, source, doing, aborted: None, calls: Vec::new(), requests: 0 }
+    /// A turn that goes on first runs the calls that have no result yet.
+    pub(super) fn new(plan: &Plan, rows: &[Row]) -> Self {
+        let resumed = plan.errand == Errand::Resume;
+        let calls = if resumed { open_calls(rows) } else { Vec::new() };
+        Self {
+            turn: plan.turn,
+            source: plan.source,
+            doing: if calls.is_empty() { Doing::Thinking } else { Doing::Calls },
+            aborted: None,
+            calls,
+            requests: 0,
+            resumed,
+            unanswered: false,
+        }
     }
 }
 
@@ -67,12 +86,21 @@ impl World<'_> {
                     self.becomes(s, Doing::Give(ended.then_some((p, Seen::Now))));
                 }
             }
+            // A wait for a task has its time, a call that delegates has not.
+            Doing::Ending { bounded: true, .. } if detail.is_multiple_of(4) => {
+                self.becomes(s, Doing::Give(None));
+            }
             Doing::Give(seen) => self.give(s, seen),
             Doing::Finish => {
                 let outcome = if detail % 16 == 1 { Outcome::Limit } else { Outcome::Done };
                 self.end_turn(s, outcome, None);
             }
-            Doing::Row { .. } | Doing::Spawning(_) | Doing::Killing { .. } | Doing::Asking(_) => {}
+            Doing::Row { .. }
+            | Doing::Spawning(_)
+            | Doing::Killing { .. }
+            | Doing::Delegating { .. }
+            | Doing::Ending { .. }
+            | Doing::Asking(_) => {}
         }
     }
 
@@ -92,11 +120,12 @@ impl World<'_> {
                 self.answer(s, calls);
             }
             9 => {
-                let class = ["unreachable", "auth", "truncated"][usize::from(detail) % 3];
+                let class = ["unreachable", "auth", "truncated", "quota"][usize::from(detail) % 4];
+                self.tally.failures += 1;
                 let outcome = Outcome::Failed { class: class.to_owned() };
-                if self.actor(s).is_some_and(|a| a.source == Source::Wakeup) {
-                    self.met.note(Class::FailedWakeup);
-                }
+                let wakeup = self.actor(s).is_some_and(|a| a.source == Source::Wakeup);
+                self.met.note_if(wakeup, Class::FailedWakeup);
+                self.met.note_if(s >= self.users, Class::FailedTask);
                 self.end_turn(s, outcome, Some(format!("failed: {class}")));
             }
             _ => self.answer(s, Vec::new()),
@@ -121,12 +150,39 @@ impl World<'_> {
             self.becomes(s, Doing::Thinking);
             return;
         };
+        let runs = self.session(s).and_then(|x| x.transcript().running.as_ref());
+        if runs.is_none_or(|running| running.turn != turn) {
+            // A call asks before it begins, and hears that its turn is over.
+            let outcome = Outcome::Failed { class: "store".to_owned() };
+            return self.end_turn(s, outcome, Some("refused".to_owned()));
+        }
+        if self.has_result(s, &call) {
+            return self.fail(format!("rerun: {call} of {turn} has a result"));
+        }
+        if self.begun.contains(&call) {
+            return self.fail(format!("rerun: {call} of {turn} was begun by an earlier host"));
+        }
+        if let Some(ask) = self.asks.get(&call).cloned() {
+            self.met.note(Class::AskedAgain);
+            return self.ask(s, turn, call, ask);
+        }
+        // What a failing store cannot remember, the next host does not know of.
+        if choice % 10 != 7 && self.host.storage == Storage::Ok {
+            self.begun.insert(call.clone());
+        }
         let known: Vec<usize> = (0..self.procs.len())
             .filter(|p| self.procs[*p].owner == s && self.lists(s, *p))
             .collect();
         let chosen = known.get(usize::from(detail) % known.len().max(1)).copied();
-        let ended = |world: &Self, p: usize| world.procs[p].exit.is_some();
-        match (choice % 8, chosen) {
+        let ended = |world: &Self, p: usize| match world.procs[p].worker {
+            Some(_) => world.has_ended(s, p),
+            None => world.procs[p].exit.is_some(),
+        };
+        match (choice % 10, chosen) {
+            (8 | 9, _) if s < self.users => self.delegate(s, turn, choice % 10 == 9),
+            (3, Some(p)) if self.procs[p].worker.is_some() && !ended(self, p) => {
+                self.await_end(s, turn, p, true);
+            }
             (0..=2, _) => self.spawn(s, turn, !detail.is_multiple_of(6)),
             (3, Some(p)) if !ended(self, p) => {
                 self.becomes(s, Doing::Waiting(p));
@@ -145,8 +201,6 @@ impl World<'_> {
                 self.say(s, turn, Say::Killing(process_id(p)), Some((ack, Answering::Turn)));
             }
             (7, _) => {
-                let ack = self.fresh_ack(s);
-                self.becomes(s, Doing::Asking(ack));
                 let ask = if detail.is_multiple_of(2) {
                     Ask::Clarify { question: format!("which, {}?", call.0), choices: Vec::new() }
                 } else {
@@ -158,8 +212,7 @@ impl World<'_> {
                         allow_always: true,
                     }
                 };
-                let say = Say::Ask { call, ask, timeout: 60_000 };
-                self.say(s, turn, say, Some((ack, Answering::Turn)));
+                self.ask(s, turn, call, ask);
             }
             _ => {
                 self.becomes(s, Doing::Give(None));
@@ -167,6 +220,21 @@ impl World<'_> {
                 self.say(s, turn, Say::CallOutput { call, text: "out".to_owned() }, None);
             }
         }
+    }
+
+    fn ask(&mut self, s: usize, turn: TurnId, call: CallId, ask: Ask) {
+        let ack = self.fresh_ack(s);
+        self.becomes(s, Doing::Asking(ack));
+        self.asks.insert(call.clone(), ask.clone());
+        let say = Say::Ask { call, ask, timeout: 60_000 };
+        self.say(s, turn, say, Some((ack, Answering::Turn)));
+    }
+
+    fn has_result(&self, s: usize, call: &CallId) -> bool {
+        let is_it = |row: &Row| matches!(&row.body, Body::Tool(result) if result.call == *call);
+        let shelf = self.stored.shelf(&self.ids[s]);
+        shelf.is_some_and(|shelf| shelf.rows.values().any(is_it))
+            || self.session(s).is_some_and(|x| x.transcript().rows.iter().any(is_it))
     }
 
     pub(super) fn spawn(&mut self, s: usize, turn: TurnId, notify: bool) {
@@ -211,8 +279,9 @@ impl World<'_> {
             self.stored.shows.insert(call.clone(), (process_id(p), how));
             self.procs[p].seen = true;
         }
+        let unanswered = self.actor_mut(s).is_some_and(|a| std::mem::take(&mut a.unanswered));
         let seen = seen.iter().map(|(p, how)| (process_id(*p), *how)).collect();
-        let say = Say::Result(finished(call, seen));
+        let say = Say::Result(finished(call, seen, unanswered));
         self.say(s, turn, say, Some((ack, Answering::Turn)));
     }
 
@@ -229,6 +298,19 @@ impl World<'_> {
         if actor.turn != turn || actor.aborted.is_some() {
             return;
         }
+        let resumed = actor.resumed;
+        if let (Doing::Asking(mine), Reply::Answer(answer), Some(call)) =
+            (&actor.doing, reply, actor.calls.first().cloned())
+            && *mine == ack
+        {
+            actor.unanswered = *answer == Answer::Expired;
+            self.met.note_if(resumed, Class::AnswerAfterRestart);
+            let approved = matches!(answer, Answer::Approval(choice) if *choice != Choice::Deny);
+            if approved && self.host.storage == Storage::Ok {
+                self.begun.insert(call);
+            }
+        }
+        let Some(actor) = self.actor_mut(s) else { return };
         actor.doing = match (&actor.doing, reply) {
             (Doing::Row { ack: mine, last }, Reply::Row(_)) if *mine == ack => match last {
                 true => Doing::Finish,
@@ -241,13 +323,27 @@ impl World<'_> {
             }
             (Doing::Killing { ack: mine, process }, Reply::Go) if *mine == ack => {
                 let process = *process;
-                actor.doing = Doing::Waiting(process);
+                if self.procs[process].worker.is_some() {
+                    return self.await_end(s, turn, process, true);
+                }
+                self.becomes(s, Doing::Waiting(process));
                 self.host.killing.push(process);
                 return;
             }
-            (Doing::Killing { ack: mine, .. } | Doing::Asking(mine), _) if *mine == ack => {
-                Doing::Give(None)
+            (Doing::Delegating { ack: mine, process, waits: true }, Reply::Go) if *mine == ack => {
+                let process = *process;
+                return self.await_end(s, turn, process, false);
             }
+            (Doing::Ending { ack: mine, process, .. }, Reply::Ended { .. }) if *mine == ack => {
+                Doing::Give(Some((*process, Seen::Now)))
+            }
+            (
+                Doing::Killing { ack: mine, .. }
+                | Doing::Delegating { ack: mine, .. }
+                | Doing::Ending { ack: mine, .. }
+                | Doing::Asking(mine),
+                _,
+            ) if *mine == ack => Doing::Give(None),
             (other, _) => (*other).clone(),
         };
     }
@@ -261,7 +357,7 @@ impl World<'_> {
         let say = match detail % 6 {
             0 => Say::Delta { part: Part::Text, text: "late ".to_owned() },
             1 => Say::Answered { answer: answer(Vec::new()), usage: None, context: None },
-            2 => Say::Result(finished(call, Vec::new())),
+            2 => Say::Result(finished(call, Vec::new(), false)),
             3 if aborted.is_none() => Say::Ended { outcome: Outcome::Done, failure: None },
             4 => {
                 self.met.note_if(aborted.is_some(), Class::LateSpawn);
@@ -274,7 +370,7 @@ impl World<'_> {
         self.say(s, turn, say, Some((ack, Answering::Turn)));
     }
 
-    fn becomes(&mut self, s: usize, doing: Doing) {
+    pub(super) fn becomes(&mut self, s: usize, doing: Doing) {
         if let Some(actor) = self.actor_mut(s) {
             actor.doing = doing;
         }
@@ -288,14 +384,31 @@ fn answer(calls: Vec<CallId>) -> Assistant {
     Assistant { text: "answer".to_owned(), calls, stop, ..Assistant::default() }
 }
 
-fn finished(call: CallId, seen: Vec<(crate::protocol::ProcessId, Seen)>) -> Finished {
+/// Calls of the last answer that have no result.
+fn open_calls(rows: &[Row]) -> Vec<CallId> {
+    let mut calls = Vec::new();
+    for row in rows {
+        match &row.body {
+            Body::Assistant(answer) => calls = answer.calls.iter().map(|c| c.id.clone()).collect(),
+            Body::Tool(result) => calls.retain(|call| *call != result.call),
+            _ => {}
+        }
+    }
+    calls
+}
+
+fn finished(
+    call: CallId,
+    seen: Vec<(crate::protocol::ProcessId, Seen)>,
+    unanswered: bool,
+) -> Finished {
     let result = ToolResult {
         call,
         name: "process".to_owned(),
         text: "{}".to_owned(),
         failed: false,
         millis: 1,
-        unanswered: false,
+        unanswered,
     };
     let shell = Some(Shell { cwd: "/".to_owned(), ..Shell::default() });
     Finished { result, seen, shell, todo: None }

@@ -10,17 +10,15 @@ use super::turn::Actor;
 use crate::handle::FrontId;
 use crate::local::outbox::Outbox;
 use crate::protocol::{
-    CallId, End, Event, Exit, Millis, Outcome, ProcessId, PromptId, SessionId, Storage, Transcript,
-    TurnId,
+    Ask, CallId, End, Event, Exit, Millis, Outcome, ProcessId, PromptId, SessionId, Storage,
+    Transcript, TurnId,
 };
-use crate::session::{Ack, Caller, Input, Rules, Say, Session};
+use crate::session::{Ack, Input, Say, Session};
 use crate::store::memory::Memory;
-use crate::store::{CommitNo, Meta, Record, Report, Stage};
+use crate::store::{CommitNo, Record, Report};
 
 /// How long a cancelled turn may take to unwind.
 const UNWIND: Millis = 10_000;
-/// Wakeup turns in a row without a user.
-const WAKEUPS: u32 = 3;
 
 /// Everything of a run.
 pub(super) struct World<'a> {
@@ -28,7 +26,10 @@ pub(super) struct World<'a> {
     pub(super) defect: Option<Defect>,
     pub(super) met: &'a mut Met,
     pub(super) now: Millis,
+    /// The user's sessions, then those that work on tasks, in the order of their delegation.
     pub(super) ids: Vec<SessionId>,
+    /// How many of them are the user's.
+    pub(super) users: usize,
     pub(super) procs: Vec<Proc>,
     pub(super) prompts: Vec<Typed>,
     pub(super) host: Host,
@@ -37,6 +38,14 @@ pub(super) struct World<'a> {
     /// The session the user looks at.
     pub(super) current: usize,
     pub(super) generation: u32,
+    /// What calls have asked: run again, they ask the same.
+    pub(super) asks: BTreeMap<CallId, Ask>,
+    /// Calls that have done something.
+    pub(super) begun: BTreeSet<CallId>,
+    /// How often each turn was started by itself without a new row since, and the last row then.
+    pub(super) resumes: BTreeMap<(usize, TurnId), (u32, u64)>,
+    /// How long the next start of a host lets itself be awaited.
+    pub(super) away: Millis,
     /// What went wrong first.
     pub(super) trouble: Option<String>,
     /// What happened, if it is wanted.
@@ -55,6 +64,8 @@ pub(super) struct Proc {
     pub(super) acknowledged: bool,
     /// A turn has shown its end.
     pub(super) seen: bool,
+    /// The session that works on it: it is a delegated task.
+    pub(super) worker: Option<usize>,
 }
 
 /// A prompt that was typed.
@@ -74,6 +85,7 @@ pub(super) struct Tally {
     pub(super) releases: u64,
     pub(super) recoveries: u64,
     pub(super) matches: u64,
+    pub(super) failures: u64,
 }
 
 /// What a crash takes.
@@ -82,6 +94,7 @@ pub(super) struct Host {
     pub(super) live: BTreeMap<usize, Live>,
     pub(super) owners: BTreeMap<ProcessId, usize>,
     pub(super) storage: Storage,
+    pub(super) draining: bool,
     pub(super) stopping: bool,
     pub(super) last: u64,
     /// Batches that are not committed.
@@ -111,6 +124,8 @@ pub(super) struct Live {
     pub(super) actor: Option<Actor>,
     pub(super) over: Vec<TurnId>,
     pub(super) fronts: Vec<Front>,
+    /// The turn that was started by itself, and the last row that an earlier host had stored.
+    pub(super) resuming: Option<(TurnId, u64)>,
 }
 
 /// Who waits for a reply.
@@ -118,6 +133,7 @@ pub(super) struct Live {
 pub(super) enum Answering {
     Turn,
     Spawn(usize),
+    Task(usize),
 }
 
 /// A view.
@@ -155,6 +171,7 @@ impl<'a> World<'a> {
             met,
             now: 1_000_000,
             ids: (0..sessions).map(|s| SessionId(format!("s{s}"))).collect(),
+            users: usize::from(sessions),
             procs: Vec::new(),
             prompts: Vec::new(),
             host: Host::default(),
@@ -162,6 +179,10 @@ impl<'a> World<'a> {
             tally: Tally::default(),
             current: 0,
             generation: 0,
+            asks: BTreeMap::new(),
+            begun: BTreeSet::new(),
+            resumes: BTreeMap::new(),
+            away: 0,
             trouble: None,
             trace: traced.then(Vec::new),
             calls: 0,
@@ -200,6 +221,13 @@ impl<'a> World<'a> {
         self.session(s).is_some_and(|x| x.transcript().processes.iter().any(|q| q.id == id))
     }
 
+    /// Whether the session lists that process as ended.
+    pub(super) fn has_ended(&self, s: usize, p: usize) -> bool {
+        let id = process_id(p);
+        let mut all = self.session(s).into_iter().flat_map(|x| &x.transcript().processes);
+        all.any(|q| q.id == id && !q.is_live())
+    }
+
     pub(super) fn is_failing(&self) -> bool {
         self.host.storage != Storage::Ok
     }
@@ -223,6 +251,7 @@ impl<'a> World<'a> {
             exit: None,
             acknowledged: false,
             seen: false,
+            worker: None,
         });
         self.procs.len() - 1
     }
@@ -240,9 +269,15 @@ impl<'a> World<'a> {
         say: Say,
         reply: Option<(Ack, Answering)>,
     ) {
-        if let Say::Spawn(process) = &say {
-            let owner = self.owner_at_spawn(s);
-            self.host.owners.insert(process.id.clone(), owner);
+        match &say {
+            Say::Spawn(process) => {
+                let owner = self.owner_at_spawn(s);
+                self.host.owners.insert(process.id.clone(), owner);
+            }
+            Say::Delegate { process, .. } => {
+                self.host.owners.insert(process.id.clone(), s);
+            }
+            _ => {}
         }
         if let (Some(Defect::HeldDropped), Say::Ended { .. }) = (self.defect, &say)
             && let Some(live) = self.host.live.get_mut(&s)
@@ -269,56 +304,6 @@ impl<'a> World<'a> {
         let Some(live) = self.host.live.get_mut(&s) else { return };
         let effects = live.session.handle(input, now);
         self.carry_out(s, effects);
-    }
-
-    /// A session as the loop opens it: from the store, or new.
-    pub(super) fn open(&mut self, s: usize) {
-        if self.host.live.contains_key(&s) {
-            return;
-        }
-        let id = self.ids[s].clone();
-        let loaded = match self.db.load(&id) {
-            Ok(loaded) => loaded,
-            Err(error) => return self.fail(format!("store: {id} cannot be loaded: {error}")),
-        };
-        let rules = Rules { max_wakeups: WAKEUPS, ..Rules::default() };
-        let (session, effects) = if let Some(mut loaded) = loaded {
-            if let Err(what) = self.stored.compare(&id, &loaded) {
-                self.fail(what);
-            }
-            let held = |e: &crate::store::Entry| matches!(e.state, Stage::Held(_));
-            let waits = loaded.meta.held.is_some() && !loaded.ledger.is_empty();
-            self.met.note_if(waits || loaded.ledger.iter().any(held), Class::HeldOverRestart);
-            self.met.note_if(!loaded.questions.is_empty(), Class::QuestionOverRestart);
-            if self.defect == Some(Defect::ClaimNotChecked) {
-                for entry in &mut loaded.ledger {
-                    entry.row = None;
-                }
-            }
-            Session::restore(loaded, Caller::Attended, Some(1000), rules, self.now)
-        } else {
-            let meta = Meta { id, model: "demo".to_owned(), ..Meta::default() };
-            (Session::new(meta, Some(1000), rules), Vec::new())
-        };
-        self.note(|| format!("s{s} opened"));
-        let mut live = Live {
-            session,
-            outbox: Outbox::default(),
-            acks: BTreeMap::new(),
-            next_ack: 0,
-            actor: None,
-            over: Vec::new(),
-            fronts: Vec::new(),
-        };
-        live.session.handle(Input::Storage(self.host.storage.clone()), self.now);
-        for process in &live.session.transcript().processes {
-            self.host.owners.insert(process.id.clone(), s);
-        }
-        let lives: Vec<_> = live.session.live_processes().map(|p| p.id.clone()).collect();
-        self.host.live.insert(s, live);
-        self.carry_out(s, effects);
-        self.attach(s);
-        self.host.finding.extend(lives.iter().map(number_of));
     }
 
     /// One more view.

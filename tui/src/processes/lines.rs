@@ -74,7 +74,10 @@ impl Processes {
 
     /// Which keys do something.
     fn hint(&self, chosen: Option<&Process>, width: usize, theme: &Theme) -> Line<'static> {
-        if let Some(id) = &self.kills {
+        // What has ended by itself meanwhile needs no second key.
+        if let Some(id) = &self.kills
+            && chosen.is_some_and(Process::is_live)
+        {
             return Line::styled(
                 fit(&format!("k again kills {}", one_line(&id.0)), width),
                 theme.warn,
@@ -171,7 +174,7 @@ fn mark(process: &Process) -> String {
         Delivery::Open if process.watch.is_empty() => String::new(),
         Delivery::Open if process.watching.off => "watch off".to_owned(),
         Delivery::Open => count(process.watching.hits, "hit"),
-        Delivery::Waiting => "wakes next".to_owned(),
+        Delivery::Waiting => "waits".to_owned(),
         Delivery::Claimed(turn) => format!("in turn {turn}"),
         Delivery::Delivered => "told".to_owned(),
         Delivery::Consumed => "seen".to_owned(),
@@ -193,6 +196,9 @@ fn fate(process: &Process) -> String {
         Delivery::Waiting => "its end waits to be told to the agent".to_owned(),
         Delivery::Claimed(turn) => format!("its end is being told in turn {turn}"),
         Delivery::Delivered => "its end was told to the agent".to_owned(),
+        Delivery::Consumed if process.killed_by == Some(Killer::User) => {
+            "you ended it: the agent is not woken, your next prompt tells it".to_owned()
+        }
         Delivery::Consumed => "its end had been seen already: nobody was woken".to_owned(),
         Delivery::Orphaned => "orphaned: its session was deleted, nobody will be woken".to_owned(),
         Delivery::Held(why) => {
@@ -217,7 +223,7 @@ fn watch(process: &Process) -> Option<String> {
         facts.push(format!("{} told", watching.matches));
     }
     if watching.stale > 0 {
-        facts.push(format!("{} stale (too early to wake)", watching.stale));
+        facts.push(format!("{} came too early to wake the agent", watching.stale));
     }
     if watching.suppressed > 0 {
         facts.push(format!("{} counted only", watching.suppressed));

@@ -251,3 +251,14 @@ fn what_waits_stays_listed_and_what_is_told_leaves_the_list_in_time() {
     rig.end();
     assert_eq!(rig.told(), ["waits"]);
 }
+
+#[test]
+fn a_command_that_ran_and_left_no_trace_was_lost_and_did_not_fail_to_start() {
+    // W12
+    let mut rig = idle_with(&["a"]);
+    let exit = Exit { end: End::FailedStart, code: None, signal: None, at: rig.now };
+    rig.feed(Input::Exited { process: pid("a"), exit, output: String::new() });
+    let process = rig.session.process(&pid("a")).unwrap();
+    assert_eq!(process.exit.as_ref().map(|e| e.end), Some(End::Lost));
+    assert_eq!(rig.told(), ["a"]);
+}

@@ -80,7 +80,7 @@ fn a_process_that_has_ended_is_not_killed_again_unless_it_was_lost() {
 fn a_kill_changes_how_an_exit_is_called_and_never_that_the_end_is_unknown() {
     // W08, W12
     for (end, expected) in
-        [(End::Exited, End::Killed), (End::Lost, End::Lost), (End::FailedStart, End::FailedStart)]
+        [(End::Exited, End::Killed), (End::Lost, End::Lost), (End::FailedStart, End::Lost)]
     {
         let mut rig = Rig::new();
         rig.prompt("go");

@@ -344,6 +344,20 @@ fn a_question_of_a_wakeup_turn_waits_a_day_also_over_a_restart_and_then_counts_a
 }
 
 #[test]
+fn a_question_is_news_for_whoever_looks_at_another_session() {
+    // C16
+    let mut rig = calling(&["c1"]);
+    let call = CallId("c1".to_owned());
+    let effects = rig.say(Say::Ask { call, ask: which(), timeout: 60_000 });
+    let news = effects.iter().find_map(|effect| match effect {
+        Effect::Announce(Event::Toast(toast)) => Some((toast.news.clone(), toast.text.clone())),
+        _ => None,
+    });
+    let Ask::Clarify { question, .. } = which() else { panic!("a question") };
+    assert_eq!(news, Some((crate::protocol::News::Asked, question)));
+}
+
+#[test]
 fn the_result_of_a_call_withdraws_its_own_questions_only() {
     // C09
     let mut rig = calling(&["c1", "c2"]);
@@ -364,7 +378,7 @@ fn a_question_that_is_withdrawn_leaves_no_answer_behind() {
     let resolved = |e: &Effect| matches!(e, Effect::Record(Record::Resolved { question, .. }) if *question == id);
     assert!(effects.iter().any(resolved));
     assert!(!effects.iter().any(|e| matches!(e, Effect::Record(Record::Asked { .. }))));
-    assert_eq!(ask(&mut rig, "c1", approval("one")).len(), 2, "it is asked anew");
+    assert_eq!(ask(&mut rig, "c1", approval("one")).len(), 3, "it is asked anew");
 }
 
 #[test]

@@ -611,3 +611,31 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn an_end_that_was_polled_counts_when_the_turn_ends_normally_in_the_next_host() {
+    // W07
+    for (outcome, starts) in [(Outcome::Done, 1), (Outcome::Cancelled, 1), (failed(), 2)] {
+        let mut rig = running();
+        rig.spawn("a");
+        calls(&mut rig, &[("c1", "process")]);
+        rig.exit("a");
+        rig.result(vec![(pid("a"), Seen::AtTurnEnd)]);
+        let mut disk = Disk::of(&rig);
+        let mut rig = disk.restart(rig.now);
+        assert_eq!(errands(&rig), [RESUMED]);
+        if outcome == Outcome::Done {
+            rig.answer("done");
+        }
+        rig.say(Say::Ended { outcome: outcome.clone(), failure: None });
+        assert_eq!(rig.starts().len(), starts, "{outcome:?}");
+        let consumed = rig.session.process(&pid("a")).unwrap().delivery == Delivery::Consumed;
+        assert_eq!(consumed, outcome == Outcome::Done, "{outcome:?}");
+        // It is no mark of the turns after it.
+        assert!(rig.session.meta().polled.is_empty());
+    }
+}
+
+fn failed() -> Outcome {
+    Outcome::Failed { class: "unreachable".to_owned() }
+}

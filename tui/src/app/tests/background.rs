@@ -228,3 +228,25 @@ fn an_approval_names_the_rule_that_a_lasting_choice_covers() {
     assert!(shown.contains("2 this session: all recursive_d"), "{shown}");
     assert!(shown.contains("3 always: all recursive_delete"), "{shown}");
 }
+
+#[test]
+fn a_process_that_ended_before_the_second_key_is_not_offered_to_be_killed() {
+    let mut app = opened(vec![process("proc_a", State::Running, None)]);
+    press(&mut app, "k", T0);
+    assert!(picture(&mut app, 80, 24).contains("k again kills proc_a"));
+    let ended = process("proc_a", State::Ended, None);
+    app.on_event(&Event::ProcessChanged { process: ended }, T0);
+    let shown = picture(&mut app, 80, 24);
+    assert!(!shown.contains("k again") && shown.contains("Enter output · a all"), "{shown}");
+}
+
+#[test]
+fn what_the_user_ended_is_said_to_wait_for_the_next_prompt() {
+    let ended = Process {
+        delivery: Delivery::Consumed,
+        killed_by: Some(host::protocol::Killer::User),
+        ..process("proc_a", State::Ended, None)
+    };
+    let shown = picture(&mut opened(vec![ended]), 80, 24);
+    assert!(shown.contains("you ended it") && !shown.contains("seen already"), "{shown}");
+}

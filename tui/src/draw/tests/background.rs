@@ -78,6 +78,7 @@ fn what_no_card_shows_is_drawn_for_the_session_in_view_too() {
         ended(End::Exited, Some(0)),
         News::Matched { pattern: "x".into() },
         News::WatchDisabled,
+        News::Asked,
         News::Working { elapsed: 1 },
         News::Unknown,
     ] {
@@ -86,7 +87,7 @@ fn what_no_card_shows_is_drawn_for_the_session_in_view_too() {
     let mut app = app(vec![user("go")]);
     app.on_event(&toast(here, "Mine", News::Held { waiting: 1 }, ""), T0);
     let shown = picture(&mut app, 80, 24);
-    assert!(shown.contains("⚑ 1 wakeup held · /wake starts them"), "{shown}");
+    assert!(shown.contains("⚑ 1 wakeup held · /wake goes on"), "{shown}");
     assert!(!shown.contains("in Mine"), "{shown}");
 }
 

@@ -1,0 +1,175 @@
+//! Sessions come into memory and leave it, as in the loop.
+
+use std::collections::BTreeMap;
+
+use super::Defect;
+use super::met::Class;
+use super::world::{Live, World, number_of};
+use crate::local::outbox::Outbox;
+use crate::protocol::{Answer, Body, Outcome, Storage};
+use crate::session::{Caller, Effect, Errand, Input, Plan, Rules, Session};
+use crate::store::{Loaded, Meta, Record, Stage};
+
+/// Wakeup turns in a row without a user.
+const WAKEUPS: u32 = 3;
+
+impl World<'_> {
+    /// A session as the loop opens it: from the store, or new. Whether it is in memory then.
+    pub(super) fn open(&mut self, s: usize) -> bool {
+        if self.host.live.contains_key(&s) {
+            return true;
+        }
+        if self.host.draining {
+            return false;
+        }
+        let id = self.ids[s].clone();
+        let loaded = match self.db.load(&id) {
+            Ok(loaded) => loaded,
+            Err(error) => {
+                self.fail(format!("store: {id} cannot be loaded: {error}"));
+                return false;
+            }
+        };
+        let mut resuming = None;
+        let (session, effects) = if let Some(mut loaded) = loaded {
+            if let Err(what) =
+                self.stored.compare(&id, &loaded).and_then(|()| self.fits(s, &loaded))
+            {
+                self.fail(what);
+            }
+            self.classify(&loaded);
+            if self.defect == Some(Defect::ClaimNotChecked) {
+                for entry in &mut loaded.ledger {
+                    entry.row = None;
+                }
+            }
+            let stored = loaded.rows.last().map_or(0, |row| row.n);
+            let attempts = loaded.open.as_ref().map_or(0, |open| open.attempts);
+            let rules = rules(&loaded.meta.model);
+            let caller = match loaded.meta.task {
+                Some(_) => Caller::Delegated,
+                None => Caller::Attended,
+            };
+            let made = Session::restore(loaded, caller, Some(1000), rules, self.now);
+            resuming = self.classify_resume(&made.1, attempts).map(|turn| (turn, stored));
+            made
+        } else if s < self.users {
+            let meta = Meta { id, model: "demo".to_owned(), ..Meta::default() };
+            (Session::new(meta, Some(1000), rules("demo")), Vec::new())
+        } else {
+            return false;
+        };
+        self.note(|| format!("s{s} opened"));
+        let mut live = Live {
+            session,
+            outbox: Outbox::default(),
+            acks: BTreeMap::new(),
+            next_ack: 0,
+            actor: None,
+            over: Vec::new(),
+            fronts: Vec::new(),
+            resuming,
+        };
+        live.session.set_granted(self.stored.grants.clone());
+        live.session.handle(Input::Storage(self.host.storage.clone()), self.now);
+        for process in &live.session.transcript().processes {
+            self.host.owners.insert(process.id.clone(), s);
+        }
+        let lives: Vec<usize> = live.session.live_processes().map(|p| number_of(&p.id)).collect();
+        self.host.live.insert(s, live);
+        self.carry_out(s, effects);
+        self.attach(s);
+        self.host.finding.extend(lives);
+        self.adopt_tasks(s);
+        true
+    }
+
+    /// A session that nobody looks at and that has nothing to do leaves memory.
+    pub(super) fn leave(&mut self, s: usize) {
+        let unused =
+            self.host.live.get(&s).is_some_and(|l| {
+                l.actor.is_none() && l.outbox.is_empty() && l.session.is_at_rest()
+            });
+        if unused && self.host.storage == Storage::Ok {
+            self.host.live.remove(&s);
+            self.host.owners.retain(|_, owner| *owner != s);
+            // Whoever sent a prompt there has gone elsewhere: nobody sends it once more.
+            let gone = self.prompts.iter_mut().filter(|p| p.session == s);
+            gone.for_each(|p| p.generation = u32::MAX);
+            self.met.note(Class::Left);
+        }
+    }
+
+    /// A task whose end is stored is not worked on any more, unless the user goes on there.
+    fn fits(&self, s: usize, loaded: &Loaded) -> Result<(), String> {
+        let Some(task) = &loaded.meta.task else { return Ok(()) };
+        let ended = self.stored.processes.get(&task.process).is_none_or(|p| !p.is_live());
+        let begins = loaded.queued.iter().any(|q| q.id.0 == task.process.0);
+        if ended && begins {
+            return Err(format!("task: {} has ended, and s{s} would begin it", task.process));
+        }
+        Ok(())
+    }
+
+    fn classify(&mut self, loaded: &Loaded) {
+        let held = |e: &crate::store::Entry| matches!(e.state, Stage::Held(_));
+        let waits = loaded.meta.held.is_some() && !loaded.ledger.is_empty();
+        let asked =
+            |answered: bool| loaded.questions.iter().any(|q| q.answer.is_some() == answered);
+        let clarified = loaded.questions.iter().any(|q| matches!(q.answer, Some(Answer::Text(_))));
+        self.met.note_if(waits || loaded.ledger.iter().any(held), Class::HeldOverRestart);
+        self.met.note_if(asked(false), Class::QuestionOverRestart);
+        self.met.note_if(asked(true), Class::AnswerOverRestart);
+        self.met.note_if(clarified, Class::ClarifiedOverRestart);
+        self.met.note_if(loaded.meta.pause.is_some(), Class::PauseOverRestart);
+        self.met.note_if(loaded.meta.retry.is_some(), Class::RetryOverRestart);
+        self.met
+            .note_if(loaded.meta.task.is_some() && loaded.open.is_some(), Class::TaskOverRestart);
+    }
+
+    /// What becomes of a turn that was left open; which one is started by itself, if that counts.
+    fn classify_resume(
+        &mut self,
+        effects: &[Effect],
+        attempts: u32,
+    ) -> Option<crate::protocol::TurnId> {
+        let mut counted = None;
+        for effect in effects {
+            match effect {
+                Effect::Start(Plan { errand: Errand::Resume, .. }) => {
+                    self.met.note(Class::Resumed);
+                    self.met.note_if(attempts > 0, Class::ResumedAgain);
+                    self.met.note_if(counted.is_none(), Class::ResumedUncounted);
+                }
+                Effect::Record(Record::Resumed { turn, attempt, .. }) => {
+                    self.met.note_if(*attempt == 3, Class::ResumedThrice);
+                    counted = Some(*turn);
+                }
+                Effect::Record(Record::TurnEnded { outcome, .. }) => match outcome {
+                    Outcome::Done => self.met.note(Class::FoundDone),
+                    Outcome::Cancelled => self.met.note(Class::FoundCancelled),
+                    _ => {}
+                },
+                Effect::Record(Record::Row { row, .. }) => {
+                    if let Body::Failure { message } = &row.body {
+                        let has = |text| message.contains(text);
+                        self.met.note_if(has("The host stopped while"), Class::LeftOld);
+                        self.met.note_if(has("again and again"), Class::LeftHeld);
+                        self.met.note_if(has("run out of time"), Class::LeftUnanswered);
+                    }
+                }
+                _ => {}
+            }
+        }
+        counted
+    }
+}
+
+/// What requests of a model are made with.
+pub(super) fn lane(model: &str) -> String {
+    format!("lane of {model}")
+}
+
+fn rules(model: &str) -> Rules {
+    Rules { max_wakeups: WAKEUPS, lane: lane(model), ..Rules::default() }
+}
