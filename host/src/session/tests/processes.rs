@@ -206,11 +206,10 @@ fn what_a_failed_turn_had_polled_is_forgotten_on_disk_too() {
     rig.spawn("a");
     rig.result(vec![(pid("a"), Seen::AtTurnEnd)]);
     let polled = |effects: &[Effect]| {
-        let metas = effects.iter().filter_map(|e| match e {
+        effects.iter().rev().find_map(|e| match e {
             Effect::Record(Record::Session(meta)) => Some(meta.polled.len()),
             _ => None,
-        });
-        metas.last()
+        })
     };
     assert_eq!(polled(&rig.effects), Some(1));
     let outcome = Outcome::Failed { class: "server".to_owned() };
