@@ -197,3 +197,24 @@ fn after_a_restart_a_supervisor_is_looked_for_where_a_command_may_still_run() {
     let live: Vec<_> = session.live_processes().map(|p| p.id.0.as_str()).collect();
     assert_eq!(live, ["started"]);
 }
+
+#[test]
+fn what_a_failed_turn_had_polled_is_forgotten_on_disk_too() {
+    // W07: else the normal end of a later turn would use up an end that it never saw.
+    let mut rig = Rig::new();
+    rig.prompt("go");
+    rig.spawn("a");
+    rig.result(vec![(pid("a"), Seen::AtTurnEnd)]);
+    let polled = |effects: &[Effect]| {
+        effects.iter().rev().find_map(|e| match e {
+            Effect::Record(Record::Session(meta)) => Some(meta.polled.len()),
+            _ => None,
+        })
+    };
+    assert_eq!(polled(&rig.effects), Some(1));
+    let outcome = Outcome::Failed { class: "server".to_owned() };
+    let effects = rig.say(Say::Ended { outcome, failure: None });
+    assert_eq!(polled(&effects), Some(0));
+    rig.exit("a");
+    assert_eq!(rig.starts(), [Source::User, Source::Wakeup]);
+}
