@@ -16,11 +16,11 @@ pub use event::{Event, Failure, News, Part, SessionRow, Toast};
 pub use id::{CallId, ProcessId, PromptId, QuestionId, SessionId, TurnId};
 pub use process::{Delivery, End, Exit, Killer, Process, State, Watching, Work};
 pub use question::{Answer, Ask, Choice, Question};
-pub(crate) use transcript::keep_tail;
 pub use transcript::{
     Assistant, Body, Gauge, LiveCall, Outcome, Queued, Row, Running, Source, Stop, Storage,
     Summary, ToolCall, ToolResult, Transcript, Usage, Wakeup, WakeupKind,
 };
+pub(crate) use transcript::{keep_tail, open_calls};
 
 /// Milliseconds since the Unix epoch, by the host's clock. Every time on the seam is one of these.
 pub type Millis = i64;

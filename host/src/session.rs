@@ -28,9 +28,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::process::Hit;
 use crate::protocol::{
-    Answer, Assistant, CallId, Event, Exit, Millis, Outcome, Part, Process, ProcessId, PromptId,
-    Question, QuestionId, Queued, Row, SessionId, Source, Storage, Summary, ToolResult, Transcript,
-    TurnId, Usage,
+    Answer, Assistant, CallId, Event, Exit, Millis, News, Outcome, Part, Process, ProcessId,
+    PromptId, Question, QuestionId, Queued, Row, SessionId, Source, Storage, Summary, Toast,
+    ToolResult, Transcript, TurnId, Usage,
 };
 use crate::store::{Entry, Meta, Record};
 
@@ -524,6 +524,13 @@ impl Session {
     /// What people call it: its title, else the beginning of its first prompt.
     pub(crate) fn name(&self) -> String {
         self.meta.title.clone().unwrap_or_else(|| self.meta.preview.clone())
+    }
+
+    /// News for every view of the host.
+    fn toast(&self, process: Option<&ProcessId>, news: News, text: String, out: &mut Out) {
+        let (session, name, process) = (self.id(), self.name(), process.cloned());
+        let toast = Toast { session, name, process, news, text };
+        out.effects.push(Effect::Announce(Event::Toast(toast)));
     }
 
     fn id(&self) -> SessionId {

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use crate::compress::{self, Keeper};
 use crate::model::{self, Chunk, Class, Completion, Message, Model, Request};
 use crate::protocol::{
-    Assistant, Body, CallId, Outcome, Part, Row, SessionId, Stop, ToolCall, TurnId,
+    Assistant, Body, CallId, Outcome, Part, Row, SessionId, Stop, ToolCall, TurnId, open_calls,
 };
 use crate::session::{Caller, Errand, Plan, Reply, Say};
 use crate::tool;
@@ -106,7 +106,7 @@ async fn go(job: Job) -> End {
     }
     let mut bench = tool::Bench::new(plan, voice.clone(), kit, alive);
     if resumes {
-        let calls = open_calls(&rows);
+        let calls = open_calls(rows.iter().map(AsRef::as_ref));
         for result in bench.run(&calls).await {
             match result {
                 Reply::Row(row) => rows.push(Arc::new(row)),
@@ -324,23 +324,6 @@ pub(crate) fn messages(rows: &[Arc<Row>]) -> Vec<Message> {
         }
     }
     messages
-}
-
-/// The calls of the last answer that have no result yet.
-fn open_calls(rows: &[Arc<Row>]) -> Vec<ToolCall> {
-    let mut calls = Vec::new();
-    for row in rows {
-        match &row.body {
-            Body::Assistant(answer) => calls.clone_from(&answer.calls),
-            Body::Tool(result) => calls.retain(|call| call.id != result.call),
-            Body::User { .. }
-            | Body::Wakeup(_)
-            | Body::Summary(_)
-            | Body::Note { .. }
-            | Body::Failure { .. } => {}
-        }
-    }
-    calls
 }
 
 /// Which calls of one answer may run at the same time: contiguous groups that do not conflict.

@@ -207,12 +207,9 @@ impl Hub {
                 return;
             }
         };
-        let waits = |p: &Process| {
-            matches!(p.delivery, Delivery::Waiting | Delivery::Claimed(_) | Delivery::Held(_))
-        };
         let ours = self.sessions.values().flat_map(|l| &l.session.transcript().processes);
         let mut processes: Vec<Process> =
-            ours.filter(|p| p.is_live() || waits(p)).cloned().collect();
+            ours.filter(|p| p.is_live() || p.delivery.is_pending()).cloned().collect();
         processes.extend(self.orphans.processes.values().cloned());
         // What is in memory is newer than what is stored of it.
         processes.extend(stored.into_iter().filter(|p| {

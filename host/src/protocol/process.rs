@@ -151,6 +151,16 @@ pub enum Delivery {
     Orphaned,
 }
 
+impl Delivery {
+    /// Whether the agent is still to be told, or is being told.
+    pub(crate) fn is_pending(&self) -> bool {
+        match self {
+            Self::Waiting | Self::Claimed(_) | Self::Held(_) => true,
+            Self::Open | Self::Delivered | Self::Consumed | Self::Orphaned => false,
+        }
+    }
+}
+
 impl Process {
     /// Whether the child may still run.
     pub fn is_live(&self) -> bool {

@@ -473,6 +473,23 @@ impl Row {
     }
 }
 
+/// The calls of the last answer in these rows that have no result yet.
+pub(crate) fn open_calls<'a>(rows: impl IntoIterator<Item = &'a Row>) -> Vec<ToolCall> {
+    let mut calls = Vec::new();
+    for row in rows {
+        match &row.body {
+            Body::Assistant(answer) => calls.clone_from(&answer.calls),
+            Body::Tool(result) => calls.retain(|call| call.id != result.call),
+            Body::User { .. }
+            | Body::Wakeup(_)
+            | Body::Summary(_)
+            | Body::Note { .. }
+            | Body::Failure { .. } => {}
+        }
+    }
+    calls
+}
+
 /// Keeps the last `max` bytes of a text, cut at a character.
 pub(crate) fn keep_tail(text: &mut String, max: usize) {
     let cut = text.ceil_char_boundary(text.len().saturating_sub(max));

@@ -1,6 +1,6 @@
 //! Compression of the model's context: what a summary does to the session.
 
-use super::{Ack, Caller, Effect, Errand, Out, Plan, Reply, Session, Shell, Stored, Turn};
+use super::{Ack, Caller, Effect, Errand, Out, Reply, Session, Stored, Turn};
 use crate::compress;
 use crate::protocol::{Body, Event, Failure, Millis, Source, Summary, TurnId};
 
@@ -28,16 +28,9 @@ impl Session {
         self.turns = id;
         self.publish(Event::TurnStarted { turn: id, source: Source::User, at: now }, out);
         self.turn = Some(Turn { compresses: true, ..self.begun(id, Vec::new(), now) });
-        out.effects.push(Effect::Start(Plan {
-            turn: id,
-            source: Source::User,
-            caller: Caller::Attended,
-            errand: Errand::Compress { focus },
-            used: self.view.gauge.used,
-            model: self.meta.model.clone(),
-            shell: Shell { cwd: self.meta.cwd.clone(), env: self.meta.env.clone() },
-            todo: self.meta.todo.clone(),
-        }));
+        let errand = Errand::Compress { focus };
+        let plan = self.plan(id, Source::User, Caller::Attended, errand);
+        out.effects.push(Effect::Start(plan));
     }
 
     /// A turn has compressed the context.

@@ -2,9 +2,9 @@
 //! many in a row hold them (W22, W31), a key that was refused pauses them (W20), a failure puts
 //! them off (W29). None is lost, and a prompt of the user's takes all of them along (W05).
 
-use super::{Effect, Out, Session};
+use super::{Out, Session};
 use crate::model::Class;
-use crate::protocol::{Delivery, Event, Millis, News, Storage, Toast, Wakeup, WakeupKind};
+use crate::protocol::{Delivery, Event, Millis, News, Storage, Wakeup, WakeupKind};
 use crate::store::{Entry, Pause, Record, Retry, Stage};
 use crate::wakeup;
 
@@ -225,13 +225,7 @@ impl Session {
         if let Some(text) = reason
             && waiting > self.toasted
         {
-            out.effects.push(Effect::Announce(Event::Toast(Toast {
-                session: self.id(),
-                name: self.name(),
-                process: None,
-                text,
-                news: News::Held { waiting: waiting as u64 },
-            })));
+            self.toast(None, News::Held { waiting: waiting as u64 }, text, out);
         }
         self.toasted = waiting;
     }

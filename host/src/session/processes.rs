@@ -2,8 +2,8 @@
 
 use super::{Ack, Effect, Out, Reply, Session, Settling};
 use crate::protocol::{
-    Delivery, End, Event, Exit, Killer, Millis, News, Process, ProcessId, State, Storage, Toast,
-    TurnId, WakeupKind, Work,
+    Delivery, End, Event, Exit, Killer, Millis, News, Process, ProcessId, State, Storage, TurnId,
+    WakeupKind, Work,
 };
 use crate::redact;
 use crate::store::{Entry, Record, Stage};
@@ -201,13 +201,9 @@ impl Session {
     /// Tells every view of the host that a process has ended (W02).
     pub(super) fn announce(&self, process: &Process, out: &mut Out) {
         let Some(exit) = process.exit.clone() else { return };
-        out.effects.push(Effect::Announce(Event::Toast(Toast {
-            session: self.id(),
-            name: self.name(),
-            process: Some(process.id.clone()),
-            text: redact::secrets(&process.command).into_owned(),
-            news: News::Ended { exit, delivery: process.delivery.clone() },
-        })));
+        let news = News::Ended { exit, delivery: process.delivery.clone() };
+        let text = redact::secrets(&process.command).into_owned();
+        self.toast(Some(&process.id), news, text, out);
     }
 
     /// A child never ran. The result of the call that spawned it says so, if its turn goes on.

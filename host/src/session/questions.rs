@@ -2,7 +2,7 @@
 
 use super::{Ack, Effect, Out, Reply, Session, resume};
 use crate::protocol::{
-    Answer, Ask, CallId, Choice, Event, Millis, News, Question, QuestionId, Storage, Toast,
+    Answer, Ask, CallId, Choice, Event, Millis, News, Question, QuestionId, Storage,
 };
 use crate::redact;
 use crate::store::Record;
@@ -60,13 +60,7 @@ impl Session {
             Ask::Approval { command, .. } => format!("run {command}?"),
             Ask::Clarify { question, .. } => question.clone(),
         };
-        out.effects.push(Effect::Announce(Event::Toast(Toast {
-            session: self.id(),
-            name: self.name(),
-            process: None,
-            news: News::Asked,
-            text: redact::secrets(&text).into_owned(),
-        })));
+        self.toast(None, News::Asked, redact::secrets(&text).into_owned(), out);
     }
 
     fn put_question(&mut self, question: Question, out: &mut Out) {

@@ -7,8 +7,8 @@ use super::resume::{
 };
 use super::{Caller, Effect, Errand, Out, Rules, Session, Stored};
 use crate::protocol::{
-    Answer, Ask, Body, CallId, Event, Gauge, Millis, News, Outcome, Question, Running, Source,
-    Toast, ToolResult, Transcript, TurnId,
+    Answer, Ask, Body, CallId, Gauge, Millis, News, Outcome, Question, Running, Source, ToolResult,
+    Transcript, TurnId,
 };
 use crate::store::{Entry, Loaded, OpenTurn, Record, Stage};
 use crate::tool::clarify;
@@ -247,20 +247,12 @@ impl Session {
         if self.note_due().is_none_or(|due| due > now) {
             return;
         }
-        let name = self.name();
-        let session = self.id();
         let interval = self.rules.notify_interval;
         let Some(turn) = &mut self.turn else { return };
         let elapsed = now.saturating_sub(turn.since).max(0);
         turn.note_at = interval.map(|interval| now.saturating_add(interval));
         let text = format!("still working, for {} min now", elapsed / 60_000);
-        out.effects.push(Effect::Announce(Event::Toast(Toast {
-            session,
-            name,
-            process: None,
-            news: News::Working { elapsed },
-            text,
-        })));
+        self.toast(None, News::Working { elapsed }, text, out);
     }
 
     /// Processes whose supervisors the loop must look for.

@@ -2,7 +2,7 @@
 //! mark of such a turn is that its end is not stored.
 
 use crate::protocol::{
-    Answer, Ask, Assistant, Body, CallId, LiveCall, Millis, Question, Row, Source, Stop,
+    Answer, Ask, Assistant, Body, CallId, LiveCall, Millis, Question, Row, Source, Stop, open_calls,
 };
 use crate::store::OpenTurn;
 
@@ -179,21 +179,7 @@ pub(super) fn expiry(question: &Question, wait: Millis) -> Millis {
     question.deadline.unwrap_or(question.asked_at.saturating_add(wait))
 }
 
-/// Calls of the turn's last answer that have no result row.
+/// Calls of the turn's last answer that have no result row, as they are shown.
 pub(super) fn unanswered_calls(rows: &[Row]) -> Vec<LiveCall> {
-    let mut calls = Vec::new();
-    for row in rows {
-        match &row.body {
-            Body::Assistant(answer) => {
-                calls = answer.calls.iter().map(LiveCall::waiting).collect();
-            }
-            Body::Tool(result) => calls.retain(|c: &LiveCall| c.call.id != result.call),
-            Body::User { .. }
-            | Body::Wakeup(_)
-            | Body::Summary(_)
-            | Body::Note { .. }
-            | Body::Failure { .. } => {}
-        }
-    }
-    calls
+    open_calls(rows).iter().map(LiveCall::waiting).collect()
 }

@@ -1,9 +1,9 @@
 //! Watched output: what a match does to the session (P01 to P05).
 
-use super::{Effect, Out, Session};
+use super::{Out, Session};
 use crate::process::Hit;
 use crate::protocol::{
-    Delivery, Event, Millis, News, Process, ProcessId, Toast, TurnId, Wakeup, WakeupKind, Watching,
+    Delivery, Millis, News, Process, ProcessId, TurnId, Wakeup, WakeupKind, Watching,
 };
 use crate::redact;
 use crate::store::{Entry, Record, Stage};
@@ -112,13 +112,13 @@ impl Session {
                     redact::secrets(&process.command),
                     redact::secrets(&hit.pattern)
                 );
-                self.toast(id, News::Matched { pattern: hit.pattern }, text, out);
+                self.toast(Some(id), News::Matched { pattern: hit.pattern }, text, out);
             }
             Fate::Disabled { suppressed } => {
                 self.wait(wakeup::watch_disabled(&process, suppressed), hit.at, out);
                 let command = redact::secrets(&process.command);
                 let text = format!("{command} matched too often: only its end will be told");
-                self.toast(id, News::WatchDisabled, text, out);
+                self.toast(Some(id), News::WatchDisabled, text, out);
                 process.notify = true;
                 if process.delivery != Delivery::Consumed {
                     self.expect_exit(&process, now, out);
@@ -143,12 +143,6 @@ impl Session {
         };
         out.record(Record::Ledger(entry.clone()));
         self.waiting.push(entry);
-    }
-
-    fn toast(&self, process: &ProcessId, news: News, text: String, out: &mut Out) {
-        let (session, name) = (self.id(), self.name());
-        let toast = Toast { session, name, process: Some(process.clone()), news, text };
-        out.effects.push(Effect::Announce(Event::Toast(toast)));
     }
 
     /// A turn is over: from now on matches of what it spawned wake the agent (P05).

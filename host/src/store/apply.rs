@@ -4,7 +4,7 @@
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use super::value::{V, chunks, json, kind_word, part_word, source_word, split, stage_columns};
-use super::{Entry, Error, Meta, Record};
+use super::{Entry, Error, Meta, Record, value};
 use crate::protocol::{
     Body, Delivery, Outcome, Part, Process, Question, Queued, Row, SessionId, TurnId, Wakeup,
 };
@@ -361,10 +361,6 @@ fn asked(tx: &Connection, session: &SessionId, question: &Question) -> rusqlite:
 }
 
 fn process(tx: &Connection, process: &Process) -> rusqlite::Result<Applied> {
-    let waiting = match process.delivery {
-        Delivery::Waiting | Delivery::Claimed(_) | Delivery::Held(_) => true,
-        Delivery::Open | Delivery::Delivered | Delivery::Consumed | Delivery::Orphaned => false,
-    };
     let applied = run(
         tx,
         "INSERT INTO processes (id, session, live, waiting, started_at, v, body)
@@ -376,7 +372,7 @@ fn process(tx: &Connection, process: &Process) -> rusqlite::Result<Applied> {
             process.id.0,
             process.session.0,
             process.is_live(),
-            waiting,
+            process.delivery.is_pending(),
             process.started_at,
             V,
             json(process)?
@@ -408,7 +404,7 @@ fn ledger(tx: &Connection, entry: &Entry) -> rusqlite::Result<Applied> {
         if owner != entry.session.0 {
             return Ok(Applied::Refused(format!("{} belongs to session {owner}", what())));
         }
-        if matches!(was.as_str(), "delivered" | "consumed" | "stale" | "orphaned") && was != stage {
+        if value::stage(&was, None, None).is_settled() && was != stage {
             return Ok(Applied::Refused(format!("{} is {was}, not {stage} again", what())));
         }
         if let (Some(told), Some(row)) = (told, row)
