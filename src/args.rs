@@ -66,6 +66,67 @@ pub(crate) enum Command {
     /// Look at approvals.
     #[command(subcommand)]
     Approvals(Approvals),
+    /// Run a host that other front ends attach to.
+    Serve(Serve),
+    /// Open the interface on a host elsewhere: a `hermes-tui serve` or a hermes-webui.
+    Attach(Attach),
+    /// Look at the host of this state folder.
+    #[command(subcommand)]
+    Host(HostCommand),
+}
+
+/// `serve`.
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    /// Address to listen on. Others than loopback need a password.
+    #[arg(long, default_value = "127.0.0.1", value_name = "ADDRESS")]
+    pub(crate) host: std::net::IpAddr,
+    /// Port to listen on; 0 = any free one.
+    #[arg(long, default_value_t = 8787, value_name = "PORT")]
+    pub(crate) port: u16,
+    /// Unix socket to listen on, besides the one in the state folder.
+    #[arg(long, value_name = "PATH")]
+    pub(crate) socket: Option<PathBuf>,
+    /// File whose first line is the password.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) password_file: Option<PathBuf>,
+    /// Go into the background.
+    #[arg(long)]
+    pub(crate) detach: bool,
+}
+
+/// `attach`.
+#[derive(Debug, Args)]
+pub(crate) struct Attach {
+    /// Where it is: `https://host:8787/path`, or the path of a Unix socket.
+    #[arg(value_name = "URL")]
+    pub(crate) url: String,
+    /// Read the password from standard input.
+    #[arg(long)]
+    pub(crate) password_stdin: bool,
+    /// Use this cookie (`NAME=VALUE`, from a browser that is logged in), for servers without
+    /// passwords.
+    #[arg(long, value_name = "COOKIE")]
+    pub(crate) cookie: Option<String>,
+    /// Trust this certificate authority (PEM) too.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) ca: Option<PathBuf>,
+    /// Take any certificate. Whoever is in between can read and change everything.
+    #[arg(long)]
+    pub(crate) insecure: bool,
+}
+
+/// `host`.
+#[derive(Clone, Copy, Debug, Subcommand)]
+pub(crate) enum HostCommand {
+    /// Whether one runs, since when and what it does.
+    Status {
+        /// As JSON.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Stop it; what runs goes on at the next start.
+    Stop,
 }
 
 /// `chat`.

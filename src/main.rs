@@ -138,6 +138,9 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             sessions_cmd::run(&config.settings.state, command)
         }
         (None, Some(Command::Approvals(command))) => approvals(&config, command),
+        (None, Some(Command::Serve(_) | Command::Attach(_) | Command::Host(_))) => {
+            Err(Usage("not there yet".to_owned()).into())
+        }
         (None, Some(Command::Config(_) | Command::Doctor(_))) => Ok(ExitCode::SUCCESS),
     }
 }

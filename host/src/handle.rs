@@ -155,6 +155,11 @@ fn cost(event: &Event) -> usize {
         Event::ProcessesListed { processes } => processes.len() * 2 * BASE,
         Event::ModelsListed { models } => models.len() * BASE,
         Event::PromptQueued { prompt } => prompt.text.len(),
+        Event::Exported { text, .. } => text.len(),
+        Event::SessionsFound { found, .. } => found.len() * 2 * BASE,
+        Event::WorkspacesListed { paths: names } | Event::ProfilesListed { names, .. } => {
+            names.len() * BASE
+        }
         Event::Attached { .. }
         | Event::TurnStarted { .. }
         | Event::TurnStatus { .. }
@@ -174,6 +179,13 @@ fn cost(event: &Event) -> usize {
         | Event::TitleChanged { .. }
         | Event::CwdChanged { .. }
         | Event::StorageChanged { .. }
+        | Event::RowsRemoved { .. }
+        | Event::YoloChanged { .. }
+        | Event::ReasoningChanged { .. }
+        | Event::GoalChanged { .. }
+        | Event::AttachmentsChanged { .. }
+        | Event::SessionsChanged
+        | Event::Link { .. }
         | Event::Toast(_)
         | Event::Failed(_) => 0,
     }

@@ -12,6 +12,8 @@ pub mod process;
 pub mod prompt;
 pub mod protocol;
 pub mod redact;
+pub mod remote;
+pub mod serve;
 mod session;
 pub mod settings;
 #[cfg(test)]
@@ -20,4 +22,5 @@ pub mod store;
 pub mod tool;
 mod turn;
 mod wakeup;
+mod wire;
 pub use handle::{Backend, FrontId, Host, Pushed, Signal, pair};

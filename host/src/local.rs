@@ -10,7 +10,8 @@ pub(crate) mod outbox;
 mod turns;
 mod views;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -19,20 +20,28 @@ use tokio::sync::{mpsc, oneshot};
 pub use crate::session::Caller;
 
 use crate::handle::{Backend, FrontId, Host, pair};
-use crate::protocol::{Millis, Target};
+use crate::protocol::{Millis, SessionId, Target};
 use crate::settings::Settings;
 use crate::store;
 
 /// How long [`Local::end`] waits for the last commit.
 const STOP: Duration = Duration::from_secs(5);
 
+/// A way to a running host that can be passed on: it gives views and nothing else. A host that is
+/// gone shows as the end of every view.
+#[derive(Clone, Debug)]
+pub struct Access {
+    control: mpsc::UnboundedSender<Control>,
+    signals: mpsc::UnboundedSender<(FrontId, crate::handle::Signal)>,
+    fronts: Arc<AtomicU64>,
+    state: Arc<Path>,
+}
+
 /// A running host. Front ends attach to it, any number of times; it goes on without them.
 /// Dropping it ends the host as fast as a kill would, and as safely.
 #[derive(Debug)]
 pub struct Local {
-    control: mpsc::UnboundedSender<Control>,
-    signals: mpsc::UnboundedSender<(FrontId, crate::handle::Signal)>,
-    fronts: AtomicU64,
+    access: Access,
     task: tokio::task::JoinHandle<()>,
     notes: Vec<String>,
 }
@@ -75,8 +84,22 @@ pub enum StartError {
     },
 }
 
+#[derive(Debug)]
 enum Control {
-    Attach { front: FrontId, backend: Backend, target: Target, caller: Caller },
+    Attach {
+        front: FrontId,
+        backend: Backend,
+        target: Target,
+        caller: Caller,
+    },
+    /// As `Attach`, but only to that session; says why it cannot be opened.
+    Open {
+        front: FrontId,
+        backend: Backend,
+        session: SessionId,
+        caller: Caller,
+        opened: oneshot::Sender<Result<(), String>>,
+    },
     Drain(oneshot::Sender<()>),
     Stop,
 }
@@ -85,19 +108,53 @@ enum Control {
 pub fn start(settings: Settings, role: Role) -> Result<Local, StartError> {
     let (control, controls) = mpsc::unbounded_channel();
     let (signals, signal_rx) = mpsc::unbounded_channel();
+    let state = settings.state.clone().into();
     let (hub, inbox) = hub::Hub::open(settings, role)?;
     let notes = hub.notes();
     let task = tokio::spawn(hub::run(hub, inbox, controls, signal_rx));
-    Ok(Local { control, signals, fronts: AtomicU64::new(1), task, notes })
+    let access = Access { control, signals, fronts: Arc::new(AtomicU64::new(1)), state };
+    Ok(Local { access, task, notes })
+}
+
+impl Access {
+    /// A view on a session. If it cannot be opened the view starts on a new one and says why.
+    pub fn attach(&self, target: Target, caller: Caller) -> Host {
+        let (front, host, backend) = self.front();
+        self.control.send(Control::Attach { front, backend, target, caller }).ok();
+        host
+    }
+
+    /// A view on that session and no other; its first event is the window. An error says why it
+    /// cannot be opened, for the user.
+    pub async fn open(&self, session: SessionId, caller: Caller) -> Result<Host, String> {
+        let (front, host, backend) = self.front();
+        let (opened, answer) = oneshot::channel();
+        self.control.send(Control::Open { front, backend, session, caller, opened }).ok();
+        answer.await.unwrap_or_else(|_| Err("the host has stopped".to_owned()))?;
+        Ok(host)
+    }
+
+    /// The host's state directory, for [`store::Reader::open`].
+    pub fn state(&self) -> &Path {
+        &self.state
+    }
+
+    fn front(&self) -> (FrontId, Host, Backend) {
+        let front = FrontId(self.fronts.fetch_add(1, Ordering::Relaxed));
+        let (host, backend) = pair(front, self.signals.clone());
+        (front, host, backend)
+    }
 }
 
 impl Local {
     /// A view on a session. If it cannot be opened the view starts on a new one and says why.
     pub fn attach(&self, target: Target, caller: Caller) -> Host {
-        let front = FrontId(self.fronts.fetch_add(1, Ordering::Relaxed));
-        let (host, backend) = pair(front, self.signals.clone());
-        self.control.send(Control::Attach { front, backend, target, caller }).ok();
-        host
+        self.access.attach(target, caller)
+    }
+
+    /// A way to this host for those who serve it to others.
+    pub fn access(&self) -> Access {
+        self.access.clone()
     }
 
     /// What the user should know about the store: a damaged file that was set aside.
@@ -109,7 +166,7 @@ impl Local {
     /// [`crate::settings::Agent::drain`] (R05).
     pub async fn drain(&self) {
         let (done, drained) = oneshot::channel();
-        self.control.send(Control::Drain(done)).ok();
+        self.access.control.send(Control::Drain(done)).ok();
         // A host that is gone has nothing to finish.
         let _ = drained.await;
     }
@@ -123,7 +180,7 @@ impl Local {
     /// Stops at once: running turns are left open for the next host to go on with, background
     /// processes go on, everything is written, within 5 s.
     pub async fn end(mut self) {
-        self.control.send(Control::Stop).ok();
+        self.access.control.send(Control::Stop).ok();
         if tokio::time::timeout(STOP, &mut self.task).await.is_err() {
             tracing::warn!("the host did not stop in time");
         }

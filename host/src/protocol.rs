@@ -11,14 +11,14 @@ mod process;
 mod question;
 mod transcript;
 
-pub use command::{Command, Target};
-pub use event::{Event, Failure, News, Part, SessionRow, Toast};
+pub use command::{Command, Data, GoalAsk, Target};
+pub use event::{Attention, Event, Failure, Found, Link, News, Part, SessionRow, Toast};
 pub use id::{CallId, ProcessId, PromptId, QuestionId, SessionId, TurnId};
 pub use process::{Delivery, End, Exit, Killer, Process, State, Watching, Work};
 pub use question::{Answer, Ask, Choice, Question};
 pub use transcript::{
-    Assistant, Body, Gauge, LiveCall, Outcome, Queued, Row, Running, Source, Stop, Storage,
-    Summary, ToolCall, ToolResult, Transcript, Usage, Wakeup, WakeupKind,
+    Assistant, Attachment, Body, Gauge, Goal, GoalState, LiveCall, Outcome, Queued, Row, Running,
+    Source, Stop, Storage, Summary, ToolCall, ToolResult, Transcript, Usage, Wakeup, WakeupKind,
 };
 pub(crate) use transcript::{keep_tail, open_calls};
 

@@ -161,7 +161,7 @@ impl App {
     pub(crate) fn on_event(&mut self, event: &Event, now: Millis) -> Vec<Effect> {
         self.now = now;
         let mut effects = Vec::new();
-        if let Event::QuestionResolved { id, answer } = event {
+        if let Event::QuestionResolved { id, answer, .. } = event {
             self.on_resolved(id, answer);
         }
         let before = self.transcript.rows.first().map(|row| row.n);
@@ -232,6 +232,17 @@ impl App {
             | Event::ModelChanged { .. }
             | Event::TitleChanged { .. }
             | Event::CwdChanged { .. }
+            | Event::RowsRemoved { .. }
+            | Event::YoloChanged { .. }
+            | Event::ReasoningChanged { .. }
+            | Event::GoalChanged { .. }
+            | Event::AttachmentsChanged { .. }
+            | Event::SessionsChanged
+            | Event::Link { .. }
+            | Event::SessionsFound { .. }
+            | Event::WorkspacesListed { .. }
+            | Event::ProfilesListed { .. }
+            | Event::Exported { .. }
             | Event::StorageChanged { .. } => {}
         }
         self.card.follow(self.transcript.questions.first(), now);

@@ -589,6 +589,9 @@ pub(super) async fn run(
                 Some(Control::Attach { front, backend, target, caller }) => {
                     hub.attach(front, backend, &target, caller);
                 }
+                Some(Control::Open { front, backend, session, caller, opened }) => {
+                    opened.send(hub.open_view(front, backend, &session, caller)).ok();
+                }
                 Some(Control::Drain(done)) => hub.start_drain(done),
                 Some(Control::Stop) | None => break,
             },

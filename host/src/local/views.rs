@@ -40,6 +40,21 @@ impl Hub {
         }
     }
 
+    /// A view on that session and no other.
+    pub(super) fn open_view(
+        &mut self,
+        front: FrontId,
+        backend: Backend,
+        session: &SessionId,
+        caller: Caller,
+    ) -> Result<(), String> {
+        self.load(session)?;
+        let view = Front { backend, session: session.clone(), caller, awaits_window: false };
+        self.fronts.insert(front, view);
+        self.show(front, session);
+        Ok(())
+    }
+
     /// Lets a view look at a session that is in memory.
     pub(super) fn show(&mut self, front: FrontId, session: &SessionId) {
         if let Some(view) = self.fronts.get_mut(&front) {
@@ -147,6 +162,24 @@ impl Hub {
                     }
                     Err(error) => self.fail(front, "sessions", error.to_string()),
                 }
+                return;
+            }
+            Command::Undo
+            | Command::Retry { .. }
+            | Command::Duplicate
+            | Command::Pin { .. }
+            | Command::Export
+            | Command::SetYolo { .. }
+            | Command::SetCwd { .. }
+            | Command::SetReasoning { .. }
+            | Command::ListWorkspaces
+            | Command::ListProfiles
+            | Command::SetProfile { .. }
+            | Command::Search { .. }
+            | Command::Upload { .. }
+            | Command::DropUploads
+            | Command::Goal(_) => {
+                self.fail(front, "command", "this host cannot do that yet".to_owned());
                 return;
             }
             Command::ListModels => {

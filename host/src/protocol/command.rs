@@ -1,5 +1,7 @@
 //! What a front end asks of a host.
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
 
 use super::{Answer, ProcessId, PromptId, QuestionId, SessionId};
@@ -93,6 +95,96 @@ pub enum Command {
         /// The new title.
         title: String,
     },
+    /// Take the last user turn and what followed back: [`super::Event::RowsRemoved`].
+    Undo,
+    /// Take the last user turn back and run its text again.
+    Retry {
+        /// Names the new prompt.
+        id: PromptId,
+    },
+    /// Go on in a whole copy of the session.
+    Duplicate,
+    /// Put the session on top of lists, or take it from there.
+    Pin {
+        /// Whether it is on top.
+        pinned: bool,
+    },
+    /// Ask for the whole session as a document: [`super::Event::Exported`].
+    Export,
+    /// Run dangerous commands of this session without asking, or ask again. Hard blocks hold.
+    SetYolo {
+        /// Whether approvals are off.
+        yolo: bool,
+    },
+    /// Work elsewhere from the next command on.
+    SetCwd {
+        /// An existing folder of the host.
+        cwd: String,
+    },
+    /// How hard the model thinks, from the next turn on.
+    SetReasoning {
+        /// `none`, `minimal`, `low`, `medium`, `high` …; `None` = the configured one.
+        effort: Option<String>,
+    },
+    /// Ask for folders worth working in: [`super::Event::WorkspacesListed`].
+    ListWorkspaces,
+    /// Ask for the profiles: [`super::Event::ProfilesListed`].
+    ListProfiles,
+    /// Use another profile from now on, where the host can.
+    SetProfile {
+        /// Its name.
+        name: String,
+    },
+    /// Look for words in all sessions: [`super::Event::SessionsFound`].
+    Search {
+        /// The words.
+        query: String,
+    },
+    /// Give the next prompt a file: [`super::Event::AttachmentsChanged`].
+    Upload {
+        /// Its name, without folders.
+        name: String,
+        /// Its content.
+        data: Data,
+    },
+    /// Take back what was uploaded for the next prompt.
+    DropUploads,
+    /// Set a goal that the agent works on turn by turn, or change the one it has (S08).
+    Goal(GoalAsk),
+}
+
+/// What to do about the goal of a session.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "goal", rename_all = "snake_case")]
+pub enum GoalAsk {
+    /// Work on this one; a turn starts at once.
+    Set {
+        /// The goal.
+        text: String,
+    },
+    /// Wait with further turns.
+    Pause,
+    /// Go on.
+    Resume,
+    /// Forget it.
+    Clear,
+}
+
+/// Bytes; Base64 in JSON.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Data(pub Vec<u8>);
+
+impl Serialize for Data {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&BASE64_STANDARD.encode(&self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for Data {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        BASE64_STANDARD.decode(text).map(Self).map_err(serde::de::Error::custom)
+    }
 }
 
 /// Which session to look at.

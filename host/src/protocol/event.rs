@@ -3,8 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Answer, CallId, Delivery, Exit, Millis, Outcome, Process, ProcessId, PromptId, Question,
-    QuestionId, Queued, Row, SessionId, Source, Storage, Transcript, TurnId, Usage,
+    Answer, Attachment, CallId, Delivery, Exit, Goal, Millis, Outcome, Process, ProcessId,
+    PromptId, Question, QuestionId, Queued, Row, SessionId, Source, Storage, Transcript, TurnId,
+    Usage,
 };
 
 /// A fact. Most change a [`Transcript`] (see [`Transcript::apply`]); the answers to questions of
@@ -106,6 +107,9 @@ pub enum Event {
         id: QuestionId,
         /// How it was answered.
         answer: Answer,
+        /// Which front end answered, where that is known.
+        #[serde(default)]
+        by: Option<String>,
     },
     /// A background process was spawned, or something about it changed.
     ProcessChanged {
@@ -187,8 +191,116 @@ pub enum Event {
         /// Their names.
         models: Vec<String>,
     },
+    /// The rows after that one were taken back.
+    RowsRemoved {
+        /// The last row that stays; 0 = none.
+        after: u64,
+    },
+    /// Approvals were switched off or on for the session.
+    YoloChanged {
+        /// Whether they are off.
+        yolo: bool,
+    },
+    /// How hard the model thinks has changed.
+    ReasoningChanged {
+        /// See [`super::Command::SetReasoning`].
+        effort: Option<String>,
+    },
+    /// The goal was set, moved on or was forgotten.
+    GoalChanged {
+        /// The goal as it is now.
+        goal: Option<Goal>,
+    },
+    /// What goes along with the next prompt changed.
+    AttachmentsChanged {
+        /// All of it.
+        attachments: Vec<Attachment>,
+    },
+    /// Something that lists show has changed: a session came, went, runs, asks, was renamed (S04).
+    SessionsChanged,
+    /// The way to the host (only a remote one says this).
+    Link {
+        /// How it is.
+        link: Link,
+    },
+    /// The sessions in which words were found, in answer to `Search`.
+    SessionsFound {
+        /// The words.
+        query: String,
+        /// Where they stand.
+        found: Vec<Found>,
+    },
+    /// Folders worth working in, in answer to `ListWorkspaces`.
+    WorkspacesListed {
+        /// Absolute paths on the host.
+        paths: Vec<String>,
+    },
+    /// The profiles, in answer to `ListProfiles`.
+    ProfilesListed {
+        /// Their names.
+        names: Vec<String>,
+        /// The one in use.
+        active: String,
+    },
+    /// The session as a document, in answer to `Export`.
+    Exported {
+        /// A file name for it.
+        name: String,
+        /// The document.
+        text: String,
+    },
     /// A command could not be carried out.
     Failed(Failure),
+}
+
+/// How the way to a remote host is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "is", rename_all = "snake_case")]
+pub enum Link {
+    /// Streams are open.
+    Up,
+    /// A connection is being made.
+    Connecting,
+    /// Lost; it is tried again.
+    Down {
+        /// What went wrong, in a line.
+        why: String,
+        /// How many tries have failed in a row.
+        attempt: u32,
+        /// When the next one is made, by the front end's clock.
+        retry_at: Millis,
+    },
+    /// Streams do not work; the state is asked for every few seconds instead (E08).
+    Polling {
+        /// What is wrong with the streams.
+        why: String,
+    },
+    /// The host will not have us; no further try is made.
+    Refused {
+        /// What to do.
+        message: String,
+    },
+}
+
+/// A session in which words were found.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Found {
+    /// The session.
+    pub session: SessionId,
+    /// Its title, or the beginning of its first prompt.
+    pub title: String,
+    /// The text around the first find, if it is in the messages.
+    pub excerpt: Option<String>,
+}
+
+/// What pending questions of a session ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Attention {
+    /// An approval.
+    Approval,
+    /// An answer.
+    Clarify,
 }
 
 /// What a delta is part of.
@@ -269,7 +381,7 @@ pub struct Failure {
 }
 
 /// A line of the session list.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SessionRow {
     /// Its id.
     pub id: SessionId,
@@ -296,4 +408,13 @@ pub struct SessionRow {
     /// Left out of lists unless asked for; still woken (W19).
     #[serde(default)]
     pub archived: bool,
+    /// On top of lists.
+    #[serde(default)]
+    pub pinned: bool,
+    /// A turn runs in it.
+    #[serde(default)]
+    pub running: bool,
+    /// What its oldest pending question asks for, and how many there are.
+    #[serde(default)]
+    pub attention: Option<(Attention, u32)>,
 }

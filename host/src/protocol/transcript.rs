@@ -52,6 +52,55 @@ pub struct Transcript {
     pub yolo: bool,
     /// Whether what happens is being stored.
     pub storage: Storage,
+    /// How hard the model thinks, where the session says so.
+    #[serde(default)]
+    pub reasoning: Option<String>,
+    /// What the agent works on turn by turn (S08).
+    #[serde(default)]
+    pub goal: Option<Goal>,
+    /// Files that go along with the next prompt.
+    #[serde(default)]
+    pub attachments: Vec<Attachment>,
+}
+
+/// A goal that the agent works on turn by turn (S08).
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Goal {
+    /// What is to be reached.
+    pub text: String,
+    /// How it stands.
+    pub state: GoalState,
+    /// Turns that worked on it.
+    pub turns: u32,
+    /// After how many it pauses.
+    pub max_turns: u32,
+    /// What was found about it last, in a line.
+    pub verdict: Option<String>,
+}
+
+/// How a goal stands.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "is", content = "why", rename_all = "snake_case")]
+pub enum GoalState {
+    /// A turn follows the next.
+    Active,
+    /// It waits for the user; why.
+    Paused(String),
+    /// Reached.
+    Done,
+}
+
+/// A file that was handed over with a prompt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attachment {
+    /// Its name.
+    pub name: String,
+    /// Where the host keeps it.
+    pub path: String,
+    /// Its media type.
+    pub mime: String,
+    /// Its size in bytes.
+    pub size: u64,
 }
 
 /// How full the model's context is (S01).
@@ -401,7 +450,18 @@ impl Transcript {
                 self.rows.splice(0..0, rows.iter().filter(|r| r.n < known).cloned());
                 self.earlier = *earlier;
             }
+            Event::RowsRemoved { after } => self.rows.retain(|row| row.n <= *after),
+            Event::YoloChanged { yolo } => self.yolo = *yolo,
+            Event::ReasoningChanged { effort } => self.reasoning.clone_from(effort),
+            Event::GoalChanged { goal } => self.goal.clone_from(goal),
+            Event::AttachmentsChanged { attachments } => self.attachments.clone_from(attachments),
             Event::Toast(_)
+            | Event::SessionsChanged
+            | Event::Link { .. }
+            | Event::SessionsFound { .. }
+            | Event::WorkspacesListed { .. }
+            | Event::ProfilesListed { .. }
+            | Event::Exported { .. }
             | Event::ProcessTail { .. }
             | Event::SessionsListed { .. }
             | Event::ProcessesListed { .. }

@@ -147,7 +147,10 @@ impl Session {
             }
             Some(_) | None => out.record(Record::Resolved { session, question: id.clone() }),
         }
-        self.publish(Event::QuestionResolved { id: id.clone(), answer: answer.clone() }, out);
+        self.publish(
+            Event::QuestionResolved { id: id.clone(), answer: answer.clone(), by: None },
+            out,
+        );
         let Some(turn) = &mut self.turn else { return };
         let (answered, rest) =
             std::mem::take(&mut turn.asking).into_iter().partition(|(q, _)| q == id);

@@ -68,6 +68,7 @@ impl Reader {
                     parent: row.get::<_, Option<String>>(8)?.map(SessionId),
                     compressions: row.get(9)?,
                     archived: row.get(10)?,
+                    ..SessionRow::default()
                 })
             })?
             .collect::<Result<_, _>>()?;

@@ -21,7 +21,11 @@ fn answer(id: &str, choice: Choice) -> Command {
 }
 
 fn resolved(id: &str, choice: Choice) -> Event {
-    Event::QuestionResolved { id: QuestionId(id.into()), answer: Answer::Approval(choice) }
+    Event::QuestionResolved {
+        id: QuestionId(id.into()),
+        answer: Answer::Approval(choice),
+        by: None,
+    }
 }
 
 fn prompt_text(commands: &[Command]) -> Option<&str> {
@@ -318,6 +322,7 @@ fn resume_opens_the_one_session_that_is_meant_and_lists_when_there_are_several()
             model: String::new(),
             source: "tui".into(),
             cwd: String::new(),
+            ..host::protocol::SessionRow::default()
         })
         .to_vec();
     let resume = |name: &str| {

@@ -265,6 +265,7 @@ fn sessions() -> Vec<SessionRow> {
             model: "openai/gpt-5".into(),
             source: "tui".into(),
             cwd: "/srv".into(),
+            ..host::protocol::SessionRow::default()
         })
         .collect()
 }

@@ -274,6 +274,7 @@ fn foreign_text_brings_no_control_byte_to_the_terminal() {
             model: HOSTILE.into(),
             source: HOSTILE.into(),
             cwd: HOSTILE.into(),
+            ..host::protocol::SessionRow::default()
         }],
         &host::protocol::SessionId("x".into()),
         HOSTILE,

@@ -22,6 +22,7 @@ fn session(id: &str) -> SessionRow {
         model: String::new(),
         source: "tui".into(),
         cwd: String::new(),
+        ..host::protocol::SessionRow::default()
     }
 }
 

@@ -326,6 +326,7 @@ fn session(title: &str) -> SessionRow {
         parent: None,
         compressions: 0,
         archived: false,
+        ..host::protocol::SessionRow::default()
     }
 }
 

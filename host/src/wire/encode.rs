@@ -1,0 +1,1 @@
+//! What a hermes-webui would say of our sessions.
