@@ -5,10 +5,12 @@
 mod badinput;
 mod cli;
 mod compression;
+mod contract;
 mod control;
 mod crash;
 mod delegations;
 mod deletion;
+mod fault;
 mod holds;
 mod interface;
 mod process;

@@ -2,11 +2,13 @@
 //! in this process, and the real binary in a terminal. No test stands here.
 
 mod home;
+mod proxy;
 mod server;
 mod terminal;
 mod view;
 
 pub(crate) use home::{Home, demo, exe, is_alive, reap, run, settings_in};
+pub(crate) use proxy::{BAD_GATEWAY, Fault, Proxy, TO_LOGIN};
 pub(crate) use server::{Asked, Gate, Reply, Server, answer, obey};
 pub(crate) use terminal::Terminal;
 pub(crate) use view::{View, exit_of, start, wakeups};

@@ -113,6 +113,14 @@ impl Drop for Server {
 impl Server {
     /// A server that answers as `script` says.
     pub(crate) async fn start(script: impl Fn(&Asked) -> Reply + Send + Sync + 'static) -> Self {
+        Self::at("127.0.0.1:0", script).await
+    }
+
+    /// One at that address.
+    pub(crate) async fn at(
+        address: &str,
+        script: impl Fn(&Asked) -> Reply + Send + Sync + 'static,
+    ) -> Self {
         let seen: Arc<Mutex<Vec<Asked>>> = Arc::default();
         let (log, script) = (seen.clone(), Arc::new(script));
         let app = Router::new().fallback(move |request: Request| {
@@ -129,7 +137,7 @@ impl Server {
                 respond(script(&asked)).await
             }
         });
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = tokio::net::TcpListener::bind(address).await.unwrap();
         let url = format!("http://{}/v1", listener.local_addr().unwrap());
         let task = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
         Self { url, seen, task }

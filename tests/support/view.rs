@@ -27,9 +27,14 @@ impl View {
     }
 
     pub(crate) async fn attach(local: &Local, target: Target) -> Self {
-        let host = local.attach(target, Caller::Attended);
+        Self::of(local.attach(target, Caller::Attended)).await
+    }
+
+    /// A view on any host.
+    pub(crate) async fn of(host: Host) -> Self {
         let mut view = Self { host, transcript: Transcript::default(), events: Vec::new() };
-        view.until("its window", |v| (!v.events.is_empty()).then_some(())).await;
+        let window = |event: &Event| matches!(event, Event::Attached { .. });
+        view.until("its window", |v| v.events.iter().any(window).then_some(())).await;
         view
     }
 

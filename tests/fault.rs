@@ -1,0 +1,229 @@
+//! What goes wrong between a client and its server, on both wires: however it goes, the transcript
+//! ends as it does undisturbed.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use host::local::Local;
+use host::protocol::{Body, Event, Link, Row, Target};
+use host::{remote, serve};
+
+use crate::support::{Asked, BAD_GATEWAY, Fault, Home, Proxy, Reply, Server, TO_LOGIN, View, start};
+
+/// Words of the answer.
+const WORDS: usize = 60;
+
+fn slowly(_: &Asked) -> Reply {
+    let words = (0..WORDS).map(|n| format!("word{n} ")).collect();
+    Reply::Slow(words, Duration::from_millis(100))
+}
+
+fn whole() -> String {
+    (0..WORDS).map(|n| format!("word{n} ")).collect::<String>().trim().to_owned()
+}
+
+struct Rig {
+    home: Home,
+    model: Server,
+    host: Option<(Local, serve::Server)>,
+    address: Arc<Mutex<SocketAddr>>,
+    proxy: Proxy,
+    wire: remote::Wire,
+}
+
+impl Rig {
+    async fn start(wire: remote::Wire) -> Self {
+        let home = Home::new();
+        let model = Server::start(slowly).await;
+        let address = Arc::new(Mutex::new("127.0.0.1:1".parse().unwrap()));
+        let proxy = Proxy::before(address.clone()).await;
+        let mut rig = Self { home, model, host: None, address, proxy, wire };
+        rig.serve().await;
+        rig
+    }
+
+    async fn serve(&mut self) {
+        let settings = self.home.settings(self.model.model());
+        let local = start(settings.clone());
+        let options = serve::Options {
+            tcp: Some("127.0.0.1:0".parse().unwrap()),
+            sockets: Vec::new(),
+            password: None,
+            version: "0.0.0".to_owned(),
+        };
+        let server = serve::start(local.access(), &settings, options).await.unwrap();
+        *self.address.lock().unwrap() = server.address().unwrap();
+        self.host = Some((local, server));
+    }
+
+    async fn stop(&mut self) {
+        if let Some((local, server)) = self.host.take() {
+            server.stop().await;
+            local.stop().await;
+        }
+    }
+
+    async fn view(&self, target: Target) -> View {
+        let server = remote::Server {
+            url: self.proxy.url(),
+            socket: None,
+            ca: None,
+            insecure: false,
+            cookie: None,
+            state: self.home.user().join("client"),
+            wire: self.wire,
+        };
+        View::of(remote::connect(server, target)).await
+    }
+}
+
+fn answer(rows: &[Row]) -> String {
+    let texts = rows.iter().filter_map(|row| match &row.body {
+        Body::Assistant(answer) => Some(answer.text.trim().to_owned()),
+        _ => None,
+    });
+    texts.collect::<Vec<_>>().join("|")
+}
+
+async fn words(view: &mut View, word: usize) {
+    view.until("words", |v| {
+        let running = v.transcript.running.as_ref()?;
+        running.text.contains(&format!("word{word} ")).then_some(())
+    })
+    .await;
+}
+
+async fn rest(view: &mut View) {
+    view.until("the end of the turn", |v| {
+        let over = v.transcript.running.is_none();
+        (over && matches!(v.transcript.rows.last()?.body, Body::Assistant(_))).then_some(())
+    })
+    .await;
+}
+
+/// The link as the user sees it, whenever it changed.
+fn links(view: &View) -> Vec<Link> {
+    let links = view.events.iter().filter_map(|event| match event {
+        Event::Link { link } => Some(link.clone()),
+        _ => None,
+    });
+    links.collect()
+}
+
+/// Lets that go wrong for a while in the middle of an answer.
+async fn disturbed(wire: remote::Wire, fault: Fault) -> Rig {
+    let rig = Rig::start(wire).await;
+    let mut view = rig.view(Target::New).await;
+    view.prompt("talk");
+    words(&mut view, 5).await;
+    rig.proxy.set(fault);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    rig.proxy.set(Fault::None);
+    rest(&mut view).await;
+    assert_eq!(answer(&view.transcript.rows), whole(), "{fault:?}");
+    let undisturbed = rig.view(Target::Id(view.session())).await;
+    assert_eq!(view.transcript.rows, undisturbed.transcript.rows, "{fault:?}");
+    let lost = links(&view).iter().any(|link| !matches!(link, Link::Up | Link::Connecting));
+    assert_eq!(lost, !matches!(fault, Fault::Delay(_)), "{fault:?}: {:?}", links(&view));
+    assert_eq!(links(&view).last(), Some(&Link::Up), "{fault:?}");
+    rig
+}
+
+async fn all(wire: remote::Wire) {
+    let faults = [
+        Fault::Delay(Duration::from_millis(300)),
+        Fault::Drop,
+        Fault::Reset,
+        Fault::Page(BAD_GATEWAY),
+    ];
+    for mut rig in futures::future::join_all(faults.map(|fault| disturbed(wire, fault))).await {
+        rig.stop().await;
+    }
+}
+
+// E03 E08
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_the_seam_wire_a_disturbed_answer_ends_like_an_undisturbed_one() {
+    all(remote::Wire::Offered).await;
+}
+
+// E03 E08
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn on_the_webui_wire_a_disturbed_answer_ends_like_an_undisturbed_one() {
+    all(remote::Wire::Webui).await;
+}
+
+/// The connection falls silent in the middle and nobody says so.
+async fn silent(wire: remote::Wire) {
+    let mut rig = Rig::start(wire).await;
+    let mut view = rig.view(Target::New).await;
+    view.prompt("talk");
+    words(&mut view, 5).await;
+    rig.proxy.set(Fault::HalfOpen);
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    rig.proxy.set(Fault::None);
+    rest(&mut view).await;
+    assert_eq!(answer(&view.transcript.rows), whole());
+    rig.stop().await;
+}
+
+// E07
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_link_that_falls_silent_is_noticed_by_its_missing_keepalives() {
+    tokio::join!(silent(remote::Wire::Offered), silent(remote::Wire::Webui));
+}
+
+/// The host stops in the middle and another one takes over.
+async fn restarted(wire: remote::Wire) {
+    let mut rig = Rig::start(wire).await;
+    let mut view = rig.view(Target::New).await;
+    view.prompt("talk");
+    words(&mut view, 5).await;
+    rig.stop().await;
+    rig.serve().await;
+    view.until("the whole answer", |v| {
+        answer(&v.transcript.rows).ends_with(&whole()).then_some(())
+    })
+    .await;
+    rest(&mut view).await;
+    let undisturbed = rig.view(Target::Id(view.session())).await;
+    assert_eq!(view.transcript.rows, undisturbed.transcript.rows);
+    let prompts = view.transcript.rows.iter().filter(|r| matches!(r.body, Body::User { .. }));
+    assert_eq!(prompts.count(), 1);
+    rig.stop().await;
+}
+
+// E13
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restart_of_the_server_is_noticed_and_its_transcript_taken() {
+    tokio::join!(restarted(remote::Wire::Offered), restarted(remote::Wire::Webui));
+}
+
+/// A login that is suddenly wanted is final and says what to do; no request storm follows.
+async fn to_login(wire: remote::Wire) {
+    let mut rig = Rig::start(wire).await;
+    let mut view = rig.view(Target::New).await;
+    view.prompt("talk");
+    words(&mut view, 5).await;
+    rig.proxy.set(Fault::Page(TO_LOGIN));
+    let said = view
+        .until("a final word", |v| {
+            links(v).into_iter().find_map(|link| match link {
+                Link::Refused { message } => Some(message),
+                _ => None,
+            })
+        })
+        .await;
+    assert!(said.contains("log in"), "{said}");
+    let before = rig.proxy.connections();
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert!(rig.proxy.connections() <= before + 2, "it goes on asking");
+    rig.stop().await;
+}
+
+// E08
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_login_that_is_suddenly_wanted_is_final() {
+    tokio::join!(to_login(remote::Wire::Offered), to_login(remote::Wire::Webui));
+}
