@@ -7,6 +7,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "a measure that cannot go on panics")]
 #![allow(clippy::print_stdout, reason = "it prints its figures")]
 
+mod fanout;
 mod home;
 mod model;
 mod oneshot;
@@ -22,7 +23,7 @@ mod wake;
 use std::process::ExitCode;
 
 /// Every measure by its name.
-const MEASURES: [(&str, fn()); 9] = [
+const MEASURES: [(&str, fn()); 10] = [
     ("start", start::frames),
     ("idle", start::idle),
     ("oneshot", oneshot::hi),
@@ -32,6 +33,7 @@ const MEASURES: [(&str, fn()); 9] = [
     ("sessions", open::list),
     ("open", open::resume),
     ("requests", requests::all),
+    ("fanout", fanout::load),
 ];
 
 fn main() -> ExitCode {

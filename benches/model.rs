@@ -81,7 +81,11 @@ async fn answer(State(told): State<Sender<Request>>, body: Bytes) -> Response {
         Script::Text(text) => Body::from(events(&[text])),
         Script::Call(args) => Body::from(call(&args)),
         Script::Burst { deltas, size } => Body::from(events(&pieces(deltas, size))),
-        Script::Steady { deltas, size, rate } => paced(pieces(deltas, size), rate),
+        Script::Steady { deltas, size, rate } => paced(pieces(deltas, size).into_iter(), rate),
+        // Each is made when it is due.
+        Script::Stamps { pieces, rate } => {
+            paced((0..pieces).map(|_| format!("<{}>", crate::fanout::micros())), rate)
+        }
     };
     Response::builder().header("content-type", "text/event-stream").body(body).unwrap()
 }
@@ -91,6 +95,7 @@ enum Script {
     Call(Value),
     Burst { deltas: usize, size: usize },
     Steady { deltas: usize, size: usize, rate: usize },
+    Stamps { pieces: usize, rate: usize },
 }
 
 /// `RUN command` starts the command in the background, `CHAIN n` runs `true` n times in the
@@ -110,6 +115,11 @@ fn script(messages: &Value) -> Script {
         })),
         Some("CHAIN") if numbers().next().is_some_and(|n| results < n) => {
             Script::Call(json!({ "command": "true" }))
+        }
+        Some("STAMPS") => {
+            let numbers: Vec<usize> = numbers().collect();
+            let [pieces, rate] = numbers[..] else { panic!("STAMPS pieces rate") };
+            Script::Stamps { pieces, rate }
         }
         Some("STREAM") => {
             let numbers: Vec<usize> = numbers().collect();
@@ -177,15 +187,14 @@ fn pieces(deltas: usize, size: usize) -> Vec<String> {
     text.as_bytes().chunks(size).map(|c| String::from_utf8(c.to_vec()).unwrap()).collect()
 }
 
-fn paced(pieces: Vec<String>, rate: usize) -> Body {
+fn paced(pieces: impl Iterator<Item = String> + Send + 'static, rate: usize) -> Body {
     let begin = tokio::time::Instant::now();
-    let all = pieces.into_iter().map(|p| event(&json!({ "content": p }), None));
-    let all = all.chain([last("stop")]).enumerate();
-    Body::from_stream(stream::unfold(all, move |mut all| async move {
-        let (i, event) = all.next()?;
-        let due = begin + Duration::from_secs_f64(i as f64 / rate as f64);
+    let all = pieces.map(|p| event(&json!({ "content": p }), None));
+    let all = all.chain([last("stop")]);
+    Body::from_stream(stream::unfold((0, all), move |(i, mut all)| async move {
+        let due = begin + Duration::from_secs_f64(f64::from(i) / rate as f64);
         tokio::time::sleep_until(due).await;
-        Some((Ok::<_, std::io::Error>(event), all))
+        Some((Ok::<_, std::io::Error>(all.next()?), (i + 1, all)))
     }))
 }
 

@@ -24,9 +24,10 @@ impl Samples {
         figure(
             what,
             &format!(
-                "p50 {:.1} ms, p95 {:.1} ms, max {:.1} ms of {}",
+                "p50 {:.1} ms, p95 {:.1} ms, p99 {:.1} ms, max {:.1} ms of {}",
                 millis(self.percentile(50)),
                 millis(self.percentile(95)),
+                millis(self.percentile(99)),
                 millis(self.percentile(100)),
                 self.0.len()
             ),

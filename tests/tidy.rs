@@ -204,10 +204,11 @@ fn the_tree_names_no_path_of_a_machine() {
 }
 
 #[test]
-fn every_rule_of_wakeups_processes_and_restarts_stands_beside_a_test() {
-    let ids = [('W', 31), ('P', 12), ('R', 10)]
+fn every_rule_of_the_host_stands_beside_a_test() {
+    let ids = [('W', 31), ('P', 14), ('R', 10), ('E', 17), ('C', 16)]
         .into_iter()
-        .flat_map(|(letter, last)| (1..=last).map(move |n| format!("{letter}{n:02}")));
+        .flat_map(|(letter, last)| (1..=last).map(move |n| format!("{letter}{n:02}")))
+        .chain((4..=8).map(|n| format!("S{n:02}")));
     let sources = sources("");
     let beside = |id: &str| {
         sources.iter().any(|(_, text)| {
