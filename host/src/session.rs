@@ -88,8 +88,8 @@ pub(crate) enum Input {
     Steer(String),
     /// A front end interrupts the running turn.
     Cancel,
-    /// A front end answers.
-    Answer { id: QuestionId, answer: Answer },
+    /// A front end answers; what kind of one it is.
+    Answer { id: QuestionId, answer: Answer, by: Option<String> },
     /// A front end that can answer shows the question.
     Shown(QuestionId),
     /// A front end ends processes: one, or all.
@@ -437,7 +437,7 @@ impl Session {
             Input::Unqueue(id) => self.unqueue(&id, &mut out),
             Input::Steer(text) => self.steer(text, now, &mut out),
             Input::Cancel => self.cancel(now, &mut out),
-            Input::Answer { id, answer } => self.answer(&id, answer, now, &mut out),
+            Input::Answer { id, answer, by } => self.answer(&id, answer, by, now, &mut out),
             Input::Shown(id) => self.shown(&id, now, &mut out),
             Input::Kill(which) => self.kill(which, &mut out),
             Input::WakeNow => self.release(&mut out),
@@ -445,6 +445,7 @@ impl Session {
             Input::Archive(archived) => {
                 self.meta.archived = archived;
                 self.touch(now, &mut out);
+                out.effects.push(Effect::Announce(Event::SessionsChanged));
             }
             Input::Delete => self.delete(&mut out),
             Input::Reset => self.reset(&mut out),
@@ -468,7 +469,7 @@ impl Session {
             }
             Input::Adopted { process, pid } => self.adopted(&process, pid, &mut out),
             Input::Granted(rule) => {
-                self.resolve_rule(&rule, now, &mut out);
+                self.resolve_rule(&rule, None, now, &mut out);
                 self.always.insert(rule);
             }
             Input::Abandon => self.abandon(now, &mut out),

@@ -71,9 +71,10 @@ impl Hub {
             self.fail(front, ABOUT, format!("the branch could not be opened: {why}"));
             return;
         }
-        match self.fronts.get_mut(&front) {
-            Some(view) if view.session == *from => {
-                view.session = to.clone();
+        self.lists_changed();
+        match self.fronts.get(front) {
+            Some(view) if view.session() == from => {
+                self.fronts.turn_to(front, to);
                 self.push_window(front, to, false);
             }
             Some(_) | None => self.unload_if_unused(to),

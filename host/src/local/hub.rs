@@ -13,10 +13,12 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use super::breaker::{Breaker, Pass};
+use super::fronts::Fronts;
+use super::lists::News as ListNews;
 use super::orphans::Orphans;
 use super::outbox::Live;
 use super::{Caller, Control, Role, StartError, now};
-use crate::handle::{Backend, FrontId, Signal};
+use crate::handle::{FrontId, Signal};
 use crate::model::{Model, catalog};
 use crate::process::{Found, Hit, Notice, Processes, Watch};
 use crate::protocol::{
@@ -52,7 +54,7 @@ pub(super) struct Hub {
     pub(super) kit: Arc<Kit>,
     pub(super) models: HashMap<String, Arc<dyn Model>>,
     pub(super) sessions: HashMap<SessionId, Live>,
-    pub(super) fronts: HashMap<FrontId, Front>,
+    pub(super) fronts: Fronts,
     /// Which session a process belongs to.
     pub(super) owners: HashMap<ProcessId, SessionId>,
     pub(super) orphans: Orphans,
@@ -64,6 +66,8 @@ pub(super) struct Hub {
     pub(super) storage: Storage,
     pub(super) always: BTreeSet<String>,
     breaker: Breaker,
+    /// Whether lists of sessions are out of date.
+    pub(super) news: ListNews,
     pub(super) flush_at: Option<Instant>,
     /// Sessions that may leave memory if nobody has begun to look at them: not before what is
     /// being done is done, which may be to open them.
@@ -90,15 +94,6 @@ pub(super) struct Task {
     pub(super) turn: TurnId,
     /// Ends when the turn and all its foreground commands are gone.
     pub(super) gone: mpsc::Receiver<()>,
-}
-
-/// A view.
-pub(super) struct Front {
-    pub(super) backend: Backend,
-    pub(super) session: SessionId,
-    pub(super) caller: Caller,
-    /// Its window is on the way: what is published until then is in it already.
-    pub(super) awaits_window: bool,
 }
 
 /// What arrives from below.
@@ -157,7 +152,7 @@ impl Hub {
             kit,
             models: HashMap::new(),
             sessions: HashMap::new(),
-            fronts: HashMap::new(),
+            fronts: Fronts::default(),
             owners: HashMap::new(),
             orphans: Orphans::default(),
             turns: JoinSet::new(),
@@ -168,6 +163,7 @@ impl Hub {
             storage: Storage::Ok,
             always,
             breaker: Breaker::default(),
+            news: ListNews::default(),
             flush_at: None,
             unused: Vec::new(),
             stopping: false,
@@ -547,8 +543,7 @@ impl Hub {
 
     /// Publishes to every view of the host.
     pub(super) fn announce(&mut self, event: &Event) {
-        let all: Vec<_> = self.fronts.keys().copied().collect();
-        for front in all {
+        for front in self.fronts.ids() {
             self.push(front, event.clone());
         }
     }
@@ -570,6 +565,7 @@ pub(super) async fn run(
         let flush = hub.flush_at;
         let retry = hub.retry_at;
         let drained = hub.drained();
+        let lists = hub.news.due();
         tokio::select! {
             biased;
             Some(report) = inbox.reports.recv() => hub.reported(report),
@@ -586,17 +582,18 @@ pub(super) async fn run(
                 hub.joined(joined);
             }
             control = controls.recv() => match control {
-                Some(Control::Attach { front, backend, target, caller }) => {
-                    hub.attach(front, backend, &target, caller);
+                Some(Control::Attach { front, backend, target, caller, label }) => {
+                    hub.attach(front, backend, &target, caller, &label);
                 }
-                Some(Control::Open { front, backend, session, caller, opened }) => {
-                    opened.send(hub.open_view(front, backend, &session, caller)).ok();
+                Some(Control::Open { front, backend, session, caller, label, opened }) => {
+                    opened.send(hub.open_view(front, backend, &session, caller, &label)).ok();
                 }
                 Some(Control::Drain(done)) => hub.start_drain(done),
                 Some(Control::Stop) | None => break,
             },
             Some((front, signal)) = signals.recv() => hub.signalled(front, signal),
             () = until(flush) => hub.flush(),
+            () = until(lists) => hub.tell_lists(),
             () = until_millis(tick) => hub.tick(),
             () = until(retry) => hub.retry_skipped(),
             () = until(drained) => hub.end_drain(),
