@@ -1,6 +1,7 @@
 //! The embedded host: the one loop that feeds the sessions and carries out their effects. It owns
 //! every channel; decisions are the sessions'.
 
+mod asides;
 mod branch;
 mod breaker;
 mod delegations;
@@ -117,7 +118,13 @@ pub fn start(settings: Settings, role: Role) -> Result<Local, StartError> {
     let (hub, inbox) = hub::Hub::open(settings, role)?;
     let notes = hub.notes();
     let task = tokio::spawn(hub::run(hub, inbox, controls, signal_rx));
-    let access = Access { control, signals, fronts: Arc::new(AtomicU64::new(1)), state, label: fronts::TERMINAL.into() };
+    let access = Access {
+        control,
+        signals,
+        fronts: Arc::new(AtomicU64::new(1)),
+        state,
+        label: fronts::TERMINAL.into(),
+    };
     Ok(Local { access, task, notes })
 }
 

@@ -12,6 +12,7 @@ use tokio::sync::{OnceCell, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::asides::Done;
 use super::breaker::{Breaker, Pass};
 use super::fronts::Fronts;
 use super::lists::News as ListNews;
@@ -63,6 +64,8 @@ pub(super) struct Hub {
     pub(super) turn_of: HashMap<tokio::task::Id, Task>,
     pub(super) spoken: mpsc::UnboundedSender<Spoken>,
     pub(super) adopted: mpsc::UnboundedSender<(ProcessId, Found)>,
+    /// Where work beside the loop says that it is done.
+    pub(super) done: mpsc::UnboundedSender<Done>,
     pub(super) storage: Storage,
     pub(super) always: BTreeSet<String>,
     breaker: Breaker,
@@ -101,6 +104,7 @@ pub(super) struct Inbox {
     pub(super) spoken: mpsc::UnboundedReceiver<Spoken>,
     notices: mpsc::UnboundedReceiver<Notice>,
     adopted: mpsc::UnboundedReceiver<(ProcessId, Found)>,
+    done: mpsc::UnboundedReceiver<Done>,
     pub(super) reports: mpsc::UnboundedReceiver<store::Report>,
 }
 
@@ -126,6 +130,7 @@ impl Hub {
         let (notice_tx, notices) = mpsc::unbounded_channel();
         let (spoken_tx, spoken) = mpsc::unbounded_channel();
         let (adopted_tx, adopted) = mpsc::unbounded_channel();
+        let (done_tx, done) = mpsc::unbounded_channel();
         let store = Store::open(&state, report_tx)?;
         let reader = store.reader()?;
         let always = reader.granted()?;
@@ -160,6 +165,7 @@ impl Hub {
             turn_of: HashMap::new(),
             spoken: spoken_tx,
             adopted: adopted_tx,
+            done: done_tx,
             storage: Storage::Ok,
             always,
             breaker: Breaker::default(),
@@ -172,7 +178,7 @@ impl Hub {
             retry_at: None,
             _lock: lock,
         };
-        Ok((hub, Inbox { spoken, notices, adopted, reports }))
+        Ok((hub, Inbox { spoken, notices, adopted, done, reports }))
     }
 
     pub(super) fn notes(&self) -> Vec<String> {
@@ -592,6 +598,7 @@ pub(super) async fn run(
                 Some(Control::Stop) | None => break,
             },
             Some((front, signal)) = signals.recv() => hub.signalled(front, signal),
+            Some(done) = inbox.done.recv() => hub.finished(done),
             () = until(flush) => hub.flush(),
             () = until(lists) => hub.tell_lists(),
             () = until_millis(tick) => hub.tick(),

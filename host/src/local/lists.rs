@@ -155,8 +155,7 @@ mod tests {
     #[test]
     fn streamed_text_changes_no_list() {
         // S04
-        let delta =
-            Event::Delta { turn: TurnId(1), n: 1, part: Part::Text, text: "x".to_owned() };
+        let delta = Event::Delta { turn: TurnId(1), n: 1, part: Part::Text, text: "x".to_owned() };
         assert!(!shows(&delta));
         assert!(shows(&Event::TitleChanged { title: "t".to_owned() }));
     }

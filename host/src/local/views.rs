@@ -156,18 +156,42 @@ impl Hub {
                 self.list_sessions(front);
                 return;
             }
+            Command::Duplicate => {
+                self.duplicate(front, &session);
+                return;
+            }
+            Command::Pin { pinned } => Input::Pin(pinned),
+            Command::Export => {
+                self.export(front, &session);
+                return;
+            }
+            Command::SetYolo { yolo } => {
+                let by = Some(view.label.to_string());
+                Input::SetYolo { yolo, by }
+            }
+            Command::SetCwd { cwd } => {
+                self.set_cwd(front, &session, &cwd);
+                return;
+            }
+            Command::SetReasoning { effort } => Input::SetReasoning(effort),
+            Command::ListWorkspaces => {
+                self.list_workspaces(front);
+                return;
+            }
+            Command::ListProfiles => {
+                self.list_profiles(front);
+                return;
+            }
+            Command::SetProfile { name } => {
+                self.set_profile(front, &name);
+                return;
+            }
+            Command::Search { query } => {
+                self.search(front, query);
+                return;
+            }
             Command::Undo
             | Command::Retry { .. }
-            | Command::Duplicate
-            | Command::Pin { .. }
-            | Command::Export
-            | Command::SetYolo { .. }
-            | Command::SetCwd { .. }
-            | Command::SetReasoning { .. }
-            | Command::ListWorkspaces
-            | Command::ListProfiles
-            | Command::SetProfile { .. }
-            | Command::Search { .. }
             | Command::Upload { .. }
             | Command::DropUploads
             | Command::Goal(_) => {

@@ -18,6 +18,10 @@ impl Session {
         now: Millis,
         out: &mut Out,
     ) {
+        if self.view.yolo && matches!(ask, Ask::Approval { .. }) {
+            // Nobody is asked and nobody approves: it goes on.
+            return out.reply(ack, Reply::Go);
+        }
         if let Ask::Approval { rule, .. } = &ask
             && (self.meta.grants.contains(rule) || self.always.contains(rule))
         {
@@ -174,10 +178,7 @@ impl Session {
             }
             Some(_) | None => out.record(Record::Resolved { session, question: id.clone() }),
         }
-        self.publish(
-            Event::QuestionResolved { id: id.clone(), answer: answer.clone(), by },
-            out,
-        );
+        self.publish(Event::QuestionResolved { id: id.clone(), answer: answer.clone(), by }, out);
         let Some(turn) = &mut self.turn else { return };
         let (answered, rest) =
             std::mem::take(&mut turn.asking).into_iter().partition(|(q, _)| q == id);

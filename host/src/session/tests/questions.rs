@@ -55,7 +55,8 @@ fn a_session_grant_answers_the_other_approvals_of_its_rule() {
     ask(&mut rig, "b", approval("r1"));
     ask(&mut rig, "c", approval("r2"));
     let id = rig.session.transcript().questions[0].id.clone();
-    let effects = rig.feed(Input::Answer { id, answer: Answer::Approval(Choice::Session), by: None });
+    let effects =
+        rig.feed(Input::Answer { id, answer: Answer::Approval(Choice::Session), by: None });
     assert_eq!(answers(&effects).len(), 2);
     assert_eq!(rig.session.transcript().questions.len(), 1);
     let effects = ask(&mut rig, "d", approval("r1"));
@@ -69,7 +70,8 @@ fn always_is_refused_where_no_permanent_rule_is_allowed() {
     rig.prompt("go");
     ask(&mut rig, "a", approval("r1"));
     let id = rig.session.transcript().questions[0].id.clone();
-    let effects = rig.feed(Input::Answer { id, answer: Answer::Approval(Choice::Always), by: None });
+    let effects =
+        rig.feed(Input::Answer { id, answer: Answer::Approval(Choice::Always), by: None });
     assert_eq!(effects, []);
     assert_eq!(rig.session.transcript().questions.len(), 1);
 }
@@ -293,7 +295,10 @@ fn an_answer_never_goes_to_another_question_of_the_same_call() {
     let pending = rig.session.transcript().questions.clone();
     assert_eq!(pending.len(), 2);
     assert!(pending[1].id != second.id && pending[1].id != first);
-    assert_eq!(answers(&rig.feed(Input::Answer { id: second.id, answer: once.clone(), by: None })), [once]);
+    assert_eq!(
+        answers(&rig.feed(Input::Answer { id: second.id, answer: once.clone(), by: None })),
+        [once]
+    );
 }
 
 #[test]
