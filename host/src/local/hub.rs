@@ -122,10 +122,12 @@ impl Hub {
                 .map_err(|error| StartError::State { state: state.clone(), error })?;
         }
         let lock = match role {
-            Role::Owner => Some(
-                Lock::take(&state.join("host.lock"))
-                    .map_err(|busy| StartError::Held { state: state.clone(), pid: busy.pid })?,
-            ),
+            Role::Owner => {
+                let mut lock = Lock::take(&state.join("host.lock"))
+                    .map_err(|busy| StartError::Held { state: state.clone(), pid: busy.pid })?;
+                lock.tell(&crate::serve::socket_path(&state));
+                Some(lock)
+            }
             Role::OneShot => None,
         };
         let (report_tx, reports) = mpsc::unbounded_channel();
