@@ -20,6 +20,7 @@ use super::orphans::Orphans;
 use super::outbox::Live;
 use super::{Caller, Control, Role, StartError, Work, now};
 use crate::handle::{FrontId, Signal};
+use crate::model::cached::Cached;
 use crate::model::{Model, catalog};
 use crate::process::{Found, Hit, Notice, Processes, Watch};
 use crate::protocol::{
@@ -54,6 +55,7 @@ pub(super) struct Hub {
     pub(super) processes: Processes,
     pub(super) kit: Arc<Kit>,
     pub(super) models: HashMap<String, Arc<dyn Model>>,
+    pub(super) catalog: Cached,
     pub(super) sessions: HashMap<SessionId, Live>,
     pub(super) fronts: Fronts,
     /// Which session a process belongs to.
@@ -152,6 +154,7 @@ impl Hub {
             scratch,
             login: OnceCell::new(),
         });
+        let catalog = Cached::new(&state, settings.model.clone(), settings.sources.clone());
         let hub = Self {
             settings,
             role,
@@ -160,6 +163,7 @@ impl Hub {
             processes,
             kit,
             models: HashMap::new(),
+            catalog,
             sessions: HashMap::new(),
             fronts: Fronts::default(),
             owners: HashMap::new(),
