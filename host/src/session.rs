@@ -17,11 +17,13 @@ mod resume;
 #[cfg(test)]
 mod tests;
 mod turns;
+mod undo;
 mod watches;
 
 pub(crate) use delegations::{Findings, findings};
 pub(crate) use processes::LIVE;
 pub(crate) use turns::{STORE, UNWIND};
+pub(crate) use undo::Past;
 
 use delegations::Duty;
 
@@ -101,6 +103,9 @@ pub(crate) enum Input {
     Compress { focus: Option<String> },
     /// A front end put the session away, or took it back.
     Archive(bool),
+    /// A front end takes the last user turn back; `again`: its text is asked once more, as this
+    /// prompt.
+    Undo { past: Past, again: Option<(PromptId, Caller)> },
     /// A front end put the session on top of lists, or took it from there.
     Pin(bool),
     /// A front end switched approvals off or on; what kind of one it is.
@@ -461,6 +466,7 @@ impl Session {
                 self.touch(now, &mut out);
                 out.effects.push(Effect::Announce(Event::SessionsChanged));
             }
+            Input::Undo { past, again } => self.undo(past, again, now, &mut out),
             Input::Pin(pinned) => self.pin(pinned, &mut out),
             Input::SetYolo { yolo, by } => self.choose_yolo(yolo, by, now, &mut out),
             Input::SetCwd(cwd) => self.set_cwd(cwd, &mut out),

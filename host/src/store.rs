@@ -135,6 +135,14 @@ pub enum Record {
         /// The session's last row at that moment.
         row: u64,
     },
+    /// The rows after that one were taken back. What they told and no model has answered may be
+    /// told once more; the rest stays told.
+    Undone {
+        /// The session.
+        session: SessionId,
+        /// The last row that stays; 0 = none.
+        after: u64,
+    },
     /// A session came to be as a copy of another one.
     Branched {
         /// The session whose rows are copied.
@@ -174,6 +182,7 @@ impl Record {
             | Self::Asked { session, .. }
             | Self::Resolved { session, .. }
             | Self::Resumed { session, .. }
+            | Self::Undone { session, .. }
             | Self::Deleted { session } => Some(session),
             Self::Granted { .. } => None,
         }

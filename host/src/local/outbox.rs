@@ -396,12 +396,14 @@ impl Hub {
             self.owners.remove(id);
             self.processes.remove(id);
         }
-        if let Some(live) = self.sessions.get_mut(id)
-            && let Event::RowAdded { row } = &event
-            && let Some(context) = &mut live.context
-            && context.last().is_none_or(|last| last.n < row.n)
-        {
-            context.push(Arc::new(row.clone()));
+        if let Some(context) = self.sessions.get_mut(id).and_then(|live| live.context.as_mut()) {
+            if let Event::RowsRemoved { after } = &event {
+                context.retain(|row| row.n <= *after);
+            } else if let Event::RowAdded { row } = &event
+                && context.last().is_none_or(|last| last.n < row.n)
+            {
+                context.push(Arc::new(row.clone()));
+            }
         }
         if lists::shows(&event) {
             self.lists_changed();

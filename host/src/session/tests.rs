@@ -16,6 +16,7 @@ mod prompts;
 mod questions;
 mod resume;
 mod storage;
+mod undo;
 mod watches;
 
 use super::*;
