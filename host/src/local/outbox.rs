@@ -327,6 +327,7 @@ impl Hub {
                 self.tell(&parent, process, exit, text);
             }
             Effect::Forget => self.forget(id),
+            Effect::Discard(files) => self.discard(files),
             Effect::Grant(rule) => {
                 self.always.insert(rule.clone());
                 for other in self.sessions.keys().cloned().collect::<Vec<_>>() {
@@ -386,6 +387,7 @@ impl Hub {
             | Effect::Stop(_)
             | Effect::Kill(_)
             | Effect::Forget
+            | Effect::Discard(_)
             | Effect::Report { .. }
             | Effect::Reply { .. }) => self.perform(id, other),
         }

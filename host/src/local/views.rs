@@ -200,7 +200,12 @@ impl Hub {
                 self.undo(front, &session, Some((id, caller)));
                 return;
             }
-            Command::Upload { .. } | Command::DropUploads | Command::Goal(_) => {
+            Command::Upload { name, data } => {
+                self.upload(front, &session, &name, data.0);
+                return;
+            }
+            Command::DropUploads => Input::DropUploads,
+            Command::Goal(_) => {
                 self.fail(front, "command", "this host cannot do that yet".to_owned());
                 return;
             }

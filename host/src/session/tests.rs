@@ -17,6 +17,7 @@ mod questions;
 mod resume;
 mod storage;
 mod undo;
+mod uploads;
 mod watches;
 
 use super::*;

@@ -48,6 +48,7 @@ impl Session {
             self.meta.preview = text.chars().take(PREVIEW).collect();
             self.touch(now, out);
         }
+        let text = self.with_attachments(text, out);
         let prompt = Queued { id, text };
         // Written down also when it starts at once: `start_next` takes it from the same queue,
         // in the same commit.
