@@ -206,6 +206,19 @@ impl Reader {
         Ok(last.map(|n| n as u64))
     }
 
+    /// The last prompt up to that row, whole.
+    pub fn last_prompt(&self, id: &SessionId, upto: u64) -> Result<Option<Row>, Error> {
+        let Some(conn) = &self.conn else { return Ok(None) };
+        let n: Option<i64> = conn
+            .prepare_cached(
+                "SELECT n FROM rows WHERE session = ? AND n <= ? AND json_valid(body)
+                     AND body ->> '$.type' = 'user' ORDER BY n DESC LIMIT 1",
+            )?
+            .query_row(params![id.0, number(upto)], |row| row.get(0))
+            .optional()?;
+        n.map_or(Ok(None), |n| row(conn, id, n as u64))
+    }
+
     /// All rows of a session, whole, oldest first: what its model's context is made of.
     pub fn rows(&self, id: &SessionId) -> Result<Vec<Row>, Error> {
         let mut all = Vec::new();
