@@ -17,6 +17,7 @@ use super::orphans::Orphans;
 use super::outbox::Live;
 use super::{Caller, Control, Role, StartError, Work, now};
 use crate::handle::{Backend, FrontId, Signal};
+use crate::model::cached::Cached;
 use crate::model::{Model, catalog};
 use crate::process::{Found, Hit, Notice, Processes, Watch};
 use crate::protocol::{
@@ -51,6 +52,7 @@ pub(super) struct Hub {
     pub(super) processes: Processes,
     pub(super) kit: Arc<Kit>,
     pub(super) models: HashMap<String, Arc<dyn Model>>,
+    pub(super) catalog: Cached,
     pub(super) sessions: HashMap<SessionId, Live>,
     pub(super) fronts: HashMap<FrontId, Front>,
     /// Which session a process belongs to.
@@ -150,6 +152,7 @@ impl Hub {
             scratch,
             login: OnceCell::new(),
         });
+        let catalog = Cached::new(&state, settings.model.clone(), settings.sources.clone());
         let hub = Self {
             settings,
             role,
@@ -158,6 +161,7 @@ impl Hub {
             processes,
             kit,
             models: HashMap::new(),
+            catalog,
             sessions: HashMap::new(),
             fronts: HashMap::new(),
             owners: HashMap::new(),

@@ -4,7 +4,6 @@ use super::hub::{Front, Hub};
 use super::outbox::Live;
 use super::{Caller, Role, now};
 use crate::handle::{Backend, FrontId, Pushed, Signal};
-use crate::model::catalog;
 use crate::prompt;
 use crate::protocol::{Command, Event, Failure, SessionId, Storage, Target, keep_tail};
 use crate::session::{Input, Session};
@@ -183,7 +182,7 @@ impl Hub {
                 return;
             }
             Command::ListModels => {
-                let models = catalog::names(&self.settings.model);
+                let models = self.catalog.names(now());
                 self.push(front, Event::ModelsListed { models });
                 return;
             }
