@@ -174,7 +174,8 @@ impl Sources {
     /// The names of keys.
     fn hidden(&self) -> std::collections::BTreeSet<String> {
         let endpoints = self.file.endpoints.iter().filter_map(|e| e.key_env.clone());
-        let known = providers::key_names().map(str::to_owned);
+        let passwords = crate::serve_cmd::PASSWORDS;
+        let known = providers::key_names().chain(passwords).map(str::to_owned);
         known.chain(self.secrets.iter().cloned()).chain(endpoints).collect()
     }
 }
