@@ -22,7 +22,7 @@ mod writer;
 pub use backlog::Hold;
 pub use error::Error;
 pub use lock::{Busy, Lock};
-pub use reader::Reader;
+pub use reader::{Reader, StoredTurn};
 pub use search::Hit;
 pub use writer::{CommitNo, Durability, Report, Store};
 
