@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::breaker::{Breaker, Pass};
 use super::orphans::Orphans;
 use super::outbox::Live;
-use super::{Caller, Control, Role, StartError, now};
+use super::{Caller, Control, Role, StartError, Work, now};
 use crate::handle::{Backend, FrontId, Signal};
 use crate::model::{Model, catalog};
 use crate::process::{Found, Hit, Notice, Processes, Watch};
@@ -69,6 +69,8 @@ pub(super) struct Hub {
     /// being done is done, which may be to open them.
     pub(super) unused: Vec<SessionId>,
     pub(super) stopping: bool,
+    /// Another host is to follow at once (P10).
+    pub(super) handing_over: bool,
     /// Nothing starts any more; who waits for the running turns to end, and how long they may take.
     pub(super) drain: Option<Drain>,
     /// Sessions with unfinished business that another process had leased.
@@ -171,6 +173,7 @@ impl Hub {
             flush_at: None,
             unused: Vec::new(),
             stopping: false,
+            handing_over: false,
             drain: None,
             skipped: Vec::new(),
             retry_at: None,
@@ -516,6 +519,30 @@ impl Hub {
         }
     }
 
+    /// Ends all work of all sessions, as the user's wish. What waits behind it must not start.
+    fn quell(&mut self) {
+        for id in self.sessions.keys().cloned().collect::<Vec<_>>() {
+            self.feed(&id, Input::Drain);
+            if self.sessions.get(&id).is_some_and(|l| l.session.transcript().running.is_some()) {
+                self.feed(&id, Input::Cancel);
+            }
+            self.feed(&id, Input::Kill(None));
+        }
+    }
+
+    /// What there is to do.
+    fn work(&self) -> Work {
+        let (fronts, timers) = (self.fronts.len(), self.skipped.len());
+        let mut work = Work { fronts, timers, ..Work::default() };
+        for live in self.sessions.values() {
+            let view = live.session.transcript();
+            work.turns += usize::from(view.running.is_some());
+            work.processes += view.processes.iter().filter(|p| p.is_live()).count();
+            work.timers += usize::from(live.session.deadline().is_some());
+        }
+        work
+    }
+
     /// When nothing is waited for any more: at once if no turn works.
     fn drained(&self) -> Option<Instant> {
         let drain = self.drain.as_ref().filter(|drain| !drain.waiting.is_empty())?;
@@ -593,6 +620,14 @@ pub(super) async fn run(
                     opened.send(hub.open_view(front, backend, &session, caller)).ok();
                 }
                 Some(Control::Drain(done)) => hub.start_drain(done),
+                Some(Control::Quell) => hub.quell(),
+                Some(Control::Look(seen)) => {
+                    seen.send(hub.work()).ok();
+                }
+                Some(Control::HandOver) => {
+                    hub.handing_over = true;
+                    break;
+                }
                 Some(Control::Stop) | None => break,
             },
             Some((front, signal)) = signals.recv() => hub.signalled(front, signal),
