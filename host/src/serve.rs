@@ -110,9 +110,9 @@ pub(crate) struct Serving {
     pub(crate) started_at: Millis,
     /// The version told to clients.
     version: Arc<str>,
+    /// Where it listens over TCP.
+    address: Option<SocketAddr>,
     auth: Arc<auth::Auth>,
-    /// Which names of this server a request may use.
-    names: guard::Names,
     views: seam::Views,
     /// Somebody asked the process to stop.
     asked: watch::Sender<bool>,
@@ -156,10 +156,10 @@ pub async fn start(access: Access, settings: &Settings, options: Options) -> Res
     let serving = Serving {
         feeds: feed::Feeds::new(&access, &settings),
         auth: Arc::new(auth::Auth::load(access.state(), options.password)?),
-        names: guard::Names::new(address),
         access,
         settings,
         started_at: now(),
+        address,
         version: options.version.into(),
         views: seam::Views::default(),
         asked: ask,
@@ -229,11 +229,14 @@ fn router(serving: &Serving) -> Router<Serving> {
         .layer(middleware::from_fn_with_state(serving.clone(), guard::check))
 }
 
-/// Whether this server lives and what it speaks. Public, so it tells nothing of what runs here.
+/// Whether this server lives and what it speaks. Public, so it tells numbers only.
 async fn health(State(serving): State<Serving>) -> Response {
     let seconds = |ms: Millis| ms as f64 / 1000.0;
+    let work = serving.access.work().await.unwrap_or_default();
     answer(&json!({
         "status": "ok",
+        "active_streams": work.turns,
+        "active_runs": work.turns,
         "server_started_at": seconds(serving.started_at),
         "uptime_seconds": seconds(now() - serving.started_at),
         "version": &*serving.version,
