@@ -34,6 +34,9 @@ pub(crate) enum Action {
     EndOfInput,
     Processes,
     Reasoning,
+    News,
+    Pin,
+    Archive,
     Repaint,
 }
 
@@ -47,9 +50,11 @@ pub(crate) const KEYS: &[(&str, &str)] = &[
     ("PgUp, PgDn, wheel", "scroll; Ctrl+Home and Ctrl+End jump; End follows"),
     ("Tab", "complete a command"),
     ("Ctrl+B", "background processes"),
+    ("Ctrl+O", "open the session of the last news from elsewhere"),
     ("Ctrl+R", "show or fold reasoning and summaries"),
     ("Ctrl+A E U K W Y", "edit; Ctrl or Alt with arrows moves by words"),
     ("Ctrl+L", "draw the screen anew"),
+    ("in the session list", "Tab archived ones, Del deletes, Ctrl+T pins, Ctrl+X archives"),
     ("Shift+drag", "select text with the mouse"),
 ];
 
@@ -92,10 +97,13 @@ pub(crate) fn action(key: KeyEvent) -> Option<Action> {
             'k' => Action::DeleteToEnd,
             'l' => Action::Repaint,
             'n' => Action::Down,
+            'o' => Action::News,
             'p' => Action::Up,
             'r' => Action::Reasoning,
+            't' => Action::Pin,
             'u' => Action::DeleteToStart,
             'w' => Action::DeleteWord,
+            'x' => Action::Archive,
             'y' => Action::Yank,
             _ => return None,
         },
