@@ -1,10 +1,13 @@
 //! The embedded host: the one loop that feeds the sessions and carries out their effects. It owns
 //! every channel; decisions are the sessions'.
 
+mod asides;
 mod branch;
 mod breaker;
 mod delegations;
+mod fronts;
 mod hub;
+mod lists;
 mod orphans;
 pub(crate) mod outbox;
 mod turns;
@@ -35,6 +38,7 @@ pub struct Access {
     signals: mpsc::UnboundedSender<(FrontId, crate::handle::Signal)>,
     fronts: Arc<AtomicU64>,
     state: Arc<Path>,
+    label: Arc<str>,
 }
 
 /// A running host. Front ends attach to it, any number of times; it goes on without them.
@@ -91,6 +95,7 @@ enum Control {
         backend: Backend,
         target: Target,
         caller: Caller,
+        label: Arc<str>,
     },
     /// As `Attach`, but only to that session; says why it cannot be opened.
     Open {
@@ -98,10 +103,35 @@ enum Control {
         backend: Backend,
         session: SessionId,
         caller: Caller,
+        label: Arc<str>,
         opened: oneshot::Sender<Result<(), String>>,
     },
     Drain(oneshot::Sender<()>),
+    /// Interrupt all turns and end all background processes.
+    Quell,
+    Look(oneshot::Sender<Work>),
     Stop,
+    HandOver,
+}
+
+/// What a host has to do, over all its sessions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Work {
+    /// Turns that run, those that wait for an answer among them.
+    pub turns: usize,
+    /// Background commands and delegated tasks that run.
+    pub processes: usize,
+    /// Sessions in which something starts by itself later: a wakeup that is tried again.
+    pub timers: usize,
+    /// Views.
+    pub fronts: usize,
+}
+
+impl Work {
+    /// Whether a turn or a process runs.
+    pub fn runs(&self) -> bool {
+        self.turns + self.processes > 0
+    }
 }
 
 /// Starts a host on a state directory. Must be called inside a tokio runtime.
@@ -112,15 +142,29 @@ pub fn start(settings: Settings, role: Role) -> Result<Local, StartError> {
     let (hub, inbox) = hub::Hub::open(settings, role)?;
     let notes = hub.notes();
     let task = tokio::spawn(hub::run(hub, inbox, controls, signal_rx));
-    let access = Access { control, signals, fronts: Arc::new(AtomicU64::new(1)), state };
+    let access = Access {
+        control,
+        signals,
+        fronts: Arc::new(AtomicU64::new(1)),
+        state,
+        label: fronts::TERMINAL.into(),
+    };
     Ok(Local { access, task, notes })
 }
 
 impl Access {
+    /// The same way for front ends of another kind, such as `browser`: others read who answered a
+    /// question (C07).
+    #[must_use]
+    pub fn labelled(&self, label: &str) -> Self {
+        Self { label: label.into(), ..self.clone() }
+    }
+
     /// A view on a session. If it cannot be opened the view starts on a new one and says why.
     pub fn attach(&self, target: Target, caller: Caller) -> Host {
         let (front, host, backend) = self.front();
-        self.control.send(Control::Attach { front, backend, target, caller }).ok();
+        let label = self.label.clone();
+        self.control.send(Control::Attach { front, backend, target, caller, label }).ok();
         host
     }
 
@@ -129,9 +173,18 @@ impl Access {
     pub async fn open(&self, session: SessionId, caller: Caller) -> Result<Host, String> {
         let (front, host, backend) = self.front();
         let (opened, answer) = oneshot::channel();
-        self.control.send(Control::Open { front, backend, session, caller, opened }).ok();
+        let label = self.label.clone();
+        let open = Control::Open { front, backend, session, caller, label, opened };
+        self.control.send(open).ok();
         answer.await.unwrap_or_else(|_| Err("the host has stopped".to_owned()))?;
         Ok(host)
+    }
+
+    /// What the host has to do now; `None` once it has stopped.
+    pub async fn work(&self) -> Option<Work> {
+        let (seen, work) = oneshot::channel();
+        self.control.send(Control::Look(seen)).ok();
+        work.await.ok()
     }
 
     /// The host's state directory, for [`store::Reader::open`].
@@ -177,10 +230,26 @@ impl Local {
         self.end().await;
     }
 
+    /// Interrupts all turns and ends all background processes, of all sessions, as the user's
+    /// wish. Nothing starts any more; [`Local::stop`] is to follow.
+    pub fn quell(&self) {
+        self.access.control.send(Control::Quell).ok();
+    }
+
     /// Stops at once: running turns are left open for the next host to go on with, background
     /// processes go on, everything is written, within 5 s.
-    pub async fn end(mut self) {
-        self.access.control.send(Control::Stop).ok();
+    pub async fn end(self) {
+        self.stop_by(Control::Stop).await;
+    }
+
+    /// As [`Local::end`], for a host that is to follow: it goes on with the turns whatever their
+    /// age (P10).
+    pub async fn hand_over(self) {
+        self.stop_by(Control::HandOver).await;
+    }
+
+    async fn stop_by(mut self, control: Control) {
+        self.access.control.send(control).ok();
         if tokio::time::timeout(STOP, &mut self.task).await.is_err() {
             tracing::warn!("the host did not stop in time");
         }

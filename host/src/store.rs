@@ -232,12 +232,19 @@ pub struct Meta {
     pub task: Option<Task>,
     /// Lists leave it out (W19).
     pub archived: bool,
+    /// Lists show it on top.
+    pub pinned: bool,
+    /// How hard its model thinks; `None` = as configured.
+    pub reasoning: Option<String>,
     /// How often its context was compressed.
     pub compressions: u32,
     /// Compressions in a row that saved next to nothing; two switch the automatic off.
     pub poor_compressions: u32,
     /// When a compression failed last; the automatic waits for a while after it.
     pub compression_failed_at: Option<Millis>,
+    /// The open turn that a host left for the next one on purpose: it goes on whatever its age,
+    /// once (P10).
+    pub handed_over: Option<TurnId>,
 }
 
 impl Meta {
@@ -251,6 +258,7 @@ impl Meta {
             active_at: now,
             preview: self.preview.clone(),
             model: self.model.clone(),
+            reasoning: self.reasoning.clone(),
             system: self.system.clone(),
             cwd: self.cwd.clone(),
             env: self.env.clone(),
