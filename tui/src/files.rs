@@ -6,7 +6,7 @@ use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::path::{Path, PathBuf};
 
 /// Bytes of an upload at most.
-const LARGEST: u64 = 20 * 1024 * 1024;
+const LARGEST: u64 = 20_000_000;
 
 /// Names that are tried for an export.
 const TRIES: u32 = 1_000;
@@ -35,7 +35,7 @@ pub(crate) fn read(path: &str, home: Option<&str>) -> Result<(String, Vec<u8>), 
     let read = File::open(path).and_then(|file| file.take(LARGEST + 1).read_to_end(&mut data));
     read.map_err(|error| reason(&error))?;
     if data.len() as u64 > LARGEST {
-        return Err(format!("it is larger than {} MB", LARGEST / 1024 / 1024));
+        return Err(format!("it is larger than {} MB", LARGEST / 1_000_000));
     }
     let name = path.file_name().map(|name| name.to_string_lossy().into_owned());
     Ok((name.unwrap_or_else(|| "file".to_owned()), data))
