@@ -3,6 +3,7 @@
 //! Invariant: what is shown of a session is the fold of its events; nothing here repeats it.
 
 mod keys;
+mod leaving;
 
 use host::protocol::{
     Answer, Ask, Body, Command, Event, Failure, Millis, Process, ProcessId, PromptId, Question,
@@ -15,7 +16,7 @@ use crate::composer::Composer;
 use crate::confirm::Deletion;
 use crate::numbers::count;
 use crate::processes::Processes;
-use crate::quit::Leaving;
+use crate::quit::{Leaving, Quit};
 use crate::run::Options;
 use crate::select::{Entry, Select};
 use crate::sessions::{Sessions, find};
@@ -36,8 +37,8 @@ pub(crate) enum Effect {
     Send(Command),
     /// Draw the whole screen anew.
     Repaint,
-    /// Leave.
-    Quit,
+    /// Leave; what is to become of what runs is said too.
+    Quit(Leaving),
 }
 
 /// What lies over the transcript and takes all keys.
@@ -71,7 +72,7 @@ pub(crate) struct App {
     pub(crate) view: View,
     pub(crate) composer: Composer,
     pub(crate) panel: Option<Panel>,
-    pub(crate) leaving: Option<Leaving>,
+    pub(crate) leaving: Option<Quit>,
     pub(crate) deletion: Option<Deletion>,
     pub(crate) toasts: Toasts,
     pub(crate) notice: Option<Notice>,
@@ -149,15 +150,6 @@ impl App {
         }
     }
 
-    /// What the user wrote and no host has taken: for the next start.
-    pub(crate) fn unsent(&self) -> Vec<String> {
-        let mut texts: Vec<String> = self.sent.iter().map(|(_, text)| text.clone()).collect();
-        if !self.composer.is_empty() {
-            texts.push(self.composer.expanded());
-        }
-        texts
-    }
-
     pub(crate) fn on_event(&mut self, event: &Event, now: Millis) -> Vec<Effect> {
         self.now = now;
         let mut effects = Vec::new();
@@ -192,6 +184,7 @@ impl App {
                 self.toasts.push(toast, &self.transcript.session, now);
                 // What changes in other sessions is heard of in no other way.
                 effects.extend(self.on_processes_changed());
+                effects.extend(self.ask_what_runs());
             }
             Event::ProcessTail { id, text } => {
                 if let Some(Panel::Processes(panel)) = &mut self.panel {
@@ -211,10 +204,26 @@ impl App {
                 if let Some(Panel::Processes(panel)) = &mut self.panel {
                     effects.extend(panel.on_listed(processes).map(Effect::Send));
                 }
+                if let Some(quit) = &mut self.leaving {
+                    quit.on_processes(processes);
+                }
+                effects.extend(self.quit_if_idle());
             }
-            Event::SessionsListed { sessions } => effects.extend(self.on_sessions(sessions)),
+            Event::SessionsListed { sessions } => {
+                effects.extend(self.on_sessions(sessions));
+                if let Some(quit) = &mut self.leaving {
+                    quit.on_sessions(sessions);
+                }
+                effects.extend(self.quit_if_idle());
+            }
             Event::ModelsListed { models } => self.on_models(models),
-            Event::Failed(failure) => self.on_failed(failure),
+            Event::Failed(failure) => {
+                self.on_failed(failure);
+                if let Some(quit) = &mut self.leaving {
+                    quit.on_failed();
+                }
+                effects.extend(self.quit_if_idle());
+            }
             Event::TurnStarted { .. }
             | Event::Delta { .. }
             | Event::TurnStatus { .. }
@@ -288,6 +297,7 @@ impl App {
         if self.attached {
             self.notice = None;
         }
+        self.take_draft();
         for row in &self.transcript.rows {
             if let Body::User { text } = &row.body {
                 self.composer.remember(text);

@@ -191,7 +191,8 @@ impl Composer {
             | Action::Interrupt
             | Action::Processes
             | Action::Reasoning
-            | Action::Repaint => return Outcome::Ignored,
+            | Action::Repaint
+            | Action::Suspend => return Outcome::Ignored,
         }
         Outcome::Taken
     }

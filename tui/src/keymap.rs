@@ -35,6 +35,7 @@ pub(crate) enum Action {
     Processes,
     Reasoning,
     Repaint,
+    Suspend,
 }
 
 /// The keys as the help shows them.
@@ -50,6 +51,7 @@ pub(crate) const KEYS: &[(&str, &str)] = &[
     ("Ctrl+R", "show or fold reasoning and summaries"),
     ("Ctrl+A E U K W Y", "edit; Ctrl or Alt with arrows moves by words"),
     ("Ctrl+L", "draw the screen anew"),
+    ("Ctrl+Z", "back to the shell; what runs goes on"),
     ("Shift+drag", "select text with the mouse"),
 ];
 
@@ -97,6 +99,7 @@ pub(crate) fn action(key: KeyEvent) -> Option<Action> {
             'u' => Action::DeleteToStart,
             'w' => Action::DeleteWord,
             'y' => Action::Yank,
+            'z' => Action::Suspend,
             _ => return None,
         },
         KeyCode::Char(c) if alt && !ctrl => match c {
