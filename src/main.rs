@@ -234,7 +234,7 @@ fn options(notes: Vec<String>) -> tui::Options {
         },
         term: std::env::var("TERM").unwrap_or_default(),
         notes,
-        place: None,
+        ..tui::Options::default()
     }
 }
 

@@ -5,6 +5,7 @@
 mod commands;
 mod events;
 mod keys;
+mod leaving;
 mod unsent;
 
 use host::protocol::{
@@ -19,7 +20,7 @@ use crate::link;
 use crate::numbers::count;
 use crate::picker::Picker;
 use crate::processes::Processes;
-use crate::quit::Leaving;
+use crate::quit::{Leaving, Quit};
 use crate::run::Options;
 use crate::sessions::Sessions;
 use crate::theme::Theme;
@@ -54,8 +55,8 @@ pub(crate) enum Effect {
     },
     /// Draw the whole screen anew.
     Repaint,
-    /// Leave.
-    Quit,
+    /// Leave; what is to become of what runs is said too.
+    Quit(Leaving),
 }
 
 /// What lies over the transcript and takes all keys.
@@ -98,7 +99,7 @@ pub(crate) struct App {
     pub(crate) view: View,
     pub(crate) composer: Composer,
     pub(crate) panel: Option<Panel>,
-    pub(crate) leaving: Option<Leaving>,
+    pub(crate) leaving: Option<Quit>,
     pub(crate) confirm: Option<Confirm>,
     pub(crate) toasts: Toasts,
     pub(crate) notice: Option<Notice>,

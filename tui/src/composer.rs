@@ -194,7 +194,8 @@ impl Composer {
             | Action::News
             | Action::Pin
             | Action::Archive
-            | Action::Repaint => return Outcome::Ignored,
+            | Action::Repaint
+            | Action::Suspend => return Outcome::Ignored,
         }
         Outcome::Taken
     }

@@ -85,8 +85,8 @@ fn plan(app: &mut App, width: usize, height: usize) -> Plan {
 
 /// The question in view, or the one before quitting.
 fn card(app: &mut App, width: usize, height: usize) -> Vec<Line<'static>> {
-    let mut lines = if let Some(leaving) = &app.leaving {
-        leaving.lines(Left::of(&app.transcript), width, &app.theme)
+    let mut lines = if let Some(quit) = app.leaving.as_ref().filter(|quit| quit.is_open()) {
+        quit.lines(Left::of(&app.transcript, quit), width, &app.theme)
     } else if let Some(confirm) = &app.confirm {
         confirm.lines(app.now(), width, &app.theme)
     } else if app.panel.is_some() {

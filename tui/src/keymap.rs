@@ -38,6 +38,7 @@ pub(crate) enum Action {
     Pin,
     Archive,
     Repaint,
+    Suspend,
 }
 
 /// The keys as the help shows them.
@@ -54,6 +55,7 @@ pub(crate) const KEYS: &[(&str, &str)] = &[
     ("Ctrl+R", "show or fold reasoning and summaries"),
     ("Ctrl+A E U K W Y", "edit; Ctrl or Alt with arrows moves by words"),
     ("Ctrl+L", "draw the screen anew"),
+    ("Ctrl+Z", "back to the shell; what runs goes on"),
     ("in the session list", "Tab archived ones, Del deletes, Ctrl+T pins, Ctrl+X archives"),
     ("Shift+drag", "select text with the mouse"),
 ];
@@ -105,6 +107,7 @@ pub(crate) fn action(key: KeyEvent) -> Option<Action> {
             'w' => Action::DeleteWord,
             'x' => Action::Archive,
             'y' => Action::Yank,
+            'z' => Action::Suspend,
             _ => return None,
         },
         KeyCode::Char(c) if alt && !ctrl => match c {

@@ -34,6 +34,7 @@ mod time;
 mod toast;
 mod transcript;
 
-pub use run::{Exit, Options, run};
+pub use quit::Leaving;
+pub use run::{Exit, Interface, Options, run};
 pub use term::Drawn;
 pub use theme::Palette;

@@ -69,6 +69,7 @@ impl App {
                 self.toasts.push(toast, &self.transcript.session, now);
                 // What changes in other sessions is heard of in no other way.
                 effects.extend(self.on_processes_changed());
+                effects.extend(self.ask_what_runs());
             }
             Event::ProcessTail { id, text } => {
                 if let Some(Panel::Processes(panel)) = &mut self.panel {
@@ -88,8 +89,18 @@ impl App {
                 if let Some(Panel::Processes(panel)) = &mut self.panel {
                     effects.extend(panel.on_listed(processes).map(Effect::Send));
                 }
+                if let Some(quit) = &mut self.leaving {
+                    quit.on_processes(processes);
+                }
+                effects.extend(self.quit_if_idle());
             }
-            Event::SessionsListed { sessions } => effects.extend(self.on_sessions(sessions)),
+            Event::SessionsListed { sessions } => {
+                effects.extend(self.on_sessions(sessions));
+                if let Some(quit) = &mut self.leaving {
+                    quit.on_sessions(sessions);
+                }
+                effects.extend(self.quit_if_idle());
+            }
             Event::SessionsChanged => effects.extend(self.on_lists_changed()),
             Event::SessionsFound { query, found } => {
                 if let Some(Panel::Sessions(panel)) = &mut self.panel {
@@ -119,7 +130,13 @@ impl App {
                 self.notice = Some(Notice::Info(goal::status(Some(goal))));
             }
             Event::Link { link } => self.on_link(link),
-            Event::Failed(failure) => self.on_failed(failure),
+            Event::Failed(failure) => {
+                self.on_failed(failure);
+                if let Some(quit) = &mut self.leaving {
+                    quit.on_failed();
+                }
+                effects.extend(self.quit_if_idle());
+            }
             Event::TurnStarted { .. }
             | Event::Delta { .. }
             | Event::TurnStatus { .. }
@@ -169,6 +186,7 @@ impl App {
         if self.attached {
             self.notice = None;
         }
+        self.take_draft();
         for row in &self.transcript.rows {
             if let Body::User { text } = &row.body {
                 self.composer.remember(text);

@@ -12,7 +12,7 @@ use crate::keymap::{Action, action};
 use crate::numbers::count;
 use crate::picker;
 use crate::processes::{self, Processes};
-use crate::quit::{self, Leaving, Left};
+use crate::quit::Leaving;
 use crate::sessions;
 use crate::slash;
 use crate::transcript::Move;
@@ -30,8 +30,11 @@ impl App {
         if action != Action::Interrupt && self.quit_at.take().is_some() {
             self.flash = None;
         }
-        if self.leaving.is_some() {
-            return self.on_leaving(action);
+        if action == Action::Suspend {
+            return vec![Effect::Quit(Leaving::Suspend)];
+        }
+        if let Some(effects) = self.on_leaving(action) {
+            return effects;
         }
         if self.confirm.is_some() {
             return self.on_confirm(action);
@@ -198,33 +201,6 @@ impl App {
         self.quit_at = Some(self.now + TWICE);
         self.say("press Ctrl+C again to quit", TWICE);
         Vec::new()
-    }
-
-    /// Quits, but asks first when something still runs.
-    pub(super) fn quit(&mut self) -> Vec<Effect> {
-        if Left::of(&self.transcript).is_nothing() || !self.attached {
-            return vec![Effect::Quit];
-        }
-        self.confirm = None;
-        self.leaving = Some(Leaving::default());
-        Vec::new()
-    }
-
-    fn on_leaving(&mut self, action: Action) -> Vec<Effect> {
-        let Some(leaving) = &mut self.leaving else { return Vec::new() };
-        let outcome = leaving.on_action(action);
-        if outcome != quit::Outcome::Open {
-            self.leaving = None;
-        }
-        match outcome {
-            quit::Outcome::Open | quit::Outcome::Stay => Vec::new(),
-            quit::Outcome::Leave => vec![Effect::Quit],
-            quit::Outcome::Stop => {
-                let turn = self.transcript.running.is_some().then_some(Command::Cancel);
-                let commands = turn.into_iter().chain([Command::Kill { id: None }]);
-                commands.map(Effect::Send).chain([Effect::Quit]).collect()
-            }
-        }
     }
 
     fn on_panel(&mut self, action: Action) -> Vec<Effect> {

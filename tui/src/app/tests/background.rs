@@ -199,25 +199,6 @@ fn the_selection_stays_with_its_process_when_others_come_and_go() {
     assert_eq!(sent(press(&mut app, "k", T0)), [Command::Kill { id: Some(id) }]);
 }
 
-// P10
-#[test]
-fn quitting_with_work_left_kills_only_when_it_is_chosen() {
-    let live = || vec![process("proc_a", State::Running, None)];
-    let asked = || {
-        let mut app = attached(Transcript { processes: live(), ..window(vec![user("go")]) });
-        assert_eq!(press(&mut app, "ctrl-d", T0), []);
-        app
-    };
-    assert_eq!(press(&mut asked(), "1", T0), [Effect::Quit]);
-    let kill = Effect::Send(Command::Kill { id: None });
-    assert_eq!(press(&mut asked(), "2", T0), [kill, Effect::Quit], "no turn, nothing to cancel");
-    for key in ["3", "esc"] {
-        let mut app = asked();
-        assert_eq!(press(&mut app, key, T0), []);
-        assert!(app.leaving.is_none());
-    }
-}
-
 // C10
 #[test]
 fn an_approval_names_the_rule_that_a_lasting_choice_covers() {

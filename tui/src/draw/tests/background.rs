@@ -386,12 +386,14 @@ fn the_question_before_quitting_says_what_becomes_of_turn_commands_and_tasks() {
         let mut app = attached(Transcript { processes: several(), ..window(vec![user("go")]) });
         app.on_event(&started(), T0);
         press(&mut app, "ctrl-d", T0);
+        press(&mut app, "down", T0);
         app
     });
     pictures("quit_kill", || {
         let mut app = attached(Transcript { processes: several(), ..window(vec![user("go")]) });
         press(&mut app, "ctrl-d", T0);
-        press(&mut app, "down", T0);
+        press(&mut app, "up", T0);
+        press(&mut app, "up", T0);
         app
     });
     pictures("quit_turn", || {
