@@ -29,11 +29,8 @@ pub(crate) fn load() {
     let model = Model::start();
     let home = Home::on(&model);
     let mut server = Serving::start(&home);
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .unwrap();
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let (latencies, complete, fast) = runtime.block_on(subscribe(&server.address));
     let memory = procfs::memory(server.child.id());
     let peak = procfs::peak(server.child.id());
@@ -59,7 +56,9 @@ impl Serving {
         // The line names the address; the rest of the output is not waited for.
         let address = lines
             .map_while(Result::ok)
-            .find_map(|line| Some(line.split_once("http://")?.1.split('/').next()?.trim().to_owned()))
+            .find_map(|line| {
+                Some(line.split_once("http://")?.1.split('/').next()?.trim().to_owned())
+            })
             .expect("it says where it listens");
         Self { child, address }
     }

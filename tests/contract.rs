@@ -6,6 +6,7 @@
 //! where the second is the address at which that server expects its model: the tests listen there.
 
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use host::local::Local;
@@ -13,7 +14,7 @@ use host::protocol::{Answer, Ask, Body, Choice, Command, Event, Question, Row, S
 use host::{remote, serve};
 use serde_json::json;
 
-use crate::support::{Asked, Home, Reply, Server, View, obey, start, wakeups};
+use crate::support::{Asked, Home, Proxy, Reply, Seen, Server, View, obey, start, wakeups};
 
 /// How a front end reaches the host.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,6 +37,8 @@ struct Rig {
     home: Home,
     local: Option<Local>,
     serving: Option<serve::Server>,
+    /// Hides that the server is ours, where the WebUI wire is to be spoken.
+    proxy: Option<Proxy>,
     model: Server,
 }
 
@@ -56,7 +59,7 @@ impl Rig {
             (Way::Running(_), Ok(address)) => Server::at(&address, script).await,
             _ => Server::start(script).await,
         };
-        let mut rig = Self { way, home, local: None, serving: None, model };
+        let mut rig = Self { way, home, local: None, serving: None, proxy: None, model };
         if let Way::Running(_) = rig.way {
             return rig;
         }
@@ -69,7 +72,19 @@ impl Rig {
                 password: None,
                 version: "0.0.0".to_owned(),
             };
-            rig.serving = Some(serve::start(local.access(), &settings, options).await.unwrap());
+            let serving = serve::start(local.access(), &settings, options).await.unwrap();
+            rig.proxy = match rig.way {
+                Way::Webui(Over::Tcp) => {
+                    let address = Arc::new(Mutex::new(serving.address().unwrap()));
+                    Some(Proxy::before(address, Seen::Webui).await)
+                }
+                Way::Webui(Over::Socket) => {
+                    let socket = serve::socket_path(&settings.state);
+                    Some(Proxy::on_socket(rig.hiding(), socket, Seen::Webui).await)
+                }
+                Way::Embedded | Way::Seam(_) | Way::Running(_) => None,
+            };
+            rig.serving = Some(serving);
         }
         rig.local = Some(local);
         rig
@@ -78,30 +93,30 @@ impl Rig {
     async fn view(&self, target: Target) -> View {
         match &self.way {
             Way::Embedded => View::attach(self.local.as_ref().unwrap(), target).await,
-            way => View::of(remote::connect(self.server(way), target)).await,
+            _ => View::of(remote::connect(self.server(), target)).await,
         }
     }
 
-    fn server(&self, way: &Way) -> remote::Server {
-        let tcp = || {
-            let address = self.serving.as_ref().unwrap().address().unwrap();
-            format!("http://{address}")
-        };
-        let socket = || serve::socket_path(&self.home.state());
-        let (url, socket): (String, Option<PathBuf>) = match way {
-            Way::Embedded => unreachable!("it has no address"),
-            Way::Seam(Over::Tcp) | Way::Webui(Over::Tcp) => (tcp(), None),
-            Way::Seam(Over::Socket) | Way::Webui(Over::Socket) => {
-                ("http://localhost".to_owned(), Some(socket()))
+    fn server(&self) -> remote::Server {
+        let client = self.home.user().join("client");
+        let place = match (&self.way, &self.proxy) {
+            (Way::Embedded, _) => unreachable!("it has no address"),
+            (Way::Running(url), _) => url.clone(),
+            (Way::Webui(Over::Tcp), Some(proxy)) => proxy.url(),
+            (Way::Webui(_), _) => self.hiding().display().to_string(),
+            (Way::Seam(Over::Tcp), _) => {
+                format!("http://{}", self.serving.as_ref().unwrap().address().unwrap())
             }
-            Way::Running(url) => (url.clone(), None),
+            (Way::Seam(Over::Socket), _) => {
+                serve::socket_path(&self.home.state()).display().to_string()
+            }
         };
-        let wire = match way {
-            Way::Seam(_) => remote::Wire::Offered,
-            Way::Webui(_) | Way::Running(_) | Way::Embedded => remote::Wire::Webui,
-        };
-        let state = self.home.user().join("client");
-        remote::Server { url, socket, ca: None, insecure: false, cookie: None, state, wire }
+        remote::Server::parse(&place, &client).unwrap()
+    }
+
+    /// The socket behind which the host's own stands.
+    fn hiding(&self) -> PathBuf {
+        self.home.user().join("hiding.sock")
     }
 
     async fn stop(self) {
@@ -196,7 +211,10 @@ async fn a_clarify_question_is_answered_in_words(rig: &Rig) {
     view.prompt("call clarify {\"question\":\"Which colour?\",\"choices\":[\"red\",\"blue\"]}");
     let asked = question(&mut view).await;
     let Ask::Clarify { question, choices } = &asked.ask else { panic!("{asked:?}") };
-    assert_eq!((question.as_str(), choices.as_slice()), ("Which colour?", &["red".to_owned(), "blue".to_owned()][..]));
+    assert_eq!(
+        (question.as_str(), choices.as_slice()),
+        ("Which colour?", &["red".to_owned(), "blue".to_owned()][..])
+    );
     let answer = Answer::Text("green,\nbut pale".to_owned());
     view.send(Command::Answer { id: asked.id, answer });
     said(&mut view, "As you say.", 1).await;
@@ -260,8 +278,7 @@ async fn a_front_end_that_comes_back_in_the_middle_misses_nothing(rig: &Rig) {
     .await;
     said(&mut back, "word58 word59", 1).await;
     let whole: String = (0..60).map(|n| format!("word{n} ")).collect();
-    let wanted =
-        [("user", "talk slowly".to_owned()), ("agent", whole.trim().to_owned())];
+    let wanted = [("user", "talk slowly".to_owned()), ("agent", whole.trim().to_owned())];
     assert_eq!(told(&back.transcript.rows), wanted);
     let late = rig.view(Target::Id(session)).await;
     assert_eq!(told(&late.transcript.rows), wanted);

@@ -9,7 +9,9 @@ use host::local::Local;
 use host::protocol::{Body, Event, Link, Row, Target};
 use host::{remote, serve};
 
-use crate::support::{Asked, BAD_GATEWAY, Fault, Home, Proxy, Reply, Server, TO_LOGIN, View, start};
+use crate::support::{
+    Asked, BAD_GATEWAY, Fault, Home, Proxy, Reply, Seen, Server, TO_LOGIN, View, start,
+};
 
 /// Words of the answer.
 const WORDS: usize = 60;
@@ -29,16 +31,15 @@ struct Rig {
     host: Option<(Local, serve::Server)>,
     address: Arc<Mutex<SocketAddr>>,
     proxy: Proxy,
-    wire: remote::Wire,
 }
 
 impl Rig {
-    async fn start(wire: remote::Wire) -> Self {
+    async fn start(seen: Seen) -> Self {
         let home = Home::new();
         let model = Server::start(slowly).await;
         let address = Arc::new(Mutex::new("127.0.0.1:1".parse().unwrap()));
-        let proxy = Proxy::before(address.clone()).await;
-        let mut rig = Self { home, model, host: None, address, proxy, wire };
+        let proxy = Proxy::before(address.clone(), seen).await;
+        let mut rig = Self { home, model, host: None, address, proxy };
         rig.serve().await;
         rig
     }
@@ -65,15 +66,8 @@ impl Rig {
     }
 
     async fn view(&self, target: Target) -> View {
-        let server = remote::Server {
-            url: self.proxy.url(),
-            socket: None,
-            ca: None,
-            insecure: false,
-            cookie: None,
-            state: self.home.user().join("client"),
-            wire: self.wire,
-        };
+        let client = self.home.user().join("client");
+        let server = remote::Server::parse(&self.proxy.url(), &client).unwrap();
         View::of(remote::connect(server, target)).await
     }
 }
@@ -112,8 +106,8 @@ fn links(view: &View) -> Vec<Link> {
 }
 
 /// Lets that go wrong for a while in the middle of an answer.
-async fn disturbed(wire: remote::Wire, fault: Fault) -> Rig {
-    let rig = Rig::start(wire).await;
+async fn disturbed(seen: Seen, fault: Fault) -> Rig {
+    let rig = Rig::start(seen).await;
     let mut view = rig.view(Target::New).await;
     view.prompt("talk");
     words(&mut view, 5).await;
@@ -130,14 +124,14 @@ async fn disturbed(wire: remote::Wire, fault: Fault) -> Rig {
     rig
 }
 
-async fn all(wire: remote::Wire) {
+async fn all(seen: Seen) {
     let faults = [
         Fault::Delay(Duration::from_millis(300)),
         Fault::Drop,
         Fault::Reset,
         Fault::Page(BAD_GATEWAY),
     ];
-    for mut rig in futures::future::join_all(faults.map(|fault| disturbed(wire, fault))).await {
+    for mut rig in futures::future::join_all(faults.map(|fault| disturbed(seen, fault))).await {
         rig.stop().await;
     }
 }
@@ -145,18 +139,18 @@ async fn all(wire: remote::Wire) {
 // E03 E08
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn on_the_seam_wire_a_disturbed_answer_ends_like_an_undisturbed_one() {
-    all(remote::Wire::Offered).await;
+    all(Seen::Whole).await;
 }
 
 // E03 E08
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn on_the_webui_wire_a_disturbed_answer_ends_like_an_undisturbed_one() {
-    all(remote::Wire::Webui).await;
+    all(Seen::Webui).await;
 }
 
 /// The connection falls silent in the middle and nobody says so.
-async fn silent(wire: remote::Wire) {
-    let mut rig = Rig::start(wire).await;
+async fn silent(seen: Seen) {
+    let mut rig = Rig::start(seen).await;
     let mut view = rig.view(Target::New).await;
     view.prompt("talk");
     words(&mut view, 5).await;
@@ -171,12 +165,12 @@ async fn silent(wire: remote::Wire) {
 // E07
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_link_that_falls_silent_is_noticed_by_its_missing_keepalives() {
-    tokio::join!(silent(remote::Wire::Offered), silent(remote::Wire::Webui));
+    tokio::join!(silent(Seen::Whole), silent(Seen::Webui));
 }
 
 /// The host stops in the middle and another one takes over.
-async fn restarted(wire: remote::Wire) {
-    let mut rig = Rig::start(wire).await;
+async fn restarted(seen: Seen) {
+    let mut rig = Rig::start(seen).await;
     let mut view = rig.view(Target::New).await;
     view.prompt("talk");
     words(&mut view, 5).await;
@@ -197,12 +191,12 @@ async fn restarted(wire: remote::Wire) {
 // E13
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restart_of_the_server_is_noticed_and_its_transcript_taken() {
-    tokio::join!(restarted(remote::Wire::Offered), restarted(remote::Wire::Webui));
+    tokio::join!(restarted(Seen::Whole), restarted(Seen::Webui));
 }
 
 /// A login that is suddenly wanted is final and says what to do; no request storm follows.
-async fn to_login(wire: remote::Wire) {
-    let mut rig = Rig::start(wire).await;
+async fn to_login(seen: Seen) {
+    let mut rig = Rig::start(seen).await;
     let mut view = rig.view(Target::New).await;
     view.prompt("talk");
     words(&mut view, 5).await;
@@ -225,5 +219,5 @@ async fn to_login(wire: remote::Wire) {
 // E08
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_login_that_is_suddenly_wanted_is_final() {
-    tokio::join!(to_login(remote::Wire::Offered), to_login(remote::Wire::Webui));
+    tokio::join!(to_login(Seen::Whole), to_login(Seen::Webui));
 }

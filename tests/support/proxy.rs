@@ -1,13 +1,14 @@
-//! What lies between a client and its server and goes wrong: a TCP proxy that delays, cuts,
-//! resets, falls silent, or answers in the server's place.
+//! What lies between a client and its server and goes wrong: a proxy that delays, cuts, resets,
+//! falls silent, or answers in the server's place. It can also hide that a server is one of ours.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::watch;
 
 /// What goes wrong.
@@ -35,6 +36,15 @@ pub(crate) const BAD_GATEWAY: &str = "HTTP/1.1 502 Bad Gateway\r\ncontent-type: 
 pub(crate) const TO_LOGIN: &str = "HTTP/1.1 302 Found\r\nlocation: /login?next=/\r\n\
     content-length: 0\r\nconnection: close\r\n\r\n";
 
+/// What of a server is seen through the proxy.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Seen {
+    /// All of it.
+    Whole,
+    /// Not that it speaks the seam wire: a client takes it for a hermes-webui.
+    Webui,
+}
+
 /// See the module.
 pub(crate) struct Proxy {
     address: SocketAddr,
@@ -51,7 +61,7 @@ impl Drop for Proxy {
 
 impl Proxy {
     /// Before that server; where it leads can be changed.
-    pub(crate) async fn before(server: Arc<Mutex<SocketAddr>>) -> Self {
+    pub(crate) async fn before(server: Arc<Mutex<SocketAddr>>, seen: Seen) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (fault, faults) = watch::channel(Fault::None);
@@ -63,11 +73,33 @@ impl Proxy {
                 let Ok((client, _)) = listener.accept().await else { return };
                 count.fetch_add(1, Ordering::Relaxed);
                 let to = *server.lock().unwrap();
-                open.spawn(carry(client, to, faults.clone()));
+                let faults = faults.clone();
+                open.spawn(async move {
+                    if let Ok(server) = TcpStream::connect(to).await {
+                        carry(client, server, faults, seen).await;
+                    }
+                });
                 while open.try_join_next().is_some() {}
             }
         });
         Self { address, fault, taken, task }
+    }
+
+    /// On a Unix socket before a Unix socket.
+    pub(crate) async fn on_socket(path: PathBuf, server: PathBuf, seen: Seen) -> Self {
+        let listener = UnixListener::bind(path).unwrap();
+        let (fault, faults) = watch::channel(Fault::None);
+        let task = tokio::spawn(async move {
+            let mut open = tokio::task::JoinSet::new();
+            loop {
+                let Ok((client, _)) = listener.accept().await else { return };
+                let server = UnixStream::connect(&server).await.unwrap();
+                open.spawn(carry(client, server, faults.clone(), seen));
+                while open.try_join_next().is_some() {}
+            }
+        });
+        let address = SocketAddr::from(([0, 0, 0, 0], 0));
+        Self { address, fault, taken: Arc::default(), task }
     }
 
     pub(crate) fn url(&self) -> String {
@@ -85,20 +117,35 @@ impl Proxy {
     }
 }
 
+/// A connection that can be broken off.
+trait Connection: AsyncRead + AsyncWrite + Unpin {
+    fn reset(&self) {}
+}
+
+impl Connection for UnixStream {}
+
+impl Connection for TcpStream {
+    fn reset(&self) {
+        self.set_zero_linger().unwrap_or_default();
+    }
+}
+
 /// Carries one connection until it ends or is made to.
-async fn carry(mut client: TcpStream, to: SocketAddr, mut faults: watch::Receiver<Fault>) {
+async fn carry<C: Connection>(
+    mut client: C,
+    mut server: C,
+    mut faults: watch::Receiver<Fault>,
+    seen: Seen,
+) {
     let fault = *faults.borrow_and_update();
+    let mut delay = Duration::ZERO;
     match fault {
         Fault::Page(page) => return respond(client, page).await,
         Fault::Drop => return,
-        Fault::Reset => return client.set_zero_linger().unwrap_or_default(),
-        Fault::None | Fault::Delay(_) | Fault::HalfOpen => {}
+        Fault::Reset => return client.reset(),
+        Fault::Delay(by) => delay = by,
+        Fault::None | Fault::HalfOpen => {}
     }
-    let Ok(mut server) = TcpStream::connect(to).await else { return };
-    let mut delay = match fault {
-        Fault::Delay(delay) => delay,
-        _ => Duration::ZERO,
-    };
     let (mut up, mut down) = ([0; 16 * 1024], [0; 16 * 1024]);
     loop {
         tokio::select! {
@@ -109,7 +156,7 @@ async fn carry(mut client: TcpStream, to: SocketAddr, mut faults: watch::Receive
             read = server.read(&mut down) => match read {
                 Ok(n) if n > 0 => {
                     tokio::time::sleep(delay).await;
-                    if client.write_all(&down[..n]).await.is_err() {
+                    if client.write_all(&shown(&down[..n], seen)).await.is_err() {
                         return;
                     }
                 }
@@ -124,7 +171,7 @@ async fn carry(mut client: TcpStream, to: SocketAddr, mut faults: watch::Receive
                     Fault::None => delay = Duration::ZERO,
                     Fault::Delay(by) => delay = by,
                     Fault::Drop | Fault::Page(_) => return,
-                    Fault::Reset => return client.set_zero_linger().unwrap_or_default(),
+                    Fault::Reset => return client.reset(),
                     Fault::HalfOpen => std::future::pending::<()>().await,
                 }
             }
@@ -132,8 +179,20 @@ async fn carry(mut client: TcpStream, to: SocketAddr, mut faults: watch::Receive
     }
 }
 
+/// What the client gets of a piece. The answer that says what a server speaks is one small piece.
+fn shown(piece: &[u8], seen: Seen) -> Vec<u8> {
+    let (ours, not) = (b"\"tui\": 1", b"\"tui\": 0");
+    let mut shown = piece.to_vec();
+    if seen == Seen::Webui
+        && let Some(at) = piece.windows(ours.len()).position(|w| w == ours)
+    {
+        shown[at..at + ours.len()].copy_from_slice(not);
+    }
+    shown
+}
+
 /// Reads one request's head and answers it.
-async fn respond(mut client: TcpStream, page: &str) {
+async fn respond(mut client: impl Connection, page: &str) {
     let mut head = Vec::new();
     while !head.windows(4).any(|w| w == b"\r\n\r\n") {
         let mut piece = [0; 1024];
