@@ -9,6 +9,7 @@ mod control;
 mod crash;
 mod delegations;
 mod deletion;
+mod features;
 mod holds;
 mod interface;
 mod process;

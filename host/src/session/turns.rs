@@ -188,7 +188,11 @@ impl Session {
             self.mark_resumed(id, ALONE, out);
         }
         let before = self.next_row;
-        let claimed = self.claim(id, now, out);
+        let claimed = match lead {
+            Lead::Prompt(_) | Lead::Events => self.claim(id, now, out),
+            // What may start a turn has done so; what is held waits for the user (W22).
+            Lead::Goal(_) => Vec::new(),
+        };
         self.turn = Some(self.begun(id, claimed, now));
         for text in std::mem::take(&mut self.meta.notes) {
             self.add_row(id, now, Body::Note { text }, out);
