@@ -15,6 +15,7 @@ mod process;
 mod questions;
 mod races;
 mod restart;
+mod serve;
 mod shells;
 mod smoke;
 mod support;
