@@ -269,6 +269,7 @@ impl Config {
                 max_iterations: file.max_iterations.unwrap_or(50),
                 max_children: file.max_children.unwrap_or(3),
             },
+            sources: vec![dirs.config(), dirs.auth()],
         };
         let (provider, key_from, own) = (choice.provider, choice.key_from, file.own.clone());
         Ok(Self { settings, own, notes, refusal, provider, key_from, tree: sources.tree })

@@ -193,6 +193,7 @@ pub(crate) fn settings_in(dir: &Path, model: settings::Model) -> Settings {
         prompt: Prompt { context_file_max_chars: 20_000, ..Prompt::default() },
         compression: settings::Compression::default(),
         delegation: settings::Delegation::default(),
+        sources: Vec::new(),
     }
 }
 

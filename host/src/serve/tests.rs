@@ -64,6 +64,7 @@ fn settings_in(dir: &Path) -> Settings {
         prompt: settings::Prompt { context_file_max_chars: 20_000, ..Default::default() },
         compression: settings::Compression::default(),
         delegation: settings::Delegation::default(),
+        sources: Vec::new(),
     }
 }
 
