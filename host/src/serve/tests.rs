@@ -486,6 +486,44 @@ async fn a_folder_with_a_long_name_has_its_socket_in_a_private_one() {
     assert_eq!(folder.permissions().mode() & 0o777, 0o700);
 }
 
+/// Not a test of its own: another user who tries the socket.
+#[test]
+fn stranger() {
+    use std::io::{Read as _, Write as _};
+    let Ok(path) = std::env::var("HERMES_TEST_SOCKET") else { return };
+    nix::unistd::setuid(nix::unistd::Uid::from_raw(65534)).unwrap();
+    let mut socket = std::os::unix::net::UnixStream::connect(path).unwrap();
+    let _ = socket.write_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    let mut byte = [0];
+    let said = socket.read(&mut byte).unwrap_or(0);
+    println!("\nheard {said}");
+}
+
+#[tokio::test]
+async fn another_user_is_not_heard_even_if_the_socket_can_be_reached() {
+    if !nix::unistd::getuid().is_root() {
+        return;
+    }
+    let site = Site::start(None).await;
+    let socket = socket_path(&site.dir.path().join("state"));
+    for (path, mode) in [
+        (site.dir.path(), 0o755),
+        (&site.dir.path().join("state"), 0o755),
+        (socket.as_path(), 0o666),
+    ] {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let mut command = tokio::process::Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", "serve::tests::stranger", "--nocapture", "--test-threads=1"]);
+    let ran = command.env("HERMES_TEST_SOCKET", &socket).output().await.unwrap();
+    let said = String::from_utf8_lossy(&ran.stdout).into_owned();
+    assert!(said.contains("\nheard 0\n"), "{said}");
+    // The same works for us.
+    let own = site.uds.get(site.url("/health")).send().await.unwrap();
+    assert_eq!(own.status(), 200);
+    site.end().await;
+}
+
 // E14, E07: every route that streams, over a real socket, for more than ten seconds.
 #[tokio::test]
 async fn every_stream_stays_open_and_says_that_it_lives() {
