@@ -16,6 +16,7 @@ mod questions;
 mod races;
 mod restart;
 mod routes;
+mod serve;
 mod shells;
 mod smoke;
 mod support;
