@@ -17,6 +17,7 @@ mod races;
 mod restart;
 mod shells;
 mod smoke;
+mod streams;
 mod support;
 mod tidy;
 mod torture;
