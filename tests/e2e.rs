@@ -19,6 +19,7 @@ mod routes;
 mod serve;
 mod shells;
 mod smoke;
+mod streams;
 mod support;
 mod tidy;
 mod torture;
