@@ -361,7 +361,9 @@ impl App {
             Some(Panel::Sessions(panel)) => panel.on_failed(),
             Some(Panel::Help { .. } | Panel::Picker(_)) | None => {}
         }
-        if failure.about.contains("upload") && !self.uploading.is_empty() {
+        // A host that knows no uploads says so of the command.
+        let about = failure.about.as_str();
+        if (about.contains("upload") || about == "command") && !self.uploading.is_empty() {
             let named = self.uploading.iter().position(|name| failure.message.contains(name));
             self.uploading.remove(named.unwrap_or(0));
         }
