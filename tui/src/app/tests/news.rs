@@ -196,3 +196,43 @@ fn news_from_another_session_lead_there() {
     app.on_event(&Event::Attached { transcript, resynced: false }, T0);
     assert_eq!(press(&mut app, "ctrl-o", T0), []);
 }
+
+fn asks(session: &str) -> Event {
+    Event::Toast(Toast {
+        session: SessionId(session.into()),
+        name: "Fix the pump".into(),
+        process: None,
+        news: News::Asked,
+        text: "run rm -rf build?".into(),
+    })
+}
+
+fn listed(asking: &[&str]) -> Event {
+    let row = |id: &str| SessionRow { id: SessionId(id.into()), ..SessionRow::default() };
+    let attention = Some((host::protocol::Attention::Approval, 1));
+    let asking = asking.iter().map(|id| SessionRow { attention, ..row(id) });
+    Event::SessionsListed { sessions: asking.chain([row("quiet")]).collect() }
+}
+
+// C16, S04
+#[test]
+fn a_session_that_asks_elsewhere_is_marked_until_somebody_has_answered() {
+    let mut app = app(vec![user("go")]);
+    assert_eq!(app.on_event(&Event::SessionsChanged, T0), [], "nothing shows what it would say");
+    app.on_event(&asks("a"), T0);
+    app.on_event(&asks("b"), T0);
+    app.on_event(&news("x", ended(Delivery::Waiting), "make"), T0);
+    app.on_tick(T0 + 3_600_000);
+    assert!(shows(&mut app, "2 sessions ask · Ctrl+O"), "{}", picture(&mut app, 80, 24));
+    assert_eq!(sent(app.on_event(&Event::SessionsChanged, T0)), [Command::ListSessions]);
+    assert_eq!(app.on_event(&Event::SessionsChanged, T0), []);
+    let again = sent(app.on_event(&listed(&["b"]), T0));
+    assert_eq!(again, [Command::ListSessions], "for what changed meanwhile");
+    assert!(shows(&mut app, "1 session asks · Ctrl+O"));
+    let open = Command::Open(Target::Id(SessionId("b".into())));
+    assert_eq!(sent(press(&mut app, "ctrl-o", T0)), [open], "before the session with mere news");
+    app.on_event(&listed(&[]), T0);
+    assert!(!shows(&mut app, "· Ctrl+O"));
+    app.on_event(&asks("20260101_120000_abcdef"), T0);
+    assert!(!shows(&mut app, "· Ctrl+O"), "the card of the session in view says it");
+}

@@ -177,6 +177,7 @@ fn a_change_elsewhere_shows_in_the_open_list_at_once_and_moves_neither_selection
     assert!(at("title of d") < at("renamed"), "{shown}");
     let open = Command::Open(Target::Id(SessionId("a".into())));
     assert_eq!(sent(press(&mut app, "enter", T0)), [open]);
+    let mut app = self::app(vec![]);
     assert_eq!(app.on_event(&Event::SessionsChanged, T0), [], "nothing shows it");
 }
 
