@@ -65,8 +65,8 @@ fn wakeup(n: u64, kind: WakeupKind, exit: Option<Exit>, pattern: Option<&str>) -
     )
 }
 
-fn ended(code: Option<i32>) -> Option<Exit> {
-    Some(Exit { end: End::Exited, code, signal: None, at: 1_700_000_000_250 })
+fn ended(code: Option<i32>) -> Exit {
+    Exit { end: End::Exited, code, signal: None, at: 1_700_000_000_250 }
 }
 
 fn transcript(rows: Vec<Row>) -> Transcript {
@@ -239,8 +239,8 @@ fn calls_and_results_are_told_in_the_recorded_shape() {
 fn each_wakeup_is_a_message_of_its_own_with_its_metadata() {
     // W24
     let rows = [
-        wakeup(1, WakeupKind::Exit, ended(Some(3)), None),
-        wakeup(2, WakeupKind::Exit, ended(None), None),
+        wakeup(1, WakeupKind::Exit, Some(ended(Some(3))), None),
+        wakeup(2, WakeupKind::Exit, Some(ended(None)), None),
         wakeup(3, WakeupKind::Match, None, Some("ERROR")),
     ];
     let told = messages(&rows);
