@@ -4,6 +4,7 @@
 pub(crate) mod auth;
 pub mod http;
 pub(crate) mod sse;
+mod translate;
 
 use std::fs;
 use std::io::{self, Write as _};

@@ -16,6 +16,7 @@ mod seam;
 mod sessions;
 mod settings;
 mod sse;
+mod tape;
 #[cfg(test)]
 mod tests;
 mod uploads;
