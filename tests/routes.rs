@@ -502,6 +502,9 @@ async fn a_running_turn_shows_in_list_and_status() {
     let status = rig.got(&format!("/api/session/status?session_id={id}")).await;
     assert_eq!(status["agent_running"], true);
     let session = rig.got(&format!("/api/session?session_id={id}")).await;
+    let stream = status["active_stream_id"].as_str().unwrap();
+    assert!(stream.len() == 32 && stream.bytes().all(|b| b.is_ascii_hexdigit()), "{stream}");
+    assert_eq!(session["session"]["active_stream_id"], stream);
     // What the running turn has said is told by its stream, from its beginning.
     assert_eq!(session["session"]["messages"].as_array().unwrap().len(), 3);
     rig.stop().await;

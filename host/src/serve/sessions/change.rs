@@ -417,7 +417,7 @@ async fn set_goal(State(serving): State<Serving>, body: Body) -> Result<Response
         }
         told["kickoff_prompt"] = json!(text);
         told["session_id"] = json!(view.transcript.session);
-        told["stream_id"] = json!(ask::stream(&serving, &view.transcript));
+        told["stream_id"] = json!(serving.feeds.active(&view.transcript));
         let running = view.transcript.running.as_ref();
         told["pending_started_at"] = json!(running.map(|running| seconds(running.started_at)));
         told["turn_id"] = json!(running.map(|running| running.turn.to_string()));
