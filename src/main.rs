@@ -234,6 +234,7 @@ fn options(notes: Vec<String>) -> tui::Options {
         },
         term: std::env::var("TERM").unwrap_or_default(),
         notes,
+        ..tui::Options::default()
     }
 }
 
