@@ -147,7 +147,6 @@ impl Feeds {
 
     /// The id of the stream that a client of this session can attach to, if a turn runs. Not that
     /// of a turn that is being cancelled: who attached to it would wait for nothing (E02).
-    #[expect(dead_code, reason = "for the routes that show sessions")]
     pub(crate) fn active(&self, transcript: &Transcript) -> Option<String> {
         let running = transcript.running.as_ref().filter(|running| !running.cancelling)?;
         Some(self.stream(&transcript.session, running.turn))
