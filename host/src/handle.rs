@@ -175,12 +175,13 @@ fn cost(event: &Event) -> usize {
         Event::ProcessesListed { processes } => processes.len() * 2 * BASE,
         Event::ModelsListed { models } => models.len() * BASE,
         Event::PromptQueued { prompt } => prompt.text.len(),
-        Event::Exported { text, .. } => text.len(),
         Event::SessionsFound { found, .. } => found.len() * 2 * BASE,
         Event::WorkspacesListed { paths: names } | Event::ProfilesListed { names, .. } => {
             names.len() * BASE
         }
-        Event::Attached { .. }
+        // What a front end asked for once, and would never get if it were too long for the queue.
+        Event::Exported { .. }
+        | Event::Attached { .. }
         | Event::TurnStarted { .. }
         | Event::TurnStatus { .. }
         | Event::CallStarted { .. }

@@ -1,10 +1,12 @@
 //! The server: gives views of this host to others, over TCP and over a Unix socket. Our own
 //! front ends speak the seam wire, everybody else the protocol of hermes-webui.
 
+mod ask;
 mod auth;
 mod catalog;
 mod channel;
 mod chat;
+mod desk;
 mod feed;
 mod guard;
 mod listen;
@@ -14,6 +16,7 @@ mod seam;
 mod sessions;
 mod settings;
 mod sse;
+mod tape;
 #[cfg(test)]
 mod tests;
 mod uploads;
@@ -106,13 +109,15 @@ pub(crate) struct Serving {
     pub(crate) settings: Arc<Settings>,
     /// What the streams of the WebUI protocol share.
     pub(crate) feeds: feed::Feeds,
+    /// What is remembered between two requests.
+    desk: desk::Desk,
     /// When this server started.
     pub(crate) started_at: Millis,
     /// The version told to clients.
     version: Arc<str>,
+    /// Where it listens over TCP.
+    address: Option<SocketAddr>,
     auth: Arc<auth::Auth>,
-    /// Which names of this server a request may use.
-    names: guard::Names,
     views: seam::Views,
     /// Somebody asked the process to stop.
     asked: watch::Sender<bool>,
@@ -155,11 +160,12 @@ pub async fn start(access: Access, settings: &Settings, options: Options) -> Res
     let settings = Arc::new(settings.clone());
     let serving = Serving {
         feeds: feed::Feeds::new(&access, &settings),
+        desk: desk::Desk::default(),
         auth: Arc::new(auth::Auth::load(access.state(), options.password)?),
-        names: guard::Names::new(address),
         access,
         settings,
         started_at: now(),
+        address,
         version: options.version.into(),
         views: seam::Views::default(),
         asked: ask,
@@ -229,11 +235,14 @@ fn router(serving: &Serving) -> Router<Serving> {
         .layer(middleware::from_fn_with_state(serving.clone(), guard::check))
 }
 
-/// Whether this server lives and what it speaks. Public, so it tells nothing of what runs here.
+/// Whether this server lives and what it speaks. Public, so it tells numbers only.
 async fn health(State(serving): State<Serving>) -> Response {
     let seconds = |ms: Millis| ms as f64 / 1000.0;
+    let work = serving.access.work().await.unwrap_or_default();
     answer(&json!({
         "status": "ok",
+        "active_streams": work.turns,
+        "active_runs": work.turns,
         "server_started_at": seconds(serving.started_at),
         "uptime_seconds": seconds(now() - serving.started_at),
         "version": &*serving.version,

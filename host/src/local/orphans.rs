@@ -73,7 +73,8 @@ impl Hub {
                 // A session with anything under way is in memory, so nothing runs here.
                 self.store
                     .write(vec![Record::Deleted { session: id.clone() }], Durability::Barrier);
-                self.remove_lease(&id);
+                self.clear_away(&id);
+                self.lists_changed();
             }
         }
         Ok(())
@@ -83,8 +84,9 @@ impl Hub {
     /// it still runs is waited for here.
     pub(super) fn forget(&mut self, id: &SessionId) {
         let Some(gone) = self.sessions.remove(id) else { return };
+        self.lists_changed();
         self.owners.retain(|_, owner| owner != id);
-        self.remove_lease(id);
+        self.clear_away(id);
         self.forget_task(gone.session.meta().task.clone());
         let transcript = gone.session.transcript();
         let left: Vec<Process> = transcript
@@ -95,9 +97,7 @@ impl Hub {
             .collect();
         self.adopt_orphans(left);
         let name = transcript.title.clone().unwrap_or_else(|| id.to_string());
-        let viewers: Vec<FrontId> =
-            self.fronts.iter().filter(|(_, f)| f.session == *id).map(|(front, _)| *front).collect();
-        for front in viewers {
+        for front in self.fronts.of(id).to_vec() {
             let fresh = self.open_new();
             self.show(front, &fresh);
             let message = format!("the session \"{name}\" was deleted; this is a new one");
@@ -105,7 +105,9 @@ impl Hub {
         }
     }
 
-    fn remove_lease(&self, id: &SessionId) {
+    /// What a deleted session leaves beside the store.
+    fn clear_away(&self, id: &SessionId) {
+        self.remove_uploads(id);
         // Nobody writes a session that is gone, so nobody misses the file.
         fs::remove_file(self.settings.state.join("leases").join(&id.0)).ok();
     }

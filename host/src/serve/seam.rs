@@ -33,6 +33,7 @@ pub(super) fn routes() -> Router<Serving> {
     Router::new()
         .route("/api/tui/v1/events", get(events))
         .route("/api/tui/v1/commands", commands)
+        .route("/api/tui/v1/status", get(status))
         .route("/api/tui/v1/stop", post(stop))
 }
 
@@ -134,6 +135,21 @@ async fn commands(
         }
     }
     Ok(answer(&json!({ "ok": true, "unknown": unknown })))
+}
+
+/// What this host is and does, for `host status`.
+async fn status(State(serving): State<Serving>) -> Response {
+    let work = serving.access.work().await.unwrap_or_default();
+    answer(&json!({
+        "pid": std::process::id(),
+        "version": &*serving.version,
+        "server_started_at": serving.started_at as f64 / 1000.0,
+        "address": serving.address.map(|address| address.to_string()),
+        "state": serving.access.state().display().to_string(),
+        "turns": work.turns,
+        "processes": work.processes,
+        "views": work.fronts,
+    }))
 }
 
 /// Asks the process to stop, where the file system says who may.

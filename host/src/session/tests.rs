@@ -1,5 +1,6 @@
 //! The rules of the session core, one test each: events in, state and effects out.
 
+mod choices;
 mod clock;
 mod compression;
 mod defect;
@@ -15,6 +16,8 @@ mod prompts;
 mod questions;
 mod resume;
 mod storage;
+mod undo;
+mod uploads;
 mod watches;
 
 use super::*;

@@ -39,18 +39,16 @@ impl Session {
         now: Millis,
         out: &mut Out,
     ) {
-        if self.known_prompts.contains(&id) {
+        if self.knows_prompt(&id) {
             return;
         }
-        self.known_prompts.push_back(id.clone());
-        if self.known_prompts.len() > KNOWN_PROMPTS {
-            self.known_prompts.pop_front();
-        }
-        if self.stored == Stored::NotYet {
+        self.remember_prompt(&id);
+        if self.stored == Stored::NotYet || self.next_row == 1 {
             self.stored = Stored::Yes;
             self.meta.preview = text.chars().take(PREVIEW).collect();
             self.touch(now, out);
         }
+        let text = self.with_attachments(text, out);
         let prompt = Queued { id, text };
         // Written down also when it starts at once: `start_next` takes it from the same queue,
         // in the same commit.
@@ -58,6 +56,17 @@ impl Session {
             self.enqueue(prompt.clone(), out);
         }
         self.prompts.push_back((prompt, caller));
+    }
+
+    pub(super) fn knows_prompt(&self, id: &PromptId) -> bool {
+        self.known_prompts.contains(id)
+    }
+
+    pub(super) fn remember_prompt(&mut self, id: &PromptId) {
+        self.known_prompts.push_back(id.clone());
+        if self.known_prompts.len() > KNOWN_PROMPTS {
+            self.known_prompts.pop_front();
+        }
     }
 
     fn enqueue(&mut self, prompt: Queued, out: &mut Out) {
@@ -211,6 +220,7 @@ impl Session {
             ends: Vec::new(),
             asking: Vec::new(),
             answered: Vec::new(),
+            moved: false,
             since: now,
             note_at: self.rules.notify_interval.map(|interval| now.saturating_add(interval)),
         }
@@ -230,6 +240,7 @@ impl Session {
             errand,
             used: self.view.gauge.used,
             model: self.meta.model.clone(),
+            reasoning: self.meta.reasoning.clone(),
             shell: Shell { cwd: self.meta.cwd.clone(), env: self.meta.env.clone() },
             todo: self.meta.todo.clone(),
         }
@@ -390,10 +401,10 @@ impl Session {
             self.meta.todo = todo;
         }
         if let Some(shell) = shell {
-            let moved = self.meta.cwd != shell.cwd;
+            let stays = self.turn.as_ref().is_some_and(|turn| turn.moved);
             self.meta.env = shell.env;
-            self.meta.cwd.clone_from(&shell.cwd);
-            if moved {
+            if !stays && self.meta.cwd != shell.cwd {
+                self.meta.cwd.clone_from(&shell.cwd);
                 self.publish(Event::CwdChanged { cwd: shell.cwd }, out);
             }
         }
