@@ -33,6 +33,21 @@ pub struct Host {
     queue: Arc<Queue>,
 }
 
+/// The asking half of a [`Host`], for a holder that reads events elsewhere. It does not keep the
+/// view open.
+#[derive(Clone, Debug)]
+pub(crate) struct Asker {
+    id: FrontId,
+    signals: mpsc::UnboundedSender<(FrontId, Signal)>,
+}
+
+impl Asker {
+    /// As [`Host::send`]; once the view has ended it does nothing.
+    pub(crate) fn send(&self, command: Command) {
+        self.signals.send((self.id, Signal::Command(command))).ok();
+    }
+}
+
 /// A host's end of one view: where its events go.
 #[derive(Debug)]
 pub struct Backend {
@@ -72,6 +87,11 @@ impl Host {
     /// Asks for something. Never waits; a stopped host shows as the end of [`Host::next`].
     pub fn send(&self, command: Command) {
         self.signals.send((self.id, Signal::Command(command))).ok();
+    }
+
+    /// A second way to ask the same.
+    pub(crate) fn asker(&self) -> Asker {
+        Asker { id: self.id, signals: self.signals.clone() }
     }
 
     /// The next event; `None` once the host has stopped and all its events were taken.

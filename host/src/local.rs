@@ -108,7 +108,31 @@ enum Control {
         opened: oneshot::Sender<Result<(), String>>,
     },
     Drain(oneshot::Sender<()>),
+    /// Interrupt all turns and end all background processes.
+    Quell,
+    Look(oneshot::Sender<Work>),
     Stop,
+    HandOver,
+}
+
+/// What a host has to do, over all its sessions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Work {
+    /// Turns that run, those that wait for an answer among them.
+    pub turns: usize,
+    /// Background commands and delegated tasks that run.
+    pub processes: usize,
+    /// Sessions in which something starts by itself later: a wakeup that is tried again.
+    pub timers: usize,
+    /// Views.
+    pub fronts: usize,
+}
+
+impl Work {
+    /// Whether a turn or a process runs.
+    pub fn runs(&self) -> bool {
+        self.turns + self.processes > 0
+    }
 }
 
 /// Starts a host on a state directory. Must be called inside a tokio runtime.
@@ -157,6 +181,13 @@ impl Access {
         Ok(host)
     }
 
+    /// What the host has to do now; `None` once it has stopped.
+    pub async fn work(&self) -> Option<Work> {
+        let (seen, work) = oneshot::channel();
+        self.control.send(Control::Look(seen)).ok();
+        work.await.ok()
+    }
+
     /// The host's state directory, for [`store::Reader::open`].
     pub fn state(&self) -> &Path {
         &self.state
@@ -200,10 +231,26 @@ impl Local {
         self.end().await;
     }
 
+    /// Interrupts all turns and ends all background processes, of all sessions, as the user's
+    /// wish. Nothing starts any more; [`Local::stop`] is to follow.
+    pub fn quell(&self) {
+        self.access.control.send(Control::Quell).ok();
+    }
+
     /// Stops at once: running turns are left open for the next host to go on with, background
     /// processes go on, everything is written, within 5 s.
-    pub async fn end(mut self) {
-        self.access.control.send(Control::Stop).ok();
+    pub async fn end(self) {
+        self.stop_by(Control::Stop).await;
+    }
+
+    /// As [`Local::end`], for a host that is to follow: it goes on with the turns whatever their
+    /// age (P10).
+    pub async fn hand_over(self) {
+        self.stop_by(Control::HandOver).await;
+    }
+
+    async fn stop_by(mut self, control: Control) {
+        self.access.control.send(control).ok();
         if tokio::time::timeout(STOP, &mut self.task).await.is_err() {
             tracing::warn!("the host did not stop in time");
         }

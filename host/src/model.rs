@@ -2,6 +2,7 @@
 //! ([`crate::turn`]), not the choice of a model (the catalog).
 
 mod asset;
+pub mod cached;
 pub mod catalog;
 pub mod demo;
 mod error;

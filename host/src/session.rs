@@ -150,6 +150,8 @@ pub(crate) enum Input {
     Drain,
     /// The host stops: the running turn is left open, for the next host to go on with.
     Stop,
+    /// As `Stop`, and the next host is to go on with the turn whatever its age (P10).
+    HandOver,
 }
 
 /// Names the turn's wait for a reply; 0 = it does not wait.
@@ -526,6 +528,10 @@ impl Session {
             Input::Abandon => self.abandon(now, &mut out),
             Input::Drain => self.stopping = true,
             Input::Stop => self.stop(now, &mut out),
+            Input::HandOver => {
+                self.stop(now, &mut out);
+                self.hand_over(&mut out);
+            }
             Input::Tick => {
                 self.expire(now, &mut out);
                 self.note_long_turn(now, &mut out);

@@ -22,7 +22,7 @@ mod writer;
 pub use backlog::Hold;
 pub use error::Error;
 pub use lock::{Busy, Lock};
-pub use reader::Reader;
+pub use reader::{Reader, StoredTurn};
 pub use search::Hit;
 pub use writer::{CommitNo, Durability, Report, Store};
 
@@ -255,6 +255,9 @@ pub struct Meta {
     pub poor_compressions: u32,
     /// When a compression failed last; the automatic waits for a while after it.
     pub compression_failed_at: Option<Millis>,
+    /// The open turn that a host left for the next one on purpose: it goes on whatever its age,
+    /// once (P10).
+    pub handed_over: Option<TurnId>,
 }
 
 impl Meta {

@@ -83,6 +83,11 @@ impl Fronts {
         self.all.keys().copied().collect()
     }
 
+    /// How many views there are.
+    pub(super) fn count(&self) -> usize {
+        self.all.len()
+    }
+
     /// The views that look at a session.
     pub(super) fn of(&self, session: &SessionId) -> &[FrontId] {
         self.of.get(session).map_or(&[], Vec::as_slice)

@@ -18,8 +18,9 @@ use super::fronts::Fronts;
 use super::lists::News as ListNews;
 use super::orphans::Orphans;
 use super::outbox::Live;
-use super::{Caller, Control, Role, StartError, now};
+use super::{Caller, Control, Role, StartError, Work, now};
 use crate::handle::{FrontId, Signal};
+use crate::model::cached::Cached;
 use crate::model::{Model, catalog};
 use crate::process::{Found, Hit, Notice, Processes, Watch};
 use crate::protocol::{
@@ -54,6 +55,7 @@ pub(super) struct Hub {
     pub(super) processes: Processes,
     pub(super) kit: Arc<Kit>,
     pub(super) models: HashMap<String, Arc<dyn Model>>,
+    pub(super) catalog: Cached,
     pub(super) sessions: HashMap<SessionId, Live>,
     pub(super) fronts: Fronts,
     /// Which session a process belongs to.
@@ -76,6 +78,8 @@ pub(super) struct Hub {
     /// being done is done, which may be to open them.
     pub(super) unused: Vec<SessionId>,
     pub(super) stopping: bool,
+    /// Another host is to follow at once (P10).
+    pub(super) handing_over: bool,
     /// Nothing starts any more; who waits for the running turns to end, and how long they may take.
     pub(super) drain: Option<Drain>,
     /// Sessions with unfinished business that another process had leased.
@@ -120,10 +124,12 @@ impl Hub {
                 .map_err(|error| StartError::State { state: state.clone(), error })?;
         }
         let lock = match role {
-            Role::Owner => Some(
-                Lock::take(&state.join("host.lock"))
-                    .map_err(|busy| StartError::Held { state: state.clone(), pid: busy.pid })?,
-            ),
+            Role::Owner => {
+                let mut lock = Lock::take(&state.join("host.lock"))
+                    .map_err(|busy| StartError::Held { state: state.clone(), pid: busy.pid })?;
+                lock.tell(&crate::serve::socket_path(&state));
+                Some(lock)
+            }
             Role::OneShot => None,
         };
         let (report_tx, reports) = mpsc::unbounded_channel();
@@ -148,6 +154,7 @@ impl Hub {
             scratch,
             login: OnceCell::new(),
         });
+        let catalog = Cached::new(&state, settings.model.clone(), settings.sources.clone());
         let hub = Self {
             settings,
             role,
@@ -156,6 +163,7 @@ impl Hub {
             processes,
             kit,
             models: HashMap::new(),
+            catalog,
             sessions: HashMap::new(),
             fronts: Fronts::default(),
             owners: HashMap::new(),
@@ -173,6 +181,7 @@ impl Hub {
             flush_at: None,
             unused: Vec::new(),
             stopping: false,
+            handing_over: false,
             drain: None,
             skipped: Vec::new(),
             retry_at: None,
@@ -518,6 +527,30 @@ impl Hub {
         }
     }
 
+    /// Ends all work of all sessions, as the user's wish. What waits behind it must not start.
+    fn quell(&mut self) {
+        for id in self.sessions.keys().cloned().collect::<Vec<_>>() {
+            self.feed(&id, Input::Drain);
+            if self.sessions.get(&id).is_some_and(|l| l.session.transcript().running.is_some()) {
+                self.feed(&id, Input::Cancel);
+            }
+            self.feed(&id, Input::Kill(None));
+        }
+    }
+
+    /// What there is to do.
+    fn work(&self) -> Work {
+        let (fronts, timers) = (self.fronts.count(), self.skipped.len());
+        let mut work = Work { fronts, timers, ..Work::default() };
+        for live in self.sessions.values() {
+            let view = live.session.transcript();
+            work.turns += usize::from(view.running.is_some());
+            work.processes += view.processes.iter().filter(|p| p.is_live()).count();
+            work.timers += usize::from(live.session.deadline().is_some());
+        }
+        work
+    }
+
     /// When nothing is waited for any more: at once if no turn works.
     fn drained(&self) -> Option<Instant> {
         let drain = self.drain.as_ref().filter(|drain| !drain.waiting.is_empty())?;
@@ -595,6 +628,14 @@ pub(super) async fn run(
                     opened.send(hub.open_view(front, backend, &session, caller, &label)).ok();
                 }
                 Some(Control::Drain(done)) => hub.start_drain(done),
+                Some(Control::Quell) => hub.quell(),
+                Some(Control::Look(seen)) => {
+                    seen.send(hub.work()).ok();
+                }
+                Some(Control::HandOver) => {
+                    hub.handing_over = true;
+                    break;
+                }
                 Some(Control::Stop) | None => break,
             },
             Some((front, signal)) = signals.recv() => hub.signalled(front, signal),

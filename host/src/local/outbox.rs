@@ -431,7 +431,7 @@ impl Hub {
     pub(super) async fn stop(mut self, inbox: &mut Inbox) {
         self.stopping = true;
         for id in self.sessions.keys().cloned().collect::<Vec<_>>() {
-            self.feed(&id, Input::Stop);
+            self.feed(&id, if self.handing_over { Input::HandOver } else { Input::Stop });
         }
         let turns: Vec<_> = self.turn_of.drain().map(|(_, task)| task.gone).collect();
         self.turns.shutdown().await;

@@ -5,7 +5,6 @@ use super::hub::Hub;
 use super::outbox::Live;
 use super::{Caller, Role, now};
 use crate::handle::{Backend, FrontId, Pushed, Signal};
-use crate::model::catalog;
 use crate::prompt;
 use crate::protocol::{Command, Event, Failure, PromptId, SessionId, Storage, Target, keep_tail};
 use crate::session::{Input, Past, Session};
@@ -213,7 +212,7 @@ impl Hub {
                 Input::Goal(ask)
             }
             Command::ListModels => {
-                let models = catalog::names(&self.settings.model);
+                let models = self.catalog.names(now());
                 self.push(front, Event::ModelsListed { models });
                 return;
             }

@@ -105,6 +105,11 @@ impl Session {
         now: Millis,
         out: &mut Out,
     ) {
+        // It counts once: what this host does not finish is judged by its age again.
+        let handed_over = self.meta.handed_over.take() == Some(open.turn);
+        if handed_over {
+            out.record(Record::Session(self.meta.clone()));
+        }
         let verdict = if self.passive {
             // A one-shot run goes on with nothing but its own prompt.
             Verdict::Left(Why::Stale)
@@ -114,6 +119,7 @@ impl Session {
                 questions: &questions,
                 claims: !claimed.is_empty(),
                 freshness: self.rules.freshness,
+                handed_over,
                 wait: self.rules.unattended_wait,
                 now,
             })
@@ -233,6 +239,15 @@ impl Session {
             self.ended(Outcome::Interrupted, failure, now, out);
         } else {
             self.queue_remark(out);
+        }
+    }
+
+    /// The turn that was left open is meant to go on, however late the next host comes (P10).
+    pub(super) fn hand_over(&mut self, out: &mut Out) {
+        let left = self.turn.as_ref().map(|turn| turn.id);
+        if left.is_some() && self.meta.handed_over != left {
+            self.meta.handed_over = left;
+            out.record(Record::Session(self.meta.clone()));
         }
     }
 

@@ -36,6 +36,8 @@ pub(super) struct Case<'a> {
     pub(super) claims: bool,
     /// [`super::Rules::freshness`].
     pub(super) freshness: Option<Millis>,
+    /// Whether the host before this one left it on purpose, for this one to go on with (P10).
+    pub(super) handed_over: bool,
     /// [`super::Rules::unattended_wait`].
     pub(super) wait: Millis,
     pub(super) now: Millis,
@@ -143,11 +145,13 @@ pub(super) fn decide(case: &Case<'_>) -> Verdict {
 
     let noted =
         tail.is_some_and(|row| matches!(row.body, Body::Note { .. }) && row.n == open.resumed_row);
-    if noted && !streamed && open.attempts > 0 {
+    if noted && !streamed && open.attempts > 0 && !case.handed_over {
         return Verdict::Left(Why::Empty);
     }
     let window = case.freshness.filter(|window| *window > 0);
-    if at <= 0 || window.is_none_or(|window| case.now.abs_diff(at) > window.unsigned_abs()) {
+    let fresh =
+        at > 0 && window.is_some_and(|window| case.now.abs_diff(at) <= window.unsigned_abs());
+    if !fresh && !case.handed_over {
         return Verdict::Left(Why::Stale);
     }
     let last = open.rows.last().map_or(0, |row| row.n);

@@ -125,9 +125,12 @@ impl World<'_> {
         let runs = |l: &super::world::Live| l.session.transcript().running.is_some();
         self.met.note_if(self.host.live.values().any(runs), Class::StopInTurn);
         self.met.note_if(self.host.draining, Class::StopAfterDrain);
+        // A host that stops while nothing ends may be followed at once.
+        let hands_over = ended == 0;
+        self.met.note_if(hands_over && self.host.live.values().any(runs), Class::HandOver);
         self.host.stopping = true;
         for s in self.host.live.keys().copied().collect::<Vec<_>>() {
-            self.feed(s, Input::Stop);
+            self.feed(s, if hands_over { Input::HandOver } else { Input::Stop });
         }
         for live in self.host.live.values_mut() {
             live.actor = None;

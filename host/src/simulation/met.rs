@@ -22,6 +22,7 @@ classes! {
     CrashBeforeAdoption: "crash before a process was found again",
     CrashInTurn: "crash while a turn runs",
     StopInTurn: "graceful stop while a turn runs",
+    HandOver: "running turn handed over",
     ExitInTeardown: "exit in the teardown of the turn that spawned it",
     ExitInTurn: "exit while a turn runs",
     ExitBeforeRunning: "exit before the word that it runs",

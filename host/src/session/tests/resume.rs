@@ -303,6 +303,54 @@ fn a_graceful_stop_leaves_the_turn_open_and_its_end_closes_it() {
 }
 
 #[test]
+fn a_turn_that_was_handed_over_goes_on_whatever_its_age_once() {
+    // P10 P13 R01
+    let never = Rules { freshness: None, ..Rules::default() };
+    let mut rig = running();
+    calls(&mut rig, &[("c", "terminal")]);
+    tool(&mut rig, "c", false);
+    rig.feed(Input::HandOver);
+    let mut disk = Disk::of(&rig);
+    let late = rig.now + 30 * HOUR;
+    assert_eq!(errands(&disk.clone().restart_with(never.clone(), late)), [RESUMED]);
+    assert_eq!(errands(&disk.restart(late)), [RESUMED]);
+    // The next host is killed: nobody has asked that one to leave the turn to another.
+    assert_eq!(errands(&disk.restart(late)), []);
+    assert_eq!(disk.outcome(1), Some(Outcome::Interrupted));
+}
+
+#[test]
+fn a_turn_that_is_handed_over_again_and_again_without_a_row_is_held() {
+    // R03 P10
+    let mut rig = running();
+    delta(&mut rig, "half");
+    rig.feed(Input::HandOver);
+    let mut disk = Disk::of(&rig);
+    for _ in 0..3 {
+        let mut next = disk.restart(rig.now);
+        assert_eq!(errands(&next), [RESUMED]);
+        let before = next.effects.len();
+        next.feed(Input::HandOver);
+        disk.write(&next.effects[before..]);
+    }
+    assert_eq!(errands(&disk.restart(rig.now)), []);
+    assert_eq!(disk.outcome(1), Some(Outcome::Interrupted));
+}
+
+#[test]
+fn only_a_turn_that_stays_open_is_handed_over() {
+    // P10
+    let mut idle = Rig::new();
+    assert!(idle.feed(Input::HandOver).is_empty());
+    let mut rig = running();
+    rig.feed(Input::Cancel);
+    rig.feed(Input::HandOver);
+    let mut disk = Disk::of(&rig);
+    assert_eq!(disk.outcome(1), Some(Outcome::Cancelled));
+    assert_eq!(errands(&disk.restart(rig.now)), []);
+}
+
+#[test]
 fn a_drain_does_not_wait_for_the_user() {
     // R05 C15
     let mut rig = running();
