@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 
 use super::resume::{self, ALONE, NEVER};
 use super::{
-    Ack, Caller, Effect, Errand, Finished, Out, Plan, Reply, Say, Seen, Session, Shell, Stored,
-    Turn,
+    Ack, Aim, Caller, Effect, Errand, Finished, Out, Plan, Reply, Say, Seen, Session, Shell,
+    Stored, Turn,
 };
 use crate::protocol::{
     Assistant, Body, CallId, Delivery, Event, Gauge, Killer, Millis, Outcome, Part, Process,
@@ -240,8 +240,7 @@ impl Session {
     pub(super) fn begun(&self, id: TurnId, claimed: Vec<Entry>, now: Millis) -> Turn {
         Turn {
             id,
-            errand: false,
-            on_goal: self.works_on_goal(),
+            aim: if self.works_on_goal() { Aim::Goal } else { Aim::Answer },
             cancelled: false,
             claimed,
             awaited: BTreeSet::new(),
@@ -479,7 +478,7 @@ impl Session {
             .rev()
             .take_while(|r| r.turn == turn.id)
             .any(|r| matches!(r.body, Body::Assistant(_) | Body::Tool(_)));
-        if outcome == Outcome::Cancelled && silent && !turn.errand {
+        if outcome == Outcome::Cancelled && silent && !turn.aim.is_errand() {
             self.add_row(turn.id, now, Body::Note { text: INTERRUPTED.to_owned() }, out);
         }
         if let (Some(message), false) = (failure, turn.cancelled) {
@@ -496,7 +495,7 @@ impl Session {
                     self.consume(&process, out);
                 }
                 // A compression may have asked nobody (W20).
-                if unanswered.is_empty() && !turn.errand {
+                if unanswered.is_empty() && !turn.aim.is_errand() {
                     self.end_pause(out);
                 }
                 self.put_off("no answer", unanswered, now, out);
