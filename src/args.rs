@@ -66,7 +66,8 @@ pub(crate) enum Command {
     /// Look at approvals.
     #[command(subcommand)]
     Approvals(Approvals),
-    /// Run a host that other front ends attach to.
+    /// Run a host that other front ends attach to. It outlives its terminal: Ctrl-C and
+    /// `host stop` end it, a hang-up does not.
     Serve(Serve),
     /// Open the interface on a host elsewhere: a `hermes-tui serve` or a hermes-webui.
     Attach(Attach),
@@ -84,6 +85,9 @@ pub(crate) struct Serve {
     /// Port to listen on; 0 = any free one.
     #[arg(long, default_value_t = 8787, value_name = "PORT")]
     pub(crate) port: u16,
+    /// Listen on Unix sockets only.
+    #[arg(long, conflicts_with_all = ["host", "port", "password_file"])]
+    pub(crate) no_tcp: bool,
     /// Unix socket to listen on, besides the one in the state folder.
     #[arg(long, value_name = "PATH")]
     pub(crate) socket: Option<PathBuf>,

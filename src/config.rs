@@ -174,7 +174,8 @@ impl Sources {
     /// The names of keys.
     fn hidden(&self) -> std::collections::BTreeSet<String> {
         let endpoints = self.file.endpoints.iter().filter_map(|e| e.key_env.clone());
-        let known = providers::key_names().map(str::to_owned);
+        let passwords = crate::serve_cmd::PASSWORDS;
+        let known = providers::key_names().chain(passwords).map(str::to_owned);
         known.chain(self.secrets.iter().cloned()).chain(endpoints).collect()
     }
 }
@@ -268,6 +269,7 @@ impl Config {
                 max_iterations: file.max_iterations.unwrap_or(50),
                 max_children: file.max_children.unwrap_or(3),
             },
+            sources: vec![dirs.config(), dirs.auth()],
         };
         let (provider, key_from, own) = (choice.provider, choice.key_from, file.own.clone());
         Ok(Self { settings, own, notes, refusal, provider, key_from, tree: sources.tree })

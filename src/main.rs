@@ -22,12 +22,15 @@ mod approvals_cmd;
 mod args;
 mod config;
 mod config_cmd;
+mod detach;
 mod dirs;
 mod doctor;
 mod env;
+mod host_cmd;
 mod log;
 mod oneshot;
 mod providers;
+mod serve_cmd;
 mod sessions_cmd;
 mod signals;
 
@@ -52,11 +55,20 @@ fn main() -> ExitCode {
             host::process::supervise(std::path::Path::new(&folder))
         });
     }
-    let cli = match Cli::try_parse() {
+    // What goes into the background leaves the terminal before anything can happen to that.
+    let mut words: Vec<_> = std::env::args_os().collect();
+    let detached = words.get(1).is_some_and(|first| first == detach::WORD);
+    if detached {
+        words.remove(1);
+        if let Err(e) = detach::leave_terminal() {
+            return failure_exit(&e);
+        }
+    }
+    let cli = match Cli::try_parse_from(words) {
         Ok(cli) => cli,
         Err(e) => return parse_exit(&e),
     };
-    match run(cli) {
+    match run(cli, detached) {
         Ok(code) => code,
         Err(e) => failure_exit(&e),
     }
@@ -88,7 +100,7 @@ fn failure_exit(e: &anyhow::Error) -> ExitCode {
     if usage { ExitCode::from(2) } else { ExitCode::FAILURE }
 }
 
-fn run(cli: Cli) -> anyhow::Result<ExitCode> {
+fn run(cli: Cli, detached: bool) -> anyhow::Result<ExitCode> {
     let env = Env::of_process();
     let dirs = Dirs::find(&env).map_err(|e| Usage(format!("{e:#}")))?;
     let flags = Flags {
@@ -114,8 +126,11 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
     if let Some(Command::Doctor(doctor)) = &cli.command {
         return doctor::run(doctor, &dirs, &env, load(&local::USUAL));
     }
+    if let Some(Command::Host(command)) = &cli.command {
+        return host_cmd::run(&dirs.state, *command);
+    }
     let probed: &[local::Server] = match &cli.command {
-        None | Some(Command::Chat(_)) => &local::USUAL,
+        None | Some(Command::Chat(_) | Command::Serve(_)) => &local::USUAL,
         Some(_) => &[],
     };
     let config = load(probed)?;
@@ -138,10 +153,15 @@ fn run(cli: Cli) -> anyhow::Result<ExitCode> {
             sessions_cmd::run(&config.settings.state, command)
         }
         (None, Some(Command::Approvals(command))) => approvals(&config, command),
-        (None, Some(Command::Serve(_) | Command::Attach(_) | Command::Host(_))) => {
-            Err(Usage("not there yet".to_owned()).into())
+        (None, Some(Command::Serve(serve))) => {
+            let place =
+                if detached { serve_cmd::Place::Background } else { serve_cmd::Place::Here };
+            serve_cmd::run(&usable(config)?, serve, &env, &dirs, place)
         }
-        (None, Some(Command::Config(_) | Command::Doctor(_))) => Ok(ExitCode::SUCCESS),
+        (None, Some(Command::Attach(_))) => Err(Usage("not there yet".to_owned()).into()),
+        (None, Some(Command::Config(_) | Command::Doctor(_) | Command::Host(_))) => {
+            Ok(ExitCode::SUCCESS)
+        }
     }
 }
 
@@ -185,19 +205,21 @@ fn interactive(config: &Config, run: &args::Run) -> anyhow::Result<ExitCode> {
 
 /// Lets running turns finish for as long as the config says; another signal ends the waiting.
 async fn wind_down(local: Local, signals: &mut UnboundedReceiver<i32>) {
-    {
-        let mut drained = pin!(local.drain());
-        if tokio::time::timeout(SOON, &mut drained).await.is_err() {
-            let text =
-                "Finishing what runs. Ctrl-C stops at once; the rest goes on at the next start.";
-            writeln!(std::io::stderr().lock(), "{text}").ok();
-            tokio::select! {
-                () = drained => {}
-                _ = signals.recv() => {}
-            }
+    drain(&local, signals).await;
+    local.end().await;
+}
+
+/// The waiting part of it.
+async fn drain(local: &Local, signals: &mut UnboundedReceiver<i32>) {
+    let mut drained = pin!(local.drain());
+    if tokio::time::timeout(SOON, &mut drained).await.is_err() {
+        let text = "Finishing what runs. Ctrl-C stops at once; the rest goes on at the next start.";
+        writeln!(std::io::stderr().lock(), "{text}").ok();
+        tokio::select! {
+            () = drained => {}
+            _ = signals.recv() => {}
         }
     }
-    local.end().await;
 }
 
 /// What the interface is told about where it runs.

@@ -257,6 +257,7 @@ impl Keeper {
                 messages: vec![Message::User(text)],
                 tools: Vec::new(),
                 session: self.voice.session.0.clone(),
+                reasoning: None,
             };
             match self.answer(request).await {
                 Err(e) if e.class == Class::ContextOverflow && tries < TRIES => {

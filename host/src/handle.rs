@@ -33,6 +33,21 @@ pub struct Host {
     queue: Arc<Queue>,
 }
 
+/// The asking half of a [`Host`], for a holder that reads events elsewhere. It does not keep the
+/// view open.
+#[derive(Clone, Debug)]
+pub(crate) struct Asker {
+    id: FrontId,
+    signals: mpsc::UnboundedSender<(FrontId, Signal)>,
+}
+
+impl Asker {
+    /// As [`Host::send`]; once the view has ended it does nothing.
+    pub(crate) fn send(&self, command: Command) {
+        self.signals.send((self.id, Signal::Command(command))).ok();
+    }
+}
+
 /// A host's end of one view: where its events go.
 #[derive(Debug)]
 pub struct Backend {
@@ -72,6 +87,11 @@ impl Host {
     /// Asks for something. Never waits; a stopped host shows as the end of [`Host::next`].
     pub fn send(&self, command: Command) {
         self.signals.send((self.id, Signal::Command(command))).ok();
+    }
+
+    /// A second way to ask the same.
+    pub(crate) fn asker(&self) -> Asker {
+        Asker { id: self.id, signals: self.signals.clone() }
     }
 
     /// The next event; `None` once the host has stopped and all its events were taken.
@@ -155,12 +175,13 @@ fn cost(event: &Event) -> usize {
         Event::ProcessesListed { processes } => processes.len() * 2 * BASE,
         Event::ModelsListed { models } => models.len() * BASE,
         Event::PromptQueued { prompt } => prompt.text.len(),
-        Event::Exported { text, .. } => text.len(),
         Event::SessionsFound { found, .. } => found.len() * 2 * BASE,
         Event::WorkspacesListed { paths: names } | Event::ProfilesListed { names, .. } => {
             names.len() * BASE
         }
-        Event::Attached { .. }
+        // What a front end asked for once, and would never get if it were too long for the queue.
+        Event::Exported { .. }
+        | Event::Attached { .. }
         | Event::TurnStarted { .. }
         | Event::TurnStatus { .. }
         | Event::CallStarted { .. }

@@ -1,10 +1,13 @@
 //! The embedded host: the one loop that feeds the sessions and carries out their effects. It owns
 //! every channel; decisions are the sessions'.
 
+mod asides;
 mod branch;
 mod breaker;
 mod delegations;
+mod fronts;
 mod hub;
+mod lists;
 mod orphans;
 pub(crate) mod outbox;
 mod turns;
@@ -35,6 +38,7 @@ pub struct Access {
     signals: mpsc::UnboundedSender<(FrontId, crate::handle::Signal)>,
     fronts: Arc<AtomicU64>,
     state: Arc<Path>,
+    label: Arc<str>,
 }
 
 /// A running host. Front ends attach to it, any number of times; it goes on without them.
@@ -91,6 +95,7 @@ enum Control {
         backend: Backend,
         target: Target,
         caller: Caller,
+        label: Arc<str>,
     },
     /// As `Attach`, but only to that session; says why it cannot be opened.
     Open {
@@ -98,6 +103,7 @@ enum Control {
         backend: Backend,
         session: SessionId,
         caller: Caller,
+        label: Arc<str>,
         opened: oneshot::Sender<Result<(), String>>,
     },
     Drain(oneshot::Sender<()>),
@@ -136,15 +142,29 @@ pub fn start(settings: Settings, role: Role) -> Result<Local, StartError> {
     let (hub, inbox) = hub::Hub::open(settings, role)?;
     let notes = hub.notes();
     let task = tokio::spawn(hub::run(hub, inbox, controls, signal_rx));
-    let access = Access { control, signals, fronts: Arc::new(AtomicU64::new(1)), state };
+    let access = Access {
+        control,
+        signals,
+        fronts: Arc::new(AtomicU64::new(1)),
+        state,
+        label: fronts::TERMINAL.into(),
+    };
     Ok(Local { access, task, notes })
 }
 
 impl Access {
+    /// The same way for front ends of another kind, such as `browser`: others read who answered a
+    /// question (C07).
+    #[must_use]
+    pub fn labelled(&self, label: &str) -> Self {
+        Self { label: label.into(), ..self.clone() }
+    }
+
     /// A view on a session. If it cannot be opened the view starts on a new one and says why.
     pub fn attach(&self, target: Target, caller: Caller) -> Host {
         let (front, host, backend) = self.front();
-        self.control.send(Control::Attach { front, backend, target, caller }).ok();
+        let label = self.label.clone();
+        self.control.send(Control::Attach { front, backend, target, caller, label }).ok();
         host
     }
 
@@ -153,7 +173,9 @@ impl Access {
     pub async fn open(&self, session: SessionId, caller: Caller) -> Result<Host, String> {
         let (front, host, backend) = self.front();
         let (opened, answer) = oneshot::channel();
-        self.control.send(Control::Open { front, backend, session, caller, opened }).ok();
+        let label = self.label.clone();
+        let open = Control::Open { front, backend, session, caller, label, opened };
+        self.control.send(open).ok();
         answer.await.unwrap_or_else(|_| Err("the host has stopped".to_owned()))?;
         Ok(host)
     }

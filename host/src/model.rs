@@ -2,6 +2,7 @@
 //! ([`crate::turn`]), not the choice of a model (the catalog).
 
 mod asset;
+pub mod cached;
 pub mod catalog;
 pub mod demo;
 mod error;
@@ -33,6 +34,9 @@ pub trait Model: Send + Sync {
 /// The stream of one answer.
 pub type Answer = Pin<Box<dyn Stream<Item = Result<Chunk, Error>> + Send>>;
 
+/// How hard a model can be asked to think. Which of them a model knows is the provider's matter.
+pub const EFFORTS: [&str; 7] = ["none", "minimal", "low", "medium", "high", "xhigh", "max"];
+
 /// One request.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Request {
@@ -44,6 +48,8 @@ pub struct Request {
     pub tools: Vec<Schema>,
     /// The session, for providers that route or cache by it.
     pub session: String,
+    /// How hard to think, one of [`EFFORTS`]; `None` = as the provider does.
+    pub reasoning: Option<String>,
 }
 
 /// One entry of a conversation.

@@ -15,6 +15,7 @@ mod wire;
 
 use std::path::PathBuf;
 
+pub(crate) use folder::{private_folder, private_socket, private_tmp};
 pub use output::{Chunk, Output, Page, Text};
 pub use registry::Processes;
 pub use supervisor::supervise;

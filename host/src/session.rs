@@ -5,6 +5,7 @@
 //! Invariant: a session runs at most one turn at a time, and a background event is told to the
 //! agent in exactly one row.
 
+mod choices;
 mod compression;
 mod delegations;
 mod deletion;
@@ -88,8 +89,8 @@ pub(crate) enum Input {
     Steer(String),
     /// A front end interrupts the running turn.
     Cancel,
-    /// A front end answers.
-    Answer { id: QuestionId, answer: Answer },
+    /// A front end answers; what kind of one it is.
+    Answer { id: QuestionId, answer: Answer, by: Option<String> },
     /// A front end that can answer shows the question.
     Shown(QuestionId),
     /// A front end ends processes: one, or all.
@@ -100,6 +101,14 @@ pub(crate) enum Input {
     Compress { focus: Option<String> },
     /// A front end put the session away, or took it back.
     Archive(bool),
+    /// A front end put the session on top of lists, or took it from there.
+    Pin(bool),
+    /// A front end switched approvals off or on; what kind of one it is.
+    SetYolo { yolo: bool, by: Option<String> },
+    /// A front end chose another working directory: an existing folder.
+    SetCwd(String),
+    /// A front end chose how hard the model thinks; `None` = as configured.
+    SetReasoning(Option<String>),
     /// The user deletes the session. Nothing is heard of it any more.
     Delete,
     /// The user began anew elsewhere: matches of earlier processes start no turn here (P05).
@@ -279,6 +288,8 @@ pub(crate) struct Plan {
     /// Tokens of the session's last prompt, if known.
     pub(crate) used: Option<u64>,
     pub(crate) model: String,
+    /// How hard the model thinks; `None` = as configured.
+    pub(crate) reasoning: Option<String>,
     pub(crate) shell: Shell,
     pub(crate) todo: serde_json::Value,
 }
@@ -344,6 +355,8 @@ struct Turn {
     /// Questions of calls without a result that have their answer: what a user has answered is
     /// not asked again, whatever happens to the host meanwhile.
     answered: Vec<Question>,
+    /// The user has chosen another folder meanwhile: it moves the session no more.
+    moved: bool,
     /// Since when it has been running in this host.
     since: Millis,
     /// When to say again that it still works (R10).
@@ -364,6 +377,7 @@ impl Session {
             model: meta.model.clone(),
             cwd: meta.cwd.clone(),
             parent: meta.parent.clone(),
+            reasoning: meta.reasoning.clone(),
             gauge: crate::protocol::Gauge { used: None, length: context },
             ..Transcript::default()
         };
@@ -439,7 +453,7 @@ impl Session {
             Input::Unqueue(id) => self.unqueue(&id, &mut out),
             Input::Steer(text) => self.steer(text, now, &mut out),
             Input::Cancel => self.cancel(now, &mut out),
-            Input::Answer { id, answer } => self.answer(&id, answer, now, &mut out),
+            Input::Answer { id, answer, by } => self.answer(&id, answer, by, now, &mut out),
             Input::Shown(id) => self.shown(&id, now, &mut out),
             Input::Kill(which) => self.kill(which, &mut out),
             Input::WakeNow => self.release(&mut out),
@@ -447,7 +461,12 @@ impl Session {
             Input::Archive(archived) => {
                 self.meta.archived = archived;
                 self.touch(now, &mut out);
+                out.effects.push(Effect::Announce(Event::SessionsChanged));
             }
+            Input::Pin(pinned) => self.pin(pinned, &mut out),
+            Input::SetYolo { yolo, by } => self.choose_yolo(yolo, by, now, &mut out),
+            Input::SetCwd(cwd) => self.set_cwd(cwd, &mut out),
+            Input::SetReasoning(effort) => self.set_reasoning(effort, &mut out),
             Input::Delete => self.delete(&mut out),
             Input::Reset => self.reset(&mut out),
             Input::Matched { process, hit, admitted } => {
@@ -470,7 +489,7 @@ impl Session {
             }
             Input::Adopted { process, pid } => self.adopted(&process, pid, &mut out),
             Input::Granted(rule) => {
-                self.resolve_rule(&rule, now, &mut out);
+                self.resolve_rule(&rule, None, now, &mut out);
                 self.always.insert(rule);
             }
             Input::Abandon => self.abandon(now, &mut out),

@@ -27,6 +27,9 @@ pub struct Settings {
     pub compression: Compression,
     /// Delegated tasks.
     pub delegation: Delegation,
+    /// The files that decide which models there are: config.yaml and auth.json, whether they exist
+    /// or not (S06).
+    pub sources: Vec<PathBuf>,
 }
 
 impl Settings {

@@ -232,6 +232,10 @@ pub struct Meta {
     pub task: Option<Task>,
     /// Lists leave it out (W19).
     pub archived: bool,
+    /// Lists show it on top.
+    pub pinned: bool,
+    /// How hard its model thinks; `None` = as configured.
+    pub reasoning: Option<String>,
     /// How often its context was compressed.
     pub compressions: u32,
     /// Compressions in a row that saved next to nothing; two switch the automatic off.
@@ -254,6 +258,7 @@ impl Meta {
             active_at: now,
             preview: self.preview.clone(),
             model: self.model.clone(),
+            reasoning: self.reasoning.clone(),
             system: self.system.clone(),
             cwd: self.cwd.clone(),
             env: self.env.clone(),

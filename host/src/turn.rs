@@ -94,7 +94,12 @@ async fn go(job: Job) -> End {
         Caller::Attended | Caller::Stateless => "agent.max_turns",
         Caller::Delegated => "delegation.max_iterations",
     };
-    let frame = Request { system, tools: tool::schemas(plan.caller), ..Request::default() };
+    let frame = Request {
+        system,
+        tools: tool::schemas(plan.caller),
+        reasoning: plan.reasoning.clone(),
+        ..Request::default()
+    };
     let mut keeper = Keeper::new(model.clone(), voice.clone(), compression, &frame, plan.used);
     if let Errand::Compress { focus } = &plan.errand {
         return (keeper.asked(&mut rows, focus.as_deref()).await, None);

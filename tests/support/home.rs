@@ -193,6 +193,7 @@ pub(crate) fn settings_in(dir: &Path, model: settings::Model) -> Settings {
         prompt: Prompt { context_file_max_chars: 20_000, ..Prompt::default() },
         compression: settings::Compression::default(),
         delegation: settings::Delegation::default(),
+        sources: Vec::new(),
     }
 }
 
@@ -216,8 +217,8 @@ pub(crate) fn demo() -> settings::Model {
     }
 }
 
-/// Kills all that works in a folder or names it in its arguments: no test leaves a process
-/// behind, not even one that fails.
+/// Kills all that works in a folder or names it in its arguments or environment: no test leaves a
+/// process behind, not even one that fails.
 pub(crate) fn reap(dir: &Path) {
     // Who is just being started carries its parent's name for a moment: look until two looks in a
     // row have found nobody.
@@ -238,7 +239,10 @@ fn reap_once(dir: &Path) -> usize {
         };
         let args = fs::read(entry.path().join("cmdline")).unwrap_or_default();
         let inside = fs::read_link(entry.path().join("cwd")).is_ok_and(|cwd| cwd.starts_with(dir));
-        if inside || String::from_utf8_lossy(&args).contains(&ours) {
+        // A host in the background works in `/` and has no path in its arguments.
+        let env = fs::read(entry.path().join("environ")).unwrap_or_default();
+        let names = [args, env].iter().any(|text| String::from_utf8_lossy(text).contains(&ours));
+        if inside || names {
             found += usize::from(kill(Pid::from_raw(pid), Signal::SIGKILL).is_ok());
         }
     }

@@ -12,11 +12,15 @@ use tokio::sync::{OnceCell, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::asides::Done;
 use super::breaker::{Breaker, Pass};
+use super::fronts::Fronts;
+use super::lists::News as ListNews;
 use super::orphans::Orphans;
 use super::outbox::Live;
 use super::{Caller, Control, Role, StartError, Work, now};
-use crate::handle::{Backend, FrontId, Signal};
+use crate::handle::{FrontId, Signal};
+use crate::model::cached::Cached;
 use crate::model::{Model, catalog};
 use crate::process::{Found, Hit, Notice, Processes, Watch};
 use crate::protocol::{
@@ -51,8 +55,9 @@ pub(super) struct Hub {
     pub(super) processes: Processes,
     pub(super) kit: Arc<Kit>,
     pub(super) models: HashMap<String, Arc<dyn Model>>,
+    pub(super) catalog: Cached,
     pub(super) sessions: HashMap<SessionId, Live>,
-    pub(super) fronts: HashMap<FrontId, Front>,
+    pub(super) fronts: Fronts,
     /// Which session a process belongs to.
     pub(super) owners: HashMap<ProcessId, SessionId>,
     pub(super) orphans: Orphans,
@@ -61,9 +66,13 @@ pub(super) struct Hub {
     pub(super) turn_of: HashMap<tokio::task::Id, Task>,
     pub(super) spoken: mpsc::UnboundedSender<Spoken>,
     pub(super) adopted: mpsc::UnboundedSender<(ProcessId, Found)>,
+    /// Where work beside the loop says that it is done.
+    pub(super) done: mpsc::UnboundedSender<Done>,
     pub(super) storage: Storage,
     pub(super) always: BTreeSet<String>,
     breaker: Breaker,
+    /// Whether lists of sessions are out of date.
+    pub(super) news: ListNews,
     pub(super) flush_at: Option<Instant>,
     /// Sessions that may leave memory if nobody has begun to look at them: not before what is
     /// being done is done, which may be to open them.
@@ -94,20 +103,12 @@ pub(super) struct Task {
     pub(super) gone: mpsc::Receiver<()>,
 }
 
-/// A view.
-pub(super) struct Front {
-    pub(super) backend: Backend,
-    pub(super) session: SessionId,
-    pub(super) caller: Caller,
-    /// Its window is on the way: what is published until then is in it already.
-    pub(super) awaits_window: bool,
-}
-
 /// What arrives from below.
 pub(super) struct Inbox {
     pub(super) spoken: mpsc::UnboundedReceiver<Spoken>,
     notices: mpsc::UnboundedReceiver<Notice>,
     adopted: mpsc::UnboundedReceiver<(ProcessId, Found)>,
+    done: mpsc::UnboundedReceiver<Done>,
     pub(super) reports: mpsc::UnboundedReceiver<store::Report>,
 }
 
@@ -123,16 +124,19 @@ impl Hub {
                 .map_err(|error| StartError::State { state: state.clone(), error })?;
         }
         let lock = match role {
-            Role::Owner => Some(
-                Lock::take(&state.join("host.lock"))
-                    .map_err(|busy| StartError::Held { state: state.clone(), pid: busy.pid })?,
-            ),
+            Role::Owner => {
+                let mut lock = Lock::take(&state.join("host.lock"))
+                    .map_err(|busy| StartError::Held { state: state.clone(), pid: busy.pid })?;
+                lock.tell(&crate::serve::socket_path(&state));
+                Some(lock)
+            }
             Role::OneShot => None,
         };
         let (report_tx, reports) = mpsc::unbounded_channel();
         let (notice_tx, notices) = mpsc::unbounded_channel();
         let (spoken_tx, spoken) = mpsc::unbounded_channel();
         let (adopted_tx, adopted) = mpsc::unbounded_channel();
+        let (done_tx, done) = mpsc::unbounded_channel();
         let store = Store::open(&state, report_tx)?;
         let reader = store.reader()?;
         let always = reader.granted()?;
@@ -150,6 +154,7 @@ impl Hub {
             scratch,
             login: OnceCell::new(),
         });
+        let catalog = Cached::new(&state, settings.model.clone(), settings.sources.clone());
         let hub = Self {
             settings,
             role,
@@ -158,8 +163,9 @@ impl Hub {
             processes,
             kit,
             models: HashMap::new(),
+            catalog,
             sessions: HashMap::new(),
-            fronts: HashMap::new(),
+            fronts: Fronts::default(),
             owners: HashMap::new(),
             orphans: Orphans::default(),
             turns: JoinSet::new(),
@@ -167,9 +173,11 @@ impl Hub {
             turn_of: HashMap::new(),
             spoken: spoken_tx,
             adopted: adopted_tx,
+            done: done_tx,
             storage: Storage::Ok,
             always,
             breaker: Breaker::default(),
+            news: ListNews::default(),
             flush_at: None,
             unused: Vec::new(),
             stopping: false,
@@ -179,7 +187,7 @@ impl Hub {
             retry_at: None,
             _lock: lock,
         };
-        Ok((hub, Inbox { spoken, notices, adopted, reports }))
+        Ok((hub, Inbox { spoken, notices, adopted, done, reports }))
     }
 
     pub(super) fn notes(&self) -> Vec<String> {
@@ -532,7 +540,7 @@ impl Hub {
 
     /// What there is to do.
     fn work(&self) -> Work {
-        let (fronts, timers) = (self.fronts.len(), self.skipped.len());
+        let (fronts, timers) = (self.fronts.count(), self.skipped.len());
         let mut work = Work { fronts, timers, ..Work::default() };
         for live in self.sessions.values() {
             let view = live.session.transcript();
@@ -574,8 +582,7 @@ impl Hub {
 
     /// Publishes to every view of the host.
     pub(super) fn announce(&mut self, event: &Event) {
-        let all: Vec<_> = self.fronts.keys().copied().collect();
-        for front in all {
+        for front in self.fronts.ids() {
             self.push(front, event.clone());
         }
     }
@@ -597,6 +604,7 @@ pub(super) async fn run(
         let flush = hub.flush_at;
         let retry = hub.retry_at;
         let drained = hub.drained();
+        let lists = hub.news.due();
         tokio::select! {
             biased;
             Some(report) = inbox.reports.recv() => hub.reported(report),
@@ -613,11 +621,11 @@ pub(super) async fn run(
                 hub.joined(joined);
             }
             control = controls.recv() => match control {
-                Some(Control::Attach { front, backend, target, caller }) => {
-                    hub.attach(front, backend, &target, caller);
+                Some(Control::Attach { front, backend, target, caller, label }) => {
+                    hub.attach(front, backend, &target, caller, &label);
                 }
-                Some(Control::Open { front, backend, session, caller, opened }) => {
-                    opened.send(hub.open_view(front, backend, &session, caller)).ok();
+                Some(Control::Open { front, backend, session, caller, label, opened }) => {
+                    opened.send(hub.open_view(front, backend, &session, caller, &label)).ok();
                 }
                 Some(Control::Drain(done)) => hub.start_drain(done),
                 Some(Control::Quell) => hub.quell(),
@@ -631,7 +639,9 @@ pub(super) async fn run(
                 Some(Control::Stop) | None => break,
             },
             Some((front, signal)) = signals.recv() => hub.signalled(front, signal),
+            Some(done) = inbox.done.recv() => hub.finished(done),
             () = until(flush) => hub.flush(),
+            () = until(lists) => hub.tell_lists(),
             () = until_millis(tick) => hub.tick(),
             () = until(retry) => hub.retry_skipped(),
             () = until(drained) => hub.end_drain(),

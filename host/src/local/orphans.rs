@@ -74,6 +74,7 @@ impl Hub {
                 self.store
                     .write(vec![Record::Deleted { session: id.clone() }], Durability::Barrier);
                 self.remove_lease(&id);
+                self.lists_changed();
             }
         }
         Ok(())
@@ -83,6 +84,7 @@ impl Hub {
     /// it still runs is waited for here.
     pub(super) fn forget(&mut self, id: &SessionId) {
         let Some(gone) = self.sessions.remove(id) else { return };
+        self.lists_changed();
         self.owners.retain(|_, owner| owner != id);
         self.remove_lease(id);
         self.forget_task(gone.session.meta().task.clone());
@@ -95,9 +97,7 @@ impl Hub {
             .collect();
         self.adopt_orphans(left);
         let name = transcript.title.clone().unwrap_or_else(|| id.to_string());
-        let viewers: Vec<FrontId> =
-            self.fronts.iter().filter(|(_, f)| f.session == *id).map(|(front, _)| *front).collect();
-        for front in viewers {
+        for front in self.fronts.of(id).to_vec() {
             let fresh = self.open_new();
             self.show(front, &fresh);
             let message = format!("the session \"{name}\" was deleted; this is a new one");

@@ -10,7 +10,7 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::hub::{FLUSH, Hub, Inbox};
-use super::now;
+use super::{lists, now};
 use crate::handle::FrontId;
 use crate::protocol::{
     End, Event, Exit, Outcome, ProcessId, Row, SessionId, Source, Storage, TurnId,
@@ -209,7 +209,7 @@ impl Hub {
         match live.outbox.put_window(front, session.clone(), event) {
             Some(event) => self.open_window(front, session, event),
             None => {
-                if let Some(view) = self.fronts.get_mut(&front) {
+                if let Some(view) = self.fronts.get_mut(front) {
                     view.awaits_window = true;
                 }
             }
@@ -233,8 +233,8 @@ impl Hub {
 
     /// A view that has gone on to another session meanwhile gets that one's window, not this.
     fn open_window(&mut self, front: FrontId, session: &SessionId, event: Event) {
-        if let Some(view) = self.fronts.get_mut(&front)
-            && view.session == *session
+        if let Some(view) = self.fronts.get_mut(front)
+            && view.session() == session
         {
             view.awaits_window = false;
             // An emptied queue takes a window whatever its size.
@@ -290,6 +290,7 @@ impl Hub {
     fn perform(&mut self, id: &SessionId, effect: Effect) {
         match effect {
             Effect::Publish(event) => self.publish(id, event),
+            Effect::Announce(Event::SessionsChanged) => self.lists_changed(),
             Effect::Announce(event) => self.announce(&event),
             Effect::Start(plan) if !self.stopping => self.start_turn(id, plan),
             // A stopping host starts nothing; records were split off before.
@@ -402,10 +403,13 @@ impl Hub {
         {
             context.push(Arc::new(row.clone()));
         }
-        let viewers = self.fronts.iter().filter(|(_, f)| f.session == *id && !f.awaits_window);
-        let viewers: Vec<_> = viewers.map(|(id, _)| *id).collect();
-        for front in viewers {
-            self.push(front, event.clone());
+        if lists::shows(&event) {
+            self.lists_changed();
+        }
+        for front in self.fronts.of(id).to_vec() {
+            if self.fronts.get(front).is_some_and(|view| !view.awaits_window) {
+                self.push(front, event.clone());
+            }
         }
     }
 

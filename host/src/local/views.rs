@@ -1,10 +1,10 @@
 //! Views: what front ends ask, and the answers that concern one view only.
 
-use super::hub::{Front, Hub};
+use super::fronts::Front;
+use super::hub::Hub;
 use super::outbox::Live;
 use super::{Caller, Role, now};
 use crate::handle::{Backend, FrontId, Pushed, Signal};
-use crate::model::catalog;
 use crate::prompt;
 use crate::protocol::{Command, Event, Failure, SessionId, Storage, Target, keep_tail};
 use crate::session::{Input, Session};
@@ -13,8 +13,6 @@ use crate::tool::terminal;
 
 /// Characters of a process's output that a view gets.
 const TAIL: usize = 20_000;
-/// Sessions that a list shows.
-const SESSIONS: usize = 1_000;
 /// Bytes of streamed text that a fresh window carries.
 const LIVE_TEXT: usize = 256 * 1024;
 
@@ -25,15 +23,13 @@ impl Hub {
         backend: Backend,
         target: &Target,
         caller: Caller,
+        label: &str,
     ) {
         let (session, failure) = match self.open_target(target) {
             Ok(session) => (session, None),
             Err(message) => (self.open_new(), Some(message)),
         };
-        self.fronts.insert(
-            front,
-            Front { backend, session: session.clone(), caller, awaits_window: false },
-        );
+        self.fronts.insert(front, Front::new(backend, session.clone(), caller, label.into()));
         self.show(front, &session);
         if let Some(message) = failure {
             self.fail(front, "open", message);
@@ -47,19 +43,17 @@ impl Hub {
         backend: Backend,
         session: &SessionId,
         caller: Caller,
+        label: &str,
     ) -> Result<(), String> {
         self.load(session)?;
-        let view = Front { backend, session: session.clone(), caller, awaits_window: false };
-        self.fronts.insert(front, view);
+        self.fronts.insert(front, Front::new(backend, session.clone(), caller, label.into()));
         self.show(front, session);
         Ok(())
     }
 
     /// Lets a view look at a session that is in memory.
     pub(super) fn show(&mut self, front: FrontId, session: &SessionId) {
-        if let Some(view) = self.fronts.get_mut(&front) {
-            view.session = session.clone();
-        }
+        self.fronts.turn_to(front, session);
         self.push_window(front, session, false);
         let damage = self.sessions.get(session).map(|l| l.damage.clone()).unwrap_or_default();
         for line in damage {
@@ -71,16 +65,16 @@ impl Hub {
         match signal {
             Signal::Command(command) => self.command(front, command),
             Signal::Detached => {
-                if let Some(gone) = self.fronts.remove(&front) {
-                    self.unload_if_unused(&gone.session);
+                if let Some(gone) = self.fronts.remove(front) {
+                    self.unload_if_unused(gone.session());
                 }
             }
         }
     }
 
     fn command(&mut self, front: FrontId, command: Command) {
-        let Some(view) = self.fronts.get(&front) else { return };
-        let (session, caller) = (view.session.clone(), view.caller);
+        let Some(view) = self.fronts.get(front) else { return };
+        let (session, caller) = (view.session().clone(), view.caller);
         let input = match command {
             Command::Prompt { id, text } => {
                 if let Err(message) = self.before_prompt(&session) {
@@ -92,7 +86,10 @@ impl Hub {
             Command::Unqueue { id } => Input::Unqueue(id),
             Command::Steer { text } => Input::Steer(text),
             Command::Cancel => Input::Cancel,
-            Command::Answer { id, answer } => Input::Answer { id, answer },
+            Command::Answer { id, answer } => {
+                let by = Some(view.label.to_string());
+                Input::Answer { id, answer, by }
+            }
             Command::Shown { id } => Input::Shown(id),
             Command::Kill { id: Some(id) } => {
                 self.kill(front, id);
@@ -137,7 +134,7 @@ impl Hub {
                 match self.open_target(&target) {
                     Ok(opened) => {
                         self.show(front, &opened);
-                        let viewed = self.fronts.values().any(|f| f.session == session);
+                        let viewed = !self.fronts.of(&session).is_empty();
                         if target == Target::New && !viewed {
                             self.feed(&session, Input::Reset);
                         }
@@ -155,27 +152,45 @@ impl Hub {
                 return;
             }
             Command::ListSessions => {
-                match self.reader.sessions(SESSIONS) {
-                    Ok(mut sessions) => {
-                        sessions.retain(|s| !self.orphans.is_deleted(&s.id));
-                        self.push(front, Event::SessionsListed { sessions });
-                    }
-                    Err(error) => self.fail(front, "sessions", error.to_string()),
-                }
+                self.list_sessions(front);
+                return;
+            }
+            Command::Duplicate => {
+                self.duplicate(front, &session);
+                return;
+            }
+            Command::Pin { pinned } => Input::Pin(pinned),
+            Command::Export => {
+                self.export(front, &session);
+                return;
+            }
+            Command::SetYolo { yolo } => {
+                let by = Some(view.label.to_string());
+                Input::SetYolo { yolo, by }
+            }
+            Command::SetCwd { cwd } => {
+                self.set_cwd(front, &session, &cwd);
+                return;
+            }
+            Command::SetReasoning { effort } => Input::SetReasoning(effort),
+            Command::ListWorkspaces => {
+                self.list_workspaces(front);
+                return;
+            }
+            Command::ListProfiles => {
+                self.list_profiles(front);
+                return;
+            }
+            Command::SetProfile { name } => {
+                self.set_profile(front, &name);
+                return;
+            }
+            Command::Search { query } => {
+                self.search(front, query);
                 return;
             }
             Command::Undo
             | Command::Retry { .. }
-            | Command::Duplicate
-            | Command::Pin { .. }
-            | Command::Export
-            | Command::SetYolo { .. }
-            | Command::SetCwd { .. }
-            | Command::SetReasoning { .. }
-            | Command::ListWorkspaces
-            | Command::ListProfiles
-            | Command::SetProfile { .. }
-            | Command::Search { .. }
             | Command::Upload { .. }
             | Command::DropUploads
             | Command::Goal(_) => {
@@ -183,7 +198,7 @@ impl Hub {
                 return;
             }
             Command::ListModels => {
-                let models = catalog::names(&self.settings.model);
+                let models = self.catalog.names(now());
                 self.push(front, Event::ModelsListed { models });
                 return;
             }
@@ -275,7 +290,7 @@ impl Hub {
 
     /// A session that nobody looks at and that has nothing to do leaves memory.
     pub(super) fn unload_if_unused(&mut self, id: &SessionId) {
-        let viewed = self.fronts.values().any(|f| f.session == *id);
+        let viewed = !self.fronts.of(id).is_empty();
         // While the store fails its rows are nowhere else.
         let safe = self.storage == Storage::Ok;
         if !viewed
@@ -289,9 +304,9 @@ impl Hub {
 
     /// Gives a view an event; one that cannot keep up gets a fresh window instead.
     pub(super) fn push(&mut self, front: FrontId, event: Event) {
-        let Some(view) = self.fronts.get(&front) else { return };
+        let Some(view) = self.fronts.get(front) else { return };
         if view.backend.push(event) == Pushed::Overflowed {
-            let session = view.session.clone();
+            let session = view.session().clone();
             self.push_window(front, &session, true);
         }
     }

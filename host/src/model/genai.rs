@@ -356,6 +356,10 @@ impl Asked {
         if self.official && !request.session.is_empty() {
             options = options.with_prompt_cache_key(&request.session);
         }
+        let effort = request.reasoning.as_deref().and_then(ReasoningEffort::from_keyword);
+        if let Some(effort) = effort {
+            options = options.with_reasoning_effort(effort);
+        }
         let request = self.request(request);
         match client.exec_chat_stream(self.target.clone(), request, Some(&options)).await {
             Ok(response) => Ok(response.stream),

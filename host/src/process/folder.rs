@@ -209,8 +209,8 @@ impl Folder {
         if near.as_os_str().len() <= SOCKET_PATH {
             return Ok(near);
         }
-        let far = private_tmp()?
-            .join(format!("p-{:016x}", hash(self.path.as_os_str().as_encoded_bytes())));
+        private_tmp()?;
+        let far = private_socket("p", &self.path);
         let _ = fs::remove_file(&far);
         self.write("s.path", far.as_os_str().as_encoded_bytes())?;
         Ok(far)
@@ -223,16 +223,26 @@ impl Folder {
     }
 }
 
-/// A folder below /tmp that is ours alone.
-pub(super) fn private_tmp() -> io::Result<PathBuf> {
-    let uid = nix::unistd::getuid();
-    let shared = PathBuf::from(format!("/tmp/hermes-tui-{uid}"));
+/// Where sockets lie whose own folder has too long a path. Not made by this.
+pub(crate) fn private_folder() -> PathBuf {
+    PathBuf::from(format!("/tmp/hermes-tui-{}", nix::unistd::getuid()))
+}
+
+/// The socket there that belongs to `owner`, a path; `kind` tells users of the folder apart.
+pub(crate) fn private_socket(kind: &str, owner: &Path) -> PathBuf {
+    private_folder().join(format!("{kind}-{:016x}", hash(owner.as_os_str().as_encoded_bytes())))
+}
+
+/// Makes that folder and checks that it is ours alone.
+pub(crate) fn private_tmp() -> io::Result<PathBuf> {
+    let shared = private_folder();
     match DirBuilder::new().mode(0o700).create(&shared) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
         Ok(()) | Err(_) => (),
     }
     let found = fs::symlink_metadata(&shared)?;
-    if !found.is_dir() || found.uid() != uid.as_raw() || found.mode() & 0o077 != 0 {
+    if !found.is_dir() || found.uid() != nix::unistd::getuid().as_raw() || found.mode() & 0o077 != 0
+    {
         return Err(io::Error::other(format!("{} is not private", shared.display())));
     }
     Ok(shared)

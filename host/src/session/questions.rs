@@ -18,6 +18,10 @@ impl Session {
         now: Millis,
         out: &mut Out,
     ) {
+        if self.view.yolo && matches!(ask, Ask::Approval { .. }) {
+            // Nobody is asked and nobody approves: it goes on.
+            return out.reply(ack, Reply::Go);
+        }
         if let Ask::Approval { rule, .. } = &ask
             && (self.meta.grants.contains(rule) || self.always.contains(rule))
         {
@@ -78,7 +82,14 @@ impl Session {
     }
 
     /// An answer from a front end; only a pending question of the same kind takes it (C07).
-    pub(super) fn answer(&mut self, id: &QuestionId, answer: Answer, now: Millis, out: &mut Out) {
+    pub(super) fn answer(
+        &mut self,
+        id: &QuestionId,
+        answer: Answer,
+        by: Option<String>,
+        now: Millis,
+        out: &mut Out,
+    ) {
         let Some(question) = self.view.questions.iter().find(|q| q.id == *id).cloned() else {
             return;
         };
@@ -92,14 +103,21 @@ impl Session {
         if !fits {
             return;
         }
-        self.resolve(id, &answer, now, out);
+        self.resolve(id, &answer, by.clone(), now, out);
         if let (Ask::Approval { rule, .. }, Answer::Approval(choice)) = (question.ask, answer) {
-            self.grant(&rule, choice, now, out);
+            self.grant(&rule, choice, by, now, out);
         }
     }
 
     /// A grant for longer than once also answers the other approvals of its rule (C05).
-    fn grant(&mut self, rule: &str, choice: Choice, now: Millis, out: &mut Out) {
+    fn grant(
+        &mut self,
+        rule: &str,
+        choice: Choice,
+        by: Option<String>,
+        now: Millis,
+        out: &mut Out,
+    ) {
         match choice {
             Choice::Once | Choice::Deny => return,
             Choice::Always if self.view.storage == Storage::Ok => {
@@ -111,11 +129,17 @@ impl Session {
         }
         self.meta.grants.insert(rule.to_owned());
         out.record(Record::Session(self.meta.clone()));
-        self.resolve_rule(rule, now, out);
+        self.resolve_rule(rule, by, now, out);
     }
 
     /// Answers the pending approvals of a rule that was granted.
-    pub(super) fn resolve_rule(&mut self, rule: &str, now: Millis, out: &mut Out) {
+    pub(super) fn resolve_rule(
+        &mut self,
+        rule: &str,
+        by: Option<String>,
+        now: Millis,
+        out: &mut Out,
+    ) {
         let same: Vec<QuestionId> = self
             .view
             .questions
@@ -124,13 +148,20 @@ impl Session {
             .map(|q| q.id.clone())
             .collect();
         for id in same {
-            self.resolve(&id, &Answer::Approval(Choice::Session), now, out);
+            self.resolve(&id, &Answer::Approval(Choice::Session), by.clone(), now, out);
         }
     }
 
     /// Ends a question. Its answer is stored until the result of its call is, so that it also
     /// reaches a call that asks again in the next host (C15).
-    fn resolve(&mut self, id: &QuestionId, answer: &Answer, now: Millis, out: &mut Out) {
+    pub(super) fn resolve(
+        &mut self,
+        id: &QuestionId,
+        answer: &Answer,
+        by: Option<String>,
+        now: Millis,
+        out: &mut Out,
+    ) {
         let Some(question) = self.view.questions.iter().find(|q| q.id == *id).cloned() else {
             return;
         };
@@ -147,10 +178,7 @@ impl Session {
             }
             Some(_) | None => out.record(Record::Resolved { session, question: id.clone() }),
         }
-        self.publish(
-            Event::QuestionResolved { id: id.clone(), answer: answer.clone(), by: None },
-            out,
-        );
+        self.publish(Event::QuestionResolved { id: id.clone(), answer: answer.clone(), by }, out);
         let Some(turn) = &mut self.turn else { return };
         let (answered, rest) =
             std::mem::take(&mut turn.asking).into_iter().partition(|(q, _)| q == id);
@@ -192,7 +220,7 @@ impl Session {
         let which = self.view.questions.iter().filter(|q| which(q));
         let ids: Vec<_> = which.map(|q| q.id.clone()).collect();
         for id in ids {
-            self.resolve(&id, &Answer::Withdrawn, now, out);
+            self.resolve(&id, &Answer::Withdrawn, None, now, out);
         }
     }
 
@@ -210,7 +238,7 @@ impl Session {
             .map(|q| q.id.clone())
             .collect();
         for id in ids {
-            self.resolve(&id, &Answer::Expired, now, out);
+            self.resolve(&id, &Answer::Expired, None, now, out);
         }
     }
 }

@@ -1,5 +1,6 @@
 //! The rules of the session core, one test each: events in, state and effects out.
 
+mod choices;
 mod clock;
 mod compression;
 mod defect;

@@ -211,6 +211,7 @@ impl Session {
             ends: Vec::new(),
             asking: Vec::new(),
             answered: Vec::new(),
+            moved: false,
             since: now,
             note_at: self.rules.notify_interval.map(|interval| now.saturating_add(interval)),
         }
@@ -230,6 +231,7 @@ impl Session {
             errand,
             used: self.view.gauge.used,
             model: self.meta.model.clone(),
+            reasoning: self.meta.reasoning.clone(),
             shell: Shell { cwd: self.meta.cwd.clone(), env: self.meta.env.clone() },
             todo: self.meta.todo.clone(),
         }
@@ -390,10 +392,10 @@ impl Session {
             self.meta.todo = todo;
         }
         if let Some(shell) = shell {
-            let moved = self.meta.cwd != shell.cwd;
+            let stays = self.turn.as_ref().is_some_and(|turn| turn.moved);
             self.meta.env = shell.env;
-            self.meta.cwd.clone_from(&shell.cwd);
-            if moved {
+            if !stays && self.meta.cwd != shell.cwd {
+                self.meta.cwd.clone_from(&shell.cwd);
                 self.publish(Event::CwdChanged { cwd: shell.cwd }, out);
             }
         }

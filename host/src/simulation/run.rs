@@ -240,7 +240,7 @@ impl World<'_> {
             Ask::Approval { .. } => Answer::Approval(choices[usize::from(how) % 4]),
             Ask::Clarify { .. } => Answer::Text("this one".to_owned()),
         };
-        self.feed(s, Input::Answer { id, answer });
+        self.feed(s, Input::Answer { id, answer, by: None });
     }
 
     pub(super) fn running(&self) -> impl Iterator<Item = usize> {

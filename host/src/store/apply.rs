@@ -95,13 +95,13 @@ fn meta(tx: &Connection, meta: &Meta) -> rusqlite::Result<Applied> {
     run(
         tx,
         "INSERT INTO sessions (id, title, preview, started_at, active_at, model, source, cwd,
-             parent, archived, compressions)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+             parent, archived, compressions, pinned)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
          ON CONFLICT DO UPDATE SET title = excluded.title, preview = excluded.preview,
              started_at = excluded.started_at, active_at = max(active_at, excluded.active_at),
              model = excluded.model, source = excluded.source, cwd = excluded.cwd,
              parent = excluded.parent, archived = excluded.archived,
-             compressions = excluded.compressions",
+             compressions = excluded.compressions, pinned = excluded.pinned",
         params![
             meta.id.0,
             meta.title,
@@ -113,7 +113,8 @@ fn meta(tx: &Connection, meta: &Meta) -> rusqlite::Result<Applied> {
             meta.cwd,
             meta.parent.as_ref().map(|p| &p.0),
             meta.archived,
-            meta.compressions
+            meta.compressions,
+            meta.pinned
         ],
     )?;
     run(

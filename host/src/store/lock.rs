@@ -1,10 +1,12 @@
 //! A lock file: who owns a state directory, or writes a session. The kernel releases it whatever
 //! happens to the holder; the text in it only says who that is.
 
+use std::ffi::OsStr;
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Read, Seek, Write};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// A lock that is held until this is dropped.
@@ -78,13 +80,25 @@ impl Lock {
         Ok(Self { file })
     }
 
+    /// Adds a second line for those who look for the holder: where it listens.
+    pub fn tell(&mut self, place: &Path) {
+        let line = [place.as_os_str().as_encoded_bytes(), b"\n"].concat();
+        if let Err(error) = self.file.write_all(&line) {
+            tracing::debug!("the lock file does not say where its holder listens: {error}");
+        }
+    }
+
     /// The pid of the living process that holds the lock at `path`, if one does and says so.
     pub fn holder(path: &Path) -> Option<u32> {
-        let mut file = File::open(path).ok()?;
-        match file.try_lock_shared() {
-            Err(TryLockError::WouldBlock) => named(&mut file),
-            Ok(()) | Err(TryLockError::Error(_)) => None,
-        }
+        named(&mut held(path)?)
+    }
+
+    /// Where the holder of the lock at `path` listens, if there is one and it says so.
+    pub fn place(path: &Path) -> Option<PathBuf> {
+        let mut text = Vec::new();
+        held(path)?.read_to_end(&mut text).ok()?;
+        let line = text.split(|byte| *byte == b'\n').nth(1)?;
+        (!line.is_empty()).then(|| PathBuf::from(OsStr::from_bytes(line)))
     }
 }
 
@@ -97,12 +111,22 @@ impl Drop for Lock {
     }
 }
 
+/// The lock file, if somebody holds it.
+fn held(path: &Path) -> Option<File> {
+    let file = File::open(path).ok()?;
+    match file.try_lock_shared() {
+        Err(TryLockError::WouldBlock) => Some(file),
+        Ok(()) | Err(TryLockError::Error(_)) => None,
+    }
+}
+
 /// The process named in the file, if it is alive and the same one.
 fn named(file: &mut File) -> Option<u32> {
-    let mut text = String::new();
+    let mut bytes = Vec::new();
     file.rewind().ok()?;
-    file.take(64).read_to_string(&mut text).ok()?;
-    let (pid, start) = text.trim().split_once(' ')?;
+    file.take(64).read_to_end(&mut bytes).ok()?;
+    let text = String::from_utf8_lossy(&bytes);
+    let (pid, start) = text.lines().next()?.split_once(' ')?;
     let (pid, start): (u32, u64) = (pid.parse().ok()?, start.parse().ok()?);
     let alive = nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid as i32), None)
         != Err(nix::errno::Errno::ESRCH);

@@ -53,7 +53,8 @@ impl Reader {
         let list = conn
             .prepare_cached(
                 "SELECT id, coalesce(title, preview), started_at, active_at, rows, model, source,
-                     cwd, parent, compressions, archived FROM sessions ORDER BY active_at DESC, id DESC LIMIT ?",
+                     cwd, parent, compressions, archived, pinned
+                 FROM sessions ORDER BY active_at DESC, id DESC LIMIT ?",
             )?
             .query_map([i64::try_from(limit).unwrap_or(i64::MAX)], |row| {
                 Ok(SessionRow {
@@ -68,6 +69,7 @@ impl Reader {
                     parent: row.get::<_, Option<String>>(8)?.map(SessionId),
                     compressions: row.get(9)?,
                     archived: row.get(10)?,
+                    pinned: row.get(11)?,
                     ..SessionRow::default()
                 })
             })?

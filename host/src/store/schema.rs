@@ -120,6 +120,17 @@ pub(super) const STEPS: &[&str] = &[
         tokenize = 'unicode61 remove_diacritics 2');
     UPDATE indexed SET row = 0;
 ",
+    "
+    ALTER TABLE sessions ADD COLUMN pinned INTEGER NOT NULL DEFAULT 0;
+    -- It goes on by itself, whether anything of it waits or not.
+    ALTER TABLE sessions ADD COLUMN driven INTEGER NOT NULL DEFAULT 0;
+    -- A row that was taken back tells nothing: what no model has answered is told in another one.
+    DROP TRIGGER ledger_row;
+    CREATE TRIGGER ledger_row BEFORE UPDATE ON ledger
+        WHEN OLD.row IS NOT NULL AND NEW.row IS NOT OLD.row AND (NEW.row IS NOT NULL
+            OR OLD.stage IN ('delivered', 'consumed', 'stale', 'orphaned'))
+        BEGIN SELECT RAISE(ABORT, 'the row of a ledger entry never changes'); END;
+",
 ];
 
 /// The newest schema this program knows.

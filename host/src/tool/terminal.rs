@@ -17,6 +17,7 @@ use crate::process::Output;
 use crate::protocol::{Answer, Ask, Choice};
 use crate::redact;
 use crate::session::{Caller, Reply, Say, Shell};
+use crate::settings::Mode;
 
 /// No secret that is recognised is longer, in characters.
 const SECRET: usize = 8 * 1024;
@@ -128,8 +129,12 @@ impl From<Value> for Refusal {
 /// `Err` is the result that says why not.
 async fn approve(command: &str, job: &Job) -> Result<Option<String>, Refusal> {
     let settings = &job.kit.approvals;
-    let policy =
-        Policy { mode: settings.mode, deny: settings.deny.clone(), always: settings.allow.clone() };
+    let mode = match job.plan.caller {
+        // Whether it asks is the session's matter, and may change at any moment.
+        Caller::Attended => Mode::Manual,
+        Caller::Stateless | Caller::Delegated => settings.mode,
+    };
+    let policy = Policy { mode, deny: settings.deny.clone(), always: settings.allow.clone() };
     let mut granted = Grants::default();
     let mut note = None;
     loop {
@@ -147,11 +152,12 @@ async fn approve(command: &str, job: &Job) -> Result<Option<String>, Refusal> {
         };
         let rule = finding.rule;
         match answer(command, finding, job).await {
-            Ok(Choice::Once) => note = Some("approved by the user".to_owned()),
-            Ok(Choice::Session | Choice::Always) => {
+            Ok(None) => {}
+            Ok(Some(Choice::Once)) => note = Some("approved by the user".to_owned()),
+            Ok(Some(Choice::Session | Choice::Always)) => {
                 note = Some(format!("approved by the user (rule {rule})"));
             }
-            Ok(Choice::Deny) => {
+            Ok(Some(Choice::Deny)) => {
                 let why = "The user denied this command. Do not run it in another form; ask what \
                            to do instead.";
                 return Err(blocked(why, "blocked").into());
@@ -162,7 +168,8 @@ async fn approve(command: &str, job: &Job) -> Result<Option<String>, Refusal> {
     }
 }
 
-async fn answer(command: &str, finding: Finding, job: &Job) -> Result<Choice, Refusal> {
+/// The user's choice; none where approvals are off.
+async fn answer(command: &str, finding: Finding, job: &Job) -> Result<Option<Choice>, Refusal> {
     if job.plan.caller != Caller::Attended {
         // C12: nobody can answer, so the policy decides at once; the field tells the caller.
         let place = match job.plan.caller {
@@ -188,7 +195,8 @@ async fn answer(command: &str, finding: Finding, job: &Job) -> Result<Choice, Re
     let timeout = job.kit.approvals.timeout.as_millis() as i64;
     let mut unanswered = false;
     let why = match job.voice.ask(Say::Ask { call: job.call.clone(), ask, timeout }).await {
-        Reply::Answer(Answer::Approval(choice)) => return Ok(choice),
+        Reply::Answer(Answer::Approval(choice)) => return Ok(Some(choice)),
+        Reply::Go => return Ok(None),
         Reply::Answer(Answer::Expired) => {
             unanswered = true;
             "Nobody approved this command in time, so it did not run. Silence is not consent."
@@ -198,8 +206,8 @@ async fn answer(command: &str, finding: Finding, job: &Job) -> Result<Choice, Re
             "The turn was interrupted before the command was approved.".to_owned()
         }
         Reply::Refused(why) => why,
-        Reply::Go | Reply::Row(_) | Reply::Processes(_) | Reply::Ended { .. } => {
-            return Ok(Choice::Deny);
+        Reply::Row(_) | Reply::Processes(_) | Reply::Ended { .. } => {
+            return Ok(Some(Choice::Deny));
         }
     };
     Err(Refusal { value: blocked(&why, "blocked"), unanswered })

@@ -44,7 +44,7 @@ fn happen(rig: &mut Rig, what: u8, which: u8) {
             let first = rig.session.transcript().questions.first().map(|q| q.id.clone());
             if let Some(id) = first {
                 let choice = if which.is_multiple_of(2) { Choice::Session } else { Choice::Deny };
-                rig.feed(Input::Answer { id, answer: Answer::Approval(choice) });
+                rig.feed(Input::Answer { id, answer: Answer::Approval(choice), by: None });
             }
         }
         _ => {}

@@ -298,7 +298,11 @@ fn anything(rig: &mut Rig, what: u8, which: u8) {
             if let Some(id) = rig.session.transcript().questions.first().map(|q| q.id.clone()) {
                 rig.feed(Input::Shown(id.clone()));
                 if which.is_multiple_of(2) {
-                    rig.feed(Input::Answer { id, answer: Answer::Approval(Choice::Once) });
+                    rig.feed(Input::Answer {
+                        id,
+                        answer: Answer::Approval(Choice::Once),
+                        by: None,
+                    });
                 }
             }
         }

@@ -75,9 +75,7 @@ fn what_the_host_sets_holds_for_the_session() {
     // C05
     let mut rig = Rig::new();
     rig.session.set_granted(BTreeSet::from(["known".to_owned()]));
-    rig.session.set_yolo();
     rig.session.set_system("Be brief.".to_owned());
-    assert!(rig.session.transcript().yolo);
     assert_eq!(rig.session.meta().system, "Be brief.");
     rig.prompt("go");
     let granted = Reply::Answer(Answer::Approval(Choice::Session));
@@ -87,6 +85,12 @@ fn what_the_host_sets_holds_for_the_session() {
     );
     ask(&mut rig, "c2", approval("another"));
     assert_eq!(rig.session.transcript().questions.len(), 1);
+    let mut rig = Rig::new();
+    rig.session.set_yolo();
+    assert!(rig.session.transcript().yolo);
+    rig.prompt("go");
+    ask(&mut rig, "c1", approval("another"));
+    assert_eq!(rig.session.transcript().questions, []);
 }
 
 /// A session whose turn began calls of those tools at 1000, at 1500.

@@ -23,10 +23,10 @@ fn questions_are_a_queue_and_only_a_pending_one_takes_an_answer() {
     let ids: Vec<_> = rig.session.transcript().questions.iter().map(|q| q.id.clone()).collect();
     assert_eq!(ids.len(), 2, "approvals of two calls are never merged");
     let once = Answer::Approval(Choice::Once);
-    let effects = rig.feed(Input::Answer { id: ids[0].clone(), answer: once.clone() });
+    let effects = rig.feed(Input::Answer { id: ids[0].clone(), answer: once.clone(), by: None });
     assert_eq!(answers(&effects), [once]);
     let late = Answer::Approval(Choice::Deny);
-    assert_eq!(rig.feed(Input::Answer { id: ids[0].clone(), answer: late }), []);
+    assert_eq!(rig.feed(Input::Answer { id: ids[0].clone(), answer: late, by: None }), []);
     assert_eq!(rig.session.transcript().questions[0].id, ids[1]);
 }
 
@@ -41,7 +41,7 @@ fn the_same_call_and_an_equal_clarify_are_one_entry_and_all_askers_get_the_answe
     assert!(!again.iter().any(|e| matches!(e, Effect::Publish(_))), "no new event");
     let id = rig.session.transcript().questions[0].id.clone();
     let text = Answer::Text("a\nb".to_owned());
-    let effects = rig.feed(Input::Answer { id, answer: text.clone() });
+    let effects = rig.feed(Input::Answer { id, answer: text.clone(), by: None });
     // C13: multi-line text survives.
     assert_eq!(answers(&effects), [text.clone(), text]);
 }
@@ -55,7 +55,8 @@ fn a_session_grant_answers_the_other_approvals_of_its_rule() {
     ask(&mut rig, "b", approval("r1"));
     ask(&mut rig, "c", approval("r2"));
     let id = rig.session.transcript().questions[0].id.clone();
-    let effects = rig.feed(Input::Answer { id, answer: Answer::Approval(Choice::Session) });
+    let effects =
+        rig.feed(Input::Answer { id, answer: Answer::Approval(Choice::Session), by: None });
     assert_eq!(answers(&effects).len(), 2);
     assert_eq!(rig.session.transcript().questions.len(), 1);
     let effects = ask(&mut rig, "d", approval("r1"));
@@ -69,7 +70,8 @@ fn always_is_refused_where_no_permanent_rule_is_allowed() {
     rig.prompt("go");
     ask(&mut rig, "a", approval("r1"));
     let id = rig.session.transcript().questions[0].id.clone();
-    let effects = rig.feed(Input::Answer { id, answer: Answer::Approval(Choice::Always) });
+    let effects =
+        rig.feed(Input::Answer { id, answer: Answer::Approval(Choice::Always), by: None });
     assert_eq!(effects, []);
     assert_eq!(rig.session.transcript().questions.len(), 1);
 }
@@ -172,7 +174,7 @@ fn a_pending_question_is_asked_again_with_its_id_and_its_answer_goes_to_the_call
         assert!(resumes(&rig));
         assert_eq!(open_calls(&rig), ["c1", "c2"]);
         let text = Answer::Text("a".to_owned());
-        let answer = Input::Answer { id: asked.id, answer: text.clone() };
+        let answer = Input::Answer { id: asked.id, answer: text.clone(), by: None };
         // The answer may come before the call has asked again.
         let effects = if ask_first {
             ask(&mut rig, "c1", which());
@@ -235,7 +237,7 @@ fn what_the_user_answered_survives_a_host_that_dies_before_the_result() {
     // Thought about for long; the answer is what is fresh.
     rig.now += 5 * 3_600_000;
     let text = Answer::Text("two\nlines".to_owned());
-    let effects = rig.feed(Input::Answer { id, answer: text.clone() });
+    let effects = rig.feed(Input::Answer { id, answer: text.clone(), by: None });
     assert!(effects.iter().any(|e| matches!(e, Effect::Publish(Event::QuestionResolved { .. }))));
     let disk = Disk::of(&rig);
     let mut later = disk.clone();
@@ -261,7 +263,7 @@ fn a_command_that_was_approved_before_the_host_died_is_not_run_again() {
         let mut rig = calling(&["c1"]);
         ask(&mut rig, "c1", approval("r"));
         let id = only(&rig).id;
-        rig.feed(Input::Answer { id, answer: Answer::Approval(choice) });
+        rig.feed(Input::Answer { id, answer: Answer::Approval(choice), by: None });
         let mut disk = Disk::of(&rig);
         let rig = disk.restart(rig.now);
         assert!(resumes(&rig) && open_calls(&rig).is_empty());
@@ -277,7 +279,7 @@ fn an_answer_never_goes_to_another_question_of_the_same_call() {
     ask(&mut rig, "c1", approval("first"));
     let first = only(&rig).id;
     let once = Answer::Approval(Choice::Once);
-    rig.feed(Input::Answer { id: first.clone(), answer: once.clone() });
+    rig.feed(Input::Answer { id: first.clone(), answer: once.clone(), by: None });
     ask(&mut rig, "c1", approval("second"));
     let second = only(&rig);
     assert_ne!(second.id, first);
@@ -293,7 +295,10 @@ fn an_answer_never_goes_to_another_question_of_the_same_call() {
     let pending = rig.session.transcript().questions.clone();
     assert_eq!(pending.len(), 2);
     assert!(pending[1].id != second.id && pending[1].id != first);
-    assert_eq!(answers(&rig.feed(Input::Answer { id: second.id, answer: once.clone() })), [once]);
+    assert_eq!(
+        answers(&rig.feed(Input::Answer { id: second.id, answer: once.clone(), by: None })),
+        [once]
+    );
 }
 
 #[test]
@@ -374,7 +379,7 @@ fn a_question_that_is_withdrawn_leaves_no_answer_behind() {
     let mut rig = calling(&["c1"]);
     ask(&mut rig, "c1", approval("one"));
     let id = only(&rig).id;
-    let effects = rig.feed(Input::Answer { id: id.clone(), answer: Answer::Withdrawn });
+    let effects = rig.feed(Input::Answer { id: id.clone(), answer: Answer::Withdrawn, by: None });
     let resolved = |e: &Effect| matches!(e, Effect::Record(Record::Resolved { question, .. }) if *question == id);
     assert!(effects.iter().any(resolved));
     assert!(!effects.iter().any(|e| matches!(e, Effect::Record(Record::Asked { .. }))));
@@ -391,4 +396,22 @@ fn of_two_calls_that_asked_the_one_that_is_not_run_again_loses_its_question() {
     assert!(resumes(&rig));
     assert_eq!(open_calls(&rig), ["c2"]);
     assert_eq!(only(&rig).call.0, "c2");
+}
+
+#[test]
+fn who_answered_is_told_to_every_front_end() {
+    // C07
+    let mut rig = Rig::new();
+    rig.prompt("go");
+    ask(&mut rig, "c1", approval("r"));
+    ask(&mut rig, "c2", approval("r"));
+    let id = rig.session.transcript().questions[0].id.clone();
+    let answer = Answer::Approval(Choice::Session);
+    let effects = rig.feed(Input::Answer { id, answer, by: Some("browser".to_owned()) });
+    let by = effects.iter().filter_map(|e| match e {
+        Effect::Publish(Event::QuestionResolved { by, .. }) => Some(by.clone()),
+        _ => None,
+    });
+    // The grant answers the other one too.
+    assert_eq!(by.collect::<Vec<_>>(), [Some("browser".to_owned()), Some("browser".to_owned())]);
 }

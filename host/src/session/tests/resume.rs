@@ -553,7 +553,7 @@ fn a_long_turn_says_that_it_still_works_and_never_one_that_is_over() {
     rig.now += 200_000;
     assert!(worked(&rig.feed(Input::Tick)).is_empty());
     let id = rig.session.transcript().questions[0].id.clone();
-    rig.feed(Input::Answer { id, answer: Answer::Approval(Choice::Once) });
+    rig.feed(Input::Answer { id, answer: Answer::Approval(Choice::Once), by: None });
     assert!(worked(&rig.feed(Input::Tick)).is_empty());
     assert_eq!(rig.session.deadline(), Some(rig.now + 180_000));
     // The next turn has a clock of its own.
@@ -623,7 +623,7 @@ proptest! {
             }
             let asked = rig.session.transcript().questions.first().map(|q| q.id.clone());
             if let Some(id) = asked {
-                rig.feed(Input::Answer { id, answer: Answer::Approval(Choice::Deny) });
+                rig.feed(Input::Answer { id, answer: Answer::Approval(Choice::Deny), by: None });
             }
             let open = rig.session.transcript().running.as_ref().map(|r| r.calls.len());
             match open {

@@ -80,7 +80,7 @@ fn an_always_that_cannot_be_written_down_holds_for_the_session() {
         rig.feed(Input::Storage(storage));
         let id = rig.session.transcript().questions[0].id.clone();
         let answer = Answer::Approval(Choice::Always);
-        let effects = rig.feed(Input::Answer { id, answer });
+        let effects = rig.feed(Input::Answer { id, answer, by: None });
         let record = Effect::Record(Record::Granted { rule: "r".to_owned() });
         assert_eq!(effects.contains(&record), forever);
         assert_eq!(effects.contains(&Effect::Grant("r".to_owned())), forever);

@@ -169,10 +169,16 @@ fn a_lock_is_held_by_one_and_freed_by_a_kill() {
     drop(kid);
     // Its name is still in the file, but nobody holds it.
     assert_eq!(Lock::holder(&path), None);
-    let lock = Lock::take(&path).unwrap();
+    let mut lock = Lock::take(&path).unwrap();
+    assert_eq!(Lock::place(&path), None);
+    // Long enough that the look for a name ends within it.
+    let place = dir.path().join("é".repeat(60));
+    lock.tell(&place);
     assert_eq!(Lock::take(&path).unwrap_err().pid, Some(std::process::id()));
     assert_eq!(Lock::holder(&path), Some(std::process::id()));
+    assert_eq!(Lock::place(&path), Some(place));
     drop(lock);
+    assert_eq!(Lock::place(&path), None);
     assert_eq!(Lock::holder(&path), None);
     drop(Lock::take(&dir.path().join("leases/20260101_000000_abcdef")).unwrap());
 }

@@ -1,0 +1,140 @@
+//! The views of the host, and which of them look at a session.
+
+use std::collections::HashMap;
+
+use crate::handle::{Backend, FrontId};
+use crate::protocol::SessionId;
+use crate::session::Caller;
+
+/// What a front end is called that says nothing of itself.
+pub(super) const TERMINAL: &str = "terminal";
+
+/// A view.
+pub(super) struct Front {
+    pub(super) backend: Backend,
+    session: SessionId,
+    pub(super) caller: Caller,
+    /// What kind of front end it is, for others to read (C07).
+    pub(super) label: Box<str>,
+    /// Its window is on the way: what is published until then is in it already.
+    pub(super) awaits_window: bool,
+}
+
+impl Front {
+    /// A view on a session.
+    pub(super) fn new(
+        backend: Backend,
+        session: SessionId,
+        caller: Caller,
+        label: Box<str>,
+    ) -> Self {
+        Self { backend, session, caller, label, awaits_window: false }
+    }
+
+    /// The session it looks at.
+    pub(super) fn session(&self) -> &SessionId {
+        &self.session
+    }
+}
+
+/// All views. What happens in a session costs what its own views cost, however many others there
+/// are.
+#[derive(Default)]
+pub(super) struct Fronts {
+    all: HashMap<FrontId, Front>,
+    /// Invariant: each view stands below its session, once.
+    of: HashMap<SessionId, Vec<FrontId>>,
+}
+
+impl Fronts {
+    pub(super) fn insert(&mut self, id: FrontId, front: Front) {
+        self.remove(id);
+        self.of.entry(front.session.clone()).or_default().push(id);
+        self.all.insert(id, front);
+    }
+
+    pub(super) fn remove(&mut self, id: FrontId) -> Option<Front> {
+        let gone = self.all.remove(&id)?;
+        self.leave(id, &gone.session);
+        Some(gone)
+    }
+
+    /// A view looks at another session from now on.
+    pub(super) fn turn_to(&mut self, id: FrontId, session: &SessionId) {
+        let Some(front) = self.all.get_mut(&id) else { return };
+        if front.session == *session {
+            return;
+        }
+        let before = std::mem::replace(&mut front.session, session.clone());
+        self.leave(id, &before);
+        self.of.entry(session.clone()).or_default().push(id);
+    }
+
+    pub(super) fn get(&self, id: FrontId) -> Option<&Front> {
+        self.all.get(&id)
+    }
+
+    pub(super) fn get_mut(&mut self, id: FrontId) -> Option<&mut Front> {
+        self.all.get_mut(&id)
+    }
+
+    /// All views.
+    pub(super) fn ids(&self) -> Vec<FrontId> {
+        self.all.keys().copied().collect()
+    }
+
+    /// How many views there are.
+    pub(super) fn count(&self) -> usize {
+        self.all.len()
+    }
+
+    /// The views that look at a session.
+    pub(super) fn of(&self, session: &SessionId) -> &[FrontId] {
+        self.of.get(session).map_or(&[], Vec::as_slice)
+    }
+
+    fn leave(&mut self, id: FrontId, session: &SessionId) {
+        if let Some(views) = self.of.get_mut(session) {
+            views.retain(|known| *known != id);
+            if views.is_empty() {
+                self.of.remove(session);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::handle::pair;
+
+    fn front(id: u64, session: &str) -> (FrontId, Front) {
+        let (_, backend) = pair(FrontId(id), mpsc::unbounded_channel().0);
+        let session = SessionId(session.to_owned());
+        (FrontId(id), Front::new(backend, session, Caller::Attended, TERMINAL.into()))
+    }
+
+    #[test]
+    fn a_view_stands_below_the_session_it_looks_at_and_no_other() {
+        // E06, E09
+        let session = |name: &str| SessionId(name.to_owned());
+        let mut fronts = Fronts::default();
+        for (id, view) in [front(1, "a"), front(2, "a"), front(3, "b")] {
+            fronts.insert(id, view);
+        }
+        assert_eq!(fronts.of(&session("a")), [FrontId(1), FrontId(2)]);
+        for _ in 0..1_000 {
+            fronts.turn_to(FrontId(1), &session("b"));
+            fronts.turn_to(FrontId(1), &session("c"));
+        }
+        assert_eq!(fronts.of(&session("a")), [FrontId(2)]);
+        assert_eq!(fronts.of(&session("b")), [FrontId(3)]);
+        assert_eq!(fronts.of(&session("c")), [FrontId(1)]);
+        for id in 1..=3 {
+            fronts.remove(FrontId(id));
+        }
+        assert!(fronts.of.is_empty() && fronts.all.is_empty());
+    }
+}

@@ -1,0 +1,361 @@
+//! A stream of server-sent events that comes back: `eventsource-client` reads one connection, and
+//! all that it leaves open is here. Our own cursor, which refusals are final, when silence means
+//! death, how long to wait. One connection is one client of it; its own reconnecting is off.
+
+pub(crate) mod lines;
+pub(crate) mod pace;
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use eventsource_client::{Client as _, ClientBuilder, ReconnectOptions, SSE};
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use http::{HeaderValue, Method, Request, header};
+use launchdarkly_sdk_transport::{ByteStream, HttpTransport, ResponseFuture, TransportError};
+use sync_wrapper::{SyncFuture, SyncStream};
+use tokio::time::Instant;
+
+use self::lines::{LARGEST, Lines};
+use self::pace::{Backoff, Pace};
+use super::http::{Client, Error, not_a_stream, unreachable};
+
+/// Longest wait for the head of an answer.
+const HEAD: Duration = Duration::from_secs(30);
+/// So many times in a row something else than a stream may answer (a login page, any page): a
+/// proxy shows one while its server restarts.
+const STRAYS: u32 = 5;
+/// A server is not let to put us off for longer.
+const LONGEST_PUT_OFF: Duration = Duration::from_mins(2);
+
+/// What a stream says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Item {
+    /// A connection is open; what follows comes over it.
+    Open,
+    /// An event.
+    Event {
+        /// Its name; `message` if it has none.
+        name: String,
+        /// Its data.
+        data: String,
+        /// The last id that was seen, also on an earlier event.
+        id: Option<String>,
+    },
+    /// A sign of life.
+    Alive,
+    /// The connection broke or was not made; it is tried again.
+    Lost {
+        /// What went wrong, in a line.
+        why: String,
+        /// How many tries have failed in a row.
+        attempt: u32,
+        /// When the next one is made.
+        retry_in: Duration,
+    },
+    /// No further try is made. Nothing follows.
+    Refused {
+        /// The HTTP status; 0 if there is none.
+        status: u16,
+        /// What to do, or what is wrong.
+        message: String,
+    },
+}
+
+/// See the module.
+pub(crate) struct Stream {
+    client: Client,
+    path: String,
+    query: Vec<(String, String)>,
+    /// Asked for as long as there is no cursor.
+    first: Vec<(String, String)>,
+    cursor: Option<String>,
+    backoff: Backoff,
+    pace: Arc<Mutex<Pace>>,
+    state: State,
+    attempt: u32,
+    strays: u32,
+    opened: Option<Instant>,
+}
+
+enum State {
+    Waiting(Instant),
+    Connected(eventsource_client::BoxStream<eventsource_client::Result<SSE>>),
+    Over,
+}
+
+impl Stream {
+    /// A stream of that server. Nothing is sent before the first [`Stream::next`].
+    pub(crate) fn new(client: &Client, path: &str, query: &[(&str, &str)]) -> Self {
+        Self {
+            client: client.clone(),
+            path: path.to_owned(),
+            query: owned(query),
+            first: Vec::new(),
+            cursor: None,
+            backoff: Backoff::default(),
+            pace: Arc::default(),
+            state: State::Waiting(Instant::now()),
+            attempt: 0,
+            strays: 0,
+            opened: None,
+        }
+    }
+
+    /// Begins after that event.
+    pub(crate) fn after(mut self, cursor: Option<String>) -> Self {
+        self.cursor = cursor;
+        self
+    }
+
+    /// Asks for this too as long as no event with an id has come (`replay=1`: a server that sees
+    /// it does not look at the cursor).
+    pub(crate) fn at_first(mut self, query: &[(&str, &str)]) -> Self {
+        self.first = owned(query);
+        self
+    }
+
+    /// What the next connections ask for.
+    pub(crate) fn set_query(&mut self, query: &[(&str, &str)]) {
+        self.query = owned(query);
+    }
+
+    /// The id of the last event that had one.
+    pub(crate) fn cursor(&self) -> Option<&str> {
+        self.cursor.as_deref()
+    }
+
+    /// Makes the next try at once.
+    pub(crate) fn hurry(&mut self) {
+        if let State::Waiting(at) = &mut self.state {
+            *at = Instant::now();
+        }
+    }
+
+    /// The next item; `None` after a refusal. May be dropped and asked again.
+    pub(crate) async fn next(&mut self) -> Option<Item> {
+        loop {
+            match &mut self.state {
+                State::Over => return None,
+                State::Waiting(at) => {
+                    tokio::time::sleep_until(*at).await;
+                    match self.connect() {
+                        Ok(stream) => self.state = State::Connected(stream),
+                        Err(error) => return Some(self.lost(error)),
+                    }
+                }
+                State::Connected(stream) => {
+                    let item = stream.next().await;
+                    match item {
+                        Some(Ok(SSE::Connected(_))) => {
+                            self.opened = Some(Instant::now());
+                            self.strays = 0;
+                            return Some(Item::Open);
+                        }
+                        Some(Ok(SSE::Comment(_))) => return Some(Item::Alive),
+                        Some(Ok(SSE::Event(event))) => {
+                            let id = event.id.filter(|id| !id.is_empty());
+                            if id.is_some() {
+                                self.cursor.clone_from(&id);
+                            }
+                            let (name, data) = (event.event_type, event.data);
+                            return Some(Item::Event { name, data, id });
+                        }
+                        Some(Err(error)) => return Some(self.lost(told(&error))),
+                        None => return Some(self.lost(ended())),
+                    }
+                }
+            }
+        }
+    }
+
+    /// One connection, read by one client.
+    fn connect(
+        &self,
+    ) -> Result<eventsource_client::BoxStream<eventsource_client::Result<SSE>>, Error> {
+        let mut query: Vec<(&str, &str)> =
+            self.query.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+        if self.cursor.is_none() {
+            query.extend(self.first.iter().map(|(k, v)| (k.as_str(), v.as_str())));
+        }
+        let url = self.client.url(&self.path, &query)?;
+        let once = ReconnectOptions::reconnect(false).retry_initial(false).build();
+        let builder =
+            ClientBuilder::for_url(url.as_str()).map_err(|e| Error::Url(e.to_string()))?;
+        let transport = Transport {
+            client: self.client.clone(),
+            path: self.path.as_str().into(),
+            query: query.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
+            cursor: self.cursor.clone(),
+            pace: self.pace.clone(),
+        };
+        let client = builder.reconnect(once).redirect_limit(0).build_with_transport(transport);
+        Ok(client.stream())
+    }
+
+    /// What becomes of the stream after that.
+    fn lost(&mut self, error: Error) -> Item {
+        if let Some(opened) = self.opened.take()
+            && self.backoff.forgets(opened.elapsed())
+        {
+            self.attempt = 0;
+        }
+        self.attempt = self.attempt.saturating_add(1);
+        let stray = matches!(error, Error::NotWebui(_) | Error::Redirected(_));
+        self.strays = if stray { self.strays + 1 } else { 0 };
+        let is_final = !error.is_passing() || self.strays > STRAYS;
+        if is_final {
+            self.state = State::Over;
+            let status = match &error {
+                Error::Status { code, .. } => *code,
+                Error::Auth(_) => 401,
+                Error::Url(_)
+                | Error::Setup(_)
+                | Error::Unreachable { .. }
+                | Error::NotWebui(_)
+                | Error::Redirected(_) => 0,
+            };
+            return Item::Refused { status, message: error.to_string() };
+        }
+        let put_off = match &error {
+            Error::Status { retry_after, .. } => retry_after.unwrap_or_default(),
+            _ => Duration::ZERO,
+        };
+        let dice = uuid::Uuid::new_v4().as_bytes()[0];
+        let pause = self.backoff.pause(self.attempt, dice);
+        let retry_in = pause.max(put_off.min(LONGEST_PUT_OFF));
+        self.state = State::Waiting(Instant::now() + retry_in);
+        Item::Lost { why: error.to_string(), attempt: self.attempt, retry_in }
+    }
+}
+
+fn owned(query: &[(&str, &str)]) -> Vec<(String, String)> {
+    query.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
+}
+
+fn ended() -> Error {
+    Error::Unreachable { why: "the server ended the stream".to_owned(), sent: true }
+}
+
+/// What the parser's client says, in our words. Our own errors come through it unchanged.
+fn told(error: &eventsource_client::Error) -> Error {
+    use eventsource_client::Error as E;
+    match error {
+        E::Transport(error) => match error.inner().downcast_ref::<Error>() {
+            Some(ours) => ours.clone(),
+            None => Error::Unreachable { why: error.to_string(), sent: true },
+        },
+        E::Eof | E::UnexpectedEof => ended(),
+        _ => Error::Unreachable { why: error.to_string(), sent: true },
+    }
+}
+
+/// How the parser's client gets its bytes.
+#[derive(Clone)]
+struct Transport {
+    client: Client,
+    path: Arc<str>,
+    query: Vec<(String, String)>,
+    cursor: Option<String>,
+    pace: Arc<Mutex<Pace>>,
+}
+
+impl HttpTransport for Transport {
+    fn request(&self, _: Request<Option<Bytes>>) -> ResponseFuture {
+        let this = self.clone();
+        Box::pin(SyncFuture::new(async move { this.open().await.map_err(TransportError::new) }))
+    }
+}
+
+impl Transport {
+    async fn open(self) -> Result<http::Response<ByteStream>, Error> {
+        let query: Vec<(&str, &str)> =
+            self.query.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+        let mut request = self
+            .client
+            .request(Method::GET, &self.path, &query)?
+            .header(header::ACCEPT, "text/event-stream")
+            .header(header::CACHE_CONTROL, "no-cache")
+            // What compresses collects: events would come late.
+            .header(header::ACCEPT_ENCODING, "identity");
+        if let Some(cursor) = &self.cursor
+            && let Ok(value) = HeaderValue::from_bytes(cursor.as_bytes())
+        {
+            request = request.header("last-event-id", value);
+        }
+        let response =
+            tokio::time::timeout(HEAD, self.client.send(request)).await.map_err(|_| {
+                Error::Unreachable { why: "no answer in time".to_owned(), sent: true }
+            })??;
+        let kind = response.headers().get(header::CONTENT_TYPE);
+        let is_stream = kind
+            .and_then(|kind| kind.to_str().ok())
+            .is_some_and(|kind| kind.trim_start().starts_with("text/event-stream"));
+        if response.status() != http::StatusCode::OK || !is_stream {
+            return Err(not_a_stream(response).await);
+        }
+        let pace = self.pace;
+        lock(&pace).opened();
+        let reading = Reading {
+            bytes: Box::pin(response.bytes_stream().map_err(|e| unreachable(&e))),
+            lines: Lines::new(LARGEST),
+            pace,
+            last: Instant::now(),
+        };
+        let body = stream::try_unfold(reading, |mut reading| async move {
+            let next = reading.next().await.map_err(TransportError::new)?;
+            Ok(next.map(|bytes| (bytes, reading)))
+        });
+        let body: ByteStream = Box::pin(SyncStream::new(body));
+        http::Response::builder().body(body).map_err(|e| Error::Setup(e.to_string()))
+    }
+}
+
+/// An open connection.
+struct Reading {
+    bytes: stream::BoxStream<'static, Result<Bytes, Error>>,
+    lines: Lines,
+    pace: Arc<Mutex<Pace>>,
+    /// When the last byte came.
+    last: Instant,
+}
+
+impl Reading {
+    /// Whole lines; `None` at the end.
+    async fn next(&mut self) -> Result<Option<Bytes>, Error> {
+        loop {
+            let limit = lock(&self.pace).limit();
+            let chunk = match tokio::time::timeout(limit, self.bytes.next()).await {
+                Ok(Some(chunk)) => chunk?,
+                Ok(None) => return Ok(None),
+                Err(_) => {
+                    let why = format!("nothing was heard for {} s", limit.as_secs());
+                    return Err(Error::Unreachable { why, sent: true });
+                }
+            };
+            let after = self.last.elapsed();
+            self.last = Instant::now();
+            let fed = self.lines.feed(&chunk).map_err(|_| Error::Unreachable {
+                why: format!("an event is larger than {} MB", LARGEST / 1024 / 1024),
+                sent: true,
+            })?;
+            let mut pace = lock(&self.pace);
+            if fed.other {
+                pace.event();
+            } else if fed.comment {
+                pace.comment(after);
+            }
+            drop(pace);
+            if !fed.lines.is_empty() {
+                return Ok(Some(fed.lines.into()));
+            }
+        }
+    }
+}
+
+fn lock(pace: &Mutex<Pace>) -> std::sync::MutexGuard<'_, Pace> {
+    pace.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests;

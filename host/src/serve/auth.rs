@@ -1,0 +1,333 @@
+//! Who is logged in: the password, the sessions of those who knew it, and the routes around them.
+//! Over a Unix socket nobody needs to log in: the kernel says who is there.
+
+use std::collections::HashMap;
+use std::fs;
+use std::hash::{DefaultHasher, Hasher as _};
+use std::io::{self, Write as _};
+use std::net::IpAddr;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use axum::extract::{ConnectInfo, State};
+use axum::http::{HeaderMap, HeaderName, StatusCode, header};
+use axum::response::{IntoResponse as _, Response};
+use axum::routing::{get, post};
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+
+use super::listen::Peer;
+use super::{Body, Error, Refusal, Serving, answer};
+use crate::local::now;
+use crate::protocol::Millis;
+
+/// The cookie that carries a session.
+const COOKIE: &str = "hermes_session";
+/// How long one knows you.
+const SESSION: Millis = 30 * 24 * 3600 * 1000;
+/// So many wrong passwords of one address …
+const FAILURES: usize = 5;
+/// … in so long a time close the door.
+const WINDOW: Duration = Duration::from_mins(1);
+/// More sessions than that are not kept: the oldest goes.
+const SESSIONS: usize = 1000;
+
+pub(super) fn routes() -> Router<Serving> {
+    Router::new()
+        .route("/api/auth/status", get(status))
+        .route("/api/auth/login", post(login))
+        .route("/api/auth/logout", post(logout))
+}
+
+/// What is asked of clients over TCP, and who has shown it.
+#[derive(Debug)]
+pub(super) struct Auth {
+    password: Option<String>,
+    file: PathBuf,
+    kept: Mutex<Kept>,
+    failures: Mutex<HashMap<IpAddr, Vec<Instant>>>,
+}
+
+/// What outlives the process, in a file that only we can read.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Kept {
+    /// Makes `mark` useless elsewhere.
+    salt: String,
+    /// Tells whether the password is still the one the sessions were opened with. It need not
+    /// resist whoever can read this file: the sessions stand beside it.
+    mark: String,
+    /// By the public half of their cookies.
+    sessions: HashMap<String, Session>,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+struct Session {
+    secret: String,
+    /// Shows that a page may act for the session.
+    csrf: String,
+    until: Millis,
+}
+
+impl Auth {
+    /// What is kept in the state folder is read; sessions of another password are forgotten.
+    pub(super) fn load(state: &Path, password: Option<String>) -> Result<Self, Error> {
+        let file = state.join("web-sessions.json");
+        let password = password.filter(|password| !password.is_empty());
+        let mut kept = match fs::read(&file) {
+            // A damaged file costs a login.
+            Ok(bytes) => serde_json::from_slice(&bytes).unwrap_or_default(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Kept::default(),
+            Err(error) => return Err(Error::State { place: file.display().to_string(), error }),
+        };
+        if let Some(password) = &password
+            && (kept.salt.is_empty() || kept.mark != mark(&kept.salt, password))
+        {
+            let salt = random();
+            kept = Kept { mark: mark(&salt, password), salt, sessions: HashMap::new() };
+        }
+        Ok(Self { password, file, kept: Mutex::new(kept), failures: Mutex::default() })
+    }
+
+    /// Whether a password is asked for at all.
+    pub(super) fn is_on(&self) -> bool {
+        self.password.is_some()
+    }
+
+    /// The token that a page needs to act for the session of these headers; `None` = there is no
+    /// living session.
+    pub(super) fn session(&self, headers: &HeaderMap) -> Option<String> {
+        let (id, secret) = cookie(headers)?;
+        let kept = self.kept();
+        let session = kept.sessions.get(id)?;
+        let known = equal(session.secret.as_bytes(), secret.as_bytes());
+        (known && session.until > now()).then(|| session.csrf.clone())
+    }
+
+    /// Opens a session: the value of its cookie.
+    fn open(&self) -> String {
+        let (id, secret) = (random(), random());
+        let mut kept = self.kept();
+        kept.sessions.retain(|_, session| session.until > now());
+        if kept.sessions.len() >= SESSIONS {
+            let oldest = kept.sessions.iter().min_by_key(|(_, session)| session.until);
+            if let Some(oldest) = oldest.map(|(id, _)| id.clone()) {
+                kept.sessions.remove(&oldest);
+            }
+        }
+        let session = Session { secret: secret.clone(), csrf: random(), until: now() + SESSION };
+        kept.sessions.insert(id.clone(), session);
+        self.keep(&kept);
+        format!("{id}.{secret}")
+    }
+
+    /// Ends the session of these headers.
+    fn close(&self, headers: &HeaderMap) {
+        if self.session(headers).is_some()
+            && let Some((id, _)) = cookie(headers)
+        {
+            let mut kept = self.kept();
+            kept.sessions.remove(id);
+            self.keep(&kept);
+        }
+    }
+
+    /// Writes what must survive a restart. Failing costs a login after it.
+    fn keep(&self, kept: &Kept) {
+        let write = || {
+            let aside = self.file.with_extension("new");
+            let mut options = fs::OpenOptions::new();
+            let mut file =
+                options.write(true).create(true).truncate(true).mode(0o600).open(&aside)?;
+            file.write_all(&serde_json::to_vec(kept)?)?;
+            fs::rename(&aside, &self.file)
+        };
+        if let Err(error) = write() {
+            tracing::warn!("logins will not survive a restart: {error}");
+        }
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether that address may try again.
+    fn may_try(&self, ip: IpAddr) -> bool {
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        failures.retain(|_, times| {
+            times.retain(|time| time.elapsed() < WINDOW);
+            !times.is_empty()
+        });
+        failures.get(&ip).is_none_or(|times| times.len() < FAILURES)
+    }
+
+    fn tried(&self, ip: IpAddr, right: bool) {
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        if right {
+            failures.remove(&ip);
+        } else {
+            failures.entry(ip).or_default().push(Instant::now());
+        }
+    }
+}
+
+/// Both halves of the session cookie.
+fn cookie(headers: &HeaderMap) -> Option<(&str, &str)> {
+    let lines = headers.get_all(header::COOKIE).iter().filter_map(|line| line.to_str().ok());
+    let mut pairs = lines.flat_map(|line| line.split(';')).filter_map(|pair| pair.split_once('='));
+    let (_, value) = pairs.find(|(name, _)| name.trim() == COOKIE)?;
+    value.trim().trim_matches('"').split_once('.')
+}
+
+/// 122 random bits.
+fn random() -> String {
+    uuid::Uuid::new_v4().simple().to_string()
+}
+
+fn mark(salt: &str, password: &str) -> String {
+    let mut hasher = DefaultHasher::new();
+    hasher.write(salt.as_bytes());
+    hasher.write(password.as_bytes());
+    format!("{:016x}", hasher.finish())
+}
+
+/// Compares in a time that tells nothing about where the two differ.
+fn equal(known: &[u8], given: &[u8]) -> bool {
+    let mut differs = u8::from(known.len() != given.len());
+    for (i, byte) in given.iter().enumerate() {
+        let own = known.get(i % known.len().max(1)).copied().unwrap_or_default();
+        differs |= std::hint::black_box(own ^ byte);
+    }
+    differs == 0
+}
+
+async fn status(
+    State(serving): State<Serving>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    headers: HeaderMap,
+) -> Response {
+    let on = serving.auth.is_on() && peer != Peer::Unix;
+    let csrf = serving.auth.session(&headers).filter(|_| on);
+    let mut body = json!({
+        "auth_enabled": on,
+        "logged_in": csrf.is_some(),
+        "oidc_enabled": false,
+        "password_auth_enabled": on,
+        "passwordless_enabled": false,
+        "passkeys_enabled": false,
+        "passkeys_count": 0,
+        "passkey_feature_flag": false,
+        "auth_disabled_acknowledged": !on,
+    });
+    if let Some(csrf) = csrf {
+        // There is no page of ours that could carry it.
+        body["csrf_token"] = csrf.into();
+    }
+    answer(&body)
+}
+
+async fn login(
+    State(serving): State<Serving>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+    headers: HeaderMap,
+    body: Body,
+) -> Result<Response, Refusal> {
+    let auth = &serving.auth;
+    let (Some(password), Peer::Tcp(address)) = (&auth.password, peer) else {
+        return Ok(answer(&json!({ "ok": true, "message": "Auth not enabled" })));
+    };
+    let ip = address.ip().to_canonical();
+    if !auth.may_try(ip) {
+        return Err(Refusal::new(
+            StatusCode::TOO_MANY_REQUESTS,
+            "Too many attempts. Try again in a minute.",
+        ));
+    }
+    let given = body.0.get("password").and_then(serde_json::Value::as_str).unwrap_or_default();
+    let right = equal(password.as_bytes(), given.as_bytes());
+    auth.tried(ip, right);
+    if !right {
+        return Err(Refusal::new(StatusCode::UNAUTHORIZED, "Invalid password"));
+    }
+    // A proxy that speaks TLS says so; then the cookie must not go over anything else.
+    let proto = HeaderName::from_static("x-forwarded-proto");
+    let secure =
+        if headers.get(proto).is_some_and(|proto| proto == "https") { "; Secure" } else { "" };
+    let age = SESSION / 1000;
+    let value = auth.open();
+    let cookie = format!("{COOKIE}={value}; HttpOnly; Max-Age={age}; Path=/; SameSite=Lax{secure}");
+    Ok(([(header::SET_COOKIE, cookie)], answer(&json!({ "ok": true }))).into_response())
+}
+
+async fn logout(State(serving): State<Serving>, headers: HeaderMap) -> Response {
+    serving.auth.close(&headers);
+    let cookie = format!("{COOKIE}=\"\"; HttpOnly; Max-Age=0; Path=/; SameSite=Lax");
+    ([(header::SET_COOKIE, cookie)], answer(&json!({ "ok": true }))).into_response()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn equal_texts_are_equal_and_no_others() {
+        for (a, b) in [("", ""), ("a", "a"), ("secret", "secret")] {
+            assert!(equal(a.as_bytes(), b.as_bytes()), "{a} {b}");
+        }
+        for (a, b) in [("a", ""), ("", "a"), ("ab", "abab"), ("abab", "ab"), ("secret", "secreT")] {
+            assert!(!equal(a.as_bytes(), b.as_bytes()), "{a} {b}");
+        }
+    }
+
+    #[test]
+    fn a_session_survives_a_restart_but_not_another_password_nor_its_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let load = |password: &str| Auth::load(dir.path(), Some(password.to_owned())).unwrap();
+        let headers = |value: &str| {
+            let mut headers = HeaderMap::new();
+            let line = format!("other=1; {COOKIE}={value}; more=2");
+            headers.insert(header::COOKIE, line.parse().unwrap());
+            headers
+        };
+        let value = load("one").open();
+        let cookie = headers(&value);
+        assert!(load("one").session(&cookie).is_some());
+        let (id, _) = value.split_once('.').unwrap();
+        assert!(load("one").session(&headers(&format!("{id}.{}", random()))).is_none());
+        assert!(load("one").session(&headers(&format!("{id}."))).is_none());
+        assert!(load("two").session(&cookie).is_none());
+        let auth = load("one");
+        auth.kept().sessions.get_mut(id).unwrap().until = now() - 1;
+        assert!(auth.session(&cookie).is_none());
+        let auth = load("one");
+        auth.close(&cookie);
+        assert!(load("one").session(&cookie).is_none());
+    }
+
+    #[test]
+    fn a_damaged_file_costs_a_login_only() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("web-sessions.json"), "{").unwrap();
+        let auth = Auth::load(dir.path(), Some("one".to_owned())).unwrap();
+        auth.open();
+        use std::os::unix::fs::PermissionsExt as _;
+        let file = fs::metadata(dir.path().join("web-sessions.json")).unwrap();
+        assert_eq!(file.permissions().mode() & 0o777, 0o600);
+    }
+
+    #[test]
+    fn an_address_that_guesses_is_shut_out_and_others_are_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let auth = Auth::load(dir.path(), Some("one".to_owned())).unwrap();
+        let (a, b): (IpAddr, IpAddr) = ("10.0.0.1".parse().unwrap(), "10.0.0.2".parse().unwrap());
+        for _ in 0..FAILURES {
+            assert!(auth.may_try(a));
+            auth.tried(a, false);
+        }
+        assert!(!auth.may_try(a) && auth.may_try(b));
+        auth.tried(a, true);
+        assert!(auth.may_try(a), "a success clears the count");
+    }
+}

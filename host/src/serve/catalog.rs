@@ -1,0 +1,9 @@
+//! Models, commands, profiles and workspaces over the WebUI protocol.
+
+use axum::Router;
+
+use super::Serving;
+
+pub(super) fn routes() -> Router<Serving> {
+    Router::new()
+}

@@ -1,0 +1,9 @@
+//! Approvals and clarify questions over the WebUI protocol.
+
+use axum::Router;
+
+use super::Serving;
+
+pub(super) fn routes() -> Router<Serving> {
+    Router::new()
+}

@@ -1,0 +1,169 @@
+//! The seam wire: a view of this host for our own front ends. `Command` and `Event` go over it as
+//! they are.
+//!
+//! A view lives as long as its stream of events. Who loses the stream opens another view: its
+//! first event is a fresh window, which is the exact state, so nothing is lost or doubled, and no
+//! cursor is needed.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use axum::Router;
+use axum::extract::{ConnectInfo, DefaultBodyLimit, State};
+use axum::http::StatusCode;
+use axum::response::Response;
+use axum::routing::{get, post};
+use bytes::Bytes;
+use futures::stream::{self, Stream, StreamExt as _};
+use serde_json::{Value, json};
+
+use super::listen::Peer;
+use super::{Params, Refusal, Serving, answer, sse};
+use crate::handle::{Asker, Host};
+use crate::local::Caller;
+use crate::protocol::{Command, Event, SessionId, Target};
+
+/// Longest body of commands: an upload is one of them.
+const COMMANDS: usize = 30 * 1024 * 1024;
+/// Events that wait are sent together up to so many bytes.
+const BATCH: usize = 64 * 1024;
+
+pub(super) fn routes() -> Router<Serving> {
+    let commands = post(commands).layer(DefaultBodyLimit::max(COMMANDS));
+    Router::new()
+        .route("/api/tui/v1/events", get(events))
+        .route("/api/tui/v1/commands", commands)
+        .route("/api/tui/v1/status", get(status))
+        .route("/api/tui/v1/stop", post(stop))
+}
+
+/// The open views, by the token that their commands carry.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Views(Arc<Mutex<HashMap<String, Asker>>>);
+
+impl Views {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Asker>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many there are.
+    #[cfg(test)]
+    pub(super) fn count(&self) -> usize {
+        self.lock().len()
+    }
+}
+
+/// One view; its end is the end of its stream.
+struct View {
+    token: String,
+    host: Host,
+    views: Views,
+    /// The number of the last event sent.
+    id: u64,
+}
+
+impl Drop for View {
+    fn drop(&mut self) {
+        self.views.lock().remove(&self.token);
+    }
+}
+
+async fn events(State(serving): State<Serving>, params: Params) -> Result<Response, Refusal> {
+    let access = &serving.access;
+    let host = match params.get("session") {
+        None | Some("latest") => access.attach(Target::Latest, Caller::Attended),
+        Some("new") => access.attach(Target::New, Caller::Attended),
+        Some(id) => {
+            let opened = access.open(SessionId(id.to_owned()), Caller::Attended).await;
+            opened.map_err(Refusal::not_found)?
+        }
+    };
+    let token = uuid::Uuid::new_v4().simple().to_string();
+    serving.views.lock().insert(token.clone(), host.asker());
+    let hello = frame("view", None, &json!({ "view": token }).to_string());
+    let view = View { token, host, views: serving.views.clone(), id: 0 };
+    let frames = stream::once(async { Bytes::from(hello) }).chain(told(view));
+    Ok(sse::response(&serving, sse::QUIET, frames))
+}
+
+/// The events of a view, as they come.
+fn told(view: View) -> impl Stream<Item = Bytes> + Send {
+    stream::unfold(view, |mut view| async move {
+        let mut next = Some(view.host.next().await?);
+        let mut text = String::new();
+        while let Some(event) = next {
+            view.id += 1;
+            // No event holds what JSON cannot say.
+            if let Ok(data) = serde_json::to_string::<Event>(&event) {
+                text += &frame("e", Some(view.id), &data);
+            }
+            next = if text.len() < BATCH { view.host.try_next() } else { None };
+        }
+        Some((Bytes::from(text), view))
+    })
+}
+
+fn frame(name: &str, id: Option<u64>, data: &str) -> String {
+    let id = id.map(|id| format!("id: {id}\n")).unwrap_or_default();
+    format!("event: {name}\n{id}data: {data}\n\n")
+}
+
+/// Takes one command or several. Those of a newer front end are left out.
+async fn commands(
+    State(serving): State<Serving>,
+    params: Params,
+    body: Bytes,
+) -> Result<Response, Refusal> {
+    let token = params.get("view").unwrap_or_default();
+    let asker = serving.views.lock().get(token).cloned();
+    let asker = asker.ok_or_else(|| Refusal::not_found("there is no such view"))?;
+    let body: Value = serde_json::from_slice(&body)
+        .map_err(|error| Refusal::bad(format!("the commands are no JSON: {error}")))?;
+    let asked = match body {
+        Value::Array(commands) => commands,
+        one => vec![one],
+    };
+    let mut unknown = Vec::new();
+    for command in asked {
+        let name = command.get("command").cloned().unwrap_or_default();
+        match serde_json::from_value::<Command>(command) {
+            Ok(command) => asker.send(command),
+            Err(error) => {
+                tracing::warn!("a command {name} is left out: {error}");
+                unknown.push(name);
+            }
+        }
+    }
+    Ok(answer(&json!({ "ok": true, "unknown": unknown })))
+}
+
+/// What this host is and does, for `host status`.
+async fn status(State(serving): State<Serving>) -> Response {
+    let work = serving.access.work().await.unwrap_or_default();
+    answer(&json!({
+        "pid": std::process::id(),
+        "version": &*serving.version,
+        "server_started_at": serving.started_at as f64 / 1000.0,
+        "address": serving.address.map(|address| address.to_string()),
+        "state": serving.access.state().display().to_string(),
+        "turns": work.turns,
+        "processes": work.processes,
+        "views": work.fronts,
+    }))
+}
+
+/// Asks the process to stop, where the file system says who may.
+async fn stop(
+    State(serving): State<Serving>,
+    ConnectInfo(peer): ConnectInfo<Peer>,
+) -> Result<Response, Refusal> {
+    match peer {
+        Peer::Unix => {
+            serving.asked.send_replace(true);
+            Ok(answer(&json!({ "ok": true })))
+        }
+        Peer::Tcp(_) => {
+            Err(Refusal::new(StatusCode::FORBIDDEN, "only the host's own socket can stop it"))
+        }
+    }
+}

@@ -1,0 +1,51 @@
+//! Streams of events as all routes answer them: comments while nothing happens, an end where an
+//! event ends when the server stops. What is in them is the routes'.
+
+use std::pin::Pin;
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::{HeaderValue, header};
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use futures::stream::{self, Stream, StreamExt as _};
+use tokio::sync::watch;
+
+use super::Serving;
+
+/// After so much silence a comment is sent (E07).
+pub(super) const KEEPALIVE: Duration = Duration::from_secs(5);
+
+/// What a stream says while nothing happens, as a whole frame.
+pub(crate) const QUIET: &str = ": keepalive\n\n";
+
+struct State {
+    frames: Pin<Box<dyn Stream<Item = Bytes> + Send>>,
+    comment: &'static str,
+    stop: watch::Receiver<bool>,
+}
+
+/// An endless answer of these frames (each a whole event or several, with its blank line). It ends
+/// when they do, when the server stops or when the client is gone; then `frames` is dropped.
+pub(crate) fn response(
+    serving: &Serving,
+    comment: &'static str,
+    frames: impl Stream<Item = Bytes> + Send + 'static,
+) -> Response {
+    let state = State { frames: Box::pin(frames), comment, stop: serving.stop.clone() };
+    let body = stream::unfold(state, |mut state| async move {
+        let bytes = tokio::select! {
+            biased;
+            frame = state.frames.next() => frame?,
+            _ = state.stop.wait_for(|stop| *stop) => return None,
+            () = tokio::time::sleep(KEEPALIVE) => Bytes::from_static(state.comment.as_bytes()),
+        };
+        Some((Ok::<_, std::convert::Infallible>(bytes), state))
+    });
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8")),
+        (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
+        (header::HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
+    ];
+    (headers, Body::from_stream(body)).into_response()
+}
