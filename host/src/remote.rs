@@ -3,14 +3,31 @@
 
 pub(crate) mod auth;
 pub mod http;
+mod seam;
 pub(crate) mod sse;
+pub(crate) mod unsent;
 
 use std::fs;
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use self::http::Error;
+use serde_json::{Value, json};
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use self::http::{Client, Error};
+use self::sse::pace::Backoff;
+use self::unsent::{Entry, Unsent};
+use crate::handle::{Backend, FrontId, Host, Signal, pair};
+use crate::local::now;
+use crate::protocol::{Command, Event, Failure, Link, Millis, Target};
+
+/// Longest wait for an answer about the server itself.
+const PROBE: Duration = Duration::from_secs(15);
+/// How long the end of a connection may take to send what waits.
+const END: Duration = Duration::from_secs(3);
 
 /// Which server, and how it is reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -97,6 +114,278 @@ impl Server {
         }
         self.state.join("remote").join(format!("{name}.{kind}.json"))
     }
+}
+
+/// What a server says of itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Probe {
+    /// It speaks the seam wire: one of ours.
+    pub tui: bool,
+    /// Its version, if it says.
+    pub version: Option<String>,
+    /// When it started. Another time is another process: what lived in the old one is gone (E13).
+    pub started_at: Option<Millis>,
+    /// What must be done before it answers.
+    pub login: Login,
+}
+
+/// What must be done before a server answers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Login {
+    /// Nothing, or it is done.
+    Done,
+    /// A password is wanted.
+    Password,
+    /// A login that only a browser can do; what to do instead.
+    Browser(String),
+}
+
+/// Asks a server what it is and whether it knows us.
+///
+/// # Errors
+/// See [`Error`].
+pub async fn probe(server: &Server) -> Result<Probe, Error> {
+    probed(&Client::new(server)?).await
+}
+
+async fn probed(client: &Client) -> Result<Probe, Error> {
+    let health = client.ask(client.request(::http::Method::GET, "/health", &[])?.timeout(PROBE));
+    let health = match health.await? {
+        reply if reply.status == 404 => {
+            return Err(Error::NotWebui(
+                "there is no hermes server at this address (it has no /health); is a path missing \
+                 in the URL?"
+                    .to_owned(),
+            ));
+        }
+        reply => reply,
+    };
+    let version = health.headers.get(::http::header::SERVER).and_then(|v| v.to_str().ok());
+    let version = version.and_then(|name| name.strip_prefix("HermesWebUI/")).map(str::to_owned);
+    let said = health.accepted()?;
+    let started_at = said["server_started_at"].as_f64().map(|seconds| (seconds * 1000.0) as Millis);
+    let tui = said["tui"].as_u64() == Some(1);
+    if !tui && (started_at.is_none() || !said["status"].is_string()) {
+        return Err(Error::NotWebui("what answers there is no hermes server".to_owned()));
+    }
+    let version = said["version"].as_str().map(str::to_owned).or(version);
+    let login = match client.get("/api/auth/status", &[]).await {
+        Ok(status) => login_of(&status),
+        // Before it asked for logins it did not tell about them.
+        Err(Error::Status { code: 404, .. }) => Login::Done,
+        Err(error) => return Err(error),
+    };
+    Ok(Probe { tui, version, started_at, login })
+}
+
+fn login_of(status: &Value) -> Login {
+    let is = |key: &str| status[key].as_bool() == Some(true);
+    if !is("auth_enabled") || is("logged_in") {
+        return Login::Done;
+    }
+    if is("password_auth_enabled") || status["password_auth_enabled"].is_null() {
+        return Login::Password;
+    }
+    let how = match (is("oidc_enabled"), is("passkeys_enabled") || is("passwordless_enabled")) {
+        (true, _) => "through a login elsewhere (OIDC)",
+        (false, true) => "with a passkey",
+        (false, false) => "in a way we do not know",
+    };
+    Login::Browser(format!(
+        "this server lets people in only {how}, which needs a browser: log in there, copy its \
+         cookie, and attach with --cookie NAME=VALUE"
+    ))
+}
+
+/// Logs in with a password. The cookie is kept for this server.
+///
+/// # Errors
+/// [`Error::Auth`] if it is wrong; a status 429 says when to try again.
+pub async fn login(server: &Server, password: &str) -> Result<(), Error> {
+    let client = Client::new(server)?;
+    let request = client.request(::http::Method::POST, "/api/auth/login", &[])?;
+    let request = request.json(&json!({ "password": password })).timeout(PROBE);
+    match client.ask(request).await?.accepted() {
+        Ok(_) => {}
+        Err(Error::Auth(_)) => return Err(Error::Auth("wrong password".to_owned())),
+        Err(Error::Status { code: 429, message, body, retry_after }) => {
+            let seconds = retry_after.map_or(60, |time| time.as_secs());
+            let message = format!("{} (try again in {seconds} s)", message.trim_end_matches('.'));
+            return Err(Error::Status { code: 429, message, body, retry_after });
+        }
+        Err(error) => return Err(error),
+    }
+    match probed(&client).await?.login {
+        Login::Done => Ok(()),
+        Login::Password | Login::Browser(_) => Err(Error::Auth(
+            "the password was right, but the server did not give us a cookie it accepts".to_owned(),
+        )),
+    }
+}
+
+/// Uses a cookie that was copied from a browser; false if the text is none. It is kept.
+///
+/// # Errors
+/// The server's URL or certificate file cannot be used.
+pub fn use_cookie(server: &Server, text: &str) -> Result<bool, Error> {
+    Ok(Client::new(server)?.paste_cookie(text))
+}
+
+/// A connection to a remote host. Dropping it ends the connection at once; what was typed and not
+/// sent is kept for the next one.
+#[derive(Debug)]
+pub struct Remote {
+    task: JoinHandle<()>,
+}
+
+impl Remote {
+    /// Lets what was asked for go out, for a few seconds at most. The [`Host`] must be dropped.
+    pub async fn end(mut self) {
+        tokio::time::timeout(END, &mut self.task).await.ok();
+    }
+}
+
+impl Drop for Remote {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+/// A view on a session of a remote host, and the connection behind it. Returns at once: how the
+/// link is, is an event. Must be called inside a tokio runtime.
+pub fn start(server: Server, target: Target) -> (Host, Remote) {
+    let (host, task) = spawn(server, target);
+    (host, Remote { task })
+}
+
+/// As [`start`]; the connection ends after its [`Host`], or with the runtime.
+pub fn connect(server: Server, target: Target) -> Host {
+    spawn(server, target).0
+}
+
+fn spawn(server: Server, target: Target) -> (Host, JoinHandle<()>) {
+    let (tx, signals) = mpsc::unbounded_channel();
+    // The only view of its channel.
+    let (host, backend) = pair(FrontId(1), tx);
+    (host, tokio::spawn(drive(server, target, backend, signals)))
+}
+
+/// What both ways to a server begin with.
+struct Line {
+    client: Client,
+    target: Target,
+    backend: Backend,
+    signals: mpsc::UnboundedReceiver<(FrontId, Signal)>,
+    /// What was asked before the server was reached.
+    early: Vec<Command>,
+    unsent: Unsent,
+}
+
+/// Finds out what the server speaks and goes on with that.
+async fn drive(
+    server: Server,
+    target: Target,
+    backend: Backend,
+    mut signals: mpsc::UnboundedReceiver<(FrontId, Signal)>,
+) {
+    let mut unsent = Unsent::open(&server);
+    let mut early = Vec::new();
+    let client = match Client::new(&server) {
+        Ok(client) => client,
+        Err(error) => {
+            refuse(&backend, error.to_string());
+            return keep_prompts(&mut signals, &backend, &mut unsent, &target).await;
+        }
+    };
+    let backoff = Backoff::default();
+    let mut attempt = 0;
+    tell(&backend, Link::Connecting);
+    let probe = loop {
+        let error = match probed(&client).await {
+            Ok(probe) => match probe.login {
+                Login::Done => break probe,
+                Login::Password => Error::Auth("log in with `hermes-tui attach`".to_owned()),
+                Login::Browser(what) => Error::Auth(what),
+            },
+            Err(error) => error,
+        };
+        if !error.is_passing() {
+            refuse(&backend, error.to_string());
+            return keep_prompts(&mut signals, &backend, &mut unsent, &target).await;
+        }
+        attempt += 1;
+        let pause = backoff.pause(attempt, uuid::Uuid::new_v4().as_bytes()[0]);
+        let retry_at = now() + pause.as_millis() as Millis;
+        tell(&backend, Link::Down { why: error.to_string(), attempt, retry_at });
+        let waited = tokio::time::sleep(pause);
+        tokio::pin!(waited);
+        loop {
+            tokio::select! {
+                () = &mut waited => break,
+                signal = signals.recv() => match signal {
+                    Some((_, Signal::Command(command))) => {
+                        keep_prompt(&command, &mut unsent, &target);
+                        early.push(command);
+                    }
+                    Some((_, Signal::Detached)) | None => return,
+                },
+            }
+        }
+    };
+    let line = Line { client, target, backend, signals, early, unsent };
+    if probe.tui {
+        seam::run(line).await;
+    } else {
+        let Line { backend, mut signals, mut unsent, target, .. } = line;
+        let what = "this server does not speak to us: it is too old, or none of ours";
+        refuse(&backend, what.to_owned());
+        keep_prompts(&mut signals, &backend, &mut unsent, &target).await;
+    }
+}
+
+/// Tells the front end how the link is.
+fn tell(backend: &Backend, link: Link) {
+    // A front end that does not read this has more to catch up with.
+    let _ = backend.push(Event::Link { link });
+}
+
+fn refuse(backend: &Backend, message: String) {
+    tell(backend, Link::Refused { message });
+}
+
+/// A prompt is written down before anything is done about it.
+fn keep_prompt(command: &Command, unsent: &mut Unsent, target: &Target) {
+    if let Command::Prompt { id, text } = command {
+        let session = match target {
+            Target::Id(session) => Some(session.clone()),
+            Target::New | Target::Latest => None,
+        };
+        unsent.add(Entry::typed(id, session, text));
+    }
+}
+
+/// There is no link and will be none: what is typed is kept, what is asked is refused.
+async fn keep_prompts(
+    signals: &mut mpsc::UnboundedReceiver<(FrontId, Signal)>,
+    backend: &Backend,
+    unsent: &mut Unsent,
+    target: &Target,
+) {
+    while let Some((_, Signal::Command(command))) = signals.recv().await {
+        keep_prompt(&command, unsent, target);
+        let _ = backend.push(no_link(&command));
+    }
+}
+
+/// What becomes of a command without a link.
+fn no_link(command: &Command) -> Event {
+    let (about, message) = match command {
+        Command::Prompt { .. } => {
+            ("prompt", "there is no link; it is kept and goes out with the next attach")
+        }
+        _ => ("command", "there is no link to the host"),
+    };
+    Event::Failed(Failure { about: about.to_owned(), message: message.to_owned() })
 }
 
 /// Writes a file that only its owner can read: all of it or nothing, in folders made with 0700.

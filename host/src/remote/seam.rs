@@ -1,0 +1,535 @@
+//! A view on one of our own hosts: its events as they are, and commands as they are. A view lives
+//! as long as its stream; who loses the stream opens another view, and its first event, a fresh
+//! window, is the whole state. So there is no cursor, and nothing can be lost or doubled.
+
+mod errand;
+mod outbox;
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use serde_json::Value;
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use self::outbox::Outbox;
+use super::http::{Client, Error};
+use super::sse::pace::Backoff;
+use super::sse::{Item, Stream};
+use super::unsent::{Entry, Unsent};
+use super::{Line, no_link, probed, tell};
+use crate::handle::{Backend, FrontId, Pushed, Signal};
+use crate::local::now;
+use crate::protocol::{
+    Command, Event, Failure, Link, Millis, News, PromptId, Target, Toast, Transcript,
+    TurnId,
+};
+
+const EVENTS: &str = "/api/tui/v1/events";
+const COMMANDS: &str = "/api/tui/v1/commands";
+/// How long a front end that leaves is waited for until what it asked is sent.
+const LEAVE: Duration = Duration::from_secs(2);
+/// Kinds of frames that are told in the log once each.
+const ODD: usize = 100;
+
+/// Carries a view until the front end leaves.
+pub(super) async fn run(line: Line) {
+    let Line { client, target, backend, signals, early, unsent } = line;
+    let mut seam = Seam {
+        stream: stream(&client, &target),
+        client,
+        target,
+        backend,
+        signals,
+        unsent,
+        outbox: Outbox::default(),
+        flying: None,
+        errand: None,
+        errands: Vec::new(),
+        fold: None,
+        view: None,
+        is_ready: false,
+        pause: None,
+        failed: 0,
+        is_over: false,
+        odd: BTreeSet::new(),
+    };
+    for command in early {
+        seam.asked(command);
+    }
+    seam.run().await;
+}
+
+/// The stream of a new view.
+fn stream(client: &Client, target: &Target) -> Stream {
+    Stream::new(client, EVENTS, &[("session", name(target))])
+}
+
+fn name(target: &Target) -> &str {
+    match target {
+        Target::New => "new",
+        Target::Latest => "latest",
+        Target::Id(session) => &session.0,
+    }
+}
+
+type Sent = Result<Value, Error>;
+
+struct Seam {
+    client: Client,
+    stream: Stream,
+    /// What the next view looks at.
+    target: Target,
+    backend: Backend,
+    signals: mpsc::UnboundedReceiver<(FrontId, Signal)>,
+    unsent: Unsent,
+    outbox: Outbox,
+    /// The request with commands that is under way.
+    flying: Option<BoxFuture<'static, Sent>>,
+    /// Prompts of other sessions are handed over one session after the other.
+    errand: Option<BoxFuture<'static, Vec<PromptId>>>,
+    errands: Vec<errand::Errand>,
+    /// What the front end has: the fold of what it was told.
+    fold: Option<Transcript>,
+    /// Names the view in requests.
+    view: Option<String>,
+    /// The view's window has come: commands may go.
+    is_ready: bool,
+    /// Commands are not sent again before that.
+    pause: Option<Instant>,
+    /// Requests that failed in a row.
+    failed: u32,
+    /// No further try is made.
+    is_over: bool,
+    /// What was already told in the log.
+    odd: BTreeSet<String>,
+}
+
+enum Step {
+    Item(Option<Item>),
+    Sent(Sent),
+    Errand(Vec<PromptId>),
+    Signal(Option<(FrontId, Signal)>),
+    Paused,
+}
+
+/// What a future gives, if there is one.
+async fn maybe<T>(future: &mut Option<BoxFuture<'static, T>>) -> T {
+    match future {
+        Some(future) => future.await,
+        None => std::future::pending().await,
+    }
+}
+
+impl Seam {
+    async fn run(&mut self) {
+        loop {
+            self.send();
+            match self.step().await {
+                Step::Signal(Some((_, Signal::Command(command)))) => self.asked(command),
+                Step::Signal(Some((_, Signal::Detached)) | None) => return self.leave().await,
+                step => self.on(step).await,
+            }
+        }
+    }
+
+    async fn step(&mut self) -> Step {
+        let pause = self.pause;
+        tokio::select! {
+            signal = self.signals.recv() => Step::Signal(signal),
+            sent = maybe(&mut self.flying) => Step::Sent(sent),
+            item = self.stream.next(), if !self.is_over => Step::Item(item),
+            taken = maybe(&mut self.errand) => Step::Errand(taken),
+            () = tokio::time::sleep_until(pause.unwrap_or_else(Instant::now)), if pause.is_some() => {
+                Step::Paused
+            }
+        }
+    }
+
+    async fn on(&mut self, step: Step) {
+        match step {
+            Step::Item(Some(item)) => self.item(item).await,
+            Step::Item(None) => self.is_over = true,
+            Step::Sent(sent) => {
+                self.flying = None;
+                self.sent(sent);
+            }
+            Step::Errand(taken) => {
+                self.errand = None;
+                self.unsent.remove(&taken);
+                self.run_errands();
+            }
+            Step::Paused => self.pause = None,
+            Step::Signal(_) => {}
+        }
+    }
+
+    /// The front end is gone: what it asked for still goes out, if that is soon.
+    async fn leave(&mut self) {
+        let leaving = async {
+            while self.is_ready && !self.is_over && !self.outbox.is_empty() {
+                self.send();
+                let step = tokio::select! {
+                    sent = maybe(&mut self.flying) => Step::Sent(sent),
+                    item = self.stream.next() => Step::Item(item),
+                };
+                self.on(step).await;
+            }
+        };
+        tokio::time::timeout(LEAVE, leaving).await.ok();
+    }
+
+    /// A command of the front end.
+    fn asked(&mut self, command: Command) {
+        if let Command::Prompt { id, text } = &command {
+            let session = match (self.outbox.opens(), &self.fold) {
+                (Some(Target::Id(session)), _) => Some(session.clone()),
+                (Some(Target::New | Target::Latest), _) | (None, None) => None,
+                // One that is empty may not be there any more when there is a link again.
+                (None, Some(fold)) if is_empty(fold) => None,
+                (None, Some(fold)) => Some(fold.session.clone()),
+            };
+            self.unsent.add(Entry::typed(id, session, text));
+            // Somebody waits.
+            self.stream.hurry();
+        }
+        if self.is_over {
+            self.push(no_link(&command));
+            return;
+        }
+        self.outbox.ask(command, self.turn());
+    }
+
+    /// Sends what waits, if that can be.
+    fn send(&mut self) {
+        let Some(view) = self.view.as_deref().filter(|_| self.is_ready && !self.is_over) else {
+            return;
+        };
+        if self.flying.is_some() || self.pause.is_some() {
+            return;
+        }
+        let view = view.to_owned();
+        let commands = self.outbox.take(self.turn());
+        if commands.is_empty() {
+            return;
+        }
+        if let Some(fold) = &self.fold {
+            for command in &commands {
+                if let Command::Prompt { id, .. } = command {
+                    self.unsent.place(id, &fold.session, last_row(fold));
+                }
+            }
+        }
+        let client = self.client.clone();
+        self.flying = Some(Box::pin(async move {
+            let body = serde_json::to_value(&commands)
+                .map_err(|e| Error::Setup(format!("a command cannot be written: {e}")))?;
+            client.post(&format!("{COMMANDS}?view={view}"), &body).await
+        }));
+    }
+
+    /// What became of the commands that were sent.
+    fn sent(&mut self, sent: Sent) {
+        match sent {
+            Ok(answer) => {
+                self.failed = 0;
+                self.outbox.taken();
+                for name in answer["unknown"].as_array().into_iter().flatten() {
+                    let name = name.as_str().unwrap_or("this");
+                    self.fail(name, "the host is older than this program and cannot do that");
+                }
+            }
+            Err(Error::Status { code: 404, .. }) => {
+                // The view ended and we have not heard of it.
+                self.outbox.not_taken();
+                self.anew();
+            }
+            Err(Error::Unreachable { sent: false, .. } | Error::Status { code: 429 | 503, .. }) => {
+                self.outbox.not_taken();
+                self.wait();
+            }
+            Err(error) if error.is_passing() => {
+                self.doubt(&error.to_string());
+                self.wait();
+            }
+            Err(Error::Auth(message)) => {
+                self.outbox.not_taken();
+                self.refused(message);
+            }
+            Err(error) => {
+                for command in self.outbox.refused() {
+                    self.fail(called(&command), &error.to_string());
+                }
+            }
+        }
+    }
+
+    /// Sends nothing for a while.
+    fn wait(&mut self) {
+        self.failed = self.failed.saturating_add(1);
+        let pause = Backoff::default().pause(self.failed, uuid::Uuid::new_v4().as_bytes()[0]);
+        self.pause = Some(Instant::now() + pause);
+    }
+
+    /// A request broke off: what cannot be repeated is told.
+    fn doubt(&mut self, why: &str) {
+        for command in self.outbox.unclear() {
+            let what = match &command {
+                Command::Steer { text } => format!(" Your remark was: {text}"),
+                _ => String::new(),
+            };
+            let message = format!(
+                "the link broke while this was sent ({why}): look whether it was done.{what}"
+            );
+            self.fail(called(&command), &message);
+        }
+    }
+
+    async fn item(&mut self, item: Item) {
+        match item {
+            // The window says when the view is there.
+            Item::Open | Item::Alive => {}
+            Item::Event { name, data, .. } => match name.as_str() {
+                "view" => self.view = named(&data),
+                "e" => self.event(&data),
+                _ => self.odd(&name, "an unknown frame"),
+            },
+            Item::Lost { why, attempt, retry_in } => {
+                self.lost(&why);
+                let retry_at = now() + retry_in.as_millis() as Millis;
+                tell(&self.backend, Link::Down { why, attempt, retry_at });
+            }
+            Item::Refused { status: 404, message } => self.gone(message).await,
+            Item::Refused { message, .. } => self.refused(message),
+        }
+    }
+
+    /// The view is gone with its stream.
+    fn lost(&mut self, why: &str) {
+        self.view = None;
+        self.is_ready = false;
+        self.pause = None;
+        if self.flying.take().is_some() {
+            self.doubt(why);
+        }
+        self.outbox.broken();
+        if let Some(fold) = &self.fold {
+            self.target = Target::Id(fold.session.clone());
+        }
+        self.stream.set_query(&[("session", name(&self.target))]);
+    }
+
+    /// Opens another view at once.
+    fn anew(&mut self) {
+        self.lost("the view ended");
+        tell(&self.backend, Link::Connecting);
+        self.stream = stream(&self.client, &self.target);
+    }
+
+    /// No view on that session can be had.
+    async fn gone(&mut self, message: String) {
+        self.lost(&message);
+        let Target::Id(session) = self.target.clone() else { return self.refused(message) };
+        match probed(&self.client).await {
+            Ok(probe) if !probe.tui => {
+                return self.refused(
+                    "another server answers there now; leave and attach again".to_owned(),
+                );
+            }
+            Err(error) if !error.is_passing() => return self.refused(error.to_string()),
+            Ok(_) | Err(_) => {}
+        }
+        match &self.fold {
+            // It was asked for by a part of its id or by its title: the host looks it up.
+            None => self.outbox.ask_first(Command::Open(Target::Id(session))),
+            // It was never stored: another empty one is as good.
+            Some(fold) if is_empty(fold) => {}
+            Some(_) => {
+                self.fail("open", "the session is gone from the host; this is a new one");
+            }
+        }
+        self.target = Target::New;
+        self.stream = stream(&self.client, &self.target);
+    }
+
+    fn refused(&mut self, message: String) {
+        self.is_over = true;
+        self.is_ready = false;
+        tell(&self.backend, Link::Refused { message });
+    }
+
+    /// An event as the host says it.
+    fn event(&mut self, data: &str) {
+        match serde_json::from_str::<Event>(data) {
+            Ok(Event::Attached { transcript, resynced }) => self.attached(transcript, resynced),
+            Ok(event) => {
+                if let Event::Failed(failure) = &event
+                    && failure.about == "open"
+                {
+                    self.outbox.opened();
+                }
+                if let Some(fold) = &mut self.fold {
+                    fold.apply(&event);
+                    self.unsent.seen(&fold.session, &event);
+                }
+                self.push(event);
+            }
+            Err(error) => {
+                let kind = serde_json::from_str::<Value>(data).ok();
+                let kind = kind.as_ref().and_then(|value| value["event"].as_str()).unwrap_or("?");
+                if kind == "attached" {
+                    tracing::error!(%error, "a window cannot be read");
+                    self.refused(
+                        "the host is newer than this program: update it, then attach again"
+                            .to_owned(),
+                    );
+                } else {
+                    self.odd(kind, &error.to_string());
+                }
+            }
+        }
+    }
+
+    /// A fresh window: the first one, after a switch, or after the link broke.
+    fn attached(&mut self, transcript: Box<Transcript>, resynced: bool) {
+        let came_back = !self.is_ready;
+        self.is_ready = true;
+        self.outbox.opened();
+        let event = Event::Attached { transcript, resynced: resynced || came_back };
+        let Event::Attached { transcript, .. } = &event else { return };
+        if came_back {
+            self.settle(&event, transcript);
+            tell(&self.backend, Link::Up);
+        } else {
+            self.unsent.seen(&transcript.session, &event);
+        }
+        match &self.fold {
+            Some(fold) if came_back && is_same(fold, transcript) => {}
+            Some(_) => {
+                self.fold = Some((**transcript).clone());
+                self.push(event);
+            }
+            None => {
+                self.fold = Some((**transcript).clone());
+                let transcript = transcript.clone();
+                self.push(Event::Attached { transcript, resynced });
+            }
+        }
+        self.run_errands();
+    }
+
+    /// A view is there again: what the host has of what was typed is forgotten, the rest of this
+    /// session is sent again, that of others handed over to them.
+    fn settle(&mut self, event: &Event, transcript: &Transcript) {
+        self.unsent.seen(&transcript.session, event);
+        let is_empty = is_empty(transcript);
+        let mut again = Vec::new();
+        for entry in self.unsent.entries() {
+            let waits = |command: &Command| {
+                matches!(command, Command::Prompt { id, .. } if *id == entry.id)
+            };
+            if self.outbox.holds(waits) {
+                continue;
+            }
+            match &entry.session {
+                Some(session) if *session == transcript.session => again.push(entry.clone()),
+                // Nothing was ever said in its session: this one is as good if it is as empty.
+                None if is_empty => again.push(entry.clone()),
+                session => errand::add(&mut self.errands, session.clone(), entry.clone()),
+            }
+        }
+        for entry in again.into_iter().rev() {
+            self.outbox.ask_first(Command::Prompt { id: entry.id, text: entry.text });
+        }
+    }
+
+    fn run_errands(&mut self) {
+        if self.errand.is_none()
+            && let Some(errand) = self.errands.pop()
+        {
+            let session = errand.session.clone().unwrap_or_default();
+            let count = errand.entries.len();
+            self.push(Event::Toast(Toast {
+                session,
+                name: String::new(),
+                process: None,
+                news: News::Unknown,
+                text: format!("{count} prompts that were not sent the last time are sent now"),
+            }));
+            self.errand = Some(Box::pin(errand::run(self.client.clone(), errand)));
+        }
+    }
+
+    fn push(&mut self, event: Event) {
+        if self.backend.push(event) == Pushed::Overflowed
+            && let Some(fold) = &self.fold
+        {
+            let transcript = Box::new(fold.clone());
+            let _ = self.backend.push(Event::Attached { transcript, resynced: true });
+        }
+    }
+
+    fn fail(&mut self, about: &str, message: &str) {
+        let (about, message) = (about.to_owned(), message.to_owned());
+        self.push(Event::Failed(Failure { about, message }));
+    }
+
+    /// Something that we cannot read is left out, and told in the log once (E15).
+    fn odd(&mut self, kind: &str, why: &str) {
+        if self.odd.len() < ODD && self.odd.insert(kind.to_owned()) {
+            tracing::warn!(kind, why, "an event of the host is left out");
+        }
+    }
+
+    fn turn(&self) -> Option<TurnId> {
+        Some(self.fold.as_ref()?.running.as_ref()?.turn)
+    }
+}
+
+/// The number of the last row.
+fn last_row(transcript: &Transcript) -> u64 {
+    transcript.rows.last().map_or(transcript.earlier, |row| row.n)
+}
+
+/// Whether nothing was ever said in it.
+fn is_empty(transcript: &Transcript) -> bool {
+    transcript.rows.is_empty() && transcript.earlier == 0
+}
+
+/// The token in a `view` frame.
+fn named(data: &str) -> Option<String> {
+    let value: Value = serde_json::from_str(data).ok()?;
+    Some(value["view"].as_str()?.to_owned())
+}
+
+/// Whether a window says what the fold of an earlier one says. Either may go further back.
+fn is_same(fold: &Transcript, window: &Transcript) -> bool {
+    let rows = fold.rows.len().min(window.rows.len());
+    let tail = |transcript: &Transcript| {
+        let mut tail = transcript.clone();
+        tail.trim(rows);
+        tail
+    };
+    tail(fold) == tail(window)
+}
+
+/// What a command is called where its failure is told.
+fn called(command: &Command) -> &'static str {
+    match command {
+        Command::Prompt { .. } => "prompt",
+        Command::Steer { .. } => "steer",
+        Command::Undo => "undo",
+        Command::Retry { .. } => "retry",
+        Command::Branch => "branch",
+        Command::Duplicate => "duplicate",
+        Command::Compress { .. } => "compress",
+        Command::Upload { .. } => "upload",
+        Command::Goal(_) => "goal",
+        Command::Kill { .. } => "kill",
+        Command::Open(_) => "open",
+        Command::Export => "export",
+        Command::Search { .. } => "search",
+        _ => "command",
+    }
+}

@@ -1,0 +1,90 @@
+//! Prompts of a session that is not in view are handed over in a view of their own, which lasts
+//! until the host shows that it has them.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::{COMMANDS, last_row, named, stream};
+use crate::protocol::{Command, Event, PromptId, SessionId, Target};
+use crate::remote::http::Client;
+use crate::remote::sse::Item;
+use crate::remote::unsent::{Entry, taken};
+
+/// How long it is tried. What is left is tried again at the next connect.
+const PATIENCE: Duration = Duration::from_mins(1);
+
+/// What to hand over.
+#[derive(Clone, Debug)]
+pub(super) struct Errand {
+    /// `None` = a session that does not exist yet.
+    pub(super) session: Option<SessionId>,
+    pub(super) entries: Vec<Entry>,
+}
+
+/// Adds a prompt to the errand of its session.
+pub(super) fn add(errands: &mut Vec<Errand>, session: Option<SessionId>, entry: Entry) {
+    match errands.iter_mut().find(|errand| errand.session == session) {
+        Some(errand) if errand.entries.iter().any(|known| known.id == entry.id) => {}
+        Some(errand) => errand.entries.push(entry),
+        None => errands.push(Errand { session, entries: vec![entry] }),
+    }
+}
+
+/// Hands it over: the prompts that the host has shown.
+pub(super) async fn run(client: Client, errand: Errand) -> Vec<PromptId> {
+    let mut done = Vec::new();
+    tokio::time::timeout(PATIENCE, hand_over(&client, errand, &mut done)).await.ok();
+    done
+}
+
+async fn hand_over(client: &Client, mut errand: Errand, done: &mut Vec<PromptId>) {
+    let target = errand.session.clone().map_or(Target::New, Target::Id);
+    let mut events = stream(client, &target);
+    let mut view = None;
+    while errand.entries.iter().any(|entry| !done.contains(&entry.id)) {
+        let data = match events.next().await {
+            Some(Item::Event { name, data, .. }) if name == "view" => {
+                view = named(&data);
+                continue;
+            }
+            Some(Item::Event { data, .. }) => data,
+            Some(Item::Refused { status: 404, .. }) => {
+                let never_stored = errand.entries.iter().all(|entry| entry.after == 0);
+                if target == Target::New || !never_stored {
+                    tracing::warn!(session = ?errand.session, "prompts of a session that is gone");
+                    return;
+                }
+                errand.session = None;
+                return Box::pin(hand_over(client, errand, done)).await;
+            }
+            Some(Item::Refused { .. }) | None => return,
+            Some(Item::Open | Item::Alive | Item::Lost { .. }) => continue,
+        };
+        let Ok(event) = serde_json::from_str::<Event>(&data) else { continue };
+        let is_window = if let Event::Attached { transcript, .. } = &event {
+            for entry in &mut errand.entries {
+                entry.place(&transcript.session, last_row(transcript));
+            }
+            errand.session = Some(transcript.session.clone());
+            true
+        } else {
+            false
+        };
+        let Some(session) = &errand.session else { continue };
+        done.extend(taken(&errand.entries, session, &event));
+        if is_window && let Some(view) = &view {
+            let left = errand.entries.iter().filter(|entry| !done.contains(&entry.id));
+            let prompts = left.map(|entry| Command::Prompt {
+                id: entry.id.clone(),
+                text: entry.text.clone(),
+            });
+            let prompts: Vec<_> = prompts.filter_map(|p| serde_json::to_value(p).ok()).collect();
+            let path = format!("{COMMANDS}?view={view}");
+            if let Err(error) = client.post(&path, &Value::Array(prompts)).await {
+                tracing::warn!(%error, "prompts of another session could not be handed over");
+                return;
+            }
+        }
+    }
+}
