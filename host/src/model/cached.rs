@@ -126,8 +126,12 @@ impl Cached {
     /// Writes beside and renames, so that a reader sees the old list or the new one.
     fn keep(&self, kept: &Kept) -> io::Result<()> {
         let beside = self.path.with_extension("json.new");
-        let file =
-            fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&beside)?;
+        let file = fs::OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(true)
+            .mode(0o600)
+            .open(&beside)?;
         serde_json::to_writer(file, kept)?;
         fs::rename(&beside, &self.path)
     }

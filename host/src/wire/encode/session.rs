@@ -230,7 +230,9 @@ fn running(running: Option<&Running>) -> Map<String, Value> {
 
 fn attention(kind: Attention, count: u32) -> Value {
     match kind {
-        Attention::Approval => json!({ "kind": "approval", "count": count, "severity": "critical" }),
+        Attention::Approval => {
+            json!({ "kind": "approval", "count": count, "severity": "critical" })
+        }
         Attention::Clarify => json!({ "kind": "clarify", "count": count, "severity": "question" }),
     }
 }

@@ -1,9 +1,7 @@
 use std::path::Path;
 
 use super::*;
-use crate::protocol::{
-    CallId, End, Gauge, ProcessId, SessionId, ToolCall, ToolResult, TurnId,
-};
+use crate::protocol::{CallId, End, Gauge, ProcessId, SessionId, ToolCall, ToolResult, TurnId};
 
 /// The JSON of a recorded answer.
 fn capture(name: &str) -> Value {
@@ -175,7 +173,9 @@ fn a_session_has_all_that_a_client_needs_in_the_recorded_types() {
         ours["messages"].as_array().unwrap().iter().zip(recorded["messages"].as_array().unwrap())
     {
         let keys: Vec<&str> = theirs.as_object().unwrap().keys().map(String::as_str).collect();
-        let measured = |key: &&str| !["_turnDuration", "_turnTps", "_firstTokenMs", "_usedModel"].contains(key);
+        let measured = |key: &&str| {
+            !["_turnDuration", "_turnTps", "_firstTokenMs", "_usedModel"].contains(key)
+        };
         let keys: Vec<&str> = keys.into_iter().filter(measured).collect();
         assert_like(own, theirs, &keys);
     }
