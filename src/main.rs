@@ -20,6 +20,7 @@ use crate::providers::local;
 
 mod approvals_cmd;
 mod args;
+mod attach_cmd;
 mod config;
 mod config_cmd;
 mod detach;
@@ -132,6 +133,11 @@ fn run(cli: Cli, detached: bool) -> anyhow::Result<ExitCode> {
     if let Some(Command::Host(command)) = &cli.command {
         return host_cmd::run(&dirs.state, *command);
     }
+    if let (None, Some(Command::Attach(attach))) = (&cli.oneshot, &cli.command) {
+        // Nothing of this machine's config matters there.
+        log::start(&dirs.log(), env.get("HERMES_TUI_LOG"));
+        return attach_cmd::run(attach, &cli.run, &dirs, &env);
+    }
     let probed: &[local::Server] = match &cli.command {
         None | Some(Command::Chat(_) | Command::Serve(_)) => &local::USUAL,
         Some(_) => &[],
@@ -161,10 +167,10 @@ fn run(cli: Cli, detached: bool) -> anyhow::Result<ExitCode> {
                 if detached { serve_cmd::Place::Background } else { serve_cmd::Place::Here };
             serve_cmd::run(&usable(config)?, serve, &env, &dirs, place)
         }
-        (None, Some(Command::Attach(_))) => Err(Usage("not there yet".to_owned()).into()),
-        (None, Some(Command::Config(_) | Command::Doctor(_) | Command::Host(_))) => {
-            Ok(ExitCode::SUCCESS)
-        }
+        (
+            None,
+            Some(Command::Attach(_) | Command::Config(_) | Command::Doctor(_) | Command::Host(_)),
+        ) => Ok(ExitCode::SUCCESS),
     }
 }
 

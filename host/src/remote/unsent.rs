@@ -87,6 +87,11 @@ impl Unsent {
         &self.entries
     }
 
+    /// What was typed, oldest first.
+    pub(crate) fn texts(&self) -> Vec<String> {
+        self.entries.iter().map(|entry| entry.text.clone()).collect()
+    }
+
     /// Keeps a prompt. One that cannot be kept is said so in the log: it is still sent.
     pub(crate) fn add(&mut self, entry: Entry) {
         if self.entries.iter().any(|known| known.id == entry.id) {
@@ -161,6 +166,14 @@ pub(crate) fn taken(entries: &[Entry], session: &SessionId, event: &Event) -> Ve
     match event {
         Event::PromptQueued { prompt } => found.push(prompt.id.clone()),
         Event::PromptUnqueued { id } => found.push(id.clone()),
+        // Refused: its front end has the text again.
+        Event::Failed(failure) if failure.about.starts_with("prompt") => {
+            let named = entries.iter().find(|entry| failure.about.contains(&entry.id.0));
+            let sent =
+                |entry: &&Entry| entry.after != NOT_SENT && entry.session.as_ref() == Some(session);
+            let refused = named.or_else(|| entries.iter().rev().find(sent));
+            found.extend(refused.map(|entry| entry.id.clone()));
+        }
         Event::RowAdded { row } => {
             if let Body::User { text } = &row.body {
                 // One row is one prompt: the oldest of several with the same words.
@@ -241,7 +254,7 @@ fn take_over(path: &Path) -> Option<(Vec<Entry>, PathBuf, File)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::{Queued, Row, TurnId};
+    use crate::protocol::{Failure, Queued, Row, TurnId};
 
     fn server(dir: &Path) -> Server {
         Server::parse("http://box:1", dir).unwrap()
@@ -313,6 +326,13 @@ mod tests {
         assert_eq!(told(&window(&transcript)), ["a"]);
         transcript.queued = vec![queued];
         assert_eq!(told(&window(&transcript)), ["a", "b"]);
+        let refused = |about: &str| {
+            let (about, message) = (about.to_owned(), String::new());
+            Event::Failed(Failure { about, message })
+        };
+        assert_eq!(told(&refused("prompt a")), ["a"]);
+        assert_eq!(told(&refused("prompt")), ["b"], "the last one that was sent there");
+        assert_eq!(told(&refused("open")), [""; 0]);
         transcript.session = SessionId("u".to_owned());
         assert_eq!(told(&window(&transcript)), [""; 0]);
     }
