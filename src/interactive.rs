@@ -398,6 +398,31 @@ impl Desk<'_> {
     }
 }
 
+/// Runs the interface on a host elsewhere until the user leaves, or, as an error, until a signal
+/// comes.
+pub(crate) async fn view(
+    mut host: Host,
+    notes: Vec<String>,
+    signals: &mut UnboundedReceiver<i32>,
+    suspension: &mut Suspension,
+) -> Result<std::io::Result<Exit>, i32> {
+    let mut interface = Interface::new(options(notes, true, Drafts::new()));
+    loop {
+        // What ends the run drops the interface's hold on the terminal.
+        tokio::select! {
+            exit = interface.run(&mut host) => match exit {
+                Ok(exit) if exit.leaving == Leaving::Suspend => {}
+                exit => return Ok(exit),
+            },
+            signal = signals.recv() => return Err(signal.unwrap_or_default()),
+            () = suspension.asked() => {}
+        }
+        if let Err(error) = suspension.suspend().await {
+            tracing::warn!("{error:#}");
+        }
+    }
+}
+
 /// What is so when no host could take over.
 const LEFT: &str = "No host goes on in the background: commands run on, the rest waits for the next \
                     start";
@@ -421,7 +446,7 @@ fn by(signal: i32) -> ExitCode {
 }
 
 /// What the interface is told about where it runs.
-pub(crate) fn options(notes: Vec<String>, attached: bool, drafts: Drafts) -> tui::Options {
+fn options(notes: Vec<String>, attached: bool, drafts: Drafts) -> tui::Options {
     tui::Options {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         home: std::env::home_dir().map(|h| h.display().to_string()),

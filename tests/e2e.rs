@@ -12,6 +12,7 @@ mod delegations;
 mod deletion;
 mod holds;
 mod interface;
+mod keep;
 mod process;
 mod questions;
 mod races;
