@@ -25,6 +25,14 @@ async fn hanging() -> Server {
     .await
 }
 
+/// Closes the terminal. The library that makes it types a newline and Ctrl+D into it first, which
+/// would quit: there is text for them.
+async fn hang_up(terminal: &mut Terminal) {
+    terminal.keys("half a thought");
+    terminal.shows("half a thought").await;
+    terminal.hang_up();
+}
+
 /// The process that owns the state.
 fn holder(home: &Home) -> Option<u32> {
     Lock::holder(&home.state().join("host.lock"))
@@ -138,12 +146,10 @@ async fn a_turn_whose_terminal_is_closed_is_answered_exactly_once_with_no_termin
     let mut terminal = Terminal::open(&home, &[]).await;
     terminal.send("hang");
     terminal.shows("On and on").await;
-    terminal.keys("half a thought");
-    terminal.shows("half a thought").await;
     let first = terminal.pid();
-    terminal.hang_up();
+    hang_up(&mut terminal).await;
     answered(&home, &server).await;
-    assert_ne!(terminal.exit().await, 0);
+    assert_eq!(terminal.exit().await, 129);
     let second = successor(&home, first).await;
     drop(terminal);
     // What was being written is there for the next interface, and only until it is sent.
@@ -152,7 +158,7 @@ async fn a_turn_whose_terminal_is_closed_is_answered_exactly_once_with_no_termin
     assert!(screen.contains(WHOLE), "{screen}");
     assert_eq!(holder(&home), Some(second));
     terminal.keys("\r");
-    assert_eq!(server.requests(3).await[2].last_user(), "half a thought");
+    assert_eq!(server.requests(3).await[2].last_user().trim(), "half a thought");
     terminal.shows("As you say.").await;
     terminal.keys("\x04");
     assert_eq!(terminal.exit().await, 0);
@@ -181,8 +187,8 @@ async fn a_turn_of_an_interface_that_is_terminated_goes_on_and_the_terminal_says
 async fn without_work_a_hang_up_leaves_no_host() {
     let home = Home::new();
     let mut terminal = Terminal::open(&home, &[]).await;
-    terminal.hang_up();
-    terminal.exit().await;
+    hang_up(&mut terminal).await;
+    assert_eq!(terminal.exit().await, 129);
     assert_eq!(holder(&home), None);
     assert!(!home.state().join("logs/serve.log").exists(), "none was started");
 }
@@ -202,8 +208,8 @@ async fn on_hangup_leave_or_kill_ends_the_host() {
         terminal.shows("As you say.").await;
         let pid: u32 = home.line_in("pid").await.parse().unwrap();
         terminal.until("the end of the turn", |s| !s.contains("Esc interrupts")).await;
-        terminal.hang_up();
-        terminal.exit().await;
+        hang_up(&mut terminal).await;
+        assert_eq!(terminal.exit().await, 129);
         assert_eq!(holder(&home), None, "{wish}");
         if lives {
             assert!(is_alive(pid), "{wish}");
@@ -217,7 +223,7 @@ async fn on_hangup_leave_or_kill_ends_the_host() {
 /// A shell with the interface in it, and the pid of that.
 async fn in_a_shell(home: &Home) -> (Terminal, u32) {
     let mut shell = Terminal::shell(home);
-    shell.shows("$").await;
+    shell.shows("bash-").await;
     shell.keys(&format!("{}\r", exe().display()));
     shell.shows("❯").await;
     let pid = eventually("the host", || holder(home)).await;
