@@ -51,7 +51,8 @@ pub(crate) fn run(
             );
         }
         let (host, remote) = remote::start(server.clone(), target(run));
-        let ended = interactive::view(host, notes, &mut signals, &mut suspension).await;
+        let ended =
+            interactive::view(host, server.name(), notes, &mut signals, &mut suspension).await;
         let kept = remote.end().await;
         match ended {
             Ok(exit) => farewell(&exit?, &kept, &server),

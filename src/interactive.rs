@@ -402,11 +402,13 @@ impl Desk<'_> {
 /// comes.
 pub(crate) async fn view(
     mut host: Host,
+    place: String,
     notes: Vec<String>,
     signals: &mut UnboundedReceiver<i32>,
     suspension: &mut Suspension,
 ) -> Result<std::io::Result<Exit>, i32> {
-    let mut interface = Interface::new(options(notes, true, Drafts::new()));
+    let options = tui::Options { place: Some(place), ..options(notes, true, Drafts::new()) };
+    let mut interface = Interface::new(options);
     loop {
         // What ends the run drops the interface's hold on the terminal.
         tokio::select! {
@@ -457,6 +459,7 @@ fn options(notes: Vec<String>, attached: bool, drafts: Drafts) -> tui::Options {
         },
         term: std::env::var("TERM").unwrap_or_default(),
         notes,
+        place: None,
         attached,
         drafts,
     }

@@ -17,6 +17,7 @@ mod process;
 mod questions;
 mod races;
 mod restart;
+mod routes;
 mod shells;
 mod smoke;
 mod support;

@@ -33,7 +33,7 @@ const BUDGET: (u64, u64) = (2_000, 10_000);
 /// How often a record that is itself too long is shortened.
 const TRIES: u32 = 3;
 /// What the user sees meanwhile.
-const STATUS: &str = "compressing the context";
+pub(crate) const STATUS: &str = "compressing the context";
 
 /// The rows that the model gets, in order: the head, the last summary, and what follows the part
 /// it stands for. The one rule of it, for every turn, restart and copy alike.

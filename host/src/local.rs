@@ -11,6 +11,7 @@ mod lists;
 mod orphans;
 pub(crate) mod outbox;
 mod turns;
+mod uploads;
 mod views;
 
 use std::path::{Path, PathBuf};

@@ -1,10 +1,12 @@
 //! The server: gives views of this host to others, over TCP and over a Unix socket. Our own
 //! front ends speak the seam wire, everybody else the protocol of hermes-webui.
 
+mod ask;
 mod auth;
 mod catalog;
 mod channel;
 mod chat;
+mod desk;
 mod feed;
 mod guard;
 mod listen;
@@ -14,6 +16,7 @@ mod seam;
 mod sessions;
 mod settings;
 mod sse;
+mod tape;
 #[cfg(test)]
 mod tests;
 mod uploads;
@@ -106,6 +109,8 @@ pub(crate) struct Serving {
     pub(crate) settings: Arc<Settings>,
     /// What the streams of the WebUI protocol share.
     pub(crate) feeds: feed::Feeds,
+    /// What is remembered between two requests.
+    desk: desk::Desk,
     /// When this server started.
     pub(crate) started_at: Millis,
     /// The version told to clients.
@@ -155,6 +160,7 @@ pub async fn start(access: Access, settings: &Settings, options: Options) -> Res
     let settings = Arc::new(settings.clone());
     let serving = Serving {
         feeds: feed::Feeds::new(&access, &settings),
+        desk: desk::Desk::default(),
         auth: Arc::new(auth::Auth::load(access.state(), options.password)?),
         access,
         settings,

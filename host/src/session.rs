@@ -17,11 +17,14 @@ mod resume;
 #[cfg(test)]
 mod tests;
 mod turns;
+mod undo;
+mod uploads;
 mod watches;
 
 pub(crate) use delegations::{Findings, findings};
 pub(crate) use processes::LIVE;
 pub(crate) use turns::{STORE, UNWIND};
+pub(crate) use undo::Past;
 
 use delegations::Duty;
 
@@ -29,9 +32,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::process::Hit;
 use crate::protocol::{
-    Answer, Assistant, CallId, Event, Exit, Millis, News, Outcome, Part, Process, ProcessId,
-    PromptId, Question, QuestionId, Queued, Row, SessionId, Source, Storage, Summary, Toast,
-    ToolResult, Transcript, TurnId, Usage,
+    Answer, Assistant, Attachment, CallId, Event, Exit, Millis, News, Outcome, Part, Process,
+    ProcessId, PromptId, Question, QuestionId, Queued, Row, SessionId, Source, Storage, Summary,
+    Toast, ToolResult, Transcript, TurnId, Usage,
 };
 use crate::store::{Entry, Meta, Record};
 
@@ -101,6 +104,13 @@ pub(crate) enum Input {
     Compress { focus: Option<String> },
     /// A front end put the session away, or took it back.
     Archive(bool),
+    /// A front end takes the last user turn back; `again`: its text is asked once more, as this
+    /// prompt.
+    Undo { past: Past, again: Option<(PromptId, Caller)> },
+    /// A file was written for the next prompt.
+    Uploaded(Attachment),
+    /// A front end takes back what was uploaded for the next prompt.
+    DropUploads,
     /// A front end put the session on top of lists, or took it from there.
     Pin(bool),
     /// A front end switched approvals off or on; what kind of one it is.
@@ -260,6 +270,8 @@ pub(crate) enum Effect {
     Grant(String),
     /// The session is deleted: it leaves memory, and its views go elsewhere.
     Forget,
+    /// Files that were uploaded go with no prompt: remove them.
+    Discard(Vec<Attachment>),
     /// A session is written down and has something to do: take it up.
     Open(SessionId),
     /// A delegated task has come to its end: tell the session that waits for it.
@@ -378,6 +390,7 @@ impl Session {
             cwd: meta.cwd.clone(),
             parent: meta.parent.clone(),
             reasoning: meta.reasoning.clone(),
+            attachments: meta.attachments.clone(),
             gauge: crate::protocol::Gauge { used: None, length: context },
             ..Transcript::default()
         };
@@ -463,6 +476,9 @@ impl Session {
                 self.touch(now, &mut out);
                 out.effects.push(Effect::Announce(Event::SessionsChanged));
             }
+            Input::Undo { past, again } => self.undo(past, again, now, &mut out),
+            Input::Uploaded(file) => self.uploaded(file, &mut out),
+            Input::DropUploads => self.drop_uploads(&mut out),
             Input::Pin(pinned) => self.pin(pinned, &mut out),
             Input::SetYolo { yolo, by } => self.choose_yolo(yolo, by, now, &mut out),
             Input::SetCwd(cwd) => self.set_cwd(cwd, &mut out),

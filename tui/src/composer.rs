@@ -191,6 +191,9 @@ impl Composer {
             | Action::Interrupt
             | Action::Processes
             | Action::Reasoning
+            | Action::News
+            | Action::Pin
+            | Action::Archive
             | Action::Repaint
             | Action::Suspend => return Outcome::Ignored,
         }

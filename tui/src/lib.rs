@@ -11,12 +11,16 @@ mod clean;
 mod composer;
 mod confirm;
 mod draw;
+mod files;
+mod goal;
 mod help;
 mod keymap;
+mod link;
 mod numbers;
-
+mod picker;
 mod processes;
 mod quit;
+mod refresh;
 mod run;
 mod select;
 mod sessions;

@@ -11,12 +11,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use crossterm::event::{self, Event as Input, MouseEventKind};
 use futures::{Stream, StreamExt};
 use host::Host;
-use host::protocol::{Event, Millis, SessionId};
+use host::protocol::{Command, Data, Event, Millis, SessionId};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, sleep_until};
 
 use crate::app::{App, Effect, Notice};
 use crate::draw::draw;
+use crate::files;
 use crate::quit::Leaving;
 use crate::term::{Drawn, Kind, Screen, enter, leave};
 use crate::theme::Palette;
@@ -40,6 +41,8 @@ pub struct Options {
     pub term: String,
     /// What the user should know from the start.
     pub notes: Vec<String>,
+    /// How people call the host, if it is not this machine's own.
+    pub place: Option<String>,
     /// The host is another process: quitting leaves it as it is, and asks nothing.
     pub attached: bool,
     /// What was being written when an interface ended, by session id; without one, for a session
@@ -311,6 +314,14 @@ impl<W: Write> Front<'_, W> {
         for effect in effects {
             match effect {
                 Effect::Send(command) => host.send(command),
+                Effect::Upload { path } => match files::read(&path, self.app.home()) {
+                    Ok((name, data)) => host.send(Command::Upload { name, data: Data(data) }),
+                    Err(why) => self.app.on_unread(&path, &why),
+                },
+                Effect::Save { path, name, text } => {
+                    let saved = files::save(&path, &name, &text, self.app.home());
+                    self.app.on_saved(saved);
+                }
                 Effect::Repaint => self.screen.repaint(),
                 Effect::Quit(leaving) => self.done = Some(leaving),
             }

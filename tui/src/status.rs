@@ -1,11 +1,12 @@
 //! The last line of the screen: model, context, what runs, what is wrong.
 
-use host::protocol::{Gauge, Source, Storage};
+use host::protocol::{Gauge, Link, Source, Storage};
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
 use crate::app::App;
 use crate::clean::one_line;
+use crate::link;
 use crate::numbers::tokens;
 use crate::theme::Theme;
 use crate::time::{between, span};
@@ -25,11 +26,23 @@ struct Part {
 
 pub(crate) fn line(app: &App, width: usize) -> Line<'static> {
     let theme = &app.theme;
-    if let Some(flash) = app.flash() {
-        return Line::styled(fit(&format!(" {}", one_line(flash)), width), theme.warn);
+    let mut parts = Vec::new();
+    let flash = app.flash().map(one_line);
+    let room = if flash.is_some() { width / 2 } else { width };
+    if let Some(text) = link::status(&app.link, app.now(), room) {
+        let style = match app.link {
+            Link::Up | Link::Connecting | Link::Polling { .. } => theme.warn,
+            Link::Down { .. } | Link::Refused { .. } => theme.error,
+        };
+        parts.push(Part { keep: 10, spans: vec![Span::styled(text, style)] });
+    }
+    if let Some(flash) = flash {
+        let room = if parts.is_empty() { width.saturating_sub(1) } else { width / 2 };
+        let span = Span::styled(fit(&flash, room), theme.warn);
+        parts.push(Part { keep: 11, spans: vec![span] });
+        return assemble(parts, width, theme);
     }
     let transcript = &app.transcript;
-    let mut parts = Vec::new();
     let mut part = |keep: u8, text: String, style: Style| {
         parts.push(Part { keep, spans: vec![Span::styled(text, style)] });
     };
@@ -82,6 +95,12 @@ pub(crate) fn line(app: &App, width: usize) -> Line<'static> {
     }
     if transcript.yolo {
         part(8, "yolo".to_owned(), theme.error);
+    }
+    if let Some(effort) = &transcript.reasoning {
+        part(2, format!("thinks {}", fit(&one_line(effort), 12)), theme.dim);
+    }
+    if let Some(host) = app.host() {
+        part(5, format!("on {}", fit(&host, 28)), theme.accent);
     }
     let place = match &transcript.title {
         Some(title) => one_line(title),

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::hub::Hub;
 use crate::handle::FrontId;
-use crate::protocol::{Event, Found, SessionId, SessionRow};
+use crate::protocol::{Attachment, Event, Found, SessionId, SessionRow};
 use crate::session::Input;
 use crate::store::{Error, Hit, Reader};
 
@@ -26,6 +26,8 @@ const PROFILE: &str = "default";
 pub(super) enum Done {
     /// A view's answer; else why there is none.
     Answer { front: FrontId, about: &'static str, answer: Result<Event, String> },
+    /// A file for the next prompt of a session; else why there is none.
+    Uploaded { front: FrontId, session: SessionId, written: Result<Attachment, String> },
 }
 
 impl Hub {
@@ -53,6 +55,7 @@ impl Hub {
                 }
                 self.push(front, event);
             }
+            Done::Uploaded { front, session, written } => self.uploaded(front, &session, written),
             Done::Answer { front, about, answer: Err(message) } => self.fail(front, about, message),
         }
     }

@@ -74,7 +74,7 @@ impl Hub {
     }
 
     /// The session's rows, whole, for the model; read from the store with the first turn.
-    fn context(&mut self, id: &SessionId) -> Vec<Arc<Row>> {
+    pub(super) fn context(&mut self, id: &SessionId) -> Vec<Arc<Row>> {
         let Some(live) = self.sessions.get_mut(id) else { return Vec::new() };
         if let Some(context) = &live.context {
             return context.clone();

@@ -16,6 +16,8 @@ mod prompts;
 mod questions;
 mod resume;
 mod storage;
+mod undo;
+mod uploads;
 mod watches;
 
 use super::*;

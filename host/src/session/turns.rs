@@ -39,18 +39,16 @@ impl Session {
         now: Millis,
         out: &mut Out,
     ) {
-        if self.known_prompts.contains(&id) {
+        if self.knows_prompt(&id) {
             return;
         }
-        self.known_prompts.push_back(id.clone());
-        if self.known_prompts.len() > KNOWN_PROMPTS {
-            self.known_prompts.pop_front();
-        }
-        if self.stored == Stored::NotYet {
+        self.remember_prompt(&id);
+        if self.stored == Stored::NotYet || self.next_row == 1 {
             self.stored = Stored::Yes;
             self.meta.preview = text.chars().take(PREVIEW).collect();
             self.touch(now, out);
         }
+        let text = self.with_attachments(text, out);
         let prompt = Queued { id, text };
         // Written down also when it starts at once: `start_next` takes it from the same queue,
         // in the same commit.
@@ -58,6 +56,17 @@ impl Session {
             self.enqueue(prompt.clone(), out);
         }
         self.prompts.push_back((prompt, caller));
+    }
+
+    pub(super) fn knows_prompt(&self, id: &PromptId) -> bool {
+        self.known_prompts.contains(id)
+    }
+
+    pub(super) fn remember_prompt(&mut self, id: &PromptId) {
+        self.known_prompts.push_back(id.clone());
+        if self.known_prompts.len() > KNOWN_PROMPTS {
+            self.known_prompts.pop_front();
+        }
     }
 
     fn enqueue(&mut self, prompt: Queued, out: &mut Out) {

@@ -111,7 +111,11 @@ impl World<'_> {
             Effect::Report { parent, process, exit, text } => {
                 self.tell(&parent, &process, exit, text);
             }
-            Effect::Start(_) | Effect::Announce(_) | Effect::Record(_) | Effect::Forget => {}
+            Effect::Start(_)
+            | Effect::Announce(_)
+            | Effect::Record(_)
+            | Effect::Discard(_)
+            | Effect::Forget => {}
         }
     }
 

@@ -16,7 +16,7 @@ impl App {
         if self.options.attached || !self.attached {
             return vec![Effect::Quit(Leaving::Plain)];
         }
-        self.deletion = None;
+        self.confirm = None;
         let mut quit = Quit::default();
         if !Left::of(&self.transcript, &quit).is_nothing() {
             quit.open();
@@ -64,15 +64,6 @@ impl App {
                 vec![Effect::Quit(leaving)]
             }
         })
-    }
-
-    /// What the user wrote and no host has taken.
-    pub(crate) fn unsent(&self) -> Vec<String> {
-        let mut texts: Vec<String> = self.sent.iter().map(|(_, text)| text.clone()).collect();
-        if !self.composer.is_empty() {
-            texts.push(self.composer.expanded());
-        }
-        texts
     }
 
     /// The session in view, if it has rows.

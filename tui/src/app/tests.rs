@@ -9,6 +9,7 @@ use super::*;
 use crate::testing::*;
 
 mod background;
+mod remote;
 
 fn running() -> App {
     let mut app = app(vec![user("go")]);

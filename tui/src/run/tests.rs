@@ -166,6 +166,33 @@ async fn a_burst_is_drawn_in_few_frames() {
     assert!(rig.sink.writes() - before < 100, "{}", rig.sink.writes() - before);
 }
 
+// S05
+#[tokio::test]
+async fn a_file_is_read_and_handed_over_and_an_export_is_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    std::fs::write(path("notes.md"), [0, 159, 255]).unwrap();
+    let mut rig = Rig::new();
+    rig.attach(vec![]);
+    let line = |text: &str| {
+        for c in text.chars() {
+            rig.key(KeyCode::Char(c), KeyModifiers::NONE);
+        }
+        rig.key(KeyCode::Enter, KeyModifiers::NONE);
+    };
+    line(&format!("/upload {}", path("none.md")));
+    rig.shows("there is no such file or folder").await;
+    line(&format!("/upload {}", path("notes.md")));
+    line(&format!("/export {}", path("session.md")));
+    let upload = Command::Upload { name: "notes.md".into(), data: Data(vec![0, 159, 255]) };
+    assert_eq!(rig.command().await, upload);
+    assert_eq!(rig.command().await, Command::Export);
+    rig.shows("[uploading notes.md …]").await;
+    rig.push(Event::Exported { name: "x.md".into(), text: "# Pump".into() });
+    rig.shows("saved as").await;
+    assert_eq!(std::fs::read_to_string(path("session.md")).unwrap(), "# Pump");
+}
+
 /// Input like the terminal's: it wakes the first waker it was polled with, and no other.
 #[derive(Clone, Default)]
 struct FirstWaker(Arc<Mutex<(Vec<Input>, Option<std::task::Waker>)>>);

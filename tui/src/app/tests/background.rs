@@ -71,7 +71,7 @@ fn a_session_is_deleted_by_no_stray_key() {
     let asked = || {
         let mut app = app(vec![user("go")]);
         assert_eq!(typed(&mut app, "/delete"), []);
-        assert!(app.deletion.is_some());
+        assert!(app.confirm.is_some());
         app
     };
     let mut app = asked();
@@ -82,13 +82,13 @@ fn a_session_is_deleted_by_no_stray_key() {
         assert_eq!(press(&mut app, key, T0 + 1_000 * (n as Millis + 1)), []);
     }
     app.on_paste("2\n", T0 + 8_000);
-    assert!(app.deletion.is_some() && app.composer.is_empty());
+    assert!(app.confirm.is_some() && app.composer.is_empty());
     assert_eq!(press(&mut app, "enter", T0 + 9_000), [], "the default keeps it");
-    assert!(app.deletion.is_none());
+    assert!(app.confirm.is_none());
 
     let mut app = asked();
     assert_eq!(press(&mut app, "esc", T0 + 10), []);
-    assert!(app.deletion.is_none());
+    assert!(app.confirm.is_none());
 
     let mut app = asked();
     assert_eq!(sent(press(&mut app, "2", T0 + 600)), [Command::Delete { session: here.clone() }]);
