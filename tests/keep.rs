@@ -2,6 +2,7 @@
 //! several interfaces on one host. The real binary in a real pseudo-terminal.
 
 use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use host::protocol::{Body, Row};
@@ -15,11 +16,15 @@ use crate::wakeups::{fifo, spawn, waiting};
 /// What the model says once a turn goes on.
 const WHOLE: &str = "The whole answer.";
 
-/// A model that hangs in the first answer to `hang`, and answers when it is asked to go on.
+/// A model that hangs in its first answer to `hang`, and answers when it is asked again.
 async fn hanging() -> Server {
-    Server::start(|asked| match asked.last_user() {
-        "hang" => Reply::Hang("On and on".to_owned()),
-        text if text.starts_with("[The host stopped") => Reply::Text(WHOLE.to_owned()),
+    let hung = AtomicBool::new(false);
+    Server::start(move |asked| match asked.last_user() {
+        "hang" if !hung.swap(true, Ordering::Relaxed) => Reply::Hang("On and on".to_owned()),
+        // What was said is not always stored before a kill.
+        text if text == "hang" || text.starts_with("[The host stopped") => {
+            Reply::Text(WHOLE.to_owned())
+        }
         _ => obey(asked),
     })
     .await
