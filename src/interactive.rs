@@ -25,6 +25,8 @@ use crate::{Usage, args, drain, sessions_cmd};
 
 /// How long another process that owns the state folder may take to answer: it may just start.
 const ANSWER: Duration = Duration::from_secs(2);
+/// So many killed hosts are replaced in that time: one that always dies is left dead.
+const REVIVALS: (usize, Duration) = (3, Duration::from_mins(5));
 /// How long a host may take to say what it does.
 const LOOK: Duration = Duration::from_secs(1);
 
@@ -49,7 +51,8 @@ pub(crate) fn run(config: &Config, run: &args::Run, dirs: &Dirs) -> anyhow::Resu
         let notes = config.notes.iter().chain(seat.notes()).cloned().collect();
         let attached = matches!(seat, Seat::Other(_));
         let interface = Interface::new(options(notes, attached, drafts.clone()));
-        let mut desk = Desk { config, start, signals, suspension, interface, drafts };
+        let mut desk =
+            Desk { config, start, signals, suspension, interface, drafts, revivals: Vec::new() };
         let code = desk.work(seat, host).await;
         desk.save_drafts();
         code
@@ -96,6 +99,8 @@ struct Desk<'a> {
     interface: Interface,
     /// As they lie in the state folder.
     drafts: Drafts,
+    /// When a killed host was replaced.
+    revivals: Vec<Instant>,
 }
 
 /// Takes the state folder, or goes to the process that has it.
@@ -213,17 +218,7 @@ impl Desk<'_> {
                     }
                 }
                 (Seat::Other(remote), Ended::HostDied) => {
-                    // It takes up what the dead one ran, and the link finds it.
-                    let note = match self.start.detached() {
-                        Ok(_) => {
-                            "the host was killed: another one goes on in the background".to_owned()
-                        }
-                        Err(error) => {
-                            format!("the host was killed, and no other starts: {error:#}")
-                        }
-                    };
-                    tracing::warn!("{note}");
-                    self.interface.note(note);
+                    self.revive();
                     seat = Seat::Other(remote);
                 }
                 (Seat::Other(remote), ended) if is_suspend(&ended) => {
@@ -257,8 +252,8 @@ impl Desk<'_> {
         };
         let host_died = async {
             match seat {
-                Seat::Own { .. } => std::future::pending().await,
-                Seat::Other(_) => keep::died(state).await,
+                Seat::Other(_) if self.revivals.len() < REVIVALS.0 => keep::died(state).await,
+                Seat::Own { .. } | Seat::Other(_) => std::future::pending().await,
             }
         };
         tokio::select! {
@@ -274,6 +269,18 @@ impl Desk<'_> {
             () = stop_asked => Ended::StopAsked,
             () = host_died => Ended::HostDied,
         }
+    }
+
+    /// Starts a host where one was killed. It takes up what that one ran, and the link finds it.
+    fn revive(&mut self) {
+        self.revivals.retain(|at| at.elapsed() < REVIVALS.1);
+        self.revivals.push(Instant::now());
+        let note = match self.start.detached() {
+            Ok(_) => "the host was killed: another one goes on in the background".to_owned(),
+            Err(error) => format!("the host was killed, and no other starts: {error:#}"),
+        };
+        tracing::warn!("{note}");
+        self.interface.note(note);
     }
 
     /// Suspends this process. Where nothing can be suspended it just goes on.

@@ -56,7 +56,7 @@ pub(crate) async fn died(state: &Path) {
     let lock = state.join("host.lock");
     let is_dead = || {
         let left = std::fs::read(&lock).is_ok_and(|text| !text.is_empty());
-        left && Lock::holder(&lock).is_none()
+        left && !Lock::is_held(&lock)
     };
     let mut looks = 0;
     // Once is not enough: who takes the lock says so a moment later.

@@ -256,6 +256,10 @@ async fn ctrl_z_without_work_suspends_all_and_fg_brings_the_screen_back() {
         stopped(pid).await;
         shell.shows("Stopped").await;
         assert_eq!(holder(&home), Some(pid), "round {round}");
+        // Who comes now is told why nobody answers.
+        let mut second = Terminal::start(&home, &[]);
+        assert_eq!(second.exit().await, 1);
+        assert!(second.raw().contains(&format!("process {pid} is suspended")), "{}", second.raw());
         shell.keys("fg\r");
         shell.shows("half a thought").await;
         shell.keys("!");
@@ -405,4 +409,76 @@ async fn a_host_that_nobody_needs_any_more_ends_by_itself() {
     terminal.keys("\x04");
     assert_eq!(terminal.exit().await, 0);
     gone(pid).await;
+}
+
+// P13 C15
+#[tokio::test]
+async fn a_question_that_was_open_when_the_terminal_went_is_asked_by_the_next_interface() {
+    let home = Home::new();
+    let server = Server::obedient().await;
+    home.configure(server.url());
+    fs::create_dir(home.work().join("victim")).unwrap();
+    let mut terminal = Terminal::open(&home, &[]).await;
+    terminal.send("call terminal {\"command\": \"rm -r victim\"}");
+    terminal.shows("Run this?").await;
+    let first = terminal.pid();
+    hang_up(&mut terminal).await;
+    assert_eq!(terminal.exit().await, 129);
+    successor(&home, first).await;
+    let mut terminal = Terminal::open(&home, &["-c"]).await;
+    terminal.shows("Run this?").await;
+    // The draft is in the way of a key.
+    terminal.keys("\x15\x7f\x15");
+    terminal.shows("↑↓ Enter or a digit").await;
+    terminal.keys("1");
+    terminal.shows("As you say.").await;
+    assert!(!home.work().join("victim").exists());
+    let seen = server.requests(2).await;
+    assert!(!seen[1].last_tool().contains("interrupted"), "{}", seen[1].last_tool());
+    server.stays_at(2).await;
+}
+
+// P10
+#[tokio::test]
+async fn where_no_host_can_take_over_it_is_said_and_all_is_as_if_it_were_left() {
+    let home = Home::new();
+    let server = Server::obedient().await;
+    home.configure(server.url());
+    let gate = fifo(&home.work());
+    let mut terminal = Terminal::open(&home, &[]).await;
+    start_command(&home, &mut terminal).await;
+    let config = home.path().join("hermes/config.yaml");
+    let good = fs::read_to_string(&config).unwrap();
+    fs::write(&config, "model: [").unwrap();
+    terminal.keys("\x04");
+    terminal.shows("1 keep it running").await;
+    terminal.keys("1");
+    terminal.exit().await;
+    let said = terminal.raw();
+    assert!(said.contains("No host goes on in the background"), "{said}");
+    assert!(said.contains("config.yaml"), "it says why: {said}");
+    assert_eq!(holder(&home), None);
+    fs::write(&config, good).unwrap();
+    drop(gate);
+    let mut terminal = Terminal::open(&home, &["-c"]).await;
+    terminal.shows("I was woken.").await;
+    server.stays_at(3).await;
+}
+
+// P10
+#[tokio::test]
+async fn an_interface_whose_host_is_asked_to_stop_leaves() {
+    let home = Home::new();
+    let server = hanging().await;
+    home.configure(server.url());
+    let mut terminal = Terminal::open(&home, &[]).await;
+    terminal.send("hang");
+    terminal.shows("On and on").await;
+    let output = home.run(&["host", "stop"]).await;
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(terminal.exit().await, 0);
+    assert!(terminal.raw().contains("The host was asked to stop."), "{}", terminal.raw());
+    assert_eq!(holder(&home), None);
+    let mut terminal = Terminal::open(&home, &["-c"]).await;
+    terminal.shows(WHOLE).await;
 }
