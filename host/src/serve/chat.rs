@@ -1,5 +1,7 @@
 //! Turns over the WebUI protocol: start, stream, cancel, steer.
 
+use std::time::Duration;
+
 use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
@@ -24,6 +26,10 @@ use crate::wire::encode::frame::{self, Teller, secs};
 const HEARTBEAT: &str = ": heartbeat\n\n";
 /// A message that is never a turn.
 const SILENT: &str = "[SILENT]";
+/// How long a change of the session before a turn may take.
+const CHANGE: Duration = Duration::from_secs(2);
+/// What a failure to start a turn is about.
+const ASKED: &[&str] = &["prompt", "retry", "command"];
 /// Characters of a prompt that stand for a title.
 const TITLE: usize = 64;
 
@@ -57,6 +63,7 @@ async fn start(State(serving): State<Serving>, body: Body) -> Result<Response, R
     }
     let feed = lease(&serving.feeds, session).await?;
     let queue = body.0.get("queue") == Some(&Value::Bool(true));
+    let _starting = feed.starting.lock().await;
     if let Some(busy) = feed.look(|t| t.running.as_ref().map(|running| running.turn))
         && (!queue || again)
     {
@@ -187,13 +194,7 @@ impl Starter {
             return Ok(());
         }
         self.host.send(Command::SetModel { model: model.to_owned() });
-        loop {
-            match self.next().await? {
-                Event::ModelChanged { .. } => return Ok(()),
-                Event::Failed(failure) => return Err(Refusal::bad(failure.message)),
-                _ => {}
-            }
-        }
+        self.changed("model", |event| matches!(event, Event::ModelChanged { .. })).await
     }
 
     async fn set_cwd(&mut self, cwd: &str) -> Result<(), Refusal> {
@@ -201,13 +202,27 @@ impl Starter {
             return Ok(());
         }
         self.host.send(Command::SetCwd { cwd: cwd.to_owned() });
-        loop {
-            match self.next().await? {
-                Event::CwdChanged { .. } => return Ok(()),
-                Event::Failed(failure) => return Err(Refusal::bad(failure.message)),
-                _ => {}
+        self.changed("cwd", |event| matches!(event, Event::CwdChanged { .. })).await
+    }
+
+    /// Waits for what a change comes to; one that changes nothing is not told at all.
+    async fn changed(
+        &mut self,
+        about: &str,
+        is_it: impl Fn(&Event) -> bool,
+    ) -> Result<(), Refusal> {
+        let waiting = async {
+            loop {
+                match self.next().await? {
+                    Event::Failed(failure) if failure.about == about => {
+                        return Err(Refusal::bad(failure.message));
+                    }
+                    event if is_it(&event) => return Ok(()),
+                    _ => {}
+                }
             }
-        }
+        };
+        tokio::time::timeout(CHANGE, waiting).await.unwrap_or(Ok(()))
     }
 
     /// Runs the last user turn again.
@@ -265,7 +280,10 @@ impl Starter {
                         None => Begun::Busy(behind),
                     });
                 }
-                Event::Failed(failure) => return Err(Refusal::bad(failure.message)),
+                // What others asked may fail too, and every view is told of some of it.
+                Event::Failed(failure) if ASKED.contains(&failure.about.as_str()) => {
+                    return Err(Refusal::bad(failure.message));
+                }
                 _ => {}
             }
         }
