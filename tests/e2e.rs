@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 
+mod attach;
 mod badinput;
 mod cli;
 mod compression;
@@ -12,6 +13,7 @@ mod deletion;
 mod features;
 mod holds;
 mod interface;
+mod keep;
 mod process;
 mod questions;
 mod races;

@@ -22,8 +22,7 @@ use super::{Line, no_link, probed, tell};
 use crate::handle::{Backend, FrontId, Pushed, Signal};
 use crate::local::now;
 use crate::protocol::{
-    Command, Event, Failure, Link, Millis, News, PromptId, Target, Toast, Transcript,
-    TurnId,
+    Command, Event, Failure, Link, Millis, News, PromptId, Target, Toast, Transcript, TurnId,
 };
 
 const EVENTS: &str = "/api/tui/v1/events";
@@ -33,8 +32,8 @@ const LEAVE: Duration = Duration::from_secs(2);
 /// Kinds of frames that are told in the log once each.
 const ODD: usize = 100;
 
-/// Carries a view until the front end leaves.
-pub(super) async fn run(line: Line) {
+/// Carries a view until the front end leaves. Returns what is not sent.
+pub(super) async fn run(line: Line) -> Vec<String> {
     let Line { client, target, backend, signals, early, unsent } = line;
     let mut seam = Seam {
         stream: stream(&client, &target),
@@ -59,6 +58,7 @@ pub(super) async fn run(line: Line) {
         seam.asked(command);
     }
     seam.run().await;
+    seam.unsent.texts()
 }
 
 /// The stream of a new view.
@@ -259,7 +259,10 @@ impl Seam {
             }
             Err(error) => {
                 for command in self.outbox.refused() {
-                    self.fail(called(&command), &error.to_string());
+                    if let Command::Prompt { id, .. } = &command {
+                        self.unsent.remove(std::slice::from_ref(id));
+                    }
+                    self.fail(&called(&command), &error.to_string());
                 }
             }
         }
@@ -282,7 +285,7 @@ impl Seam {
             let message = format!(
                 "the link broke while this was sent ({why}): look whether it was done.{what}"
             );
-            self.fail(called(&command), &message);
+            self.fail(&called(&command), &message);
         }
     }
 
@@ -426,9 +429,7 @@ impl Seam {
         let is_empty = is_empty(transcript);
         let mut again = Vec::new();
         for entry in self.unsent.entries() {
-            let waits = |command: &Command| {
-                matches!(command, Command::Prompt { id, .. } if *id == entry.id)
-            };
+            let waits = |command: &Command| matches!(command, Command::Prompt { id, .. } if *id == entry.id);
             if self.outbox.holds(waits) {
                 continue;
             }
@@ -515,9 +516,10 @@ fn is_same(fold: &Transcript, window: &Transcript) -> bool {
 }
 
 /// What a command is called where its failure is told.
-fn called(command: &Command) -> &'static str {
-    match command {
-        Command::Prompt { .. } => "prompt",
+fn called(command: &Command) -> String {
+    let name = match command {
+        // With its id the front end knows which text it has again.
+        Command::Prompt { id, .. } => return format!("prompt {}", id.0),
         Command::Steer { .. } => "steer",
         Command::Undo => "undo",
         Command::Retry { .. } => "retry",
@@ -531,5 +533,6 @@ fn called(command: &Command) -> &'static str {
         Command::Export => "export",
         Command::Search { .. } => "search",
         _ => "command",
-    }
+    };
+    name.to_owned()
 }
