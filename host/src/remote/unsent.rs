@@ -58,7 +58,7 @@ impl Entry {
 pub(crate) struct Unsent {
     entries: Vec<Entry>,
     path: PathBuf,
-    /// Held as long as this connection lives; made with the first entry.
+    /// Held as long as there is something in the file.
     lock: Option<File>,
 }
 
@@ -135,10 +135,14 @@ impl Unsent {
 
     fn save(&mut self) -> io::Result<()> {
         if self.entries.is_empty() {
-            return match fs::remove_file(&self.path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-                _ => Ok(()),
-            };
+            match fs::remove_file(&self.path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+            if self.lock.take().is_some() {
+                fs::remove_file(lock_of(&self.path)).ok();
+            }
+            return Ok(());
         }
         if self.lock.is_none() {
             let path = lock_of(&self.path);
@@ -149,14 +153,6 @@ impl Unsent {
             self.lock = Some(lock);
         }
         super::write_private(&self.path, &serde_json::to_vec_pretty(&self.entries)?)
-    }
-}
-
-impl Drop for Unsent {
-    fn drop(&mut self) {
-        if self.entries.is_empty() && self.lock.is_some() {
-            fs::remove_file(lock_of(&self.path)).ok();
-        }
     }
 }
 
