@@ -123,7 +123,8 @@ async fn a_stream_cut_at_any_byte_ends_with_the_transcript_of_the_host() {
         })
         .await;
         agrees(&mut view, local).await;
-        assert_eq!(prompts(&view.transcript.rows, "Go."), 1, "cut at {position}");
+        let rows = &view.transcript.rows;
+        assert_eq!(prompts(rows, "Go."), 1, "cut at {position}: {rows:#?}");
         let lost = links(&view).iter().any(|link| matches!(link, Link::Down { .. }));
         (lost, proxy.asked("/api/tui/v1/events"))
     };

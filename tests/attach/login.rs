@@ -141,6 +141,7 @@ async fn a_password_is_asked_for_without_showing_it_and_then_the_interface_opens
         (host.latest().is_some() && host.is_settled()).then_some(())
     })
     .await;
+    terminal.until("the end of the turn", |s| !s.contains("Esc interrupts")).await;
     terminal.keys("\x04");
     let screen = terminal.shows("Go on with: hermes-tui attach").await;
     assert!(screen.contains("--resume"), "{screen}");

@@ -22,7 +22,8 @@ use super::{Line, no_link, probed, tell};
 use crate::handle::{Backend, FrontId, Pushed, Signal};
 use crate::local::now;
 use crate::protocol::{
-    Command, Event, Failure, Link, Millis, News, PromptId, Target, Toast, Transcript, TurnId,
+    Command, Event, Failure, Link, Millis, News, PromptId, SessionId, Target, Toast, Transcript,
+    TurnId,
 };
 
 const EVENTS: &str = "/api/tui/v1/events";
@@ -47,6 +48,7 @@ pub(super) async fn run(line: Line) -> Vec<String> {
         errand: None,
         errands: Vec::new(),
         fold: None,
+        gone: None,
         view: None,
         is_ready: false,
         pause: None,
@@ -92,6 +94,8 @@ struct Seam {
     errands: Vec<errand::Errand>,
     /// What the front end has: the fold of what it was told.
     fold: Option<Transcript>,
+    /// The session that was in view and is not there any more; it was empty.
+    gone: Option<SessionId>,
     /// Names the view in requests.
     view: Option<String>,
     /// The view's window has come: commands may go.
@@ -347,7 +351,7 @@ impl Seam {
             // It was asked for by a part of its id or by its title: the host looks it up.
             None => self.outbox.ask_first(Command::Open(Target::Id(session))),
             // It was never stored: another empty one is as good.
-            Some(fold) if is_empty(fold) => {}
+            Some(fold) if is_empty(fold) => self.gone = Some(session),
             Some(_) => {
                 self.fail("open", "the session is gone from the host; this is a new one");
             }
@@ -374,7 +378,8 @@ impl Seam {
                 }
                 if let Some(fold) = &mut self.fold {
                     fold.apply(&event);
-                    self.unsent.seen(&fold.session, &event);
+                    let taken = self.unsent.seen(&fold.session, &event);
+                    self.outbox.forget(&taken);
                 }
                 self.push(event);
             }
@@ -401,11 +406,11 @@ impl Seam {
         self.outbox.opened();
         let event = Event::Attached { transcript, resynced: resynced || came_back };
         let Event::Attached { transcript, .. } = &event else { return };
+        let taken = self.unsent.seen(&transcript.session, &event);
+        self.outbox.forget(&taken);
         if came_back {
-            self.settle(&event, transcript);
+            self.settle(transcript);
             tell(&self.backend, Link::Up);
-        } else {
-            self.unsent.seen(&transcript.session, &event);
         }
         match &self.fold {
             Some(fold) if came_back && is_same(fold, transcript) => {}
@@ -422,10 +427,10 @@ impl Seam {
         self.run_errands();
     }
 
-    /// A view is there again: what the host has of what was typed is forgotten, the rest of this
-    /// session is sent again, that of others handed over to them.
-    fn settle(&mut self, event: &Event, transcript: &Transcript) {
-        self.unsent.seen(&transcript.session, event);
+    /// A view is there again: what was typed and does not show is sent again if it is of this
+    /// session, and handed over if it is of another one.
+    fn settle(&mut self, transcript: &Transcript) {
+        let gone = self.gone.take();
         let is_empty = is_empty(transcript);
         let mut again = Vec::new();
         for entry in self.unsent.entries() {
@@ -437,6 +442,9 @@ impl Seam {
                 Some(session) if *session == transcript.session => again.push(entry.clone()),
                 // Nothing was ever said in its session: this one is as good if it is as empty.
                 None if is_empty => again.push(entry.clone()),
+                session if is_empty && gone.is_some() && *session == gone => {
+                    again.push(entry.clone());
+                }
                 session => errand::add(&mut self.errands, session.clone(), entry.clone()),
             }
         }

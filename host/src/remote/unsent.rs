@@ -118,13 +118,11 @@ impl Unsent {
         }
     }
 
-    /// Forgets what an event of that session shows to have been taken.
-    pub(crate) fn seen(&mut self, session: &SessionId, event: &Event) {
-        if self.entries.is_empty() {
-            return;
-        }
+    /// Forgets what an event of that session shows to have been taken, and says what that is.
+    pub(crate) fn seen(&mut self, session: &SessionId, event: &Event) -> Vec<PromptId> {
         let taken = taken(&self.entries, session, event);
         self.remove(&taken);
+        taken
     }
 
     fn keep(&mut self) {

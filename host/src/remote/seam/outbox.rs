@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use crate::protocol::{Command, GoalAsk, Target, TurnId};
+use crate::protocol::{Command, GoalAsk, PromptId, Target, TurnId};
 
 /// Most commands in one request.
 const BATCH: usize = 64;
@@ -52,6 +52,13 @@ impl Outbox {
     /// Takes a command that comes before all that wait.
     pub(crate) fn ask_first(&mut self, command: Command) {
         self.waiting.push_front(Asked { command, turn: None });
+    }
+
+    /// Prompts that the host has need not be sent again. It may not know their ids any more: a
+    /// session that was put away and taken up again does not.
+    pub(crate) fn forget(&mut self, taken: &[PromptId]) {
+        let is_taken = |asked: &Asked| matches!(&asked.command, Command::Prompt { id, .. } if taken.contains(id));
+        self.waiting.retain(|asked| !is_taken(asked));
     }
 
     /// Whether a command waits or flies that fits.
@@ -215,7 +222,7 @@ fn may_be_repeated(command: &Command) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::{PromptId, SessionId};
+    use crate::protocol::SessionId;
 
     fn prompt(text: &str) -> Command {
         Command::Prompt { id: PromptId(text.to_owned()), text: text.to_owned() }
@@ -285,6 +292,15 @@ mod tests {
         assert_eq!(outbox.take(None).len(), 4);
         assert_eq!(outbox.unclear(), [Command::Undo, steer]);
         assert_eq!(outbox.take(None), [prompt("a"), Command::ListSessions]);
+    }
+
+    #[test]
+    fn a_prompt_that_shows_is_not_sent_again() {
+        let mut outbox = outbox(&[prompt("a"), prompt("b")]);
+        outbox.take(None);
+        assert_eq!(outbox.unclear(), []);
+        outbox.forget(&[PromptId("a".to_owned())]);
+        assert_eq!(outbox.take(None), [prompt("b")]);
     }
 
     #[test]
