@@ -22,14 +22,15 @@ use super::{Line, no_link, probed, tell};
 use crate::handle::{Backend, FrontId, Pushed, Signal};
 use crate::local::now;
 use crate::protocol::{
-    Command, Event, Failure, Link, Millis, News, PromptId, SessionId, Target, Toast, Transcript,
-    TurnId,
+    Command, Event, Failure, Link, Millis, News, SessionId, Target, Toast, Transcript, TurnId,
 };
 
 const EVENTS: &str = "/api/tui/v1/events";
 const COMMANDS: &str = "/api/tui/v1/commands";
 /// How long a front end that leaves is waited for until what it asked is sent.
 const LEAVE: Duration = Duration::from_secs(2);
+/// Rows that are kept to know what the front end has.
+const WINDOW: usize = 400;
 /// Kinds of frames that are told in the log once each.
 const ODD: usize = 100;
 
@@ -90,7 +91,7 @@ struct Seam {
     /// The request with commands that is under way.
     flying: Option<BoxFuture<'static, Sent>>,
     /// Prompts of other sessions are handed over one session after the other.
-    errand: Option<BoxFuture<'static, Vec<PromptId>>>,
+    errand: Option<BoxFuture<'static, errand::Done>>,
     errands: Vec<errand::Errand>,
     /// What the front end has: the fold of what it was told.
     fold: Option<Transcript>,
@@ -113,7 +114,7 @@ struct Seam {
 enum Step {
     Item(Option<Item>),
     Sent(Sent),
-    Errand(Vec<PromptId>),
+    Errand(errand::Done),
     Signal(Option<(FrontId, Signal)>),
     Paused,
 }
@@ -144,7 +145,7 @@ impl Seam {
             signal = self.signals.recv() => Step::Signal(signal),
             sent = maybe(&mut self.flying) => Step::Sent(sent),
             item = self.stream.next(), if !self.is_over => Step::Item(item),
-            taken = maybe(&mut self.errand) => Step::Errand(taken),
+            done = maybe(&mut self.errand) => Step::Errand(done),
             () = tokio::time::sleep_until(pause.unwrap_or_else(Instant::now)), if pause.is_some() => {
                 Step::Paused
             }
@@ -159,8 +160,14 @@ impl Seam {
                 self.flying = None;
                 self.sent(sent);
             }
-            Step::Errand(taken) => {
+            Step::Errand(errand::Done { mut taken, homeless }) => {
                 self.errand = None;
+                for entry in homeless {
+                    let text = entry.text;
+                    let message = format!("the session that this was typed in is gone: {text}");
+                    self.fail("link", &message);
+                    taken.push(entry.id);
+                }
                 self.unsent.remove(&taken);
                 self.run_errands();
             }
@@ -169,10 +176,11 @@ impl Seam {
         }
     }
 
-    /// The front end is gone: what it asked for still goes out, if that is soon.
+    /// The front end is gone: what it asked for still goes out, if that is soon, and the host may
+    /// say that it has it.
     async fn leave(&mut self) {
         let leaving = async {
-            while self.is_ready && !self.is_over && !self.outbox.is_empty() {
+            while self.is_ready && !self.is_over && (!self.outbox.is_empty() || self.awaits()) {
                 self.send();
                 let step = tokio::select! {
                     sent = maybe(&mut self.flying) => Step::Sent(sent),
@@ -182,6 +190,12 @@ impl Seam {
             }
         };
         tokio::time::timeout(LEAVE, leaving).await.ok();
+    }
+
+    /// Whether a prompt of this session does not show yet.
+    fn awaits(&self) -> bool {
+        let session = self.fold.as_ref().map(|fold| &fold.session);
+        self.unsent.entries().iter().any(|entry| entry.session.as_ref() == session)
     }
 
     /// A command of the front end.
@@ -378,6 +392,9 @@ impl Seam {
                 }
                 if let Some(fold) = &mut self.fold {
                     fold.apply(&event);
+                    if fold.rows.len() > 2 * WINDOW {
+                        fold.trim(WINDOW);
+                    }
                     let taken = self.unsent.seen(&fold.session, &event);
                     self.outbox.forget(&taken);
                 }
