@@ -123,12 +123,14 @@ async fn a_stream_cut_at_any_byte_ends_with_the_transcript_of_the_host() {
         })
         .await;
         agrees(&mut view, local).await;
-        assert_eq!(prompts(&view.transcript.rows, "Go."), 1, "cut at {position}");
+        let rows = &view.transcript.rows;
+        assert_eq!(prompts(rows, "Go."), 1, "cut at {position}: {rows:#?}");
         let lost = links(&view).iter().any(|link| matches!(link, Link::Down { .. }));
         (lost, proxy.asked("/api/tui/v1/events"))
     };
-    let runs: Vec<_> =
-        stream::iter((0..4000).step_by(29)).map(cut_at).buffer_unordered(32).collect().await;
+    // Closer where the window ends and the prompt is on its way.
+    let positions = (0..4000).step_by(31).chain((430..650).step_by(7));
+    let runs: Vec<_> = stream::iter(positions).map(cut_at).buffer_unordered(32).collect().await;
     let cut = runs.iter().filter(|(lost, asked)| *lost && *asked == 2).count();
     assert!(cut > 60, "only {cut} were cut in the middle");
     served.stop().await;
@@ -249,7 +251,8 @@ async fn what_is_typed_without_a_link_arrives_exactly_once_and_in_order() {
         .collect();
     assert_eq!(typed, ["first", "second", "third"]);
     assert_eq!(view.transcript.title.as_deref(), Some("Named offline"));
-    assert!(proxy.asked("/api/tui/v1/commands") >= 3);
+    let again_sent = || (proxy.asked("/api/tui/v1/commands") >= 3).then_some(());
+    eventually("the second request with them", again_sent).await;
     model.stays_at(3).await;
     again.stop().await;
     local.stop().await;
@@ -299,6 +302,81 @@ async fn what_is_typed_without_a_link_survives_a_restart_of_the_client() {
     model.stays_at(2).await;
     drop(view);
     again.stop().await;
+    local.stop().await;
+}
+
+#[tokio::test]
+async fn a_session_that_is_gone_is_said_and_what_was_typed_in_it_comes_back_in_words() {
+    let home = Home::new();
+    let served = Served::start(&home, demo()).await;
+    let proxy = Proxy::start(&served.url()).await;
+    let (mut view, client) = attach(&proxy.url, &home, Target::New).await;
+    view.ask(1, "hello").await;
+    let session = view.session();
+    proxy.lead(None);
+    let Served { local, server } = served;
+    server.stop().await;
+    is_down(&mut view).await;
+    view.prompt("for nobody");
+    drop(view);
+    client.end().await;
+    let mut own = View::new(&local).await;
+    own.ask(1, "other").await;
+    own.send(Command::Delete { session: session.clone() });
+    let gone = || home.reader().load(&session, 1).unwrap().is_none().then_some(());
+    eventually("the deletion", gone).await;
+    let settings = home.settings(demo());
+    let options =
+        serve::Options { tcp: Some("127.0.0.1:0".parse().unwrap()), ..serve::Options::default() };
+    let again = serve::start(local.access(), &settings, options).await.unwrap();
+    proxy.lead(Some(&format!("http://{}", again.address().unwrap())));
+    // By a name that is none, or no more: a new session, and word about it.
+    let (mut view, client) = attach(&proxy.url, &home, Target::Id(session.clone())).await;
+    let said = |v: &View, text: &str| {
+        let told = |e: &Event| matches!(e, Event::Failed(f) if f.message.contains(text));
+        v.events.iter().any(told).then_some(())
+    };
+    view.until("word about the session", |v| said(v, session.0.as_str())).await;
+    view.until("word about the prompt", |v| said(v, "gone: for nobody")).await;
+    view.ask(1, "still usable").await;
+    drop(view);
+    assert_eq!(client.end().await, [""; 0]);
+    // By the beginning of its title, which only the host can look up.
+    let other = own.session();
+    let (mut view, _client) =
+        attach(&proxy.url, &home, Target::Id(host::protocol::SessionId("other".to_owned()))).await;
+    view.until("the other session", |v| (v.session() == other).then_some(())).await;
+    again.stop().await;
+    local.stop().await;
+}
+
+#[tokio::test]
+async fn a_unix_socket_is_a_way_to_a_host_without_a_login() {
+    let (host, home) = (Home::new(), Home::new());
+    let settings = host.settings(demo());
+    let local = start(settings.clone());
+    let socket = host.path().join("h.sock");
+    let options = serve::Options {
+        sockets: vec![socket.clone()],
+        password: Some("only over the network".to_owned()),
+        ..serve::Options::default()
+    };
+    let served = serve::start(local.access(), &settings, options).await.unwrap();
+    let (mut view, remote) = attach(&socket.display().to_string(), &home, Target::New).await;
+    view.ask(1, "hello").await;
+    agrees(&mut view, &local).await;
+    // What is asked in the last moment still goes out.
+    let session = view.session();
+    view.prompt("and goodbye");
+    drop(view);
+    assert_eq!(remote.end().await, [""; 0]);
+    let mut own = View::attach(&local, Target::Id(session)).await;
+    own.until("the prompt", |v| {
+        (prompts(&v.transcript.rows, "and goodbye") == 1 && v.transcript.running.is_none())
+            .then_some(())
+    })
+    .await;
+    served.stop().await;
     local.stop().await;
 }
 

@@ -80,7 +80,9 @@ impl Server {
             return Err(wrong("it names no host"));
         }
         if !url.username().is_empty() || url.password().is_some() {
-            return Err(wrong("a password does not belong into it; you are asked for it"));
+            // Not repeated: it would stand in the log of a shell.
+            let what = "no address of a server has a name or password in it; you are asked for it";
+            return Err(Error::Url(what.to_owned()));
         }
         if !text.contains("://") && !http::is_loopback(&url) {
             // The port a scheme implies is dropped when the URL is read: read it again.

@@ -36,7 +36,9 @@ async fn said_about(home: &Home, url: &str) -> String {
 async fn what_is_no_hermes_server_is_told_apart_in_words() {
     let home = Home::new();
     for odd in ["ftp://box", "http://", "http://me:secret@box"] {
-        assert!(said_about(&home, odd).await.contains("no address of a server"), "{odd}");
+        let said = said_about(&home, odd).await;
+        assert!(said.contains("no address of a server"), "{odd}: {said}");
+        assert!(!said.contains("secret"), "{said}");
     }
     // A port nobody listens on: bound and given back.
     let free = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
@@ -141,6 +143,7 @@ async fn a_password_is_asked_for_without_showing_it_and_then_the_interface_opens
         (host.latest().is_some() && host.is_settled()).then_some(())
     })
     .await;
+    terminal.until("the end of the turn", |s| !s.contains("Esc interrupts")).await;
     terminal.keys("\x04");
     let screen = terminal.shows("Go on with: hermes-tui attach").await;
     assert!(screen.contains("--resume"), "{screen}");

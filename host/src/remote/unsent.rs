@@ -58,7 +58,7 @@ impl Entry {
 pub(crate) struct Unsent {
     entries: Vec<Entry>,
     path: PathBuf,
-    /// Held as long as this connection lives; made with the first entry.
+    /// Held as long as there is something in the file.
     lock: Option<File>,
 }
 
@@ -118,13 +118,11 @@ impl Unsent {
         }
     }
 
-    /// Forgets what an event of that session shows to have been taken.
-    pub(crate) fn seen(&mut self, session: &SessionId, event: &Event) {
-        if self.entries.is_empty() {
-            return;
-        }
+    /// Forgets what an event of that session shows to have been taken, and says what that is.
+    pub(crate) fn seen(&mut self, session: &SessionId, event: &Event) -> Vec<PromptId> {
         let taken = taken(&self.entries, session, event);
         self.remove(&taken);
+        taken
     }
 
     fn keep(&mut self) {
@@ -135,10 +133,14 @@ impl Unsent {
 
     fn save(&mut self) -> io::Result<()> {
         if self.entries.is_empty() {
-            return match fs::remove_file(&self.path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-                _ => Ok(()),
-            };
+            match fs::remove_file(&self.path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+            if self.lock.take().is_some() {
+                fs::remove_file(lock_of(&self.path)).ok();
+            }
+            return Ok(());
         }
         if self.lock.is_none() {
             let path = lock_of(&self.path);
@@ -149,14 +151,6 @@ impl Unsent {
             self.lock = Some(lock);
         }
         super::write_private(&self.path, &serde_json::to_vec_pretty(&self.entries)?)
-    }
-}
-
-impl Drop for Unsent {
-    fn drop(&mut self) {
-        if self.entries.is_empty() && self.lock.is_some() {
-            fs::remove_file(lock_of(&self.path)).ok();
-        }
     }
 }
 
