@@ -11,7 +11,13 @@ use crate::wire::decode;
 
 impl Mirror {
     /// A frame of the chat stream. `id` is `STREAM:number`, if the frame has one.
-    pub(in crate::remote) fn chat(&mut self, name: &str, data: Value, id: Option<&str>, now: Millis) {
+    pub(in crate::remote) fn chat(
+        &mut self,
+        name: &str,
+        data: Value,
+        id: Option<&str>,
+        now: Millis,
+    ) {
         let Some(chat) = &mut self.chat else { return };
         if let Some((stream, seq)) = id.and_then(|id| id.rsplit_once(':')) {
             if stream != chat.stream {
@@ -19,8 +25,7 @@ impl Mirror {
             }
             let seq: u64 = seq.parse().unwrap_or(0);
             // These are not in the server's journal and carry the number of the frame before.
-            let unnumbered =
-                matches!(name, "bg_task_complete" | "process_complete" | "cancel");
+            let unnumbered = matches!(name, "bg_task_complete" | "process_complete" | "cancel");
             // A frame without an id carries that of the one before, too.
             let known = seq < chat.seq || seq == chat.seq && chat.again;
             if seq != 0 && known && !unnumbered {
