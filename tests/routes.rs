@@ -7,7 +7,7 @@ use host::serve;
 use reqwest::{Client, Response, StatusCode};
 use serde_json::{Value, json};
 
-use crate::support::{Home, LONG, Reply, Server, View, demo, obey, start};
+use crate::support::{Home, LONG, Reply, Server, View, demo, eventually, obey, start};
 
 /// A host in this process that serves on loopback.
 struct Rig {
@@ -346,7 +346,8 @@ async fn a_session_is_renamed_archived_and_deleted_once_and_twice() {
     }
     assert_eq!(rig.get(&format!("/api/session?session_id={id}")).await.0, 404);
     assert_eq!(rig.got("/api/sessions").await["sessions"], json!([]));
-    assert!(!std::path::Path::new(kept["path"].as_str().unwrap()).exists());
+    let kept = std::path::PathBuf::from(kept["path"].as_str().unwrap());
+    eventually("the end of its files", || (!kept.exists()).then_some(())).await;
     rig.stop().await;
 }
 
@@ -467,6 +468,40 @@ async fn an_upload_is_kept_below_the_folder_of_its_session() {
         .collect();
     found.sort();
     assert_eq!(found, [id]);
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_what_was_uploaded_for_a_session_goes_along_with_its_prompt() {
+    // S05
+    let server = Server::start(obey).await;
+    let rig = Rig::with(server.model()).await;
+    let (mut view, id) = rig.session(1).await;
+    let (_other, elsewhere) = rig.session(1).await;
+    let (_, mine) = rig.upload(&id, "note.txt", b"seventeen letters".to_vec()).await;
+    let (_, foreign) = rig.upload(&elsewhere, "theirs.txt", b"x".to_vec()).await;
+    let start = |attachments: Value| json!({ "session_id": id, "message": "Read it.", "attachments": attachments });
+    for wrong in [
+        json!([foreign]),
+        json!([{ "path": "/etc/passwd", "name": "note.txt" }]),
+        json!(["../../host.db"]),
+        json!([{ "name": "../note.txt" }]),
+        json!([mine, "gone.txt"]),
+        json!([{}]),
+        json!(vec![mine.clone(); 21]),
+    ] {
+        let (status, refused) = rig.post("/api/chat/start", start(wrong.clone())).await;
+        assert_eq!(status, 400, "{wrong}: {refused}");
+        assert!(refused["error"].as_str().unwrap().contains("attachment"), "{refused}");
+    }
+    rig.done("/api/chat/start", start(json!([mine]))).await;
+    view.turn(2).await;
+    let path = mine["path"].as_str().unwrap();
+    let asked = server.seen().into_iter().rfind(|asked| !asked.body.is_null()).unwrap();
+    let expected = format!("Read it.\n[Attached file: {path} (text/plain, 17 bytes)]");
+    assert_eq!(asked.last_user(), expected);
+    let loaded = rig.got(&format!("/api/session?session_id={id}")).await;
+    assert_eq!(loaded["session"]["messages"][2]["attachments"], json!(["note.txt"]));
     rig.stop().await;
 }
 

@@ -12,7 +12,6 @@ use crate::model::catalog;
 use crate::protocol::{Body as RowBody, Command, Event, GoalAsk, SessionId};
 use crate::serve::ask::{self, View};
 use crate::serve::desk::Job;
-use crate::serve::uploads;
 use crate::serve::{Body, Params, Refusal, Serving, answer};
 use crate::settings::Settings;
 use crate::wire::encode::session::{goal, head, seconds, with_messages};
@@ -161,7 +160,6 @@ async fn delete(State(serving): State<Serving>, body: Body) -> Result<Response, 
     match view.sessions().await {
         Ok(_) => {
             serving.desk.forget(&id);
-            uploads::forget(&serving, &id).await;
         }
         // To delete twice is to delete.
         Err(refusal) if ask::is_unknown(refusal.body["error"].as_str().unwrap_or_default()) => {}

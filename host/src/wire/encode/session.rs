@@ -7,6 +7,7 @@ use crate::protocol::{
     Assistant, Attachment, Attention, Body, Exit, Goal, GoalState, Millis, Row, Running,
     SessionRow, Source, Stop, Transcript, Wakeup, WakeupKind,
 };
+use crate::session::mentioned;
 
 /// What a session without a title is called.
 pub(crate) const UNTITLED: &str = "Untitled";
@@ -262,7 +263,7 @@ fn preview(rows: &[Row]) -> Option<String> {
 
 fn message(row: &Row) -> Value {
     let mut message = match &row.body {
-        Body::User { text } => json!({ "role": "user", "content": text }),
+        Body::User { text } => user(text),
         Body::Wakeup(wakeup) => json!({
             "role": "user",
             "content": wakeup.text,
@@ -311,6 +312,16 @@ fn message(row: &Row) -> Value {
             fields.insert("content".to_owned(), Value::String(text));
             fields.insert("_cut".to_owned(), json!(row.cut));
         }
+    }
+    message
+}
+
+fn user(text: &str) -> Value {
+    let mut message = json!({ "role": "user", "content": text });
+    let files = mentioned(text);
+    if !files.is_empty() {
+        let name = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
+        message["attachments"] = files.into_iter().map(name).collect();
     }
     message
 }
