@@ -114,7 +114,14 @@ fn options(serve: &args::Serve, env: &Env, dirs: &Dirs) -> anyhow::Result<Option
     }
     let mut sockets = vec![socket_path(&dirs.state)];
     if let Some(path) = &serve.socket {
-        sockets.push(absolute(path)?);
+        let path = absolute(path)?;
+        // The lock says whose the other one is; this one may be another host's.
+        if std::os::unix::net::UnixStream::connect(&path).is_ok() {
+            return Err(
+                Usage(format!("--socket {}: somebody listens there", path.display())).into()
+            );
+        }
+        sockets.push(path);
     }
     Ok(Options { tcp, sockets, password, version: env!("CARGO_PKG_VERSION").to_owned() })
 }
@@ -140,17 +147,12 @@ fn absolute(path: &Path) -> anyhow::Result<PathBuf> {
 
 /// What is said once everything listens.
 fn greeting(server: &Server, options: &Options) -> String {
-    let mut text = String::new();
-    if let Some(address) = server.address() {
-        text += &format!("Listening on http://{address}\n");
-        if options.password.is_none() {
-            text += "Everybody on this machine can use it: a password changes that.\n";
-        }
-    }
-    for socket in &options.sockets {
-        text += &format!("Listening on {}\n", socket.display());
-    }
-    text
+    let address = server.address().map(|address| format!("Listening on http://{address}"));
+    let open = (address.is_some() && options.password.is_none())
+        .then(|| "Everybody on this machine can use it: a password changes that.".to_owned());
+    let sockets = options.sockets.iter().map(|path| format!("Listening on {}", path.display()));
+    let lines: Vec<_> = address.into_iter().chain(open).chain(sockets).collect();
+    lines.join("\n") + "\n"
 }
 
 /// Starts the same without `--detach` in the background, and waits until it listens.

@@ -9,6 +9,7 @@ mod choices;
 mod compression;
 mod delegations;
 mod deletion;
+mod goal;
 mod holds;
 mod processes;
 mod questions;
@@ -33,9 +34,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::process::Hit;
 use crate::protocol::{
-    Answer, Assistant, Attachment, CallId, Event, Exit, Millis, News, Outcome, Part, Process,
-    ProcessId, PromptId, Question, QuestionId, Queued, Row, SessionId, Source, Storage, Summary,
-    Toast, ToolResult, Transcript, TurnId, Usage,
+    Answer, Assistant, Attachment, CallId, Event, Exit, GoalAsk, Millis, News, Outcome, Part,
+    Process, ProcessId, PromptId, Question, QuestionId, Queued, Row, SessionId, Source, Storage,
+    Summary, Toast, ToolResult, Transcript, TurnId, Usage,
 };
 use crate::store::{Entry, Meta, Record};
 
@@ -112,6 +113,8 @@ pub(crate) enum Input {
     Uploaded(Attachment),
     /// A front end takes back what was uploaded for the next prompt.
     DropUploads,
+    /// A front end sets the goal, or says how it goes on.
+    Goal(GoalAsk),
     /// A front end put the session on top of lists, or took it from there.
     Pin(bool),
     /// A front end switched approvals off or on; what kind of one it is.
@@ -191,6 +194,11 @@ pub(crate) enum Say {
     Compressed(Summary),
     /// The context was not compressed; the text is for the user.
     NotCompressed { message: String, failed: bool },
+    /// The model was asked whether that goal is reached: what it found, if that can be read.
+    /// Replied when it is written down.
+    Judged { goal: String, verdict: Option<crate::goal::Verdict> },
+    /// The model could not be asked; why.
+    NotJudged(String),
     /// A tool call wants to know the session's processes.
     Processes,
     /// A tool call will kill a process. Replied before the signal may be sent (W08).
@@ -289,6 +297,8 @@ pub(crate) enum Errand {
     Resume,
     /// Compress the context, and nothing else.
     Compress { focus: Option<String> },
+    /// Find out whether the goal is reached that so many turns have worked on, and nothing else.
+    Judge { goal: String, turns: u32 },
 }
 
 /// What a turn needs to know to run. User turns and wakeup turns differ in `source` only (W28).
@@ -337,6 +347,8 @@ pub(crate) struct Session {
     /// Nothing starts but the prompts of its front end: a one-shot run.
     passive: bool,
     duty: Duty,
+    /// What an active goal needs next.
+    goal_next: goal::Next,
     rules: Rules,
 }
 
@@ -354,8 +366,10 @@ enum Stored {
 #[derive(Debug)]
 struct Turn {
     id: TurnId,
-    /// It only compresses the context: it answers nothing, and is not in the store.
-    compresses: bool,
+    /// It compresses the context or judges a goal: it answers nothing, and is not in the store.
+    errand: bool,
+    /// It works on the goal: how it ends decides how that goes on.
+    on_goal: bool,
     cancelled: bool,
     claimed: Vec<Entry>,
     /// Processes whose end a running call will show.
@@ -392,6 +406,7 @@ impl Session {
             parent: meta.parent.clone(),
             reasoning: meta.reasoning.clone(),
             attachments: meta.attachments.clone(),
+            goal: meta.goal.clone(),
             gauge: crate::protocol::Gauge { used: None, length: context },
             ..Transcript::default()
         };
@@ -414,6 +429,7 @@ impl Session {
             stopping: false,
             passive: false,
             duty: Duty::Open,
+            goal_next: goal::Next::Judge,
             rules,
         }
     }
@@ -480,6 +496,7 @@ impl Session {
             Input::Undo { past, again } => self.undo(past, again, now, &mut out),
             Input::Uploaded(file) => self.uploaded(file, &mut out),
             Input::DropUploads => self.drop_uploads(&mut out),
+            Input::Goal(ask) => self.goal(ask, now, &mut out),
             Input::Pin(pinned) => self.pin(pinned, &mut out),
             Input::SetYolo { yolo, by } => self.choose_yolo(yolo, by, now, &mut out),
             Input::SetCwd(cwd) => self.set_cwd(cwd, &mut out),

@@ -3,6 +3,7 @@
 //! Invariant: what is shown of a session is the fold of its events; nothing here repeats it.
 
 mod commands;
+mod elsewhere;
 mod events;
 mod keys;
 mod leaving;
@@ -26,6 +27,7 @@ use crate::sessions::Sessions;
 use crate::theme::Theme;
 use crate::toast::Toasts;
 use crate::transcript::{Scene, View};
+use elsewhere::Elsewhere;
 use unsent::Sent;
 
 /// Rows kept in memory; older ones are asked for again when they are scrolled to.
@@ -117,6 +119,7 @@ pub(crate) struct App {
     pub(crate) link: Link,
     /// Names of the files that the host has not confirmed yet (S05).
     pub(crate) uploading: Vec<String>,
+    elsewhere: Elsewhere,
     taking_back: Option<TakingBack>,
     /// Where an export that was asked for goes, as it was typed; empty = under the host's name.
     export: Option<String>,
@@ -150,6 +153,7 @@ impl App {
             wanted: None,
             link: Link::Up,
             uploading: Vec::new(),
+            elsewhere: Elsewhere::default(),
             taking_back: None,
             export: None,
             paging: false,

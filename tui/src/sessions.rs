@@ -161,7 +161,7 @@ impl Sessions {
             let mut entry = self.entry(row);
             if self.select.has_words(&entry) {
                 let found = self.found().iter().find(|found| found.session == row.id);
-                entry.below = found.and_then(excerpt);
+                entry.below = found.and_then(|found| excerpt(found, &entry.label));
             }
             ids.push(row.id.clone());
             entries.push(entry);
@@ -178,7 +178,8 @@ impl Sessions {
                 || Entry { label: called(&found.title, &found.session), ..Entry::default() };
             let entry = row.map_or_else(plain, |row| self.entry(row));
             ids.push(found.session.clone());
-            entries.push(Entry { below: excerpt(found), listed: Listed::Always, ..entry });
+            let below = excerpt(found, &entry.label);
+            entries.push(Entry { below, listed: Listed::Always, ..entry });
         }
         self.ids = ids;
         self.select.refill(entries);
@@ -348,9 +349,10 @@ fn called(title: &str, id: &SessionId) -> String {
     if title.is_empty() { one_line(&id.0) } else { title }
 }
 
-fn excerpt(found: &Found) -> Option<String> {
+/// The text around a find, unless the `label` says as much.
+fn excerpt(found: &Found, label: &str) -> Option<String> {
     let text = one_line(head(found.excerpt.as_deref()?, EXCERPT));
-    (!text.is_empty()).then_some(text)
+    (!text.is_empty() && text != label).then_some(text)
 }
 
 /// The one session that is meant by an id, the beginning of one, or a title.

@@ -1,5 +1,7 @@
 //! Turns over the WebUI protocol: start, stream, cancel, steer.
 
+use std::time::Duration;
+
 use axum::Router;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
@@ -15,9 +17,7 @@ use super::tape::{Read, Tape, encode};
 use super::{Body, Params, Refusal, Serving, answer, sse, uploads};
 use crate::handle::Host;
 use crate::local::{Access, Caller};
-use crate::protocol::{
-    Command, Event, Outcome, PromptId, SessionId, Source, Transcript, TurnId,
-};
+use crate::protocol::{Command, Event, Outcome, PromptId, SessionId, Source, Transcript, TurnId};
 use crate::settings::{Provider, Settings};
 use crate::store::{Reader, StoredTurn};
 use crate::wire::encode::frame::{self, Teller, secs};
@@ -26,6 +26,10 @@ use crate::wire::encode::frame::{self, Teller, secs};
 const HEARTBEAT: &str = ": heartbeat\n\n";
 /// A message that is never a turn.
 const SILENT: &str = "[SILENT]";
+/// How long a change of the session before a turn may take.
+const CHANGE: Duration = Duration::from_secs(2);
+/// What a failure to start a turn is about.
+const ASKED: &[&str] = &["prompt", "retry", "command"];
 /// Characters of a prompt that stand for a title.
 const TITLE: usize = 64;
 
@@ -59,6 +63,7 @@ async fn start(State(serving): State<Serving>, body: Body) -> Result<Response, R
     }
     let feed = lease(&serving.feeds, session).await?;
     let queue = body.0.get("queue") == Some(&Value::Bool(true));
+    let _starting = feed.starting.lock().await;
     if let Some(busy) = feed.look(|t| t.running.as_ref().map(|running| running.turn))
         && (!queue || again)
     {
@@ -191,13 +196,7 @@ impl Starter {
             return Ok(());
         }
         self.host.send(Command::SetModel { model: model.to_owned() });
-        loop {
-            match self.next().await? {
-                Event::ModelChanged { .. } => return Ok(()),
-                Event::Failed(failure) => return Err(Refusal::bad(failure.message)),
-                _ => {}
-            }
-        }
+        self.changed("model", |event| matches!(event, Event::ModelChanged { .. })).await
     }
 
     async fn set_cwd(&mut self, cwd: &str) -> Result<(), Refusal> {
@@ -205,13 +204,27 @@ impl Starter {
             return Ok(());
         }
         self.host.send(Command::SetCwd { cwd: cwd.to_owned() });
-        loop {
-            match self.next().await? {
-                Event::CwdChanged { .. } => return Ok(()),
-                Event::Failed(failure) => return Err(Refusal::bad(failure.message)),
-                _ => {}
+        self.changed("cwd", |event| matches!(event, Event::CwdChanged { .. })).await
+    }
+
+    /// Waits for what a change comes to; one that changes nothing is not told at all.
+    async fn changed(
+        &mut self,
+        about: &str,
+        is_it: impl Fn(&Event) -> bool,
+    ) -> Result<(), Refusal> {
+        let waiting = async {
+            loop {
+                match self.next().await? {
+                    Event::Failed(failure) if failure.about == about => {
+                        return Err(Refusal::bad(failure.message));
+                    }
+                    event if is_it(&event) => return Ok(()),
+                    _ => {}
+                }
             }
-        }
+        };
+        tokio::time::timeout(CHANGE, waiting).await.unwrap_or(Ok(()))
     }
 
     /// Runs the last user turn again.
@@ -269,7 +282,10 @@ impl Starter {
                         None => Begun::Busy(behind),
                     });
                 }
-                Event::Failed(failure) => return Err(Refusal::bad(failure.message)),
+                // What others asked may fail too, and every view is told of some of it.
+                Event::Failed(failure) if ASKED.contains(&failure.about.as_str()) => {
+                    return Err(Refusal::bad(failure.message));
+                }
                 _ => {}
             }
         }
@@ -473,11 +489,8 @@ fn retell(transcript: &Transcript, known: &StreamId, id: &str, stored: StoredTur
     let mut tape = Tape::new(Some(id.to_owned()), usize::MAX);
     let mut teller = Teller::new(known.session.clone(), known.turn, stored.started_at);
     let ended_at = stored.rows.last().map_or(stored.started_at, |row| row.at);
-    let window = Transcript {
-        session: known.session.clone(),
-        rows: stored.rows,
-        ..Transcript::default()
-    };
+    let window =
+        Transcript { session: known.session.clone(), rows: stored.rows, ..Transcript::default() };
     for frame in teller.catch_up(&window, ended_at) {
         tape.push(&frame);
     }
@@ -575,9 +588,8 @@ async fn steer(State(serving): State<Serving>, body: Body) -> Result<Response, R
         .text("session_id")
         .ok_or_else(|| Refusal::bad("Missing required field(s): session_id"))?;
     let text = body.text("text").ok_or_else(|| Refusal::bad("text is required"))?;
-    let refused = |why: &str| {
-        Ok(answer(&json!({ "accepted": false, "fallback": why, "stream_id": null })))
-    };
+    let refused =
+        |why: &str| Ok(answer(&json!({ "accepted": false, "fallback": why, "stream_id": null })));
     let Ok(feed) = serving.feeds.lease(&SessionId(session.to_owned())).await else {
         return refused("session_not_found");
     };

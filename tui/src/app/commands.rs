@@ -1,6 +1,6 @@
 //! What the commands that begin with a slash do.
 
-use host::protocol::{Command, GoalAsk, PromptId, Row, Target};
+use host::protocol::{Command, GoalAsk, Link, PromptId, Row, Target};
 
 use super::{App, Effect, Notice, Panel, TakingBack, Wanted};
 use crate::clean::one_line;
@@ -39,7 +39,25 @@ impl App {
         }
         self.notice = None;
         self.composer.take();
-        self.run(command)
+        let effects = self.run(command);
+        if effects.iter().any(|effect| matches!(effect, Effect::Send(_))) {
+            self.note_absence();
+        }
+        effects
+    }
+
+    /// What was asked waits for the link: nobody is to think that it is done.
+    fn note_absence(&mut self) {
+        match self.link {
+            Link::Connecting | Link::Down { .. } => {}
+            // A host that refuses us says so of each command.
+            Link::Up | Link::Polling { .. } | Link::Refused { .. } => return,
+        }
+        let text = match self.notice.take() {
+            Some(Notice::Info(text)) => format!("once the link is back: {text}"),
+            Some(Notice::Error(_)) | None => "this waits until the link is back".to_owned(),
+        };
+        self.inform(text);
     }
 
     fn run(&mut self, command: Slash) -> Vec<Effect> {

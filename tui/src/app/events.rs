@@ -67,6 +67,7 @@ impl App {
             }
             Event::Toast(toast) => {
                 self.toasts.push(toast, &self.transcript.session, now);
+                self.elsewhere.on_toast(toast);
                 // What changes in other sessions is heard of in no other way.
                 effects.extend(self.on_processes_changed());
                 effects.extend(self.ask_what_runs());
@@ -95,6 +96,7 @@ impl App {
                 effects.extend(self.quit_if_idle());
             }
             Event::SessionsListed { sessions } => {
+                effects.extend(self.elsewhere.on_listed(sessions).map(Effect::Send));
                 effects.extend(self.on_sessions(sessions));
                 if let Some(quit) = &mut self.leaving {
                     quit.on_sessions(sessions);
@@ -311,7 +313,7 @@ impl App {
             Some(Panel::Processes(panel)) => panel.on_sessions_changed(),
             Some(Panel::Help { .. } | Panel::Picker(_)) | None => None,
         };
-        asks.map(Effect::Send)
+        asks.or_else(|| self.elsewhere.on_change()).map(Effect::Send)
     }
 
     fn on_sessions(&mut self, rows: &[SessionRow]) -> Option<Effect> {
@@ -354,6 +356,7 @@ impl App {
 
     fn on_failed(&mut self, failure: &Failure) {
         self.wanted = None;
+        self.elsewhere.on_failed();
         self.taking_back = None;
         self.export = None;
         match &mut self.panel {
@@ -361,7 +364,9 @@ impl App {
             Some(Panel::Sessions(panel)) => panel.on_failed(),
             Some(Panel::Help { .. } | Panel::Picker(_)) | None => {}
         }
-        if failure.about.contains("upload") && !self.uploading.is_empty() {
+        // A host that knows no uploads says so of the command.
+        let about = failure.about.as_str();
+        if (about.contains("upload") || about == "command") && !self.uploading.is_empty() {
             let named = self.uploading.iter().position(|name| failure.message.contains(name));
             self.uploading.remove(named.unwrap_or(0));
         }

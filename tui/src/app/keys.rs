@@ -151,9 +151,9 @@ impl App {
         Vec::new()
     }
 
-    /// Opens the session that the last news from elsewhere is about.
+    /// Opens a session that waits for the user, else the one the last news is about.
     fn open_news(&mut self) -> Vec<Effect> {
-        let Some(session) = self.toasts.elsewhere() else {
+        let Some(session) = self.news_session() else {
             self.say("no news from another session", 3_000);
             return Vec::new();
         };
