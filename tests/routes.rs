@@ -7,7 +7,7 @@ use host::serve;
 use reqwest::{Client, Response, StatusCode};
 use serde_json::{Value, json};
 
-use crate::support::{Home, LONG, Reply, Server, View, demo, eventually, obey, start};
+use crate::support::{Gate, Home, LONG, Reply, Server, View, demo, eventually, obey, start};
 
 /// A host in this process that serves on loopback.
 struct Rig {
@@ -733,5 +733,58 @@ async fn a_context_is_compressed_beside_the_requests_about_it() {
     };
     assert_eq!((&ended["ok"], &ended["status"]), (&json!(false), &json!("error")));
     assert!(!ended["error"].as_str().unwrap().is_empty());
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_goal_is_set_paused_resumed_and_forgotten() {
+    // S08
+    let gate = Gate::closed();
+    let opened = gate.clone();
+    let server = Server::start(move |asked| match asked.last_user() {
+        "prompt 1" => Reply::Text("Hello.".to_owned()),
+        _ => Reply::After(opened.clone(), Box::new(Reply::Text("On it.".to_owned()))),
+    })
+    .await;
+    let rig = Rig::with(server.model()).await;
+    let (_view, id) = rig.session(1).await;
+    let ask = |args: &str| json!({ "session_id": id, "args": args });
+    let told = |name: &str| {
+        let recorded = capture(name);
+        (recorded["action"].clone(), recorded["message_key"].clone())
+    };
+    let none = rig.done("/api/goal", ask("status")).await;
+    assert_eq!((none["action"].clone(), none["message_key"].clone()), told("goal_status"));
+    assert_eq!(none["goal"], Value::Null);
+    for nothing in ["pause", "resume", "clear"] {
+        let answer = rig.done("/api/goal", ask(nothing)).await;
+        assert_eq!(answer["message_key"], "goal_status_none", "{nothing}");
+    }
+    let set = rig.done("/api/goal", ask("make a rig")).await;
+    assert_eq!((set["action"].clone(), set["message_key"].clone()), told("goal_set"));
+    assert_eq!(names(&set["goal"]), names(&capture("goal_set")["goal"]));
+    assert_eq!(
+        (&set["goal"]["goal"], &set["goal"]["status"]),
+        (&json!("make a rig"), &json!("active"))
+    );
+    // Its first turn runs already: the client attaches to it.
+    let status = rig.got(&format!("/api/session/status?session_id={id}")).await;
+    assert_eq!(status["agent_running"], true);
+    assert_eq!(set["stream_id"], status["active_stream_id"]);
+    assert_eq!(set["stream_id"].as_str().unwrap().len(), 32);
+    for _ in 0..2 {
+        let paused = rig.done("/api/goal", ask("pause")).await;
+        assert_eq!((paused["action"].clone(), paused["message_key"].clone()), told("goal_pause"));
+        assert_eq!(paused["goal"]["status"], "paused");
+    }
+    let resumed = rig.done("/api/goal", ask("resume")).await;
+    assert_eq!(
+        (&resumed["action"], &resumed["goal"]["status"]),
+        (&json!("resume"), &json!("active"))
+    );
+    let cleared = rig.done("/api/goal", ask("stop")).await;
+    assert_eq!((cleared["action"].clone(), cleared["message_key"].clone()), told("goal_clear"));
+    assert_eq!(cleared["goal"], Value::Null);
+    gate.open();
     rig.stop().await;
 }
