@@ -58,7 +58,7 @@ impl Entry {
 pub(crate) struct Unsent {
     entries: Vec<Entry>,
     path: PathBuf,
-    /// Held as long as this connection lives; made with the first entry.
+    /// Held as long as there is something in the file.
     lock: Option<File>,
 }
 
@@ -66,11 +66,8 @@ impl Unsent {
     /// What clients that are gone have left for this server.
     pub(crate) fn open(server: &Server) -> Self {
         let own = uuid::Uuid::new_v4().simple().to_string();
-        let mut unsent = Self {
-            entries: Vec::new(),
-            path: server.file(&format!("unsent-{own}")),
-            lock: None,
-        };
+        let mut unsent =
+            Self { entries: Vec::new(), path: server.file(&format!("unsent-{own}")), lock: None };
         let mut left: Vec<_> = files(server).iter().filter_map(|path| take_over(path)).collect();
         left.sort_by_key(|(entries, ..)| entries.first().map(|entry| entry.at));
         for (entries, ..) in &left {
@@ -88,6 +85,11 @@ impl Unsent {
     /// All of them, oldest first.
     pub(crate) fn entries(&self) -> &[Entry] {
         &self.entries
+    }
+
+    /// What was typed, oldest first.
+    pub(crate) fn texts(&self) -> Vec<String> {
+        self.entries.iter().map(|entry| entry.text.clone()).collect()
     }
 
     /// Keeps a prompt. One that cannot be kept is said so in the log: it is still sent.
@@ -116,13 +118,11 @@ impl Unsent {
         }
     }
 
-    /// Forgets what an event of that session shows to have been taken.
-    pub(crate) fn seen(&mut self, session: &SessionId, event: &Event) {
-        if self.entries.is_empty() {
-            return;
-        }
+    /// Forgets what an event of that session shows to have been taken, and says what that is.
+    pub(crate) fn seen(&mut self, session: &SessionId, event: &Event) -> Vec<PromptId> {
         let taken = taken(&self.entries, session, event);
         self.remove(&taken);
+        taken
     }
 
     fn keep(&mut self) {
@@ -133,10 +133,14 @@ impl Unsent {
 
     fn save(&mut self) -> io::Result<()> {
         if self.entries.is_empty() {
-            return match fs::remove_file(&self.path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-                _ => Ok(()),
-            };
+            match fs::remove_file(&self.path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+            if self.lock.take().is_some() {
+                fs::remove_file(lock_of(&self.path)).ok();
+            }
+            return Ok(());
         }
         if self.lock.is_none() {
             let path = lock_of(&self.path);
@@ -150,20 +154,20 @@ impl Unsent {
     }
 }
 
-impl Drop for Unsent {
-    fn drop(&mut self) {
-        if self.entries.is_empty() && self.lock.is_some() {
-            fs::remove_file(lock_of(&self.path)).ok();
-        }
-    }
-}
-
 /// Which of the prompts the host has, as an event of that session shows.
 pub(crate) fn taken(entries: &[Entry], session: &SessionId, event: &Event) -> Vec<PromptId> {
     let mut found = Vec::new();
     match event {
         Event::PromptQueued { prompt } => found.push(prompt.id.clone()),
         Event::PromptUnqueued { id } => found.push(id.clone()),
+        // Refused: its front end has the text again.
+        Event::Failed(failure) if failure.about.starts_with("prompt") => {
+            let named = entries.iter().find(|entry| failure.about.contains(&entry.id.0));
+            let sent =
+                |entry: &&Entry| entry.after != NOT_SENT && entry.session.as_ref() == Some(session);
+            let refused = named.or_else(|| entries.iter().rev().find(sent));
+            found.extend(refused.map(|entry| entry.id.clone()));
+        }
         Event::RowAdded { row } => {
             if let Body::User { text } = &row.body {
                 // One row is one prompt: the oldest of several with the same words.
@@ -244,7 +248,7 @@ fn take_over(path: &Path) -> Option<(Vec<Entry>, PathBuf, File)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::{Queued, Row, TurnId};
+    use crate::protocol::{Failure, Queued, Row, TurnId};
 
     fn server(dir: &Path) -> Server {
         Server::parse("http://box:1", dir).unwrap()
@@ -295,7 +299,8 @@ mod tests {
     #[test]
     fn a_prompt_is_taken_when_the_host_shows_it_and_not_before() {
         let session = SessionId("s".to_owned());
-        let entries = [entry("a", "s", 4, "go"), entry("b", "s", 4, "go"), entry("c", "t", 0, "go")];
+        let entries =
+            [entry("a", "s", 4, "go"), entry("b", "s", 4, "go"), entry("c", "t", 0, "go")];
         let row = |n, text: &str| Event::RowAdded { row: user(n, text) };
         let unsent = [entry("d", "s", NOT_SENT, "go")];
         assert_eq!(taken(&unsent, &session, &row(9, "go")), [], "it was never sent");
@@ -310,13 +315,18 @@ mod tests {
         assert_eq!(told(&Event::PromptQueued { prompt: queued.clone() }), ["b"]);
         let mut transcript = Transcript { session: session.clone(), ..Transcript::default() };
         transcript.rows = vec![user(4, "go"), user(6, "go")];
-        let window = |t: &Transcript| Event::Attached {
-            transcript: Box::new(t.clone()),
-            resynced: false,
-        };
+        let window =
+            |t: &Transcript| Event::Attached { transcript: Box::new(t.clone()), resynced: false };
         assert_eq!(told(&window(&transcript)), ["a"]);
         transcript.queued = vec![queued];
         assert_eq!(told(&window(&transcript)), ["a", "b"]);
+        let refused = |about: &str| {
+            let (about, message) = (about.to_owned(), String::new());
+            Event::Failed(Failure { about, message })
+        };
+        assert_eq!(told(&refused("prompt a")), ["a"]);
+        assert_eq!(told(&refused("prompt")), ["b"], "the last one that was sent there");
+        assert_eq!(told(&refused("open")), [""; 0]);
         transcript.session = SessionId("u".to_owned());
         assert_eq!(told(&window(&transcript)), [""; 0]);
     }
