@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use crate::protocol::{
     Assistant, Attachment, Attention, Body, Exit, Goal, GoalState, Millis, Row, Running,
-    SessionRow, Source, Stop, Transcript, Wakeup, WakeupKind,
+    SessionRow, Source, Stop, Transcript, TurnId, Wakeup, WakeupKind,
 };
 use crate::session::mentioned;
 
@@ -120,10 +120,14 @@ pub(crate) fn messages(rows: &[Row]) -> Vec<Value> {
 
 /// The rows that a client is given while a turn runs: all but what the turn said and did.
 pub(crate) fn settled(transcript: &Transcript) -> &[Row] {
-    let rows = &transcript.rows;
-    let Some(running) = &transcript.running else { return rows };
+    let running = transcript.running.as_ref().map(|running| running.turn);
+    before_words(&transcript.rows, running)
+}
+
+/// Rows up to the first that such a turn said or did.
+pub(crate) fn before_words(rows: &[Row], turn: Option<TurnId>) -> &[Row] {
     let said = |row: &Row| {
-        row.turn == running.turn
+        Some(row.turn) == turn
             && match row.body {
                 Body::Assistant(_) | Body::Tool(_) => true,
                 Body::User { .. }
