@@ -7,8 +7,8 @@
 //! replayed from its start, over the rows as they were before that turn.
 
 mod live;
-mod queue;
 mod questions;
+mod queue;
 mod rows;
 #[cfg(test)]
 mod tests;
@@ -21,8 +21,8 @@ use crate::protocol::{
 };
 use crate::wire::decode;
 
-pub(super) use queue::{Accepted, Refused};
 pub(super) use questions::{Kind, Verdict};
+pub(super) use queue::{Accepted, Refused};
 pub(super) use rows::{found, latest, list};
 
 /// What the server is to be asked.
@@ -211,7 +211,8 @@ impl Mirror {
         } else {
             self.attach(session, rows, running);
         }
-        let request = live.map_or(Request::CloseChat, |stream| Request::OpenChat(stream.to_owned()));
+        let request =
+            live.map_or(Request::CloseChat, |stream| Request::OpenChat(stream.to_owned()));
         self.request(request);
         self.queue_after_load(session);
         if live.is_none() {
@@ -490,8 +491,7 @@ fn begun(session: &decode::Session, rows: &mut Vec<Row>, now: Millis) -> Running
     let asked = rows.last();
     let woken = asked.is_some_and(|row| matches!(row.body, Body::Wakeup(_)));
     let source = if woken { Source::Wakeup } else { Source::User };
-    let started_at =
-        if session.pending_started_at > 0 { session.pending_started_at } else { now };
+    let started_at = if session.pending_started_at > 0 { session.pending_started_at } else { now };
     Running {
         turn: asked.map_or(TurnId(1), |row| row.turn),
         source,

@@ -58,7 +58,10 @@ fn seconds<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Millis, D::Erro
 
 #[expect(clippy::cast_possible_truncation, reason = "a cast of a float saturates")]
 fn millis(value: &Value) -> Millis {
-    value.as_f64().filter(|seconds| *seconds > 0.0).map_or(0, |seconds| (seconds * 1000.0) as Millis)
+    value
+        .as_f64()
+        .filter(|seconds| *seconds > 0.0)
+        .map_or(0, |seconds| (seconds * 1000.0) as Millis)
 }
 
 /// A text: a string, or the text parts of a list of parts.

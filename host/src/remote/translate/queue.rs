@@ -156,8 +156,15 @@ impl Mirror {
         self.emit(Event::RowAdded { row });
         self.entitle(&accepted.title);
         let stream = accepted.stream.clone();
-        self.chat =
-            Some(Chat { stream: stream.clone(), turn, seq: 0, again: false, deltas: 0, done: false, well: false });
+        self.chat = Some(Chat {
+            stream: stream.clone(),
+            turn,
+            seq: 0,
+            again: false,
+            deltas: 0,
+            done: false,
+            well: false,
+        });
         self.request(Request::OpenChat(stream));
     }
 
@@ -200,7 +207,8 @@ impl Mirror {
         let Some(Some(id)) = self.queue.sending.take() else { return };
         let text = std::mem::take(&mut self.queue.text);
         let arrived = self.view.rows.iter().any(|row| {
-            row.n > before && matches!(&row.body, Body::User { text: said } if said.trim() == text.trim())
+            row.n > before
+                && matches!(&row.body, Body::User { text: said } if said.trim() == text.trim())
         });
         if arrived || session.pending_user_message.as_deref().map(str::trim) == Some(text.trim()) {
             self.emit(Event::PromptUnqueued { id });

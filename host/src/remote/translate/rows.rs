@@ -39,8 +39,7 @@ fn body(message: &decode::Message, durations: &HashMap<CallId, u64>) -> Option<B
     match message.role.as_str() {
         "user" => {
             let marked = message.source == "process_wakeup";
-            let wakeup =
-                decode::wakeup(text, message.timestamp, message.wakeup.as_ref(), marked);
+            let wakeup = decode::wakeup(text, message.timestamp, message.wakeup.as_ref(), marked);
             Some(match wakeup {
                 Some(wakeup) => Body::Wakeup(wakeup),
                 None if text.starts_with(COMPACTED) => Body::Note { text: text.clone() },
@@ -82,8 +81,9 @@ fn body(message: &decode::Message, durations: &HashMap<CallId, u64>) -> Option<B
 fn call(call: &decode::Call) -> ToolCall {
     let id = if call.id.is_empty() { &call.call_id } else { &call.id };
     let args = match &call.function.arguments {
-        Value::String(text) => serde_json::from_str(text)
-            .unwrap_or_else(|_| call.function.arguments.clone()),
+        Value::String(text) => {
+            serde_json::from_str(text).unwrap_or_else(|_| call.function.arguments.clone())
+        }
         other => other.clone(),
     };
     ToolCall { id: CallId(id.clone()), name: call.function.name.clone(), args }

@@ -2,8 +2,8 @@
 //! server has said yet; and the rules one by one.
 
 mod captures;
-mod queue;
 mod questions;
+mod queue;
 mod rules;
 
 use serde_json::{Value, json};

@@ -217,7 +217,8 @@ fn a_frame_with_nonsense_in_any_field_ends_nothing() {
         for nonsense in [json!(null), json!(-1), json!([[]]), json!({"a": {}}), json!("\u{202e}")] {
             let mut view = View::on(&before);
             for one in &all {
-                let keys: Vec<_> = one.data.as_object().into_iter().flatten().map(|(k, _)| k.clone()).collect();
+                let keys: Vec<_> =
+                    one.data.as_object().into_iter().flatten().map(|(k, _)| k.clone()).collect();
                 for key in keys {
                     let mut odd = one.clone();
                     odd.data[key] = nonsense.clone();

@@ -139,9 +139,15 @@ fn a_clarify_question_keeps_the_servers_clock_and_may_be_endless() {
     view.mirror.clarify(Some(head), NOW);
     view.settle();
     let question = &view.front.questions[0];
-    assert_eq!((question.deadline, question.timeout, question.asked_at), (None, 3_600_000, NOW - 5));
+    assert_eq!(
+        (question.deadline, question.timeout, question.asked_at),
+        (None, 3_600_000, NOW - 5)
+    );
     let choices = vec!["a".to_owned()];
-    assert_eq!(question.ask, crate::protocol::Ask::Clarify { question: "Which?".to_owned(), choices });
+    assert_eq!(
+        question.ask,
+        crate::protocol::Ask::Clarify { question: "Which?".to_owned(), choices }
+    );
 }
 
 #[test]
