@@ -649,3 +649,6 @@ fn failed(about: &str, error: &Error) -> Event {
 fn set(text: String) -> Option<String> {
     Some(text).filter(|text| !text.is_empty())
 }
+
+#[cfg(test)]
+mod tests;
