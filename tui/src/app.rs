@@ -91,6 +91,8 @@ enum TakingBack {
 #[derive(Debug)]
 pub(crate) enum Notice {
     Info(String),
+    /// What the link is waited for with; it goes when the link is back.
+    Waiting(String),
     Error(String),
 }
 
@@ -172,7 +174,12 @@ impl App {
 
     /// How people call the host, if it is not this machine's.
     pub(crate) fn host(&self) -> Option<String> {
-        let host = self.options.place.as_deref().map(crate::clean::one_line);
+        let host = self.options.place.as_deref().map(crate::clean::one_line)?;
+        let host = ["https://", "http://"]
+            .iter()
+            .find_map(|scheme| host.strip_prefix(scheme))
+            .unwrap_or(&host);
+        let host = Some(host.trim_end_matches('/').to_owned());
         host.filter(|host| !host.is_empty())
     }
 

@@ -55,9 +55,11 @@ impl App {
         }
         let text = match self.notice.take() {
             Some(Notice::Info(text)) => format!("once the link is back: {text}"),
-            Some(Notice::Error(_)) | None => "this waits until the link is back".to_owned(),
+            Some(Notice::Waiting(_) | Notice::Error(_)) | None => {
+                "this waits until the link is back".to_owned()
+            }
         };
-        self.inform(text);
+        self.notice = Some(Notice::Waiting(text));
     }
 
     fn run(&mut self, command: Slash) -> Vec<Effect> {

@@ -210,12 +210,17 @@ impl App {
         match self.notice {
             // An error is worth more, and this is still to be seen.
             Some(Notice::Error(_)) => self.say(&text, 2 * SAID),
-            Some(Notice::Info(_)) | None => self.notice = Some(Notice::Info(text)),
+            Some(Notice::Info(_) | Notice::Waiting(_)) | None => {
+                self.notice = Some(Notice::Info(text));
+            }
         }
     }
 
     fn on_link(&mut self, link: &Link) {
         let was = std::mem::replace(&mut self.link, link.clone());
+        if *link == Link::Up {
+            self.notice.take_if(|notice| matches!(notice, Notice::Waiting(_)));
+        }
         let was_bad = match was {
             Link::Down { .. } | Link::Polling { .. } | Link::Refused { .. } => true,
             Link::Up | Link::Connecting => false,

@@ -91,7 +91,9 @@ fn a_command_that_waits_for_the_link_is_not_said_to_be_done() {
     assert!(shows(&mut app, "this waits until the link is back"));
     typed(&mut app, "/goal status");
     assert!(shows(&mut app, "no goal is set") && !shows(&mut app, "is back"));
+    typed(&mut app, "/pin");
     link(&mut app, Link::Up);
+    assert!(!shows(&mut app, "is back"), "it has gone out");
     typed(&mut app, "/pin");
     assert!(!shows(&mut app, "is back"));
 }
