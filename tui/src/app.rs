@@ -10,7 +10,7 @@ mod leaving;
 mod unsent;
 
 use host::protocol::{
-    Ask, Command, Link, Millis, Process, ProcessId, Question, QuestionId, Transcript,
+    Answer, Ask, Command, Link, Millis, Process, ProcessId, Question, QuestionId, Transcript,
 };
 use ratatui::text::Line;
 
@@ -116,7 +116,10 @@ pub(crate) struct App {
     flash: Option<(String, Millis)>,
     quit_at: Option<Millis>,
     sent: Vec<Sent>,
-    answered: Option<QuestionId>,
+    /// The last question answered here, and how; an interrupt withdraws it.
+    answered: Option<(QuestionId, Answer)>,
+    /// The rule that was granted here last, for longer than once.
+    granted: Option<String>,
     wanted: Option<Wanted>,
     pub(crate) link: Link,
     /// Names of the files that the host has not confirmed yet (S05).
@@ -152,6 +155,7 @@ impl App {
             quit_at: None,
             sent: Vec::new(),
             answered: None,
+            granted: None,
             wanted: None,
             link: Link::Up,
             uploading: Vec::new(),

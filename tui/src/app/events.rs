@@ -1,8 +1,8 @@
 //! What the host's events do to the interface, beyond the fold of the transcript.
 
 use host::protocol::{
-    Answer, Attachment, Body, Command, Event, Failure, GoalState, Link, QuestionId, Row,
-    SessionRow, Target,
+    Answer, Ask, Attachment, Body, Choice, Command, Event, Failure, GoalState, Link, QuestionId,
+    Row, SessionRow, Target,
 };
 
 use super::{App, Effect, Notice, Panel, ROWS, TakingBack, Wanted};
@@ -274,8 +274,17 @@ impl App {
     }
 
     fn on_resolved(&mut self, id: &QuestionId, answer: &Answer, by: Option<&str>) {
-        let ours = self.answered.take_if(|answered| answered == id).is_some();
-        if ours || self.card.id() != Some(id) {
+        let sent = self.answered.take_if(|(answered, _)| answered == id);
+        // Somebody else may have been first, and with another answer: that is the one that counts.
+        let ours = sent.is_some_and(|(_, sent)| by.is_none() || sent == *answer);
+        let asked = self.transcript.questions.iter().find(|question| question.id == *id);
+        let granted = match asked.map(|question| &question.ask) {
+            Some(Ask::Approval { rule, .. }) => {
+                self.granted.as_ref() == Some(rule) && *answer == Answer::Approval(Choice::Session)
+            }
+            Some(Ask::Clarify { .. }) | None => false,
+        };
+        if ours || granted || self.card.id() != Some(id) {
             return;
         }
         match answer {
