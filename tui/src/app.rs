@@ -70,16 +70,6 @@ pub(crate) enum Panel {
     Picker(Picker),
 }
 
-/// A list that was asked for and what it is to be used for.
-#[derive(Debug, PartialEq)]
-enum Wanted {
-    Sessions { filter: String },
-    Session(String),
-    Models,
-    Workspaces,
-    Profiles,
-}
-
 /// What is being done to the last prompt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum TakingBack {
@@ -120,7 +110,8 @@ pub(crate) struct App {
     answered: Option<(QuestionId, Answer)>,
     /// The rule that was granted here last, for longer than once.
     granted: Option<String>,
-    wanted: Option<Wanted>,
+    /// The session that is to be opened, as the user names it.
+    wanted: Option<String>,
     pub(crate) link: Link,
     /// Names of the files that the host has not confirmed yet (S05).
     pub(crate) uploading: Vec<String>,

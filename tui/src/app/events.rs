@@ -5,11 +5,11 @@ use host::protocol::{
     Row, SessionRow, Target,
 };
 
-use super::{App, Effect, Notice, Panel, ROWS, TakingBack, Wanted};
+use super::{App, Effect, Notice, Panel, ROWS, TakingBack};
 use crate::clean::one_line;
 use crate::goal;
 use crate::numbers::count;
-use crate::picker::{Kind, Picker};
+use crate::picker::Kind;
 use crate::sessions::{Sessions, find};
 use crate::transcript::wrap::fit;
 
@@ -111,14 +111,14 @@ impl App {
             }
             Event::ModelsListed { models } => {
                 let current = self.transcript.model.clone();
-                self.pick(&Wanted::Models, Kind::Model, models, &current);
+                self.pick(Kind::Model, models, &current);
             }
             Event::WorkspacesListed { paths } => {
                 let current = self.transcript.cwd.clone();
-                self.pick(&Wanted::Workspaces, Kind::Workspace, paths, &current);
+                self.pick(Kind::Workspace, paths, &current);
             }
             Event::ProfilesListed { names, active } => {
-                self.pick(&Wanted::Profiles, Kind::Profile, names, active);
+                self.pick(Kind::Profile, names, active);
             }
             Event::Exported { name, text } => {
                 effects.extend(self.export.take().map(|path| Effect::Save {
@@ -338,34 +338,22 @@ impl App {
             }
             Some(Panel::Help { .. } | Panel::Picker(_)) | None => {}
         }
-        match self.wanted.take()? {
-            Wanted::Session(name) => match find(rows, &name) {
-                Some(id) => return Some(Effect::Send(Command::Open(Target::Id(id.clone())))),
-                None => self.open_sessions(rows, &name),
-            },
-            Wanted::Sessions { filter } => self.open_sessions(rows, &filter),
-            other @ (Wanted::Models | Wanted::Workspaces | Wanted::Profiles) => {
-                self.wanted = Some(other);
-            }
+        let name = self.wanted.take()?;
+        if let Some(id) = find(rows, &name) {
+            return Some(Effect::Send(Command::Open(Target::Id(id.clone()))));
         }
+        let sessions = Sessions::new(rows, &self.transcript.session, &name, self.now);
+        self.panel = Some(Panel::Sessions(sessions));
         None
     }
 
-    fn open_sessions(&mut self, rows: &[SessionRow], filter: &str) {
-        let sessions = Sessions::new(rows, &self.transcript.session, filter, self.now);
-        self.panel = Some(Panel::Sessions(sessions));
-    }
-
-    /// Opens a picker, if that is what was asked for.
-    fn pick(&mut self, wanted: &Wanted, kind: Kind, values: &[String], current: &str) {
-        if self.wanted.take_if(|asked| asked == wanted).is_none() {
-            return;
+    /// Fills the picker that waits for these values, if it is still open.
+    fn pick(&mut self, kind: Kind, values: &[String], current: &str) {
+        if let Some(Panel::Picker(picker)) = &mut self.panel
+            && picker.asks_for() == Some(kind)
+        {
+            picker.fill(values, current);
         }
-        if values.is_empty() {
-            self.notice = Some(Notice::Info("the host lists none".to_owned()));
-            return;
-        }
-        self.panel = Some(Panel::Picker(Picker::new(kind, values, current)));
     }
 
     fn on_failed(&mut self, failure: &Failure) {
@@ -378,6 +366,12 @@ impl App {
             Some(Panel::Sessions(panel)) => panel.on_failed(),
             Some(Panel::Help { .. } | Panel::Picker(_)) | None => {}
         }
+        // What was to be listed will not come.
+        self.panel.take_if(|panel| match panel {
+            Panel::Sessions(panel) => panel.is_asking(),
+            Panel::Picker(panel) => panel.asks_for().is_some(),
+            Panel::Help { .. } | Panel::Processes(_) => false,
+        });
         // A host that knows no uploads says so of the command.
         let about = failure.about.as_str();
         if (about.contains("upload") || about == "command") && !self.uploading.is_empty() {
