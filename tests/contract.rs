@@ -93,7 +93,7 @@ impl Rig {
     async fn view(&self, target: Target) -> View {
         match &self.way {
             Way::Embedded => View::attach(self.local.as_ref().unwrap(), target).await,
-            _ => View::of(remote::connect(self.server(), target)).await,
+            _ => View::over(remote::connect(self.server(), target)).await,
         }
     }
 

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 
+mod attach;
 mod badinput;
 mod cli;
 mod compression;
@@ -11,15 +12,19 @@ mod crash;
 mod delegations;
 mod deletion;
 mod fault;
+mod features;
 mod holds;
 mod interface;
+mod keep;
 mod process;
 mod questions;
 mod races;
 mod restart;
 mod routes;
+mod serve;
 mod shells;
 mod smoke;
+mod streams;
 mod support;
 mod tidy;
 mod torture;

@@ -68,7 +68,7 @@ impl Rig {
     async fn view(&self, target: Target) -> View {
         let client = self.home.user().join("client");
         let server = remote::Server::parse(&self.proxy.url(), &client).unwrap();
-        View::of(remote::connect(server, target)).await
+        View::over(remote::connect(server, target)).await
     }
 }
 

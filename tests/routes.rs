@@ -1,13 +1,15 @@
 //! The JSON routes of the WebUI protocol, over a real socket: what they answer, and how they
 //! refuse.
 
+mod uploads;
+
 use host::local::Local;
 use host::protocol::{SessionId, Target};
 use host::serve;
-use reqwest::{Client, Response, StatusCode};
+use reqwest::{Client, Response};
 use serde_json::{Value, json};
 
-use crate::support::{Home, LONG, Reply, Server, View, demo, obey, start};
+use crate::support::{Gate, Home, LONG, Reply, Server, View, demo, eventually, obey, start};
 
 /// A host in this process that serves on loopback.
 struct Rig {
@@ -272,6 +274,30 @@ async fn a_long_session_is_paged_from_the_store() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn looking_changes_nothing_so_nobody_is_told_to_look_again() {
+    let rig = Rig::new().await;
+    let (mut view, id) = rig.session(2).await;
+    let (other, unseen) = rig.session(1).await;
+    drop(other);
+    view.quiet().await;
+    view.events.clear();
+    for _ in 0..3 {
+        for path in ["/api/sessions", "/api/sessions/search?q=prompt", "/api/models"] {
+            rig.got(path).await;
+        }
+        for id in [&id, &unseen] {
+            for path in ["", "/status", "/usage", "/yolo", "/draft", "/export"] {
+                rig.got(&format!("/api/session{path}?session_id={id}")).await;
+            }
+        }
+    }
+    view.quiet().await;
+    assert_eq!(view.events, []);
+    assert_eq!(rig.home.reader().sessions(10).unwrap().len(), 2, "no session was made by it");
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_new_session_is_there_before_its_first_prompt() {
     let rig = Rig::new().await;
     let new = rig.done("/api/session/new", json!({ "model": "demo" })).await;
@@ -322,7 +348,8 @@ async fn a_session_is_renamed_archived_and_deleted_once_and_twice() {
     }
     assert_eq!(rig.get(&format!("/api/session?session_id={id}")).await.0, 404);
     assert_eq!(rig.got("/api/sessions").await["sessions"], json!([]));
-    assert!(!std::path::Path::new(kept["path"].as_str().unwrap()).exists());
+    let kept = std::path::PathBuf::from(kept["path"].as_str().unwrap());
+    eventually("the end of its files", || (!kept.exists()).then_some(())).await;
     rig.stop().await;
 }
 
@@ -405,64 +432,6 @@ async fn catalogs_have_the_shape_of_the_protocol() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_upload_is_kept_below_the_folder_of_its_session() {
-    // S05
-    let rig = Rig::new().await;
-    let (_view, id) = rig.session(1).await;
-    let (status, kept) = rig.upload(&id, "note.txt", b"seventeen letters".to_vec()).await;
-    assert_eq!(status, 200, "{kept}");
-    assert_eq!(names(&kept), names(&capture("upload")));
-    assert_eq!(kept["size"], 17);
-    assert_eq!((&kept["mime"], &kept["is_image"]), (&json!("text/plain"), &json!(false)));
-    let folder = rig.home.state().join("uploads").join(&id);
-    assert_eq!(kept["path"], json!(folder.join("note.txt")));
-    assert_eq!(std::fs::read(folder.join("note.txt")).unwrap(), b"seventeen letters");
-    for (name, kept_as) in [
-        ("../../../escape.png", "escape.png"),
-        ("/etc/passwd", "passwd"),
-        ("..\\..\\evil.exe", "evil.exe"),
-        ("a/../b.txt", "b.txt"),
-    ] {
-        let (status, kept) = rig.upload(&id, name, b"x".to_vec()).await;
-        assert_eq!((status, &kept["filename"]), (200, &json!(kept_as)), "{name}");
-        assert!(folder.join(kept_as).is_file(), "{name}");
-    }
-    for name in ["..", ".", "dir/", "  "] {
-        let refused = (400, json!({ "error": "No filename in upload" }));
-        assert_eq!(rig.upload(&id, name, b"x".to_vec()).await, refused, "{name:?}");
-    }
-    for session in ["none", "", "../..", &format!("../uploads/{id}")] {
-        let refused = (404, json!({ "error": "Session not found" }));
-        assert_eq!(rig.upload(session, "a.txt", b"x".to_vec()).await, refused, "{session:?}");
-    }
-    let (status, refused) = rig.post("/api/upload", json!({ "session_id": id })).await;
-    assert_eq!((status, refused), (400, json!({ "error": "No file field in request" })));
-    let mut found: Vec<_> = std::fs::read_dir(rig.home.state().join("uploads"))
-        .unwrap()
-        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-        .collect();
-    found.sort();
-    assert_eq!(found, [id]);
-    rig.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn an_upload_of_more_than_20_mb_is_refused_and_leaves_nothing() {
-    // S05
-    let rig = Rig::new().await;
-    let (_view, id) = rig.session(1).await;
-    let mb = 1024 * 1024;
-    let (status, refused) = rig.upload(&id, "big.bin", vec![7; 21 * mb]).await;
-    assert_eq!(status, StatusCode::PAYLOAD_TOO_LARGE.as_u16());
-    assert_eq!(refused, json!({ "error": "File too large (max 20MB)" }));
-    assert!(!rig.home.state().join("uploads").exists());
-    // The next one is not disturbed by it.
-    let (status, kept) = rig.upload(&id, "big.bin", vec![7; 20 * mb]).await;
-    assert_eq!((status, &kept["size"]), (200, &json!(20 * mb)));
-    rig.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_running_turn_shows_in_list_and_status() {
     let rig = Rig::new().await;
     let (view, id) = rig.session(1).await;
@@ -478,6 +447,9 @@ async fn a_running_turn_shows_in_list_and_status() {
     let status = rig.got(&format!("/api/session/status?session_id={id}")).await;
     assert_eq!(status["agent_running"], true);
     let session = rig.got(&format!("/api/session?session_id={id}")).await;
+    let stream = status["active_stream_id"].as_str().unwrap();
+    assert!(stream.len() == 32 && stream.bytes().all(|b| b.is_ascii_hexdigit()), "{stream}");
+    assert_eq!(session["session"]["active_stream_id"], stream);
     // What the running turn has said is told by its stream, from its beginning.
     assert_eq!(session["session"]["messages"].as_array().unwrap().len(), 3);
     rig.stop().await;
@@ -519,5 +491,210 @@ async fn models_are_asked_of_the_provider_and_a_session_keeps_its_own() {
     view.ask(2, "go on").await;
     let asked = server.seen().into_iter().rfind(|asked| !asked.body.is_null()).unwrap();
     assert_eq!(asked.body["model"], "second-model");
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_is_pinned_copied_and_branched() {
+    let rig = Rig::new().await;
+    let (view, id) = rig.session(3).await;
+    drop(view);
+    let of = |key: &str, value: Value| json!({ "session_id": id, key: value });
+    for pinned in [true, false] {
+        let told = rig.done("/api/session/pin", of("pinned", json!(pinned))).await;
+        assert_eq!((&told["ok"], &told["session"]["pinned"]), (&json!(true), &json!(pinned)));
+        assert_eq!(rig.got("/api/sessions").await["sessions"][0]["pinned"], json!(pinned));
+    }
+    let copy = rig.done("/api/session/duplicate", json!({ "session_id": id })).await;
+    let copied = copy["session"]["session_id"].as_str().unwrap();
+    assert_ne!(copied, id);
+    assert_eq!(copy["session"]["message_count"], 6);
+    // A branch ends where a turn ends, at or before what was asked for.
+    for (keep, kept) in [(json!(null), 6), (json!(6), 6), (json!(4), 4), (json!("3"), 2)] {
+        let branch = rig.done("/api/session/branch", of("keep_count", keep.clone())).await;
+        assert_eq!(names(&branch), names(&capture("session_branch")));
+        assert_eq!(branch["parent_session_id"], json!(id));
+        let branched = branch["session_id"].as_str().unwrap();
+        let loaded = rig.got(&format!("/api/session?session_id={branched}")).await;
+        let messages = loaded["session"]["messages"].as_array().unwrap();
+        assert_eq!(messages.len(), kept, "{keep}");
+        assert_eq!(messages[0]["content"], "prompt 1");
+        assert_eq!(loaded["session"]["parent_session_id"], json!(id));
+    }
+    let titled = json!({ "session_id": id, "title": "Other way" });
+    let branch = rig.done("/api/session/branch", titled).await;
+    assert_eq!(branch["title"], "Other way");
+    let whole = rig.got(&format!("/api/session?session_id={id}")).await;
+    assert_eq!(whole["session"]["message_count"], 6, "the original stays as it was");
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_last_turn_is_taken_back_until_there_is_none() {
+    let rig = Rig::new().await;
+    let (_view, id) = rig.session(2).await;
+    let body = json!({ "session_id": id });
+    let retried = rig.done("/api/session/retry", body.clone()).await;
+    assert_eq!(retried, json!({ "ok": true, "last_user_text": "prompt 2", "removed_count": 2 }));
+    let undone = rig.done("/api/session/undo", body.clone()).await;
+    assert_eq!(undone, json!({ "ok": true, "removed_count": 2, "removed_preview": "prompt 1" }));
+    let loaded = rig.got(&format!("/api/session?session_id={id}")).await;
+    assert_eq!(loaded["session"]["messages"], json!([]));
+    // Its failure has status 200.
+    assert_eq!(rig.done("/api/session/undo", body.clone()).await, capture("session_undo"));
+    let refused = rig.done("/api/session/retry", body).await;
+    assert_eq!(refused, json!({ "error": "No previous message to retry." }));
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_has_its_own_settings() {
+    let rig = Rig::new().await;
+    let (_view, id) = rig.session(1).await;
+    let of = |key: &str, value: Value| json!({ "session_id": id, key: value });
+    let yolo = format!("/api/session/yolo?session_id={id}");
+    assert_eq!(rig.got(&yolo).await, json!({ "yolo_enabled": false }));
+    for enabled in [true, true, false] {
+        let set = rig.done("/api/session/yolo", of("enabled", json!(enabled))).await;
+        assert_eq!(set, json!({ "ok": true, "yolo_enabled": enabled }));
+        assert_eq!(rig.got(&yolo).await["yolo_enabled"], json!(enabled));
+    }
+    for effort in ["high", "high", "none"] {
+        let set = rig.done("/api/reasoning", of("effort", json!(effort))).await;
+        assert_eq!(set["reasoning_effort"], effort);
+        let seen = rig.got(&format!("/api/reasoning?session_id={id}")).await;
+        assert_eq!(seen["reasoning_effort"], effort);
+    }
+    let set = rig.done("/api/reasoning", of("effort", json!("default"))).await;
+    assert_eq!(set["reasoning_effort"], "");
+    let folder = rig.home.user();
+    let moved = rig.done("/api/session/update", of("workspace", json!(folder))).await;
+    assert_eq!(moved["session"]["workspace"], json!(folder));
+    let elsewhere = json!({ "workspace": folder });
+    let new = rig.done("/api/session/new", elsewhere).await;
+    assert_eq!(new["session"]["workspace"], json!(folder));
+    let workspaces = rig.got("/api/workspaces").await;
+    assert_eq!(names(&workspaces), names(&capture("workspaces")));
+    let paths: Vec<&str> = workspaces["workspaces"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|workspace| workspace["path"].as_str().unwrap())
+        .collect();
+    assert!(paths.contains(&rig.home.work().to_str().unwrap()), "{paths:?}");
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn words_are_found_in_titles_and_in_messages() {
+    let rig = Rig::new().await;
+    let (_view, id) = rig.session(1).await;
+    let named = json!({ "session_id": id, "title": "Blue whale" });
+    rig.done("/api/session/rename", named).await;
+    let found = rig.got("/api/sessions/search?q=whale&content=1&depth=5").await;
+    assert_eq!(names(&found).len(), names(&capture("session_search")).len());
+    assert_eq!((&found["count"], &found["query"]), (&json!(1), &json!("whale")));
+    assert_eq!(found["sessions"][0]["match_type"], "title");
+    // The index is filled behind the writer's back.
+    let end = std::time::Instant::now() + LONG;
+    let found = loop {
+        let found = rig.got("/api/sessions/search?q=prompt&content=1").await;
+        if found["count"] == 1 {
+            break found["sessions"][0].clone();
+        }
+        assert!(std::time::Instant::now() < end, "{found}");
+    };
+    assert_eq!(found["session_id"], json!(id));
+    assert_eq!(found["match_type"], "content");
+    assert!(found["match_preview"].as_str().unwrap().contains("prompt 1"), "{found}");
+    assert_eq!(rig.got("/api/sessions/search?q=prompt&content=0").await["count"], 0);
+    assert_eq!(rig.got("/api/sessions/search?q=nowhere").await["sessions"], json!([]));
+    assert_eq!(rig.got("/api/sessions/search").await["count"], 1);
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn there_is_one_profile() {
+    let rig = Rig::new().await;
+    let profiles = rig.got("/api/profiles").await;
+    assert_eq!(names(&profiles), names(&capture("profiles")));
+    assert_eq!(profiles["profiles"][0]["name"], "default");
+    assert_eq!(names(&rig.got("/api/profile/active").await), names(&capture("profile_active")));
+    let stays = rig.done("/api/profile/switch", json!({ "name": "default" })).await;
+    assert_eq!(stays["active"], "default");
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_context_is_compressed_beside_the_requests_about_it() {
+    let rig = Rig::new().await;
+    let (_view, id) = rig.session(1).await;
+    let url = format!("/api/session/compress/status?session_id={id}");
+    let started = rig.done("/api/session/compress/start", json!({ "session_id": id })).await;
+    assert_eq!(started["session_id"], json!(id));
+    // So short a session has nothing to compress: the end says so, at once or later.
+    let end = std::time::Instant::now() + LONG;
+    let ended = loop {
+        let status = rig.got(&url).await;
+        if status["status"] != "running" {
+            break status;
+        }
+        assert!(std::time::Instant::now() < end, "{status}");
+    };
+    assert_eq!((&ended["ok"], &ended["status"]), (&json!(false), &json!("error")));
+    assert!(!ended["error"].as_str().unwrap().is_empty());
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_goal_is_set_paused_resumed_and_forgotten() {
+    // S08
+    let gate = Gate::closed();
+    let opened = gate.clone();
+    let server = Server::start(move |asked| match asked.last_user() {
+        "prompt 1" => Reply::Text("Hello.".to_owned()),
+        _ => Reply::After(opened.clone(), Box::new(Reply::Text("On it.".to_owned()))),
+    })
+    .await;
+    let rig = Rig::with(server.model()).await;
+    let (_view, id) = rig.session(1).await;
+    let ask = |args: &str| json!({ "session_id": id, "args": args });
+    let told = |name: &str| {
+        let recorded = capture(name);
+        (recorded["action"].clone(), recorded["message_key"].clone())
+    };
+    let none = rig.done("/api/goal", ask("status")).await;
+    assert_eq!((none["action"].clone(), none["message_key"].clone()), told("goal_status"));
+    assert_eq!(none["goal"], Value::Null);
+    for nothing in ["pause", "resume", "clear"] {
+        let answer = rig.done("/api/goal", ask(nothing)).await;
+        assert_eq!(answer["message_key"], "goal_status_none", "{nothing}");
+    }
+    let set = rig.done("/api/goal", ask("make a rig")).await;
+    assert_eq!((set["action"].clone(), set["message_key"].clone()), told("goal_set"));
+    assert_eq!(names(&set["goal"]), names(&capture("goal_set")["goal"]));
+    assert_eq!(
+        (&set["goal"]["goal"], &set["goal"]["status"]),
+        (&json!("make a rig"), &json!("active"))
+    );
+    // Its first turn runs already: the client attaches to it.
+    let status = rig.got(&format!("/api/session/status?session_id={id}")).await;
+    assert_eq!(status["agent_running"], true);
+    assert_eq!(set["stream_id"], status["active_stream_id"]);
+    assert_eq!(set["stream_id"].as_str().unwrap().len(), 32);
+    for _ in 0..2 {
+        let paused = rig.done("/api/goal", ask("pause")).await;
+        assert_eq!((paused["action"].clone(), paused["message_key"].clone()), told("goal_pause"));
+        assert_eq!(paused["goal"]["status"], "paused");
+    }
+    let resumed = rig.done("/api/goal", ask("resume")).await;
+    assert_eq!(
+        (&resumed["action"], &resumed["goal"]["status"]),
+        (&json!("resume"), &json!("active"))
+    );
+    let cleared = rig.done("/api/goal", ask("stop")).await;
+    assert_eq!((cleared["action"].clone(), cleared["message_key"].clone()), told("goal_clear"));
+    assert_eq!(cleared["goal"], Value::Null);
+    gate.open();
     rig.stop().await;
 }

@@ -216,8 +216,17 @@ impl Drop for Server {
     }
 }
 
-/// All routes, behind the checks that no handler may run before (E17).
+/// The routes behind the checks that no handler may run before (E17).
 fn router(serving: &Serving) -> Router<Serving> {
+    routes()
+        .fallback(|| async { Refusal::not_found("not found") })
+        .method_not_allowed_fallback(|| async { Refusal::not_found("not found") })
+        .layer(DefaultBodyLimit::max(BODY))
+        .layer(middleware::from_fn_with_state(serving.clone(), guard::check))
+}
+
+/// All routes.
+fn routes() -> Router<Serving> {
     Router::new()
         .route("/health", get(health))
         .merge(auth::routes())
@@ -229,10 +238,6 @@ fn router(serving: &Serving) -> Router<Serving> {
         .merge(catalog::routes())
         .merge(settings::routes())
         .merge(uploads::routes())
-        .fallback(|| async { Refusal::not_found("not found") })
-        .method_not_allowed_fallback(|| async { Refusal::not_found("not found") })
-        .layer(DefaultBodyLimit::max(BODY))
-        .layer(middleware::from_fn_with_state(serving.clone(), guard::check))
 }
 
 /// Whether this server lives and what it speaks. Public, so it tells numbers only.

@@ -31,8 +31,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::protocol::{
-    Attachment, Gauge, Millis, Outcome, Part, Process, ProcessId, PromptId, Question, QuestionId,
-    Queued, Row, SessionId, Source, TurnId, Wakeup, WakeupKind,
+    Attachment, Gauge, Goal, Millis, Outcome, Part, Process, ProcessId, PromptId, Question,
+    QuestionId, Queued, Row, SessionId, Source, TurnId, Wakeup, WakeupKind,
 };
 
 /// One thing to store.
@@ -243,6 +243,8 @@ pub struct Meta {
     pub archived: bool,
     /// Lists show it on top.
     pub pinned: bool,
+    /// What it works on turn by turn (S08).
+    pub goal: Option<Goal>,
     /// Files that go along with the next prompt.
     pub attachments: Vec<Attachment>,
     /// How hard its model thinks; `None` = as configured.

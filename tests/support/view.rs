@@ -27,11 +27,11 @@ impl View {
     }
 
     pub(crate) async fn attach(local: &Local, target: Target) -> Self {
-        Self::of(local.attach(target, Caller::Attended)).await
+        Self::over(local.attach(target, Caller::Attended)).await
     }
 
-    /// A view on any host.
-    pub(crate) async fn of(host: Host) -> Self {
+    /// A view over a host of any kind, once its window is there.
+    pub(crate) async fn over(host: Host) -> Self {
         let mut view = Self { host, transcript: Transcript::default(), events: Vec::new() };
         let window = |event: &Event| matches!(event, Event::Attached { .. });
         view.until("its window", |v| v.events.iter().any(window).then_some(())).await;

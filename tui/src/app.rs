@@ -3,13 +3,14 @@
 //! Invariant: what is shown of a session is the fold of its events; nothing here repeats it.
 
 mod commands;
+mod elsewhere;
 mod events;
 mod keys;
 mod leaving;
 mod unsent;
 
 use host::protocol::{
-    Ask, Command, Link, Millis, Process, ProcessId, Question, QuestionId, Transcript,
+    Answer, Ask, Command, Link, Millis, Process, ProcessId, Question, QuestionId, Transcript,
 };
 use ratatui::text::Line;
 
@@ -26,6 +27,7 @@ use crate::sessions::Sessions;
 use crate::theme::Theme;
 use crate::toast::Toasts;
 use crate::transcript::{Scene, View};
+use elsewhere::Elsewhere;
 use unsent::Sent;
 
 /// Rows kept in memory; older ones are asked for again when they are scrolled to.
@@ -68,16 +70,6 @@ pub(crate) enum Panel {
     Picker(Picker),
 }
 
-/// A list that was asked for and what it is to be used for.
-#[derive(Debug, PartialEq)]
-enum Wanted {
-    Sessions { filter: String },
-    Session(String),
-    Models,
-    Workspaces,
-    Profiles,
-}
-
 /// What is being done to the last prompt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum TakingBack {
@@ -89,6 +81,8 @@ enum TakingBack {
 #[derive(Debug)]
 pub(crate) enum Notice {
     Info(String),
+    /// What the link is waited for with; it goes when the link is back.
+    Waiting(String),
     Error(String),
 }
 
@@ -112,11 +106,16 @@ pub(crate) struct App {
     flash: Option<(String, Millis)>,
     quit_at: Option<Millis>,
     sent: Vec<Sent>,
-    answered: Option<QuestionId>,
-    wanted: Option<Wanted>,
+    /// The last question answered here, and how; an interrupt withdraws it.
+    answered: Option<(QuestionId, Answer)>,
+    /// The rule that was granted here last, for longer than once.
+    granted: Option<String>,
+    /// The session that is to be opened, as the user names it.
+    wanted: Option<String>,
     pub(crate) link: Link,
     /// Names of the files that the host has not confirmed yet (S05).
     pub(crate) uploading: Vec<String>,
+    elsewhere: Elsewhere,
     taking_back: Option<TakingBack>,
     /// Where an export that was asked for goes, as it was typed; empty = under the host's name.
     export: Option<String>,
@@ -147,9 +146,11 @@ impl App {
             quit_at: None,
             sent: Vec::new(),
             answered: None,
+            granted: None,
             wanted: None,
             link: Link::Up,
             uploading: Vec::new(),
+            elsewhere: Elsewhere::default(),
             taking_back: None,
             export: None,
             paging: false,
@@ -168,7 +169,12 @@ impl App {
 
     /// How people call the host, if it is not this machine's.
     pub(crate) fn host(&self) -> Option<String> {
-        let host = self.options.place.as_deref().map(crate::clean::one_line);
+        let host = self.options.place.as_deref().map(crate::clean::one_line)?;
+        let host = ["https://", "http://"]
+            .iter()
+            .find_map(|scheme| host.strip_prefix(scheme))
+            .unwrap_or(&host);
+        let host = Some(host.trim_end_matches('/').to_owned());
         host.filter(|host| !host.is_empty())
     }
 

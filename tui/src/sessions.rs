@@ -84,6 +84,22 @@ impl Sessions {
         sessions
     }
 
+    /// The list, which the host has been asked for.
+    pub(crate) fn asking(current: &SessionId, now: Millis) -> Self {
+        Self {
+            current: current.clone(),
+            typed_at: now,
+            select: Select::asking(),
+            refresh: Refresh::asked(),
+            ..Self::default()
+        }
+    }
+
+    /// Whether it has not come yet.
+    pub(crate) fn is_asking(&self) -> bool {
+        self.select.is_asking()
+    }
+
     /// Something that the list shows has changed.
     pub(crate) fn on_change(&mut self) -> Option<Command> {
         self.refresh.on_change().then_some(Command::ListSessions)
@@ -105,7 +121,7 @@ impl Sessions {
 
     /// What was found in messages.
     pub(crate) fn on_found(&mut self, query: &str, found: &[Found]) {
-        if query.trim() == self.select.filter() {
+        if query.trim() == self.select.filter() && !self.is_asking() {
             self.search = Search::Done(query.trim().to_owned(), found.to_vec());
             self.refill();
         }
@@ -127,7 +143,8 @@ impl Sessions {
 
     fn wants_search(&self) -> bool {
         let filter = self.select.filter();
-        filter.chars().count() >= WORTH_SEARCHING
+        !self.is_asking()
+            && filter.chars().count() >= WORTH_SEARCHING
             && match &self.search {
                 Search::Idle => true,
                 Search::Asked(query) | Search::Done(query, _) => query != filter,
@@ -161,7 +178,7 @@ impl Sessions {
             let mut entry = self.entry(row);
             if self.select.has_words(&entry) {
                 let found = self.found().iter().find(|found| found.session == row.id);
-                entry.below = found.and_then(excerpt);
+                entry.below = found.and_then(|found| excerpt(found, &entry.label));
             }
             ids.push(row.id.clone());
             entries.push(entry);
@@ -178,7 +195,8 @@ impl Sessions {
                 || Entry { label: called(&found.title, &found.session), ..Entry::default() };
             let entry = row.map_or_else(plain, |row| self.entry(row));
             ids.push(found.session.clone());
-            entries.push(Entry { below: excerpt(found), listed: Listed::Always, ..entry });
+            let below = excerpt(found, &entry.label);
+            entries.push(Entry { below, listed: Listed::Always, ..entry });
         }
         self.ids = ids;
         self.select.refill(entries);
@@ -239,7 +257,9 @@ impl Sessions {
                     Archived::Hidden => Archived::Listed,
                     Archived::Listed => Archived::Hidden,
                 };
-                self.refill();
+                if !self.is_asking() {
+                    self.refill();
+                }
                 return Outcome::Open;
             }
             Action::Delete | Action::EndOfInput => {
@@ -263,7 +283,9 @@ impl Sessions {
         if filter != self.select.filter() {
             self.typed_at = now;
             // What was found for other words goes with them, and the selection is at the top.
-            self.refill();
+            if !self.is_asking() {
+                self.refill();
+            }
             self.select.on_action(Action::First);
         }
         match outcome {
@@ -348,9 +370,10 @@ fn called(title: &str, id: &SessionId) -> String {
     if title.is_empty() { one_line(&id.0) } else { title }
 }
 
-fn excerpt(found: &Found) -> Option<String> {
+/// The text around a find, unless the `label` says as much.
+fn excerpt(found: &Found, label: &str) -> Option<String> {
     let text = one_line(head(found.excerpt.as_deref()?, EXCERPT));
-    (!text.is_empty()).then_some(text)
+    (!text.is_empty() && text != label).then_some(text)
 }
 
 /// The one session that is meant by an id, the beginning of one, or a title.

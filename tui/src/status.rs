@@ -7,7 +7,7 @@ use ratatui::text::{Line, Span};
 use crate::app::App;
 use crate::clean::one_line;
 use crate::link;
-use crate::numbers::tokens;
+use crate::numbers::{count, tokens};
 use crate::theme::Theme;
 use crate::time::{between, span};
 use crate::transcript::wrap::{columns, fit};
@@ -83,6 +83,11 @@ pub(crate) fn line(app: &App, width: usize) -> Line<'static> {
     if live > 0 {
         part(6, format!("⚙ {live}"), theme.accent);
     }
+    let asking = app.asking_elsewhere();
+    if asking > 0 {
+        let ask = if asking == 1 { "asks" } else { "ask" };
+        part(8, format!("{} {ask} · Ctrl+O", count(asking, "session")), theme.warn);
+    }
     if transcript.held.is_some() {
         part(7, "held · /wake".to_owned(), theme.warn);
     }
@@ -138,11 +143,11 @@ fn assemble(parts: Vec<Part>, width: usize, theme: &Theme) -> Line<'static> {
 
 /// Context in use: bar, numbers, percent (S01).
 pub(crate) fn gauge(gauge: Gauge, theme: &Theme) -> Vec<Span<'static>> {
-    let count = |n: Option<u64>| n.map_or_else(|| "–".to_owned(), tokens);
+    let shown = |n: Option<u64>| n.map_or_else(|| "–".to_owned(), tokens);
     let (Some(used), Some(length)) = (gauge.used, gauge.length.filter(|n| *n > 0)) else {
         let text = match (gauge.used, gauge.length) {
             (None, None) => "–".to_owned(),
-            (used, length) => format!("{}/{}", count(used), count(length)),
+            (used, length) => format!("{}/{}", shown(used), shown(length)),
         };
         return vec![Span::styled(text, theme.dim)];
     };

@@ -349,7 +349,7 @@ impl Hub {
                         "That this turn goes on could not be written down, so it does not. What \
                          it had done is kept; send `continue` when the store works again."
                     }
-                    Errand::Answer | Errand::Compress { .. } => {
+                    Errand::Answer | Errand::Compress { .. } | Errand::Judge { .. } => {
                         "The wakeup could not be written down."
                     }
                 };

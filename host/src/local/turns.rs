@@ -127,6 +127,8 @@ impl Hub {
             | Say::AwaitEnd(_)
             | Say::Compressed(_)
             | Say::NotCompressed { .. }
+            | Say::Judged { .. }
+            | Say::NotJudged(_)
             | Say::Processes
             | Say::Awaiting(_)
             | Say::Killing(_)
@@ -169,6 +171,8 @@ impl Hub {
                 | Say::AwaitEnd(_)
                 | Say::Compressed(_)
                 | Say::NotCompressed { .. }
+                | Say::Judged { .. }
+                | Say::NotJudged(_)
                 | Say::Processes
                 | Say::Awaiting(_) => {}
             }

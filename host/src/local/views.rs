@@ -204,9 +204,12 @@ impl Hub {
                 return;
             }
             Command::DropUploads => Input::DropUploads,
-            Command::Goal(_) => {
-                self.fail(front, "command", "this host cannot do that yet".to_owned());
-                return;
+            Command::Goal(ask) => {
+                if let Err(message) = self.before_prompt(&session) {
+                    self.fail(front, "goal", message);
+                    return;
+                }
+                Input::Goal(ask)
             }
             Command::ListModels => {
                 let models = self.catalog.names(now());

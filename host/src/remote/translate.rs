@@ -65,6 +65,8 @@ struct Chat {
     turn: TurnId,
     /// The number of the last frame that was taken.
     seq: u64,
+    /// The connection is a new one: what was taken may come once more.
+    again: bool,
     /// Deltas so far.
     deltas: u64,
     /// The turn has ended; its stream has not (E10).
@@ -85,6 +87,8 @@ pub(super) struct Mirror {
     loading: bool,
     /// Messages the server has, by its own count.
     count: u64,
+    /// The count of a status poll that a load was made for.
+    counted: Option<u64>,
     heads: questions::Heads,
     queue: queue::Queue,
     /// Background events that were told (E11). Kept as long as the view.
@@ -101,27 +105,27 @@ pub(super) struct Mirror {
 
 impl Mirror {
     /// What came of the inputs so far.
-    pub fn take(&mut self) -> Out {
+    pub(in crate::remote) fn take(&mut self) -> Out {
         std::mem::take(&mut self.out)
     }
 
     /// The fold of all events.
-    pub fn view(&self) -> &Transcript {
+    pub(in crate::remote) fn view(&self) -> &Transcript {
         &self.view
     }
 
     /// Whether a window was given to the front end yet.
-    pub fn is_attached(&self) -> bool {
+    pub(in crate::remote) fn is_attached(&self) -> bool {
         self.attached
     }
 
     /// How many messages are known: what the session channel wants to hear.
-    pub fn known_count(&self) -> u64 {
+    pub(in crate::remote) fn known_count(&self) -> u64 {
         self.count
     }
 
     /// The stream of the running turn.
-    pub fn stream(&self) -> Option<&str> {
+    pub(in crate::remote) fn stream(&self) -> Option<&str> {
         self.chat.as_ref().filter(|chat| !chat.done).map(|chat| chat.stream.as_str())
     }
 
@@ -142,23 +146,29 @@ impl Mirror {
     }
 
     /// What happened since is not known: load, and show that.
-    pub fn resync(&mut self) {
+    pub(in crate::remote) fn resync(&mut self) {
         self.resync = true;
         self.load();
     }
 
+    /// What is shown is out of date.
+    pub(in crate::remote) fn reload(&mut self) {
+        self.load();
+    }
+
     /// A load failed; the next reason makes another one.
-    pub fn not_loaded(&mut self) {
+    pub(in crate::remote) fn not_loaded(&mut self) {
         self.loading = false;
     }
 
     /// The window again, for a front end whose queue ran over.
-    pub fn window(&self) -> Event {
+    pub(in crate::remote) fn window(&self) -> Event {
         Event::Attached { transcript: Box::new(self.view.clone()), resynced: true }
     }
 
     /// The server is another process than before: what lived only in the old one is gone (E13).
-    pub fn restarted(&mut self, now: Millis) {
+    pub(in crate::remote) fn restarted(&mut self, now: Millis) {
+        self.keep_salvage();
         self.drop_questions(now);
         if self.view.yolo {
             self.emit(Event::YoloChanged { yolo: false });
@@ -170,7 +180,7 @@ impl Mirror {
     }
 
     /// The tail of the session.
-    pub fn loaded(&mut self, session: &decode::Session, now: Millis) {
+    pub(in crate::remote) fn loaded(&mut self, session: &decode::Session, now: Millis) {
         self.loading = false;
         let id = SessionId(session.session_id.clone());
         let live = session.active_stream_id.as_deref().filter(|_| session.is_streaming);
@@ -191,6 +201,7 @@ impl Mirror {
             stream: stream.to_owned(),
             turn: running.turn,
             seq: 0,
+            again: false,
             deltas: 0,
             done: false,
             well: false,
@@ -206,8 +217,8 @@ impl Mirror {
             live.map_or(Request::CloseChat, |stream| Request::OpenChat(stream.to_owned()));
         self.request(request);
         self.queue_after_load(session);
-        if live.is_none() {
-            self.flush(now);
+        if live.is_none() && self.queue.again.is_none_or(|at| at <= now) {
+            self.flush();
         }
     }
 
@@ -220,7 +231,7 @@ impl Mirror {
         }
         let transcript = Transcript {
             session: id,
-            title: Some(session.title.clone()).filter(|title| !title.is_empty()),
+            title: Some(session.title.clone()).filter(|title| is_title(title)),
             model: session.model.clone(),
             cwd: session.workspace.clone(),
             earlier: rows.first().map_or(session.messages_offset, |row| row.n - 1),
@@ -255,7 +266,7 @@ impl Mirror {
     }
 
     fn entitle(&mut self, title: &str) {
-        if !title.is_empty() && self.view.title.as_deref() != Some(title) {
+        if is_title(title) && self.view.title.as_deref() != Some(title) {
             self.emit(Event::TitleChanged { title: title.to_owned() });
         }
     }
@@ -286,7 +297,7 @@ impl Mirror {
     }
 
     /// The number of the last row.
-    fn last(&self) -> u64 {
+    pub(in crate::remote) fn last(&self) -> u64 {
         self.view.rows.last().map_or(self.view.earlier, |row| row.n)
     }
 
@@ -303,7 +314,7 @@ impl Mirror {
     }
 
     /// The status poll. `deaf`: the chat stream is not connected.
-    pub fn status(&mut self, status: &decode::Status, deaf: bool) {
+    pub(in crate::remote) fn status(&mut self, status: &decode::Status, deaf: bool) {
         self.entitle(&status.title);
         if !status.workspace.is_empty() && status.workspace != self.view.cwd {
             self.emit(Event::CwdChanged { cwd: status.workspace.clone() });
@@ -316,13 +327,18 @@ impl Mirror {
         match (&status.active_stream_id, known) {
             (Some(stream), known) if known != Some(stream.as_str()) => self.load(),
             (None, Some(_)) if deaf => self.load(),
-            (None, None) if status.message_count != self.count => self.load(),
+            (None, None) if status.message_count != self.count => {
+                // Some servers count otherwise here: one load a count.
+                if self.counted.replace(status.message_count) != Some(status.message_count) {
+                    self.load();
+                }
+            }
             _ => {}
         }
     }
 
     /// Older messages.
-    pub fn paged(&mut self, session: &decode::Session) {
+    pub(in crate::remote) fn paged(&mut self, session: &decode::Session) {
         let first = self.view.rows.first().map_or(u64::MAX, |row| row.n);
         let mut rows = rows::rows(session, &self.durations);
         rows.retain(|row| row.n < first);
@@ -331,7 +347,7 @@ impl Mirror {
     }
 
     /// A frame of the session channel.
-    pub fn channel(&mut self, name: &str, data: serde_json::Value) {
+    pub(in crate::remote) fn channel(&mut self, name: &str, data: serde_json::Value) {
         match name {
             "server_turn_started" => {
                 let started: decode::TurnStarted = decode::read(data);
@@ -377,7 +393,7 @@ impl Mirror {
     }
 
     /// The goal as the server has it.
-    pub fn goal(&mut self, goal: Option<decode::Goal>) {
+    pub(in crate::remote) fn goal(&mut self, goal: Option<decode::Goal>) {
         let goal = goal.filter(|goal| !goal.goal.is_empty()).map(|goal| Goal {
             text: goal.goal,
             state: match goal.status.as_str() {
@@ -394,8 +410,25 @@ impl Mirror {
         }
     }
 
+    /// The user interrupts the turn: its stream.
+    pub(in crate::remote) fn cancelling(&mut self) -> Option<String> {
+        let stream = self.stream()?.to_owned();
+        let turn = self.chat.as_ref()?.turn;
+        self.emit(Event::TurnCancelling { turn });
+        Some(stream)
+    }
+
+    /// A remark for the running turn; false = none runs.
+    pub(in crate::remote) fn steer(&mut self, text: &str) -> bool {
+        let runs = self.stream().is_some();
+        if runs {
+            self.emit(Event::Steered { text: Some(text.to_owned()) });
+        }
+        runs
+    }
+
     /// Something else that was found out, or done, by a request.
-    pub fn changed(&mut self, event: Event) {
+    pub(in crate::remote) fn changed(&mut self, event: Event) {
         self.emit(event);
     }
 
@@ -423,6 +456,11 @@ fn paused(session: &decode::Session) -> Option<String> {
         return None;
     }
     Some("wakeups are paused by the server: the provider has no credentials".to_owned())
+}
+
+/// A server has a word for none.
+fn is_title(title: &str) -> bool {
+    !title.is_empty() && title != "Untitled"
 }
 
 fn is_prompt(body: &Body) -> bool {

@@ -159,11 +159,6 @@ impl View {
 /// Adds what only the server knows of a session.
 pub(super) fn completed(serving: &Serving, mut session: Value, transcript: &Transcript) -> Value {
     session["composer_draft"] = serving.desk.draft(&transcript.session);
-    session["active_stream_id"] = json!(stream(serving, transcript));
+    session["active_stream_id"] = json!(serving.feeds.active(transcript));
     session
-}
-
-/// The stream of the running turn.
-pub(super) fn stream(_serving: &Serving, _transcript: &Transcript) -> Option<String> {
-    None
 }

@@ -25,6 +25,8 @@ async fn settings(State(serving): State<Serving>) -> Response {
         // Here as many as one likes may be pinned.
         "pinned_sessions_limit": 1_000_000,
         "max_tokens": settings.model.max_tokens,
+        "auth_enabled": serving.auth.is_on(),
+        "password_auth_enabled": serving.auth.is_on(),
         "passkeys_enabled": false,
         "passwordless_enabled": false,
         "webui_version": format!("hermes-tui {}", serving.version),

@@ -8,6 +8,7 @@ mod delegations;
 mod deletion;
 mod disk;
 mod fold;
+mod goal;
 mod holds;
 mod interplay;
 mod orders;

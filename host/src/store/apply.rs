@@ -6,7 +6,8 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use super::value::{V, chunks, json, kind_word, part_word, source_word, split, stage_columns};
 use super::{Entry, Error, Meta, Record, value};
 use crate::protocol::{
-    Body, Delivery, Outcome, Part, Process, Question, Queued, Row, SessionId, TurnId, Wakeup,
+    Body, Delivery, GoalState, Outcome, Part, Process, Question, Queued, Row, SessionId, TurnId,
+    Wakeup,
 };
 
 /// Columns of `chunks.part`.
@@ -96,13 +97,14 @@ fn meta(tx: &Connection, meta: &Meta) -> rusqlite::Result<Applied> {
     run(
         tx,
         "INSERT INTO sessions (id, title, preview, started_at, active_at, model, source, cwd,
-             parent, archived, compressions, pinned)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+             parent, archived, compressions, pinned, driven)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
          ON CONFLICT DO UPDATE SET title = excluded.title, preview = excluded.preview,
              started_at = excluded.started_at, active_at = max(active_at, excluded.active_at),
              model = excluded.model, source = excluded.source, cwd = excluded.cwd,
              parent = excluded.parent, archived = excluded.archived,
-             compressions = excluded.compressions, pinned = excluded.pinned",
+             compressions = excluded.compressions, pinned = excluded.pinned,
+             driven = excluded.driven",
         params![
             meta.id.0,
             meta.title,
@@ -115,7 +117,8 @@ fn meta(tx: &Connection, meta: &Meta) -> rusqlite::Result<Applied> {
             meta.parent.as_ref().map(|p| &p.0),
             meta.archived,
             meta.compressions,
-            meta.pinned
+            meta.pinned,
+            meta.goal.as_ref().is_some_and(|goal| goal.state == GoalState::Active)
         ],
     )?;
     run(

@@ -1,8 +1,8 @@
 //! What the commands that begin with a slash do.
 
-use host::protocol::{Command, GoalAsk, PromptId, Row, Target};
+use host::protocol::{Command, GoalAsk, Link, PromptId, Row, Target};
 
-use super::{App, Effect, Notice, Panel, TakingBack, Wanted};
+use super::{App, Effect, Notice, Panel, TakingBack};
 use crate::clean::one_line;
 use crate::confirm::Confirm;
 use crate::files::Saved;
@@ -10,6 +10,7 @@ use crate::goal;
 use crate::numbers::count;
 use crate::picker::{self, Kind, Picker};
 use crate::processes::Processes;
+use crate::sessions::Sessions;
 use crate::slash::{self, Goals, Slash, Switch};
 
 impl App {
@@ -39,7 +40,27 @@ impl App {
         }
         self.notice = None;
         self.composer.take();
-        self.run(command)
+        let effects = self.run(command);
+        if effects.iter().any(|effect| matches!(effect, Effect::Send(_))) {
+            self.note_absence();
+        }
+        effects
+    }
+
+    /// What was asked waits for the link: nobody is to think that it is done.
+    fn note_absence(&mut self) {
+        match self.link {
+            Link::Connecting | Link::Down { .. } => {}
+            // A host that refuses us says so of each command.
+            Link::Up | Link::Polling { .. } | Link::Refused { .. } => return,
+        }
+        let text = match self.notice.take() {
+            Some(Notice::Info(text)) => format!("once the link is back: {text}"),
+            Some(Notice::Waiting(_) | Notice::Error(_)) | None => {
+                "this waits until the link is back".to_owned()
+            }
+        };
+        self.notice = Some(Notice::Waiting(text));
     }
 
     fn run(&mut self, command: Slash) -> Vec<Effect> {
@@ -51,25 +72,26 @@ impl App {
             }
             Slash::New => send(Command::Open(Target::New)),
             Slash::Sessions => {
-                self.wanted = Some(Wanted::Sessions { filter: String::new() });
+                let sessions = Sessions::asking(&self.transcript.session, self.now);
+                self.panel = Some(Panel::Sessions(sessions));
                 send(Command::ListSessions)
             }
             Slash::Resume(name) => {
-                self.wanted = Some(Wanted::Session(name));
+                self.wanted = Some(name);
                 send(Command::ListSessions)
             }
             Slash::Models => {
-                self.wanted = Some(Wanted::Models);
+                self.panel = Some(Panel::Picker(Picker::asking(Kind::Model)));
                 send(Command::ListModels)
             }
             Slash::Model(model) => send(Command::SetModel { model }),
             Slash::Workspaces => {
-                self.wanted = Some(Wanted::Workspaces);
+                self.panel = Some(Panel::Picker(Picker::asking(Kind::Workspace)));
                 send(Command::ListWorkspaces)
             }
             Slash::Workspace(path) => send(Command::SetCwd { cwd: self.at_home(path) }),
             Slash::Profiles => {
-                self.wanted = Some(Wanted::Profiles);
+                self.panel = Some(Panel::Picker(Picker::asking(Kind::Profile)));
                 send(Command::ListProfiles)
             }
             Slash::Profile(name) => send(Command::SetProfile { name }),

@@ -9,6 +9,7 @@ use super::*;
 use crate::testing::*;
 
 mod background;
+mod news;
 mod remote;
 
 fn running() -> App {

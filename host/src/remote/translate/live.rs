@@ -11,7 +11,13 @@ use crate::wire::decode;
 
 impl Mirror {
     /// A frame of the chat stream. `id` is `STREAM:number`, if the frame has one.
-    pub fn chat(&mut self, name: &str, data: Value, id: Option<&str>, now: Millis) {
+    pub(in crate::remote) fn chat(
+        &mut self,
+        name: &str,
+        data: Value,
+        id: Option<&str>,
+        now: Millis,
+    ) {
         let Some(chat) = &mut self.chat else { return };
         if let Some((stream, seq)) = id.and_then(|id| id.rsplit_once(':')) {
             if stream != chat.stream {
@@ -19,12 +25,15 @@ impl Mirror {
             }
             let seq: u64 = seq.parse().unwrap_or(0);
             // These are not in the server's journal and carry the number of the frame before.
-            let unnumbered =
-                matches!(name, "bg_task_complete" | "process_complete" | "cancel" | "metering");
-            if seq != 0 && seq <= chat.seq && !unnumbered {
+            let unnumbered = matches!(name, "bg_task_complete" | "process_complete" | "cancel");
+            // A frame without an id carries that of the one before, too.
+            let known = seq < chat.seq || seq == chat.seq && chat.again;
+            if seq != 0 && known && !unnumbered {
                 return;
             }
-            chat.seq = chat.seq.max(seq);
+            if seq > chat.seq {
+                (chat.seq, chat.again) = (seq, false);
+            }
         }
         match name {
             "token" => self.token(Part::Text, decode::read(data)),
@@ -83,13 +92,13 @@ impl Mirror {
                 if self.chat.as_ref().is_some_and(|chat| !chat.done) {
                     self.load();
                 } else {
-                    self.close(now);
+                    self.close();
                 }
             }
             "cancel" => {
                 let cancelled: decode::Cancelled = decode::read(data);
                 self.finish(cancelled.session.as_ref(), Outcome::Cancelled, now);
-                self.close(now);
+                self.close();
             }
             "apperror" | "error" => self.broke(decode::read(data), now),
             "context_status" | "state_saved" | "todo_state" => {}
@@ -97,10 +106,17 @@ impl Mirror {
         }
     }
 
+    /// A connection to the stream of the turn is open.
+    pub(in crate::remote) fn chat_opened(&mut self) {
+        if let Some(chat) = &mut self.chat {
+            chat.again = chat.seq > 0;
+        }
+    }
+
     /// The stream of the turn is gone for good: only the stored messages can tell the rest.
-    pub fn chat_lost(&mut self) {
+    pub(in crate::remote) fn chat_lost(&mut self) {
         if self.chat.as_ref().is_some_and(|chat| chat.done) {
-            return self.close(0);
+            return self.close();
         }
         self.keep_salvage();
         self.resync();
@@ -345,11 +361,11 @@ impl Mirror {
             self.add(Body::Failure { message: format!("{said}{hint}") }, now);
         }
         self.finish(error.session.as_ref(), outcome, now);
-        self.close(now);
+        self.close();
     }
 
     /// Keeps what was streamed of a turn whose server is gone: no stored message has it.
-    fn keep_salvage(&mut self) {
+    pub(super) fn keep_salvage(&mut self) {
         let Some(chat) = &self.chat else { return };
         let turn = chat.turn;
         let begun = self.view.rows.iter().rposition(|row| is_prompt(&row.body));
@@ -371,12 +387,12 @@ impl Mirror {
     }
 
     /// The stream needs no reading any more (E10).
-    fn close(&mut self, now: Millis) {
+    fn close(&mut self) {
         let Some(chat) = self.chat.take() else { return };
         self.request(Request::CloseChat);
         if !chat.well {
             self.queue.continuation = None;
         }
-        self.flush(now);
+        self.flush();
     }
 }

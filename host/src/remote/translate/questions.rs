@@ -46,7 +46,12 @@ pub(in crate::remote) enum Verdict {
 
 impl Mirror {
     /// The head of the approvals. `live`: it was told as it came up, so its clock is known.
-    pub fn approval(&mut self, head: Option<decode::Approval>, live: bool, now: Millis) {
+    pub(in crate::remote) fn approval(
+        &mut self,
+        head: Option<decode::Approval>,
+        live: bool,
+        now: Millis,
+    ) {
         let id = match &head {
             None => None,
             Some(approval) if approval.approval_id.is_empty() => {
@@ -86,7 +91,7 @@ impl Mirror {
     }
 
     /// The head of the clarify questions.
-    pub fn clarify(&mut self, head: Option<decode::Clarify>, now: Millis) {
+    pub(in crate::remote) fn clarify(&mut self, head: Option<decode::Clarify>, now: Millis) {
         let head = head.filter(|head| !head.clarify_id.is_empty() || !head.question.is_empty());
         let id = head.as_ref().map(|head| match head.clarify_id.as_str() {
             "" => QuestionId(format!("clarify-{}", head.requested_at)),
@@ -157,7 +162,11 @@ impl Mirror {
     }
 
     /// The user answers: what to send, if the question still stands (C07).
-    pub fn answering(&mut self, id: &QuestionId, answer: &Answer) -> Option<Kind> {
+    pub(in crate::remote) fn answering(
+        &mut self,
+        id: &QuestionId,
+        answer: &Answer,
+    ) -> Option<Kind> {
         let kind = match (&self.heads.approval, &self.heads.clarify) {
             (Some((head, _)), _) if head == id => Kind::Approval,
             (_, Some(head)) if head == id => Kind::Clarify,
@@ -168,12 +177,12 @@ impl Mirror {
     }
 
     /// The approval on top, as the server told it.
-    pub fn approval_head(&self) -> Option<&decode::Approval> {
+    pub(in crate::remote) fn approval_head(&self) -> Option<&decode::Approval> {
         self.heads.approval.as_ref().map(|(_, approval)| approval)
     }
 
     /// What the server said to an answer.
-    pub fn answered(&mut self, id: &QuestionId, verdict: Verdict) {
+    pub(in crate::remote) fn answered(&mut self, id: &QuestionId, verdict: Verdict) {
         let sent = self.heads.answering.iter().position(|(known, _)| known == id);
         let sent = sent.map(|at| self.heads.answering.remove(at).1);
         match (verdict, sent) {

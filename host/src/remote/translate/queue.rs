@@ -61,22 +61,22 @@ impl Queue {
 
 impl Mirror {
     /// The user typed something.
-    pub fn prompt(&mut self, id: PromptId, text: String, now: Millis) {
+    pub(in crate::remote) fn prompt(&mut self, id: PromptId, text: String) {
         if self.view.queued.iter().any(|queued| queued.id == id) {
             return;
         }
         self.emit(Event::PromptQueued { prompt: Queued { id, text } });
         self.queue.stuck = false;
-        self.flush(now);
+        self.flush();
     }
 
     /// The user takes a waiting prompt back.
-    pub fn unqueue(&mut self, id: &PromptId, now: Millis) {
+    pub(in crate::remote) fn unqueue(&mut self, id: &PromptId) {
         let sent = self.queue.sending.as_ref().is_some_and(|sent| sent.as_ref() == Some(id));
         if !sent && self.view.queued.iter().any(|queued| queued.id == *id) {
             self.emit(Event::PromptUnqueued { id: id.clone() });
             self.queue.stuck = false;
-            self.flush(now);
+            self.flush();
         }
     }
 
@@ -89,25 +89,36 @@ impl Mirror {
     }
 
     /// A remark was not taken: it is the next prompt.
-    pub fn steer_missed(&mut self, text: &str, now: Millis) {
+    pub(in crate::remote) fn steer_missed(&mut self, text: &str) {
+        if self.view.steer.as_deref() == Some(text) {
+            self.emit(Event::Steered { text: None });
+        }
         self.leftover(text);
-        self.flush(now);
+        self.flush();
+    }
+
+    /// The goal goes on by hand.
+    pub(in crate::remote) fn go_on(&mut self, text: &str) {
+        self.queue.continuation = Some(text.to_owned());
+        self.flush();
     }
 
     /// Time passed, or the server can be reached again.
-    pub fn tick(&mut self, now: Millis) {
+    pub(in crate::remote) fn tick(&mut self, now: Millis) {
         if self.queue.again.is_some_and(|at| at <= now) {
-            self.flush(now);
+            // What still stands against it flushes when it is gone.
+            self.queue.again = None;
+            self.flush();
         }
     }
 
     /// When a tick is wanted.
-    pub fn wants_tick(&self) -> Option<Millis> {
+    pub(in crate::remote) fn wants_tick(&self) -> Option<Millis> {
         self.queue.again
     }
 
     /// Sends the next prompt, if nothing stands against it.
-    pub(super) fn flush(&mut self, _now: Millis) {
+    pub(super) fn flush(&mut self) {
         let busy = self.chat.as_ref().is_some_and(|chat| !chat.done);
         let waits = self.queue.sending.is_some() || self.queue.stuck || self.loading;
         if busy || waits || !self.attached {
@@ -131,7 +142,7 @@ impl Mirror {
     }
 
     /// The server runs it.
-    pub fn accepted(&mut self, accepted: &Accepted, now: Millis) {
+    pub(in crate::remote) fn accepted(&mut self, accepted: &Accepted, now: Millis) {
         let Some(prompt) = self.queue.sending.take() else { return };
         let text = std::mem::take(&mut self.queue.text);
         if let Some(id) = prompt {
@@ -151,6 +162,7 @@ impl Mirror {
             stream: stream.clone(),
             turn,
             seq: 0,
+            again: false,
             deltas: 0,
             done: false,
             well: false,
@@ -159,7 +171,7 @@ impl Mirror {
     }
 
     /// The server does not run it, or not now. What was typed stays in the queue.
-    pub fn refused(&mut self, refused: Refused, now: Millis) {
+    pub(in crate::remote) fn refused(&mut self, refused: Refused, now: Millis) {
         let Some(prompt) = self.queue.sending.take() else { return };
         match refused {
             Refused::Busy(stream) => {
@@ -206,19 +218,19 @@ impl Mirror {
     }
 
     /// Whether the answer to a prompt was lost: a load settles it.
-    pub fn is_uncertain(&self) -> bool {
+    pub(in crate::remote) fn is_uncertain(&self) -> bool {
         self.queue.uncertain.is_some()
     }
 
     /// A file goes along with the next prompt.
-    pub fn attach_file(&mut self, attachment: Attachment) {
+    pub(in crate::remote) fn attach_file(&mut self, attachment: Attachment) {
         let mut attachments = self.view.attachments.clone();
         attachments.push(attachment);
         self.emit(Event::AttachmentsChanged { attachments });
     }
 
     /// Something could not be done.
-    pub fn fail(&mut self, about: &str, message: &str) {
+    pub(in crate::remote) fn fail(&mut self, about: &str, message: &str) {
         let failure = Failure { about: about.to_owned(), message: message.to_owned() };
         self.emit(Event::Failed(failure));
     }

@@ -9,10 +9,9 @@ use serde_json::{Value, json};
 
 use super::named;
 use crate::model::catalog;
-use crate::protocol::{Body as RowBody, Command, Event, GoalAsk, SessionId};
+use crate::protocol::{Body as RowBody, Command, Event, GoalAsk, GoalState, SessionId};
 use crate::serve::ask::{self, View};
 use crate::serve::desk::Job;
-use crate::serve::uploads;
 use crate::serve::{Body, Params, Refusal, Serving, answer};
 use crate::settings::Settings;
 use crate::wire::encode::session::{goal, head, seconds, with_messages};
@@ -161,7 +160,6 @@ async fn delete(State(serving): State<Serving>, body: Body) -> Result<Response, 
     match view.sessions().await {
         Ok(_) => {
             serving.desk.forget(&id);
-            uploads::forget(&serving, &id).await;
         }
         // To delete twice is to delete.
         Err(refusal) if ask::is_unknown(refusal.body["error"].as_str().unwrap_or_default()) => {}
@@ -200,8 +198,9 @@ async fn branch(State(serving): State<Serving>, body: Body) -> Result<Response, 
     let parent = view.transcript.session.clone();
     copied(&mut view, Command::Branch).await?;
     // A branch ends where a turn ends: at the last such place that keeps no more than was asked.
-    while keep.is_some_and(|keep| rows(&view) > keep) {
-        take_back(&mut view).await?;
+    let mut count = rows(&view);
+    while keep.is_some_and(|keep| count > keep) {
+        count -= take_back(&mut view, count).await?.1;
     }
     if let Some(title) = body.text("title") {
         set_title(&mut view, title.to_owned()).await?;
@@ -218,20 +217,21 @@ fn rows(view: &View) -> u64 {
     view.transcript.earlier + view.transcript.rows.len() as u64
 }
 
-/// Takes the last user turn back: its text and how many rows went.
-async fn take_back(view: &mut View) -> Result<(String, u64), Refusal> {
-    let before = rows(view);
+/// Takes the last user turn of so many rows back: its text and how many rows went.
+async fn take_back(view: &mut View, count: u64) -> Result<(String, u64), Refusal> {
     let text = view.transcript.rows.iter().rev().find_map(|row| match &row.body {
         RowBody::User { text } => Some(text.clone()),
         _ => None,
     });
-    let removed = |event: &Event| matches!(event, Event::RowsRemoved { .. }).then_some(());
-    view.ask(Command::Undo, removed).await?;
-    let after = rows(view);
-    if after >= before {
-        return Err(Refusal::bad("nothing was taken back"));
+    // The window may hold less than what goes.
+    let removed = |event: &Event| match event {
+        Event::RowsRemoved { after } => Some(*after),
+        _ => None,
+    };
+    match view.ask(Command::Undo, removed).await? {
+        after if after < count => Ok((text.unwrap_or_default(), count - after)),
+        _ => Err(Refusal::bad("nothing was taken back")),
     }
-    Ok((text.unwrap_or_default(), before - after))
 }
 
 /// That protocol tells this failure with status 200.
@@ -244,10 +244,11 @@ fn told(result: Result<Response, Refusal>) -> Result<Response, Refusal> {
 
 async fn undo(State(serving): State<Serving>, body: Body) -> Result<Response, Refusal> {
     let mut view = view_of(&serving, &body).await?;
-    if rows(&view) == 0 {
+    let count = rows(&view);
+    if count == 0 {
         return Ok(answer(&json!({ "error": "Nothing to undo." })));
     }
-    let undone = take_back(&mut view).await.map(|(text, count)| {
+    let undone = take_back(&mut view, count).await.map(|(text, count)| {
         let preview: String = text.chars().take(40).collect();
         answer(&json!({ "ok": true, "removed_count": count, "removed_preview": preview }))
     });
@@ -257,10 +258,11 @@ async fn undo(State(serving): State<Serving>, body: Body) -> Result<Response, Re
 /// Takes the last turn back; the client sends its text again.
 async fn retry(State(serving): State<Serving>, body: Body) -> Result<Response, Refusal> {
     let mut view = view_of(&serving, &body).await?;
-    if rows(&view) == 0 {
+    let count = rows(&view);
+    if count == 0 {
         return Ok(answer(&json!({ "error": "No previous message to retry." })));
     }
-    let undone = take_back(&mut view).await.map(|(text, count)| {
+    let undone = take_back(&mut view, count).await.map(|(text, count)| {
         answer(&json!({ "ok": true, "last_user_text": text, "removed_count": count }))
     });
     told(undone)
@@ -381,10 +383,16 @@ async fn set_goal(State(serving): State<Serving>, body: Body) -> Result<Response
         "clear" | "stop" | "done" => ("clear", Some(GoalAsk::Clear)),
         _ => ("set", Some(GoalAsk::Set { text: args.to_owned() })),
     };
-    let none = view.transcript.goal.is_none();
-    if let Some(asked) = asked
-        && (action == "set" || !none)
-    {
+    let before = view.transcript.goal.as_ref().map(|goal| goal.state.clone());
+    let none = before.is_none();
+    // What changes nothing is answered by no event.
+    let changes = match (&asked, &before) {
+        (Some(GoalAsk::Set { .. }), _) | (Some(GoalAsk::Clear), Some(_)) => true,
+        (Some(GoalAsk::Pause), Some(state)) => *state == GoalState::Active,
+        (Some(GoalAsk::Resume), Some(state)) => *state != GoalState::Active,
+        (None, _) | (Some(GoalAsk::Clear | GoalAsk::Pause | GoalAsk::Resume), None) => false,
+    };
+    if let Some(asked) = asked.filter(|_| changes) {
         let changed = |event: &Event| matches!(event, Event::GoalChanged { .. }).then_some(());
         view.ask(Command::Goal(asked), changed).await?;
     }
@@ -413,7 +421,7 @@ async fn set_goal(State(serving): State<Serving>, body: Body) -> Result<Response
         }
         told["kickoff_prompt"] = json!(text);
         told["session_id"] = json!(view.transcript.session);
-        told["stream_id"] = json!(ask::stream(&serving, &view.transcript));
+        told["stream_id"] = json!(serving.feeds.active(&view.transcript));
         let running = view.transcript.running.as_ref();
         told["pending_started_at"] = json!(running.map(|running| seconds(running.started_at)));
         told["turn_id"] = json!(running.map(|running| running.turn.to_string()));

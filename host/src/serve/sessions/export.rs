@@ -53,7 +53,11 @@ fn page(title: &str, rows: &[Row]) -> String {
     );
     for message in messages(rows) {
         let text = |key: &str| escaped(message[key].as_str().unwrap_or_default());
-        page += &format!("<h2>{}</h2>\n<pre>{}</pre>\n", text("role"), text("content"));
+        page.push_str("<h2>");
+        page.push_str(&text("role"));
+        page.push_str("</h2>\n<pre>");
+        page.push_str(&text("content"));
+        page.push_str("</pre>\n");
     }
     page
 }
