@@ -101,13 +101,12 @@ impl Server {
     /// The file in which something of ours about this server is kept. Two servers never share one;
     /// names too long for that carry a digest.
     fn file(&self, kind: &str) -> PathBuf {
-        let mut name = String::new();
-        for byte in self.name().bytes() {
-            match byte {
-                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'-' => name.push(byte.into()),
-                _ => name.push_str(&format!("_{byte:02x}")),
-            }
-        }
+        let own = self.name();
+        let spelled = own.bytes().map(|byte| match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'-' => char::from(byte).to_string(),
+            _ => format!("_{byte:02x}"),
+        });
+        let mut name: String = spelled.collect();
         if name.len() > 180 {
             let digest = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
                 (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
