@@ -210,8 +210,13 @@ pub async fn login(server: &Server, password: &str) -> Result<(), Error> {
         Ok(_) => {}
         Err(Error::Auth(_)) => return Err(Error::Auth("wrong password".to_owned())),
         Err(Error::Status { code: 429, message, body, retry_after }) => {
-            let seconds = retry_after.map_or(60, |time| time.as_secs());
-            let message = format!("{} (try again in {seconds} s)", message.trim_end_matches('.'));
+            let message = match retry_after {
+                Some(time) => {
+                    let said = message.trim_end_matches('.');
+                    format!("{said} (try again in {} s)", time.as_secs())
+                }
+                None => message,
+            };
             return Err(Error::Status { code: 429, message, body, retry_after });
         }
         Err(error) => return Err(error),
