@@ -15,7 +15,7 @@ use tokio::sync::oneshot;
 
 use crate::dirs::Dirs;
 use crate::env::Env;
-use crate::{Interrupted, Usage, args, options, signals};
+use crate::{Interrupted, Usage, args, interactive, signals};
 
 /// How often a password may be typed.
 const TRIES: u32 = 3;
@@ -30,6 +30,7 @@ pub(crate) fn run(
     let mut server = Server::parse(&attach.url, &dirs.state).map_err(refusal)?;
     server.ca.clone_from(&attach.ca);
     server.insecure = attach.insecure;
+    let mut suspension = signals::Suspension::take_over()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -50,11 +51,8 @@ pub(crate) fn run(
             );
         }
         let (host, remote) = remote::start(server.clone(), target(run));
-        // A signal drops the interface, and with it its hold on the terminal.
-        let ended = tokio::select! {
-            exit = tui::run(host, options(notes)) => Ok(exit),
-            signal = signals.recv() => Err(signal.unwrap_or_default()),
-        };
+        let ended =
+            interactive::view(host, server.name(), notes, &mut signals, &mut suspension).await;
         let kept = remote.end().await;
         match ended {
             Ok(exit) => farewell(&exit?, &kept, &server),

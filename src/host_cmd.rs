@@ -81,17 +81,17 @@ fn words(answer: &Value) -> String {
     let since = answer["server_started_at"].as_f64().unwrap_or_default() as i64;
     let since = jiff::Timestamp::from_second(since).unwrap_or_default();
     let since = since.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S");
-    let mut text = format!(
+    let text = format!(
         "A host runs since {since}: process {}, {}, {}, {}.",
         answer["pid"],
         count("turns", "turn", "turns"),
         count("processes", "background process", "background processes"),
         count("views", "front end", "front ends"),
     );
-    if let Some(address) = answer["address"].as_str() {
-        text += &format!("\nIt listens on http://{address}.");
+    match answer["address"].as_str() {
+        Some(address) => format!("{text}\nIt listens on http://{address}."),
+        None => text,
     }
-    text
 }
 
 /// Asks it to stop and waits until it has.

@@ -24,6 +24,9 @@ pub(crate) const PASSWORDS: [&str; 2] = ["HERMES_TUI_PASSWORD", "HERMES_WEBUI_PA
 /// How long a host in the background waits for the one before it.
 const MAKE_WAY: Duration = Duration::from_secs(30);
 
+/// How often a host looks whether it is still needed.
+const LOOK: Duration = Duration::from_secs(2);
+
 /// Where a host runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
@@ -54,10 +57,16 @@ pub(crate) fn run(
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    runtime.block_on(host(config, options, place))
+    let idle = serve.until_idle.map(Duration::from_secs);
+    runtime.block_on(host(config, options, place, idle))
 }
 
-async fn host(config: &Config, options: Options, place: Place) -> anyhow::Result<ExitCode> {
+async fn host(
+    config: &Config,
+    options: Options,
+    place: Place,
+    idle: Option<Duration>,
+) -> anyhow::Result<ExitCode> {
     let mut signals = signals()?;
     let local = own(config, place).await?;
     let notes = config.notes.iter().chain(local.notes());
@@ -75,6 +84,10 @@ async fn host(config: &Config, options: Options, place: Place) -> anyhow::Result
     loop {
         tokio::select! {
             () = server.stop_asked() => break,
+            () = idled(&local, idle) => {
+                tracing::info!("nothing runs any more and nobody looks: the host ends");
+                break;
+            }
             signal = signals.recv() => match signal {
                 // A server outlives its terminal.
                 Some(nix::libc::SIGHUP) => {}
@@ -87,6 +100,19 @@ async fn host(config: &Config, options: Options, place: Place) -> anyhow::Result
     server.stop().await;
     local.end().await;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Returns once nothing has run or waited, and nobody has looked, for that long.
+async fn idled(local: &Local, idle: Option<Duration>) {
+    let Some(idle) = idle else { return std::future::pending().await };
+    let mut since = Instant::now();
+    while since.elapsed() < idle {
+        tokio::time::sleep(idle.min(LOOK)).await;
+        let work = local.work().await.unwrap_or_default();
+        if work.runs() || work.timers + work.fronts > 0 {
+            since = Instant::now();
+        }
+    }
 }
 
 /// Opens the state folder; in the background once whoever has it makes way.
@@ -114,7 +140,14 @@ fn options(serve: &args::Serve, env: &Env, dirs: &Dirs) -> anyhow::Result<Option
     }
     let mut sockets = vec![socket_path(&dirs.state)];
     if let Some(path) = &serve.socket {
-        sockets.push(absolute(path)?);
+        let path = absolute(path)?;
+        // The lock says whose the other one is; this one may be another host's.
+        if std::os::unix::net::UnixStream::connect(&path).is_ok() {
+            return Err(
+                Usage(format!("--socket {}: somebody listens there", path.display())).into()
+            );
+        }
+        sockets.push(path);
     }
     Ok(Options { tcp, sockets, password, version: env!("CARGO_PKG_VERSION").to_owned() })
 }
@@ -140,17 +173,12 @@ fn absolute(path: &Path) -> anyhow::Result<PathBuf> {
 
 /// What is said once everything listens.
 fn greeting(server: &Server, options: &Options) -> String {
-    let mut text = String::new();
-    if let Some(address) = server.address() {
-        text += &format!("Listening on http://{address}\n");
-        if options.password.is_none() {
-            text += "Everybody on this machine can use it: a password changes that.\n";
-        }
-    }
-    for socket in &options.sockets {
-        text += &format!("Listening on {}\n", socket.display());
-    }
-    text
+    let address = server.address().map(|address| format!("Listening on http://{address}"));
+    let open = (address.is_some() && options.password.is_none())
+        .then(|| "Everybody on this machine can use it: a password changes that.".to_owned());
+    let sockets = options.sockets.iter().map(|path| format!("Listening on {}", path.display()));
+    let lines: Vec<_> = address.into_iter().chain(open).chain(sockets).collect();
+    lines.join("\n") + "\n"
 }
 
 /// Starts the same without `--detach` in the background, and waits until it listens.

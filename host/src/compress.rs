@@ -12,15 +12,15 @@ mod tests;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::StreamExt as _;
 use tokio::time::Instant;
 
-use crate::model::{self, Chunk, Class, Completion, Message, Model, Request};
+use crate::model::{self, Class, Message, Model, Request};
 use crate::protocol::{Body, Outcome, Row, Stop, Summary, Usage};
 use crate::session::{Reply, Say};
 use crate::settings::Compression;
-use crate::turn::Voice;
+use crate::turn::{Voice, quietly};
 use cut::Cut;
+pub(crate) use prompt::record;
 
 /// How long the automatic rests after a failure.
 pub(crate) const COOL_DOWN: Duration = Duration::from_mins(10);
@@ -33,7 +33,7 @@ const BUDGET: (u64, u64) = (2_000, 10_000);
 /// How often a record that is itself too long is shortened.
 const TRIES: u32 = 3;
 /// What the user sees meanwhile.
-const STATUS: &str = "compressing the context";
+pub(crate) const STATUS: &str = "compressing the context";
 
 /// The rows that the model gets, in order: the head, the last summary, and what follows the part
 /// it stands for. The one rule of it, for every turn, restart and copy alike.
@@ -259,7 +259,7 @@ impl Keeper {
                 session: self.voice.session.0.clone(),
                 reasoning: None,
             };
-            match self.answer(request).await {
+            match quietly(self.model.as_ref(), request, &self.voice, STATUS).await {
                 Err(e) if e.class == Class::ContextOverflow && tries < TRIES => {
                     tries += 1;
                     bytes = length / 2;
@@ -290,22 +290,6 @@ impl Keeper {
         }
         summary.after = cut::part(before, left as f64 / known as f64);
         Ok(summary)
-    }
-
-    /// The answer to a request nobody reads along with.
-    async fn answer(&self, request: Request) -> Result<Completion, model::Error> {
-        let mut answer = self.model.stream(request);
-        while let Some(chunk) = answer.next().await {
-            match chunk? {
-                Chunk::Done(done) => return Ok(done),
-                Chunk::Retrying { error, .. } => {
-                    let text = format!("{STATUS}: trying again. {}", error.message);
-                    self.voice.say(Say::Status(Some(text)));
-                }
-                Chunk::Text(_) | Chunk::Reasoning(_) | Chunk::Calling { .. } => {}
-            }
-        }
-        Err(failure("The model broke off the summary."))
     }
 }
 

@@ -5,6 +5,7 @@
 
 pub mod approval;
 mod compress;
+mod goal;
 mod handle;
 pub mod local;
 pub mod model;

@@ -11,6 +11,7 @@ mod lists;
 mod orphans;
 pub(crate) mod outbox;
 mod turns;
+mod uploads;
 mod views;
 
 use std::path::{Path, PathBuf};
@@ -213,6 +214,11 @@ impl Local {
     /// What the user should know about the store: a damaged file that was set aside.
     pub fn notes(&self) -> &[String] {
         &self.notes
+    }
+
+    /// What the host has to do now; `None` once it has stopped.
+    pub async fn work(&self) -> Option<Work> {
+        self.access.work().await
     }
 
     /// From now on nothing starts. Returns when no turn works any more, or after

@@ -5,6 +5,7 @@ pub(crate) mod auth;
 pub mod http;
 mod seam;
 pub(crate) mod sse;
+mod translate;
 pub(crate) mod unsent;
 
 use std::fs;

@@ -1,10 +1,12 @@
 //! The server: gives views of this host to others, over TCP and over a Unix socket. Our own
 //! front ends speak the seam wire, everybody else the protocol of hermes-webui.
 
+mod ask;
 mod auth;
 mod catalog;
 mod channel;
 mod chat;
+mod desk;
 mod feed;
 mod guard;
 mod listen;
@@ -14,6 +16,7 @@ mod seam;
 mod sessions;
 mod settings;
 mod sse;
+mod tape;
 #[cfg(test)]
 mod tests;
 mod uploads;
@@ -106,6 +109,8 @@ pub(crate) struct Serving {
     pub(crate) settings: Arc<Settings>,
     /// What the streams of the WebUI protocol share.
     pub(crate) feeds: feed::Feeds,
+    /// What is remembered between two requests.
+    desk: desk::Desk,
     /// When this server started.
     pub(crate) started_at: Millis,
     /// The version told to clients.
@@ -155,6 +160,7 @@ pub async fn start(access: Access, settings: &Settings, options: Options) -> Res
     let settings = Arc::new(settings.clone());
     let serving = Serving {
         feeds: feed::Feeds::new(&access, &settings),
+        desk: desk::Desk::default(),
         auth: Arc::new(auth::Auth::load(access.state(), options.password)?),
         access,
         settings,
@@ -210,8 +216,17 @@ impl Drop for Server {
     }
 }
 
-/// All routes, behind the checks that no handler may run before (E17).
+/// The routes behind the checks that no handler may run before (E17).
 fn router(serving: &Serving) -> Router<Serving> {
+    routes()
+        .fallback(|| async { Refusal::not_found("not found") })
+        .method_not_allowed_fallback(|| async { Refusal::not_found("not found") })
+        .layer(DefaultBodyLimit::max(BODY))
+        .layer(middleware::from_fn_with_state(serving.clone(), guard::check))
+}
+
+/// All routes.
+fn routes() -> Router<Serving> {
     Router::new()
         .route("/health", get(health))
         .merge(auth::routes())
@@ -223,10 +238,6 @@ fn router(serving: &Serving) -> Router<Serving> {
         .merge(catalog::routes())
         .merge(settings::routes())
         .merge(uploads::routes())
-        .fallback(|| async { Refusal::not_found("not found") })
-        .method_not_allowed_fallback(|| async { Refusal::not_found("not found") })
-        .layer(DefaultBodyLimit::max(BODY))
-        .layer(middleware::from_fn_with_state(serving.clone(), guard::check))
 }
 
 /// Whether this server lives and what it speaks. Public, so it tells numbers only.

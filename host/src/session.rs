@@ -9,6 +9,7 @@ mod choices;
 mod compression;
 mod delegations;
 mod deletion;
+mod goal;
 mod holds;
 mod processes;
 mod questions;
@@ -17,11 +18,14 @@ mod resume;
 #[cfg(test)]
 mod tests;
 mod turns;
+mod undo;
+mod uploads;
 mod watches;
 
 pub(crate) use delegations::{Findings, findings};
 pub(crate) use processes::LIVE;
 pub(crate) use turns::{STORE, UNWIND};
+pub(crate) use undo::Past;
 
 use delegations::Duty;
 
@@ -29,9 +33,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::process::Hit;
 use crate::protocol::{
-    Answer, Assistant, CallId, Event, Exit, Millis, News, Outcome, Part, Process, ProcessId,
-    PromptId, Question, QuestionId, Queued, Row, SessionId, Source, Storage, Summary, Toast,
-    ToolResult, Transcript, TurnId, Usage,
+    Answer, Assistant, Attachment, CallId, Event, Exit, GoalAsk, Millis, News, Outcome, Part,
+    Process, ProcessId, PromptId, Question, QuestionId, Queued, Row, SessionId, Source, Storage,
+    Summary, Toast, ToolResult, Transcript, TurnId, Usage,
 };
 use crate::store::{Entry, Meta, Record};
 
@@ -101,6 +105,15 @@ pub(crate) enum Input {
     Compress { focus: Option<String> },
     /// A front end put the session away, or took it back.
     Archive(bool),
+    /// A front end takes the last user turn back; `again`: its text is asked once more, as this
+    /// prompt.
+    Undo { past: Past, again: Option<(PromptId, Caller)> },
+    /// A file was written for the next prompt.
+    Uploaded(Attachment),
+    /// A front end takes back what was uploaded for the next prompt.
+    DropUploads,
+    /// A front end sets the goal, or says how it goes on.
+    Goal(GoalAsk),
     /// A front end put the session on top of lists, or took it from there.
     Pin(bool),
     /// A front end switched approvals off or on; what kind of one it is.
@@ -180,6 +193,11 @@ pub(crate) enum Say {
     Compressed(Summary),
     /// The context was not compressed; the text is for the user.
     NotCompressed { message: String, failed: bool },
+    /// The model was asked whether that goal is reached: what it found, if that can be read.
+    /// Replied when it is written down.
+    Judged { goal: String, verdict: Option<crate::goal::Verdict> },
+    /// The model could not be asked; why.
+    NotJudged(String),
     /// A tool call wants to know the session's processes.
     Processes,
     /// A tool call will kill a process. Replied before the signal may be sent (W08).
@@ -260,6 +278,8 @@ pub(crate) enum Effect {
     Grant(String),
     /// The session is deleted: it leaves memory, and its views go elsewhere.
     Forget,
+    /// Files that were uploaded go with no prompt: remove them.
+    Discard(Vec<Attachment>),
     /// A session is written down and has something to do: take it up.
     Open(SessionId),
     /// A delegated task has come to its end: tell the session that waits for it.
@@ -276,6 +296,8 @@ pub(crate) enum Errand {
     Resume,
     /// Compress the context, and nothing else.
     Compress { focus: Option<String> },
+    /// Find out whether the goal is reached that so many turns have worked on, and nothing else.
+    Judge { goal: String, turns: u32 },
 }
 
 /// What a turn needs to know to run. User turns and wakeup turns differ in `source` only (W28).
@@ -324,6 +346,8 @@ pub(crate) struct Session {
     /// Nothing starts but the prompts of its front end: a one-shot run.
     passive: bool,
     duty: Duty,
+    /// What an active goal needs next.
+    goal_next: goal::Next,
     rules: Rules,
 }
 
@@ -337,12 +361,34 @@ enum Stored {
     NoMore,
 }
 
+/// What a running turn is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Aim {
+    /// To answer what the transcript ends with.
+    Answer,
+    /// So too, and how it ends decides how the goal goes on.
+    Goal,
+    /// To compress the context.
+    Compress,
+    /// To find out whether the goal is reached.
+    Judge,
+}
+
+impl Aim {
+    /// It answers nothing, and is not in the store.
+    fn is_errand(self) -> bool {
+        match self {
+            Self::Compress | Self::Judge => true,
+            Self::Answer | Self::Goal => false,
+        }
+    }
+}
+
 /// The live part of a running turn that the transcript does not show.
 #[derive(Debug)]
 struct Turn {
     id: TurnId,
-    /// It only compresses the context: it answers nothing, and is not in the store.
-    compresses: bool,
+    aim: Aim,
     cancelled: bool,
     claimed: Vec<Entry>,
     /// Processes whose end a running call will show.
@@ -378,6 +424,8 @@ impl Session {
             cwd: meta.cwd.clone(),
             parent: meta.parent.clone(),
             reasoning: meta.reasoning.clone(),
+            attachments: meta.attachments.clone(),
+            goal: meta.goal.clone(),
             gauge: crate::protocol::Gauge { used: None, length: context },
             ..Transcript::default()
         };
@@ -400,6 +448,7 @@ impl Session {
             stopping: false,
             passive: false,
             duty: Duty::Open,
+            goal_next: goal::Next::Judge,
             rules,
         }
     }
@@ -463,6 +512,10 @@ impl Session {
                 self.touch(now, &mut out);
                 out.effects.push(Effect::Announce(Event::SessionsChanged));
             }
+            Input::Undo { past, again } => self.undo(past, again, now, &mut out),
+            Input::Uploaded(file) => self.uploaded(file, &mut out),
+            Input::DropUploads => self.drop_uploads(&mut out),
+            Input::Goal(ask) => self.goal(ask, now, &mut out),
             Input::Pin(pinned) => self.pin(pinned, &mut out),
             Input::SetYolo { yolo, by } => self.choose_yolo(yolo, by, now, &mut out),
             Input::SetCwd(cwd) => self.set_cwd(cwd, &mut out),

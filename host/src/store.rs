@@ -22,7 +22,7 @@ mod writer;
 pub use backlog::Hold;
 pub use error::Error;
 pub use lock::{Busy, Lock};
-pub use reader::Reader;
+pub use reader::{Reader, StoredTurn};
 pub use search::Hit;
 pub use writer::{CommitNo, Durability, Report, Store};
 
@@ -31,8 +31,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::protocol::{
-    Gauge, Millis, Outcome, Part, Process, ProcessId, PromptId, Question, QuestionId, Queued, Row,
-    SessionId, Source, TurnId, Wakeup, WakeupKind,
+    Attachment, Gauge, Goal, Millis, Outcome, Part, Process, ProcessId, PromptId, Question,
+    QuestionId, Queued, Row, SessionId, Source, TurnId, Wakeup, WakeupKind,
 };
 
 /// One thing to store.
@@ -135,6 +135,14 @@ pub enum Record {
         /// The session's last row at that moment.
         row: u64,
     },
+    /// The rows after that one were taken back. What they told and no model has answered may be
+    /// told once more; the rest stays told.
+    Undone {
+        /// The session.
+        session: SessionId,
+        /// The last row that stays; 0 = none.
+        after: u64,
+    },
     /// A session came to be as a copy of another one.
     Branched {
         /// The session whose rows are copied.
@@ -174,6 +182,7 @@ impl Record {
             | Self::Asked { session, .. }
             | Self::Resolved { session, .. }
             | Self::Resumed { session, .. }
+            | Self::Undone { session, .. }
             | Self::Deleted { session } => Some(session),
             Self::Granted { .. } => None,
         }
@@ -234,6 +243,10 @@ pub struct Meta {
     pub archived: bool,
     /// Lists show it on top.
     pub pinned: bool,
+    /// What it works on turn by turn (S08).
+    pub goal: Option<Goal>,
+    /// Files that go along with the next prompt.
+    pub attachments: Vec<Attachment>,
     /// How hard its model thinks; `None` = as configured.
     pub reasoning: Option<String>,
     /// How often its context was compressed.

@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
 use crate::compress::{self, Keeper};
+use crate::goal;
 use crate::model::{self, Chunk, Class, Completion, Message, Model, Request};
 use crate::protocol::{
     Assistant, Body, CallId, Outcome, Part, Row, SessionId, Stop, ToolCall, TurnId, open_calls,
@@ -104,6 +105,10 @@ async fn go(job: Job) -> End {
     if let Errand::Compress { focus } = &plan.errand {
         return (keeper.asked(&mut rows, focus.as_deref()).await, None);
     }
+    if let Errand::Judge { goal, turns } = &plan.errand {
+        let told = compress::context(&rows);
+        return (goal::judge(model.as_ref(), &voice, &told, goal, *turns).await, None);
+    }
     let resumes = plan.errand == Errand::Resume;
     if resumes {
         // What a killed host left running is dead before the model reads that it was cut off (R06).
@@ -187,6 +192,31 @@ async fn go(job: Job) -> End {
 
 fn refused(reply: &Reply) -> End {
     failed("store", format!("The turn could not go on: {reply:?}"))
+}
+
+/// The answer to a request nobody reads along with; what happens meanwhile is said as `status`.
+pub(crate) async fn quietly(
+    model: &dyn Model,
+    request: Request,
+    voice: &Voice,
+    status: &str,
+) -> Result<Completion, model::Error> {
+    let mut answer = model.stream(request);
+    while let Some(chunk) = answer.next().await {
+        match chunk? {
+            Chunk::Done(done) => return Ok(done),
+            Chunk::Retrying { error, .. } => {
+                let text = format!("{status}: trying again. {}", error.message);
+                voice.say(Say::Status(Some(text)));
+            }
+            Chunk::Text(_) | Chunk::Reasoning(_) | Chunk::Calling { .. } => {}
+        }
+    }
+    Err(model::Error {
+        class: Class::Truncated,
+        message: "The model broke off its answer.".to_owned(),
+        retry_after: None,
+    })
 }
 
 /// Sends one request and says what arrives, merged; returns the complete answer.

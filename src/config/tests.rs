@@ -270,7 +270,12 @@ fn keys_come_from_dotenv_before_the_shell_and_reach_no_child() {
     let home =
         Home::new("model: {default: m, provider: openai}\nterminal: {env_passthrough: [WANTED]}\n");
     home.write(".env", "OPENAI_API_KEY=sk-file\nWANTED=w\nUNWANTED=u\n");
-    let shell = [("OPENAI_API_KEY", "sk-shell"), ("GROQ_API_KEY", "gsk"), ("PLAIN", "p")];
+    let shell = [
+        ("OPENAI_API_KEY", "sk-shell"),
+        ("GROQ_API_KEY", "gsk"),
+        ("HERMES_TUI_PASSWORD", "secret"),
+        ("PLAIN", "p"),
+    ];
     let config = home.load_with(&Flags::default(), &shell).unwrap();
     assert_eq!(config.settings.model.api_key.as_deref(), Some("sk-file"));
     assert_eq!(config.key_from.as_deref(), Some("OPENAI_API_KEY in .env"));
@@ -278,6 +283,7 @@ fn keys_come_from_dotenv_before_the_shell_and_reach_no_child() {
     let has = |name: &str| env.iter().any(|(n, _)| n == name);
     assert!(has("PLAIN") && has("WANTED"));
     assert!(!has("OPENAI_API_KEY") && !has("GROQ_API_KEY") && !has("UNWANTED"));
+    assert!(!has("HERMES_TUI_PASSWORD"), "what opens the server is not the agent's to know");
 }
 
 #[test]

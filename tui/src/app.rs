@@ -2,26 +2,33 @@
 //!
 //! Invariant: what is shown of a session is the fold of its events; nothing here repeats it.
 
+mod commands;
+mod elsewhere;
+mod events;
 mod keys;
+mod leaving;
+mod unsent;
 
 use host::protocol::{
-    Answer, Ask, Body, Command, Event, Failure, Millis, Process, ProcessId, PromptId, Question,
-    QuestionId, Row, SessionRow, Transcript,
+    Ask, Command, Link, Millis, Process, ProcessId, Question, QuestionId, Transcript,
 };
 use ratatui::text::Line;
 
 use crate::card::{Card, Keys};
 use crate::composer::Composer;
-use crate::confirm::Deletion;
+use crate::confirm::Confirm;
+use crate::link;
 use crate::numbers::count;
+use crate::picker::Picker;
 use crate::processes::Processes;
-use crate::quit::Leaving;
+use crate::quit::{Leaving, Quit};
 use crate::run::Options;
-use crate::select::{Entry, Select};
-use crate::sessions::{Sessions, find};
+use crate::sessions::Sessions;
 use crate::theme::Theme;
 use crate::toast::Toasts;
 use crate::transcript::{Scene, View};
+use elsewhere::Elsewhere;
+use unsent::Sent;
 
 /// Rows kept in memory; older ones are asked for again when they are scrolled to.
 const ROWS: usize = 4_000;
@@ -34,10 +41,24 @@ const PAGE: u32 = 200;
 pub(crate) enum Effect {
     /// Ask the host.
     Send(Command),
+    /// Hand the host this file: [`App::on_unread`] if it cannot be read.
+    Upload {
+        /// As it was typed.
+        path: String,
+    },
+    /// Write an export to a file: [`App::on_saved`] says what came of it.
+    Save {
+        /// Where to, as it was typed; empty = in the working directory.
+        path: String,
+        /// The name it gets where `path` names none.
+        name: String,
+        /// The document.
+        text: String,
+    },
     /// Draw the whole screen anew.
     Repaint,
-    /// Leave.
-    Quit,
+    /// Leave; what is to become of what runs is said too.
+    Quit(Leaving),
 }
 
 /// What lies over the transcript and takes all keys.
@@ -46,15 +67,24 @@ pub(crate) enum Panel {
     Help { up: usize },
     Processes(Processes),
     Sessions(Sessions),
-    Models { select: Select, names: Vec<String> },
+    Picker(Picker),
 }
 
 /// A list that was asked for and what it is to be used for.
-#[derive(Debug)]
+#[derive(Debug, PartialEq)]
 enum Wanted {
     Sessions { filter: String },
     Session(String),
     Models,
+    Workspaces,
+    Profiles,
+}
+
+/// What is being done to the last prompt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum TakingBack {
+    Undo,
+    Retry,
 }
 
 /// Lines above the input that stay until the next prompt.
@@ -71,8 +101,8 @@ pub(crate) struct App {
     pub(crate) view: View,
     pub(crate) composer: Composer,
     pub(crate) panel: Option<Panel>,
-    pub(crate) leaving: Option<Leaving>,
-    pub(crate) deletion: Option<Deletion>,
+    pub(crate) leaving: Option<Quit>,
+    pub(crate) confirm: Option<Confirm>,
     pub(crate) toasts: Toasts,
     pub(crate) notice: Option<Notice>,
     pub(crate) theme: Theme,
@@ -83,9 +113,16 @@ pub(crate) struct App {
     typed_at: Millis,
     flash: Option<(String, Millis)>,
     quit_at: Option<Millis>,
-    sent: Vec<(PromptId, String)>,
+    sent: Vec<Sent>,
     answered: Option<QuestionId>,
     wanted: Option<Wanted>,
+    pub(crate) link: Link,
+    /// Names of the files that the host has not confirmed yet (S05).
+    pub(crate) uploading: Vec<String>,
+    elsewhere: Elsewhere,
+    taking_back: Option<TakingBack>,
+    /// Where an export that was asked for goes, as it was typed; empty = under the host's name.
+    export: Option<String>,
     paging: bool,
     attached: bool,
     /// The last Esc or Ctrl+C found nothing to close, interrupt or clear.
@@ -100,7 +137,7 @@ impl App {
             composer: Composer::default(),
             panel: None,
             leaving: None,
-            deletion: None,
+            confirm: None,
             toasts: Toasts::default(),
             notice: (!options.notes.is_empty()).then(|| Notice::Info(options.notes.join("\n"))),
             theme: Theme::new(options.palette),
@@ -114,6 +151,11 @@ impl App {
             sent: Vec::new(),
             answered: None,
             wanted: None,
+            link: Link::Up,
+            uploading: Vec::new(),
+            elsewhere: Elsewhere::default(),
+            taking_back: None,
+            export: None,
             paging: false,
             attached: false,
             backed_out: false,
@@ -126,6 +168,20 @@ impl App {
 
     pub(crate) fn home(&self) -> Option<&str> {
         self.options.home.as_deref()
+    }
+
+    /// How people call the host, if it is not this machine's.
+    pub(crate) fn host(&self) -> Option<String> {
+        let host = self.options.place.as_deref().map(crate::clean::one_line);
+        host.filter(|host| !host.is_empty())
+    }
+
+    /// The list of sessions, if it is open.
+    fn sessions(&self) -> Option<&Sessions> {
+        match &self.panel {
+            Some(Panel::Sessions(sessions)) => Some(sessions),
+            Some(Panel::Help { .. } | Panel::Processes(_) | Panel::Picker(_)) | None => None,
+        }
     }
 
     /// The line that for a moment takes the place of the status.
@@ -149,226 +205,6 @@ impl App {
         }
     }
 
-    /// What the user wrote and no host has taken: for the next start.
-    pub(crate) fn unsent(&self) -> Vec<String> {
-        let mut texts: Vec<String> = self.sent.iter().map(|(_, text)| text.clone()).collect();
-        if !self.composer.is_empty() {
-            texts.push(self.composer.expanded());
-        }
-        texts
-    }
-
-    pub(crate) fn on_event(&mut self, event: &Event, now: Millis) -> Vec<Effect> {
-        self.now = now;
-        let mut effects = Vec::new();
-        if let Event::QuestionResolved { id, answer, .. } = event {
-            self.on_resolved(id, answer);
-        }
-        let before = self.transcript.rows.first().map(|row| row.n);
-        let session = self.transcript.session.clone();
-        self.transcript.apply(event);
-        match event {
-            Event::Attached { .. } => {
-                if !self.attached || session != self.transcript.session {
-                    self.on_session();
-                } else {
-                    self.view.relay();
-                }
-                self.attached = true;
-                self.paging = false;
-                self.forget_taken();
-            }
-            Event::RowAdded { row } => self.on_row(row),
-            Event::PromptQueued { prompt } => self.sent.retain(|(id, _)| *id != prompt.id),
-            Event::Paged { .. } => {
-                self.paging = false;
-                if let Some(first) = before
-                    && self.transcript.rows.first().is_some_and(|row| row.n < first)
-                {
-                    self.view.on_paged(first);
-                }
-            }
-            Event::Toast(toast) => {
-                self.toasts.push(toast, &self.transcript.session, now);
-                // What changes in other sessions is heard of in no other way.
-                effects.extend(self.on_processes_changed());
-            }
-            Event::ProcessTail { id, text } => {
-                if let Some(Panel::Processes(panel)) = &mut self.panel {
-                    panel.on_tail(id, text);
-                }
-            }
-            Event::ProcessChanged { process } => {
-                if let Some(Panel::Processes(panel)) = &mut self.panel {
-                    if panel.tailed() == Some(&process.id) {
-                        effects.push(Effect::Send(Command::Tail { id: process.id.clone() }));
-                    }
-                    effects.extend(panel.on_change().map(Effect::Send));
-                }
-            }
-            Event::ProcessForgotten { .. } => effects.extend(self.on_processes_changed()),
-            Event::ProcessesListed { processes } => {
-                if let Some(Panel::Processes(panel)) = &mut self.panel {
-                    effects.extend(panel.on_listed(processes).map(Effect::Send));
-                }
-            }
-            Event::SessionsListed { sessions } => effects.extend(self.on_sessions(sessions)),
-            Event::ModelsListed { models } => self.on_models(models),
-            Event::Failed(failure) => self.on_failed(failure),
-            Event::TurnStarted { .. }
-            | Event::Delta { .. }
-            | Event::TurnStatus { .. }
-            | Event::CallStarted { .. }
-            | Event::CallOutput { .. }
-            | Event::TurnCancelling { .. }
-            | Event::TurnEnded { .. }
-            | Event::PromptUnqueued { .. }
-            | Event::Unattended { .. }
-            | Event::Steered { .. }
-            | Event::QuestionAsked { .. }
-            | Event::QuestionResolved { .. }
-            | Event::Held { .. }
-            | Event::UsageReported { .. }
-            | Event::ModelChanged { .. }
-            | Event::TitleChanged { .. }
-            | Event::CwdChanged { .. }
-            | Event::RowsRemoved { .. }
-            | Event::YoloChanged { .. }
-            | Event::ReasoningChanged { .. }
-            | Event::GoalChanged { .. }
-            | Event::AttachmentsChanged { .. }
-            | Event::SessionsChanged
-            | Event::Link { .. }
-            | Event::SessionsFound { .. }
-            | Event::WorkspacesListed { .. }
-            | Event::ProfilesListed { .. }
-            | Event::Exported { .. }
-            | Event::StorageChanged { .. } => {}
-        }
-        self.card.follow(self.transcript.questions.first(), now);
-        effects
-    }
-
-    fn on_row(&mut self, row: &Row) {
-        self.view.on_row(row.n);
-        if matches!(row.body, Body::Summary(_)) {
-            // What was said while it was being made has come true.
-            self.notice.take_if(|notice| matches!(notice, Notice::Info(_)));
-        }
-        if let Body::User { text } = &row.body
-            && let Some(at) = self.sent.iter().position(|(_, sent)| sent == text)
-        {
-            self.sent.remove(at);
-        }
-        if self.view.is_following() && self.transcript.rows.len() > 2 * ROWS {
-            self.transcript.trim(ROWS);
-            self.view.relay();
-        }
-    }
-
-    /// Prompts that stand in the window were taken, whatever events were missed.
-    fn forget_taken(&mut self) {
-        let transcript = &self.transcript;
-        self.sent.retain(|(id, text)| {
-            let queued = transcript.queued.iter().any(|queued| queued.id == *id);
-            let stored = transcript
-                .rows
-                .iter()
-                .any(|row| matches!(&row.body, Body::User { text: taken } if taken == text));
-            !queued && !stored
-        });
-    }
-
-    /// Another session came into view.
-    fn on_session(&mut self) {
-        self.view.reset();
-        self.toasts.on_session(&self.transcript.session);
-        self.panel = None;
-        self.deletion = None;
-        if self.attached {
-            self.notice = None;
-        }
-        for row in &self.transcript.rows {
-            if let Body::User { text } = &row.body {
-                self.composer.remember(text);
-            }
-        }
-    }
-
-    fn on_resolved(&mut self, id: &QuestionId, answer: &Answer) {
-        let ours = self.answered.take_if(|answered| answered == id).is_some();
-        if ours || self.card.id() != Some(id) {
-            return;
-        }
-        match answer {
-            Answer::Approval(_) | Answer::Text(_) => self.say("answered elsewhere", 3_000),
-            Answer::Expired => self.say("nobody answered in time", 3_000),
-            Answer::Withdrawn => {}
-        }
-    }
-
-    /// Something about a process has changed, maybe in a session that is not in view.
-    fn on_processes_changed(&mut self) -> Option<Effect> {
-        let Some(Panel::Processes(panel)) = &mut self.panel else { return None };
-        panel.on_change().map(Effect::Send)
-    }
-
-    fn on_sessions(&mut self, rows: &[SessionRow]) -> Option<Effect> {
-        if let Some(Panel::Processes(panel)) = &mut self.panel {
-            panel.on_sessions(rows);
-        }
-        match self.wanted.take()? {
-            Wanted::Session(name) => match find(rows, &name) {
-                Some(id) => {
-                    let target = host::protocol::Target::Id(id.clone());
-                    return Some(Effect::Send(Command::Open(target)));
-                }
-                None => self.open_sessions(rows, &name),
-            },
-            Wanted::Sessions { filter } => self.open_sessions(rows, &filter),
-            Wanted::Models => self.wanted = Some(Wanted::Models),
-        }
-        None
-    }
-
-    fn open_sessions(&mut self, rows: &[SessionRow], filter: &str) {
-        let sessions = Sessions::new(rows, &self.transcript.session, filter, self.now);
-        self.panel = Some(Panel::Sessions(sessions));
-    }
-
-    fn on_models(&mut self, names: &[String]) {
-        if self.wanted.take_if(|wanted| matches!(wanted, Wanted::Models)).is_none() {
-            return;
-        }
-        let current = &self.transcript.model;
-        let entry = |name: &String| Entry {
-            label: crate::clean::one_line(name),
-            detail: if name == current { "in use".to_owned() } else { String::new() },
-        };
-        let select = Select::new(names.iter().map(entry).collect(), "");
-        self.panel = Some(Panel::Models { select, names: names.to_vec() });
-    }
-
-    fn on_failed(&mut self, failure: &Failure) {
-        self.wanted = None;
-        if let Some(Panel::Processes(panel)) = &mut self.panel {
-            panel.on_failed();
-        }
-        let refused =
-            self.sent.iter().position(|(id, _)| failure.about.contains(&id.0)).or_else(|| {
-                failure.about.starts_with("prompt").then(|| self.sent.len().checked_sub(1))?
-            });
-        if let Some(at) = refused {
-            let (_, text) = self.sent.remove(at);
-            if self.composer.is_empty() {
-                self.composer.set(&text);
-            } else {
-                self.composer.remember(&text);
-            }
-        }
-        self.notice = Some(Notice::Error(failure.message.clone()));
-    }
-
     fn say(&mut self, text: &str, millis: Millis) {
         self.flash = Some((text.to_owned(), self.now + millis));
     }
@@ -379,10 +215,12 @@ impl App {
         self.toasts.on_tick(now);
         self.flash.take_if(|(_, until)| *until <= now);
         self.quit_at.take_if(|until| *until <= now);
-        match self.tailed() {
-            Some(id) => vec![Effect::Send(Command::Tail { id })],
-            None => Vec::new(),
-        }
+        let tail = self.tailed().map(|id| Command::Tail { id });
+        let search = match &mut self.panel {
+            Some(Panel::Sessions(sessions)) => sessions.on_tick(now),
+            Some(Panel::Help { .. } | Panel::Processes(_) | Panel::Picker(_)) | None => None,
+        };
+        tail.into_iter().chain(search).map(Effect::Send).collect()
     }
 
     /// The live process whose output is in view.
@@ -409,7 +247,10 @@ impl App {
             self.toasts.next_tick(),
             self.flash.as_ref().map(|(_, until)| *until),
             self.quit_at,
-            self.deletion.as_ref().and_then(|deletion| deletion.next_tick(self.now)),
+            self.confirm.as_ref().and_then(|confirm| confirm.next_tick(self.now)),
+            link::next_tick(&self.link, self.now),
+            self.next_late(),
+            self.sessions().and_then(Sessions::next_tick),
         ]
         .into_iter()
         .flatten()
@@ -421,19 +262,18 @@ impl App {
         let mut effects = Vec::new();
         if self.panel.is_none()
             && self.leaving.is_none()
-            && self.deletion.is_none()
+            && self.confirm.is_none()
             && let Some(id) = self.question().map(|question| question.id.clone())
             && self.card.tell()
         {
             effects.push(Effect::Send(Command::Shown { id }));
         }
-        if self.view.is_at_top()
-            && self.transcript.earlier > 0
-            && !self.paging
-            && let Some(row) = self.transcript.rows.first()
-        {
+        if self.view.is_at_top() && self.transcript.earlier > 0 && !self.paging {
+            // Rows count from 1, so what lies before an empty window has these numbers too.
+            let first = self.transcript.rows.first().map(|row| row.n);
+            let before = first.unwrap_or(self.transcript.earlier + 1);
             self.paging = true;
-            effects.push(Effect::Send(Command::Page { before: row.n, limit: PAGE }));
+            effects.push(Effect::Send(Command::Page { before, limit: PAGE }));
         }
         effects
     }
@@ -458,6 +298,9 @@ impl App {
             lines.push(Line::styled("  type help to see what it can show", theme.dim));
         } else if !model.is_empty() {
             lines.push(Line::styled(format!("  {model}"), theme.dim));
+        }
+        if let Some(host) = self.host() {
+            lines.push(Line::styled(format!("  on {host}"), theme.dim));
         }
         lines.push(Line::default());
         for hint in [

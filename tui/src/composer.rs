@@ -191,7 +191,11 @@ impl Composer {
             | Action::Interrupt
             | Action::Processes
             | Action::Reasoning
-            | Action::Repaint => return Outcome::Ignored,
+            | Action::News
+            | Action::Pin
+            | Action::Archive
+            | Action::Repaint
+            | Action::Suspend => return Outcome::Ignored,
         }
         Outcome::Taken
     }

@@ -1,7 +1,7 @@
-//! The question before a session is deleted. A stray key never says yes: the card opens on "keep",
-//! and takes keys only once the keyboard has been quiet.
+//! The question before something that a stray key must not do: it opens on "no", and takes keys
+//! only once the keyboard has been quiet.
 
-use host::protocol::{Millis, SessionId};
+use host::protocol::{Command, Millis, SessionId};
 use ratatui::text::Line;
 
 use crate::card::{Keys, QUIET, boxed, hint};
@@ -11,17 +11,24 @@ use crate::theme::Theme;
 use crate::time::between;
 use crate::transcript::wrap::{Break, fit, text};
 
-const CHOICES: [&str; 2] = ["keep it", "delete it for good"];
-
 /// Bytes of a session's name that are looked at: it may be a long prompt.
 const NAME: usize = 400;
 
+/// What is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum About {
+    /// Whether this session is deleted.
+    Delete(SessionId),
+    /// Whether approvals are switched off.
+    Yolo,
+}
+
 /// The open question.
 #[derive(Debug)]
-pub(crate) struct Deletion {
-    session: SessionId,
+pub(crate) struct Confirm {
+    about: About,
     name: String,
-    /// What else goes with it, in a sentence.
+    /// What else is to be known, in a sentence.
     also: String,
     selected: usize,
     /// When the last key came that was not meant for it.
@@ -29,21 +36,34 @@ pub(crate) struct Deletion {
 }
 
 /// What was decided.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, PartialEq)]
 pub(crate) enum Outcome {
     /// Nothing yet.
     Open,
-    /// Delete this session.
-    Delete(SessionId),
-    /// Delete nothing.
-    Keep,
+    /// This is to be done.
+    Yes(Command),
+    /// Nothing is to be done.
+    No,
 }
 
-impl Deletion {
-    pub(crate) fn new(session: SessionId, name: &str, also: String, now: Millis) -> Self {
+impl Confirm {
+    /// Whether a session is to be deleted; `also` says what goes with it.
+    pub(crate) fn delete(session: SessionId, name: &str, also: String, now: Millis) -> Self {
         let name = one_line(head(name, NAME));
         let name = if name.is_empty() { one_line(&session.0) } else { name };
-        Self { session, name, also, selected: 0, quiet_since: now }
+        Self { about: About::Delete(session), name, also, selected: 0, quiet_since: now }
+    }
+
+    /// Whether approvals are to be switched off for the session in view.
+    pub(crate) fn yolo(now: Millis) -> Self {
+        Self {
+            about: About::Yolo,
+            name: "Commands of this session run without asking.".to_owned(),
+            also: "What can never be approved stays blocked. /yolo switches it off again."
+                .to_owned(),
+            selected: 0,
+            quiet_since: now,
+        }
     }
 
     fn is_armed(&self, now: Millis) -> bool {
@@ -57,7 +77,7 @@ impl Deletion {
 
     pub(crate) fn on_action(&mut self, action: Action, now: Millis) -> Outcome {
         if matches!(action, Action::Escape | Action::Interrupt) {
-            return Outcome::Keep;
+            return Outcome::No;
         }
         if !self.is_armed(now) {
             self.quiet_since = now;
@@ -76,7 +96,13 @@ impl Deletion {
                 return Outcome::Open;
             }
         };
-        if chosen == 1 { Outcome::Delete(self.session.clone()) } else { Outcome::Keep }
+        if chosen == 0 {
+            return Outcome::No;
+        }
+        Outcome::Yes(match &self.about {
+            About::Delete(session) => Command::Delete { session: session.clone() },
+            About::Yolo => Command::SetYolo { yolo: true },
+        })
     }
 
     pub(crate) fn lines(&self, now: Millis, width: usize, theme: &Theme) -> Vec<Line<'static>> {
@@ -86,13 +112,21 @@ impl Deletion {
         } else {
             (Keys::Quieting, theme.dim)
         };
+        let (title, choices, esc) = match self.about {
+            About::Delete(_) => {
+                ("Delete this session?", ["keep it", "delete it for good"], "Esc keeps it")
+            }
+            About::Yolo => {
+                ("Switch approvals off?", ["keep asking", "run everything"], "Esc keeps asking")
+            }
+        };
         let mut body = vec![Line::styled(fit(&self.name, inner), theme.bold)];
         body.extend(text(&self.also, theme.warn, inner, Break::Word));
-        for (i, choice) in CHOICES.iter().enumerate() {
+        for (i, choice) in choices.iter().enumerate() {
             let style = if i == self.selected { theme.selected } else { theme.text };
             body.push(Line::styled(fit(&format!(" {} {choice} ", i + 1), inner), style));
         }
-        body.push(hint(keys, "↑↓ Enter or a digit · Esc keeps it", inner, theme));
-        boxed("Delete this session?", body, width, border)
+        body.push(hint(keys, &format!("↑↓ Enter or a digit · {esc}"), inner, theme));
+        boxed(title, body, width, border)
     }
 }

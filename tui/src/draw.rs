@@ -1,5 +1,6 @@
 //! The screen as a function of the state: who gets how many lines, and what they say.
 
+use host::protocol::Link;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Position;
 use ratatui::style::Style;
@@ -7,12 +8,13 @@ use ratatui::text::{Line, Span};
 
 use crate::app::{App, Notice, Panel};
 use crate::card::boxed;
-use crate::clean::{clean, one_line};
+use crate::clean::{self, clean, one_line};
+use crate::numbers::bytes;
 use crate::processes::Scene;
 use crate::quit::Left;
 use crate::term::Frame;
-use crate::transcript::wrap::{Break, fit, text};
-use crate::{help, slash, status};
+use crate::transcript::wrap::{Break, columns, fit, text};
+use crate::{goal, help, slash, status};
 
 /// Commands shown in the menu at once.
 const MENU: usize = 6;
@@ -22,6 +24,12 @@ const HELD: usize = 2;
 
 /// Lines of a notice.
 const NOTICE: usize = 6;
+
+/// Bytes of a waiting prompt that are looked at.
+const LOOKED_AT: usize = 2_000;
+
+/// Columns of the name of a file.
+const NAME: usize = 32;
 
 /// What is drawn below the transcript, from the top down.
 struct Plan {
@@ -55,7 +63,7 @@ fn plan(app: &mut App, width: usize, height: usize) -> Plan {
         // A panel hides all but what must be answered, and why something was refused.
         let mut above = card(app, width, all.saturating_sub(1));
         if above.is_empty() {
-            above = notice(app, width);
+            above = said(app, width);
             above.truncate(all / 3);
         }
         let body = all - above.len();
@@ -77,10 +85,10 @@ fn plan(app: &mut App, width: usize, height: usize) -> Plan {
 
 /// The question in view, or the one before quitting.
 fn card(app: &mut App, width: usize, height: usize) -> Vec<Line<'static>> {
-    let mut lines = if let Some(leaving) = &app.leaving {
-        leaving.lines(Left::of(&app.transcript), width, &app.theme)
-    } else if let Some(deletion) = &app.deletion {
-        deletion.lines(app.now(), width, &app.theme)
+    let mut lines = if let Some(quit) = app.leaving.as_ref().filter(|quit| quit.is_open()) {
+        quit.lines(Left::of(&app.transcript, quit), width, &app.theme)
+    } else if let Some(confirm) = &app.confirm {
+        confirm.lines(app.now(), width, &app.theme)
     } else if app.panel.is_some() {
         return Vec::new();
     } else if let Some(question) = app.question().cloned() {
@@ -100,15 +108,19 @@ fn card(app: &mut App, width: usize, height: usize) -> Vec<Line<'static>> {
     lines
 }
 
-/// What was said last.
-fn notice(app: &App, width: usize) -> Vec<Line<'static>> {
+/// What was said last, and that the host will not have us, which stays.
+fn said(app: &App, width: usize) -> Vec<Line<'static>> {
     let theme = &app.theme;
-    let Some(notice) = &app.notice else { return Vec::new() };
-    let (mark, message, style) = match notice {
-        Notice::Info(message) => ("· ", message, theme.accent),
-        Notice::Error(message) => ("✗ ", message, theme.error),
-    };
-    marked(mark, message, style, width, NOTICE)
+    let mut lines = Vec::new();
+    if let Link::Refused { message } = &app.link {
+        lines.extend(marked("✗ ", message, theme.error, width, NOTICE));
+    }
+    lines.extend(match &app.notice {
+        Some(Notice::Info(message)) => marked("· ", message, theme.accent, width, NOTICE),
+        Some(Notice::Error(message)) => marked("✗ ", message, theme.error, width, NOTICE),
+        None => Vec::new(),
+    });
+    lines
 }
 
 /// The first lines of a text behind a mark.
@@ -127,32 +139,81 @@ fn marked(
     lines
 }
 
-/// Why wakeups do not come, notices and waiting prompts.
+/// What is said, and what waits. If not all of it fits, each gets its part.
 fn strip(app: &App, width: usize, height: usize) -> Vec<Line<'static>> {
     let theme = &app.theme;
-    let mut lines = notice(app, width);
+    let mut lines = said(app, width);
     if let Some(held) = &app.transcript.held {
         let held = one_line(held);
         let way = if held.contains("/wake") { "" } else { " · /wake" };
         let held = format!("wakeups held: {held}{way}");
         lines.extend(marked("⚑ ", &held, theme.warn, width, HELD));
     }
-    if let Some(steer) = &app.transcript.steer {
-        let line = fit(&format!("steering: {}", one_line(steer)), width);
-        lines.push(Line::styled(line, theme.dim));
+    let waiting = waiting(app, width, height.saturating_sub(lines.len()).max(height.div_ceil(2)));
+    lines.truncate(height - waiting.len().min(height));
+    lines.extend(waiting);
+    lines
+}
+
+/// What the agent works on, what waits for it, and what goes along with the next prompt.
+fn waiting(app: &App, width: usize, height: usize) -> Vec<Line<'static>> {
+    let theme = &app.theme;
+    let dim = |text: String| Line::styled(fit(&text, width), theme.dim);
+    let mut lines = Vec::new();
+    if let Some((goal, waits)) = app.transcript.goal.as_ref().and_then(goal::line) {
+        lines.push(Line::styled(fit(&goal, width), if waits { theme.warn } else { theme.accent }));
     }
-    let queued = &app.transcript.queued;
-    let room = height.saturating_sub(lines.len());
+    let files = files(app, width);
+    if let Some(steer) = &app.transcript.steer {
+        lines.push(dim(format!("steering: {}", one_line(steer))));
+    }
+    let queued = app.transcript.queued.iter().map(|queued| ("queued", queued.text.as_str()));
+    let queued: Vec<(&str, &str)> = queued.chain(app.late()).collect();
+    let room = height.saturating_sub(lines.len() + usize::from(files.is_some()));
     let hidden = if queued.len() > room { queued.len() + 1 - room.max(1) } else { 0 };
     if hidden > 0 {
-        lines.push(Line::styled(fit(&format!("queued: {hidden} more"), width), theme.dim));
+        let what = queued.first().map_or("", |(what, _)| *what);
+        lines.push(dim(format!("{what}: {hidden} more")));
     }
-    for queued in queued.iter().skip(hidden) {
-        let line = fit(&format!("queued: {}", one_line(&queued.text)), width);
-        lines.push(Line::styled(line, theme.dim));
+    for (what, text) in queued.iter().skip(hidden) {
+        let line = fit(&format!("{what}: {}", one_line(clean::head(text, LOOKED_AT))), width);
+        let style = if *what == "not sent yet" { theme.warn } else { theme.dim };
+        lines.push(Line::styled(line, style));
     }
+    lines.extend(files);
     lines.truncate(height);
     lines
+}
+
+/// The files that go along with the next prompt, and those on their way (S05).
+fn files(app: &App, width: usize) -> Option<Line<'static>> {
+    let theme = &app.theme;
+    let name = |name: &str| fit(&one_line(name), width.min(NAME));
+    let uploading = app.uploading.iter();
+    let uploading = uploading.map(|file| (format!("[uploading {} …]", name(file)), theme.warn));
+    let attached = app
+        .transcript
+        .attachments
+        .iter()
+        .map(|file| (format!("[{} · {}]", name(&file.name), bytes(file.size)), theme.accent));
+    let chips: Vec<(String, Style)> = uploading.chain(attached).collect();
+    if chips.is_empty() {
+        return None;
+    }
+    let mut spans: Vec<Span<'static>> = Vec::new();
+    let mut used = 0;
+    for (at, (chip, style)) in chips.iter().enumerate() {
+        let left = chips.len() - at - 1;
+        let more = if left > 0 { columns(&format!(" +{left} more")) } else { 0 };
+        if at > 0 && used + 1 + columns(chip) + more > width {
+            spans.push(Span::styled(fit(&format!("+{} more", left + 1), width), theme.dim));
+            break;
+        }
+        used += 1 + columns(chip);
+        spans.push(Span::styled(fit(chip, width), *style));
+        spans.push(Span::raw(" "));
+    }
+    Some(Line::from(spans))
 }
 
 /// The commands that complete what is typed.
@@ -263,10 +324,10 @@ fn panel_lines(app: &App, panel: &Panel, width: usize, height: usize) -> Vec<Lin
             let (own, session) = (&transcript.processes, &transcript.session);
             panel.lines(&Scene { own, session, now: app.now(), theme }, (inner, room))
         }
-        Panel::Sessions(sessions) => ("Sessions".to_owned(), sessions.lines(inner, room, theme)),
-        Panel::Models { select, .. } => {
-            ("Models · Enter uses · Esc".to_owned(), select.lines(inner, room, theme))
+        Panel::Sessions(sessions) => {
+            ("Sessions · Enter opens · Esc".to_owned(), sessions.lines(inner, room, theme))
         }
+        Panel::Picker(picker) => (picker.title().to_owned(), picker.lines(inner, room, theme)),
     };
     body.truncate(room);
     body.resize(room, Line::default());

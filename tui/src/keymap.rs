@@ -34,7 +34,11 @@ pub(crate) enum Action {
     EndOfInput,
     Processes,
     Reasoning,
+    News,
+    Pin,
+    Archive,
     Repaint,
+    Suspend,
 }
 
 /// The keys as the help shows them.
@@ -47,9 +51,12 @@ pub(crate) const KEYS: &[(&str, &str)] = &[
     ("PgUp, PgDn, wheel", "scroll; Ctrl+Home and Ctrl+End jump; End follows"),
     ("Tab", "complete a command"),
     ("Ctrl+B", "background processes"),
+    ("Ctrl+O", "open the session that asks, or the one of the last news"),
     ("Ctrl+R", "show or fold reasoning and summaries"),
     ("Ctrl+A E U K W Y", "edit; Ctrl or Alt with arrows moves by words"),
     ("Ctrl+L", "draw the screen anew"),
+    ("Ctrl+Z", "back to the shell; what runs goes on"),
+    ("in the session list", "Tab archived ones, Del deletes, Ctrl+T pins, Ctrl+X archives"),
     ("Shift+drag", "select text with the mouse"),
 ];
 
@@ -92,11 +99,15 @@ pub(crate) fn action(key: KeyEvent) -> Option<Action> {
             'k' => Action::DeleteToEnd,
             'l' => Action::Repaint,
             'n' => Action::Down,
+            'o' => Action::News,
             'p' => Action::Up,
             'r' => Action::Reasoning,
+            't' => Action::Pin,
             'u' => Action::DeleteToStart,
             'w' => Action::DeleteWord,
+            'x' => Action::Archive,
             'y' => Action::Yank,
+            'z' => Action::Suspend,
             _ => return None,
         },
         KeyCode::Char(c) if alt && !ctrl => match c {

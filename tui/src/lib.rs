@@ -11,12 +11,16 @@ mod clean;
 mod composer;
 mod confirm;
 mod draw;
+mod files;
+mod goal;
 mod help;
 mod keymap;
+mod link;
 mod numbers;
-
+mod picker;
 mod processes;
 mod quit;
+mod refresh;
 mod run;
 mod select;
 mod sessions;
@@ -30,6 +34,7 @@ mod time;
 mod toast;
 mod transcript;
 
-pub use run::{Exit, Options, run};
+pub use quit::Leaving;
+pub use run::{Exit, Interface, Options, run};
 pub use term::Drawn;
 pub use theme::Palette;

@@ -15,3 +15,13 @@ pub(crate) fn tokens(n: u64) -> String {
         _ => format!("{}.{}M", n / 1_000_000, n % 1_000_000 / 100_000),
     }
 }
+
+/// A size of a file in a few letters: `12 kB`.
+pub(crate) fn bytes(n: u64) -> String {
+    match n {
+        0..1_000 => format!("{n} B"),
+        1_000..1_000_000 => format!("{} kB", n / 1_000),
+        1_000_000..10_000_000 => format!("{}.{} MB", n / 1_000_000, n % 1_000_000 / 100_000),
+        _ => format!("{} MB", n / 1_000_000),
+    }
+}

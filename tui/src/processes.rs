@@ -11,6 +11,7 @@ use host::protocol::{Command, Process, ProcessId, SessionId, SessionRow, Target,
 
 use crate::clean::output;
 use crate::keymap::Action;
+use crate::refresh::Refresh;
 
 /// The panel.
 #[derive(Debug, Default)]
@@ -27,10 +28,7 @@ struct Everywhere {
     /// `None` = not told yet.
     processes: Option<Vec<Process>>,
     names: HashMap<SessionId, String>,
-    /// An answer is on its way.
-    asked: bool,
-    /// Something has changed since the host was asked.
-    outdated: bool,
+    refresh: Refresh,
 }
 
 #[derive(Debug)]
@@ -74,28 +72,27 @@ impl Processes {
     /// Something about a process of the host has changed: its list is asked for again, but never
     /// twice at once.
     pub(crate) fn on_change(&mut self) -> Option<Command> {
-        let everywhere = self.everywhere.as_mut()?;
-        if std::mem::replace(&mut everywhere.asked, true) {
-            everywhere.outdated = true;
-            return None;
-        }
-        Some(Command::ListProcesses)
+        self.everywhere.as_mut()?.refresh.on_change().then_some(Command::ListProcesses)
     }
 
     /// The answer.
     pub(crate) fn on_listed(&mut self, processes: &[Process]) -> Option<Command> {
         let everywhere = self.everywhere.as_mut()?;
         everywhere.processes = Some(processes.to_vec());
-        everywhere.asked = false;
-        if std::mem::take(&mut everywhere.outdated) { self.on_change() } else { None }
+        everywhere.refresh.on_answer().then_some(Command::ListProcesses)
     }
 
     /// The host refused something, maybe the list.
     pub(crate) fn on_failed(&mut self) {
         self.everywhere.take_if(|everywhere| everywhere.processes.is_none());
         if let Some(everywhere) = &mut self.everywhere {
-            everywhere.asked = false;
+            everywhere.refresh.on_refusal();
         }
+    }
+
+    /// Something that lists of sessions show has changed, maybe a name.
+    pub(crate) fn on_sessions_changed(&self) -> Option<Command> {
+        self.everywhere.as_ref().map(|_| Command::ListSessions)
     }
 
     /// What people call the sessions.
@@ -141,7 +138,8 @@ impl Processes {
             }
             Action::Text('a') if self.everywhere.is_some() => self.everywhere = None,
             Action::Text('a') => {
-                self.everywhere = Some(Everywhere { asked: true, ..Everywhere::default() });
+                self.everywhere =
+                    Some(Everywhere { refresh: Refresh::asked(), ..Everywhere::default() });
                 return Outcome::Send(vec![Command::ListProcesses, Command::ListSessions]);
             }
             Action::Escape | Action::Interrupt | Action::Processes => return Outcome::Closed,

@@ -1,6 +1,7 @@
-//! The question before leaving work behind: what is to become of what still runs (P10).
+//! The question before leaving work behind: what is to become of what still runs (P10). It is
+//! about all sessions of the host, so the host is asked first; until it has answered no card shows.
 
-use host::protocol::{Transcript, Work};
+use host::protocol::{Process, SessionId, SessionRow, Transcript, Work};
 use ratatui::text::Line;
 
 use crate::card::boxed;
@@ -9,22 +10,44 @@ use crate::numbers::count;
 use crate::theme::Theme;
 use crate::transcript::wrap::{Break, fit, text};
 
-const CHOICES: [&str; 3] = ["leave it", "kill it", "do not quit"];
+const CHOICES: [&str; 4] = ["keep it running", "leave it", "kill it", "do not quit"];
 
-/// The open question.
-#[derive(Debug, Default)]
-pub(crate) struct Leaving {
-    selected: usize,
+/// How the interface was left: what is to become of what runs in its host.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Leaving {
+    /// There was nothing to decide: nothing runs, or the host is another process.
+    #[default]
+    Plain,
+    /// A host is to go on with it in the background.
+    Keep,
+    /// Commands run on, turns wait for the next start.
+    Leave,
+    /// It is to end.
+    Kill,
+    /// Nobody leaves: the interface is to be suspended (P14).
+    Suspend,
 }
 
-/// What still runs in a session.
+/// The wish to quit, and the question that may follow.
+#[derive(Debug, Default)]
+pub(crate) struct Quit {
+    selected: usize,
+    open: bool,
+    /// What runs elsewhere, as far as the host has said.
+    processes: Option<Vec<Process>>,
+    running: Option<Vec<SessionId>>,
+}
+
+/// What still runs in a host.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Left {
-    turn: bool,
+    turns: usize,
     commands: usize,
     /// Those of the commands whose end wakes the agent.
     waking: usize,
     tasks: usize,
+    /// Some of it belongs to sessions that are not in view.
+    elsewhere: bool,
 }
 
 /// What was decided.
@@ -32,25 +55,42 @@ pub(crate) struct Left {
 pub(crate) enum Outcome {
     /// Nothing yet.
     Open,
-    /// Quit; background processes go on.
-    Leave,
-    /// End everything, then quit.
-    Stop,
+    /// Quit, and this is to become of what runs.
+    Quit(Leaving),
     /// Stay.
     Stay,
 }
 
 impl Left {
-    pub(crate) fn of(transcript: &Transcript) -> Self {
-        let mut left = Self { turn: transcript.running.is_some(), ..Self::default() };
-        for process in transcript.processes.iter().filter(|process| process.is_live()) {
-            match process.work {
-                Work::Command => left.commands += 1,
-                Work::Delegation { .. } => left.tasks += 1,
-            }
-            left.waking += usize::from(process.notify && process.work == Work::Command);
+    pub(crate) fn of(transcript: &Transcript, quit: &Quit) -> Self {
+        let mut left = Self { turns: usize::from(transcript.running.is_some()), ..Self::default() };
+        for process in &transcript.processes {
+            left.add(process);
         }
+        let here = left;
+        let others = quit.processes.iter().flatten().filter(|p| p.session != transcript.session);
+        for process in others.clone() {
+            left.add(process);
+        }
+        // The turns of delegated tasks are counted as tasks.
+        let all = transcript.processes.iter().chain(others);
+        let workers: Vec<&SessionId> = all.filter_map(Process::worker).collect();
+        let turns = quit.running.iter().flatten();
+        left.turns +=
+            turns.filter(|id| **id != transcript.session && !workers.contains(id)).count();
+        left.elsewhere = here != left;
         left
+    }
+
+    fn add(&mut self, process: &Process) {
+        if !process.is_live() {
+            return;
+        }
+        match process.work {
+            Work::Command => self.commands += 1,
+            Work::Delegation { .. } => self.tasks += 1,
+        }
+        self.waking += usize::from(process.notify && process.work == Work::Command);
     }
 
     pub(crate) fn is_nothing(self) -> bool {
@@ -60,8 +100,10 @@ impl Left {
     /// What it is.
     fn what(self) -> String {
         let mut what = Vec::new();
-        if self.turn {
-            what.push("a turn".to_owned());
+        match self.turns {
+            0 => {}
+            1 => what.push("a turn".to_owned()),
+            turns => what.push(count(turns, "turn")),
         }
         if self.commands > 0 {
             what.push(count(self.commands, "background command"));
@@ -72,7 +114,8 @@ impl Left {
         if what.is_empty() {
             return "Nothing runs any more.".to_owned();
         }
-        format!("Still running: {}.", what.join(", "))
+        let elsewhere = if self.elsewhere { ", also in other sessions" } else { "" };
+        format!("Still running: {}{elsewhere}.", what.join(", "))
     }
 
     /// What becomes of it when it is left.
@@ -87,30 +130,61 @@ impl Left {
                 says.push("The commands run on; their end wakes the agent at the next start.");
             }
         }
-        match (self.turn, self.tasks) {
-            (false, 0) => {}
-            (true, 0) => says.push("The turn goes on at the next start, if within an hour."),
-            (false, 1) => says.push("The task goes on at the next start, if within an hour."),
-            (false, _) => says.push("The tasks go on at the next start, if within an hour."),
-            (true, _) => says.push("Turn and tasks go on at the next start, if within an hour."),
+        match (self.turns, self.tasks) {
+            (0, 0) => {}
+            (1, 0) => says.push("The turn goes on at the next start, if within an hour."),
+            (_, 0) => says.push("The turns go on at the next start, if within an hour."),
+            (0, 1) => says.push("The task goes on at the next start, if within an hour."),
+            (0, _) => says.push("The tasks go on at the next start, if within an hour."),
+            (_, _) => says.push("Turns and tasks go on at the next start, if within an hour."),
         }
         says.join(" ")
     }
 
     /// What becomes of it when it is killed.
     fn after_killing(self) -> String {
-        match (self.turn, self.commands + self.tasks) {
-            (false, 0) => String::new(),
-            (true, 0) => "The turn is interrupted for good.".to_owned(),
-            (false, _) => {
-                "What runs is ended; the agent hears of it with your next prompt.".to_owned()
-            }
-            (true, _) => "The turn is interrupted, the rest is ended.".to_owned(),
+        match (self.turns, self.commands + self.tasks) {
+            (0, 0) => String::new(),
+            (1, 0) => "The turn is interrupted for good.".to_owned(),
+            (_, 0) => "The turns are interrupted for good.".to_owned(),
+            (0, _) => "What runs is ended; the agent hears of it with your next prompt.".to_owned(),
+            (1, _) => "The turn is interrupted, the rest is ended.".to_owned(),
+            (_, _) => "The turns are interrupted, the rest is ended.".to_owned(),
         }
     }
 }
 
-impl Leaving {
+impl Quit {
+    /// Whether the card shows.
+    pub(crate) fn is_open(&self) -> bool {
+        self.open
+    }
+
+    /// Shows the card.
+    pub(crate) fn open(&mut self) {
+        self.open = true;
+    }
+
+    /// Whether the host has said what runs in its other sessions.
+    pub(crate) fn is_answered(&self) -> bool {
+        self.processes.is_some() && self.running.is_some()
+    }
+
+    pub(crate) fn on_processes(&mut self, processes: &[Process]) {
+        self.processes = Some(processes.to_vec());
+    }
+
+    pub(crate) fn on_sessions(&mut self, rows: &[SessionRow]) {
+        let running = rows.iter().filter(|row| row.running);
+        self.running = Some(running.map(|row| row.id.clone()).collect());
+    }
+
+    /// The host cannot say it.
+    pub(crate) fn on_failed(&mut self) {
+        self.processes.get_or_insert_default();
+        self.running.get_or_insert_default();
+    }
+
     pub(crate) fn on_action(&mut self, action: Action) -> Outcome {
         let count = CHOICES.len();
         let chosen = match action {
@@ -123,14 +197,15 @@ impl Leaving {
                 return Outcome::Open;
             }
             Action::Enter => self.selected,
-            Action::Text(c @ '1'..='3') => c as usize - '1' as usize,
+            Action::Text(c @ '1'..='4') => c as usize - '1' as usize,
             Action::Interrupt | Action::EndOfInput => 0,
-            Action::Escape => 2,
+            Action::Escape => 3,
             _ => return Outcome::Open,
         };
         match chosen {
-            0 => Outcome::Leave,
-            1 => Outcome::Stop,
+            0 => Outcome::Quit(Leaving::Keep),
+            1 => Outcome::Quit(Leaving::Leave),
+            2 => Outcome::Quit(Leaving::Kill),
             _ => Outcome::Stay,
         }
     }
@@ -144,8 +219,11 @@ impl Leaving {
             body.push(Line::styled(fit(&format!(" {} {choice} ", i + 1), inner), style));
         }
         let says = match self.selected {
-            0 => left.after_leaving(),
-            1 => left.after_killing(),
+            0 => "It goes on in the background, and the agent with it; `hermes-tui -c` comes back \
+                  to it."
+                .to_owned(),
+            1 => left.after_leaving(),
+            2 => left.after_killing(),
             _ => String::new(),
         };
         body.extend(text(&says, theme.dim, inner, Break::Word));

@@ -1,5 +1,7 @@
 //! The loop: keys and events in, frames out. It owns the terminal, the clock and all waiting.
 
+use std::collections::BTreeMap;
+use std::fmt;
 use std::future::poll_fn;
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -9,11 +11,14 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use crossterm::event::{self, Event as Input, MouseEventKind};
 use futures::{Stream, StreamExt};
 use host::Host;
-use host::protocol::{Event, Millis, SessionId};
+use host::protocol::{Command, Data, Event, Millis, SessionId};
+use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, sleep_until};
 
-use crate::app::{App, Effect};
+use crate::app::{App, Effect, Notice};
 use crate::draw::draw;
+use crate::files;
+use crate::quit::Leaving;
 use crate::term::{Drawn, Kind, Screen, enter, leave};
 use crate::theme::Palette;
 
@@ -36,6 +41,13 @@ pub struct Options {
     pub term: String,
     /// What the user should know from the start.
     pub notes: Vec<String>,
+    /// How people call the host, if it is not this machine's own.
+    pub place: Option<String>,
+    /// The host is another process: quitting leaves it as it is, and asks nothing.
+    pub attached: bool,
+    /// What was being written when an interface ended, by session id; without one, for a session
+    /// that has no rows. It is put back into the input when its session comes into view.
+    pub drafts: BTreeMap<String, String>,
 }
 
 /// What is left when the interface ends.
@@ -49,23 +61,75 @@ pub struct Exit {
     pub drawn: Drawn,
     /// The host stopped by itself.
     pub host_stopped: bool,
+    /// What is to become of what runs.
+    pub leaving: Leaving,
 }
 
-/// Runs the interface on the terminal until the user leaves or the host stops.
-pub async fn run(host: Host, options: Options) -> io::Result<Exit> {
-    let kind = Kind::of(&options.term);
-    let terminal = Terminal::enter(kind)?;
-    let (width, height) = crossterm::terminal::size().unwrap_or((80, 24));
-    let screen = Screen::new(io::stdout(), kind, width, height);
-    let exit = drive(host, App::new(options, now()), screen, inputs()).await;
-    drop(terminal);
-    exit
+/// The interface: what it shows and what was typed outlive a [`Interface::run`], so that it can be
+/// suspended, or go on with another host.
+pub struct Interface {
+    app: App,
+    kind: Kind,
+    inputs: Option<UnboundedReceiver<io::Result<Input>>>,
+}
+
+impl Interface {
+    /// Shows nothing yet.
+    pub fn new(options: Options) -> Self {
+        let kind = Kind::of(&options.term);
+        Self { app: App::new(options, now()), kind, inputs: None }
+    }
+
+    /// Takes the terminal, and gives it back when the user leaves or suspends, when the host stops
+    /// or when this is dropped. A host that is not the one of the run before is to begin with a
+    /// fresh window.
+    pub async fn run(&mut self, host: &mut Host) -> io::Result<Exit> {
+        let terminal = Terminal::enter(self.kind)?;
+        let (width, height) = crossterm::terminal::size().unwrap_or((80, 24));
+        let screen = Screen::new(io::stdout(), self.kind, width, height);
+        let inputs = self.inputs.get_or_insert_with(inputs);
+        let inputs = futures::stream::poll_fn(|cx| inputs.poll_recv(cx));
+        let exit = drive(host, &mut self.app, screen, inputs).await;
+        drop(terminal);
+        exit
+    }
+
+    /// The session in view, if it has rows: what to resume.
+    pub fn session(&self) -> Option<SessionId> {
+        self.app.stored_session().cloned()
+    }
+
+    /// What was being written: see [`Options::drafts`].
+    pub fn drafts(&self) -> BTreeMap<String, String> {
+        self.app.drafts()
+    }
+
+    /// See [`Options::attached`].
+    pub fn set_attached(&mut self, attached: bool) {
+        self.app.set_attached(attached);
+    }
+
+    /// Shows a line until the next prompt.
+    pub fn note(&mut self, text: String) {
+        self.app.notice = Some(Notice::Info(text));
+    }
+}
+
+impl fmt::Debug for Interface {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Interface").field("kind", &self.kind).finish_non_exhaustive()
+    }
+}
+
+/// Runs the interface once.
+pub async fn run(mut host: Host, options: Options) -> io::Result<Exit> {
+    Interface::new(options).run(&mut host).await
 }
 
 /// What the terminal sends, read by a thread that waits for it. The thread ends with the program:
 /// nothing can wake it from its wait.
-fn inputs() -> impl Stream<Item = io::Result<Input>> + Unpin {
-    let (tx, mut rx) = tokio::sync::mpsc::unbounded_channel();
+fn inputs() -> UnboundedReceiver<io::Result<Input>> {
+    let (tx, rx) = tokio::sync::mpsc::unbounded_channel();
     std::thread::spawn(move || {
         loop {
             let input = event::read();
@@ -75,7 +139,7 @@ fn inputs() -> impl Stream<Item = io::Result<Input>> + Unpin {
             }
         }
     });
-    futures::stream::poll_fn(move |cx| rx.poll_recv(cx))
+    rx
 }
 
 type PanicHook = Box<dyn Fn(&std::panic::PanicHookInfo<'_>) + Send + Sync>;
@@ -117,8 +181,8 @@ impl Drop for Terminal {
 
 /// The loop itself, over any writer and any source of input.
 pub(crate) async fn drive<W, S>(
-    mut host: Host,
-    app: App,
+    host: &mut Host,
+    app: &mut App,
     screen: Screen<W>,
     mut inputs: S,
 ) -> io::Result<Exit>
@@ -126,47 +190,46 @@ where
     W: Write,
     S: Stream<Item = io::Result<Input>> + Unpin,
 {
-    let mut front =
-        Front { app, screen, changed: Changed::AtOnce, next_frame: Instant::now(), done: false };
+    let (changed, next_frame, done) = (Changed::AtOnce, Instant::now(), None);
+    let mut front = Front { app, screen, changed, next_frame, done };
     let mut host_stopped = false;
-    while !front.done {
+    while front.done.is_none() {
         for _ in 0..BATCH {
             let Some(event) = host.try_next() else { break };
-            front.on_event(&event, &host);
+            front.on_event(&event, host);
         }
-        while !front.done
+        while front.done.is_none()
             && let Poll::Ready(input) = peek(&mut inputs).await
         {
-            front.on_input(input.transpose()?, &host);
+            front.on_input(input.transpose()?, host);
         }
-        front.draw_if_due(&host)?;
-        if front.done {
+        front.draw_if_due(host)?;
+        if front.done.is_some() {
             break;
         }
         let (frame, tick) = front.wakes();
         let wake = frame.into_iter().chain(tick).min();
         tokio::select! {
-            input = inputs.next() => front.on_input(input.transpose()?, &host),
+            input = inputs.next() => front.on_input(input.transpose()?, host),
             event = host.next() => if let Some(event) = event {
-                front.on_event(&event, &host);
+                front.on_event(&event, host);
             } else {
                 host_stopped = true;
-                front.done = true;
+                front.done = Some(Leaving::Plain);
             },
             () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {
                 if tick.is_some_and(|at| at <= Instant::now()) {
-                    front.on_tick(&host);
+                    front.on_tick(host);
                 }
             }
         }
     }
-    let app = &front.app;
-    let stored = app.transcript.earlier > 0 || !app.transcript.rows.is_empty();
     Ok(Exit {
-        session: stored.then(|| app.transcript.session.clone()),
-        unsent: app.unsent(),
+        session: front.app.stored_session().cloned(),
+        unsent: front.app.unsent(),
         drawn: front.screen.drawn(),
         host_stopped,
+        leaving: front.done.unwrap_or_default(),
     })
 }
 
@@ -188,15 +251,15 @@ enum Changed {
 }
 
 /// The state, the screen, and when it is drawn.
-struct Front<W> {
-    app: App,
+struct Front<'a, W> {
+    app: &'a mut App,
     screen: Screen<W>,
     changed: Changed,
     next_frame: Instant,
-    done: bool,
+    done: Option<Leaving>,
 }
 
-impl<W: Write> Front<W> {
+impl<W: Write> Front<'_, W> {
     fn on_event(&mut self, event: &Event, host: &Host) {
         let effects = self.app.on_event(event, now());
         self.apply(effects, host);
@@ -210,14 +273,14 @@ impl<W: Write> Front<W> {
     /// A key, a paste, the mouse, a new size; `None` = the terminal is gone.
     fn on_input(&mut self, input: Option<Input>, host: &Host) {
         let Some(input) = input else {
-            self.done = true;
+            self.done = Some(Leaving::Plain);
             return;
         };
         self.change(match input {
             Input::Key(_) => Changed::AtOnce,
             _ => Changed::Soon,
         });
-        let app = &mut self.app;
+        let app = &mut *self.app;
         let effects = match input {
             Input::Key(key) => app.on_key(key, now()),
             Input::Paste(text) => app.on_paste(&text, now()),
@@ -251,8 +314,16 @@ impl<W: Write> Front<W> {
         for effect in effects {
             match effect {
                 Effect::Send(command) => host.send(command),
+                Effect::Upload { path } => match files::read(&path, self.app.home()) {
+                    Ok((name, data)) => host.send(Command::Upload { name, data: Data(data) }),
+                    Err(why) => self.app.on_unread(&path, &why),
+                },
+                Effect::Save { path, name, text } => {
+                    let saved = files::save(&path, &name, &text, self.app.home());
+                    self.app.on_saved(saved);
+                }
                 Effect::Repaint => self.screen.repaint(),
-                Effect::Quit => self.done = true,
+                Effect::Quit(leaving) => self.done = Some(leaving),
             }
         }
     }
@@ -264,11 +335,11 @@ impl<W: Write> Front<W> {
             Changed::Soon => begun >= self.next_frame,
             Changed::AtOnce => true,
         };
-        if !due || self.done {
+        if !due || self.done.is_some() {
             return Ok(());
         }
         self.changed = Changed::No;
-        self.screen.draw(|buffer| draw(&mut self.app, buffer))?;
+        self.screen.draw(|buffer| draw(self.app, buffer))?;
         // A frame that is dear to draw is drawn less often.
         self.next_frame = begun + FRAME.max(begun.elapsed() * 3);
         let effects = self.app.on_drawn();

@@ -2,15 +2,31 @@
 
 use ratatui::text::{Line, Span};
 
+use crate::clean::one_line;
 use crate::keymap::Action;
 use crate::theme::Theme;
 use crate::transcript::wrap::{columns, fit};
 
-/// An entry: what is picked by, and what stands beside it. Both are clean.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// An entry: what is picked by, and what stands around it. All of it is clean.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Entry {
+    /// A few signs in front; all entries keep room for the widest.
+    pub(crate) marks: String,
     pub(crate) label: String,
     pub(crate) detail: String,
+    /// A line below.
+    pub(crate) below: Option<String>,
+    pub(crate) listed: Listed,
+}
+
+/// When an entry is listed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Listed {
+    /// While label and detail hold the words of the filter.
+    #[default]
+    ByText,
+    /// Whatever the filter says: others have found it fitting.
+    Always,
 }
 
 /// The list.
@@ -37,10 +53,22 @@ impl Select {
         Self { entries, filter: filter.to_owned(), selected: 0 }
     }
 
+    /// What was typed to narrow it.
+    pub(crate) fn filter(&self) -> &str {
+        self.filter.trim()
+    }
+
     /// Other entries, under the same filter.
     pub(crate) fn refill(&mut self, entries: Vec<Entry>) {
         self.entries = entries;
         self.selected = self.selected.min(self.matching().len().saturating_sub(1));
+    }
+
+    /// Selects the entry with this index, if it is listed.
+    pub(crate) fn choose(&mut self, index: usize) {
+        if let Some(at) = self.matching().iter().position(|listed| *listed == index) {
+            self.selected = at;
+        }
     }
 
     /// The index of the selected entry.
@@ -48,11 +76,16 @@ impl Select {
         self.matching().get(self.selected).copied()
     }
 
+    /// Whether an entry holds the words of the filter.
+    pub(crate) fn has_words(&self, entry: &Entry) -> bool {
+        let text = format!("{} {}", entry.label, entry.detail).to_lowercase();
+        self.filter.to_lowercase().split_whitespace().all(|word| text.contains(word))
+    }
+
     fn matching(&self) -> Vec<usize> {
-        let filter = self.filter.to_lowercase();
-        let fits = |entry: &Entry| {
-            let text = format!("{} {}", entry.label, entry.detail).to_lowercase();
-            filter.split_whitespace().all(|word| text.contains(word))
+        let fits = |entry: &Entry| match entry.listed {
+            Listed::Always => true,
+            Listed::ByText => self.has_words(entry),
         };
         self.entries.iter().enumerate().filter(|(_, e)| fits(e)).map(|(i, _)| i).collect()
     }
@@ -90,31 +123,84 @@ impl Select {
         Outcome::Open
     }
 
-    pub(crate) fn lines(&self, width: usize, height: usize, theme: &Theme) -> Vec<Line<'static>> {
+    /// The filter with a `note` beside it, and the entries that fit.
+    pub(crate) fn lines(
+        &self,
+        note: &str,
+        width: usize,
+        height: usize,
+        theme: &Theme,
+    ) -> Vec<Line<'static>> {
         let matching = self.matching();
-        let filter = fit(&crate::clean::one_line(&self.filter), width.saturating_sub(3));
-        let mut lines = vec![if filter.is_empty() {
-            Line::styled("❯ type to filter", theme.dim)
-        } else {
-            Line::styled(format!("❯ {filter}"), theme.bold)
-        }];
+        let mut lines = vec![self.head(note, width, theme)];
         if matching.is_empty() {
             lines.push(Line::styled("  nothing matches", theme.dim));
         }
+        let all: Vec<&Entry> = matching.iter().filter_map(|at| self.entries.get(*at)).collect();
+        let marks = all.iter().map(|entry| columns(&entry.marks)).max().unwrap_or(0);
         let room = height.saturating_sub(1).max(1);
-        let start = (self.selected + 1).saturating_sub(room);
-        for (at, index) in matching.iter().enumerate().skip(start).take(room) {
-            let Some(entry) = self.entries.get(*index) else { continue };
-            let detail = fit(&entry.detail, width / 2);
-            let room = width.saturating_sub(columns(&detail) + 3);
-            let label = fit(&entry.label, room);
-            let space = " ".repeat(room.saturating_sub(columns(&label)) + 1);
-            let style = if at == self.selected { theme.selected } else { theme.text };
-            lines.push(Line::from(vec![
-                Span::styled(format!(" {label}{space}"), style),
-                Span::styled(format!("{detail} "), style.patch(theme.dim)),
-            ]));
+        let mut taken = 0;
+        // From the selected one upwards as many as there is room for.
+        let above = all.iter().take(self.selected + 1).rev().take_while(|entry| {
+            taken += entry.height();
+            taken <= room
+        });
+        let start = (self.selected + 1).saturating_sub(above.count().max(1));
+        for (at, entry) in all.iter().enumerate().skip(start) {
+            if lines.len() > room {
+                break;
+            }
+            let selected = at == self.selected;
+            lines.extend(entry.lines(marks, selected, width, theme));
         }
+        lines.truncate(room + 1);
         lines
+    }
+
+    fn head(&self, note: &str, width: usize, theme: &Theme) -> Line<'static> {
+        let filter = one_line(&self.filter);
+        if filter.is_empty() {
+            return Line::styled(fit("❯ type to filter", width), theme.dim);
+        }
+        let note = if note.is_empty() { String::new() } else { format!(" · {note}") };
+        let filter = fit(&filter, width.saturating_sub(3 + columns(&note)).max(3));
+        let room = width.saturating_sub(2 + columns(&filter));
+        Line::from(vec![
+            Span::styled(format!("❯ {filter}"), theme.bold),
+            Span::styled(fit(&note, room), theme.dim),
+        ])
+    }
+}
+
+impl Entry {
+    fn height(&self) -> usize {
+        1 + usize::from(self.below.is_some())
+    }
+
+    fn lines(
+        &self,
+        marks: usize,
+        selected: bool,
+        width: usize,
+        theme: &Theme,
+    ) -> Vec<Line<'static>> {
+        let detail = fit(&self.detail, width / 2);
+        let gutter = if marks == 0 { 0 } else { marks + 1 };
+        let room = width.saturating_sub(columns(&detail) + 3 + gutter);
+        let label = fit(&self.label, room);
+        let space = " ".repeat(room.saturating_sub(columns(&label)) + 1);
+        let signs = " ".repeat(gutter.saturating_sub(columns(&self.marks)));
+        let (style, mark) =
+            if selected { (theme.selected, theme.selected) } else { (theme.text, theme.warn) };
+        let first = Line::from(vec![
+            Span::styled(format!(" {}{signs}", self.marks), mark),
+            Span::styled(format!("{label}{space}"), style),
+            Span::styled(format!("{detail} "), style.patch(theme.dim)),
+        ]);
+        let below = self.below.as_ref().map(|below| {
+            let text = fit(below, width.saturating_sub(gutter + 4));
+            Line::styled(format!("{}{text}", " ".repeat(gutter + 3)), theme.dim)
+        });
+        std::iter::once(first).chain(below).collect()
     }
 }

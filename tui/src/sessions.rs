@@ -1,26 +1,40 @@
-//! The list of sessions, and finding one by what the user calls it.
+//! The list of sessions: what is where, what needs the user, and finding one by its name or by
+//! what was said in it.
 
-use host::protocol::{Millis, SessionId, SessionRow};
+use host::protocol::{Attention, Command, Found, Millis, SessionId, SessionRow};
 use ratatui::text::Line;
 
-use crate::clean::one_line;
+use crate::clean::{head, one_line};
 use crate::keymap::Action;
 use crate::numbers::count;
-use crate::select::{self, Entry, Select};
+use crate::refresh::Refresh;
+use crate::select::{self, Entry, Listed, Select};
 use crate::theme::Theme;
 use crate::time::{ago, between};
-use crate::transcript::wrap::fit;
+use crate::transcript::wrap::{columns, fit};
+
+/// Characters from which on messages are searched too.
+const WORTH_SEARCHING: usize = 3;
+
+/// How long the keyboard must be quiet before they are.
+const PAUSE: Millis = 400;
+
+/// Bytes of an excerpt that are looked at.
+const EXCERPT: usize = 1_000;
 
 /// The panel.
 #[derive(Debug, Default)]
 pub(crate) struct Sessions {
-    pub(crate) select: Select,
+    select: Select,
     rows: Vec<SessionRow>,
     /// The sessions behind the entries.
     ids: Vec<SessionId>,
     current: SessionId,
     now: Millis,
     archived: Archived,
+    refresh: Refresh,
+    search: Search,
+    typed_at: Millis,
 }
 
 /// Whether archived sessions are listed.
@@ -29,6 +43,20 @@ enum Archived {
     #[default]
     Hidden,
     Listed,
+}
+
+/// The search in messages for what the filter says.
+#[derive(Debug, Default, PartialEq, Eq)]
+enum Search {
+    /// Nothing is searched for, or not yet.
+    #[default]
+    Idle,
+    /// The host is looking for these words.
+    Asked(String),
+    /// It has found these.
+    Done(String, Vec<Found>),
+    /// It cannot.
+    Refused,
 }
 
 /// What a key did.
@@ -42,42 +70,157 @@ pub(crate) enum Outcome {
     Picked(SessionId),
     /// This session is to be deleted, if that is confirmed.
     Delete(SessionRow),
+    /// This is to be asked of the host, about the session in view.
+    Send(Command),
+    /// That can be done to the session in view only.
+    Elsewhere,
 }
 
 impl Sessions {
     pub(crate) fn new(rows: &[SessionRow], current: &SessionId, filter: &str, now: Millis) -> Self {
-        let mut sessions =
-            Self { rows: rows.to_vec(), current: current.clone(), now, ..Self::default() };
+        let mut sessions = Self { current: current.clone(), typed_at: now, ..Self::default() };
         sessions.select = Select::new(Vec::new(), filter);
-        sessions.refill();
+        sessions.set(rows, now);
         sessions
     }
 
-    /// Makes the entries anew.
+    /// Something that the list shows has changed.
+    pub(crate) fn on_change(&mut self) -> Option<Command> {
+        self.refresh.on_change().then_some(Command::ListSessions)
+    }
+
+    /// The list came anew. Filter and selection stay.
+    pub(crate) fn on_listed(&mut self, rows: &[SessionRow], now: Millis) -> Option<Command> {
+        self.set(rows, now);
+        self.refresh.on_answer().then_some(Command::ListSessions)
+    }
+
+    /// The host refused something, maybe the list or the search.
+    pub(crate) fn on_failed(&mut self) {
+        self.refresh.on_refusal();
+        if matches!(self.search, Search::Asked(_)) {
+            self.search = Search::Refused;
+        }
+    }
+
+    /// What was found in messages.
+    pub(crate) fn on_found(&mut self, query: &str, found: &[Found]) {
+        if query.trim() == self.select.filter() {
+            self.search = Search::Done(query.trim().to_owned(), found.to_vec());
+            self.refill();
+        }
+    }
+
+    /// When a search begins by itself.
+    pub(crate) fn next_tick(&self) -> Option<Millis> {
+        self.wants_search().then_some(self.typed_at + PAUSE)
+    }
+
+    pub(crate) fn on_tick(&mut self, now: Millis) -> Option<Command> {
+        if !self.wants_search() || between(now, self.typed_at) < PAUSE.unsigned_abs() {
+            return None;
+        }
+        let query = self.select.filter().to_owned();
+        self.search = Search::Asked(query.clone());
+        Some(Command::Search { query })
+    }
+
+    fn wants_search(&self) -> bool {
+        let filter = self.select.filter();
+        filter.chars().count() >= WORTH_SEARCHING
+            && match &self.search {
+                Search::Idle => true,
+                Search::Asked(query) | Search::Done(query, _) => query != filter,
+                Search::Refused => false,
+            }
+    }
+
+    fn set(&mut self, rows: &[SessionRow], now: Millis) {
+        self.rows = rows.to_vec();
+        // The order among equals is the host's: newest first.
+        self.rows.sort_by_key(|row| !row.pinned);
+        self.now = now;
+        self.refill();
+    }
+
+    /// What was found for the words of the filter.
+    fn found(&self) -> &[Found] {
+        match &self.search {
+            Search::Done(query, found) if query == self.select.filter() => found,
+            Search::Idle | Search::Asked(_) | Search::Done(..) | Search::Refused => &[],
+        }
+    }
+
+    /// Makes the entries anew: what the filter finds in titles first, then what is in messages.
     fn refill(&mut self) {
-        let listed = |row: &&SessionRow| !row.archived || self.archived == Archived::Listed;
-        let shown: Vec<&SessionRow> = self.rows.iter().filter(listed).collect();
-        let entries = shown.iter().map(|row| self.entry(row)).collect();
-        self.ids = shown.iter().map(|row| row.id.clone()).collect();
+        let chosen = self.chosen().cloned();
+        let is_listed = |row: &&SessionRow| !row.archived || self.archived == Archived::Listed;
+        let mut ids = Vec::new();
+        let mut entries: Vec<Entry> = Vec::new();
+        for row in self.rows.iter().filter(is_listed) {
+            let mut entry = self.entry(row);
+            if self.select.has_words(&entry) {
+                let found = self.found().iter().find(|found| found.session == row.id);
+                entry.below = found.and_then(|found| excerpt(found, &entry.label));
+            }
+            ids.push(row.id.clone());
+            entries.push(entry);
+        }
+        for found in self.found() {
+            let at = ids.iter().position(|id| *id == found.session);
+            let has_words =
+                at.and_then(|at| entries.get(at)).is_some_and(|e| self.select.has_words(e));
+            if has_words {
+                continue;
+            }
+            let row = self.rows.iter().find(|row| row.id == found.session);
+            let plain =
+                || Entry { label: called(&found.title, &found.session), ..Entry::default() };
+            let entry = row.map_or_else(plain, |row| self.entry(row));
+            ids.push(found.session.clone());
+            let below = excerpt(found, &entry.label);
+            entries.push(Entry { below, listed: Listed::Always, ..entry });
+        }
+        self.ids = ids;
         self.select.refill(entries);
+        // One that is found only by its messages stands there twice, and is listed once.
+        for (at, _) in self.ids.iter().enumerate().filter(|(_, id)| Some(*id) == chosen.as_ref()) {
+            self.select.choose(at);
+        }
+    }
+
+    fn chosen(&self) -> Option<&SessionId> {
+        self.select.chosen().and_then(|index| self.ids.get(index))
+    }
+
+    fn chosen_row(&self) -> Option<&SessionRow> {
+        let id = self.chosen()?;
+        self.rows.iter().find(|row| row.id == *id)
     }
 
     /// A session in a line: branches and delegated children name where they come from.
     fn entry(&self, row: &SessionRow) -> Entry {
         let mut label = String::new();
-        if row.id == self.current {
-            label.push_str("• ");
-        }
         if row.parent.is_some() {
             label.push_str("↳ ");
         }
-        label.push_str(&name(row));
+        label.push_str(&called(&row.title, &row.id));
         if let Some(parent) = &row.parent {
             let of = self.rows.iter().find(|row| row.id == *parent);
             label.push_str(" · from ");
-            label.push_str(&of.map_or_else(|| "a session that is gone".to_owned(), name));
+            label.push_str(&of.map_or_else(
+                || "a session that is gone".to_owned(),
+                |row| called(&row.title, &row.id),
+            ));
         }
-        let mut facts = vec![ago(between(self.now, row.active_at)), count(row.rows, "row")];
+        let mut facts = Vec::new();
+        match row.attention {
+            Some((Attention::Approval, _)) => facts.push("wants an approval".to_owned()),
+            Some((Attention::Clarify, _)) => facts.push("asks you".to_owned()),
+            None if row.running => facts.push("running".to_owned()),
+            None => facts.push(ago(between(self.now, row.active_at))),
+        }
+        facts.push(count(row.rows, "row"));
         if row.compressions > 0 {
             facts.push(format!("compressed {}×", row.compressions));
         }
@@ -85,10 +228,12 @@ impl Sessions {
             facts.push("archived".to_owned());
         }
         facts.push(one_line(&row.model));
-        Entry { label, detail: facts.join(" · ") }
+        facts.retain(|fact| !fact.is_empty());
+        let marks = marks(row, row.id == self.current);
+        Entry { marks, label, detail: facts.join(" · "), ..Entry::default() }
     }
 
-    pub(crate) fn on_action(&mut self, action: Action) -> Outcome {
+    pub(crate) fn on_action(&mut self, action: Action, now: Millis) -> Outcome {
         match action {
             Action::Tab => {
                 self.archived = match self.archived {
@@ -99,18 +244,42 @@ impl Sessions {
                 return Outcome::Open;
             }
             Action::Delete | Action::EndOfInput => {
-                let id = self.select.chosen().and_then(|index| self.ids.get(index));
-                let row = self.rows.iter().find(|row| Some(&row.id) == id);
-                return row.map_or(Outcome::Open, |row| Outcome::Delete(row.clone()));
+                return self.chosen_row().map_or(Outcome::Open, |row| Outcome::Delete(row.clone()));
+            }
+            Action::Pin | Action::Archive => {
+                let Some(row) = self.chosen_row() else { return Outcome::Open };
+                if row.id != self.current {
+                    return Outcome::Elsewhere;
+                }
+                return Outcome::Send(if action == Action::Pin {
+                    Command::Pin { pinned: !row.pinned }
+                } else {
+                    Command::Archive { archived: !row.archived }
+                });
             }
             _ => {}
         }
-        match self.select.on_action(action) {
+        let filter = self.select.filter().to_owned();
+        let outcome = self.select.on_action(action);
+        if filter != self.select.filter() {
+            self.typed_at = now;
+            // What was found for other words goes with them, and the selection is at the top.
+            self.refill();
+            self.select.on_action(Action::First);
+        }
+        match outcome {
             select::Outcome::Open => Outcome::Open,
             select::Outcome::Closed => Outcome::Closed,
             select::Outcome::Picked(index) => {
                 self.ids.get(index).cloned().map_or(Outcome::Open, Outcome::Picked)
             }
+        }
+    }
+
+    /// Text that was pasted into the filter.
+    pub(crate) fn on_paste(&mut self, text: &str, now: Millis) {
+        for c in text.chars().filter(|c| !c.is_control()) {
+            self.on_action(Action::Text(c), now);
         }
     }
 
@@ -121,23 +290,69 @@ impl Sessions {
     }
 
     pub(crate) fn lines(&self, width: usize, height: usize, theme: &Theme) -> Vec<Line<'static>> {
-        let mut lines = self.select.lines(width, height.saturating_sub(1), theme);
+        let mut lines = self.select.lines(&self.note(), width, height.saturating_sub(1), theme);
         lines.resize(height.saturating_sub(1), Line::default());
         let archived = self.rows.iter().filter(|row| row.archived).count();
-        let tab = match (self.archived, archived) {
-            (_, 0) => String::new(),
-            (Archived::Hidden, n) => format!(" · Tab {n} archived"),
-            (Archived::Listed, _) => " · Tab hides archived".to_owned(),
-        };
-        let keys = format!("Enter opens{tab} · Del deletes · Esc");
-        lines.push(Line::styled(fit(&keys, width), theme.dim));
+        let mut keys = vec!["Del deletes".to_owned()];
+        match (self.archived, archived) {
+            (_, 0) => {}
+            (Archived::Hidden, n) => keys.push(format!("Tab {n} archived")),
+            (Archived::Listed, _) => keys.push("Tab hides archived".to_owned()),
+        }
+        if let Some(row) = self.chosen_row().filter(|row| row.id == self.current) {
+            keys.push(if row.pinned { "Ctrl+T unpins" } else { "Ctrl+T pins" }.to_owned());
+            keys.push(if row.archived { "Ctrl+X lists" } else { "Ctrl+X archives" }.to_owned());
+        }
+        while keys.len() > 1 && columns(&keys.join(" · ")) > width {
+            keys.pop();
+        }
+        lines.push(Line::styled(fit(&keys.join(" · "), width), theme.dim));
         lines
+    }
+
+    /// How the search stands.
+    fn note(&self) -> String {
+        match &self.search {
+            Search::Asked(query) if query == self.select.filter() => {
+                "searching messages …".to_owned()
+            }
+            Search::Done(query, found) if query == self.select.filter() => match found.len() {
+                0 => "in no message".to_owned(),
+                n => format!("found in {}", count(n, "session")),
+            },
+            Search::Refused => "titles only".to_owned(),
+            Search::Idle | Search::Asked(_) | Search::Done(..) => String::new(),
+        }
     }
 }
 
-fn name(row: &SessionRow) -> String {
-    let title = one_line(&row.title);
-    if title.is_empty() { one_line(&row.id.0) } else { title }
+/// What is to be seen first: the one in view, pinned ones, and those that need the user.
+fn marks(row: &SessionRow, is_current: bool) -> String {
+    let mut marks = String::new();
+    marks.push(if is_current { '•' } else { ' ' });
+    marks.push(if row.pinned { '*' } else { ' ' });
+    if let Some((attention, pending)) = row.attention {
+        marks.push(match attention {
+            Attention::Approval => '!',
+            Attention::Clarify => '?',
+        });
+        if pending > 1 {
+            marks.push_str(&pending.min(99).to_string());
+        }
+    }
+    marks.trim_end().to_owned()
+}
+
+/// What people call a session.
+fn called(title: &str, id: &SessionId) -> String {
+    let title = one_line(head(title, EXCERPT));
+    if title.is_empty() { one_line(&id.0) } else { title }
+}
+
+/// The text around a find, unless the `label` says as much.
+fn excerpt(found: &Found, label: &str) -> Option<String> {
+    let text = one_line(head(found.excerpt.as_deref()?, EXCERPT));
+    (!text.is_empty() && text != label).then_some(text)
 }
 
 /// The one session that is meant by an id, the beginning of one, or a title.

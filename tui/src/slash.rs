@@ -1,5 +1,7 @@
 //! The commands that begin with a slash: one table for parsing, completion and help.
 
+use host::protocol::GoalAsk;
+
 /// A line of the table.
 #[derive(Debug)]
 pub(crate) struct Entry {
@@ -19,18 +21,53 @@ pub(crate) enum Slash {
     Resume(String),
     Models,
     Model(String),
+    Workspaces,
+    Workspace(String),
+    Profiles,
+    Profile(String),
+    /// List the efforts.
+    Efforts,
+    Reasoning(String),
     Title(String),
     Steer(String),
+    Goal(Goals),
+    Undo,
+    Retry,
     Processes,
     Stop,
     Wake,
     ClearQueue,
     Compress(Option<String>),
     Branch,
+    Duplicate,
+    Pin,
+    Unpin,
     Archive,
     Unarchive,
     Delete,
+    /// To this file or folder; empty = here, under the host's name.
+    Export(String),
+    Upload(String),
+    Drop,
+    Yolo(Switch),
     Quit,
+}
+
+/// What is to become of a switch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Switch {
+    On,
+    Off,
+    /// The other way.
+    Over,
+}
+
+/// What is to become of the goal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Goals {
+    /// Say how it stands.
+    Status,
+    Ask(GoalAsk),
 }
 
 /// All commands.
@@ -38,18 +75,42 @@ pub(crate) const TABLE: &[Entry] = &[
     entry("help", &["?", "keys"], "", "keys and commands", |_| Some(Slash::Help)),
     entry("new", &["reset", "clear"], "", "begin a new session", |_| Some(Slash::New)),
     entry("resume", &[], "[id or title]", "open a session", |args| {
-        Some(if args.is_empty() { Slash::Sessions } else { Slash::Resume(args.to_owned()) })
+        Some(one_or(args, Slash::Sessions, Slash::Resume))
     }),
     entry("sessions", &[], "", "list the sessions", |_| Some(Slash::Sessions)),
     entry("model", &[], "[name]", "list the models, or use one", |args| {
-        Some(if args.is_empty() { Slash::Models } else { Slash::Model(args.to_owned()) })
+        Some(one_or(args, Slash::Models, Slash::Model))
     }),
-    entry("title", &[], "TEXT", "rename the session", |args| {
+    entry("workspace", &["cwd", "cd"], "[folder]", "list folders to work in, or use one", |args| {
+        Some(one_or(args, Slash::Workspaces, Slash::Workspace))
+    }),
+    entry("reasoning", &["effort"], "[effort]", "how hard the model thinks", |args| {
+        Some(one_or(args, Slash::Efforts, Slash::Reasoning))
+    }),
+    entry("profile", &[], "[name]", "list the profiles, or use one", |args| {
+        Some(one_or(args, Slash::Profiles, Slash::Profile))
+    }),
+    entry("title", &["rename"], "TEXT", "rename the session", |args| {
         (!args.is_empty()).then(|| Slash::Title(args.to_owned()))
     }),
     entry("steer", &[], "TEXT", "tell the running turn something", |args| {
         (!args.is_empty()).then(|| Slash::Steer(args.to_owned()))
     }),
+    entry("goal", &[], "[TEXT]", "work towards it; status, pause, resume, clear", |args| {
+        Some(Slash::Goal(match args {
+            "" | "status" => Goals::Status,
+            "pause" => Goals::Ask(GoalAsk::Pause),
+            "resume" => Goals::Ask(GoalAsk::Resume),
+            "clear" => Goals::Ask(GoalAsk::Clear),
+            text => Goals::Ask(GoalAsk::Set { text: text.to_owned() }),
+        }))
+    }),
+    entry("undo", &[], "", "take the last prompt and what followed back", |_| Some(Slash::Undo)),
+    entry("retry", &[], "", "take it back and run it again", |_| Some(Slash::Retry)),
+    entry("upload", &["attach"], "PATH", "hand the next prompt a file", |args| {
+        (!args.is_empty()).then(|| Slash::Upload(args.to_owned()))
+    }),
+    entry("drop", &[], "", "take back what was uploaded", |_| Some(Slash::Drop)),
     entry("processes", &["ps", "agents", "tasks"], "", "background processes", |_| {
         Some(Slash::Processes)
     }),
@@ -62,9 +123,21 @@ pub(crate) const TABLE: &[Entry] = &[
         Some(Slash::Compress((!args.is_empty()).then(|| args.to_owned())))
     }),
     entry("branch", &["fork"], "", "go on in a copy of this session", |_| Some(Slash::Branch)),
+    entry("duplicate", &["copy"], "", "go on in a whole copy of it", |_| Some(Slash::Duplicate)),
+    entry("export", &["save"], "[file]", "save this session as a document", |args| {
+        Some(Slash::Export(args.to_owned()))
+    }),
+    entry("pin", &[], "", "put this session on top of lists", |_| Some(Slash::Pin)),
+    entry("unpin", &[], "", "take it from there", |_| Some(Slash::Unpin)),
     entry("archive", &[], "", "leave this session out of lists", |_| Some(Slash::Archive)),
     entry("unarchive", &[], "", "list this session again", |_| Some(Slash::Unarchive)),
     entry("delete", &[], "", "delete this session, after a question", |_| Some(Slash::Delete)),
+    entry("yolo", &[], "[on|off]", "run all commands without asking", |args| match args {
+        "" => Some(Slash::Yolo(Switch::Over)),
+        "on" => Some(Slash::Yolo(Switch::On)),
+        "off" => Some(Slash::Yolo(Switch::Off)),
+        _ => None,
+    }),
     entry("quit", &["exit", "q"], "", "leave", |_| Some(Slash::Quit)),
 ];
 
@@ -76,6 +149,11 @@ const fn entry(
     make: fn(&str) -> Option<Slash>,
 ) -> Entry {
     Entry { name, aliases, args, help, make }
+}
+
+/// The list without a word, the thing itself with one.
+fn one_or(args: &str, list: Slash, one: fn(String) -> Slash) -> Slash {
+    if args.is_empty() { list } else { one(args.to_owned()) }
 }
 
 /// Whether a text is meant as a command: a slash and a word. A path is not.
@@ -133,7 +211,7 @@ mod tests {
     #[test]
     fn completion_stops_with_the_name() {
         let names: Vec<_> = completions("/s").iter().map(|e| e.name).collect();
-        assert_eq!(names, ["sessions", "steer", "stop"]);
+        assert_eq!(names, ["sessions", "steer", "stop", "export"]);
         assert!(completions("/steer x").is_empty());
         assert_eq!(completions("/").len(), TABLE.len());
     }

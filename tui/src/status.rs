@@ -1,12 +1,13 @@
 //! The last line of the screen: model, context, what runs, what is wrong.
 
-use host::protocol::{Gauge, Source, Storage};
+use host::protocol::{Gauge, Link, Source, Storage};
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
 use crate::app::App;
 use crate::clean::one_line;
-use crate::numbers::tokens;
+use crate::link;
+use crate::numbers::{count, tokens};
 use crate::theme::Theme;
 use crate::time::{between, span};
 use crate::transcript::wrap::{columns, fit};
@@ -25,11 +26,23 @@ struct Part {
 
 pub(crate) fn line(app: &App, width: usize) -> Line<'static> {
     let theme = &app.theme;
-    if let Some(flash) = app.flash() {
-        return Line::styled(fit(&format!(" {}", one_line(flash)), width), theme.warn);
+    let mut parts = Vec::new();
+    let flash = app.flash().map(one_line);
+    let room = if flash.is_some() { width / 2 } else { width };
+    if let Some(text) = link::status(&app.link, app.now(), room) {
+        let style = match app.link {
+            Link::Up | Link::Connecting | Link::Polling { .. } => theme.warn,
+            Link::Down { .. } | Link::Refused { .. } => theme.error,
+        };
+        parts.push(Part { keep: 10, spans: vec![Span::styled(text, style)] });
+    }
+    if let Some(flash) = flash {
+        let room = if parts.is_empty() { width.saturating_sub(1) } else { width / 2 };
+        let span = Span::styled(fit(&flash, room), theme.warn);
+        parts.push(Part { keep: 11, spans: vec![span] });
+        return assemble(parts, width, theme);
     }
     let transcript = &app.transcript;
-    let mut parts = Vec::new();
     let mut part = |keep: u8, text: String, style: Style| {
         parts.push(Part { keep, spans: vec![Span::styled(text, style)] });
     };
@@ -70,6 +83,11 @@ pub(crate) fn line(app: &App, width: usize) -> Line<'static> {
     if live > 0 {
         part(6, format!("⚙ {live}"), theme.accent);
     }
+    let asking = app.asking_elsewhere();
+    if asking > 0 {
+        let ask = if asking == 1 { "asks" } else { "ask" };
+        part(8, format!("{} {ask} · Ctrl+O", count(asking, "session")), theme.warn);
+    }
     if transcript.held.is_some() {
         part(7, "held · /wake".to_owned(), theme.warn);
     }
@@ -82,6 +100,12 @@ pub(crate) fn line(app: &App, width: usize) -> Line<'static> {
     }
     if transcript.yolo {
         part(8, "yolo".to_owned(), theme.error);
+    }
+    if let Some(effort) = &transcript.reasoning {
+        part(2, format!("thinks {}", fit(&one_line(effort), 12)), theme.dim);
+    }
+    if let Some(host) = app.host() {
+        part(5, format!("on {}", fit(&host, 28)), theme.accent);
     }
     let place = match &transcript.title {
         Some(title) => one_line(title),
@@ -119,11 +143,11 @@ fn assemble(parts: Vec<Part>, width: usize, theme: &Theme) -> Line<'static> {
 
 /// Context in use: bar, numbers, percent (S01).
 pub(crate) fn gauge(gauge: Gauge, theme: &Theme) -> Vec<Span<'static>> {
-    let count = |n: Option<u64>| n.map_or_else(|| "–".to_owned(), tokens);
+    let shown = |n: Option<u64>| n.map_or_else(|| "–".to_owned(), tokens);
     let (Some(used), Some(length)) = (gauge.used, gauge.length.filter(|n| *n > 0)) else {
         let text = match (gauge.used, gauge.length) {
             (None, None) => "–".to_owned(),
-            (used, length) => format!("{}/{}", count(used), count(length)),
+            (used, length) => format!("{}/{}", shown(used), shown(length)),
         };
         return vec![Span::styled(text, theme.dim)];
     };

@@ -207,7 +207,7 @@ pub(crate) fn enter_text(app: &mut App, text: &str, at: Millis) {
 pub(crate) fn sent(effects: Vec<Effect>) -> Vec<Command> {
     let command = |effect| match effect {
         Effect::Send(command) => Some(command),
-        Effect::Repaint | Effect::Quit => None,
+        Effect::Upload { .. } | Effect::Save { .. } | Effect::Repaint | Effect::Quit(_) => None,
     };
     effects.into_iter().filter_map(command).collect()
 }

@@ -1,4 +1,7 @@
-//! News of what happens in the background: a few lines for a few seconds (P11).
+//! News of what happens in the background: a few lines for a few seconds (P11), each told once
+//! however often it comes (E11).
+
+use std::collections::VecDeque;
 
 use host::protocol::{Delivery, Millis, News, SessionId, Toast};
 use ratatui::text::Line;
@@ -6,7 +9,7 @@ use ratatui::text::Line;
 use crate::clean::one_line;
 use crate::numbers::count;
 use crate::theme::Theme;
-use crate::time::span;
+use crate::time::{between, span};
 use crate::transcript::ending;
 use crate::transcript::wrap::{columns, fit};
 
@@ -19,15 +22,39 @@ const MILLIS: Millis = 6_000;
 /// Columns of a toast at most.
 const WIDTH: usize = 64;
 
+/// Columns of a terminal that has room for more than the name of a key.
+const ROOMY: usize = 80;
+
+/// Within this time the same news of the same process is a duplicate. Twice the same match is
+/// not: a process tells its matches at least that far apart (P03).
+const AGAIN: u64 = 15_000;
+
+/// Toasts that are remembered to know duplicates.
+const REMEMBERED: usize = 1_000;
+
 /// The news of the last moments, oldest first.
 #[derive(Debug, Default)]
 pub(crate) struct Toasts {
     fresh: Vec<(Millis, Toast)>,
+    /// What came, drawn or not, oldest first.
+    told: VecDeque<(Millis, Toast)>,
+    /// The session that the last news from elsewhere is about.
+    elsewhere: Option<SessionId>,
 }
 
 impl Toasts {
     /// Keeps it, unless `current` is its session and tells it by other means.
     pub(crate) fn push(&mut self, toast: &Toast, current: &SessionId, now: Millis) {
+        if self.told.iter().any(|(at, old)| is_again(old, toast, between(now, *at))) {
+            return;
+        }
+        self.told.push_back((now, toast.clone()));
+        if self.told.len() > REMEMBERED {
+            self.told.pop_front();
+        }
+        if toast.session != *current {
+            self.elsewhere = Some(toast.session.clone());
+        }
         if toast.session != *current || is_told_by_toast_alone(&toast.news) {
             self.fresh.push((now + MILLIS, toast.clone()));
         }
@@ -38,8 +65,14 @@ impl Toasts {
         self.fresh.retain(|(until, _)| now < *until && *until - now <= MILLIS);
     }
 
+    /// The session that the last news from elsewhere is about.
+    pub(crate) fn elsewhere(&self) -> Option<&SessionId> {
+        self.elsewhere.as_ref()
+    }
+
     /// Drops those that the session which came into view shows itself.
     pub(crate) fn on_session(&mut self, session: &SessionId) {
+        self.elsewhere.take_if(|elsewhere| elsewhere == session);
         self.fresh
             .retain(|(_, toast)| toast.session != *session || is_told_by_toast_alone(&toast.news));
     }
@@ -55,13 +88,42 @@ impl Toasts {
         width: usize,
         theme: &Theme,
     ) -> Vec<Line<'static>> {
-        let width = width.min(WIDTH);
         let hidden = self.fresh.len().saturating_sub(SHOWN);
         let more = (hidden > 0)
-            .then(|| fit(&format!(" +{hidden} more · Ctrl+B a lists all processes "), width));
-        let shown = self.fresh.iter().skip(hidden).map(|(_, toast)| line(toast, current, width));
+            .then(|| fit(&format!(" +{hidden} more · Ctrl+B a lists all "), width.min(WIDTH)));
+        let shown = self.fresh.iter().enumerate().skip(hidden).map(|(at, (_, toast))| {
+            // The key leads to the newest.
+            let opens =
+                at + 1 == self.fresh.len() && self.elsewhere.as_ref() == Some(&toast.session);
+            let opens = match (opens, width >= ROOMY) {
+                (false, _) => "",
+                (true, false) => " · Ctrl+O",
+                (true, true) => " · Ctrl+O opens",
+            };
+            line(toast, current, opens, width)
+        });
         more.into_iter().chain(shown).map(|text| Line::styled(text, theme.toast)).collect()
     }
+}
+
+/// Whether a toast tells what another one has told, so long ago. A process ends once.
+fn is_again(old: &Toast, new: &Toast, apart: u64) -> bool {
+    if (&old.session, &old.process) != (&new.session, &new.process) {
+        return false;
+    }
+    let once = old.process.is_some()
+        && match &old.news {
+            News::Ended { .. } => matches!(new.news, News::Ended { .. }),
+            News::WatchDisabled => new.news == News::WatchDisabled,
+            News::Matched { .. }
+            | News::Tripped
+            | News::Released { .. }
+            | News::Asked
+            | News::Held { .. }
+            | News::Working { .. }
+            | News::Unknown => false,
+        };
+    once || apart < AGAIN && old.news == new.news && old.text == new.text
 }
 
 /// Whether nothing else in its session shows it: no card, no clock.
@@ -78,7 +140,8 @@ fn is_told_by_toast_alone(news: &News) -> bool {
 }
 
 /// What happened, to what, and where; what happened is never cut for the rest.
-fn line(toast: &Toast, current: &SessionId, width: usize) -> String {
+fn line(toast: &Toast, current: &SessionId, opens: &str, width: usize) -> String {
+    let width = width.min(WIDTH + columns(opens));
     let here = toast.session == *current;
     let what = format!(" ⚑ {}", what(&toast.news, here));
     let place = if here {
@@ -88,6 +151,9 @@ fn line(toast: &Toast, current: &SessionId, width: usize) -> String {
         let name = if name.is_empty() { one_line(&toast.session.0) } else { name };
         format!(" · in {}", fit(&name, width / 3))
     };
+    // The key goes before anything of what happened does.
+    let fits = columns(&what) + columns(&place) + columns(opens) < width;
+    let place = if fits { format!("{place}{opens}") } else { place };
     // Why they are held stands in the status line of their session.
     let text = match &toast.news {
         News::Held { .. } if here => String::new(),

@@ -85,7 +85,7 @@ pub(super) fn told(summary: &str, asked: &[Arc<Row>], bytes: usize) -> String {
 }
 
 /// Rows as a record within that many bytes.
-fn record(rows: &[Arc<Row>], bytes: usize) -> String {
+pub(crate) fn record(rows: &[Arc<Row>], bytes: usize) -> String {
     let mut text = String::new();
     for step in STEPS {
         text = rows.iter().filter_map(|row| entry(row, step)).collect();

@@ -73,7 +73,7 @@ impl Hub {
                 // A session with anything under way is in memory, so nothing runs here.
                 self.store
                     .write(vec![Record::Deleted { session: id.clone() }], Durability::Barrier);
-                self.remove_lease(&id);
+                self.clear_away(&id);
                 self.lists_changed();
             }
         }
@@ -86,7 +86,7 @@ impl Hub {
         let Some(gone) = self.sessions.remove(id) else { return };
         self.lists_changed();
         self.owners.retain(|_, owner| owner != id);
-        self.remove_lease(id);
+        self.clear_away(id);
         self.forget_task(gone.session.meta().task.clone());
         let transcript = gone.session.transcript();
         let left: Vec<Process> = transcript
@@ -105,7 +105,9 @@ impl Hub {
         }
     }
 
-    fn remove_lease(&self, id: &SessionId) {
+    /// What a deleted session leaves beside the store.
+    fn clear_away(&self, id: &SessionId) {
+        self.remove_uploads(id);
         // Nobody writes a session that is gone, so nobody misses the file.
         fs::remove_file(self.settings.state.join("leases").join(&id.0)).ok();
     }

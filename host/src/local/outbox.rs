@@ -327,6 +327,7 @@ impl Hub {
                 self.tell(&parent, process, exit, text);
             }
             Effect::Forget => self.forget(id),
+            Effect::Discard(files) => self.discard(files),
             Effect::Grant(rule) => {
                 self.always.insert(rule.clone());
                 for other in self.sessions.keys().cloned().collect::<Vec<_>>() {
@@ -348,7 +349,7 @@ impl Hub {
                         "That this turn goes on could not be written down, so it does not. What \
                          it had done is kept; send `continue` when the store works again."
                     }
-                    Errand::Answer | Errand::Compress { .. } => {
+                    Errand::Answer | Errand::Compress { .. } | Errand::Judge { .. } => {
                         "The wakeup could not be written down."
                     }
                 };
@@ -386,6 +387,7 @@ impl Hub {
             | Effect::Stop(_)
             | Effect::Kill(_)
             | Effect::Forget
+            | Effect::Discard(_)
             | Effect::Report { .. }
             | Effect::Reply { .. }) => self.perform(id, other),
         }
@@ -396,12 +398,14 @@ impl Hub {
             self.owners.remove(id);
             self.processes.remove(id);
         }
-        if let Some(live) = self.sessions.get_mut(id)
-            && let Event::RowAdded { row } = &event
-            && let Some(context) = &mut live.context
-            && context.last().is_none_or(|last| last.n < row.n)
-        {
-            context.push(Arc::new(row.clone()));
+        if let Some(context) = self.sessions.get_mut(id).and_then(|live| live.context.as_mut()) {
+            if let Event::RowsRemoved { after } = &event {
+                context.retain(|row| row.n <= *after);
+            } else if let Event::RowAdded { row } = &event
+                && context.last().is_none_or(|last| last.n < row.n)
+            {
+                context.push(Arc::new(row.clone()));
+            }
         }
         if lists::shows(&event) {
             self.lists_changed();

@@ -74,7 +74,7 @@ impl Hub {
     }
 
     /// The session's rows, whole, for the model; read from the store with the first turn.
-    fn context(&mut self, id: &SessionId) -> Vec<Arc<Row>> {
+    pub(super) fn context(&mut self, id: &SessionId) -> Vec<Arc<Row>> {
         let Some(live) = self.sessions.get_mut(id) else { return Vec::new() };
         if let Some(context) = &live.context {
             return context.clone();
@@ -127,6 +127,8 @@ impl Hub {
             | Say::AwaitEnd(_)
             | Say::Compressed(_)
             | Say::NotCompressed { .. }
+            | Say::Judged { .. }
+            | Say::NotJudged(_)
             | Say::Processes
             | Say::Awaiting(_)
             | Say::Killing(_)
@@ -169,6 +171,8 @@ impl Hub {
                 | Say::AwaitEnd(_)
                 | Say::Compressed(_)
                 | Say::NotCompressed { .. }
+                | Say::Judged { .. }
+                | Say::NotJudged(_)
                 | Say::Processes
                 | Say::Awaiting(_) => {}
             }

@@ -126,7 +126,8 @@ pub enum Storage {
 /// One stored entry of a session.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Row {
-    /// Its number in the session, from 1 without gaps.
+    /// Its number in the session, from 1 without gaps. Numbers of rows that were taken back are
+    /// given again; with its turn a row is named for ever.
     pub n: u64,
     /// The turn it belongs to.
     pub turn: TurnId,
@@ -447,10 +448,18 @@ impl Transcript {
             Event::StorageChanged { storage } => self.storage.clone_from(storage),
             Event::Paged { rows, earlier } => {
                 let known = self.rows.first().map_or(u64::MAX, |r| r.n);
-                self.rows.splice(0..0, rows.iter().filter(|r| r.n < known).cloned());
-                self.earlier = *earlier;
+                // A window that reaches further back already learns nothing.
+                if rows.first().is_none_or(|oldest| oldest.n < known) {
+                    self.rows.splice(0..0, rows.iter().filter(|r| r.n < known).cloned());
+                    self.earlier = *earlier;
+                }
             }
-            Event::RowsRemoved { after } => self.rows.retain(|row| row.n <= *after),
+            Event::RowsRemoved { after } => {
+                self.rows.retain(|row| row.n <= *after);
+                self.earlier = self.earlier.min(*after);
+                // What was counted last counts what is gone.
+                self.gauge.used = None;
+            }
             Event::YoloChanged { yolo } => self.yolo = *yolo,
             Event::ReasoningChanged { effort } => self.reasoning.clone_from(effort),
             Event::GoalChanged { goal } => self.goal.clone_from(goal),

@@ -269,6 +269,8 @@ async fn logout(State(serving): State<Serving>, headers: HeaderMap) -> Response 
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
     use super::*;
 
     #[test]
@@ -312,7 +314,6 @@ mod tests {
         fs::write(dir.path().join("web-sessions.json"), "{").unwrap();
         let auth = Auth::load(dir.path(), Some("one".to_owned())).unwrap();
         auth.open();
-        use std::os::unix::fs::PermissionsExt as _;
         let file = fs::metadata(dir.path().join("web-sessions.json")).unwrap();
         assert_eq!(file.permissions().mode() & 0o777, 0o600);
     }

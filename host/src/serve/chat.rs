@@ -1,9 +1,607 @@
 //! Turns over the WebUI protocol: start, stream, cancel, steer.
 
-use axum::Router;
+use std::time::Duration;
 
-use super::Serving;
+use axum::Router;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use bytes::Bytes;
+use futures::stream::{self, Stream};
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use super::feed::{Feed, Feeds, Lease, StreamId};
+use super::tape::{Read, Tape, encode};
+use super::{Body, Params, Refusal, Serving, answer, sse};
+use crate::handle::Host;
+use crate::local::{Access, Caller};
+use crate::protocol::{Command, Event, Outcome, PromptId, SessionId, Source, Transcript, TurnId};
+use crate::settings::{Provider, Settings};
+use crate::store::{Reader, StoredTurn};
+use crate::wire::encode::frame::{self, Teller, secs};
+
+/// What the stream of a turn says while nothing happens.
+const HEARTBEAT: &str = ": heartbeat\n\n";
+/// A message that is never a turn.
+const SILENT: &str = "[SILENT]";
+/// How long a change of the session before a turn may take.
+const CHANGE: Duration = Duration::from_secs(2);
+/// What a failure to start a turn is about.
+const ASKED: &[&str] = &["prompt", "retry", "command"];
+/// Characters of a prompt that stand for a title.
+const TITLE: usize = 64;
 
 pub(super) fn routes() -> Router<Serving> {
     Router::new()
+        .route("/api/chat/start", post(start))
+        .route("/api/chat/stream", get(stream))
+        .route("/api/chat/stream/status", get(status))
+        .route("/api/chat/cancel", get(cancel))
+        .route("/api/chat/steer", post(steer))
+}
+
+/// The feed of a session, or what the original says where there is none.
+pub(super) async fn lease(feeds: &Feeds, session: &str) -> Result<Lease, Refusal> {
+    let lease = feeds.lease(&SessionId(session.to_owned())).await;
+    lease.map_err(|why| Refusal::not_found("Session not found").with("details", why))
+}
+
+async fn start(State(serving): State<Serving>, body: Body) -> Result<Response, Refusal> {
+    let session = body
+        .text("session_id")
+        .ok_or_else(|| Refusal::bad("Missing required field(s): session_id"))?;
+    let again = body.0.get("regenerate") == Some(&Value::Bool(true));
+    let message = body.0.get("message").and_then(Value::as_str).unwrap_or_default();
+    if message.trim().is_empty() && !again {
+        return Err(Refusal::bad("message is required"));
+    }
+    if message.trim() == SILENT {
+        let body = json!({ "status": "suppressed", "reason": "silent_control_message" });
+        return Ok(answer(&body));
+    }
+    let feed = lease(&serving.feeds, session).await?;
+    let queue = body.0.get("queue") == Some(&Value::Bool(true));
+    let _starting = feed.starting.lock().await;
+    if let Some(busy) = feed.look(|t| t.running.as_ref().map(|running| running.turn))
+        && (!queue || again)
+    {
+        return Err(self::busy(&serving.feeds, feed.session(), busy));
+    }
+    let mut starter = Starter::open(&serving.access, feed.session()).await?;
+    if let Some(model) = body.text("model") {
+        starter.set_model(model).await?;
+    }
+    if let Some(cwd) = body.text("workspace") {
+        starter.set_cwd(cwd).await?;
+    }
+    let begun = if again {
+        starter.retry(queue).await?
+    } else {
+        starter.prompt(message.to_owned(), queue).await?
+    };
+    match begun {
+        Begun::Turn(turn) => {
+            // The client's next request is for the stream: it is there by then.
+            let started_at = told(&feed, turn).await;
+            let title = feed.look(|t| t.title.clone());
+            let title = title.unwrap_or_else(|| message.trim().chars().take(TITLE).collect());
+            Ok(answer(&json!({
+                "stream_id": serving.feeds.stream(feed.session(), turn),
+                "session_id": feed.session(),
+                "pending_started_at": started_at,
+                "turn_id": format!("{}-{turn}", feed.session()),
+                "title": title,
+                "effective_model": feed.look(|t| t.model.clone()),
+                "effective_model_provider": provider(&serving.settings),
+            })))
+        }
+        Begun::Queued(position) => {
+            let stream = feed.look(|t| t.running.as_ref().map(|running| running.turn));
+            let stream = stream.map(|turn| serving.feeds.stream(feed.session(), turn));
+            let body = json!({
+                "queued": true,
+                "position": position,
+                "session_id": feed.session(),
+                "active_stream_id": stream,
+            });
+            Ok((StatusCode::ACCEPTED, answer(&body)).into_response())
+        }
+        Begun::Busy(Some(turn)) => Err(busy(&serving.feeds, feed.session(), turn)),
+        Begun::Busy(None) => {
+            Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the host is stopping"))
+        }
+    }
+}
+
+/// When the feed knows of that turn: when it began.
+async fn told(feed: &Feed, turn: TurnId) -> f64 {
+    let mut changes = feed.tape_changes();
+    let wait = async {
+        loop {
+            changes.borrow_and_update();
+            let began = {
+                let state = feed.lock();
+                let running = state.transcript.running.as_ref().filter(|r| r.turn == turn);
+                let ended = || state.runs.iter().any(|run| run.turn >= turn);
+                running.map(|r| r.started_at).or_else(|| ended().then(crate::local::now))
+            };
+            if let Some(at) = began {
+                return secs(at);
+            }
+            if changes.changed().await.is_err() {
+                return secs(crate::local::now());
+            }
+        }
+    };
+    tokio::select! {
+        at = wait => at,
+        () = feed.over() => secs(crate::local::now()),
+    }
+}
+
+fn busy(feeds: &Feeds, session: &SessionId, turn: TurnId) -> Refusal {
+    Refusal::new(StatusCode::CONFLICT, "session already has an active stream")
+        .with("active_stream_id", feeds.stream(session, turn))
+}
+
+fn provider(settings: &Settings) -> &'static str {
+    match settings.model.provider {
+        Provider::OpenAi => "custom",
+        Provider::Anthropic => "anthropic",
+        Provider::Gemini => "gemini",
+        Provider::Ollama => "ollama",
+        Provider::Demo => "demo",
+    }
+}
+
+/// What became of a prompt.
+#[derive(Debug)]
+enum Begun {
+    /// It runs as this turn.
+    Turn(TurnId),
+    /// It waits: the how-many-th it is.
+    Queued(usize),
+    /// Another turn runs, and the prompt was taken back; or the host stops.
+    Busy(Option<TurnId>),
+}
+
+/// A view of its own for one prompt: what the host says to it is about that prompt.
+struct Starter {
+    host: Host,
+    transcript: Transcript,
+}
+
+impl Starter {
+    async fn open(access: &Access, session: &SessionId) -> Result<Self, Refusal> {
+        let host = access.open(session.clone(), Caller::Attended).await;
+        let mut host = host.map_err(|_| Refusal::not_found("Session not found"))?;
+        match host.next().await {
+            Some(Event::Attached { transcript, .. }) => Ok(Self { host, transcript: *transcript }),
+            _ => Err(stopped()),
+        }
+    }
+
+    async fn next(&mut self) -> Result<Event, Refusal> {
+        let event = self.host.next().await.ok_or_else(stopped)?;
+        self.transcript.apply(&event);
+        Ok(event)
+    }
+
+    async fn set_model(&mut self, model: &str) -> Result<(), Refusal> {
+        if self.transcript.model == model {
+            return Ok(());
+        }
+        self.host.send(Command::SetModel { model: model.to_owned() });
+        self.changed("model", |event| matches!(event, Event::ModelChanged { .. })).await
+    }
+
+    async fn set_cwd(&mut self, cwd: &str) -> Result<(), Refusal> {
+        if self.transcript.cwd == cwd {
+            return Ok(());
+        }
+        self.host.send(Command::SetCwd { cwd: cwd.to_owned() });
+        self.changed("cwd", |event| matches!(event, Event::CwdChanged { .. })).await
+    }
+
+    /// Waits for what a change comes to; one that changes nothing is not told at all.
+    async fn changed(
+        &mut self,
+        about: &str,
+        is_it: impl Fn(&Event) -> bool,
+    ) -> Result<(), Refusal> {
+        let waiting = async {
+            loop {
+                match self.next().await? {
+                    Event::Failed(failure) if failure.about == about => {
+                        return Err(Refusal::bad(failure.message));
+                    }
+                    event if is_it(&event) => return Ok(()),
+                    _ => {}
+                }
+            }
+        };
+        tokio::time::timeout(CHANGE, waiting).await.unwrap_or(Ok(()))
+    }
+
+    /// Runs the last user turn again.
+    async fn retry(&mut self, queue: bool) -> Result<Begun, Refusal> {
+        let id = PromptId::fresh();
+        self.host.send(Command::Retry { id: id.clone() });
+        self.becomes(&id, None, queue).await
+    }
+
+    async fn prompt(&mut self, text: String, queue: bool) -> Result<Begun, Refusal> {
+        let id = PromptId::fresh();
+        self.host.send(Command::Prompt { id: id.clone(), text: text.clone() });
+        self.becomes(&id, Some(&text), queue).await
+    }
+
+    /// What becomes of a prompt. One that starts at once is never in the queue: its row follows
+    /// the start of its turn, and that of all that waits rides along before it (W05). One that
+    /// finds another turn running is queued; unless that was asked for, it is taken back.
+    async fn becomes(
+        &mut self,
+        id: &PromptId,
+        text: Option<&str>,
+        queue: bool,
+    ) -> Result<Begun, Refusal> {
+        let mut taken_back = false;
+        // The turn that ran when it was queued.
+        let mut behind = None;
+        loop {
+            let event = self.next().await?;
+            let running = self.transcript.running.as_ref().map(|r| (r.turn, r.source));
+            match event {
+                Event::RowAdded { row } if behind.is_none() => {
+                    // A front end of another kind may have started a turn just before.
+                    let crate::protocol::Body::User { text: said } = &row.body else { continue };
+                    let ours = text.is_none_or(|text| said.contains(text.trim()));
+                    if ours && running == Some((row.turn, Source::User)) {
+                        return Ok(Begun::Turn(row.turn));
+                    }
+                }
+                Event::PromptQueued { prompt } if prompt.id == *id => {
+                    if queue {
+                        return Ok(Begun::Queued(self.transcript.queued.len()));
+                    }
+                    behind = running.map(|(turn, _)| turn);
+                    taken_back = true;
+                    self.host.send(Command::Unqueue { id: id.clone() });
+                }
+                // It left the queue: as we asked, or because its turn had come.
+                Event::PromptUnqueued { id: left } if left == *id && taken_back => {
+                    return Ok(match running {
+                        Some((turn, _)) if behind.is_some_and(|behind| behind < turn) => {
+                            Begun::Turn(turn)
+                        }
+                        Some((turn, _)) => Begun::Busy(Some(turn)),
+                        None => Begun::Busy(behind),
+                    });
+                }
+                // What others asked may fail too, and every view is told of some of it.
+                Event::Failed(failure) if ASKED.contains(&failure.about.as_str()) => {
+                    return Err(Refusal::bad(failure.message));
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+fn stopped() -> Refusal {
+    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the host has stopped")
+}
+
+/// Where a client wants to go on.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Cursor {
+    /// No word of it.
+    None,
+    /// From the beginning: also what names another stream or is no number.
+    Start,
+    /// After that frame.
+    After(u64),
+}
+
+/// What a request says. Anything in the query makes the header count for nothing.
+pub(super) fn cursor(stream: &str, params: &Params, headers: &HeaderMap) -> Cursor {
+    let of_id = |id: &str| match id.rsplit_once(':') {
+        Some((name, n)) if name == stream => n.parse().map_or(Cursor::Start, Cursor::After),
+        _ => Cursor::Start,
+    };
+    if let Some(id) = params.get("after_event_id") {
+        return of_id(id);
+    }
+    if let Some(n) = params.get("after_seq") {
+        return n.parse().map_or(Cursor::Start, Cursor::After);
+    }
+    if params.get("replay").is_some_and(|replay| replay != "0") {
+        return Cursor::Start;
+    }
+    let header = headers.get("last-event-id").and_then(|id| id.to_str().ok());
+    header.filter(|id| !id.is_empty()).map_or(Cursor::None, of_id)
+}
+
+/// Reads the tape of one turn.
+pub(super) struct Reading {
+    feed: Lease,
+    pub(super) turn: TurnId,
+    after: u64,
+    changes: watch::Receiver<u64>,
+    over: bool,
+}
+
+impl Drop for Reading {
+    fn drop(&mut self) {
+        self.feed.leave_tape(self.turn, self.after);
+    }
+}
+
+impl Reading {
+    pub(super) fn new(feed: Lease, turn: TurnId, after: u64) -> Self {
+        feed.enter_tape(turn);
+        let changes = feed.tape_changes();
+        Self { feed, turn, after, changes, over: false }
+    }
+
+    /// The next frames; `None` at the end.
+    pub(super) async fn next(&mut self) -> Option<Bytes> {
+        while !self.over {
+            self.changes.borrow_and_update();
+            if let Some(read) = self.read() {
+                return Some(read);
+            }
+            if self.over || self.changes.changed().await.is_err() {
+                return None;
+            }
+        }
+        None
+    }
+
+    fn read(&mut self) -> Option<Bytes> {
+        let state = self.feed.lock();
+        let run = state.runs.iter().find(|run| run.turn == self.turn);
+        // A tape that was dropped under a slow reader has only the end to give.
+        let (read, name, last) = match run {
+            Some(run) => (run.tape.read(self.after), run.tape.name(), run.tape.last()),
+            None => (Read::End, "", self.after),
+        };
+        match read {
+            Read::Frames(bytes, upto) => {
+                self.after = upto;
+                Some(bytes)
+            }
+            Read::Wait => None,
+            Read::End => {
+                self.over = true;
+                None
+            }
+            Read::Behind(dropped) => {
+                self.over = true;
+                let frame = frame::interrupted(self.feed.session(), name, last, dropped);
+                Some(encode(Some((name, last + 1)), &frame))
+            }
+        }
+    }
+}
+
+async fn stream(
+    State(serving): State<Serving>,
+    params: Params,
+    headers: HeaderMap,
+) -> Result<Response, Refusal> {
+    let unknown = || Refusal::not_found("stream not found");
+    let id = params.get("stream_id").ok_or_else(unknown)?;
+    let known = serving.feeds.parse(id).ok_or_else(unknown)?;
+    let feed = serving.feeds.lease(&known.session).await.map_err(|_| unknown())?;
+    let cursor = cursor(id, &params, &headers);
+    let position = if known.ours { position(&feed, known.turn, cursor) } else { None };
+    match position {
+        Some(Ok(after)) => {
+            let reading = Reading::new(feed, known.turn, after);
+            let frames = stream::unfold(reading, |mut reading| async move {
+                reading.next().await.map(|bytes| (bytes, reading))
+            });
+            Ok(sse::response(&serving, HEARTBEAT, frames))
+        }
+        // The beginning of the tape is gone.
+        Some(Err(last)) => Ok(lost(&serving, &known.session, id, last)),
+        None => dead(&serving, &feed, &known, id, cursor).await,
+    }
+}
+
+/// Where on the turn's tape a client goes on. `None`: there is no tape; an error: what it needs
+/// is gone, with the number of the last frame.
+fn position(feed: &Feed, turn: TurnId, cursor: Cursor) -> Option<Result<u64, u64>> {
+    let (start, last) = {
+        let state = feed.lock();
+        let run = state.runs.iter().find(|run| run.turn == turn)?;
+        (run.tape.start(), run.tape.last())
+    };
+    Some(match cursor {
+        Cursor::None => feed.join(turn).ok_or(last),
+        Cursor::After(n) if n > 0 && n <= last => Ok(n),
+        // Ahead of what was told: a silent hole would be worse than a repetition.
+        Cursor::After(_) | Cursor::Start => start.ok_or(last),
+    })
+}
+
+/// A stream of one word: load the session anew.
+fn lost(serving: &Serving, session: &SessionId, id: &str, last: u64) -> Response {
+    let frame = frame::interrupted(session, id, last, last);
+    only(serving, encode(Some((id, last + 1)), &frame))
+}
+
+fn only(serving: &Serving, bytes: Bytes) -> Response {
+    sse::response(serving, HEARTBEAT, once(bytes))
+}
+
+fn once(bytes: Bytes) -> impl Stream<Item = Bytes> + Send {
+    stream::iter([bytes])
+}
+
+/// A turn without a tape: of an earlier run of the host, or ended long ago. It is told from its
+/// rows, with numbers of its own, so a cursor has no meaning here.
+async fn dead(
+    serving: &Serving,
+    feed: &Feed,
+    known: &StreamId,
+    id: &str,
+    cursor: Cursor,
+) -> Result<Response, Refusal> {
+    let Some(stored) = stored(&serving.access, known).await else {
+        return Err(Refusal::not_found("stream not found"));
+    };
+    if let Cursor::After(n) = cursor {
+        return Ok(lost(serving, &known.session, id, n));
+    }
+    let tape = feed.look(|transcript| retell(transcript, known, id, stored));
+    let mut bytes = Vec::new();
+    let mut after = 0;
+    while let Read::Frames(more, upto) = tape.read(after) {
+        bytes.extend_from_slice(&more);
+        after = upto;
+    }
+    Ok(only(serving, bytes.into()))
+}
+
+/// What is stored of a turn.
+async fn stored(access: &Access, id: &StreamId) -> Option<StoredTurn> {
+    let (state, id) = (access.state().to_owned(), id.clone());
+    let read = move || Reader::open(&state)?.turn(&id.session, id.turn);
+    match tokio::task::spawn_blocking(read).await {
+        Ok(Ok(stored)) => stored,
+        Ok(Err(error)) => {
+            tracing::warn!("a turn cannot be read: {error}");
+            None
+        }
+        Err(_) => None,
+    }
+}
+
+/// A tape of a turn from its rows. One that has not ended, or was cut off, ends with the advice to
+/// load the session: what goes on goes on under another stream.
+fn retell(transcript: &Transcript, known: &StreamId, id: &str, stored: StoredTurn) -> Tape {
+    let mut tape = Tape::new(Some(id.to_owned()), usize::MAX);
+    let mut teller = Teller::new(known.session.clone(), known.turn, stored.started_at);
+    let ended_at = stored.rows.last().map_or(stored.started_at, |row| row.at);
+    let window =
+        Transcript { session: known.session.clone(), rows: stored.rows, ..Transcript::default() };
+    for frame in teller.catch_up(&window, ended_at) {
+        tape.push(&frame);
+    }
+    let frames = match stored.outcome {
+        None | Some(Outcome::Interrupted) => {
+            vec![frame::interrupted(&known.session, id, tape.last(), 0)]
+        }
+        Some(outcome) => teller.end(&outcome, transcript, ended_at),
+    };
+    frames.iter().for_each(|frame| tape.push(frame));
+    tape.end();
+    tape
+}
+
+async fn status(State(serving): State<Serving>, params: Params) -> Result<Response, Refusal> {
+    let id = params.get("stream_id").ok_or_else(|| Refusal::bad("stream_id required"))?;
+    let unknown = json!({ "active": false, "stream_id": id, "replay_available": false });
+    let Some(known) = serving.feeds.parse(id) else { return Ok(answer(&unknown)) };
+    let Ok(feed) = serving.feeds.lease(&known.session).await else { return Ok(answer(&unknown)) };
+    let live = {
+        let state = feed.lock();
+        let run = state.runs.iter().find(|run| known.ours && run.turn == known.turn);
+        run.map(|run| {
+            let tape = (run.tape.last(), run.tape.last_name());
+            (!run.tape.is_ended(), tape, run.outcome.clone())
+        })
+    };
+    let (active, (last, name), outcome) = match live {
+        Some(live) => live,
+        None => match stored(&serving.access, &known).await {
+            Some(stored) => {
+                let outcome = stored.outcome.clone().unwrap_or(Outcome::Interrupted);
+                let tape = feed.look(|transcript| retell(transcript, &known, id, stored));
+                (false, (tape.last(), tape.last_name()), Some(outcome))
+            }
+            None => return Ok(answer(&unknown)),
+        },
+    };
+    Ok(answer(&json!({
+        "active": active,
+        "stream_id": id,
+        "replay_available": true,
+        "journal": {
+            "session_id": known.session,
+            "run_id": id,
+            "last_seq": last,
+            "last_event_id": format!("{id}:{last}"),
+            "last_event": name,
+            "terminal": outcome.is_some(),
+            "terminal_state": terminal_state(outcome.as_ref()),
+        },
+    })))
+}
+
+fn terminal_state(outcome: Option<&Outcome>) -> &'static str {
+    match outcome {
+        None => "running",
+        Some(Outcome::Done) => "completed",
+        Some(Outcome::Cancelled) => "interrupted-by-user",
+        Some(Outcome::Failed { .. }) => "errored",
+        Some(Outcome::Limit) => "tool_limit_reached",
+        Some(Outcome::Interrupted) => "interrupted-by-crash",
+    }
+}
+
+async fn cancel(
+    State(serving): State<Serving>,
+    params: Params,
+    headers: HeaderMap,
+) -> Result<Response, Refusal> {
+    let id = params.get("stream_id").ok_or_else(|| Refusal::bad("stream_id required"))?;
+    // A page of another site could make a browser ask this.
+    let site = headers.get("sec-fetch-site").and_then(|site| site.to_str().ok());
+    if site.is_some_and(|site| site != "same-origin") {
+        return Err(Refusal::new(StatusCode::FORBIDDEN, "Cross-origin mismatch"));
+    }
+    let cancelled = match serving.feeds.parse(id).filter(|known| known.ours) {
+        None => false,
+        Some(known) => match serving.feeds.lease(&known.session).await {
+            Err(_) => false,
+            Ok(feed) => {
+                let runs = feed.look(|t| t.running.as_ref().is_some_and(|r| r.turn == known.turn));
+                if runs {
+                    feed.send(Command::Cancel);
+                }
+                runs
+            }
+        },
+    };
+    Ok(answer(&json!({ "ok": true, "cancelled": cancelled, "stream_id": id })))
+}
+
+async fn steer(State(serving): State<Serving>, body: Body) -> Result<Response, Refusal> {
+    let session = body
+        .text("session_id")
+        .ok_or_else(|| Refusal::bad("Missing required field(s): session_id"))?;
+    let text = body.text("text").ok_or_else(|| Refusal::bad("text is required"))?;
+    let refused =
+        |why: &str| Ok(answer(&json!({ "accepted": false, "fallback": why, "stream_id": null })));
+    let Ok(feed) = serving.feeds.lease(&SessionId(session.to_owned())).await else {
+        return refused("session_not_found");
+    };
+    let running = feed.look(|t| t.running.as_ref().map(|r| (r.turn, r.cancelling)));
+    match running {
+        None => refused("not_running"),
+        Some((_, true)) => refused("stream_dead"),
+        Some((turn, false)) => {
+            feed.send(Command::Steer { text: text.to_owned() });
+            Ok(answer(&json!({
+                "accepted": true,
+                "fallback": null,
+                "stream_id": serving.feeds.stream(feed.session(), turn),
+            })))
+        }
+    }
 }

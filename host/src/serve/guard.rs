@@ -17,7 +17,7 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 use axum::extract::{ConnectInfo, Request, State};
-use axum::http::{HeaderMap, HeaderName, Method, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 
@@ -25,7 +25,7 @@ use super::listen::Peer;
 use super::{Refusal, Serving};
 
 /// What can be asked without being logged in.
-const PUBLIC: [&str; 3] = ["/health", "/api/auth/status", "/api/auth/login"];
+pub(super) const PUBLIC: [&str; 3] = ["/health", "/api/auth/status", "/api/auth/login"];
 
 /// Lets a request through to its handler, or not.
 pub(super) async fn check(
@@ -52,10 +52,14 @@ pub(super) async fn check(
     } else {
         host(headers).and_then(|()| origin(&asked, headers)).map(|_| ())
     };
-    match verdict {
+    let mut response = match verdict {
         Ok(()) => next.run(request).await,
         Err(refusal) => refusal.into_response(),
-    }
+    };
+    // A browser must not take an export or an upload for a page.
+    let nosniff = HeaderValue::from_static("nosniff");
+    response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);
+    response
 }
 
 struct Asked<'a> {

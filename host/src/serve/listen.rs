@@ -131,6 +131,9 @@ impl Listener for Tcp {
                 Ok((stream, address)) => {
                     // Events are small and should not wait for each other.
                     stream.set_nodelay(true).ok();
+                    if let Err(error) = notice_silence(&stream, self.deadline) {
+                        tracing::debug!("a dead peer will be noticed late: {error}");
+                    }
                     return (Timed::new(stream, self.deadline), address);
                 }
                 Err(error) => pause(&error).await,
@@ -170,6 +173,23 @@ impl Listener for Unix {
     }
 }
 
+/// Lets the kernel end a connection whose other end is gone without a word: small events fit into
+/// its buffers for hours, so no write of ours would ever wait.
+#[cfg(target_os = "linux")]
+fn notice_silence(stream: &TcpStream, deadline: Duration) -> nix::Result<()> {
+    use nix::sys::socket::{setsockopt, sockopt};
+    setsockopt(stream, sockopt::KeepAlive, &true)?;
+    setsockopt(stream, sockopt::TcpKeepIdle, &10)?;
+    setsockopt(stream, sockopt::TcpKeepInterval, &5)?;
+    setsockopt(stream, sockopt::TcpKeepCount, &3)?;
+    setsockopt(stream, sockopt::TcpUserTimeout, &(deadline.as_millis() as u32))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn notice_silence(stream: &TcpStream, _deadline: Duration) -> nix::Result<()> {
+    nix::sys::socket::setsockopt(stream, nix::sys::socket::sockopt::KeepAlive, &true)
+}
+
 /// A connection that is gone costs nothing; without descriptors it is better to wait a little.
 async fn pause(error: &io::Error) {
     let gone = matches!(
@@ -200,7 +220,7 @@ impl Connected<IncomingStream<'_, Unix>> for Peer {
 /// hold memory for ever.
 #[derive(Debug)]
 pub(super) struct Timed<S> {
-    stream: S,
+    pub(super) stream: S,
     deadline: Duration,
     /// Runs while a write waits.
     stuck: Option<Pin<Box<Sleep>>>,

@@ -45,12 +45,6 @@ impl Views {
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Asker>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
-
-    /// How many there are.
-    #[cfg(test)]
-    pub(super) fn count(&self) -> usize {
-        self.lock().len()
-    }
 }
 
 /// One view; its end is the end of its stream.

@@ -1,9 +1,229 @@
-//! Sessions over the WebUI protocol: lists, windows and what is done to them.
+//! Sessions over the WebUI protocol: lists, windows and what is told of one. What is done to them:
+//! [`change`].
+
+mod change;
+mod export;
 
 use axum::Router;
+use axum::extract::State;
+use axum::response::Response;
+use axum::routing::get;
+use serde_json::{Value, json};
 
-use super::Serving;
+use super::{Params, Refusal, Serving, answer, ask};
+use crate::local::now;
+use crate::protocol::{Command, Event, Found, Row, SessionId, SessionRow};
+use crate::store::Reader;
+use crate::wire::encode::session::{
+    MOST_MESSAGES, head, list_row, seconds, settled, with_messages,
+};
+
+/// Messages of a session that are given at once when no limit was named.
+const ALL: usize = 10_000;
 
 pub(super) fn routes() -> Router<Serving> {
     Router::new()
+        .route("/api/sessions", get(list))
+        .route("/api/sessions/search", get(search))
+        .route("/api/session", get(load))
+        .route("/api/session/status", get(status))
+        .route("/api/session/usage", get(usage))
+        .merge(export::routes())
+        .merge(change::routes())
+}
+
+/// A switch in a query.
+fn is_on(params: &Params, key: &str) -> bool {
+    params.get(key).is_some_and(|value| matches!(value, "1" | "true" | "yes" | "on"))
+}
+
+/// A count in a query.
+fn count(params: &Params, key: &str) -> Option<usize> {
+    params.get(key)?.parse().ok()
+}
+
+async fn list(State(serving): State<Serving>, params: Params) -> Result<Response, Refusal> {
+    let all = ask::sessions(&serving).await?;
+    let include_archived = is_on(&params, "include_archived");
+    let (archived, mut shown): (Vec<_>, Vec<_>) = all.into_iter().partition(|row| row.archived);
+    let archived_count = archived.len();
+    let total = shown.len();
+    if include_archived {
+        let offset = count(&params, "archived_offset").unwrap_or(0);
+        let limit = count(&params, "archived_limit").unwrap_or(usize::MAX);
+        shown.extend(archived.into_iter().skip(offset).take(limit));
+    }
+    // All sessions of this host are its own: none is of the command line in that sense.
+    if params.get("sidebar_source") == Some("cli") {
+        shown.clear();
+    }
+    Ok(answer(&json!({
+        "sessions": shown.iter().map(list_row).collect::<Vec<_>>(),
+        "sidebar_reference_sessions": [],
+        "cli_count": 0,
+        "archived_count": archived_count,
+        "archived_webui_count": archived_count,
+        "archived_cli_count": 0,
+        "include_archived": include_archived,
+        "all_profiles": is_on(&params, "all_profiles"),
+        "active_profile": "default",
+        "other_profile_count": 0,
+        "server_time": seconds(now()),
+        "server_tz": jiff::Zoned::now().strftime("%z").to_string(),
+        "webui_session_count": total,
+        "cli_session_count": 0,
+    })))
+}
+
+async fn search(State(serving): State<Serving>, params: Params) -> Result<Response, Refusal> {
+    let query = params.get("q").unwrap_or_default().to_owned();
+    let mut view = ask::anywhere(&serving).await?;
+    let rows = view.sessions().await?;
+    let sessions: Vec<Value> = if query.is_empty() {
+        rows.iter().map(list_row).collect()
+    } else {
+        let content = params.get("content").is_none() || is_on(&params, "content");
+        let command = Command::Search { query: query.clone() };
+        let found = view
+            .ask(command, |event| match event {
+                Event::SessionsFound { query: asked, found } if *asked == query => {
+                    Some(found.clone())
+                }
+                _ => None,
+            })
+            .await?;
+        found.iter().filter_map(|found| match_row(&rows, found, &query, content)).collect()
+    };
+    Ok(answer(&json!({
+        "count": sessions.len(),
+        "sessions": sessions,
+        "query": query,
+        "all_profiles": false,
+        "active_profile": "default",
+    })))
+}
+
+/// A session that was found; `None` if only its messages were to be left out of it.
+fn match_row(rows: &[SessionRow], found: &Found, query: &str, content: bool) -> Option<Value> {
+    let row = rows.iter().find(|row| row.id == found.session)?;
+    let title = found.title.to_lowercase();
+    let in_title = query.split_whitespace().all(|word| title.contains(&word.to_lowercase()));
+    if !in_title && !content {
+        return None;
+    }
+    let mut object = list_row(row);
+    object["match_type"] = json!(if in_title { "title" } else { "content" });
+    if let Some(excerpt) = found.excerpt.as_ref().filter(|_| !in_title) {
+        object["match_preview"] = json!(excerpt);
+    }
+    Some(object)
+}
+
+async fn load(State(serving): State<Serving>, params: Params) -> Result<Response, Refusal> {
+    let id = params.get("session_id").ok_or_else(|| Refusal::bad("session_id is required"))?;
+    let mut view = ask::open(&serving, id).await?;
+    let row = view.row().await?;
+    let transcript = &view.transcript;
+    let (rows, earlier) = if params.get("messages") == Some("0") {
+        (Vec::new(), 0)
+    } else {
+        let known = settled(transcript);
+        let limit = match count(&params, "msg_limit") {
+            Some(limit) => limit.clamp(1, MOST_MESSAGES),
+            None if params.get("msg_before").is_some() => MOST_MESSAGES,
+            None => ALL,
+        };
+        // Rows are numbered from 1 without gaps, messages from 0.
+        let end = count(&params, "msg_before").map_or(u64::MAX, |before| before as u64 + 1);
+        page(&serving, &transcript.session, known, transcript.earlier, end, limit).await?
+    };
+    let object = with_messages(head(transcript, row.as_ref()), &rows, earlier);
+    let object = ask::completed(&serving, object, transcript);
+    Ok(answer(&json!({ "session": object })))
+}
+
+/// The last `limit` rows before row `end`, and how many are older still: from the window, and
+/// from the store what is older than that.
+async fn page(
+    serving: &Serving,
+    session: &SessionId,
+    known: &[Row],
+    earlier: u64,
+    end: u64,
+    limit: usize,
+) -> Result<(Vec<Row>, u64), Refusal> {
+    let upto = known.partition_point(|row| row.n < end);
+    let from = upto.saturating_sub(limit);
+    let mut rows = known.get(from..upto).unwrap_or_default().to_vec();
+    let mut before = from as u64 + earlier;
+    let missing = limit - rows.len();
+    if missing > 0 && before > 0 {
+        let (state, id) = (serving.access.state().to_owned(), session.clone());
+        let end = known.first().map_or(end, |row| row.n.min(end));
+        let read = move || Reader::open(&state)?.page(&id, end, missing);
+        let older = tokio::task::spawn_blocking(read).await;
+        let failed = |why: String| {
+            tracing::error!("a page could not be read: {why}");
+            Refusal::new(
+                axum::http::StatusCode::INTERNAL_SERVER_ERROR,
+                "the messages cannot be read",
+            )
+        };
+        let (mut older, still) = older
+            .map_err(|error| failed(error.to_string()))?
+            .map_err(|error| failed(error.to_string()))?;
+        older.append(&mut rows);
+        (rows, before) = (older, still);
+    }
+    Ok((rows, before))
+}
+
+async fn status(State(serving): State<Serving>, params: Params) -> Result<Response, Refusal> {
+    let mut view = named(&serving, &params).await?;
+    let session = view.head(&serving).await?;
+    let mut status = picked(
+        &session,
+        &[
+            "session_id",
+            "title",
+            "model",
+            "profile",
+            "workspace",
+            "personality",
+            "message_count",
+            "created_at",
+            "updated_at",
+            "active_stream_id",
+            "input_tokens",
+            "output_tokens",
+            "estimated_cost",
+        ],
+    );
+    status["hermes_home"] = Value::Null;
+    status["agent_running"] = json!(view.transcript.running.is_some());
+    status["total_tokens"] = Value::Null;
+    Ok(answer(&status))
+}
+
+async fn usage(State(serving): State<Serving>, params: Params) -> Result<Response, Refusal> {
+    let mut view = named(&serving, &params).await?;
+    let session = view.head(&serving).await?;
+    let keys = ["input_tokens", "output_tokens", "estimated_cost", "model"];
+    let mut usage = picked(&session, &keys);
+    // No sums are kept; what the last request counted is known.
+    usage["total_tokens"] = Value::Null;
+    usage["last_prompt_tokens"] = json!(view.transcript.gauge.used);
+    usage["context_length"] = json!(view.transcript.gauge.length);
+    Ok(answer(&usage))
+}
+
+/// A view on the session that a query names.
+async fn named(serving: &Serving, params: &Params) -> Result<ask::View, Refusal> {
+    let id = params.get("session_id").ok_or_else(|| Refusal::bad("Missing session_id"))?;
+    ask::open(serving, id).await
+}
+
+fn picked(object: &Value, keys: &[&str]) -> Value {
+    let member = |key: &&str| ((*key).to_owned(), object.get(*key).cloned().unwrap_or_default());
+    Value::Object(keys.iter().map(member).collect())
 }

@@ -1,23 +1,34 @@
 //! The server over real sockets.
 
-use std::time::Duration;
+use std::os::unix::fs::PermissionsExt as _;
+use std::time::{Duration, Instant};
 
+use axum::http::StatusCode;
+use axum::http::header::SET_COOKIE;
+use bytes::Bytes;
+use futures::StreamExt as _;
+use reqwest::{Client, Method, RequestBuilder};
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt as _;
 
 use super::*;
 use crate::local::{Local, Role};
+use crate::protocol::{Event, Outcome};
 use crate::settings;
+
+/// Generous bound for what must happen.
+const LONG: Duration = Duration::from_secs(30);
 
 /// A host with its server, in a folder of its own.
 struct Site {
     dir: tempfile::TempDir,
     local: Local,
     server: Server,
-    http: reqwest::Client,
-    uds: reqwest::Client,
+    http: Client,
+    uds: Client,
 }
 
-fn settings_in(dir: &Path) -> Settings {
+pub(super) fn settings_in(dir: &Path) -> Settings {
     for folder in ["state", "work"] {
         std::fs::create_dir_all(dir.join(folder)).unwrap();
     }
@@ -70,9 +81,47 @@ impl Site {
             version: "test".to_owned(),
         };
         let server = start(local.access(), &settings, options).await.unwrap();
-        let http = reqwest::Client::builder().no_proxy().build().unwrap();
-        let uds = reqwest::Client::builder().no_proxy().unix_socket(socket).build().unwrap();
+        let http = Client::builder().no_proxy().build().unwrap();
+        let uds = Client::builder().no_proxy().unix_socket(socket).build().unwrap();
         Self { dir, local, server, http, uds }
+    }
+
+    fn get(&self, path: &str) -> RequestBuilder {
+        self.http.get(self.url(path))
+    }
+
+    fn post(&self, path: &str, body: &Value) -> RequestBuilder {
+        self.http.post(self.url(path)).json(body)
+    }
+
+    /// Logs in: the line of the cookie.
+    async fn login(&self, password: &str) -> String {
+        let login = self.post("/api/auth/login", &json!({ "password": password }));
+        let answer = login.send().await.unwrap();
+        assert_eq!(answer.status(), 200);
+        let cookie = answer.headers()[SET_COOKIE].to_str().unwrap();
+        cookie.split(';').next().unwrap().to_owned()
+    }
+
+    /// Opens a view: its token and what comes after.
+    async fn view(&self, client: &Client, session: &str) -> (String, Frames) {
+        let url = self.url(&format!("/api/tui/v1/events?session={session}"));
+        let mut frames = Frames::of(client.get(url).send().await.unwrap());
+        let hello = frames.next().await.unwrap();
+        let data = hello.strip_prefix("event: view\ndata: ").unwrap();
+        let token =
+            serde_json::from_str::<Value>(data).unwrap()["view"].as_str().unwrap().to_owned();
+        assert!(token.len() >= 32);
+        (token, frames)
+    }
+
+    /// Waits until the host has so many views.
+    async fn fronts(&self, count: usize) {
+        let end = Instant::now() + LONG;
+        while self.local.access().work().await.unwrap().fronts != count {
+            assert!(Instant::now() < end, "never {count} views");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 
     fn url(&self, path: &str) -> String {
@@ -98,5 +147,425 @@ async fn health_answers_on_every_listener_and_tells_that_the_seam_is_spoken() {
         assert_eq!(unknown.status(), 404);
         assert_eq!(unknown.json::<Value>().await.unwrap(), json!({"error": "not found"}));
     }
+    site.end().await;
+}
+
+/// The frames of a stream.
+struct Frames {
+    bytes: futures::stream::BoxStream<'static, reqwest::Result<Bytes>>,
+    text: String,
+}
+
+impl Frames {
+    fn of(response: reqwest::Response) -> Self {
+        assert_eq!(response.status(), 200);
+        let kind = response.headers()["content-type"].to_str().unwrap();
+        assert!(kind.starts_with("text/event-stream"), "{kind}");
+        Self { bytes: response.bytes_stream().boxed(), text: String::new() }
+    }
+
+    /// The next one without its blank line; `None` = a clean end.
+    async fn next(&mut self) -> Option<String> {
+        loop {
+            if let Some((frame, rest)) = self.text.split_once("\n\n") {
+                let frame = frame.to_owned();
+                self.text = rest.to_owned();
+                return Some(frame);
+            }
+            let next = tokio::time::timeout(LONG, self.bytes.next()).await.unwrap();
+            self.text += std::str::from_utf8(&next?.unwrap()).unwrap();
+        }
+    }
+
+    /// The next event of a view that fits.
+    async fn event(&mut self, name: &str) -> Value {
+        loop {
+            let frame = self.next().await.expect("the stream goes on");
+            let Some((head, data)) = frame.split_once("\ndata: ") else { continue };
+            assert!(head.starts_with("event: e\nid: "), "{head}");
+            let event: Value = serde_json::from_str(data).unwrap();
+            if event["event"] == name {
+                return event;
+            }
+        }
+    }
+}
+
+/// The paths of all routes, as the router itself knows them: none can be forgotten.
+fn paths() -> Vec<String> {
+    let text = format!("{:?}", routes());
+    let (_, list) = text.split_once("paths: {").unwrap();
+    let (list, _) = list.split_once("\"} }").or_else(|| list.split_once("\"}")).unwrap();
+    let mut paths: Vec<_> =
+        list.split('"').filter(|piece| piece.starts_with('/')).map(str::to_owned).collect();
+    paths.sort();
+    assert!(paths.iter().any(|path| path == "/health"), "{text}");
+    assert!(paths.iter().any(|path| path == "/api/tui/v1/stop"), "{text}");
+    paths
+}
+
+/// A request to a route whose path may have a place for a session.
+fn ask(site: &Site, method: &Method, path: &str) -> RequestBuilder {
+    let path = path.split('/').map(|part| if part.starts_with('{') { "x" } else { part });
+    let url = site.url(&path.collect::<Vec<_>>().join("/"));
+    let body = if *method == Method::POST { "{}" } else { "" };
+    site.http.request(method.clone(), url).query(&[("session_id", "x")]).body(body)
+}
+
+async fn refused(request: RequestBuilder, status: StatusCode, what: &str) {
+    let answer = tokio::time::timeout(LONG, request.send()).await.unwrap().unwrap();
+    assert_eq!(answer.status(), status, "{what}");
+    let body: Value = answer.json().await.unwrap();
+    assert!(body["error"].is_string(), "{what}: {body}");
+}
+
+// E17
+#[tokio::test]
+async fn no_route_is_reached_without_a_login_or_from_a_foreign_place() {
+    let open = Site::start(None).await;
+    let locked = Site::start(Some("secret")).await;
+    let cookie = locked.login("secret").await;
+    let own = format!("http://{}", locked.server.address().unwrap());
+    // Also what is no route: nobody learns which ones there are.
+    for path in paths().into_iter().chain(["/api/nosuch".to_owned()]) {
+        for method in [Method::GET, Method::POST] {
+            let what = format!("{method} {path}");
+            let foreign = [
+                ("origin", "http://evil.example"),
+                ("origin", "null"),
+                ("referer", "http://evil.example/page"),
+                ("sec-fetch-site", "cross-site"),
+            ];
+            for (name, value) in foreign {
+                let plain = ask(&open, &method, &path).header(name, value);
+                refused(plain, StatusCode::FORBIDDEN, &what).await;
+                let known = ask(&locked, &method, &path).header(name, value);
+                refused(known.header("cookie", &cookie), StatusCode::FORBIDDEN, &what).await;
+            }
+            let rebound = ask(&open, &method, &path).header("host", "evil.example");
+            refused(rebound, StatusCode::FORBIDDEN, &what).await;
+            if guard::PUBLIC.contains(&path.as_str()) {
+                continue;
+            }
+            refused(ask(&locked, &method, &path), StatusCode::UNAUTHORIZED, &what).await;
+            let rebound = ask(&locked, &method, &path).header("host", "evil.example");
+            refused(rebound, StatusCode::UNAUTHORIZED, &what).await;
+            let guess = ask(&locked, &method, &path).header("cookie", "hermes_session=a.b");
+            refused(guess, StatusCode::UNAUTHORIZED, &what).await;
+            let bearer = ask(&locked, &method, &path).bearer_auth("secret");
+            refused(bearer, StatusCode::UNAUTHORIZED, &what).await;
+            if method == Method::POST {
+                let page = ask(&locked, &method, &path).header("origin", &own);
+                refused(page.header("cookie", &cookie), StatusCode::FORBIDDEN, &what).await;
+            }
+        }
+    }
+    // A link somebody follows must not interrupt a turn.
+    let cancel = open.get("/api/chat/cancel?stream_id=x").header("sec-fetch-site", "none");
+    refused(cancel, StatusCode::FORBIDDEN, "a followed link").await;
+    open.fronts(0).await;
+    open.end().await;
+    locked.end().await;
+}
+
+#[tokio::test]
+async fn who_knows_the_password_gets_a_session_that_a_logout_ends() {
+    let site = Site::start(Some("secret")).await;
+    let status = site.get("/api/auth/status").send().await.unwrap();
+    let status: Value = status.json().await.unwrap();
+    assert_eq!((&status["auth_enabled"], &status["logged_in"]), (&json!(true), &json!(false)));
+    let wrong = site.post("/api/auth/login", &json!({"password": "Secret"})).send().await.unwrap();
+    assert_eq!(wrong.status(), 401);
+    assert_eq!(wrong.json::<Value>().await.unwrap(), json!({"error": "Invalid password"}));
+    let login = site.post("/api/auth/login", &json!({"password": "secret"})).send().await.unwrap();
+    let line = login.headers()[SET_COOKIE].to_str().unwrap();
+    assert!(line.starts_with("hermes_session="), "{line}");
+    assert!(line.ends_with("; HttpOnly; Max-Age=2592000; Path=/; SameSite=Lax"), "{line}");
+    let cookie = site.login("secret").await;
+    let known = |path: &str| site.get(path).header("cookie", &cookie);
+    assert_eq!(known("/api/tui/v1/status").send().await.unwrap().status(), 200);
+    assert_eq!(known("/api/nosuch").send().await.unwrap().status(), 404);
+    // A page of our own place needs the session's token to change something.
+    let origin = format!("http://{}", site.server.address().unwrap());
+    let status: Value = known("/api/auth/status").send().await.unwrap().json().await.unwrap();
+    assert_eq!(status["logged_in"], true);
+    let token = status["csrf_token"].as_str().unwrap();
+    let logout = || {
+        let post = site.post("/api/auth/logout", &json!({}));
+        post.header("cookie", &cookie).header("origin", &origin)
+    };
+    let refused = logout().send().await.unwrap();
+    assert_eq!(refused.status(), 403);
+    let words = json!({"error": "Session expired - reload the page"});
+    assert_eq!(refused.json::<Value>().await.unwrap(), words);
+    assert_eq!(logout().header("x-hermes-csrf-token", "x").send().await.unwrap().status(), 403);
+    assert_eq!(logout().header("x-csrf-token", token).send().await.unwrap().status(), 200);
+    assert_eq!(known("/api/tui/v1/status").send().await.unwrap().status(), 401);
+    // Our own user needs no password over the socket.
+    let local = site.uds.get(site.url("/api/tui/v1/status")).send().await.unwrap();
+    assert_eq!(local.status(), 200);
+    site.end().await;
+}
+
+#[tokio::test]
+async fn five_wrong_passwords_close_the_door_also_to_the_right_one() {
+    let site = Site::start(Some("secret")).await;
+    let attempt = |password: &str| {
+        let login = site.post("/api/auth/login", &json!({ "password": password }));
+        async move { login.send().await.unwrap() }
+    };
+    for _ in 0..5 {
+        assert_eq!(attempt("guess").await.status(), 401);
+    }
+    for password in ["guess", "secret"] {
+        let late = attempt(password).await;
+        assert_eq!(late.status(), 429);
+        let words = json!({"error": "Too many attempts. Try again in a minute."});
+        assert_eq!(late.json::<Value>().await.unwrap(), words);
+    }
+    site.end().await;
+}
+
+#[tokio::test]
+async fn a_body_that_is_too_long_is_refused_and_one_that_is_no_json_reads_as_empty() {
+    let site = Site::start(Some("secret")).await;
+    let login = |body: Vec<u8>| site.http.post(site.url("/api/auth/login")).body(body).send();
+    assert_eq!(login(b"{\"password\": ".to_vec()).await.unwrap().status(), 401);
+    assert_eq!(login(b"[1]".to_vec()).await.unwrap().status(), 401);
+    let late = login(vec![b' '; BODY + 1]).await.unwrap();
+    assert_eq!(late.status(), 413);
+    assert!(late.json::<Value>().await.unwrap()["error"].is_string());
+    site.end().await;
+}
+
+#[tokio::test]
+async fn a_view_takes_commands_tells_events_and_ends_with_its_stream() {
+    let site = Site::start(None).await;
+    for client in [&site.http, &site.uds] {
+        let (token, mut frames) = site.view(client, "new").await;
+        let window = frames.event("attached").await;
+        let session = window["transcript"]["session"].as_str().unwrap().to_owned();
+        let post = |view: &str, body: &Value| {
+            let url = site.url(&format!("/api/tui/v1/commands?view={view}"));
+            let request = client.post(url).json(body);
+            async move { request.send().await.unwrap() }
+        };
+        let prompt = json!({"command": "prompt", "id": "p1", "text": "hello"});
+        let newer = json!({"command": "dance", "how": "well"});
+        let answer = post(&token, &json!([newer, prompt])).await;
+        assert_eq!(answer.status(), 200);
+        let told = json!({"ok": true, "unknown": ["dance"]});
+        assert_eq!(answer.json::<Value>().await.unwrap(), told);
+        let end = frames.event("turn_ended").await;
+        let end: Event = serde_json::from_value(end).unwrap();
+        assert!(matches!(end, Event::TurnEnded { outcome: Outcome::Done, .. }), "{end:?}");
+        assert_eq!(post("nonsense", &prompt).await.status(), 404);
+        let url = site.url(&format!("/api/tui/v1/commands?view={token}"));
+        let broken = client.post(url).body("{").send().await.unwrap();
+        assert_eq!(broken.status(), 400);
+        site.fronts(1).await;
+        drop(frames);
+        // The view goes with its client, not only from the table.
+        site.fronts(0).await;
+        assert_eq!(post(&token, &prompt).await.status(), 404);
+        let (_, mut again) = site.view(client, &session).await;
+        let window = again.event("attached").await;
+        assert_eq!(window["transcript"]["rows"].as_array().unwrap().len(), 2);
+        drop(again);
+        site.fronts(0).await;
+    }
+    let nosuch = site.get("/api/tui/v1/events?session=20200101_000000_abcdef").send();
+    let nosuch = nosuch.await.unwrap();
+    assert_eq!(nosuch.status(), 404);
+    assert!(nosuch.json::<Value>().await.unwrap()["error"].is_string());
+    site.end().await;
+}
+
+#[tokio::test]
+async fn only_the_socket_can_ask_for_a_stop() {
+    let site = Site::start(None).await;
+    let over_tcp = site.post("/api/tui/v1/stop", &json!({})).send().await.unwrap();
+    assert_eq!(over_tcp.status(), 403);
+    let asked = tokio::time::timeout(Duration::from_millis(50), site.server.stop_asked()).await;
+    assert!(asked.is_err());
+    let stop = site.uds.post(site.url("/api/tui/v1/stop")).send().await.unwrap();
+    assert_eq!(stop.status(), 200);
+    tokio::time::timeout(LONG, site.server.stop_asked()).await.unwrap();
+    site.end().await;
+}
+
+#[tokio::test]
+async fn a_stop_ends_streams_where_an_event_ends() {
+    let site = Site::start(None).await;
+    let (_, mut tcp) = site.view(&site.http, "new").await;
+    let (_, mut uds) = site.view(&site.uds, "new").await;
+    let Site { dir: _dir, local, server, .. } = site;
+    let stopping = tokio::spawn(server.stop());
+    for frames in [&mut tcp, &mut uds] {
+        while frames.next().await.is_some() {}
+        assert_eq!(frames.text, "");
+    }
+    tokio::time::timeout(LONG, stopping).await.unwrap().unwrap();
+    local.end().await;
+}
+
+// E04
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn the_kernel_is_told_to_end_connections_of_clients_that_are_gone() {
+    use axum::serve::Listener as _;
+    use nix::sys::socket::{getsockopt, sockopt};
+    let tcp = listen::Tcp::bind("127.0.0.1:0".parse().unwrap(), WRITE_DEADLINE).await;
+    let mut tcp = tcp.unwrap();
+    let _client = tokio::net::TcpStream::connect(tcp.address()).await.unwrap();
+    let (accepted, _) = tcp.accept().await;
+    assert_eq!(getsockopt(&accepted.stream, sockopt::TcpUserTimeout), Ok(20_000));
+    assert_eq!(getsockopt(&accepted.stream, sockopt::KeepAlive), Ok(true));
+}
+
+// E04
+#[tokio::test]
+async fn a_client_that_takes_no_bytes_is_let_go() {
+    struct Gone(Option<tokio::sync::oneshot::Sender<()>>);
+    impl Drop for Gone {
+        fn drop(&mut self) {
+            self.0.take().map(|gone| gone.send(()));
+        }
+    }
+    let (gone, is_gone) = tokio::sync::oneshot::channel();
+    let gone = Arc::new(std::sync::Mutex::new(Some(gone)));
+    let chunk = Bytes::from(vec![b'x'; 65536]);
+    let flood = get(move || {
+        let chunk = chunk.clone();
+        let gone = Gone(gone.lock().unwrap().take());
+        let body = futures::stream::repeat_with(move || {
+            let _held = &gone;
+            Ok::<_, std::convert::Infallible>(chunk.clone())
+        });
+        async { axum::body::Body::from_stream(body) }
+    });
+    let deadline = Duration::from_millis(300);
+    let tcp = listen::Tcp::bind("127.0.0.1:0".parse().unwrap(), deadline).await.unwrap();
+    let address = tcp.address();
+    let (stop, stopping) = watch::channel(false);
+    let server = tokio::spawn(listen::serve(tcp, Router::new().route("/", flood), stopping));
+    let mut client = tokio::net::TcpStream::connect(address).await.unwrap();
+    client.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
+    tokio::time::timeout(LONG, is_gone).await.unwrap().unwrap();
+    stop.send_replace(true);
+    tokio::time::timeout(LONG, server).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_stale_socket_is_replaced_and_a_file_that_is_no_socket_is_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("s");
+    drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
+    assert!(path.exists());
+    let (first, file) = listen::Unix::bind(&path, LONG).unwrap();
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+    let (_second, later) = listen::Unix::bind(&path, LONG).unwrap();
+    drop((first, file));
+    assert!(path.exists(), "it is the second one's now");
+    drop(later);
+    assert!(!path.exists());
+    std::fs::write(&path, "mine").unwrap();
+    assert!(listen::Unix::bind(&path, LONG).is_err());
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "mine");
+}
+
+#[tokio::test]
+async fn a_folder_with_a_long_name_has_its_socket_in_a_private_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = dir.path().join("x".repeat(100));
+    let path = socket_path(&state);
+    assert!(path.as_os_str().len() <= 100 && !path.starts_with(dir.path()));
+    assert_ne!(path, socket_path(&dir.path().join("y".repeat(100))));
+    let (_socket, _file) = listen::Unix::bind(&path, LONG).unwrap();
+    let folder = std::fs::metadata(path.parent().unwrap()).unwrap();
+    assert_eq!(folder.permissions().mode() & 0o777, 0o700);
+}
+
+/// Not a test of its own: another user who tries the socket.
+#[test]
+fn stranger() {
+    use std::io::{Read as _, Write as _};
+    let Ok(path) = std::env::var("HERMES_TEST_SOCKET") else { return };
+    nix::unistd::setuid(nix::unistd::Uid::from_raw(65534)).unwrap();
+    let mut socket = std::os::unix::net::UnixStream::connect(path).unwrap();
+    let _ = socket.write_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n");
+    let mut byte = [0];
+    let said = socket.read(&mut byte).unwrap_or(0);
+    println!("\nheard {said}");
+}
+
+#[tokio::test]
+async fn another_user_is_not_heard_even_if_the_socket_can_be_reached() {
+    if !nix::unistd::getuid().is_root() {
+        return;
+    }
+    let site = Site::start(None).await;
+    let socket = socket_path(&site.dir.path().join("state"));
+    for (path, mode) in [
+        (site.dir.path(), 0o755),
+        (&site.dir.path().join("state"), 0o755),
+        (socket.as_path(), 0o666),
+    ] {
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
+    }
+    let mut command = tokio::process::Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", "serve::tests::stranger", "--nocapture", "--test-threads=1"]);
+    let ran = command.env("HERMES_TEST_SOCKET", &socket).output().await.unwrap();
+    let said = String::from_utf8_lossy(&ran.stdout).into_owned();
+    assert!(said.contains("\nheard 0\n"), "{said}");
+    // The same works for us.
+    let own = site.uds.get(site.url("/health")).send().await.unwrap();
+    assert_eq!(own.status(), 200);
+    site.end().await;
+}
+
+// E14, E07: every route that streams, over a real socket, for more than ten seconds.
+#[tokio::test]
+async fn every_stream_stays_open_and_says_that_it_lives() {
+    let site = Site::start(None).await;
+    // A turn that waits for an answer: its stream is open and silent.
+    let (token, mut frames) = site.view(&site.http, "new").await;
+    let window = frames.event("attached").await;
+    let session = window["transcript"]["session"].as_str().unwrap().to_owned();
+    let prompt = json!({"command": "prompt", "id": "p1", "text": "clarify open"});
+    site.post(&format!("/api/tui/v1/commands?view={token}"), &prompt).send().await.unwrap();
+    frames.event("question_asked").await;
+    let status = site.get(&format!("/api/session/status?session_id={session}")).send();
+    let status: Value = status.await.unwrap().json().await.unwrap();
+    let stream = status["active_stream_id"].as_str().unwrap_or("none").to_owned();
+
+    let mut streams = Vec::new();
+    for path in paths() {
+        let named: Vec<_> = path
+            .split('/')
+            .map(|part| if part.starts_with('{') { session.as_str() } else { part })
+            .collect();
+        let query = [("session", &session), ("session_id", &session), ("stream_id", &stream)];
+        let request = site.get(&named.join("/")).query(&query);
+        let answer = tokio::time::timeout(LONG, request.send()).await.unwrap().unwrap();
+        let kind = answer.headers().get("content-type").map(|kind| kind.to_str().unwrap());
+        let is_stream = kind.is_some_and(|kind| kind.starts_with("text/event-stream"));
+        let named = path.ends_with("/stream") || path.ends_with("/events");
+        assert_eq!(is_stream, named, "{path}: {} {kind:?}", answer.status());
+        if is_stream {
+            streams.push((path, Frames::of(answer)));
+        }
+    }
+    assert!(streams.iter().any(|(path, _)| path == "/api/tui/v1/events"));
+    let begun = Instant::now();
+    let lives = streams.into_iter().map(|(path, mut frames)| async move {
+        let mut comments = 0;
+        while comments < 2 {
+            let frame = frames.next().await.unwrap_or_else(|| panic!("{path} has ended"));
+            comments += usize::from(frame.starts_with(": "));
+        }
+    });
+    futures::future::join_all(lives).await;
+    assert!(begun.elapsed() > Duration::from_millis(9_500), "{:?}", begun.elapsed());
     site.end().await;
 }

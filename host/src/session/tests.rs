@@ -8,6 +8,7 @@ mod delegations;
 mod deletion;
 mod disk;
 mod fold;
+mod goal;
 mod holds;
 mod interplay;
 mod orders;
@@ -16,6 +17,8 @@ mod prompts;
 mod questions;
 mod resume;
 mod storage;
+mod undo;
+mod uploads;
 mod watches;
 
 use super::*;

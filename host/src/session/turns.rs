@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 
 use super::resume::{self, ALONE, NEVER};
 use super::{
-    Ack, Caller, Effect, Errand, Finished, Out, Plan, Reply, Say, Seen, Session, Shell, Stored,
-    Turn,
+    Ack, Aim, Caller, Effect, Errand, Finished, Out, Plan, Reply, Say, Seen, Session, Shell,
+    Stored, Turn,
 };
 use crate::protocol::{
     Assistant, Body, CallId, Delivery, Event, Gauge, Killer, Millis, Outcome, Part, Process,
@@ -30,6 +30,15 @@ const WINDOW: usize = 400;
 /// Characters of the first prompt that a session list shows.
 pub(super) const PREVIEW: usize = 80;
 
+/// What a turn begins with.
+enum Lead {
+    Prompt(Queued),
+    /// What has happened in the background.
+    Events,
+    /// The goal goes on, in these words.
+    Goal(String),
+}
+
 impl Session {
     pub(super) fn prompt(
         &mut self,
@@ -39,18 +48,16 @@ impl Session {
         now: Millis,
         out: &mut Out,
     ) {
-        if self.known_prompts.contains(&id) {
+        if self.knows_prompt(&id) {
             return;
         }
-        self.known_prompts.push_back(id.clone());
-        if self.known_prompts.len() > KNOWN_PROMPTS {
-            self.known_prompts.pop_front();
-        }
-        if self.stored == Stored::NotYet {
+        self.remember_prompt(&id);
+        if self.stored == Stored::NotYet || self.next_row == 1 {
             self.stored = Stored::Yes;
             self.meta.preview = text.chars().take(PREVIEW).collect();
             self.touch(now, out);
         }
+        let text = self.with_attachments(text, out);
         let prompt = Queued { id, text };
         // Written down also when it starts at once: `start_next` takes it from the same queue,
         // in the same commit.
@@ -58,6 +65,17 @@ impl Session {
             self.enqueue(prompt.clone(), out);
         }
         self.prompts.push_back((prompt, caller));
+    }
+
+    pub(super) fn knows_prompt(&self, id: &PromptId) -> bool {
+        self.known_prompts.contains(id)
+    }
+
+    pub(super) fn remember_prompt(&mut self, id: &PromptId) {
+        self.known_prompts.push_back(id.clone());
+        if self.known_prompts.len() > KNOWN_PROMPTS {
+            self.known_prompts.pop_front();
+        }
     }
 
     fn enqueue(&mut self, prompt: Queued, out: &mut Out) {
@@ -139,27 +157,24 @@ impl Session {
     }
 
     /// The one rule of what runs next: the oldest prompt, and with it all that waits; without a
-    /// prompt, all that waits (W05, W06).
+    /// prompt, all that waits (W05, W06); without that, the goal (S08).
     pub(super) fn start_next(&mut self, now: Millis, out: &mut Out) {
         if self.turn.is_some() || self.stopping {
             return;
         }
-        let (prompt, caller) = match self.prompts.pop_front() {
-            Some((prompt, caller)) => (Some(prompt), caller),
-            None if self.wakes_at().is_some_and(|at| at <= now) => {
-                let most = self.rules.max_wakeups;
-                if self.meta.wakeups_in_a_row >= most {
-                    let reason = format!(
-                        "{most} wakeups ran in a row without you; your next prompt or /wake goes on"
-                    );
-                    self.hold(&reason, out);
-                    return;
-                }
-                (None, Caller::Attended)
-            }
+        let (lead, caller) = match self.prompts.pop_front() {
+            Some((prompt, caller)) => (Lead::Prompt(prompt), caller),
+            None if self.may_wake(now, out) => (Lead::Events, Caller::Attended),
+            None if self.is_driven() => match self.pursue(now, out) {
+                Some(words) => (Lead::Goal(words), Caller::Attended),
+                None => return,
+            },
             None => return,
         };
-        let source = if prompt.is_some() { Source::User } else { Source::Wakeup };
+        let source = match lead {
+            Lead::Prompt(_) => Source::User,
+            Lead::Events | Lead::Goal(_) => Source::Wakeup,
+        };
         if source == Source::User {
             self.end_hold(out);
         }
@@ -173,17 +188,24 @@ impl Session {
             self.mark_resumed(id, ALONE, out);
         }
         let before = self.next_row;
-        let claimed = self.claim(id, now, out);
+        let claimed = match lead {
+            Lead::Prompt(_) | Lead::Events => self.claim(id, now, out),
+            // What may start a turn has done so; what is held waits for the user (W22).
+            Lead::Goal(_) => Vec::new(),
+        };
         self.turn = Some(self.begun(id, claimed, now));
         for text in std::mem::take(&mut self.meta.notes) {
             self.add_row(id, now, Body::Note { text }, out);
         }
-        if let Some(prompt) = prompt {
-            self.leave_queue(&prompt.id, out);
-            self.add_row(id, now, Body::User { text: prompt.text }, out);
-            self.meta.wakeups_in_a_row = 0;
-        } else {
-            self.meta.wakeups_in_a_row += 1;
+        match lead {
+            Lead::Prompt(prompt) => {
+                self.leave_queue(&prompt.id, out);
+                self.add_row(id, now, Body::User { text: prompt.text }, out);
+                self.meta.wakeups_in_a_row = 0;
+            }
+            Lead::Events => self.meta.wakeups_in_a_row += 1,
+            // It has a bound of its own.
+            Lead::Goal(text) => drop(self.add_row(id, now, Body::Note { text }, out)),
         }
         // A wakeup that is told already starts its turn without a new row. Where a partial answer
         // follows it, the model needs a word to answer to.
@@ -199,11 +221,26 @@ impl Session {
         out.effects.push(Effect::Start(self.plan(id, source, caller, Errand::Answer)));
     }
 
+    /// Whether what waits may start a turn of its own now; too many in a row are held (W31).
+    fn may_wake(&mut self, now: Millis, out: &mut Out) -> bool {
+        if self.wakes_at().is_none_or(|at| at > now) {
+            return false;
+        }
+        let most = self.rules.max_wakeups;
+        if self.meta.wakeups_in_a_row < most {
+            return true;
+        }
+        let reason =
+            format!("{most} wakeups ran in a row without you; your next prompt or /wake goes on");
+        self.hold(&reason, out);
+        false
+    }
+
     /// A turn that starts now in this host.
     pub(super) fn begun(&self, id: TurnId, claimed: Vec<Entry>, now: Millis) -> Turn {
         Turn {
             id,
-            compresses: false,
+            aim: if self.works_on_goal() { Aim::Goal } else { Aim::Answer },
             cancelled: false,
             claimed,
             awaited: BTreeSet::new(),
@@ -310,6 +347,8 @@ impl Session {
             Say::NotCompressed { message, failed } => {
                 self.not_compressed(message, failed, now, out);
             }
+            Say::Judged { goal, verdict } => self.judged(&goal, verdict, ack, out),
+            Say::NotJudged(why) => self.not_judged(&why, out),
             Say::Ask { call, ask, timeout } => self.ask(call, ask, timeout, ack, now, out),
             Say::Spawn(process) => self.spawn(*process, ack, now, out),
             Say::Running { .. } | Say::FailedStart { .. } => {}
@@ -419,14 +458,14 @@ impl Session {
             }
         };
         self.end_calls(why, None, now, out);
-        let Some(turn) = self.turn.take() else { return };
+        let Some(mut turn) = self.turn.take() else { return };
         self.reclaim_at = None;
         let outcome = if turn.cancelled { Outcome::Cancelled } else { outcome };
-        for (_, ack) in turn.ends {
+        for (_, ack) in std::mem::take(&mut turn.ends) {
             out.reply(ack, Reply::Refused("the turn is over".to_owned()));
         }
         // Their end was kept back for a call that never showed it.
-        for process in turn.awaited {
+        for process in std::mem::take(&mut turn.awaited) {
             let waits = |p: &&Process| p.id == process && p.delivery == Delivery::Waiting;
             if let Some(process) = self.view.processes.iter().find(waits) {
                 self.announce(process, out);
@@ -439,13 +478,13 @@ impl Session {
             .rev()
             .take_while(|r| r.turn == turn.id)
             .any(|r| matches!(r.body, Body::Assistant(_) | Body::Tool(_)));
-        if outcome == Outcome::Cancelled && silent && !turn.compresses {
+        if outcome == Outcome::Cancelled && silent && !turn.aim.is_errand() {
             self.add_row(turn.id, now, Body::Note { text: INTERRUPTED.to_owned() }, out);
         }
         if let (Some(message), false) = (failure, turn.cancelled) {
             self.add_row(turn.id, now, Body::Failure { message }, out);
         }
-        let unanswered = turn.claimed;
+        let unanswered = std::mem::take(&mut turn.claimed);
         let polled = std::mem::take(&mut self.meta.polled);
         if !polled.is_empty() {
             out.record(Record::Session(self.meta.clone()));
@@ -456,7 +495,7 @@ impl Session {
                     self.consume(&process, out);
                 }
                 // A compression may have asked nobody (W20).
-                if unanswered.is_empty() && !turn.compresses {
+                if unanswered.is_empty() && !turn.aim.is_errand() {
                     self.end_pause(out);
                 }
                 self.put_off("no answer", unanswered, now, out);
@@ -481,7 +520,8 @@ impl Session {
             Outcome::Failed { class } => self.put_off(class, unanswered, now, out),
             Outcome::Interrupted => self.requeue(unanswered, &Stage::Finished, out),
         }
-        self.end_turn(turn.id, outcome, now, out);
+        self.end_turn(turn.id, outcome.clone(), now, out);
+        self.goal_after(&turn, &outcome, out);
         self.view.trim(WINDOW);
         self.queue_remark(out);
     }

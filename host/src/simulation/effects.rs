@@ -6,13 +6,19 @@ use super::turn::{Actor, Doing};
 use super::world::{Answering, World, number_of, process_id};
 use crate::local::outbox::Item;
 use crate::protocol::{
-    End, Event, Exit, News, Outcome, ProcessId, SessionId, Source, Storage, TurnId,
+    Body, End, Event, Exit, GoalState, News, Outcome, ProcessId, Row, SessionId, Source, Storage,
+    TurnId,
 };
 use crate::session::{Ack, Effect, Errand, Input, Plan, Reply, STORE, Say, Seen};
 use crate::store::CommitNo;
 
 impl World<'_> {
     pub(super) fn carry_out(&mut self, s: usize, effects: Vec<Effect>) {
+        for effect in &effects {
+            if let Effect::Start(Plan { errand: Errand::Judge { .. }, turn, .. }) = effect {
+                self.host.errands.insert((s, *turn));
+            }
+        }
         let Some(live) = self.host.live.get_mut(&s) else { return };
         let (batch, rest) = live.outbox.split(effects);
         let commit = batch.map(|batch| self.write(batch));
@@ -72,6 +78,10 @@ impl World<'_> {
                 if let Event::Held { reason: Some(reason) } = &event {
                     self.met.note_if(reason.contains("in a row"), Class::HeldByBound);
                 }
+                if let Event::GoalChanged { goal: Some(goal) } = &event {
+                    let paused = matches!(goal.state, GoalState::Paused(_));
+                    self.met.note_if(paused && goal.turns > 0, Class::GoalPaused);
+                }
                 if let Event::PromptQueued { prompt } = &event {
                     self.met.note_if(prompt.text.starts_with("remark"), Class::SteerToPrompt);
                 }
@@ -111,7 +121,11 @@ impl World<'_> {
             Effect::Report { parent, process, exit, text } => {
                 self.tell(&parent, &process, exit, text);
             }
-            Effect::Start(_) | Effect::Announce(_) | Effect::Record(_) | Effect::Forget => {}
+            Effect::Start(_)
+            | Effect::Announce(_)
+            | Effect::Record(_)
+            | Effect::Discard(_)
+            | Effect::Forget => {}
         }
     }
 
@@ -153,7 +167,16 @@ impl World<'_> {
             self.fail(format!("two turns: {new} of s{s} starts while {old} runs"));
         }
         let again = plan.errand == Errand::Resume;
-        self.tally.wakeups += u64::from(plan.source == Source::Wakeup && !again);
+        let rows = self.session(s).map(|x| x.transcript().rows.as_slice()).unwrap_or_default();
+        let goes_on = |row: &Row| matches!(&row.body, Body::Note { text } if text.starts_with("[Go on working"));
+        let goal = rows.last().is_some_and(goes_on);
+        let held = self.session(s).is_some_and(|x| x.transcript().held.is_some());
+        if plan.source == Source::Wakeup && !again {
+            self.tally.goal_turns += u64::from(goal);
+            self.tally.wakeups += u64::from(!goal);
+            self.met.note_if(goal, Class::GoalWentOn);
+            self.met.note_if(goal && held, Class::GoalPastHeld);
+        }
         if again {
             self.count_resume(s, plan.turn);
         }
@@ -202,12 +225,18 @@ impl World<'_> {
     fn rests_on_a_record(&self, s: usize, effect: &Effect) -> Result<(), String> {
         let id = &self.ids[s];
         let ok = match effect {
+            Effect::Start(plan) if self.host.errands.contains(&(s, plan.turn)) => true,
+            Effect::Publish(Event::TurnStarted { turn, .. })
+                if self.host.errands.contains(&(s, *turn)) =>
+            {
+                true
+            }
             Effect::Publish(event) | Effect::Announce(event) => self.event_rests(id, event),
             Effect::Start(plan) => {
                 self.stored.shelf(id).is_some_and(|x| x.turns.contains_key(&plan.turn))
             }
             Effect::Reply { reply: Reply::Row(row), .. } => {
-                self.stored.shelf(id).is_some_and(|x| x.rows.get(&row.n) == Some(row))
+                self.stored.shelf(id).is_some_and(|x| x.written.contains(row))
             }
             Effect::Reply { ack, reply: Reply::Go } => {
                 match self.host.live.get(&s).and_then(|l| l.acks.get(&ack.0)) {
@@ -249,7 +278,7 @@ impl World<'_> {
         };
         let process = |p: &ProcessId| self.stored.processes.get(p);
         match event {
-            Event::RowAdded { row } => shelf.rows.get(&row.n) == Some(row),
+            Event::RowAdded { row } => shelf.written.contains(row),
             Event::TurnStarted { turn, .. } => shelf.turns.contains_key(turn),
             Event::TurnEnded { turn, .. } => {
                 shelf.turns.get(turn).is_some_and(|t| t.outcome.is_some())

@@ -4,6 +4,9 @@ use super::world::{World, process_id};
 use crate::protocol::{Body, Wakeup, WakeupKind};
 use crate::store::Stage;
 
+/// Turns that one word of the user about a goal may bring, with those of a restart.
+const GOAL_TURNS: u32 = 40;
+
 impl World<'_> {
     /// What must be true when all is over.
     pub(super) fn judge(&mut self) {
@@ -39,6 +42,13 @@ impl World<'_> {
         let bound = (self.procs.len() + self.prompts.len()) as u64 + held;
         if self.tally.wakeups > bound {
             return Err(format!("loop: {} wakeups, {bound} at most", self.tally.wakeups));
+        }
+        let turns = self.tally.goals * u64::from(GOAL_TURNS);
+        if self.tally.goal_turns > turns {
+            return Err(format!(
+                "loop: {} turns for a goal, {turns} at most",
+                self.tally.goal_turns
+            ));
         }
         for p in self.host.watched.iter().copied() {
             let stored = self.stored.processes.get(&process_id(p)).is_some_and(|p| !p.is_live());
@@ -156,7 +166,7 @@ impl World<'_> {
                         return Err(format!("order: {} of {id} came late", typed.text));
                     }
                     [only] => order = *only,
-                    [] if typed.unqueued || !must => {}
+                    [] if typed.unqueued || !must || shelf.undone.contains(&typed.text) => {}
                     _ => {
                         return Err(format!(
                             "prompt: {} is in {} rows of {id}",

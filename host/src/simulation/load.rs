@@ -6,7 +6,7 @@ use super::Defect;
 use super::met::Class;
 use super::world::{Live, World, number_of};
 use crate::local::outbox::Outbox;
-use crate::protocol::{Answer, Body, Outcome, Storage};
+use crate::protocol::{Answer, Body, Goal, GoalState, Outcome, Storage};
 use crate::session::{Caller, Effect, Errand, Input, Plan, Rules, Session};
 use crate::store::{Loaded, Meta, Record, Stage};
 
@@ -121,6 +121,9 @@ impl World<'_> {
         self.met.note_if(asked(false), Class::QuestionOverRestart);
         self.met.note_if(asked(true), Class::AnswerOverRestart);
         self.met.note_if(clarified, Class::ClarifiedOverRestart);
+        let active = |goal: &Goal| goal.state == GoalState::Active;
+        let driven = loaded.meta.goal.as_ref().is_some_and(active);
+        self.met.note_if(driven, Class::GoalOverRestart);
         self.met.note_if(loaded.meta.pause.is_some(), Class::PauseOverRestart);
         self.met.note_if(loaded.meta.retry.is_some(), Class::RetryOverRestart);
         self.met

@@ -90,6 +90,18 @@ classes! {
     CrashInTask: "crash while a task is worked on",
     CrashBeforeReport: "crash between the end of a task and its mark",
     CrashBeforeOpen: "crash between the record of a task and its begin",
+    Undone: "a turn taken back",
+    UndoneTold: "a wakeup row taken back that was answered",
+    UndoneUntold: "a wakeup row taken back that was not answered",
+    UndoneWatched: "a watched process of a turn that was taken back",
+    UndoInTurn: "undo while a turn runs",
+    Retried: "a turn asked again",
+    GoalSet: "a goal is set",
+    GoalWentOn: "a goal goes on by itself",
+    GoalPastHeld: "a goal goes on while events are held",
+    GoalReached: "a goal is reached",
+    GoalPaused: "a goal is paused by how its turn ended",
+    GoalOverRestart: "an active goal over a restart",
     Grouped: "several commits reported as one",
 }
 

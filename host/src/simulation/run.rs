@@ -6,8 +6,8 @@ use super::met::{Class, Met};
 use super::script::{Script, Step, TASK};
 use super::world::{Typed, World, is_watched, number_of, process_id};
 use crate::process::Hit;
-use crate::protocol::{Answer, Ask, Choice, End, Exit, PromptId, Source};
-use crate::session::{Caller, Input, Say};
+use crate::protocol::{Answer, Ask, Body, Choice, End, Exit, GoalAsk, PromptId, Source};
+use crate::session::{Caller, Input, Past, Say};
 use crate::store::memory::Memory;
 
 /// What went wrong, and what happened before.
@@ -143,6 +143,9 @@ impl World<'_> {
                 self.met.note(Class::Reset);
                 self.feed(of(s), Input::Reset);
             }
+            Step::Undo(s) => self.undo(of(s), false),
+            Step::Retry(s) => self.undo(of(s), true),
+            Step::Goal(s, how) => self.goal(of(s), how),
             Step::Drain => {
                 self.met.note(Class::Drained);
                 self.drain();
@@ -183,6 +186,57 @@ impl World<'_> {
             Typed { session: s, id: id.clone(), text: text.clone(), generation, unqueued: false };
         self.prompts.push(typed);
         self.command(s, Input::Prompt { id, text, caller: Caller::Attended });
+    }
+
+    fn undo(&mut self, s: usize, again: bool) {
+        if !self.open(s) {
+            return;
+        }
+        self.classify_undo(s);
+        let again = again.then(|| {
+            self.met.note(Class::Retried);
+            (PromptId(format!("r{}", self.fresh_call())), Caller::Attended)
+        });
+        self.feed(s, Input::Undo { past: Past::default(), again });
+    }
+
+    fn classify_undo(&mut self, s: usize) {
+        let Some(session) = self.session(s) else { return };
+        let view = session.transcript();
+        if view.running.is_some() {
+            return self.met.note(Class::UndoInTurn);
+        }
+        let Some(prompt) = session.last_prompt() else { return };
+        let told = view.rows.iter().filter(|row| row.n > prompt.n);
+        let told = told.filter_map(|row| match &row.body {
+            Body::Wakeup(wakeup) => Some((wakeup.process.clone(), wakeup.kind, wakeup.ordinal)),
+            _ => None,
+        });
+        let told: Vec<_> = told.collect();
+        let watched = view.processes.iter().any(|p| p.turn >= prompt.turn && p.is_watched());
+        let settled = |key| self.stored.ledger.get(key).is_some_and(|e| e.state.is_settled());
+        let answered = told.iter().filter(|key| settled(key)).count();
+        self.met.note(Class::Undone);
+        self.met.note_if(watched, Class::UndoneWatched);
+        self.met.note_if(answered > 0, Class::UndoneTold);
+        self.met.note_if(answered < told.len(), Class::UndoneUntold);
+    }
+
+    fn goal(&mut self, s: usize, how: u8) {
+        if !self.open(s) {
+            return;
+        }
+        self.tally.goals += 1;
+        let ask = match how % 6 {
+            0..=2 => {
+                self.met.note(Class::GoalSet);
+                GoalAsk::Set { text: format!("goal {}", self.fresh_call()) }
+            }
+            3 => GoalAsk::Pause,
+            4 => GoalAsk::Resume,
+            _ => GoalAsk::Clear,
+        };
+        self.feed(s, Input::Goal(ask));
     }
 
     fn again(&mut self, s: usize) {

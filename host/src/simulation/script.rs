@@ -89,6 +89,12 @@ pub(super) enum Step {
     Model(u8, u8),
     /// The user begins anew elsewhere.
     Reset(u8),
+    /// The last user turn is taken back.
+    Undo(u8),
+    /// The last user turn is taken back and asked again.
+    Retry(u8),
+    /// A word about the goal: a new one, pause, resume, no more.
+    Goal(u8, u8),
     /// The host is about to stop.
     Drain,
     /// So many minutes pass until the next host starts.
@@ -157,7 +163,7 @@ fn scene(dice: &mut Dice, s: u8, steps: &mut Vec<Step>) {
     use Step::{Clock, Crash, Exit, Launch, Notice, Prompt, Pump, Report, Shown, Word, Write};
     let turn = |choice, detail| Step::Turn(s, choice, detail);
     let (a, b) = (dice.byte(), dice.byte());
-    let mut scene = match dice.below(14) {
+    let mut scene = match dice.below(17) {
         // A turn spawns a process and ends.
         0 | 1 => {
             let (calls, spawn) = (turn(6, 0), turn(0, a));
@@ -259,6 +265,33 @@ fn scene(dice: &mut Dice, s: u8, steps: &mut Vec<Step>) {
             }
             scene
         }
+        // A turn is taken back, with what it began.
+        13 | 14 => {
+            let mut scene = vec![Prompt(s), Pump, turn(6, 0), Pump, turn(0, 1), Pump];
+            scene.extend([turn(4, 0), Pump, turn(2, 0), Pump, turn(4, 0), Pump]);
+            if a.is_multiple_of(2) {
+                scene.extend([Exit(a, b), Notice(0), Clock(300), Pump]);
+                scene.extend([turn(if b.is_multiple_of(2) { 9 } else { 2 }, b), Pump]);
+                scene.extend([turn(4, 0), Pump]);
+            }
+            scene.push(if a.is_multiple_of(3) { Step::Retry(s) } else { Step::Undo(s) });
+            scene.extend([Write(a % 2), Report, Step::Match(a, b), Pump, Prompt(s), Pump]);
+            scene.extend([turn(2, 0), Pump, turn(4, 0), Pump]);
+            scene
+        }
+        // A goal is worked on.
+        15 => {
+            let mut scene = vec![Step::Goal(s, 0), Pump];
+            for k in 0..2 + a % 3 {
+                scene.extend([turn(2, 0), Pump, turn(4, 0), Pump]);
+                if b % 4 == k {
+                    scene.extend([Exit(a, b), Notice(0)]);
+                }
+                scene.extend([turn(3, b), Pump, turn(4, 0), Pump]);
+            }
+            scene.push(if b.is_multiple_of(3) { Crash(a % 3, 0) } else { Step::Goal(s, a) });
+            scene
+        }
         // A turn asks the user.
         _ => {
             let ask = turn(7, b);
@@ -295,7 +328,7 @@ fn scene(dice: &mut Dice, s: u8, steps: &mut Vec<Step>) {
 
 fn step(dice: &mut Dice, s: u8) -> Step {
     let (a, b) = (dice.byte(), dice.byte());
-    match dice.below(127) {
+    match dice.below(132) {
         0..=7 => Step::Prompt(s),
         8 => Step::Again(s),
         9..=10 => Step::Steer(s),
@@ -331,6 +364,9 @@ fn step(dice: &mut Dice, s: u8) -> Step {
         121..=122 => Step::Leave(s),
         123..=124 => Step::Model(s, a),
         125 => Step::Reset(s),
+        126..=127 => Step::Undo(s),
+        128 => Step::Retry(s),
+        129..=130 => Step::Goal(s, a),
         _ => Step::Away(a),
     }
 }

@@ -17,7 +17,8 @@ pub(super) struct Stored {
     pub(super) sessions: BTreeMap<SessionId, Shelf>,
     pub(super) processes: BTreeMap<ProcessId, Process>,
     pub(super) ledger: BTreeMap<Key, Entry>,
-    /// Wakeup rows: their session, number and content.
+    /// Wakeup rows: their session, place in the order of all rows, and content. Also those that
+    /// were taken back after an answer.
     pub(super) told: Vec<(SessionId, u64, Wakeup)>,
     /// Calls that show the end of a process, as the world knows them.
     pub(super) shows: BTreeMap<CallId, (ProcessId, Seen)>,
@@ -25,6 +26,8 @@ pub(super) struct Stored {
     pub(super) grants: BTreeSet<String>,
     /// Results of such calls.
     pub(super) shown: Vec<Shown>,
+    /// Rows committed so far: numbers of rows come again, places do not.
+    places: u64,
 }
 
 /// A committed result that shows the end of a process.
@@ -32,6 +35,7 @@ pub(super) struct Shown {
     pub(super) process: ProcessId,
     pub(super) session: SessionId,
     pub(super) turn: TurnId,
+    /// The place of the result.
     pub(super) row: u64,
     pub(super) how: Seen,
 }
@@ -39,6 +43,10 @@ pub(super) struct Shown {
 #[derive(Default)]
 pub(super) struct Shelf {
     pub(super) rows: BTreeMap<u64, Row>,
+    /// All that ever were, also those that were taken back.
+    pub(super) written: Vec<Row>,
+    /// Prompts that were taken back.
+    pub(super) undone: BTreeSet<String>,
     pub(super) turns: BTreeMap<TurnId, Past>,
     pub(super) questions: BTreeSet<QuestionId>,
     pub(super) queued: BTreeSet<PromptId>,
@@ -46,7 +54,7 @@ pub(super) struct Shelf {
 
 pub(super) struct Past {
     pub(super) outcome: Option<Outcome>,
-    /// The session's last row when it ended.
+    /// The place of the last row when it ended.
     pub(super) last: u64,
 }
 
@@ -68,9 +76,11 @@ impl Stored {
                 self.shelf_mut(&meta.id);
             }
             Record::Row { session, row } => {
+                self.places += 1;
+                let place = self.places;
                 match &row.body {
                     Body::Wakeup(wakeup) => {
-                        self.told.push((session.clone(), row.n, wakeup.clone()));
+                        self.told.push((session.clone(), place, wakeup.clone()));
                     }
                     Body::Tool(result) => {
                         // Not one that only says that it was cut off.
@@ -81,26 +91,28 @@ impl Stored {
                                 process: process.clone(),
                                 session: session.clone(),
                                 turn: row.turn,
-                                row: row.n,
+                                row: place,
                                 how: *how,
                             });
                         }
                     }
                     _ => {}
                 }
-                self.shelf_mut(session).rows.insert(row.n, row.clone());
+                let shelf = self.shelf_mut(session);
+                shelf.rows.insert(row.n, row.clone());
+                shelf.written.push(row.clone());
             }
+            Record::Undone { session, after } => self.undone(session, *after),
             Record::TurnStarted { session, turn, .. } => {
                 let past = Past { outcome: None, last: 0 };
                 self.shelf_mut(session).turns.insert(*turn, past);
             }
             Record::TurnEnded { session, turn, outcome, .. } => {
+                let last = self.places;
                 let shelf = self.shelf_mut(session);
-                let last = shelf.rows.keys().next_back().copied().unwrap_or(0);
-                if let Some(past) = shelf.turns.get_mut(turn) {
-                    past.outcome = Some(outcome.clone());
-                    past.last = last;
-                }
+                // Of a turn that only judged a goal the end is all that is known.
+                let past = Past { outcome: Some(outcome.clone()), last };
+                shelf.turns.insert(*turn, past);
             }
             Record::Queued { session, prompt } => {
                 self.shelf_mut(session).queued.insert(prompt.id.clone());
@@ -119,6 +131,26 @@ impl Stored {
                 self.shelf_mut(session).questions.insert(question.id.clone());
             }
             _ => {}
+        }
+    }
+
+    /// The last rows of a session are taken back: what no model has answered is told no more.
+    fn undone(&mut self, session: &SessionId, after: u64) {
+        let gone = self.shelf_mut(session).rows.split_off(&(after + 1));
+        for row in gone.into_values() {
+            if let Body::User { text } = row.body {
+                self.shelf_mut(session).undone.insert(text);
+            }
+        }
+        let open = |e: &&mut Entry| e.session == *session && !e.state.is_settled();
+        for entry in self.ledger.values_mut().filter(open) {
+            if entry.row.is_some_and(|row| row > after) {
+                entry.row = None;
+                let tells = |w: &Wakeup| {
+                    w.process == entry.process && w.kind == entry.kind && w.ordinal == entry.ordinal
+                };
+                self.told.retain(|(.., wakeup)| !tells(wakeup));
+            }
         }
     }
 

@@ -3,6 +3,7 @@
 
 use super::met::Class;
 use super::world::{Answering, World, is_watched, process_id};
+use crate::goal::Verdict;
 use crate::protocol::{
     Answer, Ask, Assistant, Body, CallId, Choice, Delivery, Millis, Outcome, Part, Process, Row,
     Source, State, Stop, Storage, ToolCall, ToolResult, TurnId,
@@ -48,6 +49,10 @@ pub(super) enum Doing {
     Asking(Ack),
     /// A call has a result.
     Give(Option<(usize, Seen)>),
+    /// The model is asked about that goal.
+    Judging(String),
+    /// Waits until what it found is written down.
+    Judged(Ack),
     /// All is said.
     Finish,
 }
@@ -60,7 +65,11 @@ impl Actor {
         Self {
             turn: plan.turn,
             source: plan.source,
-            doing: if calls.is_empty() { Doing::Thinking } else { Doing::Calls },
+            doing: match &plan.errand {
+                Errand::Judge { goal, .. } => Doing::Judging(goal.clone()),
+                _ if calls.is_empty() => Doing::Thinking,
+                _ => Doing::Calls,
+            },
             aborted: None,
             calls,
             requests: 0,
@@ -91,6 +100,7 @@ impl World<'_> {
                 self.becomes(s, Doing::Give(None));
             }
             Doing::Give(seen) => self.give(s, seen),
+            Doing::Judging(goal) => self.find_out(s, goal, choice),
             Doing::Finish => {
                 let outcome = if detail % 16 == 1 { Outcome::Limit } else { Outcome::Done };
                 self.end_turn(s, outcome, None);
@@ -100,8 +110,33 @@ impl World<'_> {
             | Doing::Killing { .. }
             | Doing::Delegating { .. }
             | Doing::Ending { .. }
+            | Doing::Judged(_)
             | Doing::Asking(_) => {}
         }
+    }
+
+    /// The model says how the goal stands, or cannot be asked.
+    fn find_out(&mut self, s: usize, goal: String, choice: u8) {
+        let Some(turn) = self.actor(s).map(|a| a.turn) else { return };
+        let reason = "so it is".to_owned();
+        let verdict = match choice % 5 {
+            0 | 1 => {
+                if choice.is_multiple_of(2) {
+                    self.say(s, turn, Say::NotJudged("nobody answers".to_owned()), None);
+                }
+                let outcome = Outcome::Failed { class: "unreachable".to_owned() };
+                return self.end_turn(s, outcome, None);
+            }
+            2 => None,
+            3 => Some(Verdict { done: false, reason }),
+            _ => {
+                self.met.note(Class::GoalReached);
+                Some(Verdict { done: true, reason })
+            }
+        };
+        let ack = self.fresh_ack(s);
+        self.becomes(s, Doing::Judged(ack));
+        self.say(s, turn, Say::Judged { goal, verdict }, Some((ack, Answering::Turn)));
     }
 
     fn think(&mut self, s: usize, choice: u8, detail: u8) {
@@ -337,6 +372,7 @@ impl World<'_> {
             (Doing::Ending { ack: mine, process, .. }, Reply::Ended { .. }) if *mine == ack => {
                 Doing::Give(Some((*process, Seen::Now)))
             }
+            (Doing::Judged(mine), _) if *mine == ack => Doing::Finish,
             (
                 Doing::Killing { ack: mine, .. }
                 | Doing::Delegating { ack: mine, .. }

@@ -86,6 +86,9 @@ pub(super) struct Tally {
     pub(super) recoveries: u64,
     pub(super) matches: u64,
     pub(super) failures: u64,
+    /// Words of the user about a goal, and turns that started for one.
+    pub(super) goals: u64,
+    pub(super) goal_turns: u64,
 }
 
 /// What a crash takes.
@@ -112,6 +115,8 @@ pub(super) struct Host {
     pub(super) notices: Vec<usize>,
     pub(super) finding: VecDeque<usize>,
     pub(super) killing: Vec<usize>,
+    /// Turns that only judge a goal: nothing of them is written down.
+    pub(super) errands: BTreeSet<(usize, TurnId)>,
     fronts: u64,
 }
 

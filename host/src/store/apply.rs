@@ -6,7 +6,8 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use super::value::{V, chunks, json, kind_word, part_word, source_word, split, stage_columns};
 use super::{Entry, Error, Meta, Record, value};
 use crate::protocol::{
-    Body, Delivery, Outcome, Part, Process, Question, Queued, Row, SessionId, TurnId, Wakeup,
+    Body, Delivery, GoalState, Outcome, Part, Process, Question, Queued, Row, SessionId, TurnId,
+    Wakeup,
 };
 
 /// Columns of `chunks.part`.
@@ -80,6 +81,7 @@ pub(super) fn apply(tx: &mut Transaction<'_>, record: &Record) -> rusqlite::Resu
             "UPDATE turns SET attempts = ?3, resumed_row = ?4 WHERE session = ?1 AND turn = ?2",
             params![session.0, turn.0 as i64, attempt, *row as i64],
         ),
+        Record::Undone { session, after } => undone(tx, session, *after),
         Record::Branched { from, upto, meta } => branched(tx, from, *upto, meta),
         Record::Deleted { session } => deleted(tx, session),
         Record::Granted { rule } => run(tx, "INSERT OR IGNORE INTO grants VALUES (?)", [rule]),
@@ -95,13 +97,14 @@ fn meta(tx: &Connection, meta: &Meta) -> rusqlite::Result<Applied> {
     run(
         tx,
         "INSERT INTO sessions (id, title, preview, started_at, active_at, model, source, cwd,
-             parent, archived, compressions, pinned)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+             parent, archived, compressions, pinned, driven)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
          ON CONFLICT DO UPDATE SET title = excluded.title, preview = excluded.preview,
              started_at = excluded.started_at, active_at = max(active_at, excluded.active_at),
              model = excluded.model, source = excluded.source, cwd = excluded.cwd,
              parent = excluded.parent, archived = excluded.archived,
-             compressions = excluded.compressions, pinned = excluded.pinned",
+             compressions = excluded.compressions, pinned = excluded.pinned,
+             driven = excluded.driven",
         params![
             meta.id.0,
             meta.title,
@@ -114,7 +117,8 @@ fn meta(tx: &Connection, meta: &Meta) -> rusqlite::Result<Applied> {
             meta.parent.as_ref().map(|p| &p.0),
             meta.archived,
             meta.compressions,
-            meta.pinned
+            meta.pinned,
+            meta.goal.as_ref().is_some_and(|goal| goal.state == GoalState::Active)
         ],
     )?;
     run(
@@ -162,6 +166,37 @@ fn branched(
     )
 }
 
+/// Removes the last rows of a session. An event that no model has answered loses its row with
+/// them; what was answered stays told for ever.
+fn undone(tx: &Connection, session: &SessionId, after: u64) -> rusqlite::Result<Applied> {
+    for sql in [
+        "DELETE FROM told WHERE session = ?1 AND row > ?2 AND EXISTS (SELECT 1 FROM ledger
+             WHERE ledger.process = told.process AND ledger.kind = told.kind
+                 AND ledger.ordinal = told.ordinal
+                 AND stage NOT IN ('delivered', 'consumed', 'stale', 'orphaned'))",
+        "UPDATE ledger SET row = NULL WHERE session = ?1 AND row > ?2
+             AND stage NOT IN ('delivered', 'consumed', 'stale', 'orphaned')",
+        "DELETE FROM words WHERE rowid IN (SELECT id FROM rows WHERE session = ?1 AND n > ?2)",
+        "DELETE FROM chunks WHERE row IN (SELECT id FROM rows WHERE session = ?1 AND n > ?2)",
+    ] {
+        run(tx, sql, params![session.0, after as i64])?;
+    }
+    let gone =
+        run(tx, "DELETE FROM rows WHERE session = ? AND n > ?", params![session.0, after as i64])?;
+    run(
+        tx,
+        "UPDATE sessions SET rows = (SELECT count(*) FROM rows WHERE session = ?1) WHERE id = ?1",
+        [&session.0],
+    )?;
+    reindex(tx)?;
+    Ok(gone)
+}
+
+/// The ids of rows that are gone are given to later ones, which must not count as indexed.
+fn reindex(tx: &Connection) -> rusqlite::Result<Applied> {
+    run(tx, "UPDATE indexed SET row = min(row, (SELECT coalesce(max(id), 0) FROM rows))", [])
+}
+
 /// Removes a session and remembers that it is gone. Its ledger and its live processes stay, as
 /// orphans (W19).
 fn deleted(tx: &Connection, session: &SessionId) -> rusqlite::Result<Applied> {
@@ -192,8 +227,7 @@ fn deleted(tx: &Connection, session: &SessionId) -> rusqlite::Result<Applied> {
     ] {
         run(tx, sql, [&session.0])?;
     }
-    // The ids of the last rows are given to later ones, which must not count as indexed.
-    run(tx, "UPDATE indexed SET row = min(row, (SELECT coalesce(max(id), 0) FROM rows))", [])?;
+    reindex(tx)?;
     run(tx, "DELETE FROM sessions WHERE id = ?", [&session.0])
 }
 

@@ -30,7 +30,7 @@ pub struct Hold {
 
 impl Reader {
     /// Sessions that a host must look at when it starts: with an open turn, a waiting prompt, a
-    /// ledger row that is not settled, or a process that was alive.
+    /// ledger row that is not settled, a process that was alive, or a goal that is worked on.
     pub fn unsettled(&self) -> Result<Vec<SessionId>, Error> {
         self.owners("IN")
     }
@@ -54,6 +54,7 @@ impl Reader {
                  UNION SELECT session FROM queued
                  UNION SELECT session FROM ledger WHERE stage NOT IN {SETTLED}
                  UNION SELECT session FROM processes WHERE live
+                 UNION SELECT id FROM sessions WHERE driven
              ) WHERE session {are} (SELECT id FROM sessions) ORDER BY session"
         );
         Ok(texts(conn, &sql, [])?.into_iter().map(SessionId).collect())

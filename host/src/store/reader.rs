@@ -10,13 +10,24 @@ use super::apply::{REASONING, TEXT};
 use super::value::{LONG, from_word, parse};
 use super::{Error, Loaded, Meta, OpenTurn, backlog, schema};
 use crate::protocol::{
-    Body, Part, Question, Queued, Row, SessionId, SessionRow, TurnId, keep_tail,
+    Body, Millis, Outcome, Part, Question, Queued, Row, SessionId, SessionRow, TurnId, keep_tail,
 };
 
 /// A read-only view of a store; a store that does not exist yet reads as an empty one.
 #[derive(Debug)]
 pub struct Reader {
     conn: Option<Connection>,
+}
+
+/// A turn as it was written down.
+#[derive(Clone, Debug, PartialEq)]
+pub struct StoredTurn {
+    /// When it began.
+    pub started_at: Millis,
+    /// How it ended; `None` = it has not.
+    pub outcome: Option<Outcome>,
+    /// Its rows, whole, oldest first.
+    pub rows: Vec<Row>,
 }
 
 /// Columns of a row, in the order [`assemble`] reads them.
@@ -206,6 +217,37 @@ impl Reader {
         Ok(last.map(|n| n as u64))
     }
 
+    /// The last prompt up to that row, whole.
+    pub fn last_prompt(&self, id: &SessionId, upto: u64) -> Result<Option<Row>, Error> {
+        let Some(conn) = &self.conn else { return Ok(None) };
+        let n: Option<i64> = conn
+            .prepare_cached(
+                "SELECT n FROM rows WHERE session = ? AND n <= ? AND json_valid(body)
+                     AND body ->> '$.type' = 'user' ORDER BY n DESC LIMIT 1",
+            )?
+            .query_row(params![id.0, number(upto)], |row| row.get(0))
+            .optional()?;
+        n.map_or(Ok(None), |n| row(conn, id, n as u64))
+    }
+
+    /// A turn that was written down: when it began, how it ended if it has, and its rows, whole,
+    /// oldest first. `None` if there is none of that number.
+    pub fn turn(&self, id: &SessionId, turn: TurnId) -> Result<Option<StoredTurn>, Error> {
+        let Some(conn) = &self.conn else { return Ok(None) };
+        let tx = conn.unchecked_transaction()?;
+        let known = tx
+            .prepare_cached("SELECT started_at, outcome FROM turns WHERE session = ? AND turn = ?")?
+            .query_row(params![id.0, number(turn.0)], |row| {
+                Ok((row.get(0)?, row.get::<_, Option<String>>(1)?))
+            })
+            .optional()?;
+        let Some((started_at, outcome)) = known else { return Ok(None) };
+        let outcome = outcome.map(|text| parse(&text, "the end of a turn")).transpose()?;
+        let rows = turn_rows(&tx, id, turn)?;
+        tx.finish()?;
+        Ok(Some(StoredTurn { started_at, outcome, rows }))
+    }
+
     /// All rows of a session, whole, oldest first: what its model's context is made of.
     pub fn rows(&self, id: &SessionId) -> Result<Vec<Row>, Error> {
         let mut all = Vec::new();
@@ -382,13 +424,20 @@ fn open_turn(conn: &Connection, id: &SessionId) -> Result<Option<OpenTurn>, Erro
             Part::Reasoning => open.reasoning.push_str(text),
         }
     }
+    open.rows = turn_rows(conn, id, open.turn)?;
+    Ok(Some(open))
+}
+
+/// The rows of a turn, whole, oldest first.
+fn turn_rows(conn: &Connection, id: &SessionId, turn: TurnId) -> Result<Vec<Row>, Error> {
     let sql = format!("SELECT {ROW} FROM rows WHERE session = ? AND turn = ? ORDER BY n");
     let mut select = conn.prepare_cached(&sql)?;
-    let mut rows = select.query(params![id.0, turn])?;
+    let mut rows = select.query(params![id.0, number(turn.0)])?;
+    let mut list = Vec::new();
     while let Some(row) = rows.next()? {
-        open.rows.push(assemble(conn, id, row, Extent::Whole)?);
+        list.push(assemble(conn, id, row, Extent::Whole)?);
     }
-    Ok(Some(open))
+    Ok(list)
 }
 
 pub(super) fn texts(

@@ -8,6 +8,7 @@ mod deletion;
 mod lineage;
 mod migration;
 mod rules;
+mod undo;
 mod values;
 
 use std::fmt::Write;

@@ -1,3 +1,4 @@
 //! What a hermes-webui would say of our sessions.
 
+pub(crate) mod frame;
 pub(crate) mod session;

@@ -1,19 +1,20 @@
 //! What keys do to the interface, in the order in which its parts may take them.
 
 use crossterm::event::KeyEvent;
-use host::protocol::{Answer, Ask, Choice, Command, Millis, PromptId, QuestionId, Row, Target};
+use host::protocol::{Answer, Ask, Choice, Command, Millis, PromptId, QuestionId, Target};
 
-use super::{App, Effect, Notice, Panel, Wanted};
+use super::{App, Effect, Notice, Panel};
 use crate::card;
+use crate::clean::one_line;
 use crate::composer;
-use crate::confirm::{self, Deletion};
+use crate::confirm::{self, Confirm};
 use crate::keymap::{Action, action};
 use crate::numbers::count;
+use crate::picker;
 use crate::processes::{self, Processes};
-use crate::quit::{self, Leaving, Left};
-use crate::select;
+use crate::quit::Leaving;
 use crate::sessions;
-use crate::slash::{self, Slash};
+use crate::slash;
 use crate::transcript::Move;
 
 /// Two presses of Ctrl+C within this time quit.
@@ -29,11 +30,14 @@ impl App {
         if action != Action::Interrupt && self.quit_at.take().is_some() {
             self.flash = None;
         }
-        if self.leaving.is_some() {
-            return self.on_leaving(action);
+        if action == Action::Suspend {
+            return vec![Effect::Quit(Leaving::Suspend)];
         }
-        if self.deletion.is_some() {
-            return self.on_deletion(action);
+        if let Some(effects) = self.on_leaving(action) {
+            return effects;
+        }
+        if self.confirm.is_some() {
+            return self.on_confirm(action);
         }
         if self.panel.is_some() {
             return self.on_panel(action);
@@ -71,6 +75,7 @@ impl App {
                 self.view.toggle_reasoning();
                 Vec::new()
             }
+            Action::News => self.open_news(),
             Action::PageUp => self.scroll(Move::Pages(-1)),
             Action::PageDown => self.scroll(Move::Pages(1)),
             Action::First => self.scroll(Move::Top),
@@ -106,18 +111,16 @@ impl App {
     pub(crate) fn on_paste(&mut self, text: &str, now: Millis) -> Vec<Effect> {
         self.now = now;
         self.quit_at = None;
-        if self.deletion.is_some() || self.leaving.is_some() {
+        if self.confirm.is_some() || self.leaving.is_some() {
             return Vec::new();
         }
         match &mut self.panel {
             Some(Panel::Sessions(sessions)) => {
-                for c in text.chars().filter(|c| !c.is_control()) {
-                    sessions.select.on_action(Action::Text(c));
-                }
+                sessions.on_paste(text, now);
             }
-            Some(Panel::Models { select, .. }) => {
+            Some(Panel::Picker(picker)) => {
                 for c in text.chars().filter(|c| !c.is_control()) {
-                    select.on_action(Action::Text(c));
+                    picker.on_action(Action::Text(c));
                 }
             }
             Some(Panel::Help { .. } | Panel::Processes(_)) => {}
@@ -146,6 +149,15 @@ impl App {
         }
         self.with_view(|view, scene| view.go(to, &scene));
         Vec::new()
+    }
+
+    /// Opens a session that waits for the user, else the one the last news is about.
+    fn open_news(&mut self) -> Vec<Effect> {
+        let Some(session) = self.news_session() else {
+            self.say("no news from another session", 3_000);
+            return Vec::new();
+        };
+        vec![Effect::Send(Command::Open(Target::Id(session.clone())))]
     }
 
     fn answer(&mut self, id: QuestionId, answer: Answer) -> Effect {
@@ -191,33 +203,6 @@ impl App {
         Vec::new()
     }
 
-    /// Quits, but asks first when something still runs.
-    pub(super) fn quit(&mut self) -> Vec<Effect> {
-        if Left::of(&self.transcript).is_nothing() || !self.attached {
-            return vec![Effect::Quit];
-        }
-        self.deletion = None;
-        self.leaving = Some(Leaving::default());
-        Vec::new()
-    }
-
-    fn on_leaving(&mut self, action: Action) -> Vec<Effect> {
-        let Some(leaving) = &mut self.leaving else { return Vec::new() };
-        let outcome = leaving.on_action(action);
-        if outcome != quit::Outcome::Open {
-            self.leaving = None;
-        }
-        match outcome {
-            quit::Outcome::Open | quit::Outcome::Stay => Vec::new(),
-            quit::Outcome::Leave => vec![Effect::Quit],
-            quit::Outcome::Stop => {
-                let turn = self.transcript.running.is_some().then_some(Command::Cancel);
-                let commands = turn.into_iter().chain([Command::Kill { id: None }]);
-                commands.map(Effect::Send).chain([Effect::Quit]).collect()
-            }
-        }
-    }
-
     fn on_panel(&mut self, action: Action) -> Vec<Effect> {
         self.notice.take_if(|notice| matches!(notice, Notice::Error(_)));
         let Some(panel) = &mut self.panel else { return Vec::new() };
@@ -238,26 +223,28 @@ impl App {
                     effects.extend(commands.into_iter().map(Effect::Send));
                 }
             },
-            Panel::Sessions(sessions) => match sessions.on_action(action) {
+            Panel::Sessions(sessions) => match sessions.on_action(action, self.now) {
                 sessions::Outcome::Open => {}
                 sessions::Outcome::Closed => close = true,
                 sessions::Outcome::Picked(id) => {
                     effects.push(Effect::Send(Command::Open(Target::Id(id))));
                     close = true;
                 }
+                sessions::Outcome::Send(command) => effects.push(Effect::Send(command)),
+                sessions::Outcome::Elsewhere => {
+                    self.say("that works in the session in view: Enter opens this one", 3_000);
+                }
                 sessions::Outcome::Delete(row) => {
                     let also =
                         format!("{} and the work it runs are gone then.", count(row.rows, "row"));
-                    self.deletion = Some(Deletion::new(row.id, &row.title, also, self.now));
+                    self.confirm = Some(Confirm::delete(row.id, &row.title, also, self.now));
                 }
             },
-            Panel::Models { select, names } => match select.on_action(action) {
-                select::Outcome::Open => {}
-                select::Outcome::Closed => close = true,
-                select::Outcome::Picked(index) => {
-                    if let Some(model) = names.get(index).cloned() {
-                        effects.push(Effect::Send(Command::SetModel { model }));
-                    }
+            Panel::Picker(picker) => match picker.on_action(action) {
+                picker::Outcome::Open => {}
+                picker::Outcome::Closed => close = true,
+                picker::Outcome::Picked(command) => {
+                    effects.push(Effect::Send(command));
                     close = true;
                 }
             },
@@ -273,7 +260,7 @@ impl App {
         !slash::completions(self.composer.text()).is_empty()
     }
 
-    fn complete(&mut self) {
+    pub(super) fn complete(&mut self) {
         let menu = slash::completions(self.composer.text());
         if let Some(entry) = menu.get(self.completion.min(menu.len().saturating_sub(1))) {
             let space = if entry.args.is_empty() { "" } else { " " };
@@ -289,53 +276,22 @@ impl App {
         vec![Effect::Send(Command::Unqueue { id: last.id.clone() })]
     }
 
-    /// Takes all waiting prompts back; their texts stay in the history of the input.
-    fn clear_queue(&mut self) -> Vec<Effect> {
-        let queued = self.transcript.queued.clone();
-        let text = match queued.len() {
-            0 => "no prompt waits".to_owned(),
-            n => format!("{} taken back; Up brings the texts", count(n, "waiting prompt")),
-        };
-        self.notice = Some(Notice::Info(text));
-        for prompt in &queued {
-            self.composer.remember(&prompt.text);
-        }
-        queued.into_iter().map(|prompt| Effect::Send(Command::Unqueue { id: prompt.id })).collect()
-    }
-
-    /// Opens the question whether the session in view is to be deleted.
-    fn ask_to_delete(&mut self) {
-        let transcript = &self.transcript;
-        let live = transcript.processes.iter().filter(|process| process.is_live()).count();
-        let also = match (transcript.running.is_some(), live) {
-            (false, 0) => "All it holds is gone then.".to_owned(),
-            (true, 0) => "Its turn is ended, and all it holds is gone then.".to_owned(),
-            (_, n) => {
-                let commands = count(n, "background command");
-                format!("Its work is ended ({commands}), and all it holds is gone then.")
-            }
-        };
-        let first = transcript.rows.first().filter(|_| transcript.earlier == 0);
-        let name = transcript.title.as_deref().or_else(|| first.map(Row::text)).unwrap_or_default();
-        let name = name.to_owned();
-        let session = transcript.session.clone();
-        self.deletion = Some(Deletion::new(session, &name, also, self.now));
-    }
-
-    fn on_deletion(&mut self, action: Action) -> Vec<Effect> {
-        let Some(deletion) = &mut self.deletion else { return Vec::new() };
-        match deletion.on_action(action, self.now) {
+    fn on_confirm(&mut self, action: Action) -> Vec<Effect> {
+        let Some(confirm) = &mut self.confirm else { return Vec::new() };
+        match confirm.on_action(action, self.now) {
             confirm::Outcome::Open => Vec::new(),
-            confirm::Outcome::Keep => {
-                self.deletion = None;
+            confirm::Outcome::No => {
+                self.confirm = None;
                 Vec::new()
             }
-            confirm::Outcome::Delete(session) => {
-                self.deletion = None;
-                if let Some(Panel::Sessions(sessions)) = &mut self.panel {
-                    sessions.remove(&session);
+            confirm::Outcome::Yes(command) => {
+                self.confirm = None;
+                if let Command::Delete { session } = &command
+                    && let Some(Panel::Sessions(sessions)) = &mut self.panel
+                {
+                    sessions.remove(session);
                 }
-                vec![Effect::Send(Command::Delete { session })]
+                vec![Effect::Send(command)]
             }
         }
     }
@@ -350,106 +306,22 @@ impl App {
         if slash::is_command(self.composer.text()) {
             return self.command();
         }
-        self.notice = None;
         if let Some(id) = self.answers_by_text().map(|question| question.id.clone()) {
+            self.notice = None;
             let text = self.composer.take();
             return vec![self.answer(id, Answer::Text(text))];
         }
-        let text = self.composer.take();
-        let id = PromptId::fresh();
-        self.sent.push((id.clone(), text.clone()));
-        self.scroll(Move::End);
-        vec![Effect::Send(Command::Prompt { id, text })]
-    }
-
-    fn command(&mut self) -> Vec<Effect> {
-        let menu = slash::completions(self.composer.text());
-        if let Some(entry) = menu.get(self.completion)
-            && slash::parse(self.composer.text()).is_err()
-            && menu.iter().all(|entry| format!("/{}", entry.name) != self.composer.text())
-        {
-            // The beginning of a name: the menu shows what it stands for.
-            let runs = entry.args.is_empty();
-            self.complete();
-            if !runs {
-                return Vec::new();
-            }
-        }
-        let command = match slash::parse(&self.composer.expanded()) {
-            Ok(command) => command,
-            Err(message) => {
-                self.notice = Some(Notice::Error(message));
-                return Vec::new();
-            }
-        };
-        if matches!(command, Slash::Steer(_)) && self.transcript.running.is_none() {
-            self.notice = Some(Notice::Error("nothing runs: send it as a prompt".to_owned()));
+        if let Some(name) = self.uploading.first() {
+            let name = one_line(name);
+            let text = format!("{name} is still on its way: send this once it is there, or /drop");
+            self.notice = Some(Notice::Error(text));
             return Vec::new();
         }
         self.notice = None;
-        self.composer.take();
-        self.run(command)
-    }
-
-    fn run(&mut self, command: Slash) -> Vec<Effect> {
-        let send = |command| vec![Effect::Send(command)];
-        match command {
-            Slash::Help => {
-                self.panel = Some(Panel::Help { up: 0 });
-                Vec::new()
-            }
-            Slash::New => send(Command::Open(Target::New)),
-            Slash::Sessions => {
-                self.wanted = Some(Wanted::Sessions { filter: String::new() });
-                send(Command::ListSessions)
-            }
-            Slash::Resume(name) => {
-                self.wanted = Some(Wanted::Session(name));
-                send(Command::ListSessions)
-            }
-            Slash::Models => {
-                self.wanted = Some(Wanted::Models);
-                send(Command::ListModels)
-            }
-            Slash::Model(model) => send(Command::SetModel { model }),
-            Slash::Title(title) => send(Command::SetTitle { title }),
-            Slash::Steer(text) => send(Command::Steer { text }),
-            Slash::Processes => {
-                self.panel = Some(Panel::Processes(Processes::default()));
-                Vec::new()
-            }
-            Slash::Stop => {
-                let live = self.transcript.processes.iter().filter(|p| p.is_live()).count();
-                let text = match live {
-                    0 => "no background process runs".to_owned(),
-                    1 => "stopping 1 background process".to_owned(),
-                    _ => format!("stopping {live} background processes"),
-                };
-                self.notice = Some(Notice::Info(text));
-                send(Command::Kill { id: None })
-            }
-            Slash::Wake => send(Command::WakeNow),
-            Slash::ClearQueue => self.clear_queue(),
-            Slash::Compress(focus) => {
-                let text = "compressing: a summary will stand for the older rows".to_owned();
-                self.notice = Some(Notice::Info(text));
-                send(Command::Compress { focus })
-            }
-            Slash::Branch => send(Command::Branch),
-            Slash::Archive => {
-                let text = "archived: lists leave it out, wakeups still come; /unarchive undoes it";
-                self.notice = Some(Notice::Info(text.to_owned()));
-                send(Command::Archive { archived: true })
-            }
-            Slash::Unarchive => {
-                self.notice = Some(Notice::Info("listed again".to_owned()));
-                send(Command::Archive { archived: false })
-            }
-            Slash::Delete => {
-                self.ask_to_delete();
-                Vec::new()
-            }
-            Slash::Quit => self.quit(),
-        }
+        let text = self.composer.take();
+        let id = PromptId::fresh();
+        self.note_sent(&id, &text);
+        self.scroll(Move::End);
+        vec![Effect::Send(Command::Prompt { id, text })]
     }
 }

@@ -9,6 +9,8 @@ use super::*;
 use crate::testing::*;
 
 mod background;
+mod news;
+mod remote;
 
 fn running() -> App {
     let mut app = app(vec![user("go")]);
@@ -67,7 +69,10 @@ fn ctrl_c_goes_the_same_way_and_quits_on_the_second_press_within_two_seconds() {
     assert_eq!(press(&mut app, "a", T0 + 2_600), []);
     press(&mut app, "bs", T0 + 2_600);
     assert_eq!(press(&mut app, "ctrl-c", T0 + 2_700), [], "another key came between");
-    assert_eq!(press(&mut app, "ctrl-c", T0 + 2_800), [Effect::Quit]);
+    assert_eq!(
+        press(&mut app, "ctrl-c", T0 + 2_800),
+        [Command::ListProcesses, Command::ListSessions].map(Effect::Send)
+    );
 }
 
 #[test]
@@ -357,23 +362,110 @@ fn a_process_is_killed_by_the_second_k_only() {
     assert!(app.panel.is_none());
 }
 
+// P10
 #[test]
-fn quitting_asks_only_when_something_runs() {
-    let mut app = app(vec![user("go")]);
-    assert_eq!(press(&mut app, "ctrl-d", T0), [Effect::Quit]);
+fn quitting_asks_only_when_something_runs_in_a_session_of_the_host() {
+    let ask = [Command::ListProcesses, Command::ListSessions].map(Effect::Send);
+    let quit = |leaving| [Effect::Quit(leaving)];
+    let listed = |processes| Event::ProcessesListed { processes };
+    let sessions = |sessions| Event::SessionsListed { sessions };
+    let mut idle = app(vec![user("go")]);
+    assert_eq!(press(&mut idle, "ctrl-d", T0), ask);
+    assert!(!picture(&mut idle, 80, 24).contains("Quit"), "the host has not answered yet");
+    assert_eq!(idle.on_event(&listed(vec![]), T0), []);
+    assert_eq!(idle.on_event(&sessions(vec![]), T0), quit(Leaving::Plain));
+
+    let row = |running| SessionRow { id: SessionId("other".into()), running, ..Default::default() };
+    let live = Process {
+        session: SessionId("other".into()),
+        ..process("proc_o", host::protocol::State::Running, None)
+    };
+    for (processes, running, says) in [
+        (vec![], true, "Still running: a turn, also in other sessions."),
+        (vec![live], false, "1 background command, also in other sessions."),
+    ] {
+        let mut app = app(vec![user("go")]);
+        press(&mut app, "ctrl-d", T0);
+        app.on_event(&sessions(vec![row(running)]), T0);
+        assert_eq!(app.on_event(&listed(processes), T0), []);
+        let shown = picture(&mut app, 80, 24);
+        assert!(shown.contains(says), "{shown}");
+        assert_eq!(press(&mut app, "enter", T0), quit(Leaving::Keep), "the default keeps it");
+    }
+
+    // In view it is known at once.
     let mut app = running();
-    assert_eq!(press(&mut app, "ctrl-d", T0), []);
+    assert_eq!(press(&mut app, "ctrl-d", T0), ask);
+    for (key, leaving) in [("1", Leaving::Keep), ("2", Leaving::Leave), ("3", Leaving::Kill)] {
+        assert!(picture(&mut app, 80, 24).contains("Still running: a turn."));
+        assert_eq!(press(&mut app, key, T0), quit(leaving));
+        press(&mut app, "ctrl-d", T0);
+    }
     assert_eq!(press(&mut app, "esc", T0), []);
     assert!(app.leaving.is_none());
-    press(&mut app, "ctrl-d", T0);
-    assert_eq!(press(&mut app, "enter", T0), [Effect::Quit], "the default leaves it running");
-    press(&mut app, "ctrl-d", T0);
-    assert_eq!(
-        press(&mut app, "2", T0),
-        [Effect::Send(Command::Cancel), Effect::Send(Command::Kill { id: None }), Effect::Quit]
-    );
     enter_text(&mut app, "x", T0);
     assert_eq!(press(&mut app, "ctrl-d", T0), [], "it deletes while there is text");
+}
+
+// P10
+#[test]
+fn quitting_never_waits_longer_than_for_the_next_key() {
+    let mut app = app(vec![user("go")]);
+    press(&mut app, "ctrl-d", T0);
+    assert_eq!(press(&mut app, "ctrl-d", T0), [Effect::Quit(Leaving::Plain)]);
+    press(&mut app, "ctrl-d", T0);
+    press(&mut app, "x", T0);
+    assert_eq!(app.composer.text(), "x", "who types stays");
+    let late = Event::SessionsListed { sessions: vec![] };
+    assert_eq!(app.on_event(&late, T0), []);
+    // A host that cannot say it keeps nobody.
+    let mut app = self::app(vec![user("go")]);
+    press(&mut app, "ctrl-d", T0);
+    let failure = Failure { about: "processes".into(), message: "the disk is gone".into() };
+    assert_eq!(app.on_event(&Event::Failed(failure), T0), [Effect::Quit(Leaving::Plain)]);
+}
+
+// P10 S07
+#[test]
+fn an_interface_on_another_process_just_leaves() {
+    let mut app = running();
+    app.set_attached(true);
+    assert_eq!(press(&mut app, "ctrl-d", T0), [Effect::Quit(Leaving::Plain)]);
+}
+
+// P14
+#[test]
+fn ctrl_z_suspends_whatever_is_open() {
+    let mut app = running();
+    enter_text(&mut app, "half a thought", T0);
+    assert_eq!(press(&mut app, "ctrl-z", T0), [Effect::Quit(Leaving::Suspend)]);
+    press(&mut app, "ctrl-b", T0);
+    assert_eq!(press(&mut app, "ctrl-z", T0), [Effect::Quit(Leaving::Suspend)]);
+    assert_eq!(app.unsent(), ["half a thought"]);
+}
+
+// P13
+#[test]
+fn what_was_being_written_comes_back_with_its_session_and_only_there() {
+    let draft = |session: &str| [(session.to_owned(), format!("for {session:?}"))];
+    let with = |drafts: &[(String, String)], rows| {
+        let options = Options { drafts: drafts.iter().cloned().collect(), ..options() };
+        let mut app = App::new(options, T0);
+        let window = Event::Attached { transcript: Box::new(window(rows)), resynced: false };
+        app.on_event(&window, T0);
+        app
+    };
+    let id = window(vec![]).session.0;
+    let app = with(&draft(&id), vec![user("go")]);
+    assert_eq!(app.composer.text(), format!("for {id:?}"));
+    assert_eq!(app.drafts(), draft(&id).into(), "it is kept until it is sent");
+    let app = with(&draft(""), vec![]);
+    assert_eq!(app.composer.text(), "for \"\"");
+    let mut app = with(&draft("elsewhere"), vec![user("go")]);
+    assert!(app.composer.is_empty());
+    enter_text(&mut app, "/new thing", T0);
+    let both = [draft("elsewhere"), [(id, "/new thing".to_owned())]].concat();
+    assert_eq!(app.drafts(), both.into_iter().collect());
 }
 
 // P11

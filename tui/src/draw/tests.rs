@@ -9,6 +9,14 @@ use crate::app::App;
 use crate::testing::*;
 
 mod background;
+mod remote;
+
+/// The widths of terminals that people have, beside those of `pictures`.
+fn widths(name: &str, make: impl Fn() -> App) {
+    for width in [60, 80, 120] {
+        insta::assert_snapshot!(format!("{name}_{width}"), picture(&mut make(), width, 16));
+    }
+}
 
 fn pictures(name: &str, make: impl Fn() -> App) {
     insta::assert_snapshot!(format!("{name}_80x24"), picture(&mut make(), 80, 24));
@@ -327,12 +335,12 @@ fn everything_on_the_status_line() {
 fn news_of_other_sessions() {
     pictures("toast", || {
         let mut app = app(vec![user("go"), says("Done.")]);
-        for (end, code) in [(End::Exited, Some(2)), (End::Lost, None)] {
+        for (id, end, code) in [("a", End::Exited, Some(2)), ("b", End::Lost, None)] {
             app.on_event(
                 &Event::Toast(Toast {
                     session: SessionId("other".into()),
                     name: "Fix the pump".into(),
-                    process: Some(host::protocol::ProcessId("proc_a".into())),
+                    process: Some(host::protocol::ProcessId(id.into())),
                     news: host::protocol::News::Ended {
                         exit: exit(end, code),
                         delivery: Delivery::Waiting,

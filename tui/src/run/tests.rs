@@ -52,12 +52,12 @@ struct Rig {
 impl Rig {
     fn new() -> Self {
         let (tx, signals) = mpsc::unbounded_channel();
-        let (host, backend) = pair(FrontId(1), tx);
+        let (mut host, backend) = pair(FrontId(1), tx);
         let (keys, inputs) = keys::unbounded();
         let sink = Sink::default();
         let screen = Screen::new(sink.clone(), Kind::Full, 80, 24);
-        let app = App::new(options(), now());
-        let task = tokio::spawn(drive(host, app, screen, inputs));
+        let mut app = App::new(options(), now());
+        let task = tokio::spawn(async move { drive(&mut host, &mut app, screen, inputs).await });
         Self { backend, signals, keys, sink, task }
     }
 
@@ -114,6 +114,9 @@ async fn a_prompt_goes_out_and_its_answer_appears() {
     rig.push(Event::TurnEnded { turn, outcome: host::protocol::Outcome::Done, at: now() });
     rig.shows("src/engine").await;
     rig.key(KeyCode::Char('d'), KeyModifiers::CONTROL);
+    assert_eq!(rig.command().await, Command::ListProcesses);
+    rig.push(Event::ProcessesListed { processes: vec![] });
+    rig.push(Event::SessionsListed { sessions: vec![] });
     let exit = rig.task.await.unwrap().unwrap();
     assert_eq!(exit.session.map(|id| id.0), Some("20260101_120000_abcdef".into()));
     assert_eq!(exit.unsent, [""; 0]);
@@ -163,6 +166,33 @@ async fn a_burst_is_drawn_in_few_frames() {
     assert!(rig.sink.writes() - before < 100, "{}", rig.sink.writes() - before);
 }
 
+// S05
+#[tokio::test]
+async fn a_file_is_read_and_handed_over_and_an_export_is_written() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().unwrap().to_owned();
+    std::fs::write(path("notes.md"), [0, 159, 255]).unwrap();
+    let mut rig = Rig::new();
+    rig.attach(vec![]);
+    let line = |text: &str| {
+        for c in text.chars() {
+            rig.key(KeyCode::Char(c), KeyModifiers::NONE);
+        }
+        rig.key(KeyCode::Enter, KeyModifiers::NONE);
+    };
+    line(&format!("/upload {}", path("none.md")));
+    rig.shows("there is no such file or folder").await;
+    line(&format!("/upload {}", path("notes.md")));
+    line(&format!("/export {}", path("session.md")));
+    let upload = Command::Upload { name: "notes.md".into(), data: Data(vec![0, 159, 255]) };
+    assert_eq!(rig.command().await, upload);
+    assert_eq!(rig.command().await, Command::Export);
+    rig.shows("[uploading notes.md …]").await;
+    rig.push(Event::Exported { name: "x.md".into(), text: "# Pump".into() });
+    rig.shows("saved as").await;
+    assert_eq!(std::fs::read_to_string(path("session.md")).unwrap(), "# Pump");
+}
+
 /// Input like the terminal's: it wakes the first waker it was polled with, and no other.
 #[derive(Clone, Default)]
 struct FirstWaker(Arc<Mutex<(Vec<Input>, Option<std::task::Waker>)>>);
@@ -186,10 +216,11 @@ impl Stream for FirstWaker {
 #[tokio::test]
 async fn a_key_is_heard_by_a_source_that_keeps_only_its_first_waker() {
     let (tx, _signals) = mpsc::unbounded_channel();
-    let (host, _backend) = pair(FrontId(1), tx);
+    let (mut host, _backend) = pair(FrontId(1), tx);
     let source = FirstWaker::default();
     let screen = Screen::new(Sink::default(), Kind::Full, 80, 24);
-    let task = tokio::spawn(drive(host, App::new(options(), now()), screen, source.clone()));
+    let (mut app, inputs) = (App::new(options(), now()), source.clone());
+    let task = tokio::spawn(async move { drive(&mut host, &mut app, screen, inputs).await });
     while source.0.lock().unwrap().1.is_none() {
         tokio::time::sleep(Duration::from_millis(5)).await;
     }

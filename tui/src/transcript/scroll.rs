@@ -67,6 +67,26 @@ impl View {
         }
     }
 
+    /// Rows came while nobody could see them come.
+    pub(crate) fn on_resynced(&mut self, rows: u64) {
+        self.relay();
+        if self.place != Place::Follow {
+            self.new_rows += rows;
+        }
+    }
+
+    /// The rows after that one are gone, this many; others will have their numbers.
+    pub(crate) fn on_removed(&mut self, after: u64, rows: u64) {
+        self.relay();
+        self.new_rows = self.new_rows.saturating_sub(rows);
+        if let Place::At(Item::Row(n), _) = self.place
+            && n > after
+        {
+            self.place = Place::Follow;
+            self.new_rows = 0;
+        }
+    }
+
     /// Moves the view. It takes effect with the next arrangement.
     pub(crate) fn go(&mut self, to: Move, scene: &Scene<'_>) {
         match to {

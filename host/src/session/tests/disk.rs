@@ -101,6 +101,7 @@ impl Disk {
                     (turn.attempts, turn.row) = (attempt, row);
                 }
             }
+            Record::Undone { after, .. } => self.rows.retain(|row| row.n <= after),
             Record::Branched { .. } | Record::Deleted { .. } | Record::Granted { .. } => {}
         }
     }

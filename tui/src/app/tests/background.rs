@@ -71,7 +71,7 @@ fn a_session_is_deleted_by_no_stray_key() {
     let asked = || {
         let mut app = app(vec![user("go")]);
         assert_eq!(typed(&mut app, "/delete"), []);
-        assert!(app.deletion.is_some());
+        assert!(app.confirm.is_some());
         app
     };
     let mut app = asked();
@@ -82,13 +82,13 @@ fn a_session_is_deleted_by_no_stray_key() {
         assert_eq!(press(&mut app, key, T0 + 1_000 * (n as Millis + 1)), []);
     }
     app.on_paste("2\n", T0 + 8_000);
-    assert!(app.deletion.is_some() && app.composer.is_empty());
+    assert!(app.confirm.is_some() && app.composer.is_empty());
     assert_eq!(press(&mut app, "enter", T0 + 9_000), [], "the default keeps it");
-    assert!(app.deletion.is_none());
+    assert!(app.confirm.is_none());
 
     let mut app = asked();
     assert_eq!(press(&mut app, "esc", T0 + 10), []);
-    assert!(app.deletion.is_none());
+    assert!(app.confirm.is_none());
 
     let mut app = asked();
     assert_eq!(sent(press(&mut app, "2", T0 + 600)), [Command::Delete { session: here.clone() }]);
@@ -197,25 +197,6 @@ fn the_selection_stays_with_its_process_when_others_come_and_go() {
     app.on_event(&Event::ProcessChanged { process: at("proc_new", 1) }, T0);
     let id = host::protocol::ProcessId("proc_b".into());
     assert_eq!(sent(press(&mut app, "k", T0)), [Command::Kill { id: Some(id) }]);
-}
-
-// P10
-#[test]
-fn quitting_with_work_left_kills_only_when_it_is_chosen() {
-    let live = || vec![process("proc_a", State::Running, None)];
-    let asked = || {
-        let mut app = attached(Transcript { processes: live(), ..window(vec![user("go")]) });
-        assert_eq!(press(&mut app, "ctrl-d", T0), []);
-        app
-    };
-    assert_eq!(press(&mut asked(), "1", T0), [Effect::Quit]);
-    let kill = Effect::Send(Command::Kill { id: None });
-    assert_eq!(press(&mut asked(), "2", T0), [kill, Effect::Quit], "no turn, nothing to cancel");
-    for key in ["3", "esc"] {
-        let mut app = asked();
-        assert_eq!(press(&mut app, key, T0), []);
-        assert!(app.leaving.is_none());
-    }
 }
 
 // C10

@@ -10,10 +10,14 @@ use crate::app::App;
 use crate::testing::*;
 
 fn toast(session: &str, name: &str, news: News, text: &str) -> Event {
+    toast_of("proc_a", session, name, news, text)
+}
+
+fn toast_of(process: &str, session: &str, name: &str, news: News, text: &str) -> Event {
     Event::Toast(Toast {
         session: SessionId(session.into()),
         name: name.into(),
-        process: Some(ProcessId("proc_a".into())),
+        process: Some(ProcessId(process.into())),
         news,
         text: text.into(),
     })
@@ -54,12 +58,12 @@ fn a_toast_says_what_happened_from_its_kind_and_in_which_session() {
         let shown = picture(&mut app, 100, 24);
         let line = shown.lines().find(|line| line.contains('⚑')).unwrap();
         assert!(line.contains(&format!("⚑ {says}")), "{line}");
-        assert!(line.ends_with("in Fix the pump"), "{line}");
+        assert!(line.ends_with("in Fix the pump · Ctrl+O opens"), "{line}");
     }
     let mut app = app(vec![user("go")]);
     app.on_event(&toast("20260102_x", "", News::WatchDisabled, ""), T0);
     let shown = picture(&mut app, 80, 24);
-    assert!(shown.contains("⚑ watch switched off · in 20260102_x"), "{shown}");
+    assert!(shown.contains("⚑ watch switched off · in 20260102_x · Ctrl+O opens"), "{shown}");
 }
 
 // P11, W02
@@ -98,10 +102,8 @@ fn a_burst_of_news_is_drawn_in_few_lines_that_count_the_rest() {
         let mut app = app(vec![user("go"), says("Done.")]);
         for n in 0..30 {
             let text = format!("cargo test --package part-{n}");
-            app.on_event(
-                &toast("other", "Fix the pump", ended(End::Exited, Some(n % 2)), &text),
-                T0,
-            );
+            let news = ended(End::Exited, Some(n % 2));
+            app.on_event(&toast_of(&format!("proc_{n}"), "other", "Fix the pump", news, &text), T0);
         }
         app
     });
@@ -384,12 +386,14 @@ fn the_question_before_quitting_says_what_becomes_of_turn_commands_and_tasks() {
         let mut app = attached(Transcript { processes: several(), ..window(vec![user("go")]) });
         app.on_event(&started(), T0);
         press(&mut app, "ctrl-d", T0);
+        press(&mut app, "down", T0);
         app
     });
     pictures("quit_kill", || {
         let mut app = attached(Transcript { processes: several(), ..window(vec![user("go")]) });
         press(&mut app, "ctrl-d", T0);
-        press(&mut app, "down", T0);
+        press(&mut app, "up", T0);
+        press(&mut app, "up", T0);
         app
     });
     pictures("quit_turn", || {

@@ -2,6 +2,7 @@ use std::path::Path;
 
 use super::*;
 use crate::protocol::{CallId, End, Gauge, ProcessId, SessionId, ToolCall, ToolResult, TurnId};
+use crate::wire::decode;
 
 /// The JSON of a recorded answer.
 fn capture(name: &str) -> Value {
@@ -65,8 +66,8 @@ fn wakeup(n: u64, kind: WakeupKind, exit: Option<Exit>, pattern: Option<&str>) -
     )
 }
 
-fn ended(code: Option<i32>) -> Option<Exit> {
-    Some(Exit { end: End::Exited, code, signal: None, at: 1_700_000_000_250 })
+fn ended(code: Option<i32>) -> Exit {
+    Exit { end: End::Exited, code, signal: None, at: 1_700_000_000_250 }
 }
 
 fn transcript(rows: Vec<Row>) -> Transcript {
@@ -239,8 +240,8 @@ fn calls_and_results_are_told_in_the_recorded_shape() {
 fn each_wakeup_is_a_message_of_its_own_with_its_metadata() {
     // W24
     let rows = [
-        wakeup(1, WakeupKind::Exit, ended(Some(3)), None),
-        wakeup(2, WakeupKind::Exit, ended(None), None),
+        wakeup(1, WakeupKind::Exit, Some(ended(Some(3))), None),
+        wakeup(2, WakeupKind::Exit, Some(ended(None)), None),
         wakeup(3, WakeupKind::Match, None, Some("ERROR")),
     ];
     let told = messages(&rows);
@@ -318,4 +319,42 @@ fn a_window_says_what_lies_before_it_and_a_cut_text_that_it_is_cut() {
     let message = &told["messages"][0];
     assert_eq!(message["_cut"], 12);
     assert_eq!(message["content"], "[12 bytes before this are left out]\ntail");
+}
+
+#[test]
+fn what_is_told_reads_back() {
+    let exit = wakeup(4, WakeupKind::Exit, Some(ended(Some(3))), None);
+    let failure = Body::Failure { message: "Refused.".to_owned() };
+    let rows = vec![
+        user(1, 1, "build"),
+        calling(2, 1),
+        result(3, 1),
+        exit,
+        answer(5, 2, "half", Stop::Partial),
+        row(6, 2, failure),
+    ];
+    let mut told = transcript(rows);
+    told.held = Some("no key".to_owned());
+    let listed = SessionRow { pinned: true, compressions: 2, ..listed() };
+    let read: decode::Session = serde_json::from_value(session(&told, Some(&listed))).unwrap();
+    assert_eq!(read.session_id, "20261121_090700_abcdef");
+    assert_eq!((read.title.as_str(), read.workspace.as_str()), ("Hello", "/srv/project"));
+    assert_eq!((read.message_count, read.user_message_count), (6, 2));
+    assert_eq!((read.created_at, read.last_message_at), (1_700_000_000_000, 1_700_000_003_000));
+    assert_eq!((read.pinned, read.archived, read.segments), (true, false, 3));
+    assert_eq!((read.last_prompt_tokens, read.context_length), (Some(900), Some(128_000)));
+    assert!(!read.process_wakeup_pause.is_empty());
+    let messages = &read.messages;
+    assert_eq!(messages.len(), 6);
+    assert_eq!(messages[1].tool_calls[0].id, "call_1");
+    assert_eq!(messages[1].tool_calls[0].function.name, "terminal");
+    assert_eq!(messages[2].tool_call_id, "call_1");
+    assert_eq!(messages[3].source, "process_wakeup");
+    let meta = messages[3].wakeup.as_ref().unwrap();
+    assert_eq!((meta.kind.as_str(), meta.task_id.as_str()), ("completion", "proc_0123456789ab"));
+    assert_eq!(meta.exit_code, 3);
+    assert!(messages[4].partial && messages[5].error);
+    let read: decode::Session = serde_json::from_value(list_row(&listed)).unwrap();
+    assert_eq!((read.title.as_str(), read.message_count, read.pinned), ("Hello", 2, true));
+    assert_eq!((read.segments, read.is_streaming), (3, false));
 }

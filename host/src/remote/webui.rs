@@ -1,0 +1,651 @@
+//! The client of a hermes-webui: the loop that does the I/O. What it means is [`translate`]'s.
+
+mod commands;
+mod streams;
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use self::streams::{Source, Streams};
+use super::api::{self, Api};
+use super::Line;
+use super::http::Error;
+use super::sse::Item;
+use super::translate::{self, Accepted, Mirror, Refused, Request, Verdict};
+use super::unsent::{Entry, Unsent};
+use crate::handle::{Backend, Pushed, Signal};
+use crate::local::now;
+use crate::protocol::{
+    Attachment, Event, Failure, Link, Millis, PromptId, QuestionId, Queued, SessionId, Target,
+};
+use crate::wire::decode;
+
+/// How often the state is asked for while streams do not work (E08).
+const POLL: Duration = Duration::from_secs(3);
+/// How often an idle session is looked at: nothing tells that another client has started a turn.
+const GLANCE: Duration = Duration::from_secs(5);
+/// How soon a request that must be repeated is.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Serves one front end until it goes.
+pub(super) async fn run(line: Line) {
+    let Line { client, target, backend, mut signals, early, unsent } = line;
+    let mut webui = Webui::new(Api::new(client), backend, unsent);
+    webui.open(target);
+    for command in early {
+        webui.command(command);
+    }
+    loop {
+        let due = webui.due();
+        tokio::select! {
+            signal = signals.recv() => match signal {
+                Some((_, Signal::Command(command))) => webui.command(command),
+                Some((_, Signal::Detached)) | None => return,
+            },
+            Some(done) = webui.tasks.join_next(), if !webui.tasks.is_empty() => {
+                if let Ok((view, reply)) = done {
+                    webui.reply(view, reply);
+                }
+            }
+            (source, item) = webui.streams.next() => webui.item(source, item),
+            () = tokio::time::sleep_until(due) => webui.tick(),
+        }
+        webui.settle();
+    }
+}
+
+/// What a request brought.
+enum Reply {
+    Opened { opening: u64, target: Target, session: Result<decode::Session, Error> },
+    Loaded(Result<decode::Session, Error>),
+    Paged(Result<decode::Session, Error>),
+    Started(Result<decode::Started, Error>),
+    Answered { id: QuestionId, sent: Result<decode::Responded, Error> },
+    Steered { text: String, sent: Result<decode::Steered, Error> },
+    Approval(Result<Option<decode::Approval>, Error>),
+    Clarify(Result<Option<decode::Clarify>, Error>),
+    Status(Result<decode::Status, Error>),
+    Goal { asked: bool, goal: Result<decode::GoalReply, Error> },
+    Health(Result<decode::Health, Error>),
+    Uploaded { name: String, file: Result<Attachment, Error> },
+    Models(Result<decode::Models, Error>),
+    Retried { id: PromptId, back: Result<decode::Retried, Error> },
+    /// Something for the front end, and what is to be done then.
+    Did { about: &'static str, done: Result<Vec<Event>, Error>, then: Then },
+}
+
+/// What is done after a change.
+enum Then {
+    Nothing,
+    Load,
+    Open(Target),
+}
+
+/// See the module.
+struct Webui {
+    api: Api,
+    backend: Backend,
+    mirror: Mirror,
+    /// Counts the sessions that were in view: answers for an earlier one are dropped.
+    view: u64,
+    /// Counts the wishes to open one: only the last counts.
+    opening: u64,
+    streams: Streams,
+    tasks: JoinSet<(u64, Reply)>,
+    link: Option<Link>,
+    unsent: Unsent,
+    /// When the server began, once it has said so.
+    started_at: Millis,
+    /// Which provider a model belongs to.
+    providers: HashMap<String, String>,
+    next_poll: Instant,
+    /// A session could not be opened or loaded: again soon.
+    retry: Option<(Instant, Target)>,
+    reload: bool,
+    polled: bool,
+    closed: Option<String>,
+}
+
+impl Webui {
+    fn new(api: Api, backend: Backend, unsent: Unsent) -> Self {
+        Self {
+            streams: Streams::new(api.client()),
+            api,
+            backend,
+            mirror: Mirror::default(),
+            view: 0,
+            opening: 0,
+            tasks: JoinSet::new(),
+            link: None,
+            unsent,
+            started_at: 0,
+            providers: HashMap::new(),
+            next_poll: Instant::now() + GLANCE,
+            retry: None,
+            reload: false,
+            polled: false,
+            closed: None,
+        }
+    }
+
+    fn id(&self) -> String {
+        self.mirror.view().session.0.clone()
+    }
+
+    fn spawn(&mut self, reply: impl Future<Output = Reply> + Send + 'static) {
+        let view = self.view;
+        self.tasks.spawn(async move { (view, reply.await) });
+    }
+
+    /// Looks at another session.
+    fn open(&mut self, target: Target) {
+        self.opening += 1;
+        self.retry = None;
+        let (api, opening) = (self.api.clone(), self.opening);
+        self.spawn(async move {
+            let session = find(&api, &target).await;
+            Reply::Opened { opening, target, session }
+        });
+    }
+
+    fn opened(&mut self, target: Target, session: Result<decode::Session, Error>) {
+        match session {
+            Ok(session) => self.enter(&session),
+            Err(error) if !self.mirror.is_attached() && error.is_passing() => {
+                let why = error.to_string();
+                self.say_link(Link::Down { why, attempt: 1, retry_at: now() + 3_000 });
+                self.retry = Some((Instant::now() + POLL, target));
+            }
+            Err(error) => {
+                if let Error::Auth(message) = &error {
+                    self.closed = Some(message.clone());
+                }
+                self.push(failed("open", &error));
+                if !self.mirror.is_attached() && target != Target::Latest {
+                    self.open(Target::Latest);
+                }
+            }
+        }
+    }
+
+    fn enter(&mut self, session: &decode::Session) {
+        self.mirror = Mirror::default();
+        self.view += 1;
+        self.reload = false;
+        let id = SessionId(session.session_id.clone());
+        self.streams.enter(&id.0, session.message_count);
+        self.streams.close_chat();
+        self.mirror.loaded(session, now());
+        // What was typed and not sent goes on waiting; what was typed before there was a session
+        // belongs to this one.
+        self.unsent.seen(&id, &self.mirror.window());
+        let last = self.mirror.last();
+        let waiting = self.unsent.entries().iter();
+        let waiting = waiting.filter(|e| e.session.as_ref().is_none_or(|session| *session == id));
+        for Entry { id: prompt, text, .. } in waiting.cloned().collect::<Vec<_>>() {
+            self.unsent.place(&prompt, &id, last);
+            self.mirror.prompt(prompt, text);
+        }
+        self.look_around();
+    }
+
+    /// What belongs to a session and stands elsewhere.
+    fn look_around(&mut self) {
+        let (api, id) = (self.api.clone(), self.id());
+        self.spawn(async move { Reply::Health(api.health().await) });
+        let (api, of) = (self.api.clone(), id.clone());
+        self.spawn(async move {
+            let done = api.yolo(&of).await.map(|yolo| vec![Event::YoloChanged { yolo }]);
+            Reply::Did { about: "", done, then: Then::Nothing }
+        });
+        let api = self.api.clone();
+        self.spawn(async move {
+            let effort = api.reasoning().await;
+            let done = effort.map(|effort| vec![Event::ReasoningChanged { effort: set(effort) }]);
+            Reply::Did { about: "", done, then: Then::Nothing }
+        });
+        let api = self.api.clone();
+        self.spawn(async move { Reply::Goal { asked: false, goal: api.goal(&id, "status").await } });
+    }
+
+    /// Sends on what the inputs so far have brought about.
+    fn settle(&mut self) {
+        loop {
+            let out = self.mirror.take();
+            if out.events.is_empty() && out.requests.is_empty() {
+                break;
+            }
+            let mut overflowed = false;
+            for event in out.events {
+                self.keep(&event);
+                if !overflowed && self.backend.push(event) == Pushed::Overflowed {
+                    // The window has what follows too.
+                    self.resend();
+                    overflowed = true;
+                }
+            }
+            for request in out.requests {
+                self.request(request);
+            }
+        }
+        self.tell_link();
+    }
+
+    fn push(&mut self, event: Event) {
+        if self.backend.push(event) == Pushed::Overflowed {
+            self.resend();
+        }
+    }
+
+    /// The front end reads too slowly: a fresh window holds all that it missed.
+    fn resend(&self) {
+        if self.backend.push(self.mirror.window()) == Pushed::Overflowed {
+            tracing::warn!("a front end has no room for a window");
+        }
+    }
+
+    /// What is typed is on disk until the server has it.
+    fn keep(&mut self, event: &Event) {
+        match event {
+            Event::PromptQueued { prompt } => {
+                let Queued { id, text } = prompt.clone();
+                let attached = self.mirror.is_attached();
+                let session = attached.then(|| self.mirror.view().session.clone());
+                let after = self.mirror.last();
+                self.unsent.add(Entry { id, session, after, text, at: now() });
+            }
+            Event::PromptUnqueued { id } => self.unsent.remove(std::slice::from_ref(id)),
+            _ => {}
+        }
+    }
+
+    fn request(&mut self, request: Request) {
+        let (api, id) = (self.api.clone(), self.id());
+        match request {
+            Request::Load => {
+                self.reload = false;
+                self.spawn(async move {
+                    Reply::Loaded(api.session(&id, api::WINDOW, None).await)
+                });
+            }
+            Request::OpenChat(stream) => self.streams.open_chat(&stream),
+            Request::CloseChat => self.streams.close_chat(),
+            Request::Follow(id) => self.streams.enter(&id.0, self.mirror.known_count()),
+            Request::Start { prompt, text } => {
+                let files = match prompt {
+                    Some(_) => self.mirror.view().attachments.clone(),
+                    None => Vec::new(),
+                };
+                self.spawn(async move { Reply::Started(api.start(&id, &text, &files).await) });
+            }
+            Request::Questions => self.ask_questions(),
+            Request::Goal => {
+                self.spawn(async move {
+                    Reply::Goal { asked: false, goal: api.goal(&id, "status").await }
+                });
+            }
+        }
+    }
+
+    fn ask_questions(&mut self) {
+        let (api, id) = (self.api.clone(), self.id());
+        self.spawn(async move { Reply::Approval(api.approval(&id).await) });
+        let (api, id) = (self.api.clone(), self.id());
+        self.spawn(async move { Reply::Clarify(api.clarify(&id).await) });
+    }
+
+    fn reply(&mut self, view: u64, reply: Reply) {
+        if let Reply::Opened { opening, target, session } = reply {
+            if opening == self.opening {
+                self.opened(target, session);
+            }
+            return;
+        }
+        if view != self.view {
+            return;
+        }
+        let now = now();
+        match reply {
+            Reply::Opened { .. } => {}
+            Reply::Loaded(Ok(session)) => self.mirror.loaded(&session, now),
+            Reply::Loaded(Err(error)) => {
+                self.mirror.not_loaded();
+                if error.is_passing() {
+                    self.reload = true;
+                    self.next_poll = self.next_poll.min(Instant::now() + AGAIN);
+                } else {
+                    self.refused("load", &error);
+                }
+            }
+            Reply::Paged(Ok(session)) => self.mirror.paged(&session),
+            Reply::Paged(Err(error)) => {
+                self.push(failed("page", &error));
+                let earlier = self.mirror.view().earlier;
+                self.mirror.changed(Event::Paged { rows: Vec::new(), earlier });
+            }
+            Reply::Started(started) => self.started(started, now),
+            Reply::Answered { id, sent } => self.answered(&id, sent),
+            Reply::Steered { text, sent } => match sent {
+                Ok(steered) if steered.accepted => {}
+                Ok(_) => self.mirror.steer_missed(&text),
+                Err(error) => {
+                    self.push(failed("steer", &error));
+                    self.mirror.steer_missed(&text);
+                }
+            },
+            Reply::Approval(Ok(head)) => self.mirror.approval(head, false, now),
+            Reply::Clarify(Ok(head)) => self.mirror.clarify(head, now),
+            Reply::Status(Ok(status)) => {
+                self.polled = true;
+                let deaf = self.streams.is_deaf(Source::Chat);
+                self.mirror.status(&status, deaf);
+            }
+            Reply::Status(Err(error)) => {
+                self.polled = false;
+                if !error.is_passing() {
+                    self.refused("status", &error);
+                }
+            }
+            Reply::Approval(Err(error)) | Reply::Clarify(Err(error)) => {
+                tracing::debug!(%error, "no answer to a poll");
+            }
+            Reply::Goal { asked, goal } => self.goal(asked, goal),
+            Reply::Health(Ok(health)) => self.health(&health, now),
+            Reply::Health(Err(error)) => tracing::debug!(%error, "no word of its health"),
+            Reply::Uploaded { name, file } => match file {
+                Ok(file) => self.mirror.attach_file(file),
+                Err(error) => {
+                    self.mirror.fail("upload", &format!("{name}: {error}"));
+                    // Its place on the screen goes, whatever became of it (S05).
+                    let attachments = self.mirror.view().attachments.clone();
+                    self.mirror.changed(Event::AttachmentsChanged { attachments });
+                }
+            },
+            Reply::Models(Ok(models)) => self.models(&models),
+            Reply::Models(Err(error)) => self.push(failed("models", &error)),
+            Reply::Retried { id, back } => match back {
+                Ok(back) => {
+                    self.mirror.reload();
+                    self.mirror.prompt(id, back.last_user_text);
+                }
+                Err(error) => self.push(failed("retry", &error)),
+            },
+            Reply::Did { about, done, then } => self.did(about, done, then),
+        }
+    }
+
+    fn did(&mut self, about: &'static str, done: Result<Vec<Event>, Error>, then: Then) {
+        match done {
+            Ok(events) => {
+                for event in events {
+                    self.mirror.changed(event);
+                }
+                match then {
+                    Then::Nothing => {}
+                    Then::Load => self.mirror.reload(),
+                    Then::Open(target) => self.open(target),
+                }
+            }
+            // Asked by ourselves: an older server may not know it.
+            Err(error) if about.is_empty() => tracing::debug!(%error, "not known"),
+            Err(error) => self.push(failed(about, &error)),
+        }
+    }
+
+    fn started(&mut self, started: Result<decode::Started, Error>, now: Millis) {
+        let refused = match started {
+            Ok(started) if !started.stream_id.is_empty() => {
+                let (stream, at) = (started.stream_id, started.pending_started_at);
+                let accepted = Accepted { stream, at, title: started.title };
+                return self.mirror.accepted(&accepted, now);
+            }
+            Ok(started) if started.status == "suppressed" => Refused::Suppressed,
+            Ok(_) => Refused::No("the server does not say which turn it started".to_owned()),
+            Err(Error::Status { code: 409, message, body, .. }) => {
+                let busy: decode::Started = decode::read(body.clone());
+                match busy.active_stream_id {
+                    Some(stream) => Refused::Busy(Some(stream)),
+                    None if body["code"].is_string() || body["type"].is_string() => {
+                        Refused::No(message)
+                    }
+                    None => Refused::Busy(None),
+                }
+            }
+            Err(Error::Unreachable { sent: false, .. }) => Refused::Unsent,
+            // 429 and 503 come from before the turn; what else a proxy says is no answer.
+            Err(Error::Status { code: 429 | 503, .. }) => Refused::Unsent,
+            Err(error) if error.is_passing() => Refused::Unanswered,
+            Err(Error::Auth(message)) => {
+                self.closed = Some(message);
+                Refused::Unsent
+            }
+            Err(error) => Refused::No(error.to_string()),
+        };
+        self.mirror.refused(refused, now);
+    }
+
+    fn answered(&mut self, id: &QuestionId, sent: Result<decode::Responded, Error>) {
+        let verdict = match sent {
+            Ok(sent) if sent.ok && !sent.stale_cleared => Verdict::Taken,
+            Ok(_) | Err(Error::Status { code: 404 | 409, .. }) => Verdict::Late,
+            Err(error) => {
+                self.push(failed("answer", &error));
+                Verdict::Undelivered
+            }
+        };
+        self.mirror.answered(id, verdict);
+        if verdict != Verdict::Taken {
+            self.ask_questions();
+        }
+    }
+
+    fn goal(&mut self, asked: bool, goal: Result<decode::GoalReply, Error>) {
+        match goal {
+            Ok(reply) if reply.error.is_empty() => {
+                let resumed = asked && reply.goal.as_ref().is_some_and(|g| g.status == "active");
+                self.mirror.goal(reply.goal);
+                if reply.stream_id.is_some() {
+                    self.mirror.reload();
+                } else if resumed {
+                    self.mirror.go_on("continue");
+                }
+            }
+            Ok(reply) if asked => self.mirror.fail("goal", &reply.error),
+            Err(error) if asked => self.push(failed("goal", &error)),
+            Ok(_) | Err(_) => {}
+        }
+    }
+
+    /// A server that began at another time is another one (E13).
+    fn health(&mut self, health: &decode::Health, now: Millis) {
+        let began = health.server_started_at;
+        if began == 0 {
+            return;
+        }
+        let before = std::mem::replace(&mut self.started_at, began);
+        if before != 0 && before != began {
+            self.mirror.restarted(now);
+            self.push(Event::SessionsChanged);
+            let (api, id) = (self.api.clone(), self.id());
+            self.spawn(async move {
+                let done = api.yolo(&id).await.map(|yolo| vec![Event::YoloChanged { yolo }]);
+                Reply::Did { about: "", done, then: Then::Nothing }
+            });
+        }
+    }
+
+    fn models(&mut self, models: &decode::Models) {
+        self.providers.clear();
+        let mut names = Vec::new();
+        for group in &models.groups {
+            for model in group.models.iter().filter(|model| !model.id.is_empty()) {
+                self.providers.insert(model.id.clone(), group.provider_id.clone());
+                if !names.contains(&model.id) {
+                    names.push(model.id.clone());
+                }
+            }
+        }
+        self.push(Event::ModelsListed { models: names });
+    }
+
+    fn item(&mut self, source: Source, item: Item) {
+        let now = now();
+        match item {
+            Item::Open => {
+                let again = self.streams.opened(source);
+                match source {
+                    Source::Chat => self.mirror.chat_opened(),
+                    Source::Channel if again => {
+                        let api = self.api.clone();
+                        self.spawn(async move { Reply::Health(api.health().await) });
+                    }
+                    Source::List if again => self.push(Event::SessionsChanged),
+                    Source::Channel | Source::List | Source::Approval | Source::Clarify => {}
+                }
+            }
+            Item::Alive => {}
+            Item::Event { name, data, id } => {
+                let Ok(data) = serde_json::from_str(&data) else {
+                    tracing::info!(name, "an event that is no JSON is ignored");
+                    return;
+                };
+                match source {
+                    Source::Chat => self.mirror.chat(&name, data, id.as_deref(), now),
+                    Source::Channel => self.mirror.channel(&name, data),
+                    Source::Approval => {
+                        let head: decode::Pending<decode::Approval> = decode::read(data);
+                        self.mirror.approval(head.pending, name != "initial", now);
+                    }
+                    Source::Clarify => {
+                        let head: decode::Pending<decode::Clarify> = decode::read(data);
+                        self.mirror.clarify(head.pending, now);
+                    }
+                    Source::List => {
+                        self.push(Event::SessionsChanged);
+                        self.ask_status();
+                    }
+                }
+            }
+            Item::Lost { why, attempt, retry_in } => {
+                let count = self.mirror.known_count();
+                let retry = i64::try_from(retry_in.as_millis()).unwrap_or(0);
+                self.streams.lost(source, why, attempt, now + retry, count);
+                if attempt >= 2 {
+                    self.next_poll = self.next_poll.min(Instant::now());
+                }
+            }
+            Item::Refused { status, message } => {
+                self.streams.refused(source);
+                match (source, status) {
+                    (Source::Chat, 404 | 410) => self.mirror.chat_lost(),
+                    // A server that does not have it is asked instead.
+                    (_, 404 | 405 | 410 | 501) => {
+                        tracing::info!(?source, status, "the server has no such stream");
+                    }
+                    _ => self.closed = Some(message),
+                }
+            }
+        }
+    }
+
+    fn due(&self) -> Instant {
+        let mut due = self.next_poll;
+        if let Some((at, _)) = &self.retry {
+            due = due.min(*at);
+        }
+        if let Some(at) = self.mirror.wants_tick() {
+            let wait = u64::try_from(at - now()).unwrap_or(0);
+            due = due.min(Instant::now() + Duration::from_millis(wait));
+        }
+        due
+    }
+
+    fn tick(&mut self) {
+        self.mirror.tick(now());
+        let at = Instant::now();
+        if let Some((_, target)) = self.retry.take_if(|(due, _)| *due <= at) {
+            self.open(target);
+        }
+        if at < self.next_poll {
+            return;
+        }
+        self.next_poll = at + if self.streams.poll() { POLL } else { GLANCE };
+        if !self.mirror.is_attached() || self.closed.is_some() {
+            return;
+        }
+        if self.streams.poll() {
+            self.ask_questions();
+            self.ask_status();
+            if self.streams.is_deaf(Source::Channel) {
+                let api = self.api.clone();
+                self.spawn(async move { Reply::Health(api.health().await) });
+            }
+        } else if self.mirror.stream().is_none() {
+            self.ask_status();
+        }
+        if self.reload || self.mirror.is_uncertain() {
+            self.mirror.reload();
+        }
+    }
+
+    fn ask_status(&mut self) {
+        if self.mirror.is_attached() {
+            let (api, id) = (self.api.clone(), self.id());
+            self.spawn(async move { Reply::Status(api.status(&id).await) });
+        }
+    }
+
+    /// A refusal that no further try changes.
+    fn refused(&mut self, about: &str, error: &Error) {
+        match error {
+            Error::Auth(message) => self.closed = Some(message.clone()),
+            Error::Status { code: 404, .. } => {
+                let why = "this session is not there any more: somebody deleted it";
+                self.mirror.fail(about, why);
+                self.open(Target::Latest);
+            }
+            _ => self.push(failed(about, error)),
+        }
+    }
+
+    fn tell_link(&mut self) {
+        if let Some(message) = &self.closed {
+            return self.say_link(Link::Refused { message: message.clone() });
+        }
+        if let Some(link) = self.streams.link(self.polled) {
+            self.say_link(link);
+        }
+    }
+
+    fn say_link(&mut self, link: Link) {
+        if self.link.as_ref() != Some(&link) {
+            self.link = Some(link.clone());
+            self.push(Event::Link { link });
+        }
+    }
+}
+
+/// The session that is meant.
+async fn find(api: &Api, target: &Target) -> Result<decode::Session, Error> {
+    let id = match target {
+        Target::New => return api.new_session().await,
+        Target::Latest => match translate::latest(&api.sessions().await?) {
+            Some(id) => id,
+            None => return api.new_session().await,
+        },
+        Target::Id(id) => id.clone(),
+    };
+    api.session(&id.0, api::WINDOW, None).await
+}
+
+fn failed(about: &str, error: &Error) -> Event {
+    Event::Failed(Failure { about: about.to_owned(), message: error.to_string() })
+}
+
+/// A text, unless it is empty.
+fn set(text: String) -> Option<String> {
+    Some(text).filter(|text| !text.is_empty())
+}

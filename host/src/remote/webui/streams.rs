@@ -1,0 +1,195 @@
+//! The streams of one view: one set of them, whatever sessions it looked at (E09).
+
+use super::super::http::Client;
+use super::super::sse::{Item, Stream};
+use crate::protocol::{Link, Millis};
+
+/// Which stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Source {
+    /// Changes of the list of sessions.
+    List,
+    /// The session, across its turns.
+    Channel,
+    /// The running turn.
+    Chat,
+    /// Approvals of the session.
+    Approval,
+    /// Clarify questions of the session.
+    Clarify,
+}
+
+/// A stream and how it is.
+#[derive(Default)]
+struct Slot {
+    stream: Option<Stream>,
+    open: bool,
+    /// It was open before.
+    known: bool,
+    /// Tries that failed in a row.
+    attempt: u32,
+    why: String,
+    retry_at: Millis,
+    /// The server does not have it.
+    absent: bool,
+}
+
+impl Slot {
+    fn of(stream: Stream) -> Self {
+        Self { stream: Some(stream), ..Self::default() }
+    }
+
+    async fn next(&mut self) -> Item {
+        if let Some(stream) = &mut self.stream
+            && let Some(item) = stream.next().await
+        {
+            return item;
+        }
+        std::future::pending().await
+    }
+}
+
+/// See the module.
+pub(super) struct Streams {
+    client: Client,
+    list: Slot,
+    channel: Slot,
+    chat: Slot,
+    approval: Slot,
+    clarify: Slot,
+    session: String,
+}
+
+impl Streams {
+    /// None but that of the list.
+    pub(super) fn new(client: &Client) -> Self {
+        Self {
+            client: client.clone(),
+            list: Slot::of(Stream::new(client, "/api/sessions/events", &[])),
+            channel: Slot::default(),
+            chat: Slot::default(),
+            approval: Slot::default(),
+            clarify: Slot::default(),
+            session: String::new(),
+        }
+    }
+
+    /// The streams of this session in place of those of the one before. A turn that runs on
+    /// under another id of its session keeps its stream.
+    pub(super) fn enter(&mut self, session: &str, known_count: u64) {
+        self.session = session.to_owned();
+        let query = [("session_id", session)];
+        let count = known_count.to_string();
+        let counted = [("session_id", session), ("known_count", count.as_str())];
+        self.channel = Slot::of(Stream::new(&self.client, "/api/session/stream", &counted));
+        self.approval = Slot::of(Stream::new(&self.client, "/api/approval/stream", &query));
+        self.clarify = Slot::of(Stream::new(&self.client, "/api/clarify/stream", &query));
+    }
+
+    /// The stream of a turn, from its start.
+    pub(super) fn open_chat(&mut self, stream: &str) {
+        let query = [("stream_id", stream)];
+        let stream = Stream::new(&self.client, "/api/chat/stream", &query);
+        self.chat = Slot::of(stream.at_first(&[("replay", "1")]));
+    }
+
+    pub(super) fn close_chat(&mut self) {
+        self.chat = Slot::default();
+    }
+
+    /// The next item of any. May be dropped and asked again.
+    pub(super) async fn next(&mut self) -> (Source, Item) {
+        tokio::select! {
+            item = self.list.next() => (Source::List, item),
+            item = self.channel.next() => (Source::Channel, item),
+            item = self.chat.next() => (Source::Chat, item),
+            item = self.approval.next() => (Source::Approval, item),
+            item = self.clarify.next() => (Source::Clarify, item),
+        }
+    }
+
+    fn slot(&mut self, source: Source) -> &mut Slot {
+        match source {
+            Source::List => &mut self.list,
+            Source::Channel => &mut self.channel,
+            Source::Chat => &mut self.chat,
+            Source::Approval => &mut self.approval,
+            Source::Clarify => &mut self.clarify,
+        }
+    }
+
+    /// A connection is open; whether it is not the first one.
+    pub(super) fn opened(&mut self, source: Source) -> bool {
+        let slot = self.slot(source);
+        (slot.open, slot.attempt) = (true, 0);
+        std::mem::replace(&mut slot.known, true)
+    }
+
+    /// It broke, or was not made.
+    pub(super) fn lost(
+        &mut self,
+        source: Source,
+        why: String,
+        attempt: u32,
+        retry_at: Millis,
+        known_count: u64,
+    ) {
+        let session = self.session.clone();
+        let slot = self.slot(source);
+        (slot.open, slot.attempt, slot.why, slot.retry_at) = (false, attempt, why, retry_at);
+        if let (Source::Channel, Some(stream)) = (source, &mut slot.stream) {
+            let count = known_count.to_string();
+            stream.set_query(&[("session_id", &session), ("known_count", &count)]);
+        }
+    }
+
+    /// It will not come again.
+    pub(super) fn refused(&mut self, source: Source) {
+        *self.slot(source) = Slot { absent: source != Source::Chat, ..Slot::default() };
+    }
+
+    fn all(&self) -> [&Slot; 5] {
+        [&self.channel, &self.chat, &self.approval, &self.clarify, &self.list]
+    }
+
+    /// Whether the state is to be asked for because streams do not tell it.
+    pub(super) fn poll(&self) -> bool {
+        self.all()[..4].iter().any(|slot| slot.absent || slot.attempt >= 2)
+    }
+
+    /// Whether nothing is heard over it now.
+    pub(super) fn is_deaf(&self, source: Source) -> bool {
+        let slot = match source {
+            Source::List => &self.list,
+            Source::Channel => &self.channel,
+            Source::Chat => &self.chat,
+            Source::Approval => &self.approval,
+            Source::Clarify => &self.clarify,
+        };
+        !slot.open
+    }
+
+    /// How the way to the server is; `None` before there is a session. `polled`: the last poll worked.
+    pub(super) fn link(&self, polled: bool) -> Option<Link> {
+        if self.session.is_empty() {
+            return None;
+        }
+        let worst = self.all().into_iter().max_by_key(|slot| slot.attempt)?;
+        Some(match worst.attempt {
+            0 if self.channel.open || self.channel.absent => Link::Up,
+            0 => Link::Connecting,
+            // One that ends and comes back at once is no news.
+            1 if self.channel.open => Link::Up,
+            attempt if attempt >= 2 && polled => Link::Polling { why: worst.why.clone() },
+            attempt => {
+                Link::Down { why: worst.why.clone(), attempt, retry_at: worst.retry_at }
+            }
+        })
+    }
+
+    /// How many are open or being opened.
+    #[cfg(test)]
+    pub(super) fn count(&self) -> usize {
+        self.all().iter().filter(|slot| slot.stream.is_some()).count()
+    }
+}

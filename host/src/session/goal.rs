@@ -1,0 +1,225 @@
+//! A goal that the agent works on turn by turn (S08). After each turn that ended as it should, the
+//! model is asked whether the goal is reached; if not, the next turn starts by itself. Prompts and
+//! completions that wait go first. A turn that did not end well pauses it.
+
+use super::{Ack, Aim, Caller, Effect, Errand, Out, Reply, Session, Turn};
+use crate::goal::Verdict;
+use crate::protocol::{
+    Body, Event, Failure, Goal, GoalAsk, GoalState, Millis, Outcome, PromptId, Queued, Source,
+    Stop, Storage, TurnId,
+};
+
+/// Turns after which a goal waits for the user.
+const MOST: u32 = 20;
+/// How a paused one goes on.
+const HOW: &str = "/goal resume goes on";
+/// How the ids of prompts begin that name a new goal.
+const PROMPT: &str = "goal-";
+
+/// What an active goal needs next, when nothing else is to be done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    /// To be judged. Also after a restart: whether its last turn was is not known.
+    Judge,
+    /// A turn.
+    Turn,
+}
+
+/// Whether a prompt says a new goal: the turn before it did not work on that one.
+fn says_goal(prompt: &Queued) -> bool {
+    prompt.id.0.starts_with(PROMPT)
+}
+
+impl Session {
+    /// A front end sets the goal or changes how it stands.
+    pub(super) fn goal(&mut self, ask: GoalAsk, now: Millis, out: &mut Out) {
+        let asked = match (ask, self.meta.goal.clone()) {
+            (GoalAsk::Set { text }, _) => self.set_out(text.trim(), now, out),
+            (GoalAsk::Clear, None) => Ok(()),
+            (GoalAsk::Clear, Some(_)) => {
+                self.change_goal(None, out);
+                Ok(())
+            }
+            (GoalAsk::Pause | GoalAsk::Resume, None) => {
+                Err("There is no goal. Set one with /goal and what is to be reached.".to_owned())
+            }
+            (GoalAsk::Pause, Some(goal)) => {
+                if goal.state == GoalState::Active {
+                    self.pause_goal("you paused it", out);
+                }
+                Ok(())
+            }
+            (GoalAsk::Resume, Some(Goal { state: GoalState::Done, .. })) => {
+                Err("The goal is reached. Set a new one with /goal.".to_owned())
+            }
+            (GoalAsk::Resume, Some(goal)) => {
+                if goal.state != GoalState::Active {
+                    let spent = goal.turns >= goal.max_turns;
+                    let turns = if spent { 0 } else { goal.turns };
+                    self.goal_next = Next::Turn;
+                    let goal = Goal { state: GoalState::Active, turns, ..goal };
+                    self.change_goal(Some(goal), out);
+                }
+                Ok(())
+            }
+        };
+        if let Err(message) = asked {
+            let about = "goal".to_owned();
+            self.publish(Event::Failed(Failure { about, message }), out);
+        }
+    }
+
+    /// A new goal; its text is the first prompt.
+    fn set_out(&mut self, text: &str, now: Millis, out: &mut Out) -> Result<(), String> {
+        if text.is_empty() {
+            return Err("Say what is to be reached: /goal and the goal.".to_owned());
+        }
+        if self.meta.task.is_some() {
+            return Err("This session works for another one; set the goal there.".to_owned());
+        }
+        let goal = Goal {
+            text: text.to_owned(),
+            state: GoalState::Active,
+            turns: 0,
+            max_turns: MOST,
+            verdict: None,
+        };
+        self.goal_next = Next::Turn;
+        self.change_goal(Some(goal), out);
+        let id = PromptId(format!("{PROMPT}{}-{now}", self.turns));
+        self.prompt(id, text.to_owned(), Caller::Attended, now, out);
+        Ok(())
+    }
+
+    fn change_goal(&mut self, goal: Option<Goal>, out: &mut Out) {
+        self.meta.goal.clone_from(&goal);
+        self.store_meta(out);
+        self.publish(Event::GoalChanged { goal }, out);
+    }
+
+    fn pause_goal(&mut self, why: &str, out: &mut Out) {
+        if let Some(goal) = self.active_goal().cloned() {
+            let state = GoalState::Paused(format!("{why}; {HOW}"));
+            self.change_goal(Some(Goal { state, ..goal }), out);
+        }
+    }
+
+    fn active_goal(&self) -> Option<&Goal> {
+        self.meta.goal.as_ref().filter(|goal| goal.state == GoalState::Active)
+    }
+
+    /// Whether a goal makes it go on by itself.
+    pub(super) fn is_driven(&self) -> bool {
+        self.active_goal().is_some() && !self.passive
+    }
+
+    /// Whether a turn that begins now works on the goal.
+    pub(super) fn works_on_goal(&self) -> bool {
+        self.active_goal().is_some() && !self.prompts.iter().any(|(prompt, _)| says_goal(prompt))
+    }
+
+    /// Nothing else is to be done: the goal is judged, or gives the words of its next turn.
+    pub(super) fn pursue(&mut self, now: Millis, out: &mut Out) -> Option<String> {
+        let goal = self.active_goal().filter(|_| self.view.storage == Storage::Ok)?.clone();
+        match self.goal_next {
+            Next::Turn => Some(words(&goal)),
+            Next::Judge => {
+                // Whatever comes of it, it is not asked twice in a row.
+                self.goal_next = Next::Turn;
+                let id = TurnId(self.turns.0 + 1);
+                self.turns = id;
+                self.publish(Event::TurnStarted { turn: id, source: Source::User, at: now }, out);
+                self.turn = Some(Turn { aim: Aim::Judge, ..self.begun(id, Vec::new(), now) });
+                let errand = Errand::Judge { goal: goal.text, turns: goal.turns };
+                let plan = self.plan(id, Source::User, Caller::Attended, errand);
+                out.effects.push(Effect::Start(plan));
+                None
+            }
+        }
+    }
+
+    /// The model has said how the goal stands; no verdict = nobody can tell, so it goes on.
+    pub(super) fn judged(&mut self, goal: &str, verdict: Option<Verdict>, ack: Ack, out: &mut Out) {
+        out.reply(ack, Reply::Go);
+        // The user may have changed it meanwhile.
+        let Some(known) = self.active_goal().filter(|known| known.text == goal) else { return };
+        let mut goal = known.clone();
+        match verdict {
+            Some(Verdict { done: true, reason }) => {
+                goal.state = GoalState::Done;
+                goal.verdict = Some(reason);
+            }
+            Some(Verdict { done: false, reason }) => goal.verdict = Some(reason),
+            None => goal.verdict = Some("the model gave no verdict that can be read".to_owned()),
+        }
+        if goal.state == GoalState::Active && goal.turns >= goal.max_turns {
+            let most = goal.max_turns;
+            goal.state = GoalState::Paused(format!("{most} turns have worked on it; {HOW}"));
+        }
+        self.change_goal(Some(goal), out);
+    }
+
+    /// The model could not be asked.
+    pub(super) fn not_judged(&mut self, why: &str, out: &mut Out) {
+        self.pause_goal(&format!("whether it is reached could not be found out: {why}"), out);
+    }
+
+    /// A turn has ended: only after one that ended as it should the goal goes on.
+    pub(super) fn goal_after(&mut self, turn: &Turn, outcome: &Outcome, out: &mut Out) {
+        match turn.aim {
+            Aim::Answer | Aim::Compress => {}
+            Aim::Judge => self.after_judgement(outcome, out),
+            Aim::Goal => self.after_goal_turn(outcome, out),
+        }
+    }
+
+    fn after_judgement(&mut self, outcome: &Outcome, out: &mut Out) {
+        match outcome {
+            Outcome::Cancelled => self.pause_goal("you interrupted it", out),
+            Outcome::Failed { class } => self.not_judged(&class.replace('_', " "), out),
+            // The next host asks again.
+            Outcome::Done | Outcome::Limit | Outcome::Interrupted => {}
+        }
+    }
+
+    fn after_goal_turn(&mut self, outcome: &Outcome, out: &mut Out) {
+        let Some(goal) = self.active_goal().cloned() else { return };
+        let turns = goal.turns.saturating_add(1);
+        self.change_goal(Some(Goal { turns, ..goal }), out);
+        self.goal_next = Next::Judge;
+        let last = self.view.rows.iter().rev().find_map(|row| match &row.body {
+            Body::Assistant(answer) => Some(answer.stop),
+            _ => None,
+        });
+        match outcome {
+            Outcome::Done if last == Some(Stop::Partial) => {
+                self.pause_goal("the last answer was cut off", out);
+            }
+            Outcome::Done => {}
+            Outcome::Cancelled => self.pause_goal("you interrupted it", out),
+            Outcome::Failed { class } => {
+                let why = format!("its turn failed ({})", class.replace('_', " "));
+                self.pause_goal(&why, out);
+            }
+            Outcome::Limit => self.pause_goal("its turn reached a limit", out),
+            Outcome::Interrupted => {
+                self.pause_goal("the host stopped while it was worked on", out);
+            }
+        }
+    }
+}
+
+/// What the agent reads at the begin of a turn that starts by itself.
+fn words(goal: &Goal) -> String {
+    let missing = match goal.verdict.as_deref() {
+        None | Some("") => String::new(),
+        Some(verdict) => {
+            format!(" What is missing, as far as can be seen: {}.", verdict.trim_end_matches('.'))
+        }
+    };
+    format!(
+        "[Go on working towards the goal: {}.{missing} Do what is next. If nothing is left that \
+         you can do, say so and why.]",
+        goal.text.trim_end_matches('.')
+    )
+}

@@ -1,0 +1,226 @@
+//! The last user turn taken back.
+
+use super::*;
+use crate::process::Hit;
+
+fn undo(rig: &mut Rig) -> Vec<Effect> {
+    rig.feed(Input::Undo { past: Past::default(), again: None })
+}
+
+fn retry(rig: &mut Rig, id: &str) -> Vec<Effect> {
+    let again = Some((PromptId(id.to_owned()), Caller::Attended));
+    rig.feed(Input::Undo { past: Past::default(), again })
+}
+
+fn refusal(effects: &[Effect]) -> Option<String> {
+    effects.iter().find_map(|e| match e {
+        Effect::Publish(Event::Failed(failure)) => Some(failure.message.clone()),
+        _ => None,
+    })
+}
+
+fn ask_and_answer(rig: &mut Rig, text: &str) {
+    rig.prompt(text);
+    rig.answer(&format!("to {text}"));
+    rig.end();
+}
+
+fn texts(rig: &Rig) -> Vec<String> {
+    rig.session.transcript().rows.iter().map(|row| row.text().to_owned()).collect()
+}
+
+#[test]
+fn the_last_user_turn_goes_with_the_wakeups_after_it_and_the_numbers_have_no_gap() {
+    let mut rig = Rig::new();
+    ask_and_answer(&mut rig, "one");
+    rig.prompt("two");
+    rig.spawn("a");
+    rig.answer("spawned");
+    rig.end();
+    rig.exit("a");
+    rig.answer("seen");
+    rig.end();
+    assert_eq!(rig.rows().len(), 6);
+    let effects = undo(&mut rig);
+    assert_eq!(texts(&rig), ["one", "to one"]);
+    assert!(effects.contains(&Effect::Publish(Event::RowsRemoved { after: 2 })));
+    let id = SessionId("s1".to_owned());
+    assert!(effects.contains(&Effect::Record(Record::Undone { session: id, after: 2 })));
+    // The end was answered: it is not told again.
+    assert_eq!(rig.delivery("a"), Delivery::Delivered);
+    rig.prompt("three");
+    let last = rig.session.transcript().rows.last().unwrap().clone();
+    assert_eq!((last.n, last.turn), (3, TurnId(4)), "the turn's number is new");
+    assert_eq!(rig.told(), Vec::<String>::new());
+    assert_eq!(&rig.view, rig.session.transcript());
+}
+
+#[test]
+fn undo_goes_on_turn_by_turn_until_nothing_is_left() {
+    let mut rig = Rig::new();
+    ask_and_answer(&mut rig, "one");
+    ask_and_answer(&mut rig, "two");
+    undo(&mut rig);
+    assert_eq!(texts(&rig), ["one", "to one"]);
+    undo(&mut rig);
+    assert_eq!(texts(&rig), [""; 0]);
+    assert_eq!(refusal(&undo(&mut rig)).as_deref(), Some("Nothing to undo."));
+    ask_and_answer(&mut rig, "three");
+    assert_eq!(rig.session.meta().preview, "three", "the first prompt is another one");
+}
+
+#[test]
+fn nothing_is_undone_while_a_turn_runs_or_the_store_fails_or_nothing_was_said() {
+    let mut rig = Rig::new();
+    assert_eq!(refusal(&undo(&mut rig)).as_deref(), Some("Nothing to undo."));
+    rig.prompt("go");
+    assert!(refusal(&undo(&mut rig)).unwrap().contains("interrupt it"));
+    assert_eq!(rig.rows(), ["user"]);
+    rig.end();
+    rig.feed(Input::Storage(Storage::Failing("full".to_owned())));
+    assert!(refusal(&undo(&mut rig)).unwrap().contains("full"));
+    assert_eq!(rig.rows(), ["user"]);
+}
+
+#[test]
+fn the_gauge_is_unknown_after_it_and_a_summary_that_goes_is_not_counted() {
+    // S01
+    let mut rig = Rig::new();
+    ask_and_answer(&mut rig, "one");
+    rig.prompt("two");
+    rig.say(Say::Compressed(Summary { text: "short".to_owned(), ..Summary::default() }));
+    let usage = Usage { prompt: 500, ..Usage::default() };
+    let answer = Assistant::default();
+    rig.say(Say::Answered { answer, usage: Some(usage), context: Some(1000) });
+    rig.end();
+    assert_eq!(rig.session.meta().compressions, 1);
+    undo(&mut rig);
+    assert_eq!(rig.session.meta().compressions, 0);
+    assert_eq!(rig.session.meta().gauge.used, None);
+    assert_eq!((rig.view.gauge.used, rig.view.gauge.length), (None, Some(1000)));
+}
+
+#[test]
+fn a_retry_asks_the_same_once_more_in_one_commit_and_is_one_however_often_it_is_sent() {
+    let mut rig = Rig::new();
+    ask_and_answer(&mut rig, "one");
+    rig.prompt("two");
+    rig.say(Say::Ended {
+        outcome: Outcome::Failed { class: "server".to_owned() },
+        failure: Some("broken".to_owned()),
+    });
+    rig.effects.clear();
+    let effects = retry(&mut rig, "again");
+    assert_eq!(starts(&effects), [Source::User]);
+    assert!(effects.iter().any(|e| matches!(e, Effect::Record(Record::Undone { after: 2, .. }))));
+    assert_eq!(texts(&rig), ["one", "to one", "two"]);
+    rig.answer("better");
+    rig.end();
+    assert_eq!(retry(&mut rig, "again"), []);
+    assert_eq!(texts(&rig), ["one", "to one", "two", "better"]);
+}
+
+#[test]
+fn what_no_model_has_answered_is_told_again_after_its_row_was_taken_back() {
+    // W29
+    let mut rig = idle_with(&["a"]);
+    rig.exit("a");
+    rig.say(Say::Ended {
+        outcome: Outcome::Failed { class: "unreachable".to_owned() },
+        failure: None,
+    });
+    assert_eq!(rig.told(), ["a"]);
+    undo(&mut rig);
+    assert_eq!(rig.told(), Vec::<String>::new());
+    rig.prompt("again");
+    assert_eq!(rig.told(), ["a"], "it has one row, a new one");
+    rig.answer("seen");
+    rig.end();
+    assert_eq!(rig.delivery("a"), Delivery::Delivered);
+}
+
+#[test]
+fn completions_that_came_with_the_prompt_stay_told() {
+    // W05
+    let mut rig = idle_with(&["a"]);
+    rig.prompt("run");
+    rig.exit("a");
+    rig.prompt("next");
+    rig.answer("done");
+    rig.end();
+    assert_eq!(rig.rows(), ["user", "assistant", "user", "assistant", "wakeup", "user"]);
+    rig.answer("both");
+    rig.end();
+    undo(&mut rig);
+    assert_eq!(rig.rows(), ["user", "assistant", "user", "assistant", "wakeup"]);
+    assert_eq!(rig.delivery("a"), Delivery::Delivered);
+}
+
+#[test]
+fn matches_of_what_the_undone_turn_spawned_start_no_turn_and_its_end_does() {
+    // P05
+    let mut rig = Rig::new();
+    let watched = |id: &str, turn| Process {
+        watch: vec!["ready".to_owned()],
+        notify: false,
+        turn: TurnId(turn),
+        ..process(id)
+    };
+    rig.prompt("one");
+    rig.say(Say::Spawn(Box::new(watched("old", 1))));
+    rig.answer("spawned");
+    rig.end();
+    rig.now += 10;
+    rig.prompt("two");
+    rig.say(Say::Spawn(Box::new(watched("new", 2))));
+    rig.say(Say::Spawn(Box::new(Process { turn: TurnId(2), ..process("end") })));
+    rig.answer("spawned");
+    rig.end();
+    rig.now += 10;
+    undo(&mut rig);
+    rig.effects.clear();
+    let hit = |rig: &Rig| Hit {
+        pattern: "ready".to_owned(),
+        text: "ready".to_owned(),
+        lines: 1,
+        upto: 6,
+        at: rig.now,
+    };
+    rig.now += 10;
+    let found = hit(&rig);
+    rig.feed(Input::Matched { process: pid("new"), hit: found.clone(), admitted: true });
+    assert_eq!(rig.starts(), []);
+    assert_eq!(rig.session.process(&pid("new")).unwrap().watching.stale, 1);
+    rig.feed(Input::Matched { process: pid("old"), hit: found, admitted: true });
+    assert_eq!(rig.starts(), [Source::Wakeup], "that one is of a turn that stays");
+    rig.answer("seen");
+    rig.end();
+    rig.exit("end");
+    assert_eq!(rig.told(), ["old", "end"]);
+}
+
+#[test]
+fn a_prompt_beyond_the_window_is_found_in_the_store_and_the_window_filled_again() {
+    let row = |n, turn, body| Row { n, turn: TurnId(turn), at: 1, cut: 0, body };
+    let user = |n, turn, text: &str| row(n, turn, Body::User { text: text.to_owned() });
+    let note = |n| row(n, 2, Body::Note { text: "n".to_owned() });
+    let loaded = Loaded {
+        meta: meta(),
+        rows: vec![note(301), note(302)],
+        earlier: 300,
+        turns: TurnId(2),
+        ..Loaded::default()
+    };
+    let (session, _) = Session::restore(loaded, Caller::Attended, None, Rules::default(), 1);
+    let view = session.transcript().clone();
+    let mut rig = Rig { session, now: 5, prompts: 0, effects: Vec::new(), view };
+    assert_eq!((rig.session.last_prompt(), rig.session.last_row()), (None, 302));
+    let before = vec![user(1, 1, "one"), row(2, 1, Body::Assistant(Assistant::default()))];
+    let past = Past { prompt: Some(user(3, 2, "two")), before };
+    rig.feed(Input::Undo { past, again: None });
+    assert_eq!(rig.rows(), ["user", "assistant"]);
+    assert_eq!(rig.session.transcript().earlier, 0);
+    assert_eq!(&rig.view, rig.session.transcript());
+    rig.prompt("three");
+    assert_eq!(rig.session.transcript().rows.last().unwrap().n, 3);
+}

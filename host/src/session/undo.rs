@@ -1,0 +1,148 @@
+//! The last user turn taken back: its prompt and all that followed leave the transcript, the store
+//! and the model's context; what it did in the world stays done.
+//!
+//! Row numbers have no gaps: those of rows that were taken back are given again. Numbers of turns
+//! are not, so a row is named for ever by its number and its turn.
+
+use super::{Caller, Out, Session, Stored};
+use crate::protocol::{
+    Body, Event, Failure, Millis, PromptId, Queued, Row, Storage, TurnId, WakeupKind,
+};
+use crate::store::{Record, Stage};
+
+/// Matches of a process never wake the agent again (P05).
+const NEVER: Millis = Millis::MAX;
+
+/// What the store knows of the last user turn, for a window that does not hold its prompt whole.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Past {
+    /// The row of the prompt, whole.
+    pub(crate) prompt: Option<Row>,
+    /// Rows before it: the new window, should nothing else be left in it.
+    pub(crate) before: Vec<Row>,
+}
+
+impl Session {
+    /// The prompt of the last user turn if the window holds it whole.
+    pub(crate) fn last_prompt(&self) -> Option<&Row> {
+        let asked = |row: &&Row| matches!(row.body, Body::User { .. });
+        self.view.rows.iter().rfind(asked).filter(|row| row.cut == 0)
+    }
+
+    /// The number of its last row; 0 = none.
+    pub(crate) fn last_row(&self) -> u64 {
+        self.next_row.saturating_sub(1)
+    }
+
+    /// Takes the last user turn back; with `again` its text is asked once more, in one commit.
+    pub(super) fn undo(
+        &mut self,
+        past: Past,
+        again: Option<(PromptId, Caller)>,
+        now: Millis,
+        out: &mut Out,
+    ) {
+        if again.as_ref().is_some_and(|(id, _)| self.knows_prompt(id)) {
+            return;
+        }
+        let about = if again.is_some() { "retry" } else { "undo" };
+        let prompt = self.may_undo().and_then(|()| {
+            let known = self.last_prompt().cloned().or(past.prompt);
+            known.ok_or_else(|| "Nothing to undo.".to_owned())
+        });
+        let prompt = match prompt {
+            Ok(prompt) => prompt,
+            Err(message) => {
+                let failure = Failure { about: about.to_owned(), message };
+                return self.publish(Event::Failed(failure), out);
+            }
+        };
+        self.cut_off(&prompt, past.before, out);
+        self.forget_told(prompt.n, out);
+        self.begin_anew(prompt.turn, out);
+        if let (Some((id, caller)), Body::User { text }) = (again, prompt.body) {
+            self.remember_prompt(&id);
+            self.prompts.push_front((Queued { id, text }, caller));
+        }
+        self.touch(now, out);
+    }
+
+    fn may_undo(&self) -> Result<(), String> {
+        if self.turn.is_some() {
+            return Err(
+                "A turn is running: wait for its end or interrupt it, then try again.".to_owned()
+            );
+        }
+        if self.stopping {
+            return Err("The host is stopping: try again when it has started anew.".to_owned());
+        }
+        if self.meta.task.is_some() {
+            return Err("This session works for another one, which has been told of it: send a \
+                        prompt with what is to be different."
+                .to_owned());
+        }
+        if let Storage::Failing(why) = &self.view.storage {
+            return Err(format!("Nothing is taken back while the store fails: {why}"));
+        }
+        if self.stored != Stored::Yes {
+            return Err("Nothing to undo.".to_owned());
+        }
+        Ok(())
+    }
+
+    /// Removes a row and those after it.
+    fn cut_off(&mut self, first: &Row, before: Vec<Row>, out: &mut Out) {
+        let after = first.n.saturating_sub(1);
+        let summaries = self.view.rows.iter().filter(|row| row.n > after);
+        let summaries = summaries.filter(|row| matches!(row.body, Body::Summary(_))).count();
+        let summaries = u32::try_from(summaries).unwrap_or(u32::MAX);
+        self.meta.compressions = self.meta.compressions.saturating_sub(summaries);
+        // What was counted last counts what is gone.
+        self.meta.gauge.used = None;
+        self.next_row = after + 1;
+        out.record(Record::Undone { session: self.id(), after });
+        self.publish(Event::RowsRemoved { after }, out);
+        if self.view.rows.is_empty()
+            && let Some(oldest) = before.first()
+        {
+            let earlier = oldest.n.saturating_sub(1);
+            self.publish(Event::Paged { rows: before, earlier }, out);
+        }
+    }
+
+    /// What waits and was told in rows that are gone is told anew: no model has answered it. What
+    /// was answered stays told.
+    fn forget_told(&mut self, first: u64, out: &mut Out) {
+        for entry in &mut self.waiting {
+            if entry.row.is_some_and(|row| row >= first) {
+                entry.row = None;
+                out.record(Record::Ledger(entry.clone()));
+            }
+        }
+    }
+
+    /// Matches of processes that these turns spawned wake nobody any more; their ends do (P05).
+    fn begin_anew(&mut self, first: TurnId, out: &mut Out) {
+        let spawned = self.view.processes.iter().filter(|p| p.turn >= first).cloned();
+        for mut process in spawned.collect::<Vec<_>>() {
+            let is_stale = |entry: &mut crate::store::Entry| {
+                entry.process == process.id
+                    && entry.kind == WakeupKind::Match
+                    && entry.row.is_none()
+            };
+            let stale: Vec<_> = self.waiting.extract_if(.., is_stale).collect();
+            let changes = process.is_watched() && process.watching.since != Some(NEVER);
+            if changes {
+                process.watching.since = Some(NEVER);
+            }
+            process.watching.stale += stale.len() as u64;
+            if changes || !stale.is_empty() {
+                self.change_process(process, out);
+            }
+            for mut entry in stale {
+                entry.state = Stage::Stale;
+                out.record(Record::Ledger(entry));
+            }
+        }
+    }
+}

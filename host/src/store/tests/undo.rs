@@ -1,0 +1,75 @@
+//! Rows that were taken back.
+
+use super::*;
+
+fn claimed(process: &str, row: u64, stage: Stage) -> Record {
+    Record::Ledger(Entry {
+        session: id("s"),
+        process: ProcessId(process.into()),
+        kind: WakeupKind::Exit,
+        ordinal: 0,
+        state: stage,
+        wakeup: Some(wakeup(process, WakeupKind::Exit, 0)),
+        row: Some(row),
+        at: 1,
+    })
+}
+
+fn tells(n: u64, process: &str) -> Record {
+    let body = Body::Wakeup(wakeup(process, WakeupKind::Exit, 0));
+    add("s", Row { n, turn: TurnId(2), at: 1, cut: 0, body })
+}
+
+#[test]
+fn rows_that_were_taken_back_are_gone_and_their_numbers_are_free() {
+    let mut desk = Desk::new();
+    let long = format!("needle {}", "long ".repeat(30_000));
+    desk.put(vec![
+        session("s", 1),
+        session("t", 1),
+        add("s", user(1, "stays")),
+        add("s", user(2, &long)),
+        add("s", user(3, "needle too")),
+        add("t", user(3, "needle of another")),
+    ]);
+    let reader = desk.reader();
+    until("the index", || reader.search("needle", 9).unwrap().len() == 3);
+    desk.put(vec![Record::Undone { session: id("s"), after: 1 }, add("s", user(2, "new words"))]);
+    assert_eq!(desk.store.refused(), 0);
+    let rows: Vec<String> =
+        reader.rows(&id("s")).unwrap().iter().map(|r| r.text().to_owned()).collect();
+    assert_eq!(rows, ["stays", "new words"]);
+    let listed = reader.sessions(9).unwrap();
+    assert_eq!(listed.iter().find(|s| s.id == id("s")).unwrap().rows, 2);
+    until("the index", || reader.search("words", 9).unwrap().len() == 1);
+    let left: Vec<_> = reader.search("needle", 9).unwrap().into_iter().map(|h| h.session).collect();
+    assert_eq!(left, [id("t")]);
+}
+
+#[test]
+fn what_was_answered_stays_told_and_what_was_not_may_be_told_once_more() {
+    // W29
+    let mut desk = Desk::new();
+    desk.put(vec![
+        session("s", 1),
+        add("s", user(1, "stays")),
+        tells(2, "answered"),
+        tells(3, "open"),
+        claimed("answered", 2, Stage::Delivered(TurnId(2))),
+        claimed("open", 3, Stage::Held("no answer".into())),
+        Record::Undone { session: id("s"), after: 1 },
+    ]);
+    let loaded = desk.reader().load(&id("s"), 9).unwrap().unwrap();
+    let open: Vec<_> = loaded.ledger.iter().map(|e| (e.process.0.as_str(), e.row)).collect();
+    assert_eq!(open, [("open", None)]);
+    desk.put(vec![tells(2, "answered")]);
+    assert_eq!(desk.store.refused(), 1, "it was told");
+    desk.put(vec![tells(2, "open"), claimed("open", 2, Stage::Claimed(TurnId(3)))]);
+    assert_eq!(desk.store.refused(), 1);
+    desk.put(vec![tells(3, "open")]);
+    assert_eq!(desk.store.refused(), 2, "and once more means once");
+    // A settled entry keeps the row that told it.
+    desk.store.sql("UPDATE ledger SET stage = 'delivered' WHERE process = 'open'");
+    let kept = desk.reader().load(&id("s"), 9).unwrap().unwrap();
+    assert_eq!(kept.rows.len(), 2);
+}

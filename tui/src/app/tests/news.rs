@@ -1,0 +1,238 @@
+//! What events do about files for the next prompt, answers from elsewhere, and news.
+
+use host::protocol::{Attachment, News, ProcessId};
+
+use super::*;
+
+fn typed(app: &mut App, text: &str) -> Vec<Command> {
+    enter_text(app, text, T0);
+    sent(press(app, "enter", T0))
+}
+
+fn shows(app: &mut App, text: &str) -> bool {
+    picture(app, 80, 24).contains(text)
+}
+
+fn file(name: &str) -> Attachment {
+    Attachment { name: name.into(), path: "/x".into(), mime: "text/plain".into(), size: 812 }
+}
+
+fn uploading() -> App {
+    let mut app = app(vec![user("go")]);
+    enter_text(&mut app, "/upload ~/notes.md", T0);
+    let effects = press(&mut app, "enter", T0);
+    assert_eq!(effects, [Effect::Upload { path: "~/notes.md".into() }]);
+    assert!(shows(&mut app, "[uploading notes.md …]"));
+    app
+}
+
+// S05
+#[test]
+fn an_upload_is_shown_until_it_has_ended_however_it_ends() {
+    let over = |app: &mut App| assert!(!shows(app, "uploading"), "{}", picture(app, 80, 24));
+    let mut app = uploading();
+    app.on_event(&Event::AttachmentsChanged { attachments: vec![file("notes.md")] }, T0);
+    over(&mut app);
+    assert!(shows(&mut app, "[notes.md · 812 B]"));
+    app.on_event(&Event::AttachmentsChanged { attachments: vec![] }, T0);
+    assert!(!shows(&mut app, "notes.md"));
+
+    for about in ["upload", "command"] {
+        let mut app = uploading();
+        let failure = Failure { about: about.into(), message: "the disk is full".into() };
+        app.on_event(&Event::Failed(failure), T0);
+        over(&mut app);
+    }
+    let mut app = uploading();
+    let failure = Failure { about: "model".into(), message: "no such model".into() };
+    app.on_event(&Event::Failed(failure), T0);
+    assert!(shows(&mut app, "uploading"), "that is another matter");
+
+    let mut app = uploading();
+    app.on_unread("~/notes.md", "there is no such file or folder");
+    over(&mut app);
+    assert!(shows(&mut app, "✗ ~/notes.md: there is no such file or folder"));
+
+    let mut app = uploading();
+    assert_eq!(typed(&mut app, "/drop"), [Command::DropUploads]);
+    over(&mut app);
+
+    let mut app = uploading();
+    let transcript = Box::new(window(vec![user("go")]));
+    app.on_event(&Event::Attached { transcript, resynced: true }, T0);
+    over(&mut app);
+
+    // Another name, as the host sees fit; and two at once end one by one.
+    let mut app = uploading();
+    typed(&mut app, "/upload b.md");
+    app.on_event(&Event::AttachmentsChanged { attachments: vec![file("b.md")] }, T0);
+    assert!(shows(&mut app, "[uploading notes.md …] [b.md"), "{}", picture(&mut app, 80, 24));
+    let attachments = vec![file("b.md"), file("notes-1.md")];
+    app.on_event(&Event::AttachmentsChanged { attachments }, T0);
+    over(&mut app);
+}
+
+// S05
+#[test]
+fn a_prompt_does_not_leave_without_the_file_it_is_about() {
+    let mut app = uploading();
+    assert_eq!(typed(&mut app, "what does it say?"), []);
+    assert_eq!(app.composer.text(), "what does it say?");
+    assert!(shows(&mut app, "notes.md is still on its way"));
+    app.on_event(&Event::AttachmentsChanged { attachments: vec![file("notes.md")] }, T0);
+    let commands = sent(press(&mut app, "enter", T0));
+    assert_eq!(prompt_text(&commands), Some("what does it say?"));
+}
+
+// C07
+#[test]
+fn whoever_answered_elsewhere_is_named() {
+    let mut app = running();
+    app.on_event(&asked(approval("q", "rm", "rm")), T0);
+    let by = Some("ada's\u{1b}[2J phone".to_owned());
+    let answer = Answer::Approval(Choice::Once);
+    let id = QuestionId("q".into());
+    app.on_event(&Event::QuestionResolved { id, answer, by }, T0 + 600);
+    assert_eq!(app.flash(), Some("answered by ada's phone"));
+    assert!(app.question().is_none());
+    assert!(app.notice.is_none(), "no error");
+}
+
+fn news(process: &str, news: News, text: &str) -> Event {
+    Event::Toast(Toast {
+        session: SessionId("other".into()),
+        name: "Fix the pump".into(),
+        process: Some(ProcessId(process.into())),
+        news,
+        text: text.into(),
+    })
+}
+
+fn ended(delivery: Delivery) -> News {
+    News::Ended { exit: exit(End::Exited, Some(0)), delivery }
+}
+
+fn flags(app: &mut App) -> usize {
+    picture(app, 120, 24).matches('⚑').count()
+}
+
+// E11
+#[test]
+fn the_same_news_twice_is_told_once_and_other_news_of_the_same_process_are_not_lost() {
+    let mut app = app(vec![user("go")]);
+    app.on_event(&news("a", ended(Delivery::Waiting), "make"), T0);
+    app.on_event(&news("a", ended(Delivery::Delivered), "make test"), T0);
+    assert_eq!(flags(&mut app), 1, "an alias of the same end");
+    app.on_tick(T0 + 3_600_000);
+    app.on_event(&news("a", ended(Delivery::Waiting), "make"), T0 + 3_600_000);
+    assert_eq!(flags(&mut app), 0, "nor an hour later: a process ends once");
+    let matched = |at: Millis, app: &mut App| {
+        let pattern = "ERROR".into();
+        app.on_event(&news("a", News::Matched { pattern }, "ERROR in the pump"), T0 + at);
+        flags(app)
+    };
+    assert_eq!(matched(4_000_000, &mut app), 1);
+    assert_eq!(matched(4_000_100, &mut app), 1);
+    assert_eq!(matched(4_015_000, &mut app), 2, "15 s later it is another match");
+    app.on_event(&news("b", ended(Delivery::Waiting), "make"), T0 + 4_015_000);
+    assert_eq!(flags(&mut app), 3);
+}
+
+// E11, P11
+#[test]
+fn what_its_own_session_has_shown_is_not_told_again_elsewhere() {
+    let mut app = app(vec![user("go")]);
+    let mut toast = news("a", ended(Delivery::Waiting), "make");
+    if let Event::Toast(toast) = &mut toast {
+        toast.session = app.transcript.session.clone();
+    }
+    app.on_event(&toast, T0);
+    let mut other = window(vec![]);
+    other.session = SessionId("other".into());
+    app.on_event(&Event::Attached { transcript: Box::new(other), resynced: false }, T0);
+    app.on_event(&toast, T0);
+    assert_eq!(flags(&mut app), 0);
+}
+
+// E12
+#[test]
+fn of_a_burst_few_are_drawn_and_all_are_listed() {
+    let mut app = app(vec![]);
+    let mut processes = Vec::new();
+    for n in 0..30 {
+        let id = format!("proc_{n:02}");
+        app.on_event(&news(&id, ended(Delivery::Waiting), "make"), T0);
+        app.on_event(&news(&id, ended(Delivery::Waiting), "make"), T0);
+        let done = exit(End::Exited, Some(0));
+        processes.push(Process {
+            command: format!("make part-{n:02}"),
+            ..process(&id, State::Ended, Some(done))
+        });
+    }
+    assert_eq!(flags(&mut app), 3);
+    assert!(shows(&mut app, "+27 more · Ctrl+B a lists all"));
+    press(&mut app, "ctrl-b", T0);
+    assert!(sent(press(&mut app, "a", T0)).contains(&Command::ListProcesses));
+    app.on_event(&Event::ProcessesListed { processes }, T0);
+    let shown = picture(&mut app, 100, 60);
+    for n in 0..30 {
+        assert!(shown.contains(&format!("make part-{n:02}")), "{n}: {shown}");
+    }
+}
+
+// P11
+#[test]
+fn news_from_another_session_lead_there() {
+    let mut app = app(vec![user("go")]);
+    assert_eq!(press(&mut app, "ctrl-o", T0), []);
+    assert!(app.flash().is_some_and(|text| text.contains("no news")));
+    app.on_event(&news("a", ended(Delivery::Waiting), "make"), T0);
+    app.on_tick(T0 + 60_000);
+    assert_eq!(flags(&mut app), 0);
+    let other = SessionId("other".into());
+    let open = Command::Open(Target::Id(other.clone()));
+    assert_eq!(sent(press(&mut app, "ctrl-o", T0)), [open], "also when the toast is gone");
+    let transcript = Box::new(Transcript { session: other, ..window(vec![]) });
+    app.on_event(&Event::Attached { transcript, resynced: false }, T0);
+    assert_eq!(press(&mut app, "ctrl-o", T0), []);
+}
+
+fn asks(session: &str) -> Event {
+    Event::Toast(Toast {
+        session: SessionId(session.into()),
+        name: "Fix the pump".into(),
+        process: None,
+        news: News::Asked,
+        text: "run rm -rf build?".into(),
+    })
+}
+
+fn listed(asking: &[&str]) -> Event {
+    let row = |id: &str| SessionRow { id: SessionId(id.into()), ..SessionRow::default() };
+    let attention = Some((host::protocol::Attention::Approval, 1));
+    let asking = asking.iter().map(|id| SessionRow { attention, ..row(id) });
+    Event::SessionsListed { sessions: asking.chain([row("quiet")]).collect() }
+}
+
+// C16, S04
+#[test]
+fn a_session_that_asks_elsewhere_is_marked_until_somebody_has_answered() {
+    let mut app = app(vec![user("go")]);
+    assert_eq!(app.on_event(&Event::SessionsChanged, T0), [], "nothing shows what it would say");
+    app.on_event(&asks("a"), T0);
+    app.on_event(&asks("b"), T0);
+    app.on_event(&news("x", ended(Delivery::Waiting), "make"), T0);
+    app.on_tick(T0 + 3_600_000);
+    assert!(shows(&mut app, "2 sessions ask · Ctrl+O"), "{}", picture(&mut app, 80, 24));
+    assert_eq!(sent(app.on_event(&Event::SessionsChanged, T0)), [Command::ListSessions]);
+    assert_eq!(app.on_event(&Event::SessionsChanged, T0), []);
+    let again = sent(app.on_event(&listed(&["b"]), T0));
+    assert_eq!(again, [Command::ListSessions], "for what changed meanwhile");
+    assert!(shows(&mut app, "1 session asks · Ctrl+O"));
+    let open = Command::Open(Target::Id(SessionId("b".into())));
+    assert_eq!(sent(press(&mut app, "ctrl-o", T0)), [open], "before the session with mere news");
+    app.on_event(&listed(&[]), T0);
+    assert!(!shows(&mut app, "· Ctrl+O"));
+    app.on_event(&asks("20260101_120000_abcdef"), T0);
+    assert!(!shows(&mut app, "· Ctrl+O"), "the card of the session in view says it");
+}

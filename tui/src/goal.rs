@@ -1,0 +1,44 @@
+//! The goal that the agent works on turn by turn (S08), in a line and in full.
+
+use host::protocol::{Goal, GoalState};
+
+use crate::clean::{head, one_line};
+use crate::numbers::count;
+
+/// Bytes of a goal that are looked at.
+const LOOKED_AT: usize = 2_000;
+
+/// The line that stands while the agent works on it, and whether it waits for the user.
+pub(crate) fn line(goal: &Goal) -> Option<(String, bool)> {
+    let turns = format!("{}/{}", goal.turns, goal.max_turns);
+    let text = one_line(head(&goal.text, LOOKED_AT));
+    match &goal.state {
+        GoalState::Active => Some((format!("goal · {turns} · {text}"), false)),
+        GoalState::Paused(why) => {
+            let why = one_line(head(why, LOOKED_AT));
+            let why = if why.is_empty() { String::new() } else { format!(" · {why}") };
+            Some((format!("goal paused · {turns}{why} · {text}"), true))
+        }
+        GoalState::Done => None,
+    }
+}
+
+/// All there is to say of it.
+pub(crate) fn status(goal: Option<&Goal>) -> String {
+    let Some(goal) = goal else { return "no goal is set; /goal TEXT sets one".to_owned() };
+    let text = one_line(head(&goal.text, LOOKED_AT));
+    let turns = count(goal.turns, "turn");
+    let state = match &goal.state {
+        GoalState::Active => format!("active: {turns} of {}", goal.max_turns),
+        GoalState::Paused(why) => {
+            let why = one_line(head(why, LOOKED_AT));
+            let why = if why.is_empty() { String::new() } else { format!(": {why}") };
+            format!("paused after {turns} of {}{why}; /goal resume goes on", goal.max_turns)
+        }
+        GoalState::Done => format!("reached after {turns}; /goal clear forgets it"),
+    };
+    let verdict = goal.verdict.as_deref().map(|verdict| one_line(head(verdict, LOOKED_AT)));
+    let verdict = verdict.filter(|verdict| !verdict.is_empty());
+    let verdict = verdict.map_or_else(String::new, |verdict| format!("\n{verdict}"));
+    format!("goal: {text}\n{state}{verdict}")
+}

@@ -1,0 +1,59 @@
+//! The way to a remote host, in words.
+
+use host::protocol::{Link, Millis};
+
+use crate::clean::one_line;
+use crate::time::span;
+use crate::transcript::wrap::{columns, fit};
+
+/// Columns of a reason.
+const WHY: usize = 44;
+
+/// Columns below which a reason says nothing.
+const LEAST: usize = 8;
+
+/// What the status line says of it in so many columns; nothing while all is well.
+pub(crate) fn status(link: &Link, now: Millis, width: usize) -> Option<String> {
+    Some(match link {
+        Link::Up => return None,
+        Link::Connecting => "connecting…".to_owned(),
+        Link::Down { why, attempt: _, retry_at } => {
+            let left = seconds(*retry_at, now);
+            let again = if left == 0 {
+                "trying again".to_owned()
+            } else {
+                format!("again in {}", span(left))
+            };
+            with_reason("link down", why, &again, width)
+        }
+        Link::Polling { why } => with_reason("polling", why, "", width),
+        Link::Refused { .. } => "not connected".to_owned(),
+    })
+}
+
+/// When that changes by itself.
+pub(crate) fn next_tick(link: &Link, now: Millis) -> Option<Millis> {
+    match link {
+        Link::Down { retry_at, .. } => {
+            let left = Millis::try_from(seconds(*retry_at, now)).ok().filter(|left| *left > 0)?;
+            Some(*retry_at - (left - 1) * 1_000)
+        }
+        Link::Up | Link::Connecting | Link::Polling { .. } | Link::Refused { .. } => None,
+    }
+}
+
+/// Whole seconds until then, the one that has begun among them.
+fn seconds(then: Millis, now: Millis) -> u64 {
+    u64::try_from(then.saturating_sub(now)).unwrap_or(0).div_ceil(1_000)
+}
+
+/// What it is, why, and what comes next; the reason gets what room is left.
+fn with_reason(what: &str, why: &str, next: &str, width: usize) -> String {
+    let next = if next.is_empty() { String::new() } else { format!(" · {next}") };
+    let room = width.saturating_sub(columns(what) + columns(&next) + 5).min(WHY);
+    let why = one_line(why);
+    if why.is_empty() || room < LEAST {
+        return format!("{what}{next}");
+    }
+    format!("{what} · {}{next}", fit(&why, room))
+}
