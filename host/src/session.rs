@@ -26,6 +26,7 @@ pub(crate) use delegations::{Findings, findings};
 pub(crate) use processes::LIVE;
 pub(crate) use turns::{STORE, UNWIND};
 pub(crate) use undo::Past;
+pub(crate) use uploads::{mention, mentioned};
 
 use delegations::Duty;
 
