@@ -104,13 +104,12 @@ impl Server {
     /// The file in which something of ours about this server is kept. Two servers never share one;
     /// names too long for that carry a digest.
     fn file(&self, kind: &str) -> PathBuf {
-        let mut name = String::new();
-        for byte in self.name().bytes() {
-            match byte {
-                b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'-' => name.push(byte.into()),
-                _ => name.push_str(&format!("_{byte:02x}")),
-            }
-        }
+        let own = self.name();
+        let spelled = own.bytes().map(|byte| match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'-' => char::from(byte).to_string(),
+            _ => format!("_{byte:02x}"),
+        });
+        let mut name: String = spelled.collect();
         if name.len() > 180 {
             let digest = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
                 (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
@@ -214,8 +213,13 @@ pub async fn login(server: &Server, password: &str) -> Result<(), Error> {
         Ok(_) => {}
         Err(Error::Auth(_)) => return Err(Error::Auth("wrong password".to_owned())),
         Err(Error::Status { code: 429, message, body, retry_after }) => {
-            let seconds = retry_after.map_or(60, |time| time.as_secs());
-            let message = format!("{} (try again in {seconds} s)", message.trim_end_matches('.'));
+            let message = match retry_after {
+                Some(time) => {
+                    let said = message.trim_end_matches('.');
+                    format!("{said} (try again in {} s)", time.as_secs())
+                }
+                None => message,
+            };
             return Err(Error::Status { code: 429, message, body, retry_after });
         }
         Err(error) => return Err(error),

@@ -15,7 +15,7 @@ use super::auth::Jar;
 /// Longest wait for a connection.
 const CONNECT: Duration = Duration::from_secs(10);
 /// Longest wait for a whole answer.
-const ANSWER: Duration = Duration::from_secs(60);
+const ANSWER: Duration = Duration::from_mins(1);
 /// Longest time an upload may take.
 const UPLOAD: Duration = Duration::from_mins(10);
 /// Connections are given up before a server that waits 30 s does: a request never meets its end.
@@ -86,10 +86,9 @@ impl Error {
     /// Whether the same request may do later, with nothing changed on this side.
     pub fn is_passing(&self) -> bool {
         match self {
-            Self::Unreachable { .. } => true,
-            Self::Status { code, .. } => *code >= 500 || matches!(code, 408 | 425 | 429),
             // A page in place of an answer: a proxy whose server restarts shows one.
-            Self::NotWebui(_) | Self::Redirected(_) => true,
+            Self::Unreachable { .. } | Self::NotWebui(_) | Self::Redirected(_) => true,
+            Self::Status { code, .. } => *code >= 500 || matches!(code, 408 | 425 | 429),
             Self::Url(_) | Self::Setup(_) | Self::Auth(_) => false,
         }
     }

@@ -4,6 +4,7 @@
 
 mod errand;
 mod outbox;
+mod window;
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -14,6 +15,7 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 
 use self::outbox::Outbox;
+use self::window::{is_empty, last_row};
 use super::http::{Client, Error};
 use super::sse::pace::Backoff;
 use super::sse::{Item, Stream};
@@ -22,7 +24,7 @@ use super::{Line, no_link, probed, tell};
 use crate::handle::{Backend, FrontId, Pushed, Signal};
 use crate::local::now;
 use crate::protocol::{
-    Command, Event, Failure, Link, Millis, News, SessionId, Target, Toast, Transcript, TurnId,
+    Command, Event, Failure, Link, Millis, SessionId, Target, Transcript, TurnId,
 };
 
 const EVENTS: &str = "/api/tui/v1/events";
@@ -190,12 +192,6 @@ impl Seam {
             }
         };
         tokio::time::timeout(LEAVE, leaving).await.ok();
-    }
-
-    /// Whether a prompt of this session does not show yet.
-    fn awaits(&self) -> bool {
-        let session = self.fold.as_ref().map(|fold| &fold.session);
-        self.unsent.entries().iter().any(|entry| entry.session.as_ref() == session)
     }
 
     /// A command of the front end.
@@ -416,77 +412,6 @@ impl Seam {
         }
     }
 
-    /// A fresh window: the first one, after a switch, or after the link broke.
-    fn attached(&mut self, transcript: Box<Transcript>, resynced: bool) {
-        let came_back = !self.is_ready;
-        self.is_ready = true;
-        self.outbox.opened();
-        let event = Event::Attached { transcript, resynced: resynced || came_back };
-        let Event::Attached { transcript, .. } = &event else { return };
-        let taken = self.unsent.seen(&transcript.session, &event);
-        self.outbox.forget(&taken);
-        if came_back {
-            self.settle(transcript);
-            tell(&self.backend, Link::Up);
-        }
-        match &self.fold {
-            Some(fold) if came_back && is_same(fold, transcript) => {}
-            Some(_) => {
-                self.fold = Some((**transcript).clone());
-                self.push(event);
-            }
-            None => {
-                self.fold = Some((**transcript).clone());
-                let transcript = transcript.clone();
-                self.push(Event::Attached { transcript, resynced });
-            }
-        }
-        self.run_errands();
-    }
-
-    /// A view is there again: what was typed and does not show is sent again if it is of this
-    /// session, and handed over if it is of another one.
-    fn settle(&mut self, transcript: &Transcript) {
-        let gone = self.gone.take();
-        let is_empty = is_empty(transcript);
-        let mut again = Vec::new();
-        for entry in self.unsent.entries() {
-            let waits = |command: &Command| matches!(command, Command::Prompt { id, .. } if *id == entry.id);
-            if self.outbox.holds(waits) {
-                continue;
-            }
-            match &entry.session {
-                Some(session) if *session == transcript.session => again.push(entry.clone()),
-                // Nothing was ever said in its session: this one is as good if it is as empty.
-                None if is_empty => again.push(entry.clone()),
-                session if is_empty && gone.is_some() && *session == gone => {
-                    again.push(entry.clone());
-                }
-                session => errand::add(&mut self.errands, session.clone(), entry.clone()),
-            }
-        }
-        for entry in again.into_iter().rev() {
-            self.outbox.ask_first(Command::Prompt { id: entry.id, text: entry.text });
-        }
-    }
-
-    fn run_errands(&mut self) {
-        if self.errand.is_none()
-            && let Some(errand) = self.errands.pop()
-        {
-            let session = errand.session.clone().unwrap_or_default();
-            let count = errand.entries.len();
-            self.push(Event::Toast(Toast {
-                session,
-                name: String::new(),
-                process: None,
-                news: News::Unknown,
-                text: format!("{count} prompts that were not sent the last time are sent now"),
-            }));
-            self.errand = Some(Box::pin(errand::run(self.client.clone(), errand)));
-        }
-    }
-
     fn push(&mut self, event: Event) {
         if self.backend.push(event) == Pushed::Overflowed
             && let Some(fold) = &self.fold
@@ -513,31 +438,10 @@ impl Seam {
     }
 }
 
-/// The number of the last row.
-fn last_row(transcript: &Transcript) -> u64 {
-    transcript.rows.last().map_or(transcript.earlier, |row| row.n)
-}
-
-/// Whether nothing was ever said in it.
-fn is_empty(transcript: &Transcript) -> bool {
-    transcript.rows.is_empty() && transcript.earlier == 0
-}
-
 /// The token in a `view` frame.
 fn named(data: &str) -> Option<String> {
     let value: Value = serde_json::from_str(data).ok()?;
     Some(value["view"].as_str()?.to_owned())
-}
-
-/// Whether a window says what the fold of an earlier one says. Either may go further back.
-fn is_same(fold: &Transcript, window: &Transcript) -> bool {
-    let rows = fold.rows.len().min(window.rows.len());
-    let tail = |transcript: &Transcript| {
-        let mut tail = transcript.clone();
-        tail.trim(rows);
-        tail
-    };
-    tail(fold) == tail(window)
 }
 
 /// What a command is called where its failure is told.

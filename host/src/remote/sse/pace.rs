@@ -83,7 +83,7 @@ impl Backoff {
             // Never below the first pause.
             return whole + whole / 4 * u32::from(dice) / 255;
         }
-        whole - whole / 4 * u32::from(dice) / 255
+        whole.saturating_sub(whole / 4 * u32::from(dice) / 255)
     }
 
     /// Whether a connection has lived so long that what failed before is forgotten.
