@@ -344,11 +344,7 @@ async fn drive(
         }
     };
     let line = Line { client, target, backend, signals, early, unsent };
-    if probe.tui {
-        seam::run(line).await
-    } else {
-        webui::run(line).await
-    }
+    if probe.tui { seam::run(line).await } else { webui::run(line).await }
 }
 
 /// Tells the front end how the link is.

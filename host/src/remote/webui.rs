@@ -10,8 +10,8 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use self::streams::{Source, Streams};
-use super::api::{self, Api};
 use super::Line;
+use super::api::{self, Api};
 use super::http::Error;
 use super::sse::Item;
 use super::translate::{self, Accepted, Mirror, Refused, Request, Verdict};
@@ -59,22 +59,48 @@ pub(super) async fn run(line: Line) -> Vec<String> {
 
 /// What a request brought.
 enum Reply {
-    Opened { opening: u64, target: Target, session: Result<decode::Session, Error> },
-    Loaded { of: String, session: Result<decode::Session, Error> },
+    Opened {
+        opening: u64,
+        target: Target,
+        session: Result<decode::Session, Error>,
+    },
+    Loaded {
+        of: String,
+        session: Result<decode::Session, Error>,
+    },
     Paged(Result<decode::Session, Error>),
     Started(Result<decode::Started, Error>),
-    Answered { id: QuestionId, sent: Result<decode::Responded, Error> },
-    Steered { text: String, sent: Result<decode::Steered, Error> },
+    Answered {
+        id: QuestionId,
+        sent: Result<decode::Responded, Error>,
+    },
+    Steered {
+        text: String,
+        sent: Result<decode::Steered, Error>,
+    },
     Approval(Result<Option<decode::Approval>, Error>),
     Clarify(Result<Option<decode::Clarify>, Error>),
     Status(Result<decode::Status, Error>),
-    Goal { asked: bool, goal: Result<decode::GoalReply, Error> },
+    Goal {
+        asked: bool,
+        goal: Result<decode::GoalReply, Error>,
+    },
     Health(Result<decode::Health, Error>),
-    Uploaded { name: String, file: Result<Attachment, Error> },
+    Uploaded {
+        name: String,
+        file: Result<Attachment, Error>,
+    },
     Models(Result<decode::Models, Error>),
-    Retried { id: PromptId, back: Result<decode::Retried, Error> },
+    Retried {
+        id: PromptId,
+        back: Result<decode::Retried, Error>,
+    },
     /// Something for the front end, and what is to be done then.
-    Did { about: &'static str, done: Result<Vec<Event>, Error>, then: Then },
+    Did {
+        about: &'static str,
+        done: Result<Vec<Event>, Error>,
+        then: Then,
+    },
 }
 
 /// What is done after a change.
@@ -208,7 +234,9 @@ impl Webui {
             Reply::Did { about: "", done, then: Then::Nothing }
         });
         let api = self.api.clone();
-        self.spawn(async move { Reply::Goal { asked: false, goal: api.goal(&id, "status").await } });
+        self.spawn(
+            async move { Reply::Goal { asked: false, goal: api.goal(&id, "status").await } },
+        );
     }
 
     /// Sends on what the inputs so far have brought about.

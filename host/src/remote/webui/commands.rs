@@ -58,11 +58,12 @@ impl Webui {
             Command::Compress { focus } => self.compress(focus),
             Command::Branch => self.copy("branch"),
             Command::Duplicate => self.copy("duplicate"),
-            Command::Archive { archived } => self.change("archive", json!({ "archived": archived })),
+            Command::Archive { archived } => {
+                self.change("archive", json!({ "archived": archived }))
+            }
             Command::Pin { pinned } => self.change("pin", json!({ "pinned": pinned })),
             Command::Delete { session } => {
-                let then =
-                    if session.0 == id { Then::Open(Target::Latest) } else { Then::Nothing };
+                let then = if session.0 == id { Then::Open(Target::Latest) } else { Then::Nothing };
                 self.act("delete", then, async move {
                     api.change("delete", &session.0, Value::Null).await?;
                     Ok(vec![Event::SessionsChanged])
@@ -145,9 +146,9 @@ impl Webui {
                     GoalAsk::Resume => "resume".to_owned(),
                     GoalAsk::Clear => "clear".to_owned(),
                 };
-                self.spawn(async move {
-                    Reply::Goal { asked: true, goal: api.goal(&id, &args).await }
-                });
+                self.spawn(
+                    async move { Reply::Goal { asked: true, goal: api.goal(&id, &args).await } },
+                );
             }
         }
     }

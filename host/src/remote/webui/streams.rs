@@ -184,9 +184,7 @@ impl Streams {
             // One that ends and comes back at once is no news.
             1 if self.channel.open => Link::Up,
             attempt if attempt >= 2 && polled => Link::Polling { why: worst.why.clone() },
-            attempt => {
-                Link::Down { why: worst.why.clone(), attempt, retry_at: worst.retry_at }
-            }
+            attempt => Link::Down { why: worst.why.clone(), attempt, retry_at: worst.retry_at },
         })
     }
 }

@@ -50,7 +50,11 @@ impl Front {
         while !holds(self) {
             let next = tokio::time::timeout_at(end, self.host.next()).await;
             let Ok(event) = next else {
-                panic!("no {what}: {:#?}\n{:?}", self.view, self.events.iter().rev().take(12).collect::<Vec<_>>())
+                panic!(
+                    "no {what}: {:#?}\n{:?}",
+                    self.view,
+                    self.events.iter().rev().take(12).collect::<Vec<_>>()
+                )
             };
             let event = event.expect("the client ended");
             self.view.apply(&event);
@@ -81,4 +85,3 @@ impl Front {
         self.view.rows.last().map_or("", Row::text)
     }
 }
-

@@ -144,7 +144,8 @@ impl Drop for Counted {
 async fn stream(State(does): State<Arc<Does>>, uri: axum::http::Uri, Query(q): Asked) -> Response {
     let status = *does.streams.lock().unwrap();
     if status != 200 {
-        return (StatusCode::from_u16(status).unwrap(), Json(json!({"error": "no"}))).into_response();
+        return (StatusCode::from_u16(status).unwrap(), Json(json!({"error": "no"})))
+            .into_response();
     }
     does.open.fetch_add(1, Ordering::SeqCst);
     let counted = Counted(does.clone());
@@ -155,7 +156,8 @@ async fn stream(State(does): State<Arc<Does>>, uri: axum::http::Uri, Query(q): A
             let session = session(&does, "s0");
             format!(
                 "id: {}:1\nevent: done\ndata: {}\n\nid: {0}:2\nevent: stream_end\ndata: {{}}\n\n",
-                q["stream_id"], json!({ "session": session })
+                q["stream_id"],
+                json!({ "session": session })
             )
         }
         "/api/session/stream" => {
