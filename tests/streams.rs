@@ -156,7 +156,8 @@ impl Sse {
                 }
             }
         };
-        tokio::time::timeout(LONG, reading).await.expect("something on the stream")
+        let read = tokio::time::timeout(LONG, reading).await;
+        read.unwrap_or_else(|_| panic!("nothing comes on the stream after:\n{}", self.text))
     }
 
     /// Everything up to the end.
