@@ -97,6 +97,9 @@ pub(crate) struct Serve {
     /// Go into the background.
     #[arg(long)]
     pub(crate) detach: bool,
+    /// End by itself once nothing runs and nobody has looked for so many seconds.
+    #[arg(long, hide = true, value_name = "SECONDS")]
+    pub(crate) until_idle: Option<u64>,
 }
 
 /// `attach`.

@@ -20,7 +20,7 @@ use crate::providers::{self, Choice, local};
 mod file;
 mod yaml;
 
-pub(crate) use file::{File, Own};
+pub(crate) use file::{File, OnHangup, Own};
 pub(crate) use yaml::{Node, Problem};
 
 use file::ApprovalMode;

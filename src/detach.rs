@@ -18,6 +18,8 @@ use crate::{args, host_cmd};
 
 /// First word of the command line of a child that goes into the background.
 pub(crate) const WORD: &str = "__detached";
+/// Seconds after which a host that was only kept for its work, and has none any more, ends.
+const IDLE: u64 = 60;
 /// How long a child may take to leave the terminal.
 const LEAVE: Duration = Duration::from_secs(10);
 /// How long it may take until its socket answers: it may have to wait for the one before it.
@@ -41,7 +43,8 @@ pub(crate) fn leave_terminal() -> anyhow::Result<()> {
 /// What `start` is told for a host that goes on with what an interface ran: the same flags, and
 /// nobody else may come in.
 pub(crate) fn kept(run: &args::Run) -> Vec<OsString> {
-    let mut words: Vec<OsString> = vec!["serve".into(), "--no-tcp".into()];
+    let mut words: Vec<OsString> =
+        vec!["serve".into(), "--no-tcp".into(), format!("--until-idle={IDLE}").into()];
     let values = [
         ("--model", run.model.clone()),
         ("--provider", run.provider.clone()),

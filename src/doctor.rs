@@ -1,6 +1,7 @@
 //! `doctor`: looks at everything a run needs and says what is wrong. Repairs and writes nothing.
 
 mod backlog;
+mod running;
 
 use std::io::{self, Write as _};
 use std::net::{TcpStream, ToSocketAddrs as _};
@@ -84,10 +85,7 @@ pub(crate) fn run(
     let git = on_path("git", env);
     checks.push(if git { ok("git", "found") } else { note("git", "not found on PATH") });
     checks.push(terminal(env));
-    checks.push(match host_status(&dirs.state) {
-        Some(text) => ok("host", text),
-        None => ok("host", "not running"),
-    });
+    checks.extend(running::checks(&dirs.state, Path::new("/")));
     checks.push(ok("processes", format!("{} folders", folders(&dirs.state.join("proc")).len())));
     checks.extend(backlog::checks(&dirs.state));
     print(&checks, args)?;
@@ -237,16 +235,6 @@ fn terminal(env: &Env) -> Check {
     }
 }
 
-/// What the host's lock says about a running host.
-fn host_status(state: &Path) -> Option<String> {
-    let text = std::fs::read_to_string(state.join("host.lock")).ok()?;
-    let json = serde_json::from_str::<serde_json::Value>(&text).unwrap_or_default();
-    let pid = json["pid"].as_u64().or_else(|| json.as_u64());
-    let pid = pid.or_else(|| text.split_whitespace().next()?.parse().ok())?;
-    let alive = Path::new("/proc").join(pid.to_string()).exists() || !Path::new("/proc/1").exists();
-    Some(format!("pid {pid}{}", if alive { "" } else { " (ended)" }))
-}
-
 fn folders(path: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
     let folders = entries.filter(|e| e.file_type().is_ok_and(|t| t.is_dir()));
@@ -256,17 +244,6 @@ fn folders(path: &Path) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_lock_names_the_host_in_json_or_in_plain_text() {
-        let dir = tempfile::tempdir().unwrap();
-        assert_eq!(host_status(dir.path()), None);
-        let me = std::process::id();
-        for text in [format!("{{\"pid\":{me},\"x\":1}}"), format!("{me}\nmore")] {
-            std::fs::write(dir.path().join("host.lock"), text).unwrap();
-            assert_eq!(host_status(dir.path()), Some(format!("pid {me}")));
-        }
-    }
 
     #[test]
     fn an_open_or_unusable_state_folder_is_named() {

@@ -1,14 +1,14 @@
 //! hermes-tui: reads the command line, puts the config together, starts what was asked for and
 //! turns its end into an exit code. Errors are printed here and nowhere else.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::Write as _;
 use std::pin::pin;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Parser as _;
-use host::local::{Caller, Local, Role};
+use host::local::Local;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::args::{Cli, Command};
@@ -20,13 +20,17 @@ use crate::providers::local;
 
 mod approvals_cmd;
 mod args;
+mod attach_cmd;
 mod config;
 mod config_cmd;
 mod detach;
 mod dirs;
 mod doctor;
+mod drafts;
 mod env;
 mod host_cmd;
+mod interactive;
+mod keep;
 mod log;
 mod oneshot;
 mod providers;
@@ -129,6 +133,11 @@ fn run(cli: Cli, detached: bool) -> anyhow::Result<ExitCode> {
     if let Some(Command::Host(command)) = &cli.command {
         return host_cmd::run(&dirs.state, *command);
     }
+    if let (None, Some(Command::Attach(attach))) = (&cli.oneshot, &cli.command) {
+        // Nothing of this machine's config matters there.
+        log::start(&dirs.log(), env.get("HERMES_TUI_LOG"));
+        return attach_cmd::run(attach, &cli.run, &dirs, &env);
+    }
     let probed: &[local::Server] = match &cli.command {
         None | Some(Command::Chat(_) | Command::Serve(_)) => &local::USUAL,
         Some(_) => &[],
@@ -146,9 +155,9 @@ fn run(cli: Cli, detached: bool) -> anyhow::Result<ExitCode> {
                 let report = if chat.quiet { Report::Quiet } else { Report::Told };
                 oneshot::run(&usable(config)?, &cli.run, prompt, &report)
             }
-            None => interactive(&usable(config)?, &cli.run),
+            None => interactive::run(&usable(config)?, &cli.run, &dirs),
         },
-        (None, None) => interactive(&usable(config)?, &cli.run),
+        (None, None) => interactive::run(&usable(config)?, &cli.run, &dirs),
         (None, Some(Command::Sessions(command))) => {
             sessions_cmd::run(&config.settings.state, command)
         }
@@ -158,10 +167,10 @@ fn run(cli: Cli, detached: bool) -> anyhow::Result<ExitCode> {
                 if detached { serve_cmd::Place::Background } else { serve_cmd::Place::Here };
             serve_cmd::run(&usable(config)?, serve, &env, &dirs, place)
         }
-        (None, Some(Command::Attach(_))) => Err(Usage("not there yet".to_owned()).into()),
-        (None, Some(Command::Config(_) | Command::Doctor(_) | Command::Host(_))) => {
-            Ok(ExitCode::SUCCESS)
-        }
+        (
+            None,
+            Some(Command::Attach(_) | Command::Config(_) | Command::Doctor(_) | Command::Host(_)),
+        ) => Ok(ExitCode::SUCCESS),
     }
 }
 
@@ -173,43 +182,7 @@ fn usable(config: Config) -> anyhow::Result<Config> {
     }
 }
 
-/// Opens the interface on the embedded host.
-fn interactive(config: &Config, run: &args::Run) -> anyhow::Result<ExitCode> {
-    anyhow::ensure!(
-        std::io::stdin().is_terminal() && std::io::stdout().is_terminal(),
-        Usage("the interface needs a terminal; `hermes-tui -z PROMPT` runs without one".to_owned())
-    );
-    let target = sessions_cmd::target(&config.settings.state, run, Some("tui"))?;
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .enable_all()
-        .build()
-        .context("cannot start the runtime")?;
-    runtime.block_on(async {
-        let mut signals = signals::signals()?;
-        let local = host::local::start(config.settings.clone(), Role::Owner)?;
-        let notes = config.notes.iter().chain(local.notes()).cloned().collect();
-        let host = local.attach(target, Caller::Attended);
-        // A signal drops the interface, and with it its hold on the terminal.
-        let ended = tokio::select! {
-            exit = tui::run(host, options(notes)) => Ok(exit),
-            signal = signals.recv() => Err(signal.unwrap_or_default()),
-        };
-        wind_down(local, &mut signals).await;
-        match ended {
-            Ok(exit) => farewell(&exit?),
-            Err(signal) => Ok(ExitCode::from(128 + signal.to_le_bytes()[0])),
-        }
-    })
-}
-
 /// Lets running turns finish for as long as the config says; another signal ends the waiting.
-async fn wind_down(local: Local, signals: &mut UnboundedReceiver<i32>) {
-    drain(&local, signals).await;
-    local.end().await;
-}
-
-/// The waiting part of it.
 async fn drain(local: &Local, signals: &mut UnboundedReceiver<i32>) {
     let mut drained = pin!(local.drain());
     if tokio::time::timeout(SOON, &mut drained).await.is_err() {
@@ -220,35 +193,6 @@ async fn drain(local: &Local, signals: &mut UnboundedReceiver<i32>) {
             _ = signals.recv() => {}
         }
     }
-}
-
-/// What the interface is told about where it runs.
-fn options(notes: Vec<String>) -> tui::Options {
-    tui::Options {
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        home: std::env::home_dir().map(|h| h.display().to_string()),
-        palette: if std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty()) {
-            tui::Palette::Plain
-        } else {
-            tui::Palette::Ansi
-        },
-        term: std::env::var("TERM").unwrap_or_default(),
-        notes,
-        ..tui::Options::default()
-    }
-}
-
-/// What is said once the terminal is the shell's again.
-fn farewell(exit: &tui::Exit) -> anyhow::Result<ExitCode> {
-    let mut stdout = std::io::stdout().lock();
-    for text in &exit.unsent {
-        writeln!(stdout, "Not sent: {}", host::redact::plain(text))?;
-    }
-    if let Some(session) = &exit.session {
-        writeln!(stdout, "Go on with: hermes-tui --resume {session}")?;
-    }
-    anyhow::ensure!(!exit.host_stopped, "the host stopped; what is stored is safe");
-    Ok(ExitCode::SUCCESS)
 }
 
 fn approvals(config: &Config, command: &args::Approvals) -> anyhow::Result<ExitCode> {

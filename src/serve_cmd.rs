@@ -24,6 +24,9 @@ pub(crate) const PASSWORDS: [&str; 2] = ["HERMES_TUI_PASSWORD", "HERMES_WEBUI_PA
 /// How long a host in the background waits for the one before it.
 const MAKE_WAY: Duration = Duration::from_secs(30);
 
+/// How often a host looks whether it is still needed.
+const LOOK: Duration = Duration::from_secs(2);
+
 /// Where a host runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
@@ -54,10 +57,16 @@ pub(crate) fn run(
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    runtime.block_on(host(config, options, place))
+    let idle = serve.until_idle.map(Duration::from_secs);
+    runtime.block_on(host(config, options, place, idle))
 }
 
-async fn host(config: &Config, options: Options, place: Place) -> anyhow::Result<ExitCode> {
+async fn host(
+    config: &Config,
+    options: Options,
+    place: Place,
+    idle: Option<Duration>,
+) -> anyhow::Result<ExitCode> {
     let mut signals = signals()?;
     let local = own(config, place).await?;
     let notes = config.notes.iter().chain(local.notes());
@@ -75,6 +84,10 @@ async fn host(config: &Config, options: Options, place: Place) -> anyhow::Result
     loop {
         tokio::select! {
             () = server.stop_asked() => break,
+            () = idled(&local, idle) => {
+                tracing::info!("nothing runs any more and nobody looks: the host ends");
+                break;
+            }
             signal = signals.recv() => match signal {
                 // A server outlives its terminal.
                 Some(nix::libc::SIGHUP) => {}
@@ -87,6 +100,19 @@ async fn host(config: &Config, options: Options, place: Place) -> anyhow::Result
     server.stop().await;
     local.end().await;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Returns once nothing has run or waited, and nobody has looked, for that long.
+async fn idled(local: &Local, idle: Option<Duration>) {
+    let Some(idle) = idle else { return std::future::pending().await };
+    let mut since = Instant::now();
+    while since.elapsed() < idle {
+        tokio::time::sleep(idle.min(LOOK)).await;
+        let work = local.work().await.unwrap_or_default();
+        if work.runs() || work.timers + work.fronts > 0 {
+            since = Instant::now();
+        }
+    }
 }
 
 /// Opens the state folder; in the background once whoever has it makes way.

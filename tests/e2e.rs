@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "tests fail by panicking")]
 
+mod attach;
 mod badinput;
 mod cli;
 mod compression;
@@ -9,8 +10,10 @@ mod control;
 mod crash;
 mod delegations;
 mod deletion;
+mod features;
 mod holds;
 mod interface;
+mod keep;
 mod process;
 mod questions;
 mod races;

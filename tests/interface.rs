@@ -148,8 +148,10 @@ async fn quitting_asks_and_what_is_left_running_wakes_at_the_next_start() {
     terminal.shows("As you say.").await;
     home.line_in("up-a").await;
     terminal.keys("\x04");
+    terminal.shows("2 leave it").await;
+    terminal.keys("\x1b[B");
     terminal.shows("The command runs on").await;
-    terminal.keys("1");
+    terminal.keys("2");
     assert_eq!(terminal.exit().await, 0);
     let session = home.latest().unwrap();
     let line = format!("hermes-tui --resume {session}");
@@ -177,7 +179,7 @@ async fn quitting_can_stop_what_runs_and_then_nothing_wakes_later() {
     terminal.until("the end of the turn", |s| !s.contains("Esc interrupts")).await;
     terminal.keys("\x04");
     terminal.shows("kill it").await;
-    terminal.keys("2");
+    terminal.keys("3");
     assert_eq!(terminal.exit().await, 0);
     eventually("its end", || (!is_alive(pid)).then_some(())).await;
     let mut terminal = Terminal::open(&home, &["-c"]).await;
@@ -187,19 +189,6 @@ async fn quitting_can_stop_what_runs_and_then_nothing_wakes_later() {
     let asked = server.requests(3).await.pop().unwrap();
     assert!(asked.last_user().contains("The user ended the background process"));
     assert!(wakeups(&home.stored(&home.latest().unwrap()).rows).is_empty());
-}
-
-// S07
-#[tokio::test]
-async fn a_second_interface_says_who_holds_the_state_and_how_to_run_beside_it() {
-    let home = Home::new();
-    let first = Terminal::open(&home, &[]).await;
-    let mut second = Terminal::start(&home, &[]);
-    assert_eq!(second.exit().await, 1);
-    let said = second.raw();
-    assert!(said.contains(&format!("process {}", first.pid())), "{said}");
-    assert!(said.contains("HERMES_TUI_HOME"), "{said}");
-    assert!(said.contains(&home.state().display().to_string()), "{said}");
 }
 
 // S07 W26

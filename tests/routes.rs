@@ -7,7 +7,7 @@ use host::serve;
 use reqwest::{Client, Response, StatusCode};
 use serde_json::{Value, json};
 
-use crate::support::{Home, LONG, Reply, Server, View, demo, obey, start};
+use crate::support::{Gate, Home, LONG, Reply, Server, View, demo, eventually, obey, start};
 
 /// A host in this process that serves on loopback.
 struct Rig {
@@ -346,7 +346,8 @@ async fn a_session_is_renamed_archived_and_deleted_once_and_twice() {
     }
     assert_eq!(rig.get(&format!("/api/session?session_id={id}")).await.0, 404);
     assert_eq!(rig.got("/api/sessions").await["sessions"], json!([]));
-    assert!(!std::path::Path::new(kept["path"].as_str().unwrap()).exists());
+    let kept = std::path::PathBuf::from(kept["path"].as_str().unwrap());
+    eventually("the end of its files", || (!kept.exists()).then_some(())).await;
     rig.stop().await;
 }
 
@@ -467,6 +468,40 @@ async fn an_upload_is_kept_below_the_folder_of_its_session() {
         .collect();
     found.sort();
     assert_eq!(found, [id]);
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_what_was_uploaded_for_a_session_goes_along_with_its_prompt() {
+    // S05
+    let server = Server::start(obey).await;
+    let rig = Rig::with(server.model()).await;
+    let (mut view, id) = rig.session(1).await;
+    let (_other, elsewhere) = rig.session(1).await;
+    let (_, mine) = rig.upload(&id, "note.txt", b"seventeen letters".to_vec()).await;
+    let (_, foreign) = rig.upload(&elsewhere, "theirs.txt", b"x".to_vec()).await;
+    let start = |attachments: Value| json!({ "session_id": id, "message": "Read it.", "attachments": attachments });
+    for wrong in [
+        json!([foreign]),
+        json!([{ "path": "/etc/passwd", "name": "note.txt" }]),
+        json!(["../../host.db"]),
+        json!([{ "name": "../note.txt" }]),
+        json!([mine, "gone.txt"]),
+        json!([{}]),
+        json!(vec![mine.clone(); 21]),
+    ] {
+        let (status, refused) = rig.post("/api/chat/start", start(wrong.clone())).await;
+        assert_eq!(status, 400, "{wrong}: {refused}");
+        assert!(refused["error"].as_str().unwrap().contains("attachment"), "{refused}");
+    }
+    rig.done("/api/chat/start", start(json!([mine]))).await;
+    view.turn(2).await;
+    let path = mine["path"].as_str().unwrap();
+    let asked = server.seen().into_iter().rfind(|asked| !asked.body.is_null()).unwrap();
+    let expected = format!("Read it.\n[Attached file: {path} (text/plain, 17 bytes)]");
+    assert_eq!(asked.last_user(), expected);
+    let loaded = rig.got(&format!("/api/session?session_id={id}")).await;
+    assert_eq!(loaded["session"]["messages"][2]["attachments"], json!(["note.txt"]));
     rig.stop().await;
 }
 
@@ -698,5 +733,58 @@ async fn a_context_is_compressed_beside_the_requests_about_it() {
     };
     assert_eq!((&ended["ok"], &ended["status"]), (&json!(false), &json!("error")));
     assert!(!ended["error"].as_str().unwrap().is_empty());
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_goal_is_set_paused_resumed_and_forgotten() {
+    // S08
+    let gate = Gate::closed();
+    let opened = gate.clone();
+    let server = Server::start(move |asked| match asked.last_user() {
+        "prompt 1" => Reply::Text("Hello.".to_owned()),
+        _ => Reply::After(opened.clone(), Box::new(Reply::Text("On it.".to_owned()))),
+    })
+    .await;
+    let rig = Rig::with(server.model()).await;
+    let (_view, id) = rig.session(1).await;
+    let ask = |args: &str| json!({ "session_id": id, "args": args });
+    let told = |name: &str| {
+        let recorded = capture(name);
+        (recorded["action"].clone(), recorded["message_key"].clone())
+    };
+    let none = rig.done("/api/goal", ask("status")).await;
+    assert_eq!((none["action"].clone(), none["message_key"].clone()), told("goal_status"));
+    assert_eq!(none["goal"], Value::Null);
+    for nothing in ["pause", "resume", "clear"] {
+        let answer = rig.done("/api/goal", ask(nothing)).await;
+        assert_eq!(answer["message_key"], "goal_status_none", "{nothing}");
+    }
+    let set = rig.done("/api/goal", ask("make a rig")).await;
+    assert_eq!((set["action"].clone(), set["message_key"].clone()), told("goal_set"));
+    assert_eq!(names(&set["goal"]), names(&capture("goal_set")["goal"]));
+    assert_eq!(
+        (&set["goal"]["goal"], &set["goal"]["status"]),
+        (&json!("make a rig"), &json!("active"))
+    );
+    // Its first turn runs already: the client attaches to it.
+    let status = rig.got(&format!("/api/session/status?session_id={id}")).await;
+    assert_eq!(status["agent_running"], true);
+    assert_eq!(set["stream_id"], status["active_stream_id"]);
+    assert_eq!(set["stream_id"].as_str().unwrap().len(), 32);
+    for _ in 0..2 {
+        let paused = rig.done("/api/goal", ask("pause")).await;
+        assert_eq!((paused["action"].clone(), paused["message_key"].clone()), told("goal_pause"));
+        assert_eq!(paused["goal"]["status"], "paused");
+    }
+    let resumed = rig.done("/api/goal", ask("resume")).await;
+    assert_eq!(
+        (&resumed["action"], &resumed["goal"]["status"]),
+        (&json!("resume"), &json!("active"))
+    );
+    let cleared = rig.done("/api/goal", ask("stop")).await;
+    assert_eq!((cleared["action"].clone(), cleared["message_key"].clone()), told("goal_clear"));
+    assert_eq!(cleared["goal"], Value::Null);
+    gate.open();
     rig.stop().await;
 }

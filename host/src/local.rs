@@ -216,6 +216,11 @@ impl Local {
         &self.notes
     }
 
+    /// What the host has to do now; `None` once it has stopped.
+    pub async fn work(&self) -> Option<Work> {
+        self.access.work().await
+    }
+
     /// From now on nothing starts. Returns when no turn works any more, or after
     /// [`crate::settings::Agent::drain`] (R05).
     pub async fn drain(&self) {

@@ -80,7 +80,9 @@ impl Server {
             return Err(wrong("it names no host"));
         }
         if !url.username().is_empty() || url.password().is_some() {
-            return Err(wrong("a password does not belong into it; you are asked for it"));
+            // Not repeated: it would stand in the log of a shell.
+            let what = "no address of a server has a name or password in it; you are asked for it";
+            return Err(Error::Url(what.to_owned()));
         }
         if !text.contains("://") && !http::is_loopback(&url) {
             // The port a scheme implies is dropped when the URL is read: read it again.
@@ -236,13 +238,15 @@ pub fn use_cookie(server: &Server, text: &str) -> Result<bool, Error> {
 /// sent is kept for the next one.
 #[derive(Debug)]
 pub struct Remote {
-    task: JoinHandle<()>,
+    task: JoinHandle<Vec<String>>,
 }
 
 impl Remote {
     /// Lets what was asked for go out, for a few seconds at most. The [`Host`] must be dropped.
-    pub async fn end(mut self) {
-        tokio::time::timeout(END, &mut self.task).await.ok();
+    /// Returns the prompts that are kept for the next connection.
+    pub async fn end(mut self) -> Vec<String> {
+        let ended = tokio::time::timeout(END, &mut self.task).await;
+        ended.ok().and_then(Result::ok).unwrap_or_default()
     }
 }
 
@@ -264,7 +268,7 @@ pub fn connect(server: Server, target: Target) -> Host {
     spawn(server, target).0
 }
 
-fn spawn(server: Server, target: Target) -> (Host, JoinHandle<()>) {
+fn spawn(server: Server, target: Target) -> (Host, JoinHandle<Vec<String>>) {
     let (tx, signals) = mpsc::unbounded_channel();
     // The only view of its channel.
     let (host, backend) = pair(FrontId(1), tx);
@@ -282,13 +286,13 @@ struct Line {
     unsent: Unsent,
 }
 
-/// Finds out what the server speaks and goes on with that.
+/// Finds out what the server speaks and goes on with that. Returns what is not sent at the end.
 async fn drive(
     server: Server,
     target: Target,
     backend: Backend,
     mut signals: mpsc::UnboundedReceiver<(FrontId, Signal)>,
-) {
+) -> Vec<String> {
     let mut unsent = Unsent::open(&server);
     let mut early = Vec::new();
     let client = match Client::new(&server) {
@@ -328,19 +332,19 @@ async fn drive(
                         keep_prompt(&command, &mut unsent, &target);
                         early.push(command);
                     }
-                    Some((_, Signal::Detached)) | None => return,
+                    Some((_, Signal::Detached)) | None => return unsent.texts(),
                 },
             }
         }
     };
     let line = Line { client, target, backend, signals, early, unsent };
     if probe.tui {
-        seam::run(line).await;
+        seam::run(line).await
     } else {
         let Line { backend, mut signals, mut unsent, target, .. } = line;
         let what = "this server does not speak to us: it is too old, or none of ours";
         refuse(&backend, what.to_owned());
-        keep_prompts(&mut signals, &backend, &mut unsent, &target).await;
+        keep_prompts(&mut signals, &backend, &mut unsent, &target).await
     }
 }
 
@@ -371,22 +375,24 @@ async fn keep_prompts(
     backend: &Backend,
     unsent: &mut Unsent,
     target: &Target,
-) {
+) -> Vec<String> {
     while let Some((_, Signal::Command(command))) = signals.recv().await {
         keep_prompt(&command, unsent, target);
         let _ = backend.push(no_link(&command));
     }
+    unsent.texts()
 }
 
 /// What becomes of a command without a link.
 fn no_link(command: &Command) -> Event {
-    let (about, message) = match command {
+    let message = match command {
         Command::Prompt { .. } => {
-            ("prompt", "there is no link; it is kept and goes out with the next attach")
+            "there is no link to the host: what you typed is kept and goes out with the next attach"
         }
-        _ => ("command", "there is no link to the host"),
+        _ => "there is no link to the host",
     };
-    Event::Failed(Failure { about: about.to_owned(), message: message.to_owned() })
+    // Not about the prompt: a front end would take the text back.
+    Event::Failed(Failure { about: "link".to_owned(), message: message.to_owned() })
 }
 
 /// Writes a file that only its owner can read: all of it or nothing, in folders made with 0700.

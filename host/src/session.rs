@@ -26,6 +26,7 @@ pub(crate) use delegations::{Findings, findings};
 pub(crate) use processes::LIVE;
 pub(crate) use turns::{STORE, UNWIND};
 pub(crate) use undo::Past;
+pub(crate) use uploads::{mention, mentioned};
 
 use delegations::Duty;
 
@@ -361,14 +362,34 @@ enum Stored {
     NoMore,
 }
 
+/// What a running turn is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Aim {
+    /// To answer what the transcript ends with.
+    Answer,
+    /// So too, and how it ends decides how the goal goes on.
+    Goal,
+    /// To compress the context.
+    Compress,
+    /// To find out whether the goal is reached.
+    Judge,
+}
+
+impl Aim {
+    /// It answers nothing, and is not in the store.
+    fn is_errand(self) -> bool {
+        match self {
+            Self::Compress | Self::Judge => true,
+            Self::Answer | Self::Goal => false,
+        }
+    }
+}
+
 /// The live part of a running turn that the transcript does not show.
 #[derive(Debug)]
 struct Turn {
     id: TurnId,
-    /// It compresses the context or judges a goal: it answers nothing, and is not in the store.
-    errand: bool,
-    /// It works on the goal: how it ends decides how that goes on.
-    on_goal: bool,
+    aim: Aim,
     cancelled: bool,
     claimed: Vec<Entry>,
     /// Processes whose end a running call will show.

@@ -286,7 +286,7 @@ impl File {
     fn read_own(&mut self, tree: &Node, reader: &mut Reader<'_>) {
         let Some(own) = reader.map(tree, "hermes_tui") else { return };
         for (name, node) in own.entries() {
-            if matches!(name.as_str(), "follow" | "on_hangup") {
+            if name == "follow" {
                 self.unsupported.push(format!("hermes_tui.{name} has no effect yet"));
             }
             if !OWN_KEYS.contains(&name.as_str()) {

@@ -237,7 +237,9 @@ fn reap_once(dir: &Path) -> usize {
         let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else {
             continue;
         };
-        let args = fs::read(entry.path().join("cmdline")).unwrap_or_default();
+        // What went into the background has its environment only: it works in no folder of ours.
+        let args = ["cmdline", "environ"].map(|f| fs::read(entry.path().join(f)));
+        let args: Vec<u8> = args.into_iter().flat_map(Result::unwrap_or_default).collect();
         let inside = fs::read_link(entry.path().join("cwd")).is_ok_and(|cwd| cwd.starts_with(dir));
         // A host in the background works in `/` and has no path in its arguments.
         let env = fs::read(entry.path().join("environ")).unwrap_or_default();

@@ -32,10 +32,21 @@ struct Shown {
 impl Terminal {
     /// Starts the binary with these arguments in a terminal of 100 columns and 30 lines.
     pub(crate) fn start(home: &Home, args: &[&str]) -> Self {
-        let size = PtySize { rows: 30, cols: 100, pixel_width: 0, pixel_height: 0 };
-        let pair = native_pty_system().openpty(size).unwrap();
         let mut command = CommandBuilder::new(exe());
         command.args(args);
+        Self::with(home, command)
+    }
+
+    /// A shell that takes commands, and suspends and continues what it runs.
+    pub(crate) fn shell(home: &Home) -> Self {
+        let mut command = CommandBuilder::new("bash");
+        command.args(["--norc", "--noprofile", "-i"]);
+        Self::with(home, command)
+    }
+
+    fn with(home: &Home, mut command: CommandBuilder) -> Self {
+        let size = PtySize { rows: 30, cols: 100, pixel_width: 0, pixel_height: 0 };
+        let pair = native_pty_system().openpty(size).unwrap();
         command.env_clear();
         for (name, value) in home.env() {
             command.env(name, value);

@@ -27,9 +27,14 @@ impl View {
     }
 
     pub(crate) async fn attach(local: &Local, target: Target) -> Self {
-        let host = local.attach(target, Caller::Attended);
+        Self::over(local.attach(target, Caller::Attended)).await
+    }
+
+    /// A view over a host of any kind, once its window is there.
+    pub(crate) async fn over(host: Host) -> Self {
         let mut view = Self { host, transcript: Transcript::default(), events: Vec::new() };
-        view.until("its window", |v| (!v.events.is_empty()).then_some(())).await;
+        let window = |event: &Event| matches!(event, Event::Attached { .. });
+        view.until("its window", |v| v.events.iter().any(window).then_some(())).await;
         view
     }
 

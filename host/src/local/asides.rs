@@ -25,7 +25,7 @@ const PROFILE: &str = "default";
 /// Something that was done beside the loop.
 pub(super) enum Done {
     /// A view's answer; else why there is none.
-    Answer { front: FrontId, about: &'static str, answer: Result<Event, String> },
+    Answer { front: FrontId, about: &'static str, answer: Result<Box<Event>, String> },
     /// A file for the next prompt of a session; else why there is none.
     Uploaded { front: FrontId, session: SessionId, written: Result<Attachment, String> },
 }
@@ -41,7 +41,7 @@ impl Hub {
         let (store, done) = (self.store.clone(), self.done.clone());
         tokio::task::spawn_blocking(move || {
             let answer = store.reader().and_then(|reader| work(&reader));
-            let answer = answer.map_err(|error| error.to_string());
+            let answer = answer.map(Box::new).map_err(|error| error.to_string());
             done.send(Done::Answer { front, about, answer }).ok();
         });
     }
@@ -50,10 +50,10 @@ impl Hub {
     pub(super) fn finished(&mut self, done: Done) {
         match done {
             Done::Answer { front, answer: Ok(mut event), .. } => {
-                if let Event::SessionsFound { found, .. } = &mut event {
+                if let Event::SessionsFound { found, .. } = event.as_mut() {
                     found.retain(|f| !self.orphans.is_deleted(&f.session));
                 }
-                self.push(front, event);
+                self.push(front, *event);
             }
             Done::Uploaded { front, session, written } => self.uploaded(front, &session, written),
             Done::Answer { front, about, answer: Err(message) } => self.fail(front, about, message),
@@ -95,7 +95,7 @@ impl Hub {
         self.read(front, "workspaces", move |reader| {
             let sessions = reader.sessions(SESSIONS)?;
             let recent = sessions.into_iter().map(|row| row.cwd);
-            let paths = workspaces(recent.chain([own]), |path| path.is_dir());
+            let paths = workspaces(recent.chain([own]), Path::is_dir);
             Ok(Event::WorkspacesListed { paths })
         });
     }

@@ -22,18 +22,20 @@ use super::{Line, no_link, probed, tell};
 use crate::handle::{Backend, FrontId, Pushed, Signal};
 use crate::local::now;
 use crate::protocol::{
-    Command, Event, Failure, Link, Millis, News, PromptId, Target, Toast, Transcript, TurnId,
+    Command, Event, Failure, Link, Millis, News, SessionId, Target, Toast, Transcript, TurnId,
 };
 
 const EVENTS: &str = "/api/tui/v1/events";
 const COMMANDS: &str = "/api/tui/v1/commands";
 /// How long a front end that leaves is waited for until what it asked is sent.
 const LEAVE: Duration = Duration::from_secs(2);
+/// Rows that are kept to know what the front end has.
+const WINDOW: usize = 400;
 /// Kinds of frames that are told in the log once each.
 const ODD: usize = 100;
 
-/// Carries a view until the front end leaves.
-pub(super) async fn run(line: Line) {
+/// Carries a view until the front end leaves. Returns what is not sent.
+pub(super) async fn run(line: Line) -> Vec<String> {
     let Line { client, target, backend, signals, early, unsent } = line;
     let mut seam = Seam {
         stream: stream(&client, &target),
@@ -47,6 +49,7 @@ pub(super) async fn run(line: Line) {
         errand: None,
         errands: Vec::new(),
         fold: None,
+        gone: None,
         view: None,
         is_ready: false,
         pause: None,
@@ -58,6 +61,7 @@ pub(super) async fn run(line: Line) {
         seam.asked(command);
     }
     seam.run().await;
+    seam.unsent.texts()
 }
 
 /// The stream of a new view.
@@ -87,10 +91,12 @@ struct Seam {
     /// The request with commands that is under way.
     flying: Option<BoxFuture<'static, Sent>>,
     /// Prompts of other sessions are handed over one session after the other.
-    errand: Option<BoxFuture<'static, Vec<PromptId>>>,
+    errand: Option<BoxFuture<'static, errand::Done>>,
     errands: Vec<errand::Errand>,
     /// What the front end has: the fold of what it was told.
     fold: Option<Transcript>,
+    /// The session that was in view and is not there any more; it was empty.
+    gone: Option<SessionId>,
     /// Names the view in requests.
     view: Option<String>,
     /// The view's window has come: commands may go.
@@ -108,7 +114,7 @@ struct Seam {
 enum Step {
     Item(Option<Item>),
     Sent(Sent),
-    Errand(Vec<PromptId>),
+    Errand(errand::Done),
     Signal(Option<(FrontId, Signal)>),
     Paused,
 }
@@ -139,7 +145,7 @@ impl Seam {
             signal = self.signals.recv() => Step::Signal(signal),
             sent = maybe(&mut self.flying) => Step::Sent(sent),
             item = self.stream.next(), if !self.is_over => Step::Item(item),
-            taken = maybe(&mut self.errand) => Step::Errand(taken),
+            done = maybe(&mut self.errand) => Step::Errand(done),
             () = tokio::time::sleep_until(pause.unwrap_or_else(Instant::now)), if pause.is_some() => {
                 Step::Paused
             }
@@ -154,8 +160,14 @@ impl Seam {
                 self.flying = None;
                 self.sent(sent);
             }
-            Step::Errand(taken) => {
+            Step::Errand(errand::Done { mut taken, homeless }) => {
                 self.errand = None;
+                for entry in homeless {
+                    let text = entry.text;
+                    let message = format!("the session that this was typed in is gone: {text}");
+                    self.fail("link", &message);
+                    taken.push(entry.id);
+                }
                 self.unsent.remove(&taken);
                 self.run_errands();
             }
@@ -164,10 +176,11 @@ impl Seam {
         }
     }
 
-    /// The front end is gone: what it asked for still goes out, if that is soon.
+    /// The front end is gone: what it asked for still goes out, if that is soon, and the host may
+    /// say that it has it.
     async fn leave(&mut self) {
         let leaving = async {
-            while self.is_ready && !self.is_over && !self.outbox.is_empty() {
+            while self.is_ready && !self.is_over && (!self.outbox.is_empty() || self.awaits()) {
                 self.send();
                 let step = tokio::select! {
                     sent = maybe(&mut self.flying) => Step::Sent(sent),
@@ -177,6 +190,12 @@ impl Seam {
             }
         };
         tokio::time::timeout(LEAVE, leaving).await.ok();
+    }
+
+    /// Whether a prompt of this session does not show yet.
+    fn awaits(&self) -> bool {
+        let session = self.fold.as_ref().map(|fold| &fold.session);
+        self.unsent.entries().iter().any(|entry| entry.session.as_ref() == session)
     }
 
     /// A command of the front end.
@@ -258,7 +277,10 @@ impl Seam {
             }
             Err(error) => {
                 for command in self.outbox.refused() {
-                    self.fail(called(&command), &error.to_string());
+                    if let Command::Prompt { id, .. } = &command {
+                        self.unsent.remove(std::slice::from_ref(id));
+                    }
+                    self.fail(&called(&command), &error.to_string());
                 }
             }
         }
@@ -281,7 +303,7 @@ impl Seam {
             let message = format!(
                 "the link broke while this was sent ({why}): look whether it was done.{what}"
             );
-            self.fail(called(&command), &message);
+            self.fail(&called(&command), &message);
         }
     }
 
@@ -343,7 +365,7 @@ impl Seam {
             // It was asked for by a part of its id or by its title: the host looks it up.
             None => self.outbox.ask_first(Command::Open(Target::Id(session))),
             // It was never stored: another empty one is as good.
-            Some(fold) if is_empty(fold) => {}
+            Some(fold) if is_empty(fold) => self.gone = Some(session),
             Some(_) => {
                 self.fail("open", "the session is gone from the host; this is a new one");
             }
@@ -370,7 +392,11 @@ impl Seam {
                 }
                 if let Some(fold) = &mut self.fold {
                     fold.apply(&event);
-                    self.unsent.seen(&fold.session, &event);
+                    if fold.rows.len() > 2 * WINDOW {
+                        fold.trim(WINDOW);
+                    }
+                    let taken = self.unsent.seen(&fold.session, &event);
+                    self.outbox.forget(&taken);
                 }
                 self.push(event);
             }
@@ -397,11 +423,11 @@ impl Seam {
         self.outbox.opened();
         let event = Event::Attached { transcript, resynced: resynced || came_back };
         let Event::Attached { transcript, .. } = &event else { return };
+        let taken = self.unsent.seen(&transcript.session, &event);
+        self.outbox.forget(&taken);
         if came_back {
-            self.settle(&event, transcript);
+            self.settle(transcript);
             tell(&self.backend, Link::Up);
-        } else {
-            self.unsent.seen(&transcript.session, &event);
         }
         match &self.fold {
             Some(fold) if came_back && is_same(fold, transcript) => {}
@@ -418,10 +444,10 @@ impl Seam {
         self.run_errands();
     }
 
-    /// A view is there again: what the host has of what was typed is forgotten, the rest of this
-    /// session is sent again, that of others handed over to them.
-    fn settle(&mut self, event: &Event, transcript: &Transcript) {
-        self.unsent.seen(&transcript.session, event);
+    /// A view is there again: what was typed and does not show is sent again if it is of this
+    /// session, and handed over if it is of another one.
+    fn settle(&mut self, transcript: &Transcript) {
+        let gone = self.gone.take();
         let is_empty = is_empty(transcript);
         let mut again = Vec::new();
         for entry in self.unsent.entries() {
@@ -433,6 +459,9 @@ impl Seam {
                 Some(session) if *session == transcript.session => again.push(entry.clone()),
                 // Nothing was ever said in its session: this one is as good if it is as empty.
                 None if is_empty => again.push(entry.clone()),
+                session if is_empty && gone.is_some() && *session == gone => {
+                    again.push(entry.clone());
+                }
                 session => errand::add(&mut self.errands, session.clone(), entry.clone()),
             }
         }
@@ -512,9 +541,10 @@ fn is_same(fold: &Transcript, window: &Transcript) -> bool {
 }
 
 /// What a command is called where its failure is told.
-fn called(command: &Command) -> &'static str {
-    match command {
-        Command::Prompt { .. } => "prompt",
+fn called(command: &Command) -> String {
+    let name = match command {
+        // With its id the front end knows which text it has again.
+        Command::Prompt { id, .. } => return format!("prompt {}", id.0),
         Command::Steer { .. } => "steer",
         Command::Undo => "undo",
         Command::Retry { .. } => "retry",
@@ -528,5 +558,6 @@ fn called(command: &Command) -> &'static str {
         Command::Export => "export",
         Command::Search { .. } => "search",
         _ => "command",
-    }
+    };
+    name.to_owned()
 }

@@ -102,12 +102,6 @@ impl Stream {
         }
     }
 
-    /// Begins after that event.
-    pub(crate) fn after(mut self, cursor: Option<String>) -> Self {
-        self.cursor = cursor;
-        self
-    }
-
     /// Asks for this too as long as no event with an id has come (`replay=1`: a server that sees
     /// it does not look at the cursor).
     pub(crate) fn at_first(mut self, query: &[(&str, &str)]) -> Self {

@@ -33,7 +33,7 @@ fn what_is_no_address_is_refused_in_words() {
     for text in ["", "http://", "ftp://box", "http://user:secret@box", "a b", "http://box:99999"] {
         let said = parsed(text);
         assert!(said.starts_with("! "), "{text}: {said}");
-        assert!(!said.contains("secret") || text.contains("secret"), "{said}");
+        assert!(!said.contains("secret"), "{said}");
     }
 }
 

@@ -58,7 +58,7 @@ impl Entry {
 pub(crate) struct Unsent {
     entries: Vec<Entry>,
     path: PathBuf,
-    /// Held as long as this connection lives; made with the first entry.
+    /// Held as long as there is something in the file.
     lock: Option<File>,
 }
 
@@ -87,6 +87,11 @@ impl Unsent {
         &self.entries
     }
 
+    /// What was typed, oldest first.
+    pub(crate) fn texts(&self) -> Vec<String> {
+        self.entries.iter().map(|entry| entry.text.clone()).collect()
+    }
+
     /// Keeps a prompt. One that cannot be kept is said so in the log: it is still sent.
     pub(crate) fn add(&mut self, entry: Entry) {
         if self.entries.iter().any(|known| known.id == entry.id) {
@@ -113,13 +118,11 @@ impl Unsent {
         }
     }
 
-    /// Forgets what an event of that session shows to have been taken.
-    pub(crate) fn seen(&mut self, session: &SessionId, event: &Event) {
-        if self.entries.is_empty() {
-            return;
-        }
+    /// Forgets what an event of that session shows to have been taken, and says what that is.
+    pub(crate) fn seen(&mut self, session: &SessionId, event: &Event) -> Vec<PromptId> {
         let taken = taken(&self.entries, session, event);
         self.remove(&taken);
+        taken
     }
 
     fn keep(&mut self) {
@@ -130,10 +133,14 @@ impl Unsent {
 
     fn save(&mut self) -> io::Result<()> {
         if self.entries.is_empty() {
-            return match fs::remove_file(&self.path) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-                _ => Ok(()),
-            };
+            match fs::remove_file(&self.path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+            if self.lock.take().is_some() {
+                fs::remove_file(lock_of(&self.path)).ok();
+            }
+            return Ok(());
         }
         if self.lock.is_none() {
             let path = lock_of(&self.path);
@@ -147,20 +154,20 @@ impl Unsent {
     }
 }
 
-impl Drop for Unsent {
-    fn drop(&mut self) {
-        if self.entries.is_empty() && self.lock.is_some() {
-            fs::remove_file(lock_of(&self.path)).ok();
-        }
-    }
-}
-
 /// Which of the prompts the host has, as an event of that session shows.
 pub(crate) fn taken(entries: &[Entry], session: &SessionId, event: &Event) -> Vec<PromptId> {
     let mut found = Vec::new();
     match event {
         Event::PromptQueued { prompt } => found.push(prompt.id.clone()),
         Event::PromptUnqueued { id } => found.push(id.clone()),
+        // Refused: its front end has the text again.
+        Event::Failed(failure) if failure.about.starts_with("prompt") => {
+            let named = entries.iter().find(|entry| failure.about.contains(&entry.id.0));
+            let sent =
+                |entry: &&Entry| entry.after != NOT_SENT && entry.session.as_ref() == Some(session);
+            let refused = named.or_else(|| entries.iter().rev().find(sent));
+            found.extend(refused.map(|entry| entry.id.clone()));
+        }
         Event::RowAdded { row } => {
             if let Body::User { text } = &row.body {
                 // One row is one prompt: the oldest of several with the same words.
@@ -241,7 +248,7 @@ fn take_over(path: &Path) -> Option<(Vec<Entry>, PathBuf, File)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::{Queued, Row, TurnId};
+    use crate::protocol::{Failure, Queued, Row, TurnId};
 
     fn server(dir: &Path) -> Server {
         Server::parse("http://box:1", dir).unwrap()
@@ -313,6 +320,13 @@ mod tests {
         assert_eq!(told(&window(&transcript)), ["a"]);
         transcript.queued = vec![queued];
         assert_eq!(told(&window(&transcript)), ["a", "b"]);
+        let refused = |about: &str| {
+            let (about, message) = (about.to_owned(), String::new());
+            Event::Failed(Failure { about, message })
+        };
+        assert_eq!(told(&refused("prompt a")), ["a"]);
+        assert_eq!(told(&refused("prompt")), ["b"], "the last one that was sent there");
+        assert_eq!(told(&refused("open")), [""; 0]);
         transcript.session = SessionId("u".to_owned());
         assert_eq!(told(&window(&transcript)), [""; 0]);
     }

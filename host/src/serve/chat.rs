@@ -16,7 +16,7 @@ use tokio::sync::watch;
 
 use super::feed::{Feed, Feeds, Lease, StreamId};
 use super::tape::{Read, Tape, encode};
-use super::{Body, Params, Refusal, Serving, answer, sse};
+use super::{Body, Params, Refusal, Serving, answer, sse, uploads};
 use crate::local::Access;
 use crate::protocol::{Command, Outcome, SessionId, Transcript, TurnId};
 use crate::settings::{Provider, Settings};
@@ -79,7 +79,9 @@ async fn start(State(serving): State<Serving>, body: Body) -> Result<Response, R
     let begun = if again {
         starter.retry(queue).await?
     } else {
-        starter.prompt(message.to_owned(), queue).await?
+        let files = body.0.get("attachments");
+        let text = uploads::along(&serving, feed.session(), message.to_owned(), files).await?;
+        starter.prompt(text, queue).await?
     };
     match begun {
         Begun::Turn(turn) => {

@@ -114,3 +114,59 @@ fn make_room<T>(map: &mut HashMap<SessionId, T>, most: usize) {
         map.remove(&any);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::mpsc;
+
+    use super::*;
+    use crate::handle::{FrontId, Pushed, Signal, pair};
+    use crate::protocol::{Body, Row, TurnId};
+
+    #[tokio::test]
+    async fn a_new_session_is_held_until_it_is_stored() {
+        let (signals, mut asked) = mpsc::unbounded_channel();
+        let (host, backend) = pair(FrontId(1), signals);
+        assert!(Desk::default().hold(host));
+        let title = Event::TitleChanged { title: "x".to_owned() };
+        assert_eq!(backend.push(title), Pushed::Queued);
+        tokio::task::yield_now().await;
+        assert!(asked.try_recv().is_err(), "a name alone is not stored");
+        let body = Body::User { text: "x".to_owned() };
+        let row = Row { n: 1, turn: TurnId(1), at: 0, cut: 0, body };
+        assert_eq!(backend.push(Event::RowAdded { row }), Pushed::Queued);
+        assert_eq!(asked.recv().await, Some((FrontId(1), Signal::Detached)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_is_never_used_is_let_go_and_too_many_are_not_taken() {
+        let desk = Desk::default();
+        let (signals, mut asked) = mpsc::unbounded_channel();
+        let mut ends = Vec::new();
+        for n in 0..=NEW as u64 {
+            let (host, backend) = pair(FrontId(n), signals.clone());
+            assert_eq!(desk.hold(host), n < NEW as u64);
+            ends.push(backend);
+        }
+        assert_eq!(asked.recv().await, Some((FrontId(NEW as u64), Signal::Detached)));
+        tokio::time::advance(FIRST_PROMPT).await;
+        for _ in 0..NEW {
+            assert!(asked.recv().await.is_some());
+        }
+        let (host, _backend) = pair(FrontId(0), signals);
+        assert!(desk.hold(host), "there is room again");
+    }
+
+    #[test]
+    fn drafts_are_bounded() {
+        let desk = Desk::default();
+        for n in 0..DRAFTS + 5 {
+            desk.keep_draft(SessionId(n.to_string()), json!({ "text": n }));
+        }
+        assert_eq!(desk.lock().drafts.len(), DRAFTS);
+        let last = SessionId((DRAFTS + 4).to_string());
+        assert_eq!(desk.draft(&last), json!({ "text": DRAFTS + 4 }));
+        desk.forget(&last);
+        assert_eq!(desk.draft(&last), json!({}));
+    }
+}

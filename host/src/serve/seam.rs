@@ -5,7 +5,7 @@
 //! first event is a fresh window, which is the exact state, so nothing is lost or doubled, and no
 //! cursor is needed.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::Router;
@@ -20,11 +20,14 @@ use serde_json::{Value, json};
 use super::listen::Peer;
 use super::{Params, Refusal, Serving, answer, sse};
 use crate::handle::{Asker, Host};
-use crate::local::Caller;
+use crate::local::{Access, Caller};
 use crate::protocol::{Command, Event, SessionId, Target};
+use crate::store::Reader;
 
 /// Longest body of commands: an upload is one of them.
 const COMMANDS: usize = 30 * 1024 * 1024;
+/// Names of commands that are remembered as unknown.
+const LEFT_OUT: usize = 100;
 /// Events that wait are sent together up to so many bytes.
 const BATCH: usize = 64 * 1024;
 
@@ -39,11 +42,21 @@ pub(super) fn routes() -> Router<Serving> {
 
 /// The open views, by the token that their commands carry.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Views(Arc<Mutex<HashMap<String, Asker>>>);
+pub(super) struct Views {
+    open: Arc<Mutex<HashMap<String, Asker>>>,
+    /// What was left out and said so (E15).
+    left_out: Arc<Mutex<HashSet<String>>>,
+}
 
 impl Views {
     fn lock(&self) -> MutexGuard<'_, HashMap<String, Asker>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether commands of that name were not left out before. After many names all are old news.
+    fn is_news(&self, name: &str) -> bool {
+        let mut known = self.left_out.lock().unwrap_or_else(PoisonError::into_inner);
+        known.len() < LEFT_OUT && known.insert(name.chars().take(100).collect())
     }
 }
 
@@ -67,10 +80,7 @@ async fn events(State(serving): State<Serving>, params: Params) -> Result<Respon
     let host = match params.get("session") {
         None | Some("latest") => access.attach(Target::Latest, Caller::Attended),
         Some("new") => access.attach(Target::New, Caller::Attended),
-        Some(id) => {
-            let opened = access.open(SessionId(id.to_owned()), Caller::Attended).await;
-            opened.map_err(Refusal::not_found)?
-        }
+        Some(name) => open(access, name).await.map_err(Refusal::not_found)?,
     };
     let token = uuid::Uuid::new_v4().simple().to_string();
     serving.views.lock().insert(token.clone(), host.asker());
@@ -78,6 +88,21 @@ async fn events(State(serving): State<Serving>, params: Params) -> Result<Respon
     let view = View { token, host, views: serving.views.clone(), id: 0 };
     let frames = stream::once(async { Bytes::from(hello) }).chain(told(view));
     Ok(sse::response(&serving, sse::QUIET, frames))
+}
+
+/// A view on the session of that id, or of what else people call it by.
+async fn open(access: &Access, name: &str) -> Result<Host, String> {
+    let refusal = match access.open(SessionId(name.to_owned()), Caller::Attended).await {
+        Ok(host) => return Ok(host),
+        Err(refusal) => refusal,
+    };
+    let (state, wanted) = (access.state().to_owned(), name.to_owned());
+    let find = move || Reader::open(&state).and_then(|reader| reader.find(&wanted));
+    let found = tokio::task::spawn_blocking(find).await;
+    match found {
+        Ok(Ok(Some(id))) if id.0 != name => access.open(id, Caller::Attended).await,
+        Ok(Ok(_) | Err(_)) | Err(_) => Err(refusal),
+    }
 }
 
 /// The events of a view, as they come.
@@ -123,7 +148,9 @@ async fn commands(
         match serde_json::from_value::<Command>(command) {
             Ok(command) => asker.send(command),
             Err(error) => {
-                tracing::warn!("a command {name} is left out: {error}");
+                if serving.views.is_news(&name.to_string()) {
+                    tracing::warn!("commands {name} are left out: {error}");
+                }
                 unknown.push(name);
             }
         }
@@ -159,5 +186,20 @@ async fn stop(
         Peer::Tcp(_) => {
             Err(Refusal::new(StatusCode::FORBIDDEN, "only the host's own socket can stop it"))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // E15
+    #[test]
+    fn an_unknown_command_is_news_once_and_many_of_them_cost_nothing() {
+        let views = Views::default();
+        assert!(views.is_news("dance"));
+        assert!(!views.is_news("dance"));
+        let many = (0..10 * LEFT_OUT).filter(|n| views.is_news(&n.to_string())).count();
+        assert_eq!(many, LEFT_OUT - 1);
     }
 }

@@ -5,17 +5,20 @@ mod change;
 mod export;
 
 use axum::Router;
+use std::path::Path;
+
 use axum::extract::State;
+use axum::http::StatusCode;
 use axum::response::Response;
 use axum::routing::get;
 use serde_json::{Value, json};
 
 use super::{Params, Refusal, Serving, answer, ask};
 use crate::local::now;
-use crate::protocol::{Command, Event, Found, Row, SessionId, SessionRow};
-use crate::store::Reader;
+use crate::protocol::{Command, Event, Found, Row, SessionId, SessionRow, Transcript, TurnId};
+use crate::store::{Error, Reader};
 use crate::wire::encode::session::{
-    MOST_MESSAGES, head, list_row, seconds, settled, with_messages,
+    MOST_MESSAGES, before_words, head, list_row, seconds, settled, with_messages,
 };
 
 /// Messages of a session that are given at once when no limit was named.
@@ -127,7 +130,6 @@ async fn load(State(serving): State<Serving>, params: Params) -> Result<Response
     let (rows, earlier) = if params.get("messages") == Some("0") {
         (Vec::new(), 0)
     } else {
-        let known = settled(transcript);
         let limit = match count(&params, "msg_limit") {
             Some(limit) => limit.clamp(1, MOST_MESSAGES),
             None if params.get("msg_before").is_some() => MOST_MESSAGES,
@@ -135,47 +137,61 @@ async fn load(State(serving): State<Serving>, params: Params) -> Result<Response
         };
         // Rows are numbered from 1 without gaps, messages from 0.
         let end = count(&params, "msg_before").map_or(u64::MAX, |before| before as u64 + 1);
-        page(&serving, &transcript.session, known, transcript.earlier, end, limit).await?
+        page(&serving, transcript, end, limit).await?
     };
     let object = with_messages(head(transcript, row.as_ref()), &rows, earlier);
     let object = ask::completed(&serving, object, transcript);
     Ok(answer(&json!({ "session": object })))
 }
 
-/// The last `limit` rows before row `end`, and how many are older still: from the window, and
-/// from the store what is older than that.
+/// The last `limit` settled rows before row `end`, and how many are older still: from the window,
+/// and from the store what is older than that.
 async fn page(
     serving: &Serving,
-    session: &SessionId,
-    known: &[Row],
-    earlier: u64,
+    transcript: &Transcript,
     end: u64,
     limit: usize,
 ) -> Result<(Vec<Row>, u64), Refusal> {
+    let known = settled(transcript);
     let upto = known.partition_point(|row| row.n < end);
     let from = upto.saturating_sub(limit);
     let mut rows = known.get(from..upto).unwrap_or_default().to_vec();
-    let mut before = from as u64 + earlier;
     let missing = limit - rows.len();
-    if missing > 0 && before > 0 {
-        let (state, id) = (serving.access.state().to_owned(), session.clone());
-        let end = known.first().map_or(end, |row| row.n.min(end));
-        let read = move || Reader::open(&state)?.page(&id, end, missing);
-        let older = tokio::task::spawn_blocking(read).await;
-        let failed = |why: String| {
-            tracing::error!("a page could not be read: {why}");
-            Refusal::new(
-                axum::http::StatusCode::INTERNAL_SERVER_ERROR,
-                "the messages cannot be read",
-            )
-        };
-        let (mut older, still) = older
-            .map_err(|error| failed(error.to_string()))?
-            .map_err(|error| failed(error.to_string()))?;
-        older.append(&mut rows);
-        (rows, before) = (older, still);
+    if missing == 0 || transcript.earlier == 0 {
+        return Ok((rows, from as u64 + transcript.earlier));
     }
-    Ok((rows, before))
+    let (state, id) = (serving.access.state().to_owned(), transcript.session.clone());
+    let running = transcript.running.as_ref().map(|running| running.turn);
+    let end = transcript.rows.first().map_or(end, |row| row.n.min(end));
+    let read = tokio::task::spawn_blocking(move || older(&state, &id, running, end, missing));
+    let read = read.await.map_err(|error| error.to_string());
+    let (mut older, before) =
+        read.and_then(|read| read.map_err(|error| error.to_string())).map_err(|why| {
+            tracing::error!("a page could not be read: {why}");
+            Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "the messages cannot be read")
+        })?;
+    older.append(&mut rows);
+    Ok((older, before))
+}
+
+/// Stored rows before row `end`. A window may lie wholly in a long running turn: then what that
+/// said before is passed over.
+fn older(
+    state: &Path,
+    id: &SessionId,
+    running: Option<TurnId>,
+    mut end: u64,
+    limit: usize,
+) -> Result<(Vec<Row>, u64), Error> {
+    let reader = Reader::open(state)?;
+    loop {
+        let (rows, before) = reader.page(id, end, limit)?;
+        let told = before_words(&rows, running).len();
+        match rows.first() {
+            Some(first) if told == 0 && before > 0 => end = first.n,
+            Some(_) | None => return Ok((rows.into_iter().take(told).collect(), before)),
+        }
+    }
 }
 
 async fn status(State(serving): State<Serving>, params: Params) -> Result<Response, Refusal> {
@@ -226,4 +242,45 @@ async fn named(serving: &Serving, params: &Params) -> Result<ask::View, Refusal>
 fn picked(object: &Value, keys: &[&str]) -> Value {
     let member = |key: &&str| ((*key).to_owned(), object.get(*key).cloned().unwrap_or_default());
     Value::Object(keys.iter().map(member).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::{Assistant, Body};
+    use crate::store::{Durability, Meta, Record, Store};
+
+    #[test]
+    fn a_page_before_a_window_in_the_midst_of_a_turn_passes_over_what_that_said() {
+        let dir = tempfile::tempdir().unwrap();
+        let id = SessionId("20261121_090700_abcdef".to_owned());
+        let (reports, _kept) = tokio::sync::mpsc::unbounded_channel();
+        let store = Store::open(dir.path(), reports).unwrap();
+        let body = |n: u64| match n {
+            1 | 3 => Body::User { text: format!("prompt {n}") },
+            _ => Body::Assistant(Assistant::default()),
+        };
+        // Turn 1 has rows 1 and 2; turn 2 runs and has said rows 4 to 30.
+        let row = |n: u64| Row {
+            n,
+            turn: TurnId(if n < 3 { 1 } else { 2 }),
+            at: 0,
+            cut: 0,
+            body: body(n),
+        };
+        let added = (1..=30).map(|n| Record::Row { session: id.clone(), row: row(n) });
+        let meta = Record::Session(Meta { id: id.clone(), ..Meta::default() });
+        store.write(std::iter::once(meta).chain(added).collect(), Durability::Barrier);
+        store.close().unwrap();
+        let numbers = |running, end, limit| {
+            let (rows, before) = older(dir.path(), &id, running, end, limit).unwrap();
+            (rows.iter().map(|row| row.n).collect::<Vec<_>>(), before)
+        };
+        let running = Some(TurnId(2));
+        assert_eq!(numbers(running, 25, 100), (vec![1, 2, 3], 0));
+        assert_eq!(numbers(running, 25, 5), (vec![1, 2, 3], 0));
+        assert_eq!(numbers(running, 25, 2), (vec![3], 2));
+        assert_eq!(numbers(running, 3, 5), (vec![1, 2], 0));
+        assert_eq!(numbers(None, 25, 5), (vec![20, 21, 22, 23, 24], 19));
+    }
 }

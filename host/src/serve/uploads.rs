@@ -17,6 +17,7 @@ use serde_json::Value;
 use super::{Refusal, Serving, answer, ask};
 use crate::protocol::{Attachment, SessionId};
 use crate::redact;
+use crate::session::mention;
 use crate::wire::encode::session::attachment;
 
 /// Largest file, in bytes.
@@ -25,6 +26,8 @@ const LARGEST: usize = 20 * 1024 * 1024;
 const LONGEST: usize = 4 * LARGEST;
 /// Longest file name, in bytes.
 const NAME: usize = 200;
+/// Most files that go along with one prompt.
+const ATTACHED: usize = 20;
 /// Files of one name.
 const SAME: u32 = 1_000;
 /// The folder of uploads, below the state folder.
@@ -79,29 +82,38 @@ async fn upload(
     Ok(answer(&attachment(&kept)))
 }
 
-/// The file that a client names for a prompt: an answer of [`upload`], or a name or path alone.
-/// Only what was uploaded for that session.
-pub(super) fn resolve(
+/// The text of a prompt with the files that a client names for it, a line each, as the host itself
+/// names files that go along.
+pub(super) async fn along(
+    serving: &Serving,
+    session: &SessionId,
+    mut text: String,
+    named: Option<&Value>,
+) -> Result<String, Refusal> {
+    let named = named.and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+    if named.len() > ATTACHED {
+        return Err(Refusal::bad(format!("Too many attachments (max {ATTACHED})")));
+    }
+    for named in named {
+        mention(&mut text, &resolve(serving, session, named).await?);
+    }
+    Ok(text)
+}
+
+/// The file that a client names: an answer of [`upload`], or a name or path alone. Only what was
+/// uploaded for that session.
+async fn resolve(
     serving: &Serving,
     session: &SessionId,
     named: &Value,
 ) -> Result<Attachment, Refusal> {
     let member = |key: &str| named.get(key).and_then(Value::as_str);
     let path = member("path").or_else(|| member("filename")).or_else(|| member("name"));
-    let path = path.or_else(|| named.as_str()).unwrap_or_default();
-    find(&folder(serving, session), path)
-        .ok_or_else(|| Refusal::bad("an attachment was not uploaded for this session"))
-}
-
-/// Removes what was uploaded for a session that is gone.
-pub(super) async fn forget(serving: &Serving, session: &SessionId) {
+    let path = path.or_else(|| named.as_str()).unwrap_or_default().to_owned();
     let folder = folder(serving, session);
-    let removed = tokio::task::spawn_blocking(move || fs::remove_dir_all(folder)).await;
-    if let Ok(Err(error)) = removed
-        && error.kind() != io::ErrorKind::NotFound
-    {
-        tracing::warn!("uploads of {session} stay: {error}");
-    }
+    let found = tokio::task::spawn_blocking(move || find(&folder, &path)).await;
+    let found = found.ok().flatten();
+    found.ok_or_else(|| Refusal::bad("an attachment was not uploaded for this session"))
 }
 
 fn folder(serving: &Serving, session: &SessionId) -> PathBuf {

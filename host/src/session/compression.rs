@@ -1,6 +1,6 @@
 //! Compression of the model's context: what a summary does to the session.
 
-use super::{Ack, Caller, Effect, Errand, Out, Reply, Session, Stored, Turn};
+use super::{Ack, Aim, Caller, Effect, Errand, Out, Reply, Session, Stored, Turn};
 use crate::compress;
 use crate::protocol::{Body, Event, Failure, Millis, Source, Summary, TurnId};
 
@@ -27,7 +27,7 @@ impl Session {
         let id = TurnId(self.turns.0 + 1);
         self.turns = id;
         self.publish(Event::TurnStarted { turn: id, source: Source::User, at: now }, out);
-        self.turn = Some(Turn { errand: true, ..self.begun(id, Vec::new(), now) });
+        self.turn = Some(Turn { aim: Aim::Compress, ..self.begun(id, Vec::new(), now) });
         let errand = Errand::Compress { focus };
         let plan = self.plan(id, Source::User, Caller::Attended, errand);
         out.effects.push(Effect::Start(plan));

@@ -2,7 +2,7 @@
 //! model is asked whether the goal is reached; if not, the next turn starts by itself. Prompts and
 //! completions that wait go first. A turn that did not end well pauses it.
 
-use super::{Ack, Caller, Effect, Errand, Out, Reply, Session, Turn};
+use super::{Ack, Aim, Caller, Effect, Errand, Out, Reply, Session, Turn};
 use crate::goal::Verdict;
 use crate::protocol::{
     Body, Event, Failure, Goal, GoalAsk, GoalState, Millis, Outcome, PromptId, Queued, Source,
@@ -129,7 +129,7 @@ impl Session {
                 let id = TurnId(self.turns.0 + 1);
                 self.turns = id;
                 self.publish(Event::TurnStarted { turn: id, source: Source::User, at: now }, out);
-                self.turn = Some(Turn { errand: true, ..self.begun(id, Vec::new(), now) });
+                self.turn = Some(Turn { aim: Aim::Judge, ..self.begun(id, Vec::new(), now) });
                 let errand = Errand::Judge { goal: goal.text, turns: goal.turns };
                 let plan = self.plan(id, Source::User, Caller::Attended, errand);
                 out.effects.push(Effect::Start(plan));
@@ -166,19 +166,23 @@ impl Session {
 
     /// A turn has ended: only after one that ended as it should the goal goes on.
     pub(super) fn goal_after(&mut self, turn: &Turn, outcome: &Outcome, out: &mut Out) {
-        if !turn.on_goal {
-            return;
+        match turn.aim {
+            Aim::Answer | Aim::Compress => {}
+            Aim::Judge => self.after_judgement(outcome, out),
+            Aim::Goal => self.after_goal_turn(outcome, out),
         }
-        if turn.errand {
-            return match outcome {
-                Outcome::Cancelled => self.pause_goal("you interrupted it", out),
-                Outcome::Failed { class } => {
-                    self.not_judged(&class.replace('_', " "), out);
-                }
-                // The next host asks again.
-                Outcome::Done | Outcome::Limit | Outcome::Interrupted => {}
-            };
+    }
+
+    fn after_judgement(&mut self, outcome: &Outcome, out: &mut Out) {
+        match outcome {
+            Outcome::Cancelled => self.pause_goal("you interrupted it", out),
+            Outcome::Failed { class } => self.not_judged(&class.replace('_', " "), out),
+            // The next host asks again.
+            Outcome::Done | Outcome::Limit | Outcome::Interrupted => {}
         }
+    }
+
+    fn after_goal_turn(&mut self, outcome: &Outcome, out: &mut Out) {
         let Some(goal) = self.active_goal().cloned() else { return };
         let turns = goal.turns.saturating_add(1);
         self.change_goal(Some(Goal { turns, ..goal }), out);

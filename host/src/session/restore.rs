@@ -233,9 +233,9 @@ impl Session {
     pub(super) fn stop(&mut self, now: Millis, out: &mut Out) {
         self.stopping = true;
         let Some(turn) = &self.turn else { return };
-        if turn.cancelled || turn.errand || self.passive {
+        if turn.cancelled || turn.aim.is_errand() || self.passive {
             // A compression that was cut off has changed nothing: nobody needs to know.
-            let failure = (!turn.errand).then(|| Why::Stale.text().to_owned());
+            let failure = (!turn.aim.is_errand()).then(|| Why::Stale.text().to_owned());
             self.ended(Outcome::Interrupted, failure, now, out);
         } else {
             self.queue_remark(out);

@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 
 use super::resume::{self, ALONE, NEVER};
 use super::{
-    Ack, Caller, Effect, Errand, Finished, Out, Plan, Reply, Say, Seen, Session, Shell, Stored,
-    Turn,
+    Ack, Aim, Caller, Effect, Errand, Finished, Out, Plan, Reply, Say, Seen, Session, Shell,
+    Stored, Turn,
 };
 use crate::protocol::{
     Assistant, Body, CallId, Delivery, Event, Gauge, Killer, Millis, Outcome, Part, Process,
@@ -188,7 +188,11 @@ impl Session {
             self.mark_resumed(id, ALONE, out);
         }
         let before = self.next_row;
-        let claimed = self.claim(id, now, out);
+        let claimed = match lead {
+            Lead::Prompt(_) | Lead::Events => self.claim(id, now, out),
+            // What may start a turn has done so; what is held waits for the user (W22).
+            Lead::Goal(_) => Vec::new(),
+        };
         self.turn = Some(self.begun(id, claimed, now));
         for text in std::mem::take(&mut self.meta.notes) {
             self.add_row(id, now, Body::Note { text }, out);
@@ -236,8 +240,7 @@ impl Session {
     pub(super) fn begun(&self, id: TurnId, claimed: Vec<Entry>, now: Millis) -> Turn {
         Turn {
             id,
-            errand: false,
-            on_goal: self.works_on_goal(),
+            aim: if self.works_on_goal() { Aim::Goal } else { Aim::Answer },
             cancelled: false,
             claimed,
             awaited: BTreeSet::new(),
@@ -475,7 +478,7 @@ impl Session {
             .rev()
             .take_while(|r| r.turn == turn.id)
             .any(|r| matches!(r.body, Body::Assistant(_) | Body::Tool(_)));
-        if outcome == Outcome::Cancelled && silent && !turn.errand {
+        if outcome == Outcome::Cancelled && silent && !turn.aim.is_errand() {
             self.add_row(turn.id, now, Body::Note { text: INTERRUPTED.to_owned() }, out);
         }
         if let (Some(message), false) = (failure, turn.cancelled) {
@@ -492,7 +495,7 @@ impl Session {
                     self.consume(&process, out);
                 }
                 // A compression may have asked nobody (W20).
-                if unanswered.is_empty() && !turn.errand {
+                if unanswered.is_empty() && !turn.aim.is_errand() {
                     self.end_pause(out);
                 }
                 self.put_off("no answer", unanswered, now, out);

@@ -27,11 +27,8 @@ impl Session {
         if attached.is_empty() {
             return text;
         }
-        for Attachment { path, mime, size, .. } in &attached {
-            if !text.is_empty() {
-                text.push('\n');
-            }
-            let _ = write!(text, "[Attached file: {path} ({mime}, {})]", human(*size));
+        for file in &attached {
+            mention(&mut text, file);
         }
         self.show_attachments(out);
         text
@@ -44,11 +41,54 @@ impl Session {
     }
 }
 
+/// How a prompt's text names a file that goes along with it: a line at its end.
+const MENTION: &str = "[Attached file: ";
+
+/// Adds such a line.
+pub(crate) fn mention(text: &mut String, Attachment { path, mime, size, .. }: &Attachment) {
+    if !text.is_empty() {
+        text.push('\n');
+    }
+    let _ = write!(text, "{MENTION}{path} ({mime}, {})]", human(*size));
+}
+
+/// The paths in such lines at the end of a text, in their order.
+pub(crate) fn mentioned(text: &str) -> Vec<&str> {
+    let path =
+        |line| Some(str::strip_prefix(line, MENTION)?.strip_suffix(")]")?.rsplit_once(" (")?.0);
+    let mut paths: Vec<&str> = text.lines().rev().map_while(path).collect();
+    paths.reverse();
+    paths
+}
+
 /// A size for people.
 fn human(bytes: u64) -> String {
     match bytes {
         0..1_000 => format!("{bytes} bytes"),
         1_000..1_000_000 => format!("{} kB", bytes.div_ceil(1_000)),
         _ => format!("{:.1} MB", bytes as f64 / 1e6),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_files_that_a_prompt_names_are_found_again() {
+        let file = |path: &str, size| Attachment {
+            name: "x".to_owned(),
+            path: path.to_owned(),
+            mime: "text/plain".to_owned(),
+            size,
+        };
+        let mut text = "[Attached file: /quoted (x, 1)]\nlook".to_owned();
+        assert_eq!(mentioned(&text), [] as [&str; 0]);
+        mention(&mut text, &file("/s/a (1).txt", 5));
+        mention(&mut text, &file("/s/b.txt", 1_500_000));
+        assert_eq!(mentioned(&text), ["/s/a (1).txt", "/s/b.txt"]);
+        let mut alone = String::new();
+        mention(&mut alone, &file("/s/b.txt", 7));
+        assert_eq!(alone, "[Attached file: /s/b.txt (text/plain, 7 bytes)]");
     }
 }

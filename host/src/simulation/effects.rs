@@ -170,13 +170,12 @@ impl World<'_> {
         let rows = self.session(s).map(|x| x.transcript().rows.as_slice()).unwrap_or_default();
         let goes_on = |row: &Row| matches!(&row.body, Body::Note { text } if text.starts_with("[Go on working"));
         let goal = rows.last().is_some_and(goes_on);
-        let told = |row: &Row| row.turn == plan.turn && matches!(row.body, Body::Wakeup(_));
-        let events = rows.iter().any(told);
+        let held = self.session(s).is_some_and(|x| x.transcript().held.is_some());
         if plan.source == Source::Wakeup && !again {
             self.tally.goal_turns += u64::from(goal);
             self.tally.wakeups += u64::from(!goal);
             self.met.note_if(goal, Class::GoalWentOn);
-            self.met.note_if(goal && events, Class::GoalWithEvents);
+            self.met.note_if(goal && held, Class::GoalPastHeld);
         }
         if again {
             self.count_resume(s, plan.turn);

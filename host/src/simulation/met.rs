@@ -98,7 +98,7 @@ classes! {
     Retried: "a turn asked again",
     GoalSet: "a goal is set",
     GoalWentOn: "a goal goes on by itself",
-    GoalWithEvents: "a goal goes on and takes events along",
+    GoalPastHeld: "a goal goes on while events are held",
     GoalReached: "a goal is reached",
     GoalPaused: "a goal is paused by how its turn ended",
     GoalOverRestart: "an active goal over a restart",

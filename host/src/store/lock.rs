@@ -88,6 +88,11 @@ impl Lock {
         }
     }
 
+    /// Whether somebody holds the lock at `path`, named or not.
+    pub fn is_held(path: &Path) -> bool {
+        held(path).is_some()
+    }
+
     /// The pid of the living process that holds the lock at `path`, if one does and says so.
     pub fn holder(path: &Path) -> Option<u32> {
         named(&mut held(path)?)

@@ -77,7 +77,9 @@ impl App {
     /// [`crate::Options::drafts`].
     pub(crate) fn drafts(&self) -> BTreeMap<String, String> {
         let mut drafts = self.options.drafts.clone();
-        let unsent = self.unsent();
+        // Prompts for a host elsewhere are kept by who sends them.
+        let sent = if self.options.attached { self.sent.len() } else { 0 };
+        let unsent = self.unsent().split_off(sent);
         if !unsent.is_empty() {
             let session = self.stored_session().map(|id| id.0.clone()).unwrap_or_default();
             drafts.insert(session, unsent.join("\n\n"));

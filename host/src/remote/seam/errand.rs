@@ -31,18 +31,27 @@ pub(super) fn add(errands: &mut Vec<Errand>, session: Option<SessionId>, entry: 
     }
 }
 
-/// Hands it over: the prompts that the host has shown.
-pub(super) async fn run(client: Client, errand: Errand) -> Vec<PromptId> {
-    let mut done = Vec::new();
+/// What became of an errand.
+#[derive(Debug, Default)]
+pub(super) struct Done {
+    /// The prompts that the host has shown.
+    pub(super) taken: Vec<PromptId>,
+    /// Those whose session is gone: nobody will ever take them.
+    pub(super) homeless: Vec<Entry>,
+}
+
+/// Hands it over.
+pub(super) async fn run(client: Client, errand: Errand) -> Done {
+    let mut done = Done::default();
     tokio::time::timeout(PATIENCE, hand_over(&client, errand, &mut done)).await.ok();
     done
 }
 
-async fn hand_over(client: &Client, mut errand: Errand, done: &mut Vec<PromptId>) {
+async fn hand_over(client: &Client, mut errand: Errand, done: &mut Done) {
     let target = errand.session.clone().map_or(Target::New, Target::Id);
     let mut events = stream(client, &target);
     let mut view = None;
-    while errand.entries.iter().any(|entry| !done.contains(&entry.id)) {
+    while errand.entries.iter().any(|entry| !done.taken.contains(&entry.id)) {
         let data = match events.next().await {
             Some(Item::Event { name, data, .. }) if name == "view" => {
                 view = named(&data);
@@ -52,7 +61,8 @@ async fn hand_over(client: &Client, mut errand: Errand, done: &mut Vec<PromptId>
             Some(Item::Refused { status: 404, .. }) => {
                 let never_stored = errand.entries.iter().all(|entry| entry.after == 0);
                 if target == Target::New || !never_stored {
-                    tracing::warn!(session = ?errand.session, "prompts of a session that is gone");
+                    let left = errand.entries.into_iter().filter(|e| !done.taken.contains(&e.id));
+                    done.homeless = left.collect();
                     return;
                 }
                 errand.session = None;
@@ -72,9 +82,9 @@ async fn hand_over(client: &Client, mut errand: Errand, done: &mut Vec<PromptId>
             false
         };
         let Some(session) = &errand.session else { continue };
-        done.extend(taken(&errand.entries, session, &event));
+        done.taken.extend(taken(&errand.entries, session, &event));
         if is_window && let Some(view) = &view {
-            let left = errand.entries.iter().filter(|entry| !done.contains(&entry.id));
+            let left = errand.entries.iter().filter(|entry| !done.taken.contains(&entry.id));
             let prompts = left
                 .map(|entry| Command::Prompt { id: entry.id.clone(), text: entry.text.clone() });
             let prompts: Vec<_> = prompts.filter_map(|p| serde_json::to_value(p).ok()).collect();

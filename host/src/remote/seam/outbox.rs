@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use crate::protocol::{Command, GoalAsk, Target, TurnId};
+use crate::protocol::{Command, GoalAsk, PromptId, Target, TurnId};
 
 /// Most commands in one request.
 const BATCH: usize = 64;
@@ -17,6 +17,9 @@ pub(crate) struct Outbox {
     /// A switch of session that the host has taken and that does not show yet. Nothing is sent
     /// before it does: what follows is meant for the other session.
     opening: Option<Asked>,
+    /// Another session showed while the switch to it was under way: the stream of events does not
+    /// wait for the answer to a request.
+    shown: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -26,6 +29,12 @@ struct Asked {
     turn: Option<TurnId>,
 }
 
+impl Asked {
+    fn is_switch(&self) -> bool {
+        matches!(self.command, Command::Open(_))
+    }
+}
+
 impl Outbox {
     /// Takes a command. `turn` is the one that runs.
     pub(crate) fn ask(&mut self, command: Command, turn: Option<TurnId>) {
@@ -33,9 +42,7 @@ impl Outbox {
         if is_question(&asked.command) && self.waiting.contains(&asked) {
             return;
         }
-        if matches!(asked.command, Command::Open(_))
-            && matches!(self.waiting.back(), Some(Asked { command: Command::Open(_), .. }))
-        {
+        if asked.is_switch() && self.waiting.back().is_some_and(Asked::is_switch) {
             // Nothing was asked of that session: it need not be opened.
             self.waiting.pop_back();
         }
@@ -47,6 +54,13 @@ impl Outbox {
         self.waiting.push_front(Asked { command, turn: None });
     }
 
+    /// Prompts that the host has need not be sent again. It may not know their ids any more: a
+    /// session that was put away and taken up again does not.
+    pub(crate) fn forget(&mut self, taken: &[PromptId]) {
+        let is_taken = |asked: &Asked| matches!(&asked.command, Command::Prompt { id, .. } if taken.contains(id));
+        self.waiting.retain(|asked| !is_taken(asked));
+    }
+
     /// Whether a command waits or flies that fits.
     pub(crate) fn holds(&self, fits: impl Fn(&Command) -> bool) -> bool {
         self.waiting.iter().chain(&self.flying).any(|asked| fits(&asked.command))
@@ -55,8 +69,7 @@ impl Outbox {
     /// The session that will be in view when what is asked now is sent, if that is another one.
     pub(crate) fn opens(&self) -> Option<&Target> {
         let mut asked = self.waiting.iter().rev().chain(self.flying.iter().rev());
-        let open = |asked: &Asked| matches!(asked.command, Command::Open(_));
-        let last = asked.find(|a| open(a)).or(self.opening.as_ref())?;
+        let last = asked.find(|asked| asked.is_switch()).or(self.opening.as_ref())?;
         match &last.command {
             Command::Open(target) => Some(target),
             _ => None,
@@ -73,6 +86,7 @@ impl Outbox {
         if self.opening.is_some() || !self.flying.is_empty() {
             return Vec::new();
         }
+        self.shown = false;
         while let Some(next) = self.waiting.front() {
             // What was to be interrupted is over: the turn that runs now is another one.
             if next.command == Command::Cancel && next.turn != turn {
@@ -95,13 +109,17 @@ impl Outbox {
     /// The host has what was sent.
     pub(crate) fn taken(&mut self) {
         let sent = std::mem::take(&mut self.flying);
-        self.opening = sent.into_iter().find(|a| matches!(a.command, Command::Open(_)));
+        if !self.shown {
+            self.opening = sent.into_iter().find(Asked::is_switch);
+        }
     }
 
     /// The host does not have it: it waits again.
     pub(crate) fn not_taken(&mut self) {
         for asked in std::mem::take(&mut self.flying).into_iter().rev() {
-            self.waiting.push_front(asked);
+            if !(self.shown && asked.is_switch()) {
+                self.waiting.push_front(asked);
+            }
         }
     }
 
@@ -110,6 +128,9 @@ impl Outbox {
     pub(crate) fn unclear(&mut self) -> Vec<Command> {
         let mut doubtful = Vec::new();
         for asked in std::mem::take(&mut self.flying).into_iter().rev() {
+            if self.shown && asked.is_switch() {
+                continue;
+            }
             if may_be_repeated(&asked.command) {
                 self.waiting.push_front(asked);
             } else {
@@ -127,6 +148,7 @@ impl Outbox {
     /// Another session shows, or cannot be opened.
     pub(crate) fn opened(&mut self) {
         self.opening = None;
+        self.shown = true;
     }
 
     /// The view is gone: a switch that does not show yet is asked of the next one.
@@ -200,7 +222,7 @@ fn may_be_repeated(command: &Command) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::{PromptId, SessionId};
+    use crate::protocol::SessionId;
 
     fn prompt(text: &str) -> Command {
         Command::Prompt { id: PromptId(text.to_owned()), text: text.to_owned() }
@@ -245,6 +267,15 @@ mod tests {
         assert_eq!(outbox.take(None), [prompt("b")]);
     }
 
+    #[test]
+    fn a_session_that_shows_before_the_request_is_answered_is_not_waited_for() {
+        let mut outbox = outbox(&[open("x"), prompt("b")]);
+        assert_eq!(outbox.take(None), [open("x")]);
+        outbox.opened();
+        outbox.taken();
+        assert_eq!(outbox.take(None), [prompt("b")]);
+    }
+
     // E09
     #[test]
     fn of_many_switches_in_a_row_the_last_counts() {
@@ -261,6 +292,15 @@ mod tests {
         assert_eq!(outbox.take(None).len(), 4);
         assert_eq!(outbox.unclear(), [Command::Undo, steer]);
         assert_eq!(outbox.take(None), [prompt("a"), Command::ListSessions]);
+    }
+
+    #[test]
+    fn a_prompt_that_shows_is_not_sent_again() {
+        let mut outbox = outbox(&[prompt("a"), prompt("b")]);
+        outbox.take(None);
+        assert_eq!(outbox.unclear(), []);
+        outbox.forget(&[PromptId("a".to_owned())]);
+        assert_eq!(outbox.take(None), [prompt("b")]);
     }
 
     #[test]

@@ -9,10 +9,9 @@ use serde_json::{Value, json};
 
 use super::named;
 use crate::model::catalog;
-use crate::protocol::{Body as RowBody, Command, Event, GoalAsk, SessionId};
+use crate::protocol::{Body as RowBody, Command, Event, GoalAsk, GoalState, SessionId};
 use crate::serve::ask::{self, View};
 use crate::serve::desk::Job;
-use crate::serve::uploads;
 use crate::serve::{Body, Params, Refusal, Serving, answer};
 use crate::settings::Settings;
 use crate::wire::encode::session::{goal, head, seconds, with_messages};
@@ -161,7 +160,6 @@ async fn delete(State(serving): State<Serving>, body: Body) -> Result<Response, 
     match view.sessions().await {
         Ok(_) => {
             serving.desk.forget(&id);
-            uploads::forget(&serving, &id).await;
         }
         // To delete twice is to delete.
         Err(refusal) if ask::is_unknown(refusal.body["error"].as_str().unwrap_or_default()) => {}
@@ -385,10 +383,16 @@ async fn set_goal(State(serving): State<Serving>, body: Body) -> Result<Response
         "clear" | "stop" | "done" => ("clear", Some(GoalAsk::Clear)),
         _ => ("set", Some(GoalAsk::Set { text: args.to_owned() })),
     };
-    let none = view.transcript.goal.is_none();
-    if let Some(asked) = asked
-        && (action == "set" || !none)
-    {
+    let before = view.transcript.goal.as_ref().map(|goal| goal.state.clone());
+    let none = before.is_none();
+    // What changes nothing is answered by no event.
+    let changes = match (&asked, &before) {
+        (Some(GoalAsk::Set { .. }), _) | (Some(GoalAsk::Clear), Some(_)) => true,
+        (Some(GoalAsk::Pause), Some(state)) => *state == GoalState::Active,
+        (Some(GoalAsk::Resume), Some(state)) => *state != GoalState::Active,
+        (None, _) | (Some(GoalAsk::Clear | GoalAsk::Pause | GoalAsk::Resume), None) => false,
+    };
+    if let Some(asked) = asked.filter(|_| changes) {
         let changed = |event: &Event| matches!(event, Event::GoalChanged { .. }).then_some(());
         view.ask(Command::Goal(asked), changed).await?;
     }

@@ -275,6 +275,26 @@ fn while_the_store_fails_it_waits() {
 }
 
 #[test]
+fn what_is_held_stays_held_while_a_goal_goes_on() {
+    // S08, W22
+    let mut rig = Rig::new();
+    set(&mut rig, "build it");
+    rig.spawn("a");
+    rig.exit("a");
+    rig.feed(Input::Cancel);
+    ends(&mut rig, Outcome::Cancelled);
+    assert!(rig.view.held.is_some());
+    rig.feed(Input::Goal(GoalAsk::Resume));
+    assert_eq!(errand(&rig), Some(Errand::Answer));
+    turn(&mut rig);
+    verdict(&mut rig, None);
+    assert_eq!(rig.told(), Vec::<String>::new());
+    rig.prompt("go on");
+    turn(&mut rig);
+    assert_eq!(rig.told(), ["a"]);
+}
+
+#[test]
 fn a_goal_is_not_held_by_the_limit_of_wakeups_and_does_not_count_for_it() {
     // S08, W31
     let mut rig = Rig::new();

@@ -262,7 +262,7 @@ fn anything(rig: &mut Rig, what: u8, which: u8) {
     let task = crate::protocol::Work::Delegation { session: SessionId(format!("w{id}")) };
     let new = rig.session.process(&pid(&id)).is_none();
     let any = rig.session.turn.is_some();
-    let running = rig.session.turn.as_ref().is_some_and(|turn| !turn.errand);
+    let running = rig.session.turn.as_ref().is_some_and(|turn| !turn.aim.is_errand());
     match what % 20 {
         0 => drop(rig.prompt("prompt")),
         1 if running && new => rig.spawn(&id),
@@ -408,7 +408,7 @@ proptest! {
             rig.feed(Input::WakeNow);
             rig.now += HOUR;
             rig.feed(Input::Tick);
-            if rig.session.turn.as_ref().is_some_and(|turn| !turn.errand) {
+            if rig.session.turn.as_ref().is_some_and(|turn| !turn.aim.is_errand()) {
                 rig.answer("x");
             }
             if rig.session.turn.is_some() {

@@ -5,8 +5,9 @@ use serde_json::{Map, Value, json};
 
 use crate::protocol::{
     Assistant, Attachment, Attention, Body, Exit, Goal, GoalState, Millis, Row, Running,
-    SessionRow, Source, Stop, Transcript, Wakeup, WakeupKind,
+    SessionRow, Source, Stop, Transcript, TurnId, Wakeup, WakeupKind,
 };
+use crate::session::mentioned;
 
 /// What a session without a title is called.
 pub(crate) const UNTITLED: &str = "Untitled";
@@ -119,10 +120,14 @@ pub(crate) fn messages(rows: &[Row]) -> Vec<Value> {
 
 /// The rows that a client is given while a turn runs: all but what the turn said and did.
 pub(crate) fn settled(transcript: &Transcript) -> &[Row] {
-    let rows = &transcript.rows;
-    let Some(running) = &transcript.running else { return rows };
+    let running = transcript.running.as_ref().map(|running| running.turn);
+    before_words(&transcript.rows, running)
+}
+
+/// Rows up to the first that such a turn said or did.
+pub(crate) fn before_words(rows: &[Row], turn: Option<TurnId>) -> &[Row] {
     let said = |row: &Row| {
-        row.turn == running.turn
+        Some(row.turn) == turn
             && match row.body {
                 Body::Assistant(_) | Body::Tool(_) => true,
                 Body::User { .. }
@@ -262,7 +267,7 @@ fn preview(rows: &[Row]) -> Option<String> {
 
 fn message(row: &Row) -> Value {
     let mut message = match &row.body {
-        Body::User { text } => json!({ "role": "user", "content": text }),
+        Body::User { text } => user(text),
         Body::Wakeup(wakeup) => json!({
             "role": "user",
             "content": wakeup.text,
@@ -311,6 +316,16 @@ fn message(row: &Row) -> Value {
             fields.insert("content".to_owned(), Value::String(text));
             fields.insert("_cut".to_owned(), json!(row.cut));
         }
+    }
+    message
+}
+
+fn user(text: &str) -> Value {
+    let mut message = json!({ "role": "user", "content": text });
+    let files = mentioned(text);
+    if !files.is_empty() {
+        let name = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
+        message["attachments"] = files.into_iter().map(name).collect();
     }
     message
 }

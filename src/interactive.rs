@@ -1,0 +1,489 @@
+//! The interface and the host behind it: embedded here, or of another process that owns the state
+//! folder (S07). What becomes of what runs when the user leaves, the terminal goes or the
+//! interface is suspended (P10, P13, P14).
+
+use std::io::{IsTerminal as _, Write as _};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::Context as _;
+use host::Host;
+use host::local::{Caller, Local, Role, StartError, Work};
+use host::protocol::{Command, Target};
+use host::remote::{self, Remote};
+use host::serve::{self, Server, socket_path};
+use host::store::Lock;
+use tokio::sync::mpsc::UnboundedReceiver;
+use tui::{Exit, Interface, Leaving};
+
+use crate::config::{Config, OnHangup};
+use crate::dirs::Dirs;
+use crate::drafts::{self, Drafts};
+use crate::keep::{self, Start};
+use crate::signals::{Suspension, signals};
+use crate::{Usage, args, drain, sessions_cmd};
+
+/// How long another process that owns the state folder may take to answer: it may just start.
+const ANSWER: Duration = Duration::from_secs(2);
+/// So many killed hosts are replaced in that time: one that always dies is left dead.
+const REVIVALS: (usize, Duration) = (3, Duration::from_mins(5));
+/// How long a host may take to say what it does.
+const LOOK: Duration = Duration::from_secs(1);
+
+/// Opens the interface until the user leaves.
+pub(crate) fn run(config: &Config, run: &args::Run, dirs: &Dirs) -> anyhow::Result<ExitCode> {
+    anyhow::ensure!(
+        std::io::stdin().is_terminal() && std::io::stdout().is_terminal(),
+        Usage("the interface needs a terminal; `hermes-tui -z PROMPT` runs without one".to_owned())
+    );
+    let target = sessions_cmd::target(&config.settings.state, run, Some("tui"))?;
+    let suspension = Suspension::take_over()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    runtime.block_on(async {
+        let signals = signals()?;
+        let start = Start { exe: &config.settings.exe, dirs, run };
+        let (seat, host) = sit(config, &start, target).await?;
+        let drafts = drafts::load(&config.settings.state);
+        let notes = config.notes.iter().chain(seat.notes()).cloned().collect();
+        let attached = matches!(seat, Seat::Other(_));
+        let interface = Interface::new(options(notes, attached, drafts.clone()));
+        let mut desk =
+            Desk { config, start, signals, suspension, interface, drafts, revivals: Vec::new() };
+        let code = desk.work(seat, host).await;
+        desk.save_drafts();
+        code
+    })
+}
+
+/// Where the host is.
+enum Seat {
+    /// In this process, with a server for other interfaces.
+    Own { local: Local, server: Option<Server>, notes: Vec<String> },
+    /// In another one.
+    Other(Remote),
+}
+
+impl Seat {
+    fn notes(&self) -> &[String] {
+        match self {
+            Self::Own { notes, .. } => notes,
+            Self::Other(_) => &[],
+        }
+    }
+}
+
+/// How a run of the interface ended.
+enum Ended {
+    Left(Exit),
+    /// The terminal is gone.
+    HungUp,
+    Signal(i32),
+    /// Somebody wants the process suspended.
+    Suspend,
+    /// Somebody asked the host to stop.
+    StopAsked,
+    /// The other process died.
+    HostDied,
+}
+
+/// What an interface needs around it.
+struct Desk<'a> {
+    config: &'a Config,
+    start: Start<'a>,
+    signals: UnboundedReceiver<i32>,
+    suspension: Suspension,
+    interface: Interface,
+    /// As they lie in the state folder.
+    drafts: Drafts,
+    /// When a killed host was replaced.
+    revivals: Vec<Instant>,
+}
+
+/// Takes the state folder, or goes to the process that has it.
+async fn sit(config: &Config, start: &Start<'_>, target: Target) -> anyhow::Result<(Seat, Host)> {
+    let state = &config.settings.state;
+    let end = Instant::now() + ANSWER;
+    loop {
+        let held = match host::local::start(config.settings.clone(), Role::Owner) {
+            Ok(local) => {
+                let mut notes = local.notes().to_vec();
+                let server = listen(&local, config).await;
+                let server = server.map_err(|error| notes.push(error.to_string())).ok();
+                let host = local.attach(target, Caller::Attended);
+                return Ok((Seat::Own { local, server, notes }, host));
+            }
+            Err(error @ StartError::Held { .. }) => error,
+            Err(error) => return Err(error.into()),
+        };
+        let server = other(config);
+        let probe = tokio::time::timeout_at(end.into(), remote::probe(&server)).await;
+        if let Ok(Ok(probe)) = probe
+            && probe.tui
+        {
+            let (host, remote) = remote::start(server, target.clone());
+            set_up(&host, &target, start.run);
+            return Ok((Seat::Other(remote), host));
+        }
+        if Instant::now() > end {
+            let why = match &held {
+                StartError::Held { pid: Some(pid), .. } if is_suspended(*pid) => {
+                    format!("process {pid} is suspended: `fg` in its shell brings it back. ")
+                }
+                _ => String::new(),
+            };
+            return Err(anyhow::anyhow!("{why}{held}")
+                .context(format!("the host of {} does not answer", state.display())));
+        }
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+/// Whether a process was stopped by a signal, as by Ctrl+Z.
+fn is_suspended(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('T'))
+}
+
+/// Listens for other interfaces.
+async fn listen(local: &Local, config: &Config) -> Result<Server, serve::Error> {
+    let options = serve::Options {
+        tcp: None,
+        sockets: vec![socket_path(&config.settings.state)],
+        password: None,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    };
+    serve::start(local.access(), &config.settings, options).await
+}
+
+/// The process that owns the state folder.
+fn other(config: &Config) -> remote::Server {
+    let state = config.settings.state.clone();
+    let socket = Lock::place(&state.join("host.lock")).unwrap_or_else(|| socket_path(&state));
+    remote::Server {
+        url: "http://localhost".to_owned(),
+        socket: Some(socket),
+        ca: None,
+        insecure: false,
+        state,
+    }
+}
+
+/// A new session of a host that was started elsewhere works where this interface was.
+fn set_up(host: &Host, target: &Target, run: &args::Run) {
+    if *target != Target::New {
+        return;
+    }
+    if let Ok(cwd) = std::env::current_dir() {
+        host.send(Command::SetCwd { cwd: cwd.display().to_string() });
+    }
+    if let Some(model) = &run.model {
+        host.send(Command::SetModel { model: model.clone() });
+    }
+    if run.yolo {
+        host.send(Command::SetYolo { yolo: true });
+    }
+}
+
+impl Desk<'_> {
+    async fn work(&mut self, mut seat: Seat, mut host: Host) -> anyhow::Result<ExitCode> {
+        loop {
+            let ended = self.run(&seat, &mut host).await;
+            match (seat, ended) {
+                (Seat::Own { local, server, notes }, ended) => {
+                    let suspends = is_suspend(&ended);
+                    let work = work(&local).await;
+                    let others = work.fronts > 1;
+                    if suspends && !work.runs() && work.timers == 0 && !others {
+                        self.suspend().await?;
+                        seat = Seat::Own { local, server, notes };
+                        continue;
+                    }
+                    if !suspends {
+                        drop(host);
+                        return self.leave(local, server, work, others, ended).await;
+                    }
+                    match self.go_over(local, server, host).await {
+                        Ok((remote, view)) => {
+                            self.suspend().await?;
+                            (seat, host) = (Seat::Other(remote), view);
+                        }
+                        Err(error) => {
+                            self.save_drafts();
+                            return Err(error);
+                        }
+                    }
+                }
+                (Seat::Other(remote), Ended::HostDied) => {
+                    self.revive();
+                    seat = Seat::Other(remote);
+                }
+                (Seat::Other(remote), ended) if is_suspend(&ended) => {
+                    self.suspend().await?;
+                    seat = Seat::Other(remote);
+                }
+                (Seat::Other(remote), ended) => {
+                    drop(host);
+                    let kept = remote.end().await;
+                    return match ended {
+                        Ended::Left(exit) => farewell(&exit, &kept, None),
+                        Ended::Signal(signal) => Ok(by(signal)),
+                        Ended::HungUp => Ok(by(nix::libc::SIGHUP)),
+                        Ended::Suspend | Ended::StopAsked | Ended::HostDied => {
+                            Ok(ExitCode::SUCCESS)
+                        }
+                    };
+                }
+            }
+        }
+    }
+
+    /// Runs the interface until something happens to it.
+    async fn run(&mut self, seat: &Seat, host: &mut Host) -> Ended {
+        let state = &self.config.settings.state;
+        let stop_asked = async {
+            match seat {
+                Seat::Own { server: Some(server), .. } => server.stop_asked().await,
+                Seat::Own { server: None, .. } | Seat::Other(_) => std::future::pending().await,
+            }
+        };
+        let host_died = async {
+            match seat {
+                Seat::Other(_) if self.revivals.len() < REVIVALS.0 => keep::died(state).await,
+                Seat::Own { .. } | Seat::Other(_) => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            exit = self.interface.run(host) => match exit {
+                Ok(exit) => Ended::Left(exit),
+                Err(error) => {
+                    tracing::info!("the terminal is gone: {error}");
+                    Ended::HungUp
+                }
+            },
+            signal = self.signals.recv() => Ended::Signal(signal.unwrap_or_default()),
+            () = self.suspension.asked() => Ended::Suspend,
+            () = stop_asked => Ended::StopAsked,
+            () = host_died => Ended::HostDied,
+        }
+    }
+
+    /// Starts a host where one was killed. It takes up what that one ran, and the link finds it.
+    fn revive(&mut self) {
+        self.revivals.retain(|at| at.elapsed() < REVIVALS.1);
+        self.revivals.push(Instant::now());
+        let note = match self.start.detached() {
+            Ok(_) => "the host was killed: another one goes on in the background".to_owned(),
+            Err(error) => format!("the host was killed, and no other starts: {error:#}"),
+        };
+        tracing::warn!("{note}");
+        self.interface.note(note);
+    }
+
+    /// Suspends this process. Where nothing can be suspended it just goes on.
+    async fn suspend(&mut self) -> anyhow::Result<()> {
+        self.save_drafts();
+        self.suspension.suspend().await
+    }
+
+    /// A host in the background goes on with everything, and the interface becomes a view on it.
+    async fn go_over(
+        &mut self,
+        local: Local,
+        server: Option<Server>,
+        host: Host,
+    ) -> anyhow::Result<(Remote, Host)> {
+        let state = &self.config.settings.state;
+        let mut next = self.start.detached()?;
+        drop(host);
+        keep::make_way(local, server).await;
+        keep::taken_over(&mut next, state).await.context(LEFT)?;
+        self.interface.set_attached(true);
+        let target = self.interface.session().map_or(Target::New, Target::Id);
+        let (host, remote) = remote::start(other(self.config), target.clone());
+        set_up(&host, &target, self.start.run);
+        Ok((remote, host))
+    }
+
+    /// The interface of an embedded host has ended: what becomes of what it ran.
+    async fn leave(
+        &mut self,
+        local: Local,
+        server: Option<Server>,
+        work: Work,
+        others: bool,
+        ended: Ended,
+    ) -> anyhow::Result<ExitCode> {
+        let signal = match &ended {
+            Ended::Signal(signal) => Some(*signal),
+            Ended::HungUp => Some(nix::libc::SIGHUP),
+            Ended::Left(_) | Ended::Suspend | Ended::StopAsked | Ended::HostDied => None,
+        };
+        self.save_drafts();
+        let wish = match (&ended, self.config.own.on_hangup) {
+            (Ended::Left(exit), _) if exit.host_stopped => Leaving::Leave,
+            (Ended::Left(exit), _) => exit.leaving,
+            (Ended::StopAsked, _) => Leaving::Leave,
+            (_, OnHangup::Keep) => Leaving::Plain,
+            (_, OnHangup::Leave) => Leaving::Leave,
+            (_, OnHangup::Kill) => Leaving::Kill,
+        };
+        if wish == Leaving::Kill {
+            local.quell();
+        }
+        let keeps = match wish {
+            Leaving::Keep | Leaving::Plain | Leaving::Suspend => work.runs(),
+            Leaving::Leave | Leaving::Kill => false,
+        };
+        // Other interfaces go on with it, whatever this one's user wants; not against who asked
+        // the host itself to stop.
+        let keeps = keeps || others && !matches!(ended, Ended::StopAsked);
+        let mut words = Vec::new();
+        let next = if keeps { self.start.detached().map(Some) } else { Ok(None) };
+        match next {
+            Ok(Some(mut next)) => {
+                if wish == Leaving::Kill {
+                    drain(&local, &mut self.signals).await;
+                }
+                keep::make_way(local, server).await;
+                // Who hung up reads nothing, and may not have the time.
+                if signal != Some(nix::libc::SIGHUP) {
+                    let pid = next.pid();
+                    words.push(match keep::taken_over(&mut next, &self.config.settings.state).await {
+                        Ok(()) => format!(
+                            "It goes on in the background (process {pid}). `hermes-tui -c` comes \
+                             back to it, `hermes-tui host stop` ends it."
+                        ),
+                        Err(error) => format!("{LEFT}: {error:#}"),
+                    });
+                }
+            }
+            Ok(None) => {
+                drain(&local, &mut self.signals).await;
+                if let Some(server) = server {
+                    server.stop().await;
+                }
+                local.end().await;
+            }
+            Err(error) => {
+                tracing::error!("nothing can be kept running: {error:#}");
+                words.push(format!("{LEFT}: {error:#}"));
+                if let Some(server) = server {
+                    server.stop().await;
+                }
+                local.hand_over().await;
+            }
+        }
+        match ended {
+            Ended::Left(exit) => farewell(&exit, &exit.unsent, words.pop()),
+            Ended::Signal(_) | Ended::HungUp => {
+                let session = self.interface.session();
+                let session = session.map(|id| format!("Go on with: hermes-tui --resume {id}"));
+                // The terminal may be gone.
+                let mut stdout = std::io::stdout().lock();
+                for word in words.iter().chain(&session) {
+                    writeln!(stdout, "{word}").ok();
+                }
+                Ok(by(signal.unwrap_or_default()))
+            }
+            Ended::Suspend | Ended::StopAsked | Ended::HostDied => {
+                writeln!(std::io::stdout().lock(), "The host was asked to stop.").ok();
+                Ok(ExitCode::SUCCESS)
+            }
+        }
+    }
+
+    fn save_drafts(&mut self) {
+        let now = self.interface.drafts();
+        match drafts::save(&self.config.settings.state, &self.drafts, &now) {
+            Ok(()) => self.drafts = now,
+            Err(error) => tracing::error!("what was being written is not kept: {error}"),
+        }
+    }
+}
+
+/// Runs the interface on a host elsewhere until the user leaves, or, as an error, until a signal
+/// comes.
+pub(crate) async fn view(
+    mut host: Host,
+    place: String,
+    notes: Vec<String>,
+    signals: &mut UnboundedReceiver<i32>,
+    suspension: &mut Suspension,
+) -> Result<std::io::Result<Exit>, i32> {
+    let options = tui::Options { place: Some(place), ..options(notes, true, Drafts::new()) };
+    let mut interface = Interface::new(options);
+    loop {
+        // What ends the run drops the interface's hold on the terminal.
+        tokio::select! {
+            exit = interface.run(&mut host) => match exit {
+                Ok(exit) if exit.leaving == Leaving::Suspend => {}
+                exit => return Ok(exit),
+            },
+            signal = signals.recv() => return Err(signal.unwrap_or_default()),
+            () = suspension.asked() => {}
+        }
+        if let Err(error) = suspension.suspend().await {
+            tracing::warn!("{error:#}");
+        }
+    }
+}
+
+/// What is so when no host could take over.
+const LEFT: &str = "No host goes on in the background: commands run on, the rest waits for the next \
+                    start";
+
+fn is_suspend(ended: &Ended) -> bool {
+    match ended {
+        Ended::Suspend => true,
+        Ended::Left(exit) => exit.leaving == Leaving::Suspend,
+        Ended::HungUp | Ended::Signal(_) | Ended::StopAsked | Ended::HostDied => false,
+    }
+}
+
+async fn work(local: &Local) -> Work {
+    let work = tokio::time::timeout(LOOK, local.work()).await;
+    work.ok().flatten().unwrap_or_default()
+}
+
+/// The exit code of a run that a signal has ended.
+fn by(signal: i32) -> ExitCode {
+    ExitCode::from(128 + signal.to_le_bytes()[0])
+}
+
+/// What the interface is told about where it runs.
+fn options(notes: Vec<String>, attached: bool, drafts: Drafts) -> tui::Options {
+    tui::Options {
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        home: std::env::home_dir().map(|h| h.display().to_string()),
+        palette: if std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty()) {
+            tui::Palette::Plain
+        } else {
+            tui::Palette::Ansi
+        },
+        term: std::env::var("TERM").unwrap_or_default(),
+        notes,
+        place: None,
+        attached,
+        drafts,
+    }
+}
+
+/// What is said once the terminal is the shell's again.
+fn farewell(exit: &Exit, unsent: &[String], kept: Option<String>) -> anyhow::Result<ExitCode> {
+    let mut stdout = std::io::stdout().lock();
+    for text in unsent {
+        writeln!(stdout, "Not sent: {}", host::redact::plain(text))?;
+    }
+    if let Some(kept) = kept {
+        writeln!(stdout, "{kept}")?;
+    }
+    if let Some(session) = &exit.session {
+        writeln!(stdout, "Go on with: hermes-tui --resume {session}")?;
+    }
+    anyhow::ensure!(!exit.host_stopped, "the host stopped; what is stored is safe");
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,484 @@
+//! Walking away: what runs goes on with the interface left, its terminal gone, or suspended; and
+//! several interfaces on one host. The real binary in a real pseudo-terminal.
+
+use std::fs;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use host::protocol::{Body, Row};
+use host::store::Lock;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::support::{Home, Reply, Server, Terminal, eventually, exe, is_alive, obey, wakeups};
+use crate::wakeups::{fifo, spawn, waiting};
+
+/// What the model says once a turn goes on.
+const WHOLE: &str = "The whole answer.";
+
+/// A model that hangs in its first answer to `hang`, and answers when it is asked again.
+async fn hanging() -> Server {
+    let hung = AtomicBool::new(false);
+    Server::start(move |asked| match asked.last_user() {
+        "hang" if !hung.swap(true, Ordering::Relaxed) => Reply::Hang("On and on".to_owned()),
+        // What was said is not always stored before a kill.
+        text if text == "hang" || text.starts_with("[The host stopped") => {
+            Reply::Text(WHOLE.to_owned())
+        }
+        _ => obey(asked),
+    })
+    .await
+}
+
+/// Closes the terminal. The library that makes it types a newline and Ctrl+D into it first, which
+/// would quit: there is text for them.
+async fn hang_up(terminal: &mut Terminal) {
+    terminal.keys("half a thought");
+    terminal.shows("half a thought").await;
+    terminal.hang_up();
+}
+
+/// The process that owns the state.
+fn holder(home: &Home) -> Option<u32> {
+    Lock::holder(&home.state().join("host.lock"))
+}
+
+/// Waits until another process than that one owns the state.
+async fn successor(home: &Home, of: u32) -> u32 {
+    eventually("another host", || holder(home).filter(|pid| *pid != of)).await
+}
+
+async fn gone(pid: u32) {
+    eventually(&format!("the end of {pid}"), || (!is_alive(pid)).then_some(())).await;
+}
+
+fn send(pid: u32, signal: Signal) {
+    kill(Pid::from_raw(pid as i32), signal).unwrap();
+}
+
+fn answers<'a>(rows: &'a [Row], text: &str) -> Vec<&'a Row> {
+    let says = |row: &&Row| matches!(&row.body, Body::Assistant(answer) if answer.text == text);
+    rows.iter().filter(says).collect()
+}
+
+/// Waits until the turn that was cut off has its answer, exactly once, and nothing is open.
+async fn answered(home: &Home, server: &Server) {
+    let session = home.latest().unwrap();
+    eventually("the answer in the store", || {
+        let rows = home.stored(&session).rows;
+        (!answers(&rows, WHOLE).is_empty() && home.is_settled()).then_some(())
+    })
+    .await;
+    let rows = home.stored(&session).rows;
+    assert_eq!(answers(&rows, WHOLE).len(), 1, "{}", home.dump());
+    assert_eq!(rows.iter().filter(|row| row.text() == "hang").count(), 1, "{}", home.dump());
+    server.stays_at(2).await;
+}
+
+/// Starts a command that waits for its gate, and waits until it runs.
+async fn start_command(home: &Home, terminal: &mut Terminal) {
+    terminal.send(&spawn(&waiting("a", "echo late")));
+    terminal.shows("As you say.").await;
+    home.line_in("up-a").await;
+    terminal.until("the end of the turn", |s| !s.contains("Esc interrupts")).await;
+}
+
+// P10 W02
+#[tokio::test]
+async fn what_is_kept_goes_on_with_no_terminal_and_a_new_interface_finds_it() {
+    let home = Home::new();
+    let server = Server::obedient().await;
+    home.configure(server.url());
+    let gate = fifo(&home.work());
+    let mut terminal = Terminal::open(&home, &[]).await;
+    start_command(&home, &mut terminal).await;
+    terminal.keys("\x04");
+    let screen = terminal.shows("1 keep it running").await;
+    assert!(screen.contains("Still running: 1 background command."), "{screen}");
+    terminal.keys("\r");
+    assert_eq!(terminal.exit().await, 0);
+    let said = terminal.raw();
+    let first = terminal.pid();
+    let second = successor(&home, first).await;
+    assert!(said.contains(&format!("goes on in the background (process {second})")), "{said}");
+    drop(terminal);
+    server.stays_at(2).await;
+
+    drop(gate);
+    let seen = server.requests(3).await;
+    assert!(seen[2].last_user().contains("\nlate]"), "{}", seen[2].last_user());
+    eventually("the turn in the store", || home.is_settled().then_some(())).await;
+    assert_eq!(wakeups(&home.stored(&home.latest().unwrap()).rows).len(), 1, "{}", home.dump());
+
+    let mut terminal = Terminal::open(&home, &["-c"]).await;
+    terminal.shows("I was woken.").await;
+    assert_eq!(holder(&home), Some(second), "it is the same host");
+    terminal.send("and on");
+    server.requests(4).await;
+    terminal.until("two answers", |s| s.matches("As you say.").count() == 2).await;
+    // Nothing is asked: nothing of it is in this process.
+    terminal.keys("\x04");
+    assert_eq!(terminal.exit().await, 0);
+    assert!(is_alive(second));
+    assert!(home.run(&["host", "stop"]).await.status.success());
+    gone(second).await;
+}
+
+// P10
+#[tokio::test]
+async fn work_of_a_session_that_is_not_in_view_is_asked_about_and_kept_too() {
+    let home = Home::new();
+    let server = hanging().await;
+    home.configure(server.url());
+    let mut terminal = Terminal::open(&home, &[]).await;
+    terminal.send("hang");
+    terminal.shows("On and on").await;
+    terminal.send("/new");
+    terminal.until("a new session", |s| !s.contains("On and on")).await;
+    terminal.keys("\x04");
+    terminal.shows("Still running: a turn, also in other sessions.").await;
+    terminal.keys("1");
+    assert_eq!(terminal.exit().await, 0);
+    answered(&home, &server).await;
+}
+
+// P13
+#[tokio::test]
+async fn a_turn_whose_terminal_is_closed_is_answered_exactly_once_with_no_terminal_anywhere() {
+    let home = Home::new();
+    let server = hanging().await;
+    home.configure(server.url());
+    let mut terminal = Terminal::open(&home, &[]).await;
+    terminal.send("hang");
+    terminal.shows("On and on").await;
+    let first = terminal.pid();
+    hang_up(&mut terminal).await;
+    answered(&home, &server).await;
+    assert_eq!(terminal.exit().await, 129);
+    let second = successor(&home, first).await;
+    drop(terminal);
+    // What was being written is there for the next interface, and only until it is sent.
+    let mut terminal = Terminal::open(&home, &["-c"]).await;
+    let screen = terminal.shows("half a thought").await;
+    assert!(screen.contains(WHOLE), "{screen}");
+    assert_eq!(holder(&home), Some(second));
+    terminal.keys("\r");
+    assert_eq!(server.requests(3).await[2].last_user().trim(), "half a thought");
+    terminal.shows("As you say.").await;
+    terminal.keys("\x04");
+    assert_eq!(terminal.exit().await, 0);
+    assert_eq!(fs::read_dir(home.state().join("drafts")).unwrap().count(), 0);
+}
+
+// P13
+#[tokio::test]
+async fn a_turn_of_an_interface_that_is_terminated_goes_on_and_the_terminal_says_how_to_find_it() {
+    let home = Home::new();
+    let server = hanging().await;
+    home.configure(server.url());
+    let mut terminal = Terminal::open(&home, &[]).await;
+    terminal.send("hang");
+    terminal.shows("On and on").await;
+    send(terminal.pid(), Signal::SIGTERM);
+    assert_eq!(terminal.exit().await, 143);
+    let said = terminal.raw();
+    assert!(said.contains("goes on in the background (process "), "{said}");
+    assert!(said.contains(&format!("hermes-tui --resume {}", home.latest().unwrap())), "{said}");
+    answered(&home, &server).await;
+}
+
+// P13
+#[tokio::test]
+async fn without_work_a_hang_up_leaves_no_host() {
+    let home = Home::new();
+    let mut terminal = Terminal::open(&home, &[]).await;
+    hang_up(&mut terminal).await;
+    assert_eq!(terminal.exit().await, 129);
+    assert_eq!(holder(&home), None);
+    assert!(!home.state().join("logs/serve.log").exists(), "none was started");
+}
+
+// P13
+#[tokio::test]
+async fn on_hangup_leave_or_kill_ends_the_host() {
+    for (wish, lives) in [("leave", true), ("kill", false)] {
+        let home = Home::new();
+        let server = Server::obedient().await;
+        home.configure(server.url());
+        let config = home.path().join("hermes/config.yaml");
+        let text = fs::read_to_string(&config).unwrap();
+        fs::write(config, format!("{text}hermes_tui:\n  on_hangup: {wish}\n")).unwrap();
+        let mut terminal = Terminal::open(&home, &[]).await;
+        terminal.send(&spawn("echo $$ > pid; sleep 300"));
+        terminal.shows("As you say.").await;
+        let pid: u32 = home.line_in("pid").await.parse().unwrap();
+        terminal.until("the end of the turn", |s| !s.contains("Esc interrupts")).await;
+        hang_up(&mut terminal).await;
+        assert_eq!(terminal.exit().await, 129);
+        assert_eq!(holder(&home), None, "{wish}");
+        if lives {
+            assert!(is_alive(pid), "{wish}");
+        } else {
+            gone(pid).await;
+        }
+        assert!(!home.state().join("logs/serve.log").exists(), "{wish}: no other host");
+    }
+}
+
+/// A shell with the interface in it, and the pid of that.
+async fn in_a_shell(home: &Home) -> (Terminal, u32) {
+    let mut shell = Terminal::shell(home);
+    shell.shows("bash-").await;
+    shell.keys(&format!("{}\r", exe().display()));
+    shell.shows("❯").await;
+    let pid = eventually("the host", || holder(home)).await;
+    (shell, pid)
+}
+
+fn is_stopped(pid: u32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('T'))
+}
+
+async fn stopped(pid: u32) {
+    eventually("a stopped process", || is_stopped(pid).then_some(())).await;
+}
+
+// P14
+#[tokio::test]
+async fn ctrl_z_without_work_suspends_all_and_fg_brings_the_screen_back() {
+    let home = Home::new();
+    let (mut shell, pid) = in_a_shell(&home).await;
+    shell.keys("half a thought");
+    shell.shows("half a thought").await;
+    for round in 1..=2 {
+        shell.keys("\x1a");
+        stopped(pid).await;
+        shell.shows("Stopped").await;
+        assert_eq!(holder(&home), Some(pid), "round {round}");
+        // Who comes now is told why nobody answers.
+        let mut second = Terminal::start(&home, &[]);
+        assert_eq!(second.exit().await, 1);
+        assert!(second.raw().contains(&format!("process {pid} is suspended")), "{}", second.raw());
+        shell.keys("fg\r");
+        shell.shows("half a thought").await;
+        shell.keys("!");
+        shell.shows(&format!("half a thought{}", "!".repeat(round))).await;
+    }
+    // As from elsewhere.
+    send(pid, Signal::SIGTSTP);
+    stopped(pid).await;
+    shell.keys("fg\r");
+    shell.shows("half a thought!!").await;
+}
+
+// P14
+#[tokio::test]
+async fn ctrl_z_with_work_suspends_only_the_interface_and_the_session_wakes_meanwhile() {
+    let home = Home::new();
+    let server = Server::obedient().await;
+    home.configure(server.url());
+    let gate = fifo(&home.work());
+    let (mut shell, first) = in_a_shell(&home).await;
+    start_command(&home, &mut shell).await;
+    shell.keys("half a thought");
+    shell.keys("\x1a");
+    stopped(first).await;
+    shell.shows("Stopped").await;
+    let second = successor(&home, first).await;
+    assert!(!is_stopped(second));
+    drop(gate);
+    server.requests(3).await;
+    eventually("the turn in the store", || home.is_settled().then_some(())).await;
+    assert!(is_stopped(first));
+    shell.keys("fg\r");
+    let screen = shell.shows("I was woken.").await;
+    assert!(screen.contains("half a thought"), "{screen}");
+    shell.keys("\r");
+    assert_eq!(server.requests(4).await[3].last_user(), "half a thought");
+    shell.until("two answers", |s| s.matches("As you say.").count() == 2).await;
+    // It can be done again, and then nothing needs to move.
+    shell.keys("\x1a");
+    stopped(first).await;
+    shell.keys("fg\r");
+    shell.until("the screen", |s| s.matches("As you say.").count() == 2).await;
+    assert_eq!(holder(&home), Some(second));
+}
+
+// S07
+#[tokio::test]
+async fn two_interfaces_see_the_same_turn_and_the_end_of_one_leaves_the_other() {
+    let home = Home::new();
+    let server = hanging().await;
+    home.configure(server.url());
+    let mut first = Terminal::open(&home, &[]).await;
+    let host = first.pid();
+    first.send("hang");
+    first.shows("On and on").await;
+    let mut second = Terminal::open(&home, &["-c"]).await;
+    second.shows("On and on").await;
+    assert_eq!(holder(&home), Some(host), "there is one host");
+    // Each sees what the other does.
+    second.send("queued by the second");
+    first.shows("queued by the second").await;
+    second.keys("\x04");
+    assert_eq!(second.exit().await, 0);
+    assert!(first.is_running());
+    // The first has another beside it: its end is no end of the host.
+    let mut second = Terminal::open(&home, &["-c"]).await;
+    second.shows("On and on").await;
+    first.keys("\x04");
+    first.shows("1 keep it running").await;
+    first.keys("2");
+    assert_eq!(first.exit().await, 0);
+    successor(&home, host).await;
+    second.shows(WHOLE).await;
+    second.shows("As you say.").await;
+    second.send("still here");
+    second.until("two answers", |s| s.matches("As you say.").count() == 2).await;
+    let rows = home.stored(&home.latest().unwrap()).rows;
+    assert_eq!(answers(&rows, WHOLE).len(), 1, "{}", home.dump());
+    let queued = rows.iter().filter(|row| row.text() == "queued by the second").count();
+    assert_eq!(queued, 1, "{}", home.dump());
+    second.keys("\x04");
+    assert_eq!(second.exit().await, 0);
+}
+
+// S07
+#[tokio::test]
+async fn a_second_interface_works_where_it_was_started() {
+    let home = Home::new();
+    let server = Server::obedient().await;
+    home.configure(server.url());
+    let _first = Terminal::open(&home, &[]).await;
+    let mut second = Terminal::open(&home, &[]).await;
+    fs::write(home.work().join("there"), "").unwrap();
+    second.send("call terminal {\"command\": \"pwd > where\"}");
+    second.shows("As you say.").await;
+    let there = home.line_in("where").await;
+    assert_eq!(there, home.work().canonicalize().unwrap().display().to_string());
+}
+
+// S07 E13
+#[tokio::test]
+async fn when_the_first_interface_is_killed_the_second_goes_on_with_a_host_of_its_own() {
+    let home = Home::new();
+    let server = hanging().await;
+    home.configure(server.url());
+    let mut first = Terminal::open(&home, &[]).await;
+    let host = first.pid();
+    first.send("hang");
+    first.shows("On and on").await;
+    let mut second = Terminal::open(&home, &["-c"]).await;
+    second.shows("On and on").await;
+    first.kill();
+    successor(&home, host).await;
+    second.shows(WHOLE).await;
+    answered(&home, &server).await;
+    second.send("still here");
+    second.shows("As you say.").await;
+    assert_eq!(home.reader().sessions(10).unwrap().len(), 1);
+}
+
+// S07
+#[tokio::test]
+async fn who_holds_the_state_and_does_not_answer_is_named() {
+    let home = Home::new();
+    let _lock = Lock::take(&home.state().join("host.lock")).unwrap();
+    let begun = Instant::now();
+    let mut terminal = Terminal::start(&home, &[]);
+    assert_eq!(terminal.exit().await, 1);
+    assert!(begun.elapsed() > Duration::from_secs(1), "it may just be starting");
+    let said = terminal.raw();
+    assert!(said.contains(&format!("process {}", std::process::id())), "{said}");
+    assert!(said.contains("HERMES_TUI_HOME"), "{said}");
+    let state = home.state().display().to_string();
+    assert!(said.replace("\r\n", "").contains(&state), "{said}");
+}
+
+// P10
+#[tokio::test]
+async fn a_host_that_nobody_needs_any_more_ends_by_itself() {
+    let home = Home::new();
+    let args = ["serve", "--no-tcp", "--until-idle=1", "--detach"];
+    assert!(home.run(&args).await.status.success());
+    let pid = eventually("the host", || holder(&home)).await;
+    let mut terminal = Terminal::open(&home, &[]).await;
+    tokio::time::sleep(Duration::from_secs(3)).await;
+    assert_eq!(holder(&home), Some(pid), "somebody looks");
+    terminal.keys("\x04");
+    assert_eq!(terminal.exit().await, 0);
+    gone(pid).await;
+}
+
+// P13 C15
+#[tokio::test]
+async fn a_question_that_was_open_when_the_terminal_went_is_asked_by_the_next_interface() {
+    let home = Home::new();
+    let server = Server::obedient().await;
+    home.configure(server.url());
+    fs::create_dir(home.work().join("victim")).unwrap();
+    let mut terminal = Terminal::open(&home, &[]).await;
+    terminal.send("call terminal {\"command\": \"rm -r victim\"}");
+    terminal.shows("Run this?").await;
+    let first = terminal.pid();
+    hang_up(&mut terminal).await;
+    assert_eq!(terminal.exit().await, 129);
+    successor(&home, first).await;
+    let mut terminal = Terminal::open(&home, &["-c"]).await;
+    terminal.shows("Run this?").await;
+    // The draft is in the way of a key.
+    terminal.keys("\x15\x7f\x15");
+    terminal.shows("↑↓ Enter or a digit").await;
+    terminal.keys("1");
+    terminal.shows("As you say.").await;
+    assert!(!home.work().join("victim").exists());
+    let seen = server.requests(2).await;
+    assert!(!seen[1].last_tool().contains("interrupted"), "{}", seen[1].last_tool());
+    server.stays_at(2).await;
+}
+
+// P10
+#[tokio::test]
+async fn where_no_host_can_take_over_it_is_said_and_all_is_as_if_it_were_left() {
+    let home = Home::new();
+    let server = Server::obedient().await;
+    home.configure(server.url());
+    let gate = fifo(&home.work());
+    let mut terminal = Terminal::open(&home, &[]).await;
+    start_command(&home, &mut terminal).await;
+    let config = home.path().join("hermes/config.yaml");
+    let good = fs::read_to_string(&config).unwrap();
+    fs::write(&config, "model: [").unwrap();
+    terminal.keys("\x04");
+    terminal.shows("1 keep it running").await;
+    terminal.keys("1");
+    terminal.exit().await;
+    let said = terminal.raw();
+    assert!(said.contains("No host goes on in the background"), "{said}");
+    assert!(said.contains("config.yaml"), "it says why: {said}");
+    assert_eq!(holder(&home), None);
+    fs::write(&config, good).unwrap();
+    drop(gate);
+    let mut terminal = Terminal::open(&home, &["-c"]).await;
+    terminal.shows("I was woken.").await;
+    server.stays_at(3).await;
+}
+
+// P10
+#[tokio::test]
+async fn an_interface_whose_host_is_asked_to_stop_leaves() {
+    let home = Home::new();
+    let server = hanging().await;
+    home.configure(server.url());
+    let mut terminal = Terminal::open(&home, &[]).await;
+    terminal.send("hang");
+    terminal.shows("On and on").await;
+    let output = home.run(&["host", "stop"]).await;
+    assert!(output.status.success(), "{output:?}");
+    assert_eq!(terminal.exit().await, 0);
+    assert!(terminal.raw().contains("The host was asked to stop."), "{}", terminal.raw());
+    assert_eq!(holder(&home), None);
+    let mut terminal = Terminal::open(&home, &["-c"]).await;
+    terminal.shows(WHOLE).await;
+}
