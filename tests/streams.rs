@@ -102,7 +102,7 @@ impl Site {
         assert_eq!(answer.status(), 200, "{path}");
         assert_eq!(answer.headers()["content-type"], "text/event-stream; charset=utf-8");
         let bytes = answer.bytes_stream().map(|chunk| chunk.map(|bytes| bytes.to_vec()));
-        Sse { bytes: Box::pin(bytes), text: String::new(), taken: 0, over: false }
+        Sse { bytes: Box::pin(bytes), text: String::new(), taken: 0 }
     }
 
     /// The stream of a turn from its beginning.
@@ -131,7 +131,6 @@ struct Sse {
     bytes: std::pin::Pin<Box<dyn futures::Stream<Item = Chunk> + Send>>,
     text: String,
     taken: usize,
-    over: bool,
 }
 
 impl Sse {
@@ -147,16 +146,13 @@ impl Sse {
                     }
                     continue;
                 }
-                match self.bytes.next().await {
-                    Some(Ok(chunk)) => self.text.push_str(std::str::from_utf8(&chunk).unwrap()),
-                    Some(Err(_)) | None => {
-                        self.over = true;
-                        return None;
-                    }
-                }
+                // A stream that breaks has ended, too.
+                let chunk = self.bytes.next().await?.ok()?;
+                self.text.push_str(std::str::from_utf8(&chunk).unwrap());
             }
         };
-        tokio::time::timeout(LONG, reading).await.expect("something on the stream")
+        let read = tokio::time::timeout(LONG, reading).await;
+        read.unwrap_or_else(|_| panic!("nothing comes on the stream after:\n{}", self.text))
     }
 
     /// Everything up to the end.

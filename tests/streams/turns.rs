@@ -46,7 +46,7 @@ async fn a_running_turn_that_is_cut_after_every_event_is_read_whole_over_many_co
         let cursor = got.last().and_then(|frame| frame.id.clone());
         let mut sse = match &cursor {
             // By the header, and by the query with a header that must not count.
-            Some(id) if got.len() % 2 == 0 => site.open_after(&path, Some(id)).await,
+            Some(id) if got.len().is_multiple_of(2) => site.open_after(&path, Some(id)).await,
             Some(id) => {
                 let path = format!("{path}&after_event_id={id}");
                 site.open_after(&path, Some("nonsense:7")).await

@@ -378,7 +378,9 @@ fn retell(transcript: &Transcript, known: &StreamId, id: &str, stored: StoredTur
         }
         Some(outcome) => teller.end(&outcome, transcript, ended_at),
     };
-    frames.iter().for_each(|frame| tape.push(frame));
+    for frame in &frames {
+        tape.push(frame);
+    }
     tape.end();
     tape
 }

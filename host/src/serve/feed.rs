@@ -22,7 +22,7 @@ use crate::wire::encode::frame::Kind;
 use state::{State, Streams};
 
 /// How long a feed stays after its last reader left (E05).
-const LINGER: Duration = Duration::from_secs(60);
+const LINGER: Duration = Duration::from_mins(1);
 /// How long an answer may take to be written down before its sender is told without it.
 const SETTLE: Duration = Duration::from_secs(10);
 
@@ -433,24 +433,29 @@ impl Feed {
 
     /// Folds an event and lets readers know. False: this is no longer our session's view.
     fn take(&self, event: &Event, now: Millis) -> bool {
-        let news = self.lock().take(event, now);
-        if matches!(event, Event::Attached { .. }) && !news.over {
+        let Some(news) = self.lock().take(event, now) else { return false };
+        if matches!(event, Event::Attached { .. }) {
             self.phase
                 .send_if_modified(|phase| std::mem::replace(phase, Phase::Open) != Phase::Open);
         }
-        let changed = [
+        for (changed, changes) in [
             (news.tapes, &self.tapes),
             (news.channel, &self.channel),
             (news.questions, &self.questions),
-        ];
-        changed.into_iter().filter(|(changed, _)| *changed).for_each(|(_, changes)| bump(changes));
-        !news.over
+        ] {
+            if changed {
+                bump(changes);
+            }
+        }
+        true
     }
 
     /// The view is gone.
     fn end(&self) {
         self.lock().end();
-        [&self.tapes, &self.channel, &self.questions].into_iter().for_each(bump);
+        for changes in [&self.tapes, &self.channel, &self.questions] {
+            bump(changes);
+        }
     }
 }
 

@@ -135,7 +135,9 @@ impl Tape {
             [one] => Read::Frames((*one).clone(), upto),
             many => {
                 let mut joined = Vec::with_capacity(bytes);
-                many.iter().for_each(|frame| joined.extend_from_slice(frame));
+                for frame in many {
+                    joined.extend_from_slice(frame);
+                }
                 Read::Frames(joined.into(), upto)
             }
         }

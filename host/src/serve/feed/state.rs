@@ -80,8 +80,6 @@ pub(super) struct News {
     pub(super) tapes: bool,
     pub(super) channel: bool,
     pub(super) questions: bool,
-    /// The view has gone on to another session: this one is no more.
-    pub(super) over: bool,
 }
 
 /// One turn and its tape.
@@ -117,13 +115,14 @@ impl State {
         }
     }
 
-    /// Folds an event of the session's view and tells it.
-    pub(super) fn take(&mut self, event: &Event, now: Millis) -> News {
+    /// Folds an event of the session's view and tells it. `None`: the view has gone on to another
+    /// session, this one is no more.
+    pub(super) fn take(&mut self, event: &Event, now: Millis) -> Option<News> {
         if let Event::Attached { transcript, .. } = event
             && self.open
             && transcript.session != self.transcript.session
         {
-            return News { over: true, ..News::default() };
+            return None;
         }
         // The transcript forgets a question that is resolved.
         let kind = match event {
@@ -174,7 +173,7 @@ impl State {
             }
             _ => self.tell(event, now),
         }
-        news
+        Some(news)
     }
 
     /// The view is gone: a turn that runs is told no further here.
@@ -304,7 +303,9 @@ impl State {
 
     fn put(&mut self, turn: TurnId, frames: &[Frame]) {
         if let Some(run) = self.run(turn) {
-            frames.iter().for_each(|frame| run.tape.push(frame));
+            for frame in frames {
+                run.tape.push(frame);
+            }
         }
     }
 

@@ -2,7 +2,6 @@
 
 use serde_json::json;
 
-use super::state::{News, State};
 use super::*;
 use crate::local::{Local, Role};
 use crate::protocol::{
@@ -86,6 +85,18 @@ fn turn() -> Vec<Event> {
     ]
 }
 
+fn feed(state: &mut State, events: &[Event]) {
+    for event in events {
+        state.take(event, 1_000);
+    }
+}
+
+fn fold(transcript: &mut Transcript, events: &[Event]) {
+    for event in events {
+        transcript.apply(event);
+    }
+}
+
 /// All that a tape tells: names and data.
 fn told(tape: &Tape) -> Vec<(String, serde_json::Value)> {
     let mut text = String::new();
@@ -122,9 +133,7 @@ fn gist(frames: &[(String, serde_json::Value)]) -> Vec<String> {
 #[test]
 fn a_turn_is_told_as_text_and_tools_and_its_end() {
     let mut state = opened(window());
-    turn().iter().for_each(|event| {
-        state.take(event, 1_000);
-    });
+    feed(&mut state, &turn());
     let run = state.runs.back().unwrap();
     let frames = told(&run.tape);
     assert_eq!(
@@ -152,17 +161,13 @@ fn a_turn_is_told_as_text_and_tools_and_its_end() {
 #[test]
 fn a_feed_that_comes_up_at_any_moment_of_a_turn_tells_all_of_it() {
     let mut whole = opened(window());
-    turn().iter().for_each(|event| {
-        whole.take(event, 1_000);
-    });
+    feed(&mut whole, &turn());
     let wanted = gist(&told(&whole.runs.back().unwrap().tape));
     for late in 1..turn().len() {
         let mut before = window();
-        turn()[..late].iter().for_each(|event| before.apply(event));
+        fold(&mut before, &turn()[..late]);
         let mut state = opened(before);
-        turn()[late..].iter().for_each(|event| {
-            state.take(event, 1_000);
-        });
+        feed(&mut state, &turn()[late..]);
         assert_eq!(gist(&told(&state.runs.back().unwrap().tape)), wanted, "after {late} events");
     }
 }
@@ -172,18 +177,14 @@ fn a_feed_that_comes_up_at_any_moment_of_a_turn_tells_all_of_it() {
 fn a_fresh_window_in_a_turn_tells_it_anew_and_no_reader_goes_on_over_the_gap() {
     for gap in 2..turn().len() {
         let mut state = opened(window());
-        turn()[..gap - 1].iter().for_each(|event| {
-            state.take(event, 1_000);
-        });
+        feed(&mut state, &turn()[..gap - 1]);
         let last = state.runs.back().unwrap().tape.last();
         let mut missed = window();
-        turn()[..gap].iter().for_each(|event| missed.apply(event));
+        fold(&mut missed, &turn()[..gap]);
         let channel = state.channel.last();
         state.take(&attached(missed, true), 1_000);
         assert!(state.channel.last() > channel, "who shows the session loads it anew");
-        turn()[gap..].iter().for_each(|event| {
-            state.take(event, 1_000);
-        });
+        feed(&mut state, &turn()[gap..]);
         let tape = &state.runs.back().unwrap().tape;
         assert!((0..=last).all(|after| matches!(tape.read(after), Read::Behind(_))), "{gap}");
         let frames = gist(&told(tape));
@@ -195,9 +196,7 @@ fn a_fresh_window_in_a_turn_tells_it_anew_and_no_reader_goes_on_over_the_gap() {
 #[test]
 fn a_turn_whose_end_was_missed_or_whose_host_is_gone_says_to_load_the_session() {
     let mut state = opened(window());
-    turn()[..3].iter().for_each(|event| {
-        state.take(event, 1_000);
-    });
+    feed(&mut state, &turn()[..3]);
     state.take(&attached(window(), true), 1_000);
     let check = |state: &State| {
         let tape = &state.runs.back().unwrap().tape;
@@ -208,9 +207,7 @@ fn a_turn_whose_end_was_missed_or_whose_host_is_gone_says_to_load_the_session() 
     };
     check(&state);
     let mut state = opened(window());
-    turn()[..3].iter().for_each(|event| {
-        state.take(event, 1_000);
-    });
+    feed(&mut state, &turn()[..3]);
     state.end();
     check(&state);
 }
@@ -232,12 +229,12 @@ fn news_of_another_session_and_the_window_of_another_one_change_nothing_here() {
             text: "make".to_owned(),
         })
     };
-    assert!(!state.take(&toast("20260102_030405_000000"), 0).channel);
+    assert!(!state.take(&toast("20260102_030405_000000"), 0).unwrap().channel);
     let other = Transcript { session: SessionId("other".to_owned()), ..Transcript::default() };
-    assert_eq!(state.take(&attached(other, false), 0), News { over: true, ..News::default() });
+    assert_eq!(state.take(&attached(other, false), 0), None);
     assert_eq!((state.channel.last(), state.runs.len()), (channel, tapes));
     assert_eq!(state.transcript.session, id());
-    assert!(state.take(&toast(SESSION), 0).channel);
+    assert!(state.take(&toast(SESSION), 0).unwrap().channel);
     assert_eq!(state.channel.last(), channel + 2, "under both names");
     let Read::Frames(bytes, _) = state.channel.read(channel) else { panic!() };
     let text = std::str::from_utf8(&bytes).unwrap();
