@@ -482,3 +482,19 @@ async fn an_interface_whose_host_is_asked_to_stop_leaves() {
     let mut terminal = Terminal::open(&home, &["-c"]).await;
     terminal.shows(WHOLE).await;
 }
+
+// P14
+#[tokio::test]
+async fn commands_do_not_inherit_that_the_interface_holds_a_signal_back() {
+    let home = Home::new();
+    let server = Server::obedient().await;
+    home.configure(server.url());
+    let mut terminal = Terminal::open(&home, &[]).await;
+    terminal.send("call terminal {\"command\": \"grep SigBlk /proc/self/status > blocked\"}");
+    terminal.shows("As you say.").await;
+    let blocked = home.line_in("blocked").await;
+    assert!(blocked.ends_with("\t0000000000000000"), "{blocked}");
+    let own = fs::read_to_string(format!("/proc/{}/status", terminal.pid())).unwrap();
+    let own = own.lines().find_map(|line| line.strip_prefix("SigBlk:\t")).unwrap();
+    assert_ne!(own, "0000000000000000", "or this proves nothing");
+}
