@@ -1,12 +1,14 @@
 //! The client of a remote host: of our own `serve` over the seam wire, or of a hermes-webui over
 //! its protocol. What it gives is the same [`crate::Host`] as the embedded one's.
 
+mod api;
 pub(crate) mod auth;
 pub mod http;
 mod seam;
 pub(crate) mod sse;
 mod translate;
 pub(crate) mod unsent;
+mod webui;
 
 use std::fs;
 use std::io::{self, Write as _};
@@ -341,10 +343,7 @@ async fn drive(
     if probe.tui {
         seam::run(line).await
     } else {
-        let Line { backend, mut signals, mut unsent, target, .. } = line;
-        let what = "this server does not speak to us: it is too old, or none of ours";
-        refuse(&backend, what.to_owned());
-        keep_prompts(&mut signals, &backend, &mut unsent, &target).await
+        webui::run(line).await
     }
 }
 

@@ -10,7 +10,7 @@ mod leaving;
 mod unsent;
 
 use host::protocol::{
-    Ask, Command, Link, Millis, Process, ProcessId, Question, QuestionId, Transcript,
+    Answer, Ask, Command, Link, Millis, Process, ProcessId, Question, QuestionId, Transcript,
 };
 use ratatui::text::Line;
 
@@ -70,16 +70,6 @@ pub(crate) enum Panel {
     Picker(Picker),
 }
 
-/// A list that was asked for and what it is to be used for.
-#[derive(Debug, PartialEq)]
-enum Wanted {
-    Sessions { filter: String },
-    Session(String),
-    Models,
-    Workspaces,
-    Profiles,
-}
-
 /// What is being done to the last prompt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum TakingBack {
@@ -91,6 +81,8 @@ enum TakingBack {
 #[derive(Debug)]
 pub(crate) enum Notice {
     Info(String),
+    /// What the link is waited for with; it goes when the link is back.
+    Waiting(String),
     Error(String),
 }
 
@@ -114,8 +106,12 @@ pub(crate) struct App {
     flash: Option<(String, Millis)>,
     quit_at: Option<Millis>,
     sent: Vec<Sent>,
-    answered: Option<QuestionId>,
-    wanted: Option<Wanted>,
+    /// The last question answered here, and how; an interrupt withdraws it.
+    answered: Option<(QuestionId, Answer)>,
+    /// The rule that was granted here last, for longer than once.
+    granted: Option<String>,
+    /// The session that is to be opened, as the user names it.
+    wanted: Option<String>,
     pub(crate) link: Link,
     /// Names of the files that the host has not confirmed yet (S05).
     pub(crate) uploading: Vec<String>,
@@ -150,6 +146,7 @@ impl App {
             quit_at: None,
             sent: Vec::new(),
             answered: None,
+            granted: None,
             wanted: None,
             link: Link::Up,
             uploading: Vec::new(),
@@ -172,7 +169,12 @@ impl App {
 
     /// How people call the host, if it is not this machine's.
     pub(crate) fn host(&self) -> Option<String> {
-        let host = self.options.place.as_deref().map(crate::clean::one_line);
+        let host = self.options.place.as_deref().map(crate::clean::one_line)?;
+        let host = ["https://", "http://"]
+            .iter()
+            .find_map(|scheme| host.strip_prefix(scheme))
+            .unwrap_or(&host);
+        let host = Some(host.trim_end_matches('/').to_owned());
         host.filter(|host| !host.is_empty())
     }
 

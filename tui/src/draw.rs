@@ -117,6 +117,7 @@ fn said(app: &App, width: usize) -> Vec<Line<'static>> {
     }
     lines.extend(match &app.notice {
         Some(Notice::Info(message)) => marked("· ", message, theme.accent, width, NOTICE),
+        Some(Notice::Waiting(message)) => marked("· ", message, theme.warn, width, NOTICE),
         Some(Notice::Error(message)) => marked("✗ ", message, theme.error, width, NOTICE),
         None => Vec::new(),
     });

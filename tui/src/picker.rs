@@ -43,24 +43,36 @@ pub(crate) enum Outcome {
 }
 
 impl Picker {
-    /// The values as the host names them; `current` is the one in use.
-    pub(crate) fn new(kind: Kind, values: &[String], current: &str) -> Self {
+    /// The values are known: `current` is the one in use. What was typed meanwhile narrows them.
+    pub(crate) fn fill(&mut self, values: &[String], current: &str) {
         let entry = |value: &String| {
             let detail = if value == current { "in use" } else { "" };
             Entry { label: one_line(value), detail: detail.to_owned(), ..Entry::default() }
         };
-        let mut select = Select::new(values.iter().map(entry).collect(), "");
+        self.values = values.to_vec();
+        self.select.refill(values.iter().map(entry).collect());
         if let Some(at) = values.iter().position(|value| value == current) {
-            select.choose(at);
+            self.select.choose(at);
         }
-        Self { kind, select, values: values.to_vec() }
+    }
+
+    /// The values, which the host has been asked for.
+    pub(crate) fn asking(kind: Kind) -> Self {
+        Self { kind, select: Select::asking(), values: Vec::new() }
+    }
+
+    /// What it waits for, if the values have not come yet.
+    pub(crate) fn asks_for(&self) -> Option<Kind> {
+        self.select.is_asking().then_some(self.kind)
     }
 
     /// The efforts.
     pub(crate) fn of_efforts(current: Option<&str>) -> Self {
         let values: Vec<String> =
             std::iter::once(DEFAULT).chain(EFFORTS).map(str::to_owned).collect();
-        Self::new(Kind::Reasoning, &values, current.unwrap_or(DEFAULT))
+        let mut picker = Self::asking(Kind::Reasoning);
+        picker.fill(&values, current.unwrap_or(DEFAULT));
+        picker
     }
 
     pub(crate) fn title(&self) -> &'static str {

@@ -35,6 +35,16 @@ pub(crate) struct Select {
     entries: Vec<Entry>,
     filter: String,
     selected: usize,
+    filled: Filled,
+}
+
+/// Whether the entries are known.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Filled {
+    #[default]
+    Yes,
+    /// The host has been asked for them.
+    NotYet,
 }
 
 /// What a key did.
@@ -50,7 +60,17 @@ pub(crate) enum Outcome {
 
 impl Select {
     pub(crate) fn new(entries: Vec<Entry>, filter: &str) -> Self {
-        Self { entries, filter: filter.to_owned(), selected: 0 }
+        Self { entries, filter: filter.to_owned(), ..Self::default() }
+    }
+
+    /// A list that the host has been asked for. It can be narrowed, and closed, before it comes.
+    pub(crate) fn asking() -> Self {
+        Self { filled: Filled::NotYet, ..Self::default() }
+    }
+
+    /// Whether it has not come yet.
+    pub(crate) fn is_asking(&self) -> bool {
+        self.filled == Filled::NotYet
     }
 
     /// What was typed to narrow it.
@@ -61,6 +81,7 @@ impl Select {
     /// Other entries, under the same filter.
     pub(crate) fn refill(&mut self, entries: Vec<Entry>) {
         self.entries = entries;
+        self.filled = Filled::Yes;
         self.selected = self.selected.min(self.matching().len().saturating_sub(1));
     }
 
@@ -134,7 +155,8 @@ impl Select {
         let matching = self.matching();
         let mut lines = vec![self.head(note, width, theme)];
         if matching.is_empty() {
-            lines.push(Line::styled("  nothing matches", theme.dim));
+            let why = if self.is_asking() { "  asking the host …" } else { "  nothing matches" };
+            lines.push(Line::styled(why, theme.dim));
         }
         let all: Vec<&Entry> = matching.iter().filter_map(|at| self.entries.get(*at)).collect();
         let marks = all.iter().map(|entry| columns(&entry.marks)).max().unwrap_or(0);

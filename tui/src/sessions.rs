@@ -84,6 +84,22 @@ impl Sessions {
         sessions
     }
 
+    /// The list, which the host has been asked for.
+    pub(crate) fn asking(current: &SessionId, now: Millis) -> Self {
+        Self {
+            current: current.clone(),
+            typed_at: now,
+            select: Select::asking(),
+            refresh: Refresh::asked(),
+            ..Self::default()
+        }
+    }
+
+    /// Whether it has not come yet.
+    pub(crate) fn is_asking(&self) -> bool {
+        self.select.is_asking()
+    }
+
     /// Something that the list shows has changed.
     pub(crate) fn on_change(&mut self) -> Option<Command> {
         self.refresh.on_change().then_some(Command::ListSessions)
@@ -105,7 +121,7 @@ impl Sessions {
 
     /// What was found in messages.
     pub(crate) fn on_found(&mut self, query: &str, found: &[Found]) {
-        if query.trim() == self.select.filter() {
+        if query.trim() == self.select.filter() && !self.is_asking() {
             self.search = Search::Done(query.trim().to_owned(), found.to_vec());
             self.refill();
         }
@@ -127,7 +143,8 @@ impl Sessions {
 
     fn wants_search(&self) -> bool {
         let filter = self.select.filter();
-        filter.chars().count() >= WORTH_SEARCHING
+        !self.is_asking()
+            && filter.chars().count() >= WORTH_SEARCHING
             && match &self.search {
                 Search::Idle => true,
                 Search::Asked(query) | Search::Done(query, _) => query != filter,
@@ -240,7 +257,9 @@ impl Sessions {
                     Archived::Hidden => Archived::Listed,
                     Archived::Listed => Archived::Hidden,
                 };
-                self.refill();
+                if !self.is_asking() {
+                    self.refill();
+                }
                 return Outcome::Open;
             }
             Action::Delete | Action::EndOfInput => {
@@ -264,7 +283,9 @@ impl Sessions {
         if filter != self.select.filter() {
             self.typed_at = now;
             // What was found for other words goes with them, and the selection is at the top.
-            self.refill();
+            if !self.is_asking() {
+                self.refill();
+            }
             self.select.on_action(Action::First);
         }
         match outcome {

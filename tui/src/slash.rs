@@ -107,7 +107,7 @@ pub(crate) const TABLE: &[Entry] = &[
     }),
     entry("undo", &[], "", "take the last prompt and what followed back", |_| Some(Slash::Undo)),
     entry("retry", &[], "", "take it back and run it again", |_| Some(Slash::Retry)),
-    entry("upload", &["attach"], "PATH", "hand the next prompt a file", |args| {
+    entry("upload", &[], "PATH", "hand the next prompt a file", |args| {
         (!args.is_empty()).then(|| Slash::Upload(args.to_owned()))
     }),
     entry("drop", &[], "", "take back what was uploaded", |_| Some(Slash::Drop)),

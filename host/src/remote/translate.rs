@@ -87,6 +87,8 @@ pub(super) struct Mirror {
     loading: bool,
     /// Messages the server has, by its own count.
     count: u64,
+    /// The count of a status poll that a load was made for.
+    counted: Option<u64>,
     heads: questions::Heads,
     queue: queue::Queue,
     /// Background events that were told (E11). Kept as long as the view.
@@ -215,7 +217,7 @@ impl Mirror {
             live.map_or(Request::CloseChat, |stream| Request::OpenChat(stream.to_owned()));
         self.request(request);
         self.queue_after_load(session);
-        if live.is_none() {
+        if live.is_none() && self.queue.again.is_none_or(|at| at <= now) {
             self.flush();
         }
     }
@@ -229,7 +231,7 @@ impl Mirror {
         }
         let transcript = Transcript {
             session: id,
-            title: Some(session.title.clone()).filter(|title| !title.is_empty()),
+            title: Some(session.title.clone()).filter(|title| is_title(title)),
             model: session.model.clone(),
             cwd: session.workspace.clone(),
             earlier: rows.first().map_or(session.messages_offset, |row| row.n - 1),
@@ -264,7 +266,7 @@ impl Mirror {
     }
 
     fn entitle(&mut self, title: &str) {
-        if !title.is_empty() && self.view.title.as_deref() != Some(title) {
+        if is_title(title) && self.view.title.as_deref() != Some(title) {
             self.emit(Event::TitleChanged { title: title.to_owned() });
         }
     }
@@ -325,7 +327,12 @@ impl Mirror {
         match (&status.active_stream_id, known) {
             (Some(stream), known) if known != Some(stream.as_str()) => self.load(),
             (None, Some(_)) if deaf => self.load(),
-            (None, None) if status.message_count != self.count => self.load(),
+            (None, None) if status.message_count != self.count => {
+                // Some servers count otherwise here: one load a count.
+                if self.counted.replace(status.message_count) != Some(status.message_count) {
+                    self.load();
+                }
+            }
             _ => {}
         }
     }
@@ -449,6 +456,11 @@ fn paused(session: &decode::Session) -> Option<String> {
         return None;
     }
     Some("wakeups are paused by the server: the provider has no credentials".to_owned())
+}
+
+/// A server has a word for none.
+fn is_title(title: &str) -> bool {
+    !title.is_empty() && title != "Untitled"
 }
 
 fn is_prompt(body: &Body) -> bool {

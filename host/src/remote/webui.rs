@@ -30,8 +30,8 @@ const GLANCE: Duration = Duration::from_secs(5);
 /// How soon a request that must be repeated is.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// Serves one front end until it goes.
-pub(super) async fn run(line: Line) {
+/// Serves one front end until it goes. Returns what is not sent at the end.
+pub(super) async fn run(line: Line) -> Vec<String> {
     let Line { client, target, backend, mut signals, early, unsent } = line;
     let mut webui = Webui::new(Api::new(client), backend, unsent);
     webui.open(target);
@@ -43,7 +43,7 @@ pub(super) async fn run(line: Line) {
         tokio::select! {
             signal = signals.recv() => match signal {
                 Some((_, Signal::Command(command))) => webui.command(command),
-                Some((_, Signal::Detached)) | None => return,
+                Some((_, Signal::Detached)) | None => return webui.unsent.texts(),
             },
             Some(done) = webui.tasks.join_next(), if !webui.tasks.is_empty() => {
                 if let Ok((view, reply)) = done {
@@ -60,7 +60,7 @@ pub(super) async fn run(line: Line) {
 /// What a request brought.
 enum Reply {
     Opened { opening: u64, target: Target, session: Result<decode::Session, Error> },
-    Loaded(Result<decode::Session, Error>),
+    Loaded { of: String, session: Result<decode::Session, Error> },
     Paged(Result<decode::Session, Error>),
     Started(Result<decode::Started, Error>),
     Answered { id: QuestionId, sent: Result<decode::Responded, Error> },
@@ -268,7 +268,8 @@ impl Webui {
             Request::Load => {
                 self.reload = false;
                 self.spawn(async move {
-                    Reply::Loaded(api.session(&id, api::WINDOW, None).await)
+                    let session = api.session(&id, api::WINDOW, None).await;
+                    Reply::Loaded { of: id, session }
                 });
             }
             Request::OpenChat(stream) => self.streams.open_chat(&stream),
@@ -310,8 +311,13 @@ impl Webui {
         let now = now();
         match reply {
             Reply::Opened { .. } => {}
-            Reply::Loaded(Ok(session)) => self.mirror.loaded(&session, now),
-            Reply::Loaded(Err(error)) => {
+            // It goes on under another id since.
+            Reply::Loaded { of, .. } if of != self.id() => {
+                self.mirror.not_loaded();
+                self.mirror.reload();
+            }
+            Reply::Loaded { session: Ok(session), .. } => self.mirror.loaded(&session, now),
+            Reply::Loaded { session: Err(error), .. } => {
                 self.mirror.not_loaded();
                 if error.is_passing() {
                     self.reload = true;
@@ -533,7 +539,9 @@ impl Webui {
                 let count = self.mirror.known_count();
                 let retry = i64::try_from(retry_in.as_millis()).unwrap_or(0);
                 self.streams.lost(source, why, attempt, now + retry, count);
-                if attempt >= 2 {
+                if attempt == 1 {
+                    self.polled = false;
+                } else {
                     self.next_poll = self.next_poll.min(Instant::now());
                 }
             }
@@ -556,7 +564,7 @@ impl Webui {
         if let Some((at, _)) = &self.retry {
             due = due.min(*at);
         }
-        if let Some(at) = self.mirror.wants_tick() {
+        if let Some(at) = self.mirror.wants_tick().filter(|_| self.closed.is_none()) {
             let wait = u64::try_from(at - now()).unwrap_or(0);
             due = due.min(Instant::now() + Duration::from_millis(wait));
         }
@@ -564,7 +572,9 @@ impl Webui {
     }
 
     fn tick(&mut self) {
-        self.mirror.tick(now());
+        if self.closed.is_none() {
+            self.mirror.tick(now());
+        }
         let at = Instant::now();
         if let Some((_, target)) = self.retry.take_if(|(due, _)| *due <= at) {
             self.open(target);
@@ -649,3 +659,6 @@ fn failed(about: &str, error: &Error) -> Event {
 fn set(text: String) -> Option<String> {
     Some(text).filter(|text| !text.is_empty())
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,5 +1,7 @@
 //! Turns over the WebUI protocol: start, stream, cancel, steer.
 
+mod starter;
+
 use std::time::Duration;
 
 use axum::Router;
@@ -15,21 +17,19 @@ use tokio::sync::watch;
 use super::feed::{Feed, Feeds, Lease, StreamId};
 use super::tape::{Read, Tape, encode};
 use super::{Body, Params, Refusal, Serving, answer, sse, uploads};
-use crate::handle::Host;
-use crate::local::{Access, Caller};
-use crate::protocol::{Command, Event, Outcome, PromptId, SessionId, Source, Transcript, TurnId};
+use crate::local::Access;
+use crate::protocol::{Command, Outcome, SessionId, Transcript, TurnId};
 use crate::settings::{Provider, Settings};
 use crate::store::{Reader, StoredTurn};
 use crate::wire::encode::frame::{self, Teller, secs};
+use starter::{Begun, Starter};
 
 /// What the stream of a turn says while nothing happens.
 const HEARTBEAT: &str = ": heartbeat\n\n";
 /// A message that is never a turn.
 const SILENT: &str = "[SILENT]";
-/// How long a change of the session before a turn may take.
-const CHANGE: Duration = Duration::from_secs(2);
-/// What a failure to start a turn is about.
-const ASKED: &[&str] = &["prompt", "retry", "command"];
+/// How long a turn that is written down may take to be told.
+const TOLD: Duration = Duration::from_secs(2);
 /// Characters of a prompt that stand for a title.
 const TITLE: usize = 64;
 
@@ -158,144 +158,6 @@ fn provider(settings: &Settings) -> &'static str {
     }
 }
 
-/// What became of a prompt.
-#[derive(Debug)]
-enum Begun {
-    /// It runs as this turn.
-    Turn(TurnId),
-    /// It waits: the how-many-th it is.
-    Queued(usize),
-    /// Another turn runs, and the prompt was taken back; or the host stops.
-    Busy(Option<TurnId>),
-}
-
-/// A view of its own for one prompt: what the host says to it is about that prompt.
-struct Starter {
-    host: Host,
-    transcript: Transcript,
-}
-
-impl Starter {
-    async fn open(access: &Access, session: &SessionId) -> Result<Self, Refusal> {
-        let host = access.open(session.clone(), Caller::Attended).await;
-        let mut host = host.map_err(|_| Refusal::not_found("Session not found"))?;
-        match host.next().await {
-            Some(Event::Attached { transcript, .. }) => Ok(Self { host, transcript: *transcript }),
-            _ => Err(stopped()),
-        }
-    }
-
-    async fn next(&mut self) -> Result<Event, Refusal> {
-        let event = self.host.next().await.ok_or_else(stopped)?;
-        self.transcript.apply(&event);
-        Ok(event)
-    }
-
-    async fn set_model(&mut self, model: &str) -> Result<(), Refusal> {
-        if self.transcript.model == model {
-            return Ok(());
-        }
-        self.host.send(Command::SetModel { model: model.to_owned() });
-        self.changed("model", |event| matches!(event, Event::ModelChanged { .. })).await
-    }
-
-    async fn set_cwd(&mut self, cwd: &str) -> Result<(), Refusal> {
-        if self.transcript.cwd == cwd {
-            return Ok(());
-        }
-        self.host.send(Command::SetCwd { cwd: cwd.to_owned() });
-        self.changed("cwd", |event| matches!(event, Event::CwdChanged { .. })).await
-    }
-
-    /// Waits for what a change comes to; one that changes nothing is not told at all.
-    async fn changed(
-        &mut self,
-        about: &str,
-        is_it: impl Fn(&Event) -> bool,
-    ) -> Result<(), Refusal> {
-        let waiting = async {
-            loop {
-                match self.next().await? {
-                    Event::Failed(failure) if failure.about == about => {
-                        return Err(Refusal::bad(failure.message));
-                    }
-                    event if is_it(&event) => return Ok(()),
-                    _ => {}
-                }
-            }
-        };
-        tokio::time::timeout(CHANGE, waiting).await.unwrap_or(Ok(()))
-    }
-
-    /// Runs the last user turn again.
-    async fn retry(&mut self, queue: bool) -> Result<Begun, Refusal> {
-        let id = PromptId::fresh();
-        self.host.send(Command::Retry { id: id.clone() });
-        self.becomes(&id, None, queue).await
-    }
-
-    async fn prompt(&mut self, text: String, queue: bool) -> Result<Begun, Refusal> {
-        let id = PromptId::fresh();
-        self.host.send(Command::Prompt { id: id.clone(), text: text.clone() });
-        self.becomes(&id, Some(&text), queue).await
-    }
-
-    /// What becomes of a prompt. One that starts at once is never in the queue: its row follows
-    /// the start of its turn, and that of all that waits rides along before it (W05). One that
-    /// finds another turn running is queued; unless that was asked for, it is taken back.
-    async fn becomes(
-        &mut self,
-        id: &PromptId,
-        text: Option<&str>,
-        queue: bool,
-    ) -> Result<Begun, Refusal> {
-        let mut taken_back = false;
-        // The turn that ran when it was queued.
-        let mut behind = None;
-        loop {
-            let event = self.next().await?;
-            let running = self.transcript.running.as_ref().map(|r| (r.turn, r.source));
-            match event {
-                Event::RowAdded { row } if behind.is_none() => {
-                    // A front end of another kind may have started a turn just before.
-                    let crate::protocol::Body::User { text: said } = &row.body else { continue };
-                    let ours = text.is_none_or(|text| said.contains(text.trim()));
-                    if ours && running == Some((row.turn, Source::User)) {
-                        return Ok(Begun::Turn(row.turn));
-                    }
-                }
-                Event::PromptQueued { prompt } if prompt.id == *id => {
-                    if queue {
-                        return Ok(Begun::Queued(self.transcript.queued.len()));
-                    }
-                    behind = running.map(|(turn, _)| turn);
-                    taken_back = true;
-                    self.host.send(Command::Unqueue { id: id.clone() });
-                }
-                // It left the queue: as we asked, or because its turn had come.
-                Event::PromptUnqueued { id: left } if left == *id && taken_back => {
-                    return Ok(match running {
-                        Some((turn, _)) if behind.is_some_and(|behind| behind < turn) => {
-                            Begun::Turn(turn)
-                        }
-                        Some((turn, _)) => Begun::Busy(Some(turn)),
-                        None => Begun::Busy(behind),
-                    });
-                }
-                // What others asked may fail too, and every view is told of some of it.
-                Event::Failed(failure) if ASKED.contains(&failure.about.as_str()) => {
-                    return Err(Refusal::bad(failure.message));
-                }
-                _ => {}
-            }
-        }
-    }
-}
-
-fn stopped() -> Refusal {
-    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the host has stopped")
-}
-
 /// Where a client wants to go on.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) enum Cursor {
@@ -399,6 +261,9 @@ async fn stream(
     let known = serving.feeds.parse(id).ok_or_else(unknown)?;
     let feed = serving.feeds.lease(&known.session).await.map_err(|_| unknown())?;
     let cursor = cursor(id, &params, &headers);
+    if known.ours {
+        arrival(&serving.access, &feed, &known).await;
+    }
     let position = if known.ours { position(&feed, known.turn, cursor) } else { None };
     match position {
         Some(Ok(after)) => {
@@ -412,6 +277,18 @@ async fn stream(
         Some(Err(last)) => Ok(lost(&serving, &known.session, id, last)),
         None => dead(&serving, &feed, &known, id, cursor).await,
     }
+}
+
+/// A client may have heard of a turn from another view before the feed has: then it waits.
+async fn arrival(access: &Access, feed: &Feed, known: &StreamId) {
+    let has = || feed.lock().runs.iter().any(|run| run.turn >= known.turn);
+    if has() || stored(access, known).await.is_none_or(|stored| stored.outcome.is_some()) {
+        return;
+    }
+    let mut changes = feed.tape_changes();
+    let wait = async { while !has() && changes.changed().await.is_ok() {} };
+    // Without it the turn is told from its rows.
+    let _ = tokio::time::timeout(TOLD, wait).await;
 }
 
 /// Where on the turn's tape a client goes on. `None`: there is no tape; an error: what it needs
@@ -459,7 +336,8 @@ async fn dead(
     if let Cursor::After(n) = cursor {
         return Ok(lost(serving, &known.session, id, n));
     }
-    let tape = feed.look(|transcript| retell(transcript, known, id, stored));
+    let transcript = feed.look(Transcript::clone);
+    let tape = retell(&transcript, known, id, stored);
     let mut bytes = Vec::new();
     let mut after = 0;
     while let Read::Frames(more, upto) = tape.read(after) {
@@ -523,7 +401,8 @@ async fn status(State(serving): State<Serving>, params: Params) -> Result<Respon
         None => match stored(&serving.access, &known).await {
             Some(stored) => {
                 let outcome = stored.outcome.clone().unwrap_or(Outcome::Interrupted);
-                let tape = feed.look(|transcript| retell(transcript, &known, id, stored));
+                let transcript = feed.look(Transcript::clone);
+                let tape = retell(&transcript, &known, id, stored);
                 (false, (tape.last(), tape.last_name()), Some(outcome))
             }
             None => return Ok(answer(&unknown)),

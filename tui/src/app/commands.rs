@@ -2,7 +2,7 @@
 
 use host::protocol::{Command, GoalAsk, Link, PromptId, Row, Target};
 
-use super::{App, Effect, Notice, Panel, TakingBack, Wanted};
+use super::{App, Effect, Notice, Panel, TakingBack};
 use crate::clean::one_line;
 use crate::confirm::Confirm;
 use crate::files::Saved;
@@ -10,6 +10,7 @@ use crate::goal;
 use crate::numbers::count;
 use crate::picker::{self, Kind, Picker};
 use crate::processes::Processes;
+use crate::sessions::Sessions;
 use crate::slash::{self, Goals, Slash, Switch};
 
 impl App {
@@ -55,9 +56,11 @@ impl App {
         }
         let text = match self.notice.take() {
             Some(Notice::Info(text)) => format!("once the link is back: {text}"),
-            Some(Notice::Error(_)) | None => "this waits until the link is back".to_owned(),
+            Some(Notice::Waiting(_) | Notice::Error(_)) | None => {
+                "this waits until the link is back".to_owned()
+            }
         };
-        self.inform(text);
+        self.notice = Some(Notice::Waiting(text));
     }
 
     fn run(&mut self, command: Slash) -> Vec<Effect> {
@@ -69,25 +72,26 @@ impl App {
             }
             Slash::New => send(Command::Open(Target::New)),
             Slash::Sessions => {
-                self.wanted = Some(Wanted::Sessions { filter: String::new() });
+                let sessions = Sessions::asking(&self.transcript.session, self.now);
+                self.panel = Some(Panel::Sessions(sessions));
                 send(Command::ListSessions)
             }
             Slash::Resume(name) => {
-                self.wanted = Some(Wanted::Session(name));
+                self.wanted = Some(name);
                 send(Command::ListSessions)
             }
             Slash::Models => {
-                self.wanted = Some(Wanted::Models);
+                self.panel = Some(Panel::Picker(Picker::asking(Kind::Model)));
                 send(Command::ListModels)
             }
             Slash::Model(model) => send(Command::SetModel { model }),
             Slash::Workspaces => {
-                self.wanted = Some(Wanted::Workspaces);
+                self.panel = Some(Panel::Picker(Picker::asking(Kind::Workspace)));
                 send(Command::ListWorkspaces)
             }
             Slash::Workspace(path) => send(Command::SetCwd { cwd: self.at_home(path) }),
             Slash::Profiles => {
-                self.wanted = Some(Wanted::Profiles);
+                self.panel = Some(Panel::Picker(Picker::asking(Kind::Profile)));
                 send(Command::ListProfiles)
             }
             Slash::Profile(name) => send(Command::SetProfile { name }),

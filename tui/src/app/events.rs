@@ -1,15 +1,15 @@
 //! What the host's events do to the interface, beyond the fold of the transcript.
 
 use host::protocol::{
-    Answer, Attachment, Body, Command, Event, Failure, GoalState, Link, QuestionId, Row,
-    SessionRow, Target,
+    Answer, Ask, Attachment, Body, Choice, Command, Event, Failure, GoalState, Link, QuestionId,
+    Row, SessionRow, Target,
 };
 
-use super::{App, Effect, Notice, Panel, ROWS, TakingBack, Wanted};
+use super::{App, Effect, Notice, Panel, ROWS, TakingBack};
 use crate::clean::one_line;
 use crate::goal;
 use crate::numbers::count;
-use crate::picker::{Kind, Picker};
+use crate::picker::Kind;
 use crate::sessions::{Sessions, find};
 use crate::transcript::wrap::fit;
 
@@ -111,14 +111,14 @@ impl App {
             }
             Event::ModelsListed { models } => {
                 let current = self.transcript.model.clone();
-                self.pick(&Wanted::Models, Kind::Model, models, &current);
+                self.pick(Kind::Model, models, &current);
             }
             Event::WorkspacesListed { paths } => {
                 let current = self.transcript.cwd.clone();
-                self.pick(&Wanted::Workspaces, Kind::Workspace, paths, &current);
+                self.pick(Kind::Workspace, paths, &current);
             }
             Event::ProfilesListed { names, active } => {
-                self.pick(&Wanted::Profiles, Kind::Profile, names, active);
+                self.pick(Kind::Profile, names, active);
             }
             Event::Exported { name, text } => {
                 effects.extend(self.export.take().map(|path| Effect::Save {
@@ -210,12 +210,17 @@ impl App {
         match self.notice {
             // An error is worth more, and this is still to be seen.
             Some(Notice::Error(_)) => self.say(&text, 2 * SAID),
-            Some(Notice::Info(_)) | None => self.notice = Some(Notice::Info(text)),
+            Some(Notice::Info(_) | Notice::Waiting(_)) | None => {
+                self.notice = Some(Notice::Info(text));
+            }
         }
     }
 
     fn on_link(&mut self, link: &Link) {
         let was = std::mem::replace(&mut self.link, link.clone());
+        if *link == Link::Up {
+            self.notice.take_if(|notice| matches!(notice, Notice::Waiting(_)));
+        }
         let was_bad = match was {
             Link::Down { .. } | Link::Polling { .. } | Link::Refused { .. } => true,
             Link::Up | Link::Connecting => false,
@@ -269,8 +274,17 @@ impl App {
     }
 
     fn on_resolved(&mut self, id: &QuestionId, answer: &Answer, by: Option<&str>) {
-        let ours = self.answered.take_if(|answered| answered == id).is_some();
-        if ours || self.card.id() != Some(id) {
+        let sent = self.answered.take_if(|(answered, _)| answered == id);
+        // Somebody else may have been first, and with another answer: that is the one that counts.
+        let ours = sent.is_some_and(|(_, sent)| by.is_none() || sent == *answer);
+        let asked = self.transcript.questions.iter().find(|question| question.id == *id);
+        let granted = match asked.map(|question| &question.ask) {
+            Some(Ask::Approval { rule, .. }) => {
+                self.granted.as_ref() == Some(rule) && *answer == Answer::Approval(Choice::Session)
+            }
+            Some(Ask::Clarify { .. }) | None => false,
+        };
+        if ours || granted || self.card.id() != Some(id) {
             return;
         }
         match answer {
@@ -324,34 +338,22 @@ impl App {
             }
             Some(Panel::Help { .. } | Panel::Picker(_)) | None => {}
         }
-        match self.wanted.take()? {
-            Wanted::Session(name) => match find(rows, &name) {
-                Some(id) => return Some(Effect::Send(Command::Open(Target::Id(id.clone())))),
-                None => self.open_sessions(rows, &name),
-            },
-            Wanted::Sessions { filter } => self.open_sessions(rows, &filter),
-            other @ (Wanted::Models | Wanted::Workspaces | Wanted::Profiles) => {
-                self.wanted = Some(other);
-            }
+        let name = self.wanted.take()?;
+        if let Some(id) = find(rows, &name) {
+            return Some(Effect::Send(Command::Open(Target::Id(id.clone()))));
         }
+        let sessions = Sessions::new(rows, &self.transcript.session, &name, self.now);
+        self.panel = Some(Panel::Sessions(sessions));
         None
     }
 
-    fn open_sessions(&mut self, rows: &[SessionRow], filter: &str) {
-        let sessions = Sessions::new(rows, &self.transcript.session, filter, self.now);
-        self.panel = Some(Panel::Sessions(sessions));
-    }
-
-    /// Opens a picker, if that is what was asked for.
-    fn pick(&mut self, wanted: &Wanted, kind: Kind, values: &[String], current: &str) {
-        if self.wanted.take_if(|asked| asked == wanted).is_none() {
-            return;
+    /// Fills the picker that waits for these values, if it is still open.
+    fn pick(&mut self, kind: Kind, values: &[String], current: &str) {
+        if let Some(Panel::Picker(picker)) = &mut self.panel
+            && picker.asks_for() == Some(kind)
+        {
+            picker.fill(values, current);
         }
-        if values.is_empty() {
-            self.notice = Some(Notice::Info("the host lists none".to_owned()));
-            return;
-        }
-        self.panel = Some(Panel::Picker(Picker::new(kind, values, current)));
     }
 
     fn on_failed(&mut self, failure: &Failure) {
@@ -364,6 +366,12 @@ impl App {
             Some(Panel::Sessions(panel)) => panel.on_failed(),
             Some(Panel::Help { .. } | Panel::Picker(_)) | None => {}
         }
+        // What was to be listed will not come.
+        self.panel.take_if(|panel| match panel {
+            Panel::Sessions(panel) => panel.is_asking(),
+            Panel::Picker(panel) => panel.asks_for().is_some(),
+            Panel::Help { .. } | Panel::Processes(_) => false,
+        });
         // A host that knows no uploads says so of the command.
         let about = failure.about.as_str();
         if (about.contains("upload") || about == "command") && !self.uploading.is_empty() {

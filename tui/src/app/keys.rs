@@ -161,7 +161,13 @@ impl App {
     }
 
     fn answer(&mut self, id: QuestionId, answer: Answer) -> Effect {
-        self.answered = Some(id.clone());
+        let question = self.transcript.questions.iter().find(|question| question.id == id);
+        if let Answer::Approval(Choice::Session | Choice::Always) = answer
+            && let Some(Ask::Approval { rule, .. }) = question.map(|question| &question.ask)
+        {
+            self.granted = Some(rule.clone());
+        }
+        self.answered = Some((id.clone(), answer.clone()));
         Effect::Send(Command::Answer { id, answer })
     }
 
@@ -170,14 +176,14 @@ impl App {
         self.backed_out = false;
         self.notice = None;
         if let Some(question) = self.transcript.questions.first()
-            && self.answered.as_ref() != Some(&question.id)
+            && self.answered.as_ref().is_none_or(|(answered, _)| *answered != question.id)
         {
             let id = question.id.clone();
             return match question.ask {
                 Ask::Approval { .. } => vec![self.answer(id, Answer::Approval(Choice::Deny))],
                 // Nobody's answer is not an empty one: the turn that asks is interrupted.
                 Ask::Clarify { .. } => {
-                    self.answered = Some(id);
+                    self.answered = Some((id, Answer::Withdrawn));
                     vec![Effect::Send(Command::Cancel)]
                 }
             };

@@ -106,6 +106,8 @@ impl Mirror {
     /// Time passed, or the server can be reached again.
     pub(in crate::remote) fn tick(&mut self, now: Millis) {
         if self.queue.again.is_some_and(|at| at <= now) {
+            // What still stands against it flushes when it is gone.
+            self.queue.again = None;
             self.flush();
         }
     }

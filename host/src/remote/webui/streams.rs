@@ -176,7 +176,10 @@ impl Streams {
         }
         let worst = self.all().into_iter().max_by_key(|slot| slot.attempt)?;
         Some(match worst.attempt {
-            0 if self.channel.open || self.channel.absent => Link::Up,
+            0 if self.channel.open => Link::Up,
+            0 if self.channel.absent => {
+                Link::Polling { why: "the server has no stream of a session".to_owned() }
+            }
             0 => Link::Connecting,
             // One that ends and comes back at once is no news.
             1 if self.channel.open => Link::Up,
@@ -185,11 +188,5 @@ impl Streams {
                 Link::Down { why: worst.why.clone(), attempt, retry_at: worst.retry_at }
             }
         })
-    }
-
-    /// How many are open or being opened.
-    #[cfg(test)]
-    pub(super) fn count(&self) -> usize {
-        self.all().iter().filter(|slot| slot.stream.is_some()).count()
     }
 }

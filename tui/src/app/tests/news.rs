@@ -98,6 +98,38 @@ fn whoever_answered_elsewhere_is_named() {
     assert!(app.notice.is_none(), "no error");
 }
 
+// C07
+#[test]
+fn who_answers_second_hears_that_another_answer_counts() {
+    let resolved = |id: &str, choice: Choice| Event::QuestionResolved {
+        id: QuestionId(id.into()),
+        answer: Answer::Approval(choice),
+        by: Some("the phone".into()),
+    };
+    let answered = |key: &str| {
+        let mut app = running();
+        app.on_event(&asked(approval("q", "rm", "rm")), T0);
+        app.on_event(&asked(approval("r", "rm -r", "rm -r")), T0);
+        paint(&mut app, 80, 24);
+        assert_eq!(sent(press(&mut app, key, T0 + 600)).len(), 1);
+        app
+    };
+    let mut app = answered("1");
+    app.on_event(&resolved("q", Choice::Deny), T0 + 600);
+    assert_eq!(app.flash(), Some("answered by the phone"));
+    let mut app = answered("1");
+    app.on_event(&resolved("q", Choice::Once), T0 + 600);
+    assert_eq!(app.flash(), None, "what was wanted has happened");
+    app.on_event(&resolved("r", Choice::Session), T0 + 600);
+    assert_eq!(app.flash(), Some("answered by the phone"));
+    // Our own grant answers the next one of its rule too.
+    let mut app = answered("2");
+    app.on_event(&resolved("q", Choice::Session), T0 + 600);
+    app.on_event(&resolved("r", Choice::Session), T0 + 600);
+    assert_eq!(app.flash(), None);
+    assert!(app.question().is_none());
+}
+
 fn news(process: &str, news: News, text: &str) -> Event {
     Event::Toast(Toast {
         session: SessionId("other".into()),

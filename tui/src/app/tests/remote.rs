@@ -91,7 +91,9 @@ fn a_command_that_waits_for_the_link_is_not_said_to_be_done() {
     assert!(shows(&mut app, "this waits until the link is back"));
     typed(&mut app, "/goal status");
     assert!(shows(&mut app, "no goal is set") && !shows(&mut app, "is back"));
+    typed(&mut app, "/pin");
     link(&mut app, Link::Up);
+    assert!(!shows(&mut app, "is back"), "it has gone out");
     typed(&mut app, "/pin");
     assert!(!shows(&mut app, "is back"));
 }
@@ -300,6 +302,36 @@ fn a_picker_opens_on_what_is_in_use_and_asks_for_what_is_picked() {
     app.on_event(&listed, T0);
     press(&mut app, "down", T0);
     assert_eq!(sent(press(&mut app, "enter", T0)), [Command::SetCwd { cwd: "/tmp".into() }]);
+}
+
+#[test]
+fn a_list_that_takes_long_is_in_view_at_once_and_can_be_left() {
+    let refused =
+        || Event::Failed(Failure { about: "sessions".into(), message: "the disk is gone".into() });
+    let models = Event::ModelsListed { models: vec!["demo".into()] };
+    for command in ["/sessions", "/model ", "/workspace ", "/profile "] {
+        let mut app = app(vec![]);
+        typed(&mut app, command);
+        assert!(shows(&mut app, "asking the host …"), "{command}");
+        enter_text(&mut app, "abc", T0);
+        assert_eq!(press(&mut app, "enter", T0), [], "{command}: there is nothing to pick");
+        assert!(shows(&mut app, "asking the host …"), "{command}");
+        app.on_event(&refused(), T0);
+        assert!(app.panel.is_none() && shows(&mut app, "the disk is gone"), "{command}");
+        typed(&mut app, command);
+        press(&mut app, "esc", T0);
+        app.on_event(&models, T0);
+        assert!(app.panel.is_none(), "{command}: it comes too late");
+    }
+    let mut app = app(vec![]);
+    typed(&mut app, "/model ");
+    enter_text(&mut app, "gpt", T0);
+    app.on_event(&Event::ModelsListed { models: vec!["demo".into(), "gpt-5".into()] }, T0);
+    let picked = sent(press(&mut app, "enter", T0));
+    assert_eq!(picked, [Command::SetModel { model: "gpt-5".into() }], "what was typed counts");
+    let mut app = opened(&["a", "b"]);
+    app.on_event(&refused(), T0);
+    assert!(shows(&mut app, "title of a"), "what is listed stays");
 }
 
 #[test]

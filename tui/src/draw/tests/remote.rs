@@ -39,7 +39,7 @@ fn conversation() -> Transcript {
 // E03
 #[test]
 fn the_link_is_always_in_view_and_what_is_not_sent_too() {
-    widths("link_up", || attached_to("lab.example:8787", conversation()));
+    widths("link_up", || attached_to("https://lab.example:8787/", conversation()));
     widths("link_down", || {
         let mut app = attached_to("lab.example:8787", conversation());
         link(&mut app, down());

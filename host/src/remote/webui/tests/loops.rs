@@ -1,0 +1,164 @@
+//! What the loop does when things break.
+
+use std::sync::atomic::Ordering;
+
+use serde_json::{Value, json};
+
+use super::fake::Fake;
+use super::*;
+
+async fn attached() -> (Fake, Front) {
+    let fake = Fake::start().await;
+    let mut front = Front::attach(&fake.url, Target::Latest);
+    front.until("a window", |f| !f.view.session.0.is_empty()).await;
+    front.until("the link", |f| f.link() == Some(&Link::Up)).await;
+    (fake, front)
+}
+
+impl Front {
+    fn link(&self) -> Option<&Link> {
+        self.events.iter().rev().find_map(|event| match event {
+            Event::Link { link } => Some(link),
+            _ => None,
+        })
+    }
+}
+
+/// Waits for something that is no event.
+async fn becomes(what: &str, mut holds: impl FnMut() -> bool) {
+    let end = tokio::time::Instant::now() + LIMIT;
+    while !holds() {
+        assert!(tokio::time::Instant::now() < end, "never: {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_thousand_switches_leave_one_set_of_streams() {
+    // E09
+    let (fake, mut front) = attached().await;
+    for n in 0..200 {
+        for m in 0..5 {
+            let id = SessionId(format!("s{}", n * 5 + m));
+            front.host.send(Command::Open(Target::Id(id)));
+        }
+        let last = format!("s{}", n * 5 + 4);
+        front.until("the last one", |f| f.view.session.0 == last).await;
+        front.events.clear();
+    }
+    // The list, and the session's channel, approvals and clarify questions.
+    becomes("four streams", || fake.does.open.load(Ordering::SeqCst) == 4).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(fake.does.open.load(Ordering::SeqCst), 4);
+}
+
+#[tokio::test]
+async fn when_streams_fail_twice_the_state_is_asked_for_until_they_work() {
+    // E08
+    let (fake, mut front) = attached().await;
+    fake.streams(503);
+    front.until("polling", |f| matches!(f.link(), Some(Link::Polling { .. }))).await;
+    let lost = front.events.iter().position(|e| matches!(e, Event::Link { link: Link::Down { attempt: 1, .. } }));
+    assert!(lost.is_some(), "{:?}", front.events);
+    *fake.does.approval.lock().unwrap() = json!({"approval_id": "a1", "command": "rm"});
+    front.until("a question", |f| f.view.questions.len() == 1).await;
+    *fake.does.approval.lock().unwrap() = Value::Null;
+    front.until("no question", |f| f.view.questions.is_empty()).await;
+    fake.does.messages.lock().unwrap().push(json!({"role": "assistant", "content": "while down"}));
+    front.until("a row", |f| f.last() == "while down").await;
+    fake.streams(200);
+    front.until("streams", |f| f.link() == Some(&Link::Up)).await;
+}
+
+#[tokio::test]
+async fn what_was_missed_between_two_connections_is_loaded() {
+    // E01
+    let (fake, mut front) = attached().await;
+    fake.does.messages.lock().unwrap().push(json!({"role": "assistant", "content": "missed"}));
+    fake.streams(200);
+    front.until("a row", |f| f.last() == "missed").await;
+}
+
+#[tokio::test]
+async fn a_server_with_another_start_time_is_loaded_anew() {
+    // E13
+    let (fake, mut front) = attached().await;
+    becomes("the first health", || fake.does.asked.load(Ordering::SeqCst) > 8).await;
+    fake.does.began.store(1_795_009_999, Ordering::SeqCst);
+    fake.streams(200);
+    front.until("a resync", |f| {
+        f.events.iter().any(|e| matches!(e, Event::Attached { resynced: true, .. }))
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_server_that_wants_a_login_is_asked_no_more() {
+    // E08: 401 is final.
+    let (fake, mut front) = attached().await;
+    *fake.does.all.lock().unwrap() = Some((401, r#"{"error": "Authentication required"}"#));
+    fake.streams(200);
+    front.until("a refusal", |f| matches!(f.link(), Some(Link::Refused { .. }))).await;
+    front.prompt("kept");
+    front.until("a queue", |f| f.view.queued.len() == 1).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let asked = fake.does.asked.load(Ordering::SeqCst);
+    tokio::time::sleep(Duration::from_secs(7)).await;
+    assert_eq!(fake.does.asked.load(Ordering::SeqCst), asked, "it goes on asking");
+    assert_eq!(front.view.queued.len(), 1);
+}
+
+#[tokio::test]
+async fn a_server_without_some_stream_is_polled() {
+    // E08: 404 is final for that stream.
+    let fake = Fake::start().await;
+    fake.streams(404);
+    let mut front = Front::attach(&fake.url, Target::Latest);
+    front.until("polling", |f| matches!(f.link(), Some(Link::Polling { .. }))).await;
+    fake.does.messages.lock().unwrap().push(json!({"role": "assistant", "content": "new"}));
+    front.until("a row", |f| f.last() == "new").await;
+}
+
+#[tokio::test]
+async fn a_prompt_whose_answer_a_proxy_ate_is_not_sent_twice() {
+    let (fake, mut front) = attached().await;
+    fake.does.swallow.store(true, Ordering::SeqCst);
+    front.prompt("once");
+    front.until("its answer", |f| f.last() == "done" && f.is_idle()).await;
+    assert_eq!(front.texts(), ["hi", "once", "done"]);
+    front.turn("twice").await;
+    assert_eq!(fake.does.starts.load(Ordering::SeqCst), 2);
+}
+
+#[tokio::test]
+async fn pages_that_are_no_answers_end_nothing() {
+    // E15
+    let (fake, mut front) = attached().await;
+    *fake.does.all.lock().unwrap() = Some((200, "<html>maintenance</html>"));
+    fake.streams(200);
+    front.until("the loss", |f| matches!(f.link(), Some(Link::Down { .. }))).await;
+    front.prompt("kept");
+    front.until("a queue", |f| f.view.queued.len() == 1).await;
+    *fake.does.all.lock().unwrap() = None;
+    front.until("its answer", |f| f.last() == "done" && f.is_idle()).await;
+    assert_eq!(front.texts(), ["hi", "kept", "done"]);
+    front.until("the link", |f| f.link() == Some(&Link::Up)).await;
+}
+
+#[tokio::test]
+async fn what_was_typed_and_not_sent_is_sent_by_the_next_client() {
+    let fake = Fake::start().await;
+    let mut front = Front::attach(&fake.url, Target::Latest);
+    front.until("a window", |f| !f.view.session.0.is_empty()).await;
+    *fake.does.all.lock().unwrap() = Some((503, ""));
+    front.prompt("left behind");
+    front.until("a queue", |f| f.view.queued.len() == 1).await;
+    let Front { host, _remote, _dir, .. } = front;
+    drop(host);
+    _remote.end().await;
+    *fake.does.all.lock().unwrap() = None;
+    let mut next = Front::attach_in(&fake.url, Target::Latest, _dir);
+    next.until("its answer", |f| f.last() == "done" && f.is_idle()).await;
+    assert_eq!(next.texts(), ["hi", "left behind", "done"]);
+    assert_eq!(fake.does.starts.load(Ordering::SeqCst), 1);
+}
