@@ -60,6 +60,7 @@ pub(crate) fn run(config: &Config, run: &args::Run, dirs: &Dirs) -> anyhow::Resu
 }
 
 /// Where the host is.
+#[expect(clippy::large_enum_variant, reason = "there is one of it")]
 enum Seat {
     /// In this process, with a server for other interfaces.
     Own { local: Local, server: Option<Server>, notes: Vec<String> },
@@ -324,11 +325,9 @@ impl Desk<'_> {
         };
         self.save_drafts();
         let wish = match (&ended, self.config.own.on_hangup) {
-            (Ended::Left(exit), _) if exit.host_stopped => Leaving::Leave,
-            (Ended::Left(exit), _) => exit.leaving,
-            (Ended::StopAsked, _) => Leaving::Leave,
+            (Ended::Left(exit), _) if !exit.host_stopped => exit.leaving,
+            (Ended::Left(_) | Ended::StopAsked, _) | (_, OnHangup::Leave) => Leaving::Leave,
             (_, OnHangup::Keep) => Leaving::Plain,
-            (_, OnHangup::Leave) => Leaving::Leave,
             (_, OnHangup::Kill) => Leaving::Kill,
         };
         if wish == Leaving::Kill {

@@ -52,6 +52,7 @@ const SOON: Duration = Duration::from_millis(300);
 pub(crate) struct Interrupted;
 
 fn main() -> ExitCode {
+    signals::let_through();
     // Before anything else: a supervisor is small and starts fast.
     let mut args = std::env::args_os().skip(1);
     if args.next().is_some_and(|first| first == "__supervise") {

@@ -21,8 +21,17 @@ pub(crate) fn signals() -> anyhow::Result<UnboundedReceiver<i32>> {
     Ok(rx)
 }
 
+/// Undoes in a process that an interface has started what that holds back ([`Suspension`]): it is
+/// inherited.
+pub(crate) fn let_through() {
+    let mut signals = SigSet::empty();
+    signals.add(Signal::SIGTSTP);
+    if let Err(error) = signals.thread_unblock() {
+        tracing::debug!("SIGTSTP may be held back: {error}");
+    }
+}
+
 /// SIGTSTP, which would stop the host in the middle of its work: it is taken as a wish (P14).
-/// Children are started without any of this.
 #[derive(Debug)]
 pub(crate) struct Suspension {
     signals: SigSet,
@@ -44,7 +53,7 @@ impl Suspension {
     pub(crate) async fn asked(&mut self) {
         if self.asked.recv().await.is_none() {
             // Nobody listens any more.
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 

@@ -482,3 +482,46 @@ async fn an_interface_whose_host_is_asked_to_stop_leaves() {
     let mut terminal = Terminal::open(&home, &["-c"]).await;
     terminal.shows(WHOLE).await;
 }
+
+// P14
+#[tokio::test]
+async fn commands_do_not_inherit_that_the_interface_holds_a_signal_back() {
+    let home = Home::new();
+    let server = Server::obedient().await;
+    home.configure(server.url());
+    let mut terminal = Terminal::open(&home, &[]).await;
+    terminal.send("call terminal {\"command\": \"grep SigBlk /proc/self/status > blocked\"}");
+    terminal.shows("As you say.").await;
+    let blocked = home.line_in("blocked").await;
+    assert!(blocked.ends_with("\t0000000000000000"), "{blocked}");
+    let own = fs::read_to_string(format!("/proc/{}/status", terminal.pid())).unwrap();
+    let own = own.lines().find_map(|line| line.strip_prefix("SigBlk:\t")).unwrap();
+    assert_ne!(own, "0000000000000000", "or this proves nothing");
+}
+
+// S07 P10
+#[tokio::test]
+async fn what_one_interface_kills_on_leaving_is_dead_and_the_other_goes_on() {
+    let home = Home::new();
+    let server = Server::obedient().await;
+    home.configure(server.url());
+    let mut first = Terminal::open(&home, &[]).await;
+    first.send(&spawn("echo $$ > pid; sleep 300"));
+    first.shows("As you say.").await;
+    let pid: u32 = home.line_in("pid").await.parse().unwrap();
+    first.until("the end of the turn", |s| !s.contains("Esc interrupts")).await;
+    let mut second = Terminal::open(&home, &["-c"]).await;
+    second.shows("As you say.").await;
+    let host = first.pid();
+    first.keys("\x04");
+    first.shows("3 kill it").await;
+    first.keys("3");
+    assert_eq!(first.exit().await, 0);
+    gone(pid).await;
+    successor(&home, host).await;
+    second.send("still here");
+    second.until("two answers", |s| s.matches("As you say.").count() == 2).await;
+    let seen = server.requests(3).await;
+    assert!(seen[2].last_user().contains("The user ended the background process"));
+    assert!(wakeups(&home.stored(&home.latest().unwrap()).rows).is_empty(), "{}", home.dump());
+}

@@ -45,7 +45,7 @@ fn killer(root: &Path) -> Option<PathBuf> {
     // Main files first: any file of a folder goes over all of them. Of equal names the last one
     // of the list counts.
     let mains = LOGIND.iter().map(|dir| root.join(dir).join("logind.conf"));
-    let main = mains.filter(|path| path.is_file()).last();
+    let main = mains.rev().find(|path| path.is_file());
     let mut pieces: Vec<PathBuf> = Vec::new();
     for dir in LOGIND {
         let entries = fs::read_dir(root.join(dir).join("logind.conf.d")).into_iter().flatten();
@@ -72,7 +72,7 @@ fn killer(root: &Path) -> Option<PathBuf> {
 fn kills(text: &str) -> Option<bool> {
     let lines = text.lines().filter_map(|line| line.trim().strip_prefix("KillUserProcesses"));
     let values = lines.filter_map(|rest| rest.trim_start().strip_prefix('='));
-    let value = values.last()?.trim().to_ascii_lowercase();
+    let value = values.reduce(|_, last| last)?.trim().to_ascii_lowercase();
     Some(matches!(value.as_str(), "yes" | "true" | "on" | "1" | "y" | "t"))
 }
 
