@@ -59,7 +59,12 @@ impl Api {
     }
 
     /// The tail of a session, or what lies before a message.
-    pub(super) async fn session(&self, id: &str, limit: u32, before: Option<u64>) -> Result<Session> {
+    pub(super) async fn session(
+        &self,
+        id: &str,
+        limit: u32,
+        before: Option<u64>,
+    ) -> Result<Session> {
         let (limit, before) = (limit.clamp(1, MOST).to_string(), before.map(|n| n.to_string()));
         let mut query = vec![("session_id", id), ("msg_limit", limit.as_str())];
         if let Some(before) = &before {
@@ -135,7 +140,8 @@ impl Api {
         if !approval.approval_id.is_empty() {
             body["approval_id"] = json!(approval.approval_id);
         }
-        for (key, value) in [("run_id", &approval.run_id), ("mirror_token", &approval.mirror_token)] {
+        for (key, value) in [("run_id", &approval.run_id), ("mirror_token", &approval.mirror_token)]
+        {
             if let Some(value) = value {
                 body[key] = json!(value);
             }
@@ -143,7 +149,12 @@ impl Api {
         self.ask("/api/approval/respond", body).await
     }
 
-    pub(super) async fn tell(&self, id: &str, question: &str, text: &str) -> Result<decode::Responded> {
+    pub(super) async fn tell(
+        &self,
+        id: &str,
+        question: &str,
+        text: &str,
+    ) -> Result<decode::Responded> {
         let body = json!({ "session_id": id, "response": text, "clarify_id": question });
         self.ask("/api/clarify/respond", body).await
     }

@@ -22,8 +22,7 @@ use super::{Line, no_link, probed, tell};
 use crate::handle::{Backend, FrontId, Pushed, Signal};
 use crate::local::now;
 use crate::protocol::{
-    Command, Event, Failure, Link, Millis, News, PromptId, Target, Toast, Transcript,
-    TurnId,
+    Command, Event, Failure, Link, Millis, News, PromptId, Target, Toast, Transcript, TurnId,
 };
 
 const EVENTS: &str = "/api/tui/v1/events";
@@ -426,9 +425,7 @@ impl Seam {
         let is_empty = is_empty(transcript);
         let mut again = Vec::new();
         for entry in self.unsent.entries() {
-            let waits = |command: &Command| {
-                matches!(command, Command::Prompt { id, .. } if *id == entry.id)
-            };
+            let waits = |command: &Command| matches!(command, Command::Prompt { id, .. } if *id == entry.id);
             if self.outbox.holds(waits) {
                 continue;
             }

@@ -7,8 +7,8 @@
 //! replayed from its start, over the rows as they were before that turn.
 
 mod live;
-mod queue;
 mod questions;
+mod queue;
 mod rows;
 #[cfg(test)]
 mod tests;
@@ -21,8 +21,8 @@ use crate::protocol::{
 };
 use crate::wire::decode;
 
-pub(super) use queue::{Accepted, Refused};
 pub(super) use questions::{Kind, Verdict};
+pub(super) use queue::{Accepted, Refused};
 pub(super) use rows::{found, latest, list};
 
 /// What the server is to be asked.
@@ -129,6 +129,11 @@ impl Mirror {
         self.chat.as_ref().filter(|chat| !chat.done).map(|chat| chat.stream.as_str())
     }
 
+    /// Whether the turn has ended and the server has not done with it yet.
+    pub(in crate::remote) fn is_settling(&self) -> bool {
+        self.chat.as_ref().is_some_and(|chat| chat.done)
+    }
+
     fn emit(&mut self, event: Event) {
         self.view.apply(&event);
         self.out.events.push(event);
@@ -213,7 +218,8 @@ impl Mirror {
         } else {
             self.attach(session, rows, running);
         }
-        let request = live.map_or(Request::CloseChat, |stream| Request::OpenChat(stream.to_owned()));
+        let request =
+            live.map_or(Request::CloseChat, |stream| Request::OpenChat(stream.to_owned()));
         self.request(request);
         self.queue_after_load(session);
         if live.is_none() && self.queue.again.is_none_or(|at| at <= now) {
@@ -326,11 +332,13 @@ impl Mirror {
         match (&status.active_stream_id, known) {
             (Some(stream), known) if known != Some(stream.as_str()) => self.load(),
             (None, Some(_)) if deaf => self.load(),
-            (None, None) if status.message_count != self.count => {
-                // Some servers count otherwise here: one load a count.
-                if self.counted.replace(status.message_count) != Some(status.message_count) {
-                    self.load();
-                }
+            // Some servers count otherwise here: one load a count.
+            (None, None)
+                if status.message_count != self.count
+                    && self.counted != Some(status.message_count) =>
+            {
+                self.counted = Some(status.message_count);
+                self.load();
             }
             _ => {}
         }
@@ -465,8 +473,11 @@ fn is_title(title: &str) -> bool {
 fn is_prompt(body: &Body) -> bool {
     match body {
         Body::User { .. } | Body::Wakeup(_) => true,
-        Body::Summary(_) | Body::Note { .. } | Body::Assistant(_) | Body::Tool(_) => false,
-        Body::Failure { .. } => false,
+        Body::Summary(_)
+        | Body::Note { .. }
+        | Body::Assistant(_)
+        | Body::Tool(_)
+        | Body::Failure { .. } => false,
     }
 }
 
@@ -502,8 +513,7 @@ fn begun(session: &decode::Session, rows: &mut Vec<Row>, now: Millis) -> Running
     let asked = rows.last();
     let woken = asked.is_some_and(|row| matches!(row.body, Body::Wakeup(_)));
     let source = if woken { Source::Wakeup } else { Source::User };
-    let started_at =
-        if session.pending_started_at > 0 { session.pending_started_at } else { now };
+    let started_at = if session.pending_started_at > 0 { session.pending_started_at } else { now };
     Running {
         turn: asked.map_or(TurnId(1), |row| row.turn),
         source,

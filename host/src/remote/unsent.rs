@@ -66,11 +66,8 @@ impl Unsent {
     /// What clients that are gone have left for this server.
     pub(crate) fn open(server: &Server) -> Self {
         let own = uuid::Uuid::new_v4().simple().to_string();
-        let mut unsent = Self {
-            entries: Vec::new(),
-            path: server.file(&format!("unsent-{own}")),
-            lock: None,
-        };
+        let mut unsent =
+            Self { entries: Vec::new(), path: server.file(&format!("unsent-{own}")), lock: None };
         let mut left: Vec<_> = files(server).iter().filter_map(|path| take_over(path)).collect();
         left.sort_by_key(|(entries, ..)| entries.first().map(|entry| entry.at));
         for (entries, ..) in &left {
@@ -295,7 +292,8 @@ mod tests {
     #[test]
     fn a_prompt_is_taken_when_the_host_shows_it_and_not_before() {
         let session = SessionId("s".to_owned());
-        let entries = [entry("a", "s", 4, "go"), entry("b", "s", 4, "go"), entry("c", "t", 0, "go")];
+        let entries =
+            [entry("a", "s", 4, "go"), entry("b", "s", 4, "go"), entry("c", "t", 0, "go")];
         let row = |n, text: &str| Event::RowAdded { row: user(n, text) };
         let unsent = [entry("d", "s", NOT_SENT, "go")];
         assert_eq!(taken(&unsent, &session, &row(9, "go")), [], "it was never sent");
@@ -310,10 +308,8 @@ mod tests {
         assert_eq!(told(&Event::PromptQueued { prompt: queued.clone() }), ["b"]);
         let mut transcript = Transcript { session: session.clone(), ..Transcript::default() };
         transcript.rows = vec![user(4, "go"), user(6, "go")];
-        let window = |t: &Transcript| Event::Attached {
-            transcript: Box::new(t.clone()),
-            resynced: false,
-        };
+        let window =
+            |t: &Transcript| Event::Attached { transcript: Box::new(t.clone()), resynced: false };
         assert_eq!(told(&window(&transcript)), ["a"]);
         transcript.queued = vec![queued];
         assert_eq!(told(&window(&transcript)), ["a", "b"]);

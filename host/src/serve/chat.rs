@@ -15,9 +15,7 @@ use super::tape::{Read, Tape, encode};
 use super::{Body, Params, Refusal, Serving, answer, sse};
 use crate::handle::Host;
 use crate::local::{Access, Caller};
-use crate::protocol::{
-    Command, Event, Outcome, PromptId, SessionId, Source, Transcript, TurnId,
-};
+use crate::protocol::{Command, Event, Outcome, PromptId, SessionId, Source, Transcript, TurnId};
 use crate::settings::{Provider, Settings};
 use crate::store::{Reader, StoredTurn};
 use crate::wire::encode::frame::{self, Teller, secs};
@@ -471,11 +469,8 @@ fn retell(transcript: &Transcript, known: &StreamId, id: &str, stored: StoredTur
     let mut tape = Tape::new(Some(id.to_owned()), usize::MAX);
     let mut teller = Teller::new(known.session.clone(), known.turn, stored.started_at);
     let ended_at = stored.rows.last().map_or(stored.started_at, |row| row.at);
-    let window = Transcript {
-        session: known.session.clone(),
-        rows: stored.rows,
-        ..Transcript::default()
-    };
+    let window =
+        Transcript { session: known.session.clone(), rows: stored.rows, ..Transcript::default() };
     for frame in teller.catch_up(&window, ended_at) {
         tape.push(&frame);
     }
@@ -573,9 +568,8 @@ async fn steer(State(serving): State<Serving>, body: Body) -> Result<Response, R
         .text("session_id")
         .ok_or_else(|| Refusal::bad("Missing required field(s): session_id"))?;
     let text = body.text("text").ok_or_else(|| Refusal::bad("text is required"))?;
-    let refused = |why: &str| {
-        Ok(answer(&json!({ "accepted": false, "fallback": why, "stream_id": null })))
-    };
+    let refused =
+        |why: &str| Ok(answer(&json!({ "accepted": false, "fallback": why, "stream_id": null })));
     let Ok(feed) = serving.feeds.lease(&SessionId(session.to_owned())).await else {
         return refused("session_not_found");
     };

@@ -308,15 +308,14 @@ impl Shared {
 
 /// Feeds one feed until nobody needs it any more.
 async fn run(shared: Arc<Shared>, feed: Arc<Feed>) {
-    let mut host: Host =
-        match shared.access.open(feed.session.clone(), Caller::Attended).await {
-            Ok(host) => host,
-            Err(why) => {
-                shared.remove(&feed);
-                feed.phase.send_replace(Phase::Refused(why));
-                return;
-            }
-        };
+    let mut host: Host = match shared.access.open(feed.session.clone(), Caller::Attended).await {
+        Ok(host) => host,
+        Err(why) => {
+            shared.remove(&feed);
+            feed.phase.send_replace(Phase::Refused(why));
+            return;
+        }
+    };
     feed.lock().asker = Some(host.asker());
     let feeds = Feeds(shared.clone());
     loop {
@@ -526,9 +525,8 @@ impl Feed {
             Event::Attached { .. } => {
                 let late = *self.phase.borrow() == Phase::Open;
                 state.begin_anew(feeds, late, now);
-                self.phase.send_if_modified(|phase| {
-                    std::mem::replace(phase, Phase::Open) != Phase::Open
-                });
+                self.phase
+                    .send_if_modified(|phase| std::mem::replace(phase, Phase::Open) != Phase::Open);
                 bump(&self.channel);
                 bump(&self.questions);
             }

@@ -236,9 +236,7 @@ impl Reader {
         let Some(conn) = &self.conn else { return Ok(None) };
         let tx = conn.unchecked_transaction()?;
         let known = tx
-            .prepare_cached(
-                "SELECT started_at, outcome FROM turns WHERE session = ? AND turn = ?",
-            )?
+            .prepare_cached("SELECT started_at, outcome FROM turns WHERE session = ? AND turn = ?")?
             .query_row(params![id.0, number(turn.0)], |row| {
                 Ok((row.get(0)?, row.get::<_, Option<String>>(1)?))
             })

@@ -75,10 +75,8 @@ async fn hand_over(client: &Client, mut errand: Errand, done: &mut Vec<PromptId>
         done.extend(taken(&errand.entries, session, &event));
         if is_window && let Some(view) = &view {
             let left = errand.entries.iter().filter(|entry| !done.contains(&entry.id));
-            let prompts = left.map(|entry| Command::Prompt {
-                id: entry.id.clone(),
-                text: entry.text.clone(),
-            });
+            let prompts = left
+                .map(|entry| Command::Prompt { id: entry.id.clone(), text: entry.text.clone() });
             let prompts: Vec<_> = prompts.filter_map(|p| serde_json::to_value(p).ok()).collect();
             let path = format!("{COMMANDS}?view={view}");
             if let Err(error) = client.post(&path, &Value::Array(prompts)).await {

@@ -11,7 +11,13 @@ use crate::wire::decode;
 
 impl Mirror {
     /// A frame of the chat stream. `id` is `STREAM:number`, if the frame has one.
-    pub(in crate::remote) fn chat(&mut self, name: &str, data: Value, id: Option<&str>, now: Millis) {
+    pub(in crate::remote) fn chat(
+        &mut self,
+        name: &str,
+        data: Value,
+        id: Option<&str>,
+        now: Millis,
+    ) {
         let Some(chat) = &mut self.chat else { return };
         if let Some((stream, seq)) = id.and_then(|id| id.rsplit_once(':')) {
             if stream != chat.stream {
@@ -19,8 +25,7 @@ impl Mirror {
             }
             let seq: u64 = seq.parse().unwrap_or(0);
             // These are not in the server's journal and carry the number of the frame before.
-            let unnumbered =
-                matches!(name, "bg_task_complete" | "process_complete" | "cancel");
+            let unnumbered = matches!(name, "bg_task_complete" | "process_complete" | "cancel");
             // A frame without an id carries that of the one before, too.
             let known = seq < chat.seq || seq == chat.seq && chat.again;
             if seq != 0 && known && !unnumbered {
@@ -187,7 +192,8 @@ impl Mirror {
             return;
         }
         let Some(running) = &self.view.running else { return };
-        let (id, fresh) = (call.id.clone(), running.text.is_empty() && running.reasoning.is_empty());
+        let (id, fresh) =
+            (call.id.clone(), running.text.is_empty() && running.reasoning.is_empty());
         if !running.calls.is_empty() && fresh {
             self.join_call(call);
         } else {
@@ -214,7 +220,11 @@ impl Mirror {
         if let Body::Assistant(answer) = &mut again[0].body {
             answer.calls.push(call);
         }
-        let started: Vec<_> = self.view.running.iter().flat_map(|running| &running.calls)
+        let started: Vec<_> = self
+            .view
+            .running
+            .iter()
+            .flat_map(|running| &running.calls)
             .filter_map(|live| live.started_at.map(|at| (live.call.id.clone(), at)))
             .collect();
         self.emit(Event::RowsRemoved { after: again[0].n - 1 });
@@ -226,7 +236,11 @@ impl Mirror {
         }
     }
 
-    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a float saturates")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "a float saturates"
+    )]
     fn tool_complete(&mut self, frame: &decode::ToolFrame, now: Millis) {
         let id = CallId(frame.tid.clone());
         if !self.is_called(&id) {
@@ -258,7 +272,8 @@ impl Mirror {
             return;
         }
         let id = SessionId(next.to_owned());
-        let transcript = Box::new(crate::protocol::Transcript { session: id.clone(), ..self.view.clone() });
+        let transcript =
+            Box::new(crate::protocol::Transcript { session: id.clone(), ..self.view.clone() });
         self.emit(Event::Attached { transcript, resynced: false });
         self.request(Request::Follow(id));
     }
@@ -314,7 +329,8 @@ impl Mirror {
     /// Like `meets`, for a session that comes with all its messages.
     fn meets_whole(&self, rows: &[Row]) -> bool {
         let first = self.view.rows.first().map_or(1, |row| row.n);
-        rows.first().is_none_or(|row| row.n <= first) && rows.last().is_some_and(|row| row.n >= first)
+        rows.first().is_none_or(|row| row.n <= first)
+            && rows.last().is_some_and(|row| row.n >= first)
     }
 
     fn broke(&mut self, error: decode::AppError, now: Millis) {
@@ -340,7 +356,8 @@ impl Mirror {
                 self.answer(Vec::new(), Stop::Partial, now);
             }
             let said = if error.message.is_empty() { error.error } else { error.message };
-            let hint = if error.hint.is_empty() { String::new() } else { format!("\n{}", error.hint) };
+            let hint =
+                if error.hint.is_empty() { String::new() } else { format!("\n{}", error.hint) };
             self.add(Body::Failure { message: format!("{said}{hint}") }, now);
         }
         self.finish(error.session.as_ref(), outcome, now);

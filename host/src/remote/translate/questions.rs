@@ -46,7 +46,12 @@ pub(in crate::remote) enum Verdict {
 
 impl Mirror {
     /// The head of the approvals. `live`: it was told as it came up, so its clock is known.
-    pub(in crate::remote) fn approval(&mut self, head: Option<decode::Approval>, live: bool, now: Millis) {
+    pub(in crate::remote) fn approval(
+        &mut self,
+        head: Option<decode::Approval>,
+        live: bool,
+        now: Millis,
+    ) {
         let id = match &head {
             None => None,
             Some(approval) if approval.approval_id.is_empty() => {
@@ -157,7 +162,11 @@ impl Mirror {
     }
 
     /// The user answers: what to send, if the question still stands (C07).
-    pub(in crate::remote) fn answering(&mut self, id: &QuestionId, answer: &Answer) -> Option<Kind> {
+    pub(in crate::remote) fn answering(
+        &mut self,
+        id: &QuestionId,
+        answer: &Answer,
+    ) -> Option<Kind> {
         let kind = match (&self.heads.approval, &self.heads.clarify) {
             (Some((head, _)), _) if head == id => Kind::Approval,
             (_, Some(head)) if head == id => Kind::Clarify,
@@ -177,9 +186,8 @@ impl Mirror {
         let sent = self.heads.answering.iter().position(|(known, _)| known == id);
         let sent = sent.map(|at| self.heads.answering.remove(at).1);
         match (verdict, sent) {
-            (Verdict::Undelivered, _) => {}
-            // The stream was quicker than the answer to the answer.
-            (Verdict::Taken | Verdict::Late, None) => {}
+            // It stands; or the stream was quicker than the answer to the answer.
+            (Verdict::Undelivered, _) | (Verdict::Taken | Verdict::Late, None) => {}
             (Verdict::Taken, Some(answer)) => {
                 self.forget_head(id);
                 self.resolved(id, answer, None);

@@ -21,10 +21,8 @@ pub(super) fn rows(session: &decode::Session, durations: &HashMap<CallId, u64>) 
     if session.messages_offset == 0 {
         turn = 0;
     }
-    let mut n = session.messages_offset;
     let mut rows = Vec::new();
-    for message in &session.messages {
-        n += 1;
+    for (n, message) in (session.messages_offset + 1..).zip(&session.messages) {
         turn += u64::from(message.role == "user");
         if let Some(body) = body(message, durations) {
             rows.push(Row { n, turn: TurnId(turn.max(1)), at: message.timestamp, cut: 0, body });
@@ -39,8 +37,7 @@ fn body(message: &decode::Message, durations: &HashMap<CallId, u64>) -> Option<B
     match message.role.as_str() {
         "user" => {
             let marked = message.source == "process_wakeup";
-            let wakeup =
-                decode::wakeup(text, message.timestamp, message.wakeup.as_ref(), marked);
+            let wakeup = decode::wakeup(text, message.timestamp, message.wakeup.as_ref(), marked);
             Some(match wakeup {
                 Some(wakeup) => Body::Wakeup(wakeup),
                 None if text.starts_with(COMPACTED) => Body::Note { text: text.clone() },
@@ -82,8 +79,9 @@ fn body(message: &decode::Message, durations: &HashMap<CallId, u64>) -> Option<B
 fn call(call: &decode::Call) -> ToolCall {
     let id = if call.id.is_empty() { &call.call_id } else { &call.id };
     let args = match &call.function.arguments {
-        Value::String(text) => serde_json::from_str(text)
-            .unwrap_or_else(|_| call.function.arguments.clone()),
+        Value::String(text) => {
+            serde_json::from_str(text).unwrap_or_else(|_| call.function.arguments.clone())
+        }
         other => other.clone(),
     };
     ToolCall { id: CallId(id.clone()), name: call.function.name.clone(), args }

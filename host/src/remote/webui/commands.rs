@@ -12,6 +12,12 @@ const COMPRESSING: (u64, u32) = (1_000, 600);
 impl Webui {
     /// Carries out a command, or says why not.
     pub(super) fn command(&mut self, command: Command) {
+        let takes_back =
+            matches!(command, Command::Undo | Command::Retry { .. } | Command::Compress { .. });
+        if takes_back && self.mirror.is_settling() {
+            // The server writes the session once more at the end of the stream, over any change.
+            return self.deferred.push(command);
+        }
         let (api, id) = (self.api.clone(), self.id());
         match command {
             Command::Prompt { id, text } => self.mirror.prompt(id, text),
@@ -58,11 +64,12 @@ impl Webui {
             Command::Compress { focus } => self.compress(focus),
             Command::Branch => self.copy("branch"),
             Command::Duplicate => self.copy("duplicate"),
-            Command::Archive { archived } => self.change("archive", json!({ "archived": archived })),
+            Command::Archive { archived } => {
+                self.change("archive", json!({ "archived": archived }));
+            }
             Command::Pin { pinned } => self.change("pin", json!({ "pinned": pinned })),
             Command::Delete { session } => {
-                let then =
-                    if session.0 == id { Then::Open(Target::Latest) } else { Then::Nothing };
+                let then = if session.0 == id { Then::Open(Target::Latest) } else { Then::Nothing };
                 self.act("delete", then, async move {
                     api.change("delete", &session.0, Value::Null).await?;
                     Ok(vec![Event::SessionsChanged])
@@ -145,9 +152,9 @@ impl Webui {
                     GoalAsk::Resume => "resume".to_owned(),
                     GoalAsk::Clear => "clear".to_owned(),
                 };
-                self.spawn(async move {
-                    Reply::Goal { asked: true, goal: api.goal(&id, &args).await }
-                });
+                self.spawn(
+                    async move { Reply::Goal { asked: true, goal: api.goal(&id, &args).await } },
+                );
             }
         }
     }

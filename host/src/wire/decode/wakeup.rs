@@ -12,7 +12,12 @@ const DELEGATED: &str = "[ASYNC DELEGATION COMPLETE — ";
 const DELEGATED_BATCH: &str = "[ASYNC DELEGATION BATCH COMPLETE — ";
 
 /// The wakeup that a message of the user is, if it is one.
-pub(crate) fn wakeup(text: &str, at: Millis, meta: Option<&WakeupMeta>, marked: bool) -> Option<Wakeup> {
+pub(crate) fn wakeup(
+    text: &str,
+    at: Millis,
+    meta: Option<&WakeupMeta>,
+    marked: bool,
+) -> Option<Wakeup> {
     if let Some(wakeup) = by_text(text, at) {
         return Some(wakeup);
     }
@@ -193,7 +198,9 @@ mod tests {
 
     use super::*;
 
-    fn parsed(text: &str) -> Option<(String, WakeupKind, String, Option<(End, Option<i32>)>)> {
+    type Parsed = (String, WakeupKind, String, Option<(End, Option<i32>)>);
+
+    fn parsed(text: &str) -> Option<Parsed> {
         by_text(text, 5).map(|w| {
             assert_eq!(w.text, text);
             (w.process.0, w.kind, w.command, w.exit.map(|e| (e.end, e.code)))
@@ -218,13 +225,10 @@ mod tests {
             ("terminated by request (exit code 143, SIGTERM)", End::Killed, Some(143)),
             ("terminated by Hermes (exit code -15, SIGTERM)", End::Killed, Some(-15)),
             ("failed to start (exit code ?)", End::FailedStart, None),
-            (
-                "marked lost because the process backend disappeared (exit code ?)",
-                End::Lost,
-                None,
-            ),
+            ("marked lost because the process backend disappeared (exit code ?)", End::Lost, None),
         ] {
-            let expected = ("p1".to_owned(), WakeupKind::Exit, "make".to_owned(), Some((end, code)));
+            let expected =
+                ("p1".to_owned(), WakeupKind::Exit, "make".to_owned(), Some((end, code)));
             assert_eq!(parsed(&ended(status)), Some(expected), "{status}");
         }
     }
@@ -247,13 +251,19 @@ mod tests {
         let matched = "[IMPORTANT: Background process p1 matched watch pattern \"a \"b\" c\".\n\
                        Command: make\nMatched output:\nREADY\n(2 earlier matches were suppressed]";
         let wakeup = by_text(matched, 5).expect("a match");
-        assert_eq!((wakeup.kind, wakeup.pattern.as_deref()), (WakeupKind::Match, Some("a \"b\" c")));
+        assert_eq!(
+            (wakeup.kind, wakeup.pattern.as_deref()),
+            (WakeupKind::Match, Some("a \"b\" c"))
+        );
         for (text, process) in [
             ("[IMPORTANT: Watch patterns disabled for process p1 — too many.]", "p1"),
             ("[IMPORTANT: Watch-pattern overflow: >15 matches.]", ""),
         ] {
             let wakeup = by_text(text, 5).expect("a note");
-            assert_eq!((wakeup.kind, wakeup.process.0.as_str()), (WakeupKind::WatchDisabled, process));
+            assert_eq!(
+                (wakeup.kind, wakeup.process.0.as_str()),
+                (WakeupKind::WatchDisabled, process)
+            );
         }
         let task = "[ASYNC DELEGATION COMPLETE — deleg_1]\nA background subagent …\n\n\
                     Original goal: Count\nStatus: failed   API calls: 3\n--- RESULT ---\nno";
@@ -265,7 +275,8 @@ mod tests {
     #[test]
     fn what_only_quotes_a_wakeup_is_none() {
         // W24
-        let real = "[IMPORTANT: Background process p1 completed (exit_code=0).\nCommand: x\nOutput:\ny]";
+        let real =
+            "[IMPORTANT: Background process p1 completed (exit_code=0).\nCommand: x\nOutput:\ny]";
         for text in [
             format!("Why did you say {real}"),
             format!("{real}\nWhat does that mean?"),
@@ -290,7 +301,8 @@ mod tests {
         let wakeup = wakeup("a new wording", 5, Some(&meta), true).expect("marked");
         assert_eq!((wakeup.process.0.as_str(), wakeup.kind), ("p9", WakeupKind::Match));
         assert_eq!(wakeup.pattern.as_deref(), Some("READY"));
-        let meta = super::super::read(json!({"type": "completion", "task_id": "p9", "exit_code": "?"}));
+        let meta =
+            super::super::read(json!({"type": "completion", "task_id": "p9", "exit_code": "?"}));
         let wakeup = super::wakeup("new", 5, Some(&meta), false).expect("marked");
         assert_eq!(wakeup.exit.map(|e| e.code), Some(None));
         assert!(super::wakeup("new", 5, None, true).is_some());

@@ -373,12 +373,7 @@ impl Teller {
     }
 
     /// How the stream of the turn ends. The transcript holds the end already.
-    pub(crate) fn end(
-        &self,
-        outcome: &Outcome,
-        transcript: &Transcript,
-        at: Millis,
-    ) -> Vec<Frame> {
+    pub(crate) fn end(&self, outcome: &Outcome, transcript: &Transcript, at: Millis) -> Vec<Frame> {
         let id = &self.session;
         let stored = session(transcript, None);
         match outcome {

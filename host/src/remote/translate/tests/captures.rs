@@ -21,7 +21,11 @@ fn stored(name: &str) -> decode::Session {
 fn streams(start: &str) -> Vec<String> {
     let names = std::fs::read_dir(folder()).unwrap();
     let names = names.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned());
-    let mut names: Vec<_> = names.filter(|n| n.starts_with(start) && n.ends_with(".sse")).collect();
+    let mut names: Vec<_> = names
+        .filter(|n| {
+            n.starts_with(start) && std::path::Path::new(n).extension().is_some_and(|e| e == "sse")
+        })
+        .collect();
     names.sort();
     assert!(!names.is_empty());
     names
@@ -217,7 +221,8 @@ fn a_frame_with_nonsense_in_any_field_ends_nothing() {
         for nonsense in [json!(null), json!(-1), json!([[]]), json!({"a": {}}), json!("\u{202e}")] {
             let mut view = View::on(&before);
             for one in &all {
-                let keys: Vec<_> = one.data.as_object().into_iter().flatten().map(|(k, _)| k.clone()).collect();
+                let keys: Vec<_> =
+                    one.data.as_object().into_iter().flatten().map(|(k, _)| k.clone()).collect();
                 for key in keys {
                     let mut odd = one.clone();
                     odd.data[key] = nonsense.clone();

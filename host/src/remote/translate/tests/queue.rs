@@ -151,7 +151,10 @@ fn a_prompt_whose_answer_was_lost_is_looked_for_before_it_is_sent_again() {
         let again = view.asked().contains(&start("p1", "hello"));
         assert_eq!(again, arrived == "no", "{arrived}");
         assert_eq!(queued(&view).is_empty(), arrived != "no", "{arrived}");
-        assert_eq!(view.rows().iter().filter(|row| *row == "user hello").count(), usize::from(arrived != "no"));
+        assert_eq!(
+            view.rows().iter().filter(|row| *row == "user hello").count(),
+            usize::from(arrived != "no")
+        );
     }
 }
 

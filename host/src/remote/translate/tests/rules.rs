@@ -7,8 +7,12 @@ fn loads(view: &mut View) -> usize {
 #[test]
 fn a_turn_that_runs_at_attach_is_replayed_over_the_rows_before_it() {
     // E02
-    let stored = [user("a"), said("b"), json!({"role": "user", "content": "go", "timestamp": 1795251870.5}),
-        json!({"role": "assistant", "content": "half", "timestamp": 1795251871.0})];
+    let stored = [
+        user("a"),
+        said("b"),
+        json!({"role": "user", "content": "go", "timestamp": 1_795_251_870.5}),
+        json!({"role": "assistant", "content": "half", "timestamp": 1_795_251_871.0}),
+    ];
     for messages in [&stored[..], &stored[..3], &stored[..2]] {
         let mut view = View::on(&busy(messages, "go", "st"));
         assert_eq!(view.rows(), ["user a", r#"said "b" [] End"#, "user go"]);
@@ -37,9 +41,13 @@ fn a_turn_the_server_starts_is_attached_to_once() {
     view.asked();
     let started = json!({"session_id": "s1", "stream_id": "w1", "source": "process_wakeup"});
     view.channel("server_turn_started", started.clone());
-    view.channel("server_turn_started", json!({"session_id": "s1", "stream_id": "w1", "recovered": true}));
+    view.channel(
+        "server_turn_started",
+        json!({"session_id": "s1", "stream_id": "w1", "recovered": true}),
+    );
     assert_eq!(loads(&mut view), 1);
-    let told = "[IMPORTANT: Background process p1 completed (exit_code=0).\nCommand: x\nOutput:\ny]";
+    let told =
+        "[IMPORTANT: Background process p1 completed (exit_code=0).\nCommand: x\nOutput:\ny]";
     view.load(&busy(&[user("a"), said("b")], told, "w1"));
     assert_eq!(view.front.running.as_ref().map(|r| r.source), Some(Source::Wakeup));
     assert_eq!(view.rows().last().unwrap(), "wakeup p1");
@@ -55,7 +63,10 @@ fn nothing_of_another_session_is_taken() {
     view.asked();
     view.told();
     for name in ["server_turn_started", "session-updated", "bg_task_complete"] {
-        view.channel(name, json!({"session_id": "s2", "stream_id": "x", "message_count": 9, "event_id": "e"}));
+        view.channel(
+            name,
+            json!({"session_id": "s2", "stream_id": "x", "message_count": 9, "event_id": "e"}),
+        );
     }
     assert_eq!((view.asked(), view.told()), (vec![], vec![]));
 }
@@ -75,7 +86,10 @@ fn a_background_event_is_told_once_on_both_channels_and_under_both_names() {
     let [Event::Toast(toast)] = &told[..] else { panic!("{told:?}") };
     assert_eq!((toast.text.as_str(), toast.name.as_str()), ("failed (exit 3)", "T"));
     // W24 P11: what another one tells is another toast.
-    view.channel("bg_task_complete", json!({"session_id": "s1", "task_id": "p1", "event_id": "e2"}));
+    view.channel(
+        "bg_task_complete",
+        json!({"session_id": "s1", "task_id": "p1", "event_id": "e2"}),
+    );
     assert_eq!(view.told().len(), 1);
 }
 
@@ -83,13 +97,19 @@ fn a_background_event_is_told_once_on_both_channels_and_under_both_names() {
 fn calls_side_by_side_are_one_answer_and_calls_in_turn_are_two() {
     let mut view = View::on(&busy(&[], "go", "st"));
     view.say("token", json!({"text": "look"}));
-    view.say("tool", json!({"name": "terminal", "args": {"command": "a", "background": "True"}, "tid": "c1"}));
+    view.say(
+        "tool",
+        json!({"name": "terminal", "args": {"command": "a", "background": "True"}, "tid": "c1"}),
+    );
     view.say("tool", json!({"name": "terminal", "args": {}, "tid": "c2"}));
     assert_eq!(view.rows()[1..], [r#"said "look" ["c1", "c2"] Calls"#]);
     let calls = &view.front.running.as_ref().unwrap().calls;
     assert!(calls.len() == 2 && calls.iter().all(|call| call.started_at.is_some()));
     assert_eq!(calls[0].call.args, json!({"command": "a", "background": true}));
-    view.say("tool_complete", json!({"name": "terminal", "tid": "c2", "preview": "x", "duration": 1.5}));
+    view.say(
+        "tool_complete",
+        json!({"name": "terminal", "tid": "c2", "preview": "x", "duration": 1.5}),
+    );
     view.say("tool_complete", json!({"name": "terminal", "tid": "c1", "is_error": true}));
     view.say("tool", json!({"name": "terminal", "tid": "c3"}));
     assert_eq!(view.rows()[2..], ["result c2", "result c1", r#"said "" ["c3"] Calls"#]);
@@ -117,7 +137,10 @@ fn a_turn_that_breaks_shows_why_and_a_stored_reason_takes_its_place() {
     assert_eq!(ended, Some(Outcome::Failed { class: "auth_mismatch".to_owned() }));
     let asked = view.asked();
     assert!(asked.contains(&Request::CloseChat) && asked.contains(&Request::Load), "{asked:?}");
-    view.load(&at_rest(&[user("go"), json!({"role": "assistant", "content": "stored", "_error": true})]));
+    view.load(&at_rest(&[
+        user("go"),
+        json!({"role": "assistant", "content": "stored", "_error": true}),
+    ]));
     assert_eq!(view.rows(), ["user go", "failure stored"]);
 }
 
@@ -128,7 +151,10 @@ fn a_stream_that_lost_events_is_loaded_anew_and_the_user_sees_that() {
     view.say("token", json!({"text": "half"}));
     view.asked();
     view.told();
-    view.say("apperror", json!({"type": "interrupted", "recovery_control": true, "offline_dropped_events": 3}));
+    view.say(
+        "apperror",
+        json!({"type": "interrupted", "recovery_control": true, "offline_dropped_events": 3}),
+    );
     assert_eq!(view.asked(), [Request::Load]);
     assert_eq!(view.rows(), ["user go"], "no failure is shown");
     view.load(&busy(&[], "go", "st"));
@@ -141,7 +167,7 @@ fn what_only_the_stream_of_a_killed_server_had_stays_on_the_screen() {
     let mut view = View::on(&busy(&[], "go", "st"));
     view.say("token", json!({"text": "only here"}));
     view.say("apperror", json!({"type": "interrupted", "recovery_control": true}));
-    let after = at_rest(&[json!({"role": "user", "content": "go", "timestamp": 1795251870.5})]);
+    let after = at_rest(&[json!({"role": "user", "content": "go", "timestamp": 1_795_251_870.5})]);
     view.load(&after);
     assert_eq!(view.rows(), ["user go", r#"said "only here" [] Partial"#]);
     assert!(view.front.running.is_none());
@@ -178,7 +204,10 @@ fn a_compressed_session_is_followed_to_its_new_id() {
     view.asked();
     view.say("compressing", json!({"message": "compressing"}));
     assert_eq!(view.front.running.as_ref().unwrap().status.as_deref(), Some("compressing"));
-    view.say("compressed", json!({"old_session_id": "s1", "new_session_id": "s9", "message": "done"}));
+    view.say(
+        "compressed",
+        json!({"old_session_id": "s1", "new_session_id": "s9", "message": "done"}),
+    );
     assert_eq!(view.asked(), [Request::Follow(SessionId("s9".to_owned()))]);
     assert_eq!(view.front.session.0, "s9");
     view.say("token", json!({"text": "on"}));
@@ -253,9 +282,16 @@ fn rows_that_were_taken_back_go() {
 
 #[test]
 fn older_rows_come_by_pages_and_keep_their_numbers() {
-    let tail = decode::Session { messages_offset: 40, user_message_count: 21, ..at_rest(&[user("y"), said("z")]) };
+    let tail = decode::Session {
+        messages_offset: 40,
+        user_message_count: 21,
+        ..at_rest(&[user("y"), said("z")])
+    };
     let mut view = View::on(&tail);
-    assert_eq!((view.front.earlier, view.front.rows[0].n, view.front.rows[0].turn), (40, 41, TurnId(21)));
+    assert_eq!(
+        (view.front.earlier, view.front.rows[0].n, view.front.rows[0].turn),
+        (40, 41, TurnId(21))
+    );
     let page = decode::Session { messages_offset: 38, ..at_rest(&[user("w"), said("x")]) };
     view.mirror.paged(&page);
     view.settle();

@@ -144,7 +144,8 @@ impl Drop for Counted {
 async fn stream(State(does): State<Arc<Does>>, uri: axum::http::Uri, Query(q): Asked) -> Response {
     let status = *does.streams.lock().unwrap();
     if status != 200 {
-        return (StatusCode::from_u16(status).unwrap(), Json(json!({"error": "no"}))).into_response();
+        return (StatusCode::from_u16(status).unwrap(), Json(json!({"error": "no"})))
+            .into_response();
     }
     does.open.fetch_add(1, Ordering::SeqCst);
     let counted = Counted(does.clone());
@@ -155,7 +156,8 @@ async fn stream(State(does): State<Arc<Does>>, uri: axum::http::Uri, Query(q): A
             let session = session(&does, "s0");
             format!(
                 "id: {}:1\nevent: done\ndata: {}\n\nid: {0}:2\nevent: stream_end\ndata: {{}}\n\n",
-                q["stream_id"], json!({ "session": session })
+                q["stream_id"],
+                json!({ "session": session })
             )
         }
         "/api/session/stream" => {
@@ -165,7 +167,9 @@ async fn stream(State(does): State<Arc<Does>>, uri: axum::http::Uri, Query(q): A
             let mut text = format!("event: initial\ndata: {}\n\n", json!({"session_id": id}));
             if known.is_some_and(|known| known < count) {
                 let data = json!({"session_id": id, "message_count": count});
-                text.push_str(&format!("event: session-updated\ndata: {data}\n\n"));
+                text += "event: session-updated\ndata: ";
+                text += &data.to_string();
+                text += "\n\n";
             }
             text
         }

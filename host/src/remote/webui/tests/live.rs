@@ -35,10 +35,9 @@ async fn a_prompt_streams_and_is_stored_as_it_was_shown() {
     front.until("the end", |f| f.is_idle() && f.view.rows.len() == 2).await;
     assert_eq!(plain(&front.view.rows), plain(&fresh(&url, &front).await.rows));
     assert!(front.view.gauge.used.is_some(), "{:?}", front.view.gauge);
-    front.until("the link", |f| {
-        f.events.iter().any(|e| matches!(e, Event::Link { link: Link::Up }))
-    })
-    .await;
+    front
+        .until("the link", |f| f.events.iter().any(|e| matches!(e, Event::Link { link: Link::Up })))
+        .await;
     // A title comes after the end of the turn (E10).
     front.until("a title", |f| f.view.title.as_deref().is_some_and(|t| !t.contains("LONG"))).await;
     front.turn("ECHO again").await;
@@ -123,10 +122,11 @@ async fn a_remark_reaches_the_running_turn() {
     let Some(url) = url() else { return };
     let mut front = Front::new(&url).await;
     front.prompt(r#"TOOL terminal {"command":"sleep 3; echo steered"}"#);
-    front.until("a call", |f| {
-        f.view.running.as_ref().is_some_and(|r| r.calls.iter().any(|c| c.started_at.is_some()))
-    })
-    .await;
+    front
+        .until("a call", |f| {
+            f.view.running.as_ref().is_some_and(|r| r.calls.iter().any(|c| c.started_at.is_some()))
+        })
+        .await;
     front.host.send(Command::Steer { text: "mind the gap".to_owned() });
     front.until("a remark", |f| f.view.steer.is_some()).await;
     front.until("the end", |f| f.is_idle() && f.view.rows.len() > 2).await;
@@ -140,10 +140,7 @@ async fn a_background_task_wakes_and_its_wakeup_is_a_card() {
     let Some(url) = url() else { return };
     let mut front = Front::new(&url).await;
     front.turn("BG 3 bg-out").await;
-    front.until("a wakeup", |f| {
-        f.is_idle() && f.last().starts_with("WAKEUP-ACK")
-    })
-    .await;
+    front.until("a wakeup", |f| f.is_idle() && f.last().starts_with("WAKEUP-ACK")).await;
     let cards = front.view.rows.iter().filter(|row| matches!(row.body, Body::Wakeup(_)));
     assert_eq!(cards.count(), 1);
     let toasts = front.events.iter().filter(|e| matches!(e, Event::Toast(_)));
@@ -163,7 +160,8 @@ async fn two_clients_see_each_others_turns_and_a_busy_session_keeps_the_text() {
     one.until("text", |f| f.view.running.as_ref().is_some_and(|r| !r.text.is_empty())).await;
     // The other one does not know yet, or does: both ways the text waits.
     two.prompt("ECHO from-two");
-    two.until("the running turn", |f| f.view.running.as_ref().is_some_and(|r| r.text.len() > 20)).await;
+    two.until("the running turn", |f| f.view.running.as_ref().is_some_and(|r| r.text.len() > 20))
+        .await;
     assert_eq!(two.view.queued.len(), 1);
     two.until("its own", |f| f.is_idle() && f.last() == "from-two").await;
     one.until("the other's", |f| f.is_idle() && f.last() == "from-two").await;
@@ -187,13 +185,37 @@ async fn sessions_are_listed_found_copied_pinned_taken_back_and_deleted() {
     front.host.send(Command::Search { query: word.clone() });
     front.until("a find", |f| f.events.iter().any(|e| matches!(e, Event::SessionsFound { found, .. } if found.iter().any(|s| s.session == first)))).await;
     front.host.send(Command::ListModels);
-    front.until("models", |f| f.events.iter().any(|e| matches!(e, Event::ModelsListed { models } if !models.is_empty()))).await;
+    front
+        .until("models", |f| {
+            f.events
+                .iter()
+                .any(|e| matches!(e, Event::ModelsListed { models } if !models.is_empty()))
+        })
+        .await;
     front.host.send(Command::ListWorkspaces);
-    front.until("workspaces", |f| f.events.iter().any(|e| matches!(e, Event::WorkspacesListed { paths } if !paths.is_empty()))).await;
+    front
+        .until("workspaces", |f| {
+            f.events
+                .iter()
+                .any(|e| matches!(e, Event::WorkspacesListed { paths } if !paths.is_empty()))
+        })
+        .await;
     front.host.send(Command::ListProfiles);
-    front.until("profiles", |f| f.events.iter().any(|e| matches!(e, Event::ProfilesListed { active, .. } if !active.is_empty()))).await;
+    front
+        .until("profiles", |f| {
+            f.events
+                .iter()
+                .any(|e| matches!(e, Event::ProfilesListed { active, .. } if !active.is_empty()))
+        })
+        .await;
     front.host.send(Command::Export);
-    front.until("a document", |f| f.events.iter().any(|e| matches!(e, Event::Exported { text, .. } if text.contains(&word)))).await;
+    front
+        .until("a document", |f| {
+            f.events
+                .iter()
+                .any(|e| matches!(e, Event::Exported { text, .. } if text.contains(&word)))
+        })
+        .await;
     front.host.send(Command::SetYolo { yolo: true });
     front.until("yolo", |f| f.view.yolo).await;
     front.host.send(Command::Duplicate);
@@ -201,12 +223,22 @@ async fn sessions_are_listed_found_copied_pinned_taken_back_and_deleted() {
     assert_eq!(front.last(), word);
     assert!(!front.view.yolo);
     front.host.send(Command::Retry { id: PromptId::fresh() });
-    front.until("the same again", |f| f.events.iter().any(|e| matches!(e, Event::RowsRemoved { after: 0 })) && f.is_idle() && f.last() == word).await;
+    front
+        .until("the same again", |f| {
+            f.events.iter().any(|e| matches!(e, Event::RowsRemoved { after: 0 }))
+                && f.is_idle()
+                && f.last() == word
+        })
+        .await;
     assert_eq!(front.view.rows.len(), 2);
     front.host.send(Command::Undo);
     front.until("nothing", |f| f.view.rows.is_empty()).await;
     front.host.send(Command::Undo);
-    front.until("a refusal", |f| f.events.iter().any(|e| matches!(e, Event::Failed(f) if f.about == "undo"))).await;
+    front
+        .until("a refusal", |f| {
+            f.events.iter().any(|e| matches!(e, Event::Failed(f) if f.about == "undo"))
+        })
+        .await;
     front.host.send(Command::Open(Target::Id(first.clone())));
     front.until("the first", |f| f.view.session == first).await;
     front.host.send(Command::Branch);
@@ -216,11 +248,23 @@ async fn sessions_are_listed_found_copied_pinned_taken_back_and_deleted() {
     front.host.send(Command::Delete { session: branch.clone() });
     front.until("another", |f| f.view.session != branch).await;
     front.host.send(Command::Open(Target::Id(SessionId("000000000000".to_owned()))));
-    front.until("a refusal", |f| f.events.iter().any(|e| matches!(e, Event::Failed(f) if f.about == "open"))).await;
+    front
+        .until("a refusal", |f| {
+            f.events.iter().any(|e| matches!(e, Event::Failed(f) if f.about == "open"))
+        })
+        .await;
     for command in [Command::Kill { id: None }, Command::WakeNow] {
         front.host.send(command);
     }
-    front.until("two refusals", |f| f.events.iter().filter(|e| matches!(e, Event::Failed(f) if f.about == "kill" || f.about == "wake")).count() == 2).await;
+    front
+        .until("two refusals", |f| {
+            f.events
+                .iter()
+                .filter(|e| matches!(e, Event::Failed(f) if f.about == "kill" || f.about == "wake"))
+                .count()
+                == 2
+        })
+        .await;
 }
 
 #[tokio::test]
@@ -243,10 +287,11 @@ async fn a_goal_is_set_goes_on_by_itself_and_is_cleared() {
     let text = "ECHO goal-work".to_owned();
     front.host.send(Command::Goal(crate::protocol::GoalAsk::Set { text }));
     front.until("a goal", |f| f.view.goal.is_some()).await;
-    front.until("a second turn", |f| {
-        f.view.rows.iter().filter(|row| matches!(row.body, Body::User { .. })).count() >= 2
-    })
-    .await;
+    front
+        .until("a second turn", |f| {
+            f.view.rows.iter().filter(|row| matches!(row.body, Body::User { .. })).count() >= 2
+        })
+        .await;
     front.host.send(Command::Goal(crate::protocol::GoalAsk::Clear));
     front.until("no goal", |f| f.view.goal.is_none()).await;
     front.host.send(Command::Cancel);
@@ -263,20 +308,31 @@ async fn a_killed_server_is_noticed_and_its_session_goes_on_with_the_next_one() 
     front.prompt("LONG 400");
     front.until("text", |f| f.view.running.as_ref().is_some_and(|r| r.text.len() > 40)).await;
     assert!(std::process::Command::new("kill").args(["-9", &pid]).status().unwrap().success());
-    front.until("the loss", |f| f.events.iter().any(|e| matches!(e, Event::Link { link: Link::Down { .. } | Link::Polling { .. } }))).await;
+    front
+        .until("the loss", |f| {
+            f.events.iter().any(|e| {
+                matches!(e, Event::Link { link: Link::Down { .. } | Link::Polling { .. } })
+            })
+        })
+        .await;
     front.prompt("ECHO typed-while-down");
     front.until("a queue", |f| f.view.queued.len() == 1).await;
     let mut server = std::process::Command::new("sh").args(["-c", &start]).spawn().unwrap();
-    front.until("a resync", |f| f.events.iter().any(|e| matches!(e, Event::Attached { resynced: true, .. }))).await;
+    front
+        .until("a resync", |f| {
+            f.events.iter().any(|e| matches!(e, Event::Attached { resynced: true, .. }))
+        })
+        .await;
     front.until("its answer", |f| f.is_idle() && f.last() == "typed-while-down").await;
-    front.until("the link", |f| {
-        let mut links = f.events.iter().rev();
-        links.find_map(|e| match e {
-            Event::Link { link } => Some(*link == Link::Up),
-            _ => None,
-        }) == Some(true)
-    })
-    .await;
+    front
+        .until("the link", |f| {
+            let mut links = f.events.iter().rev();
+            links.find_map(|e| match e {
+                Event::Link { link } => Some(*link == Link::Up),
+                _ => None,
+            }) == Some(true)
+        })
+        .await;
     let texts = front.texts().join("|");
     server.kill().ok();
     server.wait().ok();

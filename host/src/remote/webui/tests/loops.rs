@@ -58,7 +58,10 @@ async fn when_streams_fail_twice_the_state_is_asked_for_until_they_work() {
     let (fake, mut front) = attached().await;
     fake.streams(503);
     front.until("polling", |f| matches!(f.link(), Some(Link::Polling { .. }))).await;
-    let lost = front.events.iter().position(|e| matches!(e, Event::Link { link: Link::Down { attempt: 1, .. } }));
+    let lost = front
+        .events
+        .iter()
+        .position(|e| matches!(e, Event::Link { link: Link::Down { attempt: 1, .. } }));
     assert!(lost.is_some(), "{:?}", front.events);
     *fake.does.approval.lock().unwrap() = json!({"approval_id": "a1", "command": "rm"});
     front.until("a question", |f| f.view.questions.len() == 1).await;
@@ -86,10 +89,11 @@ async fn a_server_with_another_start_time_is_loaded_anew() {
     becomes("the first health", || fake.does.asked.load(Ordering::SeqCst) > 8).await;
     fake.does.began.store(1_795_009_999, Ordering::SeqCst);
     fake.streams(200);
-    front.until("a resync", |f| {
-        f.events.iter().any(|e| matches!(e, Event::Attached { resynced: true, .. }))
-    })
-    .await;
+    front
+        .until("a resync", |f| {
+            f.events.iter().any(|e| matches!(e, Event::Attached { resynced: true, .. }))
+        })
+        .await;
 }
 
 #[tokio::test]
@@ -153,11 +157,11 @@ async fn what_was_typed_and_not_sent_is_sent_by_the_next_client() {
     *fake.does.all.lock().unwrap() = Some((503, ""));
     front.prompt("left behind");
     front.until("a queue", |f| f.view.queued.len() == 1).await;
-    let Front { host, _remote, _dir, .. } = front;
+    let Front { host, remote, dir, .. } = front;
     drop(host);
-    _remote.end().await;
+    remote.end().await;
     *fake.does.all.lock().unwrap() = None;
-    let mut next = Front::attach_in(&fake.url, Target::Latest, _dir);
+    let mut next = Front::attach_in(&fake.url, Target::Latest, dir);
     next.until("its answer", |f| f.last() == "done" && f.is_idle()).await;
     assert_eq!(next.texts(), ["hi", "left behind", "done"]);
     assert_eq!(fake.does.starts.load(Ordering::SeqCst), 1);
