@@ -41,7 +41,7 @@ fn body(message: &decode::Message, durations: &HashMap<CallId, u64>) -> Option<B
             Some(match wakeup {
                 Some(wakeup) => Body::Wakeup(wakeup),
                 None if text.starts_with(COMPACTED) => Body::Note { text: text.clone() },
-                None => Body::User { text: text.clone() },
+                None => Body::User { text: typed(text).to_owned() },
             })
         }
         "assistant" if message.error => Some(Body::Failure { message: text.clone() }),
@@ -74,6 +74,12 @@ fn body(message: &decode::Message, durations: &HashMap<CallId, u64>) -> Option<B
         }
         _ => None,
     }
+}
+
+/// What the user typed: after a failed turn the server keeps the line it puts before it, for the model.
+fn typed(text: &str) -> &str {
+    let rest = text.strip_prefix("[Workspace::v1: ").and_then(|rest| rest.split_once("]\n"));
+    rest.filter(|(path, _)| !path.contains('\n')).map_or(text, |(_, typed)| typed)
 }
 
 fn call(call: &decode::Call) -> ToolCall {

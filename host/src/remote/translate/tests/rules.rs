@@ -333,3 +333,9 @@ fn a_lineage_of_compressions_is_one_line_and_forks_are_lines_of_their_own() {
     // A ring of parents ends.
     assert_eq!(list(&[row("a", Some("b"), true, 1.0), row("b", Some("a"), true, 1.0)]).len(), 2);
 }
+
+#[test]
+fn the_line_a_server_puts_before_a_prompt_is_not_shown() {
+    let view = View::on(&at_rest(&[user("[Workspace::v1: /w]\nhello"), user("[Workspace::v1: x")]));
+    assert_eq!(view.rows(), ["user hello", "user [Workspace::v1: x"]);
+}
