@@ -449,6 +449,10 @@ impl Mirror {
         if self.view.steer.is_some() {
             self.emit(Event::Steered { text: None });
         }
+        if outcome == Outcome::Done {
+            // A turn that ended well had its answers: what is open here was answered elsewhere.
+            self.drop_questions(at);
+        }
         if let Some(running) = &self.view.running {
             let turn = running.turn;
             self.emit(Event::TurnEnded { turn, outcome, at });
