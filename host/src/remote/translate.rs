@@ -129,6 +129,11 @@ impl Mirror {
         self.chat.as_ref().filter(|chat| !chat.done).map(|chat| chat.stream.as_str())
     }
 
+    /// Whether the turn has ended and the server has not done with it yet.
+    pub(in crate::remote) fn is_settling(&self) -> bool {
+        self.chat.as_ref().is_some_and(|chat| chat.done)
+    }
+
     fn emit(&mut self, event: Event) {
         self.view.apply(&event);
         self.out.events.push(event);
@@ -327,11 +332,13 @@ impl Mirror {
         match (&status.active_stream_id, known) {
             (Some(stream), known) if known != Some(stream.as_str()) => self.load(),
             (None, Some(_)) if deaf => self.load(),
-            (None, None) if status.message_count != self.count => {
-                // Some servers count otherwise here: one load a count.
-                if self.counted.replace(status.message_count) != Some(status.message_count) {
-                    self.load();
-                }
+            // Some servers count otherwise here: one load a count.
+            (None, None)
+                if status.message_count != self.count
+                    && self.counted != Some(status.message_count) =>
+            {
+                self.counted = Some(status.message_count);
+                self.load();
             }
             _ => {}
         }
@@ -442,6 +449,10 @@ impl Mirror {
         if self.view.steer.is_some() {
             self.emit(Event::Steered { text: None });
         }
+        if outcome == Outcome::Done {
+            // A turn that ended well had its answers: what is open here was answered elsewhere.
+            self.drop_questions(at);
+        }
         if let Some(running) = &self.view.running {
             let turn = running.turn;
             self.emit(Event::TurnEnded { turn, outcome, at });
@@ -466,8 +477,11 @@ fn is_title(title: &str) -> bool {
 fn is_prompt(body: &Body) -> bool {
     match body {
         Body::User { .. } | Body::Wakeup(_) => true,
-        Body::Summary(_) | Body::Note { .. } | Body::Assistant(_) | Body::Tool(_) => false,
-        Body::Failure { .. } => false,
+        Body::Summary(_)
+        | Body::Note { .. }
+        | Body::Assistant(_)
+        | Body::Tool(_)
+        | Body::Failure { .. } => false,
     }
 }
 

@@ -1,6 +1,7 @@
 //! The client of a hermes-webui: the loop that does the I/O. What it means is [`translate`]'s.
 
 mod commands;
+mod replies;
 mod streams;
 
 use std::collections::HashMap;
@@ -9,18 +10,17 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use self::replies::{Reply, Then};
 use self::streams::{Source, Streams};
 use super::Line;
 use super::api::{self, Api};
 use super::http::Error;
 use super::sse::Item;
-use super::translate::{self, Accepted, Mirror, Refused, Request, Verdict};
+use super::translate::{self, Mirror, Request};
 use super::unsent::{Entry, Unsent};
 use crate::handle::{Backend, Pushed, Signal};
 use crate::local::now;
-use crate::protocol::{
-    Attachment, Event, Failure, Link, Millis, PromptId, QuestionId, Queued, SessionId, Target,
-};
+use crate::protocol::{Command, Event, Failure, Link, Millis, Queued, SessionId, Target};
 use crate::wire::decode;
 
 /// How often the state is asked for while streams do not work (E08).
@@ -57,59 +57,6 @@ pub(super) async fn run(line: Line) -> Vec<String> {
     }
 }
 
-/// What a request brought.
-enum Reply {
-    Opened {
-        opening: u64,
-        target: Target,
-        session: Result<decode::Session, Error>,
-    },
-    Loaded {
-        of: String,
-        session: Result<decode::Session, Error>,
-    },
-    Paged(Result<decode::Session, Error>),
-    Started(Result<decode::Started, Error>),
-    Answered {
-        id: QuestionId,
-        sent: Result<decode::Responded, Error>,
-    },
-    Steered {
-        text: String,
-        sent: Result<decode::Steered, Error>,
-    },
-    Approval(Result<Option<decode::Approval>, Error>),
-    Clarify(Result<Option<decode::Clarify>, Error>),
-    Status(Result<decode::Status, Error>),
-    Goal {
-        asked: bool,
-        goal: Result<decode::GoalReply, Error>,
-    },
-    Health(Result<decode::Health, Error>),
-    Uploaded {
-        name: String,
-        file: Result<Attachment, Error>,
-    },
-    Models(Result<decode::Models, Error>),
-    Retried {
-        id: PromptId,
-        back: Result<decode::Retried, Error>,
-    },
-    /// Something for the front end, and what is to be done then.
-    Did {
-        about: &'static str,
-        done: Result<Vec<Event>, Error>,
-        then: Then,
-    },
-}
-
-/// What is done after a change.
-enum Then {
-    Nothing,
-    Load,
-    Open(Target),
-}
-
 /// See the module.
 struct Webui {
     api: Api,
@@ -131,8 +78,12 @@ struct Webui {
     /// A session could not be opened or loaded: again soon.
     retry: Option<(Instant, Target)>,
     reload: bool,
+    /// Whether the last poll was answered.
     polled: bool,
+    /// The server will not have us; what to do.
     closed: Option<String>,
+    /// What waits until the server has done with a turn.
+    deferred: Vec<Command>,
 }
 
 impl Webui {
@@ -154,6 +105,7 @@ impl Webui {
             reload: false,
             polled: false,
             closed: None,
+            deferred: Vec::new(),
         }
     }
 
@@ -201,6 +153,7 @@ impl Webui {
         self.mirror = Mirror::default();
         self.view += 1;
         self.reload = false;
+        self.deferred.clear();
         let id = SessionId(session.session_id.clone());
         self.streams.enter(&id.0, session.message_count);
         self.streams.close_chat();
@@ -241,6 +194,11 @@ impl Webui {
 
     /// Sends on what the inputs so far have brought about.
     fn settle(&mut self) {
+        if !self.deferred.is_empty() && !self.mirror.is_settling() {
+            for command in std::mem::take(&mut self.deferred) {
+                self.command(command);
+            }
+        }
         loop {
             let out = self.mirror.take();
             if out.events.is_empty() && out.requests.is_empty() {
@@ -324,205 +282,6 @@ impl Webui {
         self.spawn(async move { Reply::Approval(api.approval(&id).await) });
         let (api, id) = (self.api.clone(), self.id());
         self.spawn(async move { Reply::Clarify(api.clarify(&id).await) });
-    }
-
-    fn reply(&mut self, view: u64, reply: Reply) {
-        if let Reply::Opened { opening, target, session } = reply {
-            if opening == self.opening {
-                self.opened(target, session);
-            }
-            return;
-        }
-        if view != self.view {
-            return;
-        }
-        let now = now();
-        match reply {
-            Reply::Opened { .. } => {}
-            // It goes on under another id since.
-            Reply::Loaded { of, .. } if of != self.id() => {
-                self.mirror.not_loaded();
-                self.mirror.reload();
-            }
-            Reply::Loaded { session: Ok(session), .. } => self.mirror.loaded(&session, now),
-            Reply::Loaded { session: Err(error), .. } => {
-                self.mirror.not_loaded();
-                if error.is_passing() {
-                    self.reload = true;
-                    self.next_poll = self.next_poll.min(Instant::now() + AGAIN);
-                } else {
-                    self.refused("load", &error);
-                }
-            }
-            Reply::Paged(Ok(session)) => self.mirror.paged(&session),
-            Reply::Paged(Err(error)) => {
-                self.push(failed("page", &error));
-                let earlier = self.mirror.view().earlier;
-                self.mirror.changed(Event::Paged { rows: Vec::new(), earlier });
-            }
-            Reply::Started(started) => self.started(started, now),
-            Reply::Answered { id, sent } => self.answered(&id, sent),
-            Reply::Steered { text, sent } => match sent {
-                Ok(steered) if steered.accepted => {}
-                Ok(_) => self.mirror.steer_missed(&text),
-                Err(error) => {
-                    self.push(failed("steer", &error));
-                    self.mirror.steer_missed(&text);
-                }
-            },
-            Reply::Approval(Ok(head)) => self.mirror.approval(head, false, now),
-            Reply::Clarify(Ok(head)) => self.mirror.clarify(head, now),
-            Reply::Status(Ok(status)) => {
-                self.polled = true;
-                let deaf = self.streams.is_deaf(Source::Chat);
-                self.mirror.status(&status, deaf);
-            }
-            Reply::Status(Err(error)) => {
-                self.polled = false;
-                if !error.is_passing() {
-                    self.refused("status", &error);
-                }
-            }
-            Reply::Approval(Err(error)) | Reply::Clarify(Err(error)) => {
-                tracing::debug!(%error, "no answer to a poll");
-            }
-            Reply::Goal { asked, goal } => self.goal(asked, goal),
-            Reply::Health(Ok(health)) => self.health(&health, now),
-            Reply::Health(Err(error)) => tracing::debug!(%error, "no word of its health"),
-            Reply::Uploaded { name, file } => match file {
-                Ok(file) => self.mirror.attach_file(file),
-                Err(error) => {
-                    self.mirror.fail("upload", &format!("{name}: {error}"));
-                    // Its place on the screen goes, whatever became of it (S05).
-                    let attachments = self.mirror.view().attachments.clone();
-                    self.mirror.changed(Event::AttachmentsChanged { attachments });
-                }
-            },
-            Reply::Models(Ok(models)) => self.models(&models),
-            Reply::Models(Err(error)) => self.push(failed("models", &error)),
-            Reply::Retried { id, back } => match back {
-                Ok(back) => {
-                    self.mirror.reload();
-                    self.mirror.prompt(id, back.last_user_text);
-                }
-                Err(error) => self.push(failed("retry", &error)),
-            },
-            Reply::Did { about, done, then } => self.did(about, done, then),
-        }
-    }
-
-    fn did(&mut self, about: &'static str, done: Result<Vec<Event>, Error>, then: Then) {
-        match done {
-            Ok(events) => {
-                for event in events {
-                    self.mirror.changed(event);
-                }
-                match then {
-                    Then::Nothing => {}
-                    Then::Load => self.mirror.reload(),
-                    Then::Open(target) => self.open(target),
-                }
-            }
-            // Asked by ourselves: an older server may not know it.
-            Err(error) if about.is_empty() => tracing::debug!(%error, "not known"),
-            Err(error) => self.push(failed(about, &error)),
-        }
-    }
-
-    fn started(&mut self, started: Result<decode::Started, Error>, now: Millis) {
-        let refused = match started {
-            Ok(started) if !started.stream_id.is_empty() => {
-                let (stream, at) = (started.stream_id, started.pending_started_at);
-                let accepted = Accepted { stream, at, title: started.title };
-                return self.mirror.accepted(&accepted, now);
-            }
-            Ok(started) if started.status == "suppressed" => Refused::Suppressed,
-            Ok(_) => Refused::No("the server does not say which turn it started".to_owned()),
-            Err(Error::Status { code: 409, message, body, .. }) => {
-                let busy: decode::Started = decode::read(body.clone());
-                match busy.active_stream_id {
-                    Some(stream) => Refused::Busy(Some(stream)),
-                    None if body["code"].is_string() || body["type"].is_string() => {
-                        Refused::No(message)
-                    }
-                    None => Refused::Busy(None),
-                }
-            }
-            Err(Error::Unreachable { sent: false, .. }) => Refused::Unsent,
-            // 429 and 503 come from before the turn; what else a proxy says is no answer.
-            Err(Error::Status { code: 429 | 503, .. }) => Refused::Unsent,
-            Err(error) if error.is_passing() => Refused::Unanswered,
-            Err(Error::Auth(message)) => {
-                self.closed = Some(message);
-                Refused::Unsent
-            }
-            Err(error) => Refused::No(error.to_string()),
-        };
-        self.mirror.refused(refused, now);
-    }
-
-    fn answered(&mut self, id: &QuestionId, sent: Result<decode::Responded, Error>) {
-        let verdict = match sent {
-            Ok(sent) if sent.ok && !sent.stale_cleared => Verdict::Taken,
-            Ok(_) | Err(Error::Status { code: 404 | 409, .. }) => Verdict::Late,
-            Err(error) => {
-                self.push(failed("answer", &error));
-                Verdict::Undelivered
-            }
-        };
-        self.mirror.answered(id, verdict);
-        if verdict != Verdict::Taken {
-            self.ask_questions();
-        }
-    }
-
-    fn goal(&mut self, asked: bool, goal: Result<decode::GoalReply, Error>) {
-        match goal {
-            Ok(reply) if reply.error.is_empty() => {
-                let resumed = asked && reply.goal.as_ref().is_some_and(|g| g.status == "active");
-                self.mirror.goal(reply.goal);
-                if reply.stream_id.is_some() {
-                    self.mirror.reload();
-                } else if resumed {
-                    self.mirror.go_on("continue");
-                }
-            }
-            Ok(reply) if asked => self.mirror.fail("goal", &reply.error),
-            Err(error) if asked => self.push(failed("goal", &error)),
-            Ok(_) | Err(_) => {}
-        }
-    }
-
-    /// A server that began at another time is another one (E13).
-    fn health(&mut self, health: &decode::Health, now: Millis) {
-        let began = health.server_started_at;
-        if began == 0 {
-            return;
-        }
-        let before = std::mem::replace(&mut self.started_at, began);
-        if before != 0 && before != began {
-            self.mirror.restarted(now);
-            self.push(Event::SessionsChanged);
-            let (api, id) = (self.api.clone(), self.id());
-            self.spawn(async move {
-                let done = api.yolo(&id).await.map(|yolo| vec![Event::YoloChanged { yolo }]);
-                Reply::Did { about: "", done, then: Then::Nothing }
-            });
-        }
-    }
-
-    fn models(&mut self, models: &decode::Models) {
-        self.providers.clear();
-        let mut names = Vec::new();
-        for group in &models.groups {
-            for model in group.models.iter().filter(|model| !model.id.is_empty()) {
-                self.providers.insert(model.id.clone(), group.provider_id.clone());
-                if !names.contains(&model.id) {
-                    names.push(model.id.clone());
-                }
-            }
-        }
-        self.push(Event::ModelsListed { models: names });
     }
 
     fn item(&mut self, source: Source, item: Item) {

@@ -186,9 +186,8 @@ impl Mirror {
         let sent = self.heads.answering.iter().position(|(known, _)| known == id);
         let sent = sent.map(|at| self.heads.answering.remove(at).1);
         match (verdict, sent) {
-            (Verdict::Undelivered, _) => {}
-            // The stream was quicker than the answer to the answer.
-            (Verdict::Taken | Verdict::Late, None) => {}
+            // It stands; or the stream was quicker than the answer to the answer.
+            (Verdict::Undelivered, _) | (Verdict::Taken | Verdict::Late, None) => {}
             (Verdict::Taken, Some(answer)) => {
                 self.forget_head(id);
                 self.resolved(id, answer, None);

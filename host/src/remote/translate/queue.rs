@@ -10,11 +10,29 @@ use crate::wire::decode;
 /// How long after a refusal because of a turn that cannot be attached to the next try comes.
 const AGAIN: Millis = 1_000;
 
+/// What was sent.
+#[derive(Clone, Debug, PartialEq)]
+enum Sending {
+    /// A prompt of the user.
+    Prompt(PromptId),
+    /// The goal goes on.
+    Continuation,
+}
+
+impl Sending {
+    fn prompt(self) -> Option<PromptId> {
+        match self {
+            Self::Prompt(id) => Some(id),
+            Self::Continuation => None,
+        }
+    }
+}
+
 /// What is on its way.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
-    /// The prompt that was sent and not yet answered; `None` inside = a continuation.
-    sending: Option<Option<PromptId>>,
+    /// What was sent and not yet answered.
+    sending: Option<Sending>,
     /// The text of that.
     text: String,
     /// It may have arrived though no answer came: the number of the last row before it.
@@ -72,7 +90,7 @@ impl Mirror {
 
     /// The user takes a waiting prompt back.
     pub(in crate::remote) fn unqueue(&mut self, id: &PromptId) {
-        let sent = self.queue.sending.as_ref().is_some_and(|sent| sent.as_ref() == Some(id));
+        let sent = self.queue.sending == Some(Sending::Prompt(id.clone()));
         if !sent && self.view.queued.iter().any(|queued| queued.id == *id) {
             self.emit(Event::PromptUnqueued { id: id.clone() });
             self.queue.stuck = false;
@@ -136,14 +154,15 @@ impl Mirror {
                 None => return,
             },
         };
-        self.queue.sending = Some(prompt.clone());
+        self.queue.sending = Some(prompt.clone().map_or(Sending::Continuation, Sending::Prompt));
         self.queue.text.clone_from(&text);
         self.request(Request::Start { prompt, text });
     }
 
     /// The server runs it.
     pub(in crate::remote) fn accepted(&mut self, accepted: &Accepted, now: Millis) {
-        let Some(prompt) = self.queue.sending.take() else { return };
+        let Some(sent) = self.queue.sending.take() else { return };
+        let prompt = sent.prompt();
         let text = std::mem::take(&mut self.queue.text);
         if let Some(id) = prompt {
             self.emit(Event::PromptUnqueued { id });
@@ -172,7 +191,8 @@ impl Mirror {
 
     /// The server does not run it, or not now. What was typed stays in the queue.
     pub(in crate::remote) fn refused(&mut self, refused: Refused, now: Millis) {
-        let Some(prompt) = self.queue.sending.take() else { return };
+        let Some(sent) = self.queue.sending.take() else { return };
+        let prompt = sent.prompt();
         match refused {
             Refused::Busy(stream) => {
                 if prompt.is_none() {
@@ -185,11 +205,13 @@ impl Mirror {
                 }
                 self.queue.again = Some(now + AGAIN);
             }
-            Refused::Unanswered if prompt.is_some() => {
-                self.queue.uncertain = Some(self.last());
-                self.queue.sending = Some(prompt);
-            }
-            Refused::Unanswered | Refused::Unsent => self.queue.again = Some(now + 3 * AGAIN),
+            Refused::Unanswered | Refused::Unsent => match (refused, prompt) {
+                (Refused::Unanswered, Some(id)) => {
+                    self.queue.uncertain = Some(self.last());
+                    self.queue.sending = Some(Sending::Prompt(id));
+                }
+                _ => self.queue.again = Some(now + 3 * AGAIN),
+            },
             Refused::Suppressed => {
                 if let Some(id) = prompt {
                     self.emit(Event::PromptUnqueued { id });
@@ -206,7 +228,7 @@ impl Mirror {
     /// A prompt without an answer: the session tells whether it arrived.
     pub(super) fn queue_after_load(&mut self, session: &decode::Session) {
         let Some(before) = self.queue.uncertain.take() else { return };
-        let Some(Some(id)) = self.queue.sending.take() else { return };
+        let Some(Sending::Prompt(id)) = self.queue.sending.take() else { return };
         let text = std::mem::take(&mut self.queue.text);
         let arrived = self.view.rows.iter().any(|row| {
             row.n > before

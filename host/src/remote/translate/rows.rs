@@ -21,10 +21,8 @@ pub(super) fn rows(session: &decode::Session, durations: &HashMap<CallId, u64>) 
     if session.messages_offset == 0 {
         turn = 0;
     }
-    let mut n = session.messages_offset;
     let mut rows = Vec::new();
-    for message in &session.messages {
-        n += 1;
+    for (n, message) in (session.messages_offset + 1..).zip(&session.messages) {
         turn += u64::from(message.role == "user");
         if let Some(body) = body(message, durations) {
             rows.push(Row { n, turn: TurnId(turn.max(1)), at: message.timestamp, cut: 0, body });
@@ -43,7 +41,7 @@ fn body(message: &decode::Message, durations: &HashMap<CallId, u64>) -> Option<B
             Some(match wakeup {
                 Some(wakeup) => Body::Wakeup(wakeup),
                 None if text.starts_with(COMPACTED) => Body::Note { text: text.clone() },
-                None => Body::User { text: text.clone() },
+                None => Body::User { text: typed(text).to_owned() },
             })
         }
         "assistant" if message.error => Some(Body::Failure { message: text.clone() }),
@@ -76,6 +74,12 @@ fn body(message: &decode::Message, durations: &HashMap<CallId, u64>) -> Option<B
         }
         _ => None,
     }
+}
+
+/// What the user typed: after a failed turn the server keeps the line it puts before it, for the model.
+fn typed(text: &str) -> &str {
+    let rest = text.strip_prefix("[Workspace::v1: ").and_then(|rest| rest.split_once("]\n"));
+    rest.filter(|(path, _)| !path.contains('\n')).map_or(text, |(_, typed)| typed)
 }
 
 fn call(call: &decode::Call) -> ToolCall {

@@ -30,11 +30,11 @@ fn of(value: Value) -> decode::Session {
 }
 
 fn user(text: &str) -> Value {
-    json!({"role": "user", "content": text, "timestamp": 1795251862.0})
+    json!({"role": "user", "content": text, "timestamp": 1_795_251_862.0})
 }
 
 fn said(text: &str) -> Value {
-    json!({"role": "assistant", "content": text, "finish_reason": "stop", "timestamp": 1795251863.0})
+    json!({"role": "assistant", "content": text, "finish_reason": "stop", "timestamp": 1_795_251_863.0})
 }
 
 /// A session at rest.

@@ -12,6 +12,12 @@ const COMPRESSING: (u64, u32) = (1_000, 600);
 impl Webui {
     /// Carries out a command, or says why not.
     pub(super) fn command(&mut self, command: Command) {
+        let takes_back =
+            matches!(command, Command::Undo | Command::Retry { .. } | Command::Compress { .. });
+        if takes_back && self.mirror.is_settling() {
+            // The server writes the session once more at the end of the stream, over any change.
+            return self.deferred.push(command);
+        }
         let (api, id) = (self.api.clone(), self.id());
         match command {
             Command::Prompt { id, text } => self.mirror.prompt(id, text),
@@ -59,7 +65,7 @@ impl Webui {
             Command::Branch => self.copy("branch"),
             Command::Duplicate => self.copy("duplicate"),
             Command::Archive { archived } => {
-                self.change("archive", json!({ "archived": archived }))
+                self.change("archive", json!({ "archived": archived }));
             }
             Command::Pin { pinned } => self.change("pin", json!({ "pinned": pinned })),
             Command::Delete { session } => {

@@ -77,7 +77,7 @@ impl Streams {
     /// The streams of this session in place of those of the one before. A turn that runs on
     /// under another id of its session keeps its stream.
     pub(super) fn enter(&mut self, session: &str, known_count: u64) {
-        self.session = session.to_owned();
+        session.clone_into(&mut self.session);
         let query = [("session_id", session)];
         let count = known_count.to_string();
         let counted = [("session_id", session), ("known_count", count.as_str())];
@@ -176,13 +176,12 @@ impl Streams {
         }
         let worst = self.all().into_iter().max_by_key(|slot| slot.attempt)?;
         Some(match worst.attempt {
-            0 if self.channel.open => Link::Up,
+            // One that ends and comes back at once is no news.
+            0 | 1 if self.channel.open => Link::Up,
             0 if self.channel.absent => {
                 Link::Polling { why: "the server has no stream of a session".to_owned() }
             }
             0 => Link::Connecting,
-            // One that ends and comes back at once is no news.
-            1 if self.channel.open => Link::Up,
             attempt if attempt >= 2 && polled => Link::Polling { why: worst.why.clone() },
             attempt => Link::Down { why: worst.why.clone(), attempt, retry_at: worst.retry_at },
         })

@@ -12,14 +12,14 @@ use crate::protocol::{
     Answer, Ask, Body, Choice, Command, Event, Link, PromptId, Row, SessionId, Target, Transcript,
 };
 
-const LIMIT: Duration = Duration::from_secs(60);
+const LIMIT: Duration = Duration::from_mins(1);
 
 struct Front {
     host: Host,
-    _remote: Remote,
+    remote: Remote,
     view: Transcript,
     events: Vec<Event>,
-    _dir: tempfile::TempDir,
+    dir: tempfile::TempDir,
 }
 
 impl Front {
@@ -31,7 +31,7 @@ impl Front {
         let server = Server::parse(url, dir.path()).unwrap();
         let (host, remote) = start(server, target);
         let (view, events) = (Transcript::default(), Vec::new());
-        Self { host, _remote: remote, view, events, _dir: dir }
+        Self { host, remote, view, events, dir }
     }
 
     async fn new(url: &str) -> Self {

@@ -198,7 +198,9 @@ mod tests {
 
     use super::*;
 
-    fn parsed(text: &str) -> Option<(String, WakeupKind, String, Option<(End, Option<i32>)>)> {
+    type Parsed = (String, WakeupKind, String, Option<(End, Option<i32>)>);
+
+    fn parsed(text: &str) -> Option<Parsed> {
         by_text(text, 5).map(|w| {
             assert_eq!(w.text, text);
             (w.process.0, w.kind, w.command, w.exit.map(|e| (e.end, e.code)))

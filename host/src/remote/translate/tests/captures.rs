@@ -21,7 +21,11 @@ fn stored(name: &str) -> decode::Session {
 fn streams(start: &str) -> Vec<String> {
     let names = std::fs::read_dir(folder()).unwrap();
     let names = names.map(|entry| entry.unwrap().file_name().to_string_lossy().into_owned());
-    let mut names: Vec<_> = names.filter(|n| n.starts_with(start) && n.ends_with(".sse")).collect();
+    let mut names: Vec<_> = names
+        .filter(|n| {
+            n.starts_with(start) && std::path::Path::new(n).extension().is_some_and(|e| e == "sse")
+        })
+        .collect();
     names.sort();
     assert!(!names.is_empty());
     names

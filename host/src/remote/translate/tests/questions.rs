@@ -1,13 +1,13 @@
 use super::*;
 use crate::protocol::{Answer, Choice, QuestionId};
 
-fn approval(id: &str) -> Option<decode::Approval> {
-    Some(decode::Approval {
+fn approval(id: &str) -> decode::Approval {
+    decode::Approval {
         approval_id: id.to_owned(),
         command: "rm -rf x".to_owned(),
         allow_permanent: true,
         ..Default::default()
-    })
+    }
 }
 
 fn working() -> View {
@@ -34,7 +34,7 @@ fn the_same_head_told_three_times_is_one_question() {
     // E11
     let mut view = working();
     for _ in 0..3 {
-        view.mirror.approval(approval("a1"), true, NOW);
+        view.mirror.approval(Some(approval("a1")), true, NOW);
         view.settle();
     }
     assert_eq!(pending(&view), ["a1"]);
@@ -47,14 +47,14 @@ fn the_same_head_told_three_times_is_one_question() {
 fn a_question_that_another_client_answers_goes_and_says_so() {
     // C07
     let mut view = working();
-    view.mirror.approval(approval("a1"), true, NOW);
+    view.mirror.approval(Some(approval("a1")), true, NOW);
     view.mirror.approval(None, true, NOW);
     view.settle();
     assert!(pending(&view).is_empty());
     let by = Some("another client".to_owned());
     assert_eq!(resolved(&mut view), [("a1".to_owned(), Answer::Text(String::new()), by)]);
     // A frame that was on its way does not ask again.
-    view.mirror.approval(approval("a1"), true, NOW);
+    view.mirror.approval(Some(approval("a1")), true, NOW);
     view.settle();
     assert!(pending(&view).is_empty());
 }
@@ -66,7 +66,7 @@ fn our_own_answer_is_told_as_ours_whichever_way_it_comes_back_first() {
     let id = QuestionId("a1".to_owned());
     for stream_first in [true, false] {
         let mut view = working();
-        view.mirror.approval(approval("a1"), true, NOW);
+        view.mirror.approval(Some(approval("a1")), true, NOW);
         assert_eq!(view.mirror.answering(&id, &once), Some(Kind::Approval));
         if stream_first {
             view.mirror.approval(None, true, NOW);
@@ -85,8 +85,8 @@ fn our_own_answer_is_told_as_ours_whichever_way_it_comes_back_first() {
 fn a_late_answer_never_meets_another_question() {
     // C07
     let mut view = working();
-    view.mirror.approval(approval("a1"), true, NOW);
-    view.mirror.approval(approval("a2"), true, NOW);
+    view.mirror.approval(Some(approval("a1")), true, NOW);
+    view.mirror.approval(Some(approval("a2")), true, NOW);
     view.settle();
     assert_eq!(pending(&view), ["a2"]);
     let deny = Answer::Approval(Choice::Deny);
@@ -101,7 +101,7 @@ fn a_late_answer_never_meets_another_question() {
 #[test]
 fn an_answer_that_did_not_arrive_leaves_the_question() {
     let mut view = working();
-    view.mirror.approval(approval("a1"), true, NOW);
+    view.mirror.approval(Some(approval("a1")), true, NOW);
     let id = QuestionId("a1".to_owned());
     view.mirror.answering(&id, &Answer::Approval(Choice::Once));
     view.mirror.answered(&id, Verdict::Undelivered);
@@ -113,12 +113,12 @@ fn an_answer_that_did_not_arrive_leaves_the_question() {
 #[test]
 fn what_ran_out_of_time_says_so_and_what_a_cancel_took_does_not() {
     let mut view = working();
-    view.mirror.approval(approval("a1"), true, NOW);
+    view.mirror.approval(Some(approval("a1")), true, NOW);
     view.mirror.approval(None, true, NOW + 60_000);
     view.settle();
     assert_eq!(resolved(&mut view)[0].1, Answer::Expired);
     let mut view = working();
-    view.mirror.approval(approval("a1"), true, NOW);
+    view.mirror.approval(Some(approval("a1")), true, NOW);
     assert_eq!(view.mirror.cancelling().as_deref(), Some("st"));
     view.mirror.approval(None, true, NOW);
     view.settle();

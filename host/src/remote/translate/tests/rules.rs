@@ -10,8 +10,8 @@ fn a_turn_that_runs_at_attach_is_replayed_over_the_rows_before_it() {
     let stored = [
         user("a"),
         said("b"),
-        json!({"role": "user", "content": "go", "timestamp": 1795251870.5}),
-        json!({"role": "assistant", "content": "half", "timestamp": 1795251871.0}),
+        json!({"role": "user", "content": "go", "timestamp": 1_795_251_870.5}),
+        json!({"role": "assistant", "content": "half", "timestamp": 1_795_251_871.0}),
     ];
     for messages in [&stored[..], &stored[..3], &stored[..2]] {
         let mut view = View::on(&busy(messages, "go", "st"));
@@ -167,7 +167,7 @@ fn what_only_the_stream_of_a_killed_server_had_stays_on_the_screen() {
     let mut view = View::on(&busy(&[], "go", "st"));
     view.say("token", json!({"text": "only here"}));
     view.say("apperror", json!({"type": "interrupted", "recovery_control": true}));
-    let after = at_rest(&[json!({"role": "user", "content": "go", "timestamp": 1795251870.5})]);
+    let after = at_rest(&[json!({"role": "user", "content": "go", "timestamp": 1_795_251_870.5})]);
     view.load(&after);
     assert_eq!(view.rows(), ["user go", r#"said "only here" [] Partial"#]);
     assert!(view.front.running.is_none());
@@ -332,4 +332,10 @@ fn a_lineage_of_compressions_is_one_line_and_forks_are_lines_of_their_own() {
     assert_eq!(told, [("fork", 0), ("tip", 2), ("alone", 0)]);
     // A ring of parents ends.
     assert_eq!(list(&[row("a", Some("b"), true, 1.0), row("b", Some("a"), true, 1.0)]).len(), 2);
+}
+
+#[test]
+fn the_line_a_server_puts_before_a_prompt_is_not_shown() {
+    let view = View::on(&at_rest(&[user("[Workspace::v1: /w]\nhello"), user("[Workspace::v1: x")]));
+    assert_eq!(view.rows(), ["user hello", "user [Workspace::v1: x"]);
 }

@@ -167,7 +167,9 @@ async fn stream(State(does): State<Arc<Does>>, uri: axum::http::Uri, Query(q): A
             let mut text = format!("event: initial\ndata: {}\n\n", json!({"session_id": id}));
             if known.is_some_and(|known| known < count) {
                 let data = json!({"session_id": id, "message_count": count});
-                text.push_str(&format!("event: session-updated\ndata: {data}\n\n"));
+                text += "event: session-updated\ndata: ";
+                text += &data.to_string();
+                text += "\n\n";
             }
             text
         }

@@ -157,11 +157,11 @@ async fn what_was_typed_and_not_sent_is_sent_by_the_next_client() {
     *fake.does.all.lock().unwrap() = Some((503, ""));
     front.prompt("left behind");
     front.until("a queue", |f| f.view.queued.len() == 1).await;
-    let Front { host, _remote, _dir, .. } = front;
+    let Front { host, remote, dir, .. } = front;
     drop(host);
-    _remote.end().await;
+    remote.end().await;
     *fake.does.all.lock().unwrap() = None;
-    let mut next = Front::attach_in(&fake.url, Target::Latest, _dir);
+    let mut next = Front::attach_in(&fake.url, Target::Latest, dir);
     next.until("its answer", |f| f.last() == "done" && f.is_idle()).await;
     assert_eq!(next.texts(), ["hi", "left behind", "done"]);
     assert_eq!(fake.does.starts.load(Ordering::SeqCst), 1);
