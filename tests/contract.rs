@@ -49,6 +49,10 @@ fn script(asked: &Asked) -> Reply {
         let words = (0..60).map(|n| format!("word{n} ")).collect();
         return Reply::Slow(words, Duration::from_millis(100));
     }
+    // A hermes-webui puts a line of its own before it.
+    if order.lines().any(|line| line.starts_with("[IMPORTANT: Background process ")) {
+        return Reply::Text("I was woken.".to_owned());
+    }
     obey(asked)
 }
 

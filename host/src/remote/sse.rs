@@ -115,8 +115,18 @@ impl Stream {
     }
 
     /// The id of the last event that had one.
+    #[cfg(test)]
     pub(crate) fn cursor(&self) -> Option<&str> {
         self.cursor.as_deref()
+    }
+
+    /// Its silence is judged by what another stream of the same server has learned (E07).
+    pub(crate) fn paced_like(self, other: Option<&Self>) -> Self {
+        if let Some(other) = other {
+            let known = lock(&other.pace).clone();
+            lock(&self.pace).learn(&known);
+        }
+        self
     }
 
     /// Makes the next try at once.

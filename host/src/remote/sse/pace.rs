@@ -45,6 +45,11 @@ impl Pace {
         self.silent_for = Some(Duration::ZERO);
     }
 
+    /// Takes over what another stream of the same server has learned.
+    pub(crate) fn learn(&mut self, other: &Self) {
+        self.distances.clone_from(&other.distances);
+    }
+
     /// Something else came: from here to the next keepalive is no whole distance.
     pub(crate) fn event(&mut self) {
         self.silent_for = None;
@@ -112,6 +117,19 @@ mod tests {
         old.opened();
         old.comment(s(30));
         assert!(old.limit() > s(90) && old.limit() < s(100), "{:?}", old.limit());
+    }
+
+    // E07
+    #[test]
+    fn what_one_stream_of_a_server_has_learned_holds_for_another() {
+        let mut known = Pace::default();
+        known.opened();
+        known.comment(s(5));
+        let mut fresh = Pace::default();
+        fresh.learn(&known);
+        fresh.opened();
+        fresh.event();
+        assert_eq!(fresh.limit(), known.limit());
     }
 
     // E07

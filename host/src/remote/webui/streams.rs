@@ -81,16 +81,22 @@ impl Streams {
         let query = [("session_id", session)];
         let count = known_count.to_string();
         let counted = [("session_id", session), ("known_count", count.as_str())];
-        self.channel = Slot::of(Stream::new(&self.client, "/api/session/stream", &counted));
-        self.approval = Slot::of(Stream::new(&self.client, "/api/approval/stream", &query));
-        self.clarify = Slot::of(Stream::new(&self.client, "/api/clarify/stream", &query));
+        self.channel = Slot::of(self.stream("/api/session/stream", &counted));
+        self.approval = Slot::of(self.stream("/api/approval/stream", &query));
+        self.clarify = Slot::of(self.stream("/api/clarify/stream", &query));
     }
 
     /// The stream of a turn, from its start.
     pub(super) fn open_chat(&mut self, stream: &str) {
         let query = [("stream_id", stream)];
-        let stream = Stream::new(&self.client, "/api/chat/stream", &query);
+        let stream = self.stream("/api/chat/stream", &query);
         self.chat = Slot::of(stream.at_first(&[("replay", "1")]));
+    }
+
+    /// A further stream of this server. That of the list is there longest and knows its pace; in a
+    /// turn that talks without a pause no other could learn it.
+    fn stream(&self, path: &str, query: &[(&str, &str)]) -> Stream {
+        Stream::new(&self.client, path, query).paced_like(self.list.stream.as_ref())
     }
 
     pub(super) fn close_chat(&mut self) {
