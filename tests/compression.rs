@@ -374,7 +374,7 @@ async fn a_branch_of_a_running_session_ends_with_its_last_finished_turn() {
     let mut view = View::new(&local).await;
     view.send(Command::Branch);
     let why = failure(&mut view, "branch").await;
-    assert!(why.starts_with("there is nothing to branch from yet"), "{why}");
+    assert!(why.starts_with("there is nothing to copy yet"), "{why}");
     view.prompt("wait");
     server.requests(1).await;
     view.events.clear();

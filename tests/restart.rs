@@ -421,7 +421,7 @@ async fn at_sigterm_the_interface_goes_and_the_turn_comes_to_its_end() {
     home.configure(server.url());
     let config = home.path().join("hermes/config.yaml");
     let mut text = std::fs::read_to_string(&config).unwrap();
-    text.push_str("  restart_drain_timeout: 20\n");
+    text.push_str("  restart_drain_timeout: 20\nhermes_tui:\n  on_hangup: leave\n");
     std::fs::write(&config, text).unwrap();
     let mut terminal = Terminal::open(&home, &[]).await;
     terminal.send("slow");

@@ -777,21 +777,6 @@ fn a_wakeup_the_agent_looks_at_again_stays_delivered() {
 }
 
 #[test]
-fn the_65th_background_process_is_refused_with_the_name_of_the_oldest() {
-    // P12
-    let mut rig = Rig::new();
-    rig.prompt("go");
-    for i in 0..64 {
-        rig.spawn(&format!("p{i}"));
-    }
-    let effects = rig.say(Say::Spawn(Box::new(process("one_more"))));
-    let [Effect::Reply { reply: Reply::Refused(why), .. }] = &effects[..] else {
-        panic!("{effects:?}")
-    };
-    assert!(why.contains("p0"), "{why}");
-}
-
-#[test]
 fn a_wakeup_names_its_kind() {
     // P11
     let mut rig = idle_with(&["a"]);

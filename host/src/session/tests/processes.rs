@@ -218,3 +218,18 @@ fn what_a_failed_turn_had_polled_is_forgotten_on_disk_too() {
     rig.exit("a");
     assert_eq!(rig.starts(), [Source::User, Source::Wakeup]);
 }
+
+#[test]
+fn the_65th_background_process_is_refused_with_the_name_of_the_oldest() {
+    // P12
+    let mut rig = Rig::new();
+    rig.prompt("go");
+    for i in 0..64 {
+        rig.spawn(&format!("p{i}"));
+    }
+    let effects = rig.say(Say::Spawn(Box::new(process("one_more"))));
+    let [Effect::Reply { reply: Reply::Refused(why), .. }] = &effects[..] else {
+        panic!("{effects:?}")
+    };
+    assert!(why.contains("p0"), "{why}");
+}

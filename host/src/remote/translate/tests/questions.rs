@@ -1,3 +1,5 @@
+//! Approvals and clarify questions of a hermes-webui, whoever answers them.
+
 use super::*;
 use crate::protocol::{Answer, Choice, QuestionId};
 

@@ -1,3 +1,5 @@
+//! What waits for a running turn of a hermes-webui, and what became of it.
+
 use super::*;
 
 fn id(text: &str) -> PromptId {

@@ -1,3 +1,5 @@
+//! The rules of a view on a hermes-webui, one by one.
+
 use super::*;
 
 fn loads(view: &mut View) -> usize {
