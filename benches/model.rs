@@ -84,7 +84,8 @@ async fn answer(State(told): State<Sender<Request>>, body: Bytes) -> Response {
         Script::Steady { deltas, size, rate } => paced(pieces(deltas, size).into_iter(), rate),
         // Each is made when it is due.
         Script::Stamps { pieces, rate } => {
-            paced((0..pieces).map(|_| format!("<{}>", crate::fanout::micros())), rate)
+            let words = "and words that fill a line of an answer ".repeat(5);
+            paced((0..pieces).map(move |_| format!("<{}>{words}", crate::fanout::micros())), rate)
         }
     };
     Response::builder().header("content-type", "text/event-stream").body(body).unwrap()
