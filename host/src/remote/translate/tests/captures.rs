@@ -322,3 +322,92 @@ fn a_wakeup_that_was_stored_as_a_message_is_a_card() {
     let view = View::on(&stored("session_after_watch.json"));
     assert!(view.rows().iter().any(|row| row.starts_with("wakeup proc_")), "{:?}", view.rows());
 }
+
+/// The questions in view after a frame of a stream of questions.
+fn asked_by(view: &mut View, name: &str, frame: &Frame) -> Vec<String> {
+    if name.contains("approval") {
+        let head: decode::Pending<decode::Approval> = decode::read(frame.data.clone());
+        view.mirror.approval(head.pending, frame.name != "initial", NOW);
+    } else {
+        let head: decode::Pending<decode::Clarify> = decode::read(frame.data.clone());
+        view.mirror.clarify(head.pending, NOW);
+    }
+    view.settle();
+    view.front.questions.iter().map(|question| question.id.0.clone()).collect()
+}
+
+#[test]
+fn a_stream_of_questions_cut_anywhere_and_opened_again_shows_the_same_heads() {
+    // E03 C04
+    for name in [
+        "approval_stream.sse",
+        "clarify_stream.sse",
+        "keepalive_approval.sse",
+        "keepalive_clarify.sse",
+    ] {
+        let (bytes, session) = (read(name), busy(&[], "go", "s"));
+        let (all, places) = (frames(&bytes), placed(&bytes));
+        let mut uncut = View::on(&session);
+        let shown: Vec<_> = all.iter().map(|frame| asked_by(&mut uncut, name, frame)).collect();
+        let asks = all.iter().any(|frame| !frame.data["pending"].is_null());
+        assert_eq!(shown.iter().any(|ids| !ids.is_empty()), asks, "{name}");
+        let mut same = None;
+        for cut in 0..=bytes.len() {
+            let heads = places.iter().take_while(|(end, _)| *end <= cut).count();
+            if heads == 0 || same.replace(heads) == Some(heads) {
+                continue;
+            }
+            let mut view = View::on(&session);
+            for frame in &all[..heads] {
+                asked_by(&mut view, name, frame);
+            }
+            // Whoever comes back is told the head as it is now.
+            let now = Frame { name: "initial".to_owned(), ..all[heads - 1].clone() };
+            assert_eq!(asked_by(&mut view, name, &now), shown[heads - 1], "{name} cut at {cut}");
+            for (frame, shown) in all[heads..].iter().zip(&shown[heads..]) {
+                assert_eq!(asked_by(&mut view, name, frame), *shown, "{name} cut at {cut}");
+            }
+        }
+    }
+}
+
+#[test]
+fn streams_that_only_signal_change_nothing_in_view() {
+    // E15: the list is asked for anew; the stream of other gateways is not followed.
+    for name in [
+        "sessions_events_bg.sse",
+        "keepalive_sessions_events.sse",
+        "keepalive_session_stream.sse",
+        "gateway_stream.sse",
+    ] {
+        let mut view = View::on(&at_rest(&[user("hello"), said("hi")]));
+        let before = view.front.clone();
+        for frame in frames(&read(name)) {
+            view.channel(&frame.name, frame.data);
+        }
+        assert_eq!(view.front, before, "{name}");
+    }
+}
+
+#[test]
+fn a_turn_with_silences_cut_anywhere_and_replayed_looks_the_same() {
+    // E02 E07
+    let bytes = read("keepalive_chat_stream.sse");
+    let (all, places) = (frames(&bytes), placed(&bytes));
+    let stream = all[0].id.as_deref().unwrap().rsplit_once(':').unwrap().0;
+    let session = busy(&[], "go", stream);
+    let mut uncut = View::on(&session);
+    play(&mut uncut, &all, &session);
+    let mut same = None;
+    for cut in 0..=bytes.len() {
+        let heads = places.iter().take_while(|(end, _)| *end <= cut).count();
+        if same.replace(heads) == Some(heads) {
+            continue;
+        }
+        let mut view = View::on(&session);
+        play(&mut view, &all[..heads], &session);
+        view.mirror.chat_opened();
+        play(&mut view, &all, &session);
+        assert_eq!(view.front, uncut.front, "cut at {cut}");
+    }
+}
