@@ -50,7 +50,9 @@ pub(crate) fn run(config: &Config, run: &args::Run, dirs: &Dirs) -> anyhow::Resu
         let drafts = drafts::load(&config.settings.state);
         let notes = config.notes.iter().chain(seat.notes()).cloned().collect();
         let attached = matches!(seat, Seat::Other(_));
-        let interface = Interface::new(options(notes, attached, drafts.clone()));
+        let options =
+            tui::Options { follow: config.own.follow, ..options(notes, attached, drafts.clone()) };
+        let interface = Interface::new(options);
         let mut desk =
             Desk { config, start, signals, suspension, interface, drafts, revivals: Vec::new() };
         let code = desk.work(seat, host).await;
@@ -467,6 +469,7 @@ fn options(notes: Vec<String>, attached: bool, drafts: Drafts) -> tui::Options {
         notes,
         place: None,
         attached,
+        follow: false,
         drafts,
     }
 }

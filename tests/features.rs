@@ -340,3 +340,36 @@ async fn a_front_end_sets_where_a_session_works_and_whether_it_asks() {
     view.send(Command::SetProfile { name: "work".to_owned() });
     assert!(refusal(&mut view, "profile").await.contains("HERMES_HOME"));
 }
+
+// S04
+#[tokio::test]
+async fn another_front_ends_switch_moves_nobody_and_is_told_to_the_others() {
+    let home = Home::new();
+    let server = Server::obedient().await;
+    let local = start(home.settings(server.model()));
+    let mut one = View::new(&local).await;
+    one.ask(1, "hello").await;
+    let first = one.session();
+    let mut two = View::new(&local).await;
+    let before = two.session();
+    two.ask(1, "hello").await;
+    one.send(Command::Open(Target::Id(two.session())));
+    one.until("the other session", |v| (v.session() == before).then_some(())).await;
+    let told = |v: &View| {
+        v.events.iter().find_map(|event| match event {
+            Event::Switched { session, .. } => Some(session.clone()),
+            _ => None,
+        })
+    };
+    assert_eq!(two.until("word of it", told).await, before);
+    one.send(Command::Open(Target::Id(first.clone())));
+    two.until("word of the way back", |v| {
+        let mut events = v.events.iter();
+        events
+            .any(|e| matches!(e, Event::Switched { session, .. } if *session == first))
+            .then_some(())
+    })
+    .await;
+    assert_eq!(two.session(), before, "it stays where it is");
+    assert!(told(&one).is_none(), "its own switch is no news");
+}

@@ -206,6 +206,7 @@ fn cost(event: &Event) -> usize {
         | Event::GoalChanged { .. }
         | Event::AttachmentsChanged { .. }
         | Event::SessionsChanged
+        | Event::Switched { .. }
         | Event::Link { .. }
         | Event::Toast(_)
         | Event::Failed(_) => 0,

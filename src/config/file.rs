@@ -286,9 +286,6 @@ impl File {
     fn read_own(&mut self, tree: &Node, reader: &mut Reader<'_>) {
         let Some(own) = reader.map(tree, "hermes_tui") else { return };
         for (name, node) in own.entries() {
-            if name == "follow" {
-                self.unsupported.push(format!("hermes_tui.{name} has no effect yet"));
-            }
             if !OWN_KEYS.contains(&name.as_str()) {
                 let known = format!("unknown key; known are {}", OWN_KEYS.join(", "));
                 reader.wrong(node, &format!("hermes_tui.{name}"), &known);

@@ -45,6 +45,8 @@ pub struct Options {
     pub place: Option<String>,
     /// The host is another process: quitting leaves it as it is, and asks nothing.
     pub attached: bool,
+    /// Go along when another front end opens another session (`hermes_tui.follow`).
+    pub follow: bool,
     /// What was being written when an interface ended, by session id; without one, for a session
     /// that has no rows. It is put back into the input when its session comes into view.
     pub drafts: BTreeMap<String, String>,

@@ -52,6 +52,7 @@ pub(super) fn shows(event: &Event) -> bool {
         | Event::GoalChanged { .. }
         | Event::AttachmentsChanged { .. }
         | Event::SessionsChanged
+        | Event::Switched { .. }
         | Event::Link { .. }
         | Event::SessionsFound { .. }
         | Event::WorkspacesListed { .. }

@@ -136,6 +136,7 @@ impl Hub {
                 match self.open_target(&target) {
                     Ok(opened) => {
                         self.show(front, &opened);
+                        self.tell_of_switch(front, &opened);
                         let viewed = !self.fronts.of(&session).is_empty();
                         if target == Target::New && !viewed {
                             self.feed(&session, Input::Reset);
@@ -245,6 +246,22 @@ impl Hub {
             None => Vec::new(),
         };
         Ok(Past { prompt, before })
+    }
+
+    /// What a view looks at is its own affair; the others may go along (S04). A session without
+    /// rows is nothing to look at yet.
+    fn tell_of_switch(&mut self, by: FrontId, session: &SessionId) {
+        let Some(live) = self.sessions.get(session) else { return };
+        let view = live.session.transcript();
+        if view.rows.is_empty() && view.earlier == 0 {
+            return;
+        }
+        let event = Event::Switched { session: session.clone(), name: live.session.name() };
+        for front in self.fronts.ids() {
+            if front != by {
+                self.push(front, event.clone());
+            }
+        }
     }
 
     /// The first prompt makes a session: its lease, and its system prompt, built once.

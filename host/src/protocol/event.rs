@@ -218,6 +218,13 @@ pub enum Event {
     },
     /// Something that lists show has changed: a session came, went, runs, asks, was renamed (S04).
     SessionsChanged,
+    /// Another front end of this host looks at that session from now on (S04).
+    Switched {
+        /// The session.
+        session: SessionId,
+        /// What people call it.
+        name: String,
+    },
     /// The way to the host (only a remote one says this).
     Link {
         /// How it is.

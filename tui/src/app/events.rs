@@ -2,7 +2,7 @@
 
 use host::protocol::{
     Answer, Ask, Attachment, Body, Choice, Command, Event, Failure, GoalState, Link, QuestionId,
-    Row, SessionRow, Target,
+    Row, SessionId, SessionRow, Target,
 };
 
 use super::{App, Effect, Notice, Panel, ROWS, TakingBack};
@@ -20,6 +20,26 @@ const NAME: usize = 30;
 const SAID: i64 = 3_000;
 
 impl App {
+    /// Another front end looks at that session. With `hermes_tui.follow` a view that nobody uses
+    /// goes along; one that is used only hears of it (S04).
+    fn on_switched(&mut self, session: &SessionId, name: &str) -> Option<Effect> {
+        if !self.options.follow || *session == self.transcript.session {
+            return None;
+        }
+        let used = self.transcript.running.is_some()
+            || !self.transcript.questions.is_empty()
+            || !self.composer.is_empty()
+            || !self.sent.is_empty()
+            || self.panel.is_some()
+            || self.leaving.is_some();
+        if used {
+            let name = fit(&one_line(name), NAME);
+            self.say(&format!("{name} was opened elsewhere"), SAID);
+            return None;
+        }
+        Some(Effect::Send(Command::Open(Target::Id(session.clone()))))
+    }
+
     pub(crate) fn on_event(&mut self, event: &Event, now: i64) -> Vec<Effect> {
         self.now = now;
         let mut effects = Vec::new();
@@ -103,6 +123,7 @@ impl App {
                 }
                 effects.extend(self.quit_if_idle());
             }
+            Event::Switched { session, name } => effects.extend(self.on_switched(session, name)),
             Event::SessionsChanged => effects.extend(self.on_lists_changed()),
             Event::SessionsFound { query, found } => {
                 if let Some(Panel::Sessions(panel)) = &mut self.panel {

@@ -1,7 +1,7 @@
 //! What keys and events do about the link, lists that change elsewhere, rows that are taken back,
 //! files, goals and news.
 
-use host::protocol::{Attention, Body, Found, Goal, GoalAsk, GoalState, Link};
+use host::protocol::{Attention, Body, Found, Goal, GoalAsk, GoalState, Link, Source, TurnId};
 
 use super::*;
 
@@ -455,4 +455,29 @@ fn an_export_is_written_where_it_was_asked_for_and_under_no_name_that_leads_else
         typed(&mut app, "/export");
         assert_eq!(app.on_event(&exported(odd), T0), [save("", "session.md")], "{odd:?}");
     }
+}
+
+#[test]
+fn with_follow_a_view_nobody_uses_goes_along_and_a_used_one_only_hears_of_it() {
+    // S04
+    let other = SessionId("20260102_120000_abcdef".into());
+    let switched = Event::Switched { session: other.clone(), name: "The pump".into() };
+    let follows = |set: &dyn Fn(&mut App)| {
+        let mut app = app(vec![user("go")]);
+        app.options.follow = true;
+        set(&mut app);
+        let effects = app.on_event(&switched, T0);
+        (sent(effects), app.flash().map(str::to_owned))
+    };
+    let open = Command::Open(Target::Id(other.clone()));
+    assert_eq!(follows(&|_| {}), (vec![open], None));
+    assert_eq!(follows(&|app| app.options.follow = false), (vec![], None));
+    let heard = Some("The pump was opened elsewhere".to_owned());
+    assert_eq!(follows(&|app| enter_text(app, "half a word", T0)), (vec![], heard.clone()));
+    let running = Event::TurnStarted { turn: TurnId(2), source: Source::User, at: T0 };
+    assert_eq!(follows(&|app| drop(app.on_event(&running, T0))), (vec![], heard));
+    let here = Event::Switched { session: app(vec![]).transcript.session, name: String::new() };
+    let mut app = app(vec![user("go")]);
+    app.options.follow = true;
+    assert_eq!(sent(app.on_event(&here, T0)), []);
 }
