@@ -109,7 +109,9 @@ async fn subscribe(address: &str) -> (Samples, usize, usize) {
         }
         fast += 1;
         complete += samples.len();
-        samples.into_iter().for_each(|sample| all.add(sample));
+        for sample in samples {
+            all.add(sample);
+        }
     }
     (all, complete, fast)
 }

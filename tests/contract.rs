@@ -84,7 +84,7 @@ impl Rig {
                 }
                 Way::Webui(Over::Socket) => {
                     let socket = serve::socket_path(&settings.state);
-                    Some(Proxy::on_socket(rig.hiding(), socket, Seen::Webui).await)
+                    Some(Proxy::on_socket(rig.hiding(), socket, Seen::Webui))
                 }
                 Way::Embedded | Way::Seam(_) | Way::Running(_) => None,
             };

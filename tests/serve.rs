@@ -124,9 +124,10 @@ impl Far {
 
     async fn frame(&mut self) -> String {
         loop {
-            if let Some((frame, rest)) = self.text.split_once("\n\n") {
-                let frame = frame.to_owned();
-                self.text = rest.to_owned();
+            if let Some(end) = self.text.find("\n\n") {
+                let rest = self.text.split_off(end + 2);
+                let mut frame = std::mem::replace(&mut self.text, rest);
+                frame.truncate(end);
                 return frame;
             }
             let next = tokio::time::timeout(LONG, self.bytes.next()).await.unwrap();

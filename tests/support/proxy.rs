@@ -86,7 +86,7 @@ impl Proxy {
     }
 
     /// On a Unix socket before a Unix socket.
-    pub(crate) async fn on_socket(path: PathBuf, server: PathBuf, seen: Seen) -> Self {
+    pub(crate) fn on_socket(path: PathBuf, server: PathBuf, seen: Seen) -> Self {
         let listener = UnixListener::bind(path).unwrap();
         let (fault, faults) = watch::channel(Fault::None);
         let task = tokio::spawn(async move {
@@ -146,7 +146,7 @@ async fn carry<C: Connection>(
         Fault::Delay(by) => delay = by,
         Fault::None | Fault::HalfOpen => {}
     }
-    let (mut up, mut down) = ([0; 16 * 1024], [0; 16 * 1024]);
+    let (mut up, mut down) = (vec![0; 16 * 1024], vec![0; 16 * 1024]);
     loop {
         tokio::select! {
             read = client.read(&mut up) => match read {
