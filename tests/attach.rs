@@ -17,13 +17,13 @@ use self::proxy::{Do, Fake, Fault, PAGE, Proxy};
 use crate::support::{self, Gate, Home, Reply, View, demo, eventually, start};
 
 /// A host in this process and what serves it.
-struct Served {
+pub(crate) struct Served {
     local: Local,
     server: serve::Server,
 }
 
 impl Served {
-    async fn start(home: &Home, model: settings::Model) -> Self {
+    pub(crate) async fn start(home: &Home, model: settings::Model) -> Self {
         Self::with_password(home, model, None).await
     }
 
@@ -39,7 +39,7 @@ impl Served {
         Self { local, server }
     }
 
-    fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://{}", self.server.address().unwrap())
     }
 
