@@ -117,8 +117,8 @@ pub(crate) struct App {
     pub(crate) uploading: Vec<String>,
     elsewhere: Elsewhere,
     taking_back: Option<TakingBack>,
-    /// Another folder was asked for here.
-    moving: bool,
+    /// The folder that was asked for here.
+    moving: Option<String>,
     /// Where an export that was asked for goes, as it was typed; empty = under the host's name.
     export: Option<String>,
     paging: bool,
@@ -154,7 +154,7 @@ impl App {
             uploading: Vec::new(),
             elsewhere: Elsewhere::default(),
             taking_back: None,
-            moving: false,
+            moving: None,
             export: None,
             paging: false,
             attached: false,

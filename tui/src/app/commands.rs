@@ -86,8 +86,9 @@ impl App {
                 send(Command::ListWorkspaces)
             }
             Slash::Workspace(path) => {
-                self.moving = true;
-                send(Command::SetCwd { cwd: self.at_home(path) })
+                let cwd = self.at_home(path);
+                self.moving = Some(cwd.clone());
+                send(Command::SetCwd { cwd })
             }
             Slash::Profiles => {
                 self.panel = Some(Panel::Picker(Picker::asking(Kind::Profile)));

@@ -249,7 +249,9 @@ impl App {
                 picker::Outcome::Open => {}
                 picker::Outcome::Closed => close = true,
                 picker::Outcome::Picked(command) => {
-                    self.moving = matches!(command, Command::SetCwd { .. });
+                    if let Command::SetCwd { cwd } = &command {
+                        self.moving = Some(cwd.clone());
+                    }
                     effects.push(Effect::Send(command));
                     close = true;
                 }
