@@ -50,9 +50,11 @@ pub(crate) fn run(
                     .to_owned(),
             );
         }
+        let folder = server.folder();
         let (host, remote) = remote::start(server.clone(), target(run));
         let ended =
-            interactive::view(host, server.name(), notes, &mut signals, &mut suspension).await;
+            interactive::view(host, server.name(), &folder, notes, &mut signals, &mut suspension)
+                .await;
         let kept = remote.end().await;
         match ended {
             Ok(exit) => farewell(&exit?, &kept, &server),

@@ -1,4 +1,4 @@
-//! What was being written when an interface ended: a file a session in the state folder, for the
+//! What was being written when an interface ended: a file a session below the state folder, for the
 //! next interface to put back into its input.
 
 use std::collections::BTreeMap;

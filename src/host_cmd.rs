@@ -11,6 +11,7 @@ use host::store::Lock;
 use serde_json::{Value, json};
 
 use crate::args::HostCommand;
+use crate::interactive::is_suspended;
 
 /// How long an answer may take.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -64,7 +65,14 @@ async fn show(state: &Path, json: bool) -> anyhow::Result<ExitCode> {
         match (&answer, holder) {
             (Some(answer), _) => writeln!(out, "{}", words(answer))?,
             (None, Some(pid)) => {
-                writeln!(out, "Process {pid} holds {} and does not answer.", state.display())?;
+                let why = if is_suspended(pid) {
+                    format!(
+                        "is suspended: `fg` in its shell brings it back, `kill -CONT {pid}` too"
+                    )
+                } else {
+                    "does not answer".to_owned()
+                };
+                writeln!(out, "Process {pid} holds {} and {why}.", state.display())?;
             }
             (None, None) => writeln!(out, "No host runs on {}.", state.display())?,
         }
@@ -107,9 +115,8 @@ async fn stop(state: &Path) -> anyhow::Result<ExitCode> {
             }
             Some(pid) => {
                 tracing::debug!("no answer: {error}");
-                anyhow::bail!(
-                    "process {pid} holds the state and does not answer; `kill {pid}` ends it"
-                )
+                let why = if is_suspended(pid) { "is suspended" } else { "does not answer" };
+                anyhow::bail!("process {pid} holds the state and {why}; `kill {pid}` ends it")
             }
         }
     }

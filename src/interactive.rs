@@ -3,6 +3,7 @@
 //! interface is suspended (P10, P13, P14).
 
 use std::io::{IsTerminal as _, Write as _};
+use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
@@ -146,7 +147,7 @@ async fn sit(config: &Config, start: &Start<'_>, target: Target) -> anyhow::Resu
 }
 
 /// Whether a process was stopped by a signal, as by Ctrl+Z.
-fn is_suspended(pid: u32) -> bool {
+pub(crate) fn is_suspended(pid: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('T'))
 }
@@ -355,7 +356,7 @@ impl Desk<'_> {
                     let pid = next.pid();
                     words.push(match keep::taken_over(&mut next, &self.config.settings.state).await {
                         Ok(()) => format!(
-                            "It goes on in the background (process {pid}). `hermes-tui -c` comes \
+                            "It goes on in the background (process {pid}).\n`hermes-tui -c` comes \
                              back to it, `hermes-tui host stop` ends it."
                         ),
                         Err(error) => format!("{LEFT}: {error:#}"),
@@ -398,39 +399,49 @@ impl Desk<'_> {
     }
 
     fn save_drafts(&mut self) {
-        let now = self.interface.drafts();
-        match drafts::save(&self.config.settings.state, &self.drafts, &now) {
-            Ok(()) => self.drafts = now,
-            Err(error) => tracing::error!("what was being written is not kept: {error}"),
-        }
+        save_drafts(&self.config.settings.state, &mut self.drafts, &self.interface);
+    }
+}
+
+/// Writes what is being written into a folder that holds what was `kept` so far.
+fn save_drafts(folder: &Path, kept: &mut Drafts, interface: &Interface) {
+    let now = interface.drafts();
+    match drafts::save(folder, kept, &now) {
+        Ok(()) => *kept = now,
+        Err(error) => tracing::error!("what was being written is not kept: {error}"),
     }
 }
 
 /// Runs the interface on a host elsewhere until the user leaves, or, as an error, until a signal
-/// comes.
+/// comes. What is being written then is kept in `folder`.
 pub(crate) async fn view(
     mut host: Host,
     place: String,
+    folder: &Path,
     notes: Vec<String>,
     signals: &mut UnboundedReceiver<i32>,
     suspension: &mut Suspension,
 ) -> Result<std::io::Result<Exit>, i32> {
-    let options = tui::Options { place: Some(place), ..options(notes, true, Drafts::new()) };
+    let mut kept = drafts::load(folder);
+    let options = tui::Options { place: Some(place), ..options(notes, true, kept.clone()) };
     let mut interface = Interface::new(options);
-    loop {
+    let ended = loop {
         // What ends the run drops the interface's hold on the terminal.
         tokio::select! {
             exit = interface.run(&mut host) => match exit {
                 Ok(exit) if exit.leaving == Leaving::Suspend => {}
-                exit => return Ok(exit),
+                exit => break Ok(exit),
             },
-            signal = signals.recv() => return Err(signal.unwrap_or_default()),
+            signal = signals.recv() => break Err(signal.unwrap_or_default()),
             () = suspension.asked() => {}
         }
+        save_drafts(folder, &mut kept, &interface);
         if let Err(error) = suspension.suspend().await {
             tracing::warn!("{error:#}");
         }
-    }
+    };
+    save_drafts(folder, &mut kept, &interface);
+    ended
 }
 
 /// What is so when no host could take over.

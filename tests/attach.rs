@@ -17,13 +17,13 @@ use self::proxy::{Do, Fake, Fault, PAGE, Proxy};
 use crate::support::{self, Gate, Home, Reply, View, demo, eventually, start};
 
 /// A host in this process and what serves it.
-struct Served {
+pub(crate) struct Served {
     local: Local,
     server: serve::Server,
 }
 
 impl Served {
-    async fn start(home: &Home, model: settings::Model) -> Self {
+    pub(crate) async fn start(home: &Home, model: settings::Model) -> Self {
         Self::with_password(home, model, None).await
     }
 
@@ -39,7 +39,7 @@ impl Served {
         Self { local, server }
     }
 
-    fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://{}", self.server.address().unwrap())
     }
 
@@ -431,6 +431,51 @@ async fn refusals_end_the_tries_and_say_what_to_do() {
         .await;
         assert_eq!(proxy.asked("/api/tui/v1/events"), 2, "no further try");
     }
+}
+
+// E08
+#[tokio::test]
+async fn a_page_that_says_404_is_no_word_of_the_host_about_its_session() {
+    let home = Home::new();
+    let served = Served::start(&home, demo()).await;
+    let proxy = Proxy::start(&served.url()).await;
+    let (mut view, _remote) = attach(&proxy.url, &home, Target::New).await;
+    view.ask(1, "hello").await;
+    let session = view.session();
+    proxy.shows(404);
+    proxy.lead(None);
+    let Served { local, server } = served;
+    server.stop().await;
+    is_down(&mut view).await;
+    view.until("a second try", |v| {
+        let second = |link: &&&Link| matches!(link, Link::Down { attempt: 2, why, .. } if why.contains("no hermes server"));
+        links(v).iter().find(second).map(|_| ())
+    })
+    .await;
+    view.prompt("and again");
+    let settings = home.settings(demo());
+    let options =
+        serve::Options { tcp: Some("127.0.0.1:0".parse().unwrap()), ..serve::Options::default() };
+    let again = serve::start(local.access(), &settings, options).await.unwrap();
+    proxy.lead(Some(&format!("http://{}", again.address().unwrap())));
+    view.turn(2).await;
+    assert_eq!(view.session(), session);
+    assert_eq!(prompts(&view.transcript.rows, "and again"), 1);
+    assert!(!view.events.iter().any(|event| matches!(event, Event::Failed(_))));
+    assert!(proxy.asked("/api/tui/v1/events") < 10, "it waits between its tries");
+    agrees(&mut view, &local).await;
+    // For good, it is said. Who types does not wait for the next try.
+    proxy.lead(None);
+    again.stop().await;
+    let said = loop {
+        view.prompt("anybody there?");
+        let said = tokio::time::timeout(Duration::from_millis(300), refusal(&mut view)).await;
+        if let Ok(said) = said {
+            break said;
+        }
+    };
+    assert!(said.contains("no hermes server"), "{said}");
+    local.stop().await;
 }
 
 // E08

@@ -10,7 +10,10 @@ use host::store::Lock;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use crate::support::{Home, Reply, Server, Terminal, eventually, exe, is_alive, obey, wakeups};
+use crate::attach::Served;
+use crate::support::{
+    Home, Reply, Server, Terminal, demo, eventually, exe, is_alive, obey, wakeups,
+};
 use crate::wakeups::{fifo, spawn, waiting};
 
 /// What the model says once a turn goes on.
@@ -260,6 +263,9 @@ async fn ctrl_z_without_work_suspends_all_and_fg_brings_the_screen_back() {
         let mut second = Terminal::start(&home, &[]);
         assert_eq!(second.exit().await, 1);
         assert!(second.raw().contains(&format!("process {pid} is suspended")), "{}", second.raw());
+        let status = home.run(&["host", "status"]).await;
+        let said = String::from_utf8_lossy(&status.stdout);
+        assert!(said.contains("is suspended: `fg`"), "{said}");
         shell.keys("fg\r");
         shell.shows("half a thought").await;
         shell.keys("!");
@@ -524,4 +530,33 @@ async fn what_one_interface_kills_on_leaving_is_dead_and_the_other_goes_on() {
     let seen = server.requests(3).await;
     assert!(seen[2].last_user().contains("The user ended the background process"));
     assert!(wakeups(&home.stored(&home.latest().unwrap()).rows).is_empty(), "{}", home.dump());
+}
+
+// P13
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_being_written_for_a_host_elsewhere_is_there_at_the_next_attach_to_that_one() {
+    let (here, elsewhere, other) = (Home::new(), Home::new(), Home::new());
+    let served = Served::start(&elsewhere, demo()).await;
+    let mut terminal = Terminal::open(&here, &["attach", &served.url()]).await;
+    terminal.send("hello");
+    terminal.until("the end of the turn", |s| s.contains("1%") && !s.contains("Esc int")).await;
+    hang_up(&mut terminal).await;
+    assert_eq!(terminal.exit().await, 129);
+    // A host with another name has sessions of its own.
+    let not_that = Served::start(&other, demo()).await;
+    let mut terminal = Terminal::open(&here, &["attach", &not_that.url(), "-c"]).await;
+    terminal.keys("mine");
+    let screen = terminal.shows("mine").await;
+    assert!(!screen.contains("half a thought"), "{screen}");
+    let mut terminal = Terminal::open(&here, &["attach", &served.url(), "-c"]).await;
+    terminal.shows("half a thought").await;
+    // Sent, it is no draft any more.
+    terminal.keys("\r");
+    terminal.until("two answers", |s| s.matches("understand nothing").count() == 2).await;
+    terminal.keys("\x04");
+    assert_eq!(terminal.exit().await, 0);
+    let mut terminal = Terminal::open(&here, &["attach", &served.url()]).await;
+    terminal.keys("x");
+    let screen = terminal.shows("❯ x").await;
+    assert!(!screen.contains("half a thought"), "{screen}");
 }

@@ -101,9 +101,19 @@ impl Server {
         self.socket.as_ref().map_or_else(|| self.url.clone(), |path| path.display().to_string())
     }
 
-    /// The file in which something of ours about this server is kept. Two servers never share one;
-    /// names too long for that carry a digest.
+    /// The file in which something of ours about this server is kept.
     fn file(&self, kind: &str) -> PathBuf {
+        self.state.join("remote").join(format!("{}.{kind}.json", self.spelled()))
+    }
+
+    /// A folder for what an interface keeps about this server. Nothing makes it but who uses it.
+    pub fn folder(&self) -> PathBuf {
+        self.state.join("remote").join(self.spelled())
+    }
+
+    /// Its name as one of a file. Two servers never share one; names too long for that carry a
+    /// digest.
+    fn spelled(&self) -> String {
         let own = self.name();
         let spelled = own.bytes().map(|byte| match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'-' => char::from(byte).to_string(),
@@ -116,7 +126,7 @@ impl Server {
             });
             name = format!("{}-{digest:016x}", &name[..150]);
         }
-        self.state.join("remote").join(format!("{name}.{kind}.json"))
+        name
     }
 }
 

@@ -44,10 +44,14 @@ async fn what_is_no_hermes_server_is_told_apart_in_words() {
     let free = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let said = said_about(&home, &free.to_string()).await;
     assert!(said.contains("cannot reach") && said.contains("refused"), "{said}");
+    assert!(!said.contains("os error"), "{said}");
     let said = said_about(&home, "/nowhere/host.sock").await;
     assert!(said.contains("cannot reach /nowhere/host.sock"), "{said}");
 
     let html = || [(header::CONTENT_TYPE, "text/html")];
+    let plain = listen(Router::new()).await.replace("http://", "https://");
+    let said = said_about(&home, &plain).await;
+    assert!(said.contains("is it http:// in place"), "{said}");
     let page = Router::new().fallback(move || async move { (html(), "<html>Hello</html>") });
     assert!(said_about(&home, &listen(page).await).await.contains("web page"));
     let other = Router::new().fallback(|| async { axum::Json(json!({"status": "UP"})) });

@@ -38,6 +38,8 @@ pub(crate) struct Proxy {
 struct Way {
     /// Where the host is; `None` = nowhere.
     to: Option<String>,
+    /// The status of [`PAGE`]; 502 if there is none.
+    status: Option<u16>,
     events: VecDeque<Fault>,
     commands: VecDeque<Fault>,
     /// The paths that were asked for.
@@ -76,6 +78,11 @@ impl Proxy {
         self.way.lock().unwrap().to = to.map(str::to_owned);
     }
 
+    /// While the host is nowhere, the page has that status.
+    pub(crate) fn shows(&self, status: u16) {
+        self.way.lock().unwrap().status = Some(status);
+    }
+
     /// How often such a path was asked for.
     pub(crate) fn asked(&self, path: &str) -> usize {
         self.way.lock().unwrap().asked.iter().filter(|asked| asked.starts_with(path)).count()
@@ -84,7 +91,7 @@ impl Proxy {
 
 async fn pass(way: Arc<Mutex<Way>>, http: reqwest::Client, request: Request) -> Response<Body> {
     let path = request.uri().path_and_query().unwrap().to_string();
-    let (to, fault) = {
+    let (to, fault, status) = {
         let mut way = way.lock().unwrap();
         way.asked.push(path.clone());
         let fault = if path.starts_with("/api/tui/v1/events") {
@@ -94,9 +101,9 @@ async fn pass(way: Arc<Mutex<Way>>, http: reqwest::Client, request: Request) -> 
         } else {
             None
         };
-        (way.to.clone(), fault)
+        (way.to.clone(), fault, way.status.unwrap_or(502))
     };
-    let page = || answer(502, ("content-type", "text/html"), PAGE);
+    let page = || answer(status, ("content-type", "text/html"), PAGE);
     if let Some(Fault::Answer(status, head, body)) = fault {
         return answer(status, head, body);
     }

@@ -51,7 +51,7 @@ pub(crate) const KEYS: &[(&str, &str)] = &[
     ("PgUp, PgDn, wheel", "scroll; Ctrl+Home and Ctrl+End jump; End follows"),
     ("Tab", "complete a command"),
     ("Ctrl+B", "background processes"),
-    ("Ctrl+O", "open the session that asks, or the one of the last news"),
+    ("Ctrl+O", "the session that asks or has news, else the list"),
     ("Ctrl+R", "show or fold reasoning and summaries"),
     ("Ctrl+A E U K W Y", "edit; Ctrl or Alt with arrows moves by words"),
     ("Ctrl+L", "draw the screen anew"),

@@ -339,7 +339,7 @@ impl Sessions {
             }
             Search::Done(query, found) if query == self.select.filter() => match found.len() {
                 0 => "in no message".to_owned(),
-                n => format!("found in {}", count(n, "session")),
+                n => format!("in messages of {}", count(n, "session")),
             },
             Search::Refused => "titles only".to_owned(),
             Search::Idle | Search::Asked(_) | Search::Done(..) => String::new(),

@@ -338,7 +338,19 @@ fn cause(error: &reqwest::Error) -> String {
         said = Some(inner.to_string());
         cause = inner.source();
     }
-    said.unwrap_or_else(|| "the request failed".to_owned())
+    let said = said.unwrap_or_else(|| "the request failed".to_owned());
+    if error.is_connect() && said.contains("InvalidContentType") {
+        return "what answers there speaks no TLS; is it http:// in place of https://?".to_owned();
+    }
+    // How the parts of a body were framed helps nobody.
+    if said.contains("chunk size") || said.contains("before message completed") {
+        return "the connection broke off".to_owned();
+    }
+    // The number of the error neither.
+    match said.rsplit_once(" (os error ") {
+        Some((words, _)) => words.to_owned(),
+        None => said,
+    }
 }
 
 fn looks_like_html(text: &[u8]) -> bool {

@@ -18,7 +18,7 @@ use self::outbox::Outbox;
 use self::window::{is_empty, last_row};
 use super::http::{Client, Error};
 use super::sse::pace::Backoff;
-use super::sse::{Item, Stream};
+use super::sse::{Item, STRAYS, Stream};
 use super::unsent::{Entry, Unsent};
 use super::{Line, no_link, probed, tell};
 use crate::handle::{Backend, FrontId, Pushed, Signal};
@@ -56,6 +56,7 @@ pub(super) async fn run(line: Line) -> Vec<String> {
         is_ready: false,
         pause: None,
         failed: 0,
+        strays: 0,
         is_over: false,
         odd: BTreeSet::new(),
     };
@@ -107,6 +108,8 @@ struct Seam {
     pause: Option<Instant>,
     /// Requests that failed in a row.
     failed: u32,
+    /// So many times in a row something else has said that the session is gone.
+    strays: u32,
     /// No further try is made.
     is_over: bool,
     /// What was already told in the log.
@@ -258,6 +261,11 @@ impl Seam {
                 // The view ended and we have not heard of it.
                 self.outbox.not_taken();
                 self.anew();
+                self.failed = self.failed.saturating_add(1);
+                if self.failed > 1 {
+                    // It is something in between that says so.
+                    self.stream.put_off(pause(self.failed));
+                }
             }
             Err(Error::Unreachable { sent: false, .. } | Error::Status { code: 429 | 503, .. }) => {
                 self.outbox.not_taken();
@@ -285,8 +293,7 @@ impl Seam {
     /// Sends nothing for a while.
     fn wait(&mut self) {
         self.failed = self.failed.saturating_add(1);
-        let pause = Backoff::default().pause(self.failed, uuid::Uuid::new_v4().as_bytes()[0]);
-        self.pause = Some(Instant::now() + pause);
+        self.pause = Some(Instant::now() + pause(self.failed));
     }
 
     /// A request broke off: what cannot be repeated is told.
@@ -308,7 +315,10 @@ impl Seam {
             // The window says when the view is there.
             Item::Open | Item::Alive => {}
             Item::Event { name, data, .. } => match name.as_str() {
-                "view" => self.view = named(&data),
+                "view" => {
+                    self.strays = 0;
+                    self.view = named(&data);
+                }
                 "e" => self.event(&data),
                 _ => self.odd(&name, "an unknown frame"),
             },
@@ -355,7 +365,8 @@ impl Seam {
                 );
             }
             Err(error) if !error.is_passing() => return self.refused(error.to_string()),
-            Ok(_) | Err(_) => {}
+            Err(error) => return self.stray(&error),
+            Ok(_) => {}
         }
         match &self.fold {
             // It was asked for by a part of its id or by its title: the host looks it up.
@@ -368,6 +379,20 @@ impl Seam {
         }
         self.target = Target::New;
         self.stream = stream(&self.client, &self.target);
+    }
+
+    /// Something that is not the host says that the session is gone: a proxy whose server
+    /// restarts, maybe.
+    fn stray(&mut self, error: &Error) {
+        self.strays = self.strays.saturating_add(1);
+        let why = error.to_string();
+        if self.strays > STRAYS && matches!(error, Error::NotWebui(_) | Error::Redirected(_)) {
+            return self.refused(why);
+        }
+        let pause = pause(self.strays);
+        self.stream.put_off(pause);
+        let retry_at = now() + pause.as_millis() as Millis;
+        tell(&self.backend, Link::Down { why, attempt: self.strays, retry_at });
     }
 
     fn refused(&mut self, message: String) {
@@ -436,6 +461,11 @@ impl Seam {
     fn turn(&self) -> Option<TurnId> {
         Some(self.fold.as_ref()?.running.as_ref()?.turn)
     }
+}
+
+/// How long to wait after so many failures in a row.
+fn pause(failed: u32) -> Duration {
+    Backoff::default().pause(failed, uuid::Uuid::new_v4().as_bytes()[0])
 }
 
 /// The token in a `view` frame.

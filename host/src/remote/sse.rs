@@ -24,7 +24,7 @@ use super::http::{Client, Error, not_a_stream, unreachable};
 const HEAD: Duration = Duration::from_secs(30);
 /// So many times in a row something else than a stream may answer (a login page, any page): a
 /// proxy shows one while its server restarts.
-const STRAYS: u32 = 5;
+pub(crate) const STRAYS: u32 = 5;
 /// A server is not let to put us off for longer.
 const LONGEST_PUT_OFF: Duration = Duration::from_mins(2);
 
@@ -134,6 +134,11 @@ impl Stream {
         if let State::Waiting(at) = &mut self.state {
             *at = Instant::now();
         }
+    }
+
+    /// The next try is made after that pause, also after a refusal.
+    pub(crate) fn put_off(&mut self, pause: Duration) {
+        self.state = State::Waiting(Instant::now() + pause);
     }
 
     /// The next item; `None` after a refusal. May be dropped and asked again.

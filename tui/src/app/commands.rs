@@ -71,11 +71,7 @@ impl App {
                 Vec::new()
             }
             Slash::New => send(Command::Open(Target::New)),
-            Slash::Sessions => {
-                let sessions = Sessions::asking(&self.transcript.session, self.now);
-                self.panel = Some(Panel::Sessions(sessions));
-                send(Command::ListSessions)
-            }
+            Slash::Sessions => self.list_sessions(),
             Slash::Resume(name) => {
                 self.wanted = Some(name);
                 send(Command::ListSessions)
@@ -89,7 +85,11 @@ impl App {
                 self.panel = Some(Panel::Picker(Picker::asking(Kind::Workspace)));
                 send(Command::ListWorkspaces)
             }
-            Slash::Workspace(path) => send(Command::SetCwd { cwd: self.at_home(path) }),
+            Slash::Workspace(path) => {
+                let cwd = self.at_home(path);
+                self.moving = Some(cwd.clone());
+                send(Command::SetCwd { cwd })
+            }
             Slash::Profiles => {
                 self.panel = Some(Panel::Picker(Picker::asking(Kind::Profile)));
                 send(Command::ListProfiles)
@@ -169,6 +169,13 @@ impl App {
             Slash::Yolo(switch) => self.yolo(switch),
             Slash::Quit => self.quit(),
         }
+    }
+
+    /// Opens the list of sessions.
+    pub(super) fn list_sessions(&mut self) -> Vec<Effect> {
+        let sessions = Sessions::asking(&self.transcript.session, self.now);
+        self.panel = Some(Panel::Sessions(sessions));
+        vec![Effect::Send(Command::ListSessions)]
     }
 
     fn inform(&mut self, text: String) {

@@ -152,6 +152,10 @@ impl App {
             Event::GoalChanged { goal: Some(goal) } if goal.state == GoalState::Done => {
                 self.notice = Some(Notice::Info(goal::status(Some(goal))));
             }
+            Event::CwdChanged { cwd } if self.moving.take().is_some() => {
+                let cwd = one_line(cwd);
+                self.notice = Some(Notice::Info(format!("works in {cwd} from the next turn on")));
+            }
             Event::Link { link } => self.on_link(link),
             Event::Failed(failure) => {
                 self.on_failed(failure);
@@ -381,6 +385,7 @@ impl App {
         self.wanted = None;
         self.elsewhere.on_failed();
         self.taking_back = None;
+        self.moving = None;
         self.export = None;
         match &mut self.panel {
             Some(Panel::Processes(panel)) => panel.on_failed(),

@@ -151,11 +151,10 @@ impl App {
         Vec::new()
     }
 
-    /// Opens a session that waits for the user, else the one the last news is about.
+    /// Opens a session that waits for the user, else the one the last news is about, else the list.
     fn open_news(&mut self) -> Vec<Effect> {
         let Some(session) = self.news_session() else {
-            self.say("no news from another session", 3_000);
-            return Vec::new();
+            return self.list_sessions();
         };
         vec![Effect::Send(Command::Open(Target::Id(session.clone())))]
     }
@@ -250,6 +249,9 @@ impl App {
                 picker::Outcome::Open => {}
                 picker::Outcome::Closed => close = true,
                 picker::Outcome::Picked(command) => {
+                    if let Command::SetCwd { cwd } = &command {
+                        self.moving = Some(cwd.clone());
+                    }
                     effects.push(Effect::Send(command));
                     close = true;
                 }

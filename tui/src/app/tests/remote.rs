@@ -280,6 +280,35 @@ fn the_new_commands_do_what_they_say() {
 }
 
 #[test]
+fn another_folder_is_confirmed_where_it_was_asked_for_once_the_host_has_taken_it() {
+    let moved = Event::CwdChanged { cwd: "/srv/www".into() };
+    let mut app = app(vec![user("go")]);
+    app.on_event(&moved, T0);
+    assert!(!shows(&mut app, "works in"), "another front end knows");
+    typed(&mut app, "/workspace /srv/www");
+    assert!(!shows(&mut app, "works in"));
+    app.on_event(&moved, T0);
+    assert!(shows(&mut app, "works in /srv/www from the next turn on"));
+    typed(&mut app, "/workspace /nowhere");
+    let failure = Failure { about: "folder".into(), message: "there is none".into() };
+    app.on_event(&Event::Failed(failure), T0);
+    app.on_event(&moved, T0);
+    assert!(shows(&mut app, "there is none") && !shows(&mut app, "works in"));
+    typed(&mut app, "/workspace ");
+    app.on_event(&Event::WorkspacesListed { paths: vec!["/srv/www".into()] }, T0);
+    press(&mut app, "enter", T0);
+    app.on_event(&moved, T0);
+    assert!(shows(&mut app, "works in /srv/www"));
+}
+
+#[test]
+fn ctrl_o_opens_the_list_of_sessions_when_none_has_news() {
+    let mut app = app(vec![user("go")]);
+    assert_eq!(sent(press(&mut app, "ctrl-o", T0)), [Command::ListSessions]);
+    assert!(shows(&mut app, "Sessions · Enter opens"));
+}
+
+#[test]
 fn a_folder_of_another_machine_is_made_out_there() {
     let mut app = App::new(Options { place: Some("lab".into()), ..options() }, T0);
     assert_eq!(typed(&mut app, "/workspace ~/src"), [Command::SetCwd { cwd: "~/src".into() }]);
