@@ -309,6 +309,10 @@ fn a_claimed_question_is_nobody_elses_and_without_an_id_there_must_be_one() {
     assert_eq!(claim(&mut state, Some("q2")), Err(2), "another kind");
     assert_eq!(claim(&mut state, Some("q3")), Ok("q3".to_owned()));
     assert_eq!(claim(&mut state, Some("q3")), Err(1), "somebody answers it");
+    assert_eq!(claim(&mut state, None), Err(1), "an answer sent twice is not the next one's");
+    let answer = Answer::Approval(Choice::Once);
+    let id = QuestionId("q3".to_owned());
+    state.take(&Event::QuestionResolved { id, answer, by: None }, 0);
     assert_eq!(claim(&mut state, None), Ok("q1".to_owned()));
     state.release(&QuestionId("q1".to_owned()));
     assert_eq!(claim(&mut state, Some("q1")), Ok("q1".to_owned()));
@@ -422,6 +426,11 @@ async fn a_session_leaves_memory_a_while_after_its_last_reader_and_not_before() 
     drop(again);
     let unknown = feeds.lease(&SessionId("20200101_000000_000000".to_owned())).await;
     assert!(unknown.is_err());
+    // Names that clients invent cost nothing.
+    for n in 0..100 {
+        assert!(feeds.lease(&SessionId(format!("no such {n}"))).await.is_err());
+    }
+    assert_eq!(feeds.0.odd.lock().unwrap().len(), 0);
     local.end().await;
 }
 
