@@ -8,8 +8,10 @@ use crate::protocol::{
     Ask, Assistant, Body, CallId, Choice, End, Exit, LiveCall, Outcome, Part, Row, Running, Source,
     Stop, Toast, ToolCall, ToolResult,
 };
+use crate::serve::channel::Listening;
 use crate::serve::tape::{Read, Tape};
 use crate::store::Lock;
+use crate::wire::encode::frame::Frame;
 
 const SESSION: &str = "20260102_030405_abcdef";
 
@@ -492,5 +494,35 @@ async fn the_id_of_a_stream_says_which_turn_it_is_and_which_run_of_the_host_gave
     for nonsense in ["", "deadbeef", &"g".repeat(32), &"ä".repeat(16)] {
         assert_eq!(feeds.parse(nonsense), None, "{nonsense}");
     }
+    local.end().await;
+}
+
+// E01, E02
+#[tokio::test]
+async fn a_subscriber_hears_of_a_running_turn_once_and_not_of_one_being_cancelled() {
+    let dir = tempfile::tempdir().unwrap();
+    let (local, _) = host(dir.path());
+    let id = session(&local).await;
+    let feeds = Feeds::lingering(&local.access(), LINGER);
+    let lease = feeds.lease(&id).await.unwrap();
+    // What comes after it subscribed is the end of what it is asked for here.
+    let heard = async |end: &str| {
+        let initial = Frame::new("initial", json!({}));
+        let mut one = Listening::new(feeds.lease(&id).await.unwrap(), &feeds, &initial, None, None);
+        assert!(lease.feed.take(&Event::TitleChanged { title: end.to_owned() }, 0));
+        let mut said = String::new();
+        while !said.contains(end) {
+            let next = tokio::time::timeout(Duration::from_secs(30), one.next()).await;
+            said += std::str::from_utf8(&next.unwrap().unwrap()).unwrap();
+        }
+        said.lines().filter_map(|line| Some(line.strip_prefix("event: ")?.to_owned())).collect()
+    };
+    assert!(lease.feed.take(&started(70), 0));
+    let names: Vec<String> = heard("one").await;
+    assert_eq!(names, ["initial", "server_turn_started", "title"]);
+    assert!(lease.feed.take(&Event::TurnCancelling { turn: TurnId(70) }, 0));
+    let names: Vec<String> = heard("two").await;
+    assert_eq!(names, ["initial", "title"]);
+    drop(lease);
     local.end().await;
 }
