@@ -181,6 +181,12 @@ fn is_local(server: &Server) -> bool {
     server.socket.is_some() || local.iter().any(|start| server.url.starts_with(start))
 }
 
+/// Whether an id that a server has made up is safe to show, and to be copied into a shell.
+fn is_word(id: &str) -> bool {
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | ':');
+    id.starts_with(|c: char| c.is_ascii_alphanumeric()) && id.chars().all(plain)
+}
+
 fn say(text: &str) {
     writeln!(io::stderr(), "{}", host::redact::plain(text)).ok();
 }
@@ -210,10 +216,25 @@ fn farewell(exit: &tui::Exit, kept: &[String], server: &Server) -> anyhow::Resul
         let text = host::redact::plain(text);
         writeln!(stdout, "Not sent yet, goes out with the next attach: {text}")?;
     }
-    if let Some(session) = &exit.session {
+    if let Some(session) = exit.session.as_ref().filter(|session| is_word(&session.0)) {
         let name = host::redact::plain(&server.name());
         writeln!(stdout, "Go on with: hermes-tui attach {name} --resume {session}")?;
     }
     anyhow::ensure!(!exit.host_stopped, "the connection ended; what is stored is safe");
     Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_that_a_terminal_or_a_shell_would_obey_is_not_shown() {
+        for id in ["20260102_030405_abcdef", "a1b2c3", "cron:7"] {
+            assert!(is_word(id), "{id}");
+        }
+        for id in ["", "a\x1b]0;x\x07", "a\u{9b}2J", "a; rm b", "$(id)", "a\nb", "--yolo", "a b"] {
+            assert!(!is_word(id), "{id:?}");
+        }
+    }
 }

@@ -151,6 +151,10 @@ async fn a_turn_whose_terminal_is_closed_is_answered_exactly_once_with_no_termin
     let home = Home::new();
     let server = hanging().await;
     home.configure(server.url());
+    // It goes on because it was handed over, not because it is fresh.
+    let config = home.path().join("hermes/config.yaml");
+    let text = fs::read_to_string(&config).unwrap();
+    fs::write(config, format!("{text}  gateway_auto_continue_freshness: 0\n")).unwrap();
     let mut terminal = Terminal::open(&home, &[]).await;
     terminal.send("hang");
     terminal.shows("On and on").await;

@@ -331,7 +331,6 @@ pub(crate) struct Session {
     prompts: VecDeque<(Queued, Caller)>,
     /// What the remark to the running turn becomes if no result takes it along.
     remark: Option<PromptId>,
-    known_prompts: VecDeque<PromptId>,
     turn: Option<Turn>,
     /// When the cancelled turn is given up (W23).
     reclaim_at: Option<Millis>,
@@ -439,7 +438,6 @@ impl Session {
             waiting: Vec::new(),
             prompts: VecDeque::new(),
             remark: None,
-            known_prompts: VecDeque::new(),
             turn: None,
             reclaim_at: None,
             asked_lane: String::new(),

@@ -26,7 +26,7 @@ pub use reader::{Reader, StoredTurn};
 pub use search::Hit;
 pub use writer::{CommitNo, Durability, Report, Store};
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
@@ -258,6 +258,9 @@ pub struct Meta {
     /// The open turn that a host left for the next one on purpose: it goes on whatever its age,
     /// once (P10).
     pub handed_over: Option<TurnId>,
+    /// The last prompts that it took, oldest first: one that is sent again is known, also after
+    /// the session was away from memory.
+    pub prompts: VecDeque<PromptId>,
 }
 
 impl Meta {

@@ -173,6 +173,14 @@ impl Auth {
     }
 }
 
+/// What counts as one place that guesses: who has one address of IPv6 has 2⁶⁴ of them.
+fn household(ip: IpAddr) -> IpAddr {
+    match ip.to_canonical() {
+        IpAddr::V6(ip) => IpAddr::V6((ip.to_bits() >> 64 << 64).into()),
+        ip @ IpAddr::V4(_) => ip,
+    }
+}
+
 /// Both halves of the session cookie.
 fn cookie(headers: &HeaderMap) -> Option<(&str, &str)> {
     let lines = headers.get_all(header::COOKIE).iter().filter_map(|line| line.to_str().ok());
@@ -238,7 +246,7 @@ async fn login(
     let (Some(password), Peer::Tcp(address)) = (&auth.password, peer) else {
         return Ok(answer(&json!({ "ok": true, "message": "Auth not enabled" })));
     };
-    let ip = address.ip().to_canonical();
+    let ip = household(address.ip());
     if !auth.may_try(ip) {
         return Err(Refusal::new(
             StatusCode::TOO_MANY_REQUESTS,
@@ -330,5 +338,14 @@ mod tests {
         assert!(!auth.may_try(a) && auth.may_try(b));
         auth.tried(a, true);
         assert!(auth.may_try(a), "a success clears the count");
+    }
+
+    #[test]
+    fn all_addresses_of_one_network_guess_together() {
+        let of = |ip: &str| household(ip.parse().unwrap());
+        assert_eq!(of("2001:db8:1:2::1"), of("2001:db8:1:2:ffff::9"));
+        assert_ne!(of("2001:db8:1:2::1"), of("2001:db8:1:3::1"));
+        assert_eq!(of("::ffff:10.0.0.1"), of("10.0.0.1"));
+        assert_ne!(of("10.0.0.1"), of("10.0.0.2"));
     }
 }

@@ -60,7 +60,7 @@ async fn channel(
 }
 
 /// A reader of a session's channel.
-struct Listening {
+pub(super) struct Listening {
     feed: Lease,
     /// What is said before anything new: it is the state at `after`.
     first: VecDeque<Bytes>,
@@ -71,7 +71,7 @@ struct Listening {
 impl Listening {
     /// Where the log holds what follows the cursor, that follows; else the state is told: a turn
     /// that runs, and whether the client's messages are too few (E02).
-    fn new(
+    pub(super) fn new(
         feed: Lease,
         feeds: &Feeds,
         initial: &Frame,
@@ -109,7 +109,7 @@ impl Listening {
         Self { feed, first, after, changes }
     }
 
-    async fn next(&mut self) -> Option<Bytes> {
+    pub(super) async fn next(&mut self) -> Option<Bytes> {
         if let Some(first) = self.first.pop_front() {
             return Some(first);
         }

@@ -137,8 +137,10 @@ async fn told(feed: &Feed, turn: TurnId) -> f64 {
             }
         }
     };
+    // A feed that fell behind may have missed a whole turn.
+    let wait = tokio::time::timeout(TOLD, wait);
     tokio::select! {
-        at = wait => at,
+        at = wait => at.unwrap_or_else(|_| secs(crate::local::now())),
         () = feed.over() => secs(crate::local::now()),
     }
 }

@@ -222,6 +222,12 @@ impl Shared {
         due
     }
 
+    /// There is no such session: whatever names clients invent, they cost nothing.
+    fn forget_odd(&self, session: &SessionId) {
+        let mut odd = self.odd.lock().unwrap_or_else(PoisonError::into_inner);
+        odd.retain(|_, known| known != session);
+    }
+
     fn streams(&self, session: &SessionId) -> Streams {
         Streams { session: self.digits(session), nonce: self.nonce.clone() }
     }
@@ -254,6 +260,7 @@ async fn run(shared: Arc<Shared>, feed: Arc<Feed>) {
         Ok(host) => host,
         Err(why) => {
             shared.remove(&feed);
+            shared.forget_odd(&feed.session);
             feed.phase.send_replace(Phase::Refused(why));
             return;
         }

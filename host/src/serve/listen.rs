@@ -1,5 +1,5 @@
 //! Listening: TCP and Unix sockets, who is at the other end, and connections that are closed when
-//! they take no bytes.
+//! they take no bytes, or neither ask nor are told anything.
 
 use std::future::Future as _;
 use std::io;
@@ -16,12 +16,18 @@ use axum::serve::{IncomingStream, Listener};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::watch;
-use tokio::time::Sleep;
+use tokio::time::{Instant, Sleep};
 
 use crate::process;
 
 /// Longest socket path that every system takes.
 const SOCKET_PATH: usize = 100;
+
+/// A connection without life for that long is closed. A stream has its comments in between.
+const IDLE: Duration = Duration::from_mins(1);
+/// What is read counts as life from so many bytes on: who sends a request byte by byte must not
+/// hold a connection for ever, and an upload over a slow line may take its time.
+const ENOUGH: usize = 16 * 1024;
 
 /// Who is at the other end of a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -216,19 +222,42 @@ impl Connected<IncomingStream<'_, Unix>> for Peer {
     }
 }
 
-/// A connection whose writes fail once none has got on for so long: who does not read must not
-/// hold memory for ever.
+/// A connection whose writes fail once none has got on for so long (who does not read must not
+/// hold memory for ever), and whose reads fail once nothing has gone either way for [`IDLE`].
 #[derive(Debug)]
 pub(super) struct Timed<S> {
     pub(super) stream: S,
     deadline: Duration,
     /// Runs while a write waits.
     stuck: Option<Pin<Box<Sleep>>>,
+    /// The last sign of life, and what was read since.
+    lived: Instant,
+    read: usize,
+    /// Runs while a read waits.
+    idle: Pin<Box<Sleep>>,
 }
 
 impl<S> Timed<S> {
     pub(super) fn new(stream: S, deadline: Duration) -> Self {
-        Self { stream, deadline, stuck: None }
+        let idle = Box::pin(tokio::time::sleep(IDLE));
+        Self { stream, deadline, stuck: None, lived: Instant::now(), read: 0, idle }
+    }
+
+    fn lives(&mut self) {
+        self.lived = Instant::now();
+        self.read = 0;
+    }
+
+    /// Ready once there was no life for too long.
+    fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        loop {
+            ready!(self.idle.as_mut().poll(cx));
+            let end = self.lived + IDLE;
+            if end <= Instant::now() {
+                return Poll::Ready(());
+            }
+            self.idle.as_mut().reset(end);
+        }
     }
 
     /// What becomes of a write that came to this.
@@ -239,6 +268,7 @@ impl<S> Timed<S> {
     ) -> Poll<io::Result<T>> {
         if written.is_ready() {
             self.stuck = None;
+            self.lives();
             return written;
         }
         let deadline = self.deadline;
@@ -254,7 +284,16 @@ impl<S: AsyncRead + Unpin> AsyncRead for Timed<S> {
         cx: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_read(cx, buffer)
+        let before = buffer.filled().len();
+        if let Poll::Ready(read) = Pin::new(&mut self.stream).poll_read(cx, buffer) {
+            self.read += buffer.filled().len() - before;
+            if self.read >= ENOUGH {
+                self.lives();
+            }
+            return Poll::Ready(read);
+        }
+        ready!(self.poll_idle(cx));
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client asks nothing")))
     }
 }
 
@@ -287,5 +326,57 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Timed<S> {
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.stream).poll_shutdown(cx)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, duplex};
+
+    use super::*;
+
+    const LONG: Duration = Duration::from_secs(20);
+
+    // E04: also who never ends its request holds nothing for ever.
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_that_asks_byte_by_byte_or_not_at_all_is_closed() {
+        for bytes in [0, 1] {
+            let (mut client, server) = duplex(64);
+            let mut server = Timed::new(server, LONG);
+            tokio::spawn(async move {
+                while client.write_all(&b"x"[..bytes]).await.is_ok() {
+                    tokio::time::sleep(Duration::from_secs(5)).await;
+                }
+            });
+            let begun = Instant::now();
+            let mut all = Vec::new();
+            let end = server.read_to_end(&mut all).await.unwrap_err();
+            assert_eq!(end.kind(), io::ErrorKind::TimedOut);
+            assert_eq!(begun.elapsed().as_secs(), IDLE.as_secs());
+        }
+    }
+
+    // E07: a healthy quiet link is never churned.
+    #[tokio::test(start_paused = true)]
+    async fn a_stream_with_comments_and_an_upload_that_takes_its_time_stay() {
+        let (client, server) = duplex(64 * 1024);
+        let (mut from, mut to) = tokio::io::split(client);
+        tokio::spawn(async move { tokio::io::copy(&mut from, &mut tokio::io::sink()).await });
+        let mut server = Timed::new(server, LONG);
+        for _ in 0..100 {
+            server.write_all(b": keepalive\n\n").await.unwrap();
+            let read = tokio::time::timeout(Duration::from_secs(5), server.read_u8()).await;
+            assert!(read.is_err(), "{read:?}");
+        }
+        tokio::spawn(async move {
+            for _ in 0..100 {
+                tokio::time::sleep(IDLE / 2).await;
+                to.write_all(&[b'x'; ENOUGH]).await.unwrap();
+            }
+            to.shutdown().await.unwrap();
+        });
+        let mut all = Vec::new();
+        server.read_to_end(&mut all).await.unwrap();
+        assert_eq!(all.len(), 100 * ENOUGH);
     }
 }

@@ -136,7 +136,8 @@ async fn load(State(serving): State<Serving>, params: Params) -> Result<Response
             None => ALL,
         };
         // Rows are numbered from 1 without gaps, messages from 0.
-        let end = count(&params, "msg_before").map_or(u64::MAX, |before| before as u64 + 1);
+        let end = count(&params, "msg_before")
+            .map_or(u64::MAX, |before| (before as u64).saturating_add(1));
         page(&serving, transcript, end, limit).await?
     };
     let object = with_messages(head(transcript, row.as_ref()), &rows, earlier);

@@ -61,6 +61,11 @@ impl Session {
             gauge: Gauge { used: meta.gauge.used, length: context.or(meta.gauge.length) },
             ..session.view
         };
+        for prompt in &queued {
+            if !session.knows_prompt(&prompt.id) {
+                session.remember_prompt(&prompt.id);
+            }
+        }
         if !session.passive {
             session.prompts =
                 queued.into_iter().map(|q| (q, Caller::Attended)).collect::<VecDeque<_>>();

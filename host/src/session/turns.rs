@@ -68,13 +68,16 @@ impl Session {
     }
 
     pub(super) fn knows_prompt(&self, id: &PromptId) -> bool {
-        self.known_prompts.contains(id)
+        self.meta.prompts.contains(id)
     }
 
+    /// Written down with the row of the prompt; until there is one, its place in the queue is
+    /// what is stored of it.
     pub(super) fn remember_prompt(&mut self, id: &PromptId) {
-        self.known_prompts.push_back(id.clone());
-        if self.known_prompts.len() > KNOWN_PROMPTS {
-            self.known_prompts.pop_front();
+        let known = &mut self.meta.prompts;
+        known.push_back(id.clone());
+        if known.len() > KNOWN_PROMPTS {
+            known.pop_front();
         }
     }
 

@@ -93,9 +93,6 @@ impl World<'_> {
         if unused && self.host.storage == Storage::Ok {
             self.host.live.remove(&s);
             self.host.owners.retain(|_, owner| *owner != s);
-            // Whoever sent a prompt there has gone elsewhere: nobody sends it once more.
-            let gone = self.prompts.iter_mut().filter(|p| p.session == s);
-            gone.for_each(|p| p.generation = u32::MAX);
             self.met.note(Class::Left);
         }
     }

@@ -240,9 +240,16 @@ impl World<'_> {
     }
 
     fn again(&mut self, s: usize) {
-        let generation = self.generation;
-        let last = self.prompts.iter().rfind(|p| p.session == s && p.generation == generation);
-        if let Some((id, text)) = last.map(|p| (p.id.clone(), p.text.clone())) {
+        // One that was taken back before a crash may be gone without a trace.
+        let fits = |p: &Typed, now| p.session == s && (p.generation == now || !p.unqueued);
+        let now = self.generation;
+        if !self.prompts.iter().any(|p| fits(p, now)) || !self.open(s) {
+            return;
+        }
+        if let Some(typed) = self.prompts.iter_mut().rfind(|p| fits(p, now)) {
+            // What a crash took is typed anew.
+            typed.generation = now;
+            let (id, text) = (typed.id.clone(), typed.text.clone());
             self.met.note(Class::PromptTwice);
             self.command(s, Input::Prompt { id, text, caller: Caller::Attended });
         }

@@ -31,6 +31,11 @@ pub(crate) use frame::{
 pub(crate) use session::{Call, Message, Session, SessionList, SessionReply, Status};
 pub(crate) use wakeup::{news, wakeup};
 
+/// The largest count: what JavaScript has whole numbers for.
+const MOST: u64 = 1 << 53;
+/// The end of the year 9999: differences and sums of times must be times too.
+const LAST: Millis = 253_402_300_799_999;
+
 /// Reads what is there of a value.
 pub(crate) fn read<T: DeserializeOwned + Default>(value: Value) -> T {
     serde_json::from_value(value).unwrap_or_default()
@@ -67,7 +72,17 @@ fn millis(value: &Value) -> Millis {
     value
         .as_f64()
         .filter(|seconds| *seconds > 0.0)
-        .map_or(0, |seconds| (seconds * 1000.0) as Millis)
+        .map_or(0, |seconds| ((seconds * 1000.0) as Millis).min(LAST))
+}
+
+/// A count; 0 = unknown. Sums and successors of counts must be numbers too.
+fn count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u64, D::Error> {
+    Ok(known_count(deserializer)?.unwrap_or(0))
+}
+
+/// A count that may be missing.
+fn known_count<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    Ok(Value::deserialize(deserializer)?.as_u64().map(|count| count.min(MOST)))
 }
 
 /// A text: a string, or the text parts of a list of parts.
@@ -119,7 +134,7 @@ mod tests {
             (json!(1_795_251_862.598_436_6), 1_795_251_862_598),
             (json!(1_795_251_908), 1_795_251_908_000),
             (json!(-5.0), 0),
-            (json!(1e300), Millis::MAX),
+            (json!(1e300), LAST),
             (json!("x"), 0),
             (json!(null), 0),
         ] {

@@ -196,12 +196,14 @@ impl State {
         id: Option<&str>,
         by: String,
     ) -> Result<Question, usize> {
-        let open = |q: &&Question| Kind::of(q) == kind && !self.answering.contains_key(&q.id);
-        let mut pending = self.transcript.questions.iter().filter(open);
+        let asked = self.transcript.questions.iter().filter(|q| Kind::of(q) == kind);
+        let mut pending = asked.clone().filter(|q| !self.answering.contains_key(&q.id));
         let count = pending.clone().count();
         let found = match id {
             Some(id) => pending.find(|q| q.id.0 == id),
-            None if count == 1 => pending.next(),
+            // One that is being answered is there still: an answer sent twice is not the next
+            // question's.
+            None if asked.count() == 1 => pending.next(),
             None => None,
         };
         let question = found.cloned().ok_or(count)?;

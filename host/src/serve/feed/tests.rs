@@ -8,8 +8,10 @@ use crate::protocol::{
     Ask, Assistant, Body, CallId, Choice, End, Exit, LiveCall, Outcome, Part, Row, Running, Source,
     Stop, Toast, ToolCall, ToolResult,
 };
+use crate::serve::channel::Listening;
 use crate::serve::tape::{Read, Tape};
 use crate::store::Lock;
+use crate::wire::encode::frame::Frame;
 
 const SESSION: &str = "20260102_030405_abcdef";
 
@@ -309,6 +311,10 @@ fn a_claimed_question_is_nobody_elses_and_without_an_id_there_must_be_one() {
     assert_eq!(claim(&mut state, Some("q2")), Err(2), "another kind");
     assert_eq!(claim(&mut state, Some("q3")), Ok("q3".to_owned()));
     assert_eq!(claim(&mut state, Some("q3")), Err(1), "somebody answers it");
+    assert_eq!(claim(&mut state, None), Err(1), "an answer sent twice is not the next one's");
+    let answer = Answer::Approval(Choice::Once);
+    let id = QuestionId("q3".to_owned());
+    state.take(&Event::QuestionResolved { id, answer, by: None }, 0);
     assert_eq!(claim(&mut state, None), Ok("q1".to_owned()));
     state.release(&QuestionId("q1".to_owned()));
     assert_eq!(claim(&mut state, Some("q1")), Ok("q1".to_owned()));
@@ -422,6 +428,11 @@ async fn a_session_leaves_memory_a_while_after_its_last_reader_and_not_before() 
     drop(again);
     let unknown = feeds.lease(&SessionId("20200101_000000_000000".to_owned())).await;
     assert!(unknown.is_err());
+    // Names that clients invent cost nothing.
+    for n in 0..100 {
+        assert!(feeds.lease(&SessionId(format!("no such {n}"))).await.is_err());
+    }
+    assert_eq!(feeds.0.odd.lock().unwrap().len(), 0);
     local.end().await;
 }
 
@@ -483,5 +494,35 @@ async fn the_id_of_a_stream_says_which_turn_it_is_and_which_run_of_the_host_gave
     for nonsense in ["", "deadbeef", &"g".repeat(32), &"ä".repeat(16)] {
         assert_eq!(feeds.parse(nonsense), None, "{nonsense}");
     }
+    local.end().await;
+}
+
+// E01, E02
+#[tokio::test]
+async fn a_subscriber_hears_of_a_running_turn_once_and_not_of_one_being_cancelled() {
+    let dir = tempfile::tempdir().unwrap();
+    let (local, _) = host(dir.path());
+    let id = session(&local).await;
+    let feeds = Feeds::lingering(&local.access(), LINGER);
+    let lease = feeds.lease(&id).await.unwrap();
+    // What comes after it subscribed is the end of what it is asked for here.
+    let heard = async |end: &str| {
+        let initial = Frame::new("initial", json!({}));
+        let mut one = Listening::new(feeds.lease(&id).await.unwrap(), &feeds, &initial, None, None);
+        assert!(lease.feed.take(&Event::TitleChanged { title: end.to_owned() }, 0));
+        let mut said = String::new();
+        while !said.contains(end) {
+            let next = tokio::time::timeout(Duration::from_secs(30), one.next()).await;
+            said += std::str::from_utf8(&next.unwrap().unwrap()).unwrap();
+        }
+        said.lines().filter_map(|line| Some(line.strip_prefix("event: ")?.to_owned())).collect()
+    };
+    assert!(lease.feed.take(&started(70), 0));
+    let names: Vec<String> = heard("one").await;
+    assert_eq!(names, ["initial", "server_turn_started", "title"]);
+    assert!(lease.feed.take(&Event::TurnCancelling { turn: TurnId(70) }, 0));
+    let names: Vec<String> = heard("two").await;
+    assert_eq!(names, ["initial", "title"]);
+    drop(lease);
     local.end().await;
 }

@@ -16,6 +16,9 @@ use crate::serve::{Body, Params, Refusal, Serving, answer};
 use crate::settings::Settings;
 use crate::wire::encode::session::{goal, head, seconds, with_messages};
 
+/// Longest draft that is kept, as JSON.
+const DRAFT: usize = 256 * 1024;
+
 pub(super) fn routes() -> Router<Serving> {
     Router::new()
         .route("/api/session/new", post(new))
@@ -293,6 +296,10 @@ async fn keep_draft(State(serving): State<Serving>, body: Body) -> Result<Respon
     let files = body.0.get("files").filter(|files| files.is_array());
     let files = files.cloned().unwrap_or_else(|| json!([]));
     let draft = json!({ "text": text, "files": files });
+    // They stay in memory.
+    if draft.to_string().len() > DRAFT {
+        return Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "The draft is too long to keep"));
+    }
     serving.desk.keep_draft(view.transcript.session, draft.clone());
     Ok(answer(&json!({ "ok": true, "draft": draft })))
 }

@@ -222,3 +222,40 @@ fn the_first_row_of_a_session_is_number_one_also_after_a_restart() {
     let (session, _) = Session::restore(loaded, Caller::Attended, None, Rules::default(), 0);
     assert_eq!(session.transcript().rows.first().map(|row| row.n), Some(1));
 }
+
+#[test]
+fn a_prompt_that_is_sent_again_is_known_after_the_session_was_away_from_memory() {
+    // E01, E03: a client that heard no answer sends it once more.
+    let prompt = |id: &str| Input::Prompt {
+        id: PromptId(id.to_owned()),
+        text: "hi".to_owned(),
+        caller: Caller::Attended,
+    };
+    let mut rig = Rig::new();
+    rig.feed(prompt("ran"));
+    rig.feed(prompt("waits"));
+    rig.answer("hello");
+    let meta = rig.effects.iter().rev().find_map(|e| match e {
+        Effect::Record(Record::Session(meta)) => Some(meta.clone()),
+        _ => None,
+    });
+    let waits = Queued { id: PromptId("waits".to_owned()), text: "hi".to_owned() };
+    let loaded = Loaded {
+        meta: meta.unwrap(),
+        rows: rig.session.transcript().rows.clone(),
+        turns: TurnId(1),
+        queued: vec![waits],
+        ..Loaded::default()
+    };
+    let (mut session, _) =
+        Session::restore(loaded, Caller::Attended, None, Rules::default(), rig.now);
+    for id in ["ran", "waits", "waits", "ran"] {
+        session.handle(prompt(id), rig.now);
+    }
+    assert!(session.transcript().queued.is_empty(), "{:?}", session.transcript().queued);
+    let turn = session.transcript().running.as_ref().map(|running| running.turn);
+    assert_eq!(turn, Some(TurnId(2)), "the one that waited");
+    let say = Say::Ended { outcome: Outcome::Done, failure: None };
+    session.handle(Input::Said { turn: TurnId(2), ack: Ack(0), say }, rig.now);
+    assert_eq!(session.transcript().running, None, "no third turn");
+}

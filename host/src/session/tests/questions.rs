@@ -415,3 +415,35 @@ fn who_answered_is_told_to_every_front_end() {
     // The grant answers the other one too.
     assert_eq!(by.collect::<Vec<_>>(), [Some("browser".to_owned()), Some("browser".to_owned())]);
 }
+
+#[test]
+fn an_answer_that_does_not_fit_its_question_answers_nothing() {
+    // C07, C10
+    let mut rig = Rig::new();
+    rig.prompt("go");
+    let never = Ask::Approval {
+        command: "rm x".to_owned(),
+        part: "rm x".to_owned(),
+        rule: "r1".to_owned(),
+        reason: "removes x".to_owned(),
+        allow_always: false,
+    };
+    ask(&mut rig, "a", never);
+    let clarify = Ask::Clarify { question: "which?".to_owned(), choices: Vec::new() };
+    ask(&mut rig, "b", clarify);
+    let ids: Vec<_> = rig.session.transcript().questions.iter().map(|q| q.id.clone()).collect();
+    let text = || Answer::Text("once".to_owned());
+    for (id, answer) in [
+        (0, text()),
+        (0, Answer::Approval(Choice::Always)),
+        (0, Answer::Expired),
+        (1, Answer::Approval(Choice::Once)),
+        (1, Answer::Expired),
+    ] {
+        let given = Input::Answer { id: ids[id].clone(), answer: answer.clone(), by: None };
+        assert_eq!(rig.feed(given), [], "{answer:?}");
+    }
+    let effects = rig.feed(Input::Answer { id: ids[1].clone(), answer: text(), by: None });
+    assert_eq!(answers(&effects), [text()]);
+    assert_eq!(rig.session.transcript().questions.len(), 1);
+}

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
-use super::{list, ok, seconds};
+use super::{count, list, ok, seconds};
 use crate::protocol::Millis;
 
 /// The head of a queue of questions.
@@ -222,7 +222,7 @@ pub(crate) struct Uploaded {
     pub filename: String,
     #[serde(deserialize_with = "ok")]
     pub path: String,
-    #[serde(deserialize_with = "ok")]
+    #[serde(deserialize_with = "count")]
     pub size: u64,
     #[serde(deserialize_with = "ok")]
     pub mime: String,

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::{Session, ok, seconds};
+use super::{Session, count, known_count, ok, seconds};
 use crate::protocol::Millis;
 
 /// `token`, `reasoning`, `pending_steer_leftover`: a text. Also `warning`, `compressing`, `goal`: a
@@ -54,13 +54,13 @@ pub(crate) struct ToolFrame {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub(crate) struct UsageNumbers {
-    #[serde(deserialize_with = "ok")]
+    #[serde(deserialize_with = "count")]
     pub output_tokens: u64,
-    #[serde(deserialize_with = "ok")]
+    #[serde(deserialize_with = "count")]
     pub cache_read_tokens: u64,
-    #[serde(deserialize_with = "ok")]
+    #[serde(deserialize_with = "known_count")]
     pub context_length: Option<u64>,
-    #[serde(deserialize_with = "ok")]
+    #[serde(deserialize_with = "known_count")]
     pub last_prompt_tokens: Option<u64>,
 }
 
@@ -126,7 +126,7 @@ pub(crate) struct AppError {
     pub new_session_id: String,
     #[serde(deserialize_with = "ok")]
     pub recovery_control: bool,
-    #[serde(deserialize_with = "ok")]
+    #[serde(deserialize_with = "count")]
     pub offline_dropped_events: u64,
 }
 
@@ -170,6 +170,6 @@ pub(crate) struct TurnStarted {
 pub(crate) struct SessionUpdated {
     #[serde(deserialize_with = "ok")]
     pub session_id: String,
-    #[serde(deserialize_with = "ok")]
+    #[serde(deserialize_with = "count")]
     pub message_count: u64,
 }

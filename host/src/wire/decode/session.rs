@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{list, ok, seconds, text};
+use super::{count, known_count, list, ok, seconds, text};
 use crate::protocol::Millis;
 
 /// A session: a line of the list, or with its messages.
@@ -18,9 +18,9 @@ pub(crate) struct Session {
     pub workspace: String,
     #[serde(deserialize_with = "ok")]
     pub model: String,
-    #[serde(deserialize_with = "ok")]
+    #[serde(deserialize_with = "count")]
     pub message_count: u64,
-    #[serde(deserialize_with = "ok")]
+    #[serde(deserialize_with = "count")]
     pub user_message_count: u64,
     #[serde(deserialize_with = "seconds")]
     pub created_at: Millis,
@@ -48,9 +48,9 @@ pub(crate) struct Session {
     pub lineage_tip: Option<String>,
     #[serde(rename = "_compression_segment_count", deserialize_with = "ok")]
     pub segments: u32,
-    #[serde(deserialize_with = "ok")]
+    #[serde(deserialize_with = "known_count")]
     pub context_length: Option<u64>,
-    #[serde(deserialize_with = "ok")]
+    #[serde(deserialize_with = "known_count")]
     pub last_prompt_tokens: Option<u64>,
     #[serde(deserialize_with = "ok")]
     pub active_stream_id: Option<String>,
@@ -70,7 +70,7 @@ pub(crate) struct Session {
     pub attention: Option<Attention>,
     #[serde(deserialize_with = "list")]
     pub messages: Vec<Message>,
-    #[serde(rename = "_messages_offset", deserialize_with = "ok")]
+    #[serde(rename = "_messages_offset", deserialize_with = "count")]
     pub messages_offset: u64,
     /// In answers to a search: the text around the find.
     #[serde(deserialize_with = "ok")]
@@ -190,7 +190,7 @@ pub(crate) struct Status {
     pub model: String,
     #[serde(deserialize_with = "ok")]
     pub workspace: String,
-    #[serde(deserialize_with = "ok")]
+    #[serde(deserialize_with = "count")]
     pub message_count: u64,
     #[serde(deserialize_with = "ok")]
     pub active_stream_id: Option<String>,

@@ -341,3 +341,41 @@ fn the_line_a_server_puts_before_a_prompt_is_not_shown() {
     let view = View::on(&at_rest(&[user("[Workspace::v1: /w]\nhello"), user("[Workspace::v1: x")]));
     assert_eq!(view.rows(), ["user hello", "user [Workspace::v1: x"]);
 }
+
+// E15
+#[test]
+fn numbers_beyond_all_bounds_end_nothing() {
+    let huge = u64::MAX;
+    for offset in [json!(huge), json!(huge - 1), json!(-1), json!(1e300), json!("7")] {
+        let session = of(json!({
+            "session_id": "s1", "messages": [user("hi"), said("ho"), user("again")],
+            "_messages_offset": offset, "message_count": huge, "user_message_count": huge,
+            "last_prompt_tokens": huge, "context_length": huge, "created_at": 1e300,
+            "pending_started_at": 1e300, "active_stream_id": "s", "is_streaming": true,
+            "pending_user_message": "more",
+        }));
+        let mut mirror = Mirror::default();
+        mirror.loaded(&session, NOW);
+        mirror.paged(&session);
+        let usage = json!({"usage": {"last_prompt_tokens": huge, "context_length": huge,
+            "output_tokens": huge, "cache_read_tokens": huge}});
+        mirror.chat("metering", usage, None, NOW);
+        let tool = json!({"tid": "t", "name": "n", "duration": 1e300});
+        mirror.chat("tool", tool.clone(), None, NOW);
+        mirror.chat("tool_complete", tool, None, NOW);
+        mirror.chat("token", json!({"text": "x"}), None, NOW);
+        let question = json!({"clarify_id": "c", "question": "?", "requested_at": 1e300,
+            "timeout_seconds": 1e300, "expires_at": 1e300});
+        mirror.clarify(Some(decode::read(question)), NOW);
+        mirror.tick(NOW);
+        mirror.chat(
+            "done",
+            json!({"session": {"session_id": "s1", "_messages_offset": offset,
+            "message_count": huge, "messages": [user("hi"), said("ho")]}}),
+            None,
+            NOW,
+        );
+        mirror.chat("stream_end", json!({}), None, NOW);
+        assert!(mirror.is_attached());
+    }
+}
