@@ -117,6 +117,8 @@ pub(crate) struct App {
     pub(crate) uploading: Vec<String>,
     elsewhere: Elsewhere,
     taking_back: Option<TakingBack>,
+    /// It was said that rows were taken back, and none has come in their place.
+    gone: bool,
     /// Where an export that was asked for goes, as it was typed; empty = under the host's name.
     export: Option<String>,
     paging: bool,
@@ -152,6 +154,7 @@ impl App {
             uploading: Vec::new(),
             elsewhere: Elsewhere::default(),
             taking_back: None,
+            gone: false,
             export: None,
             paging: false,
             attached: false,

@@ -28,7 +28,7 @@ pub(crate) use frame::{
     AppError, Background, Cancelled, Compressed, Done, Interim, Metering, SessionUpdated, Spoken,
     Title, ToolFrame, TurnStarted, UsageNumbers,
 };
-pub(crate) use session::{Call, Message, Session, SessionList, SessionReply, Status};
+pub(crate) use session::{Call, Message, Session, SessionList, SessionReply, Status, SummaryMeta};
 pub(crate) use wakeup::{news, wakeup};
 
 /// Reads what is there of a value.

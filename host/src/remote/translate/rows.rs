@@ -5,8 +5,8 @@ use std::collections::{HashMap, HashSet};
 use serde_json::Value;
 
 use crate::protocol::{
-    Assistant, Attention, Body, CallId, Found, Gauge, Row, SessionId, SessionRow, Stop, ToolCall,
-    ToolResult, TurnId,
+    Assistant, Attention, Body, CallId, Found, Gauge, Row, SessionId, SessionRow, Stop, Summary,
+    ToolCall, ToolResult, TurnId,
 };
 use crate::wire::decode;
 
@@ -38,13 +38,16 @@ fn body(message: &decode::Message, durations: &HashMap<CallId, u64>) -> Option<B
         "user" => {
             let marked = message.source == "process_wakeup";
             let wakeup = decode::wakeup(text, message.timestamp, message.wakeup.as_ref(), marked);
-            Some(match wakeup {
-                Some(wakeup) => Body::Wakeup(wakeup),
-                None if text.starts_with(COMPACTED) => Body::Note { text: text.clone() },
-                None => Body::User { text: typed(text).to_owned() },
+            Some(match (wakeup, message.source.as_str()) {
+                (Some(wakeup), _) => Body::Wakeup(wakeup),
+                // How a `hermes-tui serve` tells what is no user's word.
+                (None, "note") => Body::Note { text: text.clone() },
+                (None, "summary") => summary(message),
+                (None, _) if text.starts_with(COMPACTED) => Body::Note { text: text.clone() },
+                (None, _) => Body::User { text: typed(text).to_owned() },
             })
         }
-        "assistant" if message.error => Some(Body::Failure { message: text.clone() }),
+        "assistant" if message.error => Some(Body::Failure { message: unmarked(text) }),
         "assistant" if text.starts_with(COMPACTED) => Some(Body::Note { text: text.clone() }),
         "assistant" => {
             let calls: Vec<_> = message.tool_calls.iter().map(call).collect();
@@ -74,6 +77,23 @@ fn body(message: &decode::Message, durations: &HashMap<CallId, u64>) -> Option<B
         }
         _ => None,
     }
+}
+
+/// A summary; one that does not say what it stands for is a note.
+fn summary(message: &decode::Message) -> Body {
+    let text = message.content.clone();
+    let Some(of) = &message.summary else { return Body::Note { text } };
+    let decode::SummaryMeta { head, tail, rows, before, after } = *of;
+    Body::Summary(Summary { text, head, tail, rows, before, after })
+}
+
+/// An error is shown as it is written; the server writes its own for a browser, with emphasis.
+fn unmarked(text: &str) -> String {
+    let line = |line: &str| {
+        let slanted = line.strip_prefix('*').and_then(|rest| rest.strip_suffix('*'));
+        slanted.unwrap_or(line).replace("**", "")
+    };
+    text.lines().map(line).collect::<Vec<_>>().join("\n")
 }
 
 /// What the user typed: after a failed turn the server keeps the line it puts before it, for the model.

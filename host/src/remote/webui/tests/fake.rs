@@ -31,6 +31,8 @@ pub(super) struct Does {
     /// The next `chat/start` takes the prompt and breaks off.
     pub(super) swallow: AtomicBool,
     pub(super) starts: AtomicUsize,
+    /// As many times a turn that was taken back comes back.
+    pub(super) stubborn: AtomicUsize,
     pub(super) asked: AtomicUsize,
 }
 
@@ -60,6 +62,7 @@ impl Fake {
             all: Mutex::new(None),
             swallow: AtomicBool::new(false),
             starts: AtomicUsize::new(0),
+            stubborn: AtomicUsize::new(0),
             asked: AtomicUsize::new(0),
         });
         let app = Router::new()
@@ -84,6 +87,8 @@ impl Fake {
             }))
             .route("/api/clarify/pending", get(|| async { Json(json!({"pending": null})) }))
             .route("/api/chat/start", post(start))
+            .route("/api/session/undo", post(take_back))
+            .route("/api/session/retry", post(take_back))
             .route("/api/session/stream", get(stream))
             .route("/api/sessions/events", get(stream))
             .route("/api/chat/stream", get(stream))
@@ -131,6 +136,19 @@ async fn start(State(does): State<Arc<Does>>, Json(body): Json<Value>) -> Respon
         return (StatusCode::BAD_GATEWAY, "<html>bad gateway</html>").into_response();
     }
     Json(json!({"stream_id": "st", "session_id": body["session_id"]})).into_response()
+}
+
+async fn take_back(State(does): State<Arc<Does>>) -> Response {
+    let mut messages = does.messages.lock().unwrap();
+    let Some(at) = messages.iter().rposition(|m| m["role"] == "user") else {
+        return Json(json!({"error": "Nothing to undo."})).into_response();
+    };
+    let text = messages[at]["content"].clone();
+    let lost = |n: usize| n.checked_sub(1);
+    if does.stubborn.fetch_update(Ordering::SeqCst, Ordering::SeqCst, lost).is_err() {
+        messages.truncate(at);
+    }
+    Json(json!({"ok": true, "removed_count": 1, "last_user_text": text})).into_response()
 }
 
 struct Counted(Arc<Does>);

@@ -166,3 +166,33 @@ async fn what_was_typed_and_not_sent_is_sent_by_the_next_client() {
     assert_eq!(next.texts(), ["hi", "left behind", "done"]);
     assert_eq!(fake.does.starts.load(Ordering::SeqCst), 1);
 }
+
+#[tokio::test]
+async fn a_turn_that_comes_back_after_it_was_taken_back_is_taken_back_again() {
+    let (fake, mut front) = attached().await;
+    front.turn("one").await;
+    fake.does.stubborn.store(2, Ordering::SeqCst);
+    front.host.send(Command::Undo);
+    front.until("the rows to go", |f| f.view.rows.len() == 1).await;
+    assert_eq!(front.texts(), ["hi"], "no turn more than that");
+    front.turn("two").await;
+    fake.does.stubborn.store(1, Ordering::SeqCst);
+    front.host.send(Command::Retry { id: PromptId::fresh() });
+    front.until("the rows to go", |f| f.view.rows.len() == 1).await;
+    front.until("its answer", |f| f.last() == "done" && f.is_idle()).await;
+    assert_eq!(front.texts(), ["hi", "two", "done"]);
+}
+
+#[tokio::test]
+async fn a_server_that_never_takes_a_turn_back_is_named() {
+    let (fake, mut front) = attached().await;
+    front.turn("one").await;
+    fake.does.stubborn.store(usize::MAX, Ordering::SeqCst);
+    front.host.send(Command::Retry { id: PromptId::fresh() });
+    front
+        .until("a refusal", |f| {
+            f.events.iter().any(|e| matches!(e, Event::Failed(f) if f.about == "retry"))
+        })
+        .await;
+    assert_eq!(fake.does.starts.load(Ordering::SeqCst), 1, "it does not run twice");
+}
