@@ -25,6 +25,8 @@ pub(super) struct Does {
     pub(super) open: AtomicUsize,
     pub(super) began: AtomicI64,
     pub(super) approval: Mutex<Value>,
+    /// What another session than the one in view waits for.
+    pub(super) attention: Mutex<Value>,
     pub(super) messages: Mutex<Vec<Value>>,
     /// What every request answers in place of its own.
     pub(super) all: Mutex<Option<(u16, &'static str)>>,
@@ -58,6 +60,7 @@ impl Fake {
             open: AtomicUsize::new(0),
             began: AtomicI64::new(1_795_000_000),
             approval: Mutex::new(Value::Null),
+            attention: Mutex::new(Value::Null),
             messages: Mutex::new(vec![json!({"role": "user", "content": "hi"})]),
             all: Mutex::new(None),
             swallow: AtomicBool::new(false),
@@ -66,25 +69,44 @@ impl Fake {
             asked: AtomicUsize::new(0),
         });
         let app = Router::new()
-            .route("/health", get(|State(d): State<Arc<Does>>| async move {
-                let began = d.began.load(Ordering::SeqCst);
-                Json(json!({"status": "ok", "server_started_at": began}))
-            }))
+            .route(
+                "/health",
+                get(|State(d): State<Arc<Does>>| async move {
+                    let began = d.began.load(Ordering::SeqCst);
+                    Json(json!({"status": "ok", "server_started_at": began}))
+                }),
+            )
             .route("/api/auth/status", get(|| async { Json(json!({"auth_enabled": false})) }))
-            .route("/api/sessions", get(|| async {
-                Json(json!({"sessions": [{"session_id": "s0", "title": "x", "last_message_at": 9.0}]}))
-            }))
-            .route("/api/session", get(|State(d): State<Arc<Does>>, Query(q): Asked| async move {
-                Json(json!({ "session": session(&d, &q["session_id"]) }))
-            }))
-            .route("/api/session/status", get(|State(d): State<Arc<Does>>, Query(q): Asked| async move {
-                let mut status = session(&d, &q["session_id"]);
-                status["messages"] = Value::Null;
-                Json(status)
-            }))
-            .route("/api/approval/pending", get(|State(d): State<Arc<Does>>| async move {
-                Json(json!({ "pending": *d.approval.lock().unwrap() }))
-            }))
+            .route(
+                "/api/sessions",
+                get(|State(d): State<Arc<Does>>| async move {
+                    let attention = d.attention.lock().unwrap().clone();
+                    Json(json!({"sessions": [
+                        {"session_id": "s0", "title": "x", "last_message_at": 9.0},
+                        {"session_id": "s1", "title": "other", "attention": attention},
+                    ]}))
+                }),
+            )
+            .route(
+                "/api/session",
+                get(|State(d): State<Arc<Does>>, Query(q): Asked| async move {
+                    Json(json!({ "session": session(&d, &q["session_id"]) }))
+                }),
+            )
+            .route(
+                "/api/session/status",
+                get(|State(d): State<Arc<Does>>, Query(q): Asked| async move {
+                    let mut status = session(&d, &q["session_id"]);
+                    status["messages"] = Value::Null;
+                    Json(status)
+                }),
+            )
+            .route(
+                "/api/approval/pending",
+                get(|State(d): State<Arc<Does>>| async move {
+                    Json(json!({ "pending": *d.approval.lock().unwrap() }))
+                }),
+            )
             .route("/api/clarify/pending", get(|| async { Json(json!({"pending": null})) }))
             .route("/api/chat/start", post(start))
             .route("/api/session/undo", post(take_back))
@@ -190,6 +212,9 @@ async fn stream(State(does): State<Arc<Does>>, uri: axum::http::Uri, Query(q): A
                 text += "\n\n";
             }
             text
+        }
+        "/api/sessions/events" if does.attention.lock().unwrap().is_object() => {
+            "event: sessions_changed\ndata: {\"reason\": \"attention_pending\"}\n\n".to_owned()
         }
         "/api/sessions/events" => ": keepalive\n\n".to_owned(),
         "/api/approval/stream" => {

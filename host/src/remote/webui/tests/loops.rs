@@ -196,3 +196,34 @@ async fn a_server_that_never_takes_a_turn_back_is_named() {
         .await;
     assert_eq!(fake.does.starts.load(Ordering::SeqCst), 1, "it does not run twice");
 }
+
+#[tokio::test]
+async fn a_session_that_is_not_in_view_and_asks_is_told_once() {
+    // C16
+    let (fake, mut front) = attached().await;
+    *fake.does.attention.lock().unwrap() = json!({"kind": "approval", "count": 1});
+    fake.streams(200);
+    let asked = |f: &Front| {
+        let toasts = f.events.iter().filter(|e| {
+            matches!(e, Event::Toast(t) if t.session.0 == "s1" && t.name == "other"
+                && t.news == News::Asked)
+        });
+        toasts.count()
+    };
+    front.until("a toast", |f| asked(f) > 0).await;
+    // As often as it is heard of while it waits.
+    fake.streams(200);
+    front.events.clear();
+    front.until("the list again", |f| f.events.contains(&Event::SessionsChanged)).await;
+    front.turn("one").await;
+    assert_eq!(asked(&front), 0);
+    // Answered, and asked once more.
+    *fake.does.attention.lock().unwrap() = Value::Null;
+    fake.streams(200);
+    front.events.clear();
+    front.until("the list again", |f| f.events.contains(&Event::SessionsChanged)).await;
+    front.turn("two").await;
+    *fake.does.attention.lock().unwrap() = json!({"kind": "clarify", "count": 1});
+    fake.streams(200);
+    front.until("a toast", |f| asked(f) == 1).await;
+}
