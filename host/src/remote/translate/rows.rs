@@ -22,13 +22,26 @@ pub(super) fn rows(session: &decode::Session, durations: &HashMap<CallId, u64>) 
         turn = 0;
     }
     let mut rows = Vec::new();
-    for (n, message) in (session.messages_offset + 1..).zip(&session.messages) {
+    for (at, message) in session.messages.iter().enumerate() {
+        let n = session.messages_offset + 1 + at as u64;
+        if twice(message, session.messages.get(at + 1)) {
+            continue;
+        }
         turn += u64::from(message.role == "user");
         if let Some(body) = body(message, durations) {
             rows.push(Row { n, turn: TurnId(turn.max(1)), at: message.timestamp, cut: 0, body });
         }
     }
     rows
+}
+
+/// Whether the server tells a prompt twice: where two follow each other without an answer it has
+/// the later one from both its stores, and takes them for two.
+fn twice(message: &decode::Message, next: Option<&decode::Message>) -> bool {
+    let again = |next: &decode::Message| {
+        next.role == "user" && next.stored && typed(&next.content) == typed(&message.content)
+    };
+    message.role == "user" && !message.stored && next.is_some_and(again)
 }
 
 /// What a message says; `None` = nothing to show.

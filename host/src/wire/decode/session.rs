@@ -119,6 +119,8 @@ pub(crate) struct Message {
     pub source: String,
     #[serde(rename = "_wakeup_meta", deserialize_with = "ok")]
     pub wakeup: Option<WakeupMeta>,
+    #[serde(rename = "_db_persisted", deserialize_with = "ok")]
+    pub stored: bool,
     #[serde(rename = "_summary", deserialize_with = "ok")]
     pub summary: Option<SummaryMeta>,
 }

@@ -380,3 +380,18 @@ fn an_error_is_shown_without_the_marks_of_a_browser() {
     let Body::Failure { message } = &view.front.rows[1].body else { panic!("{:?}", view.rows()) };
     assert_eq!(message, "Task cancelled: by you.\n\nNo provider failed.");
 }
+
+#[test]
+fn a_prompt_that_the_server_tells_from_both_its_stores_is_one_row() {
+    let stored = |text: &str| {
+        json!({"role": "user", "content": text, "_db_persisted": true,
+            "timestamp": 1_795_251_890.0})
+    };
+    let view = View::on(&at_rest(&[user("lost"), user("go"), stored("go"), said("b")]));
+    assert_eq!(view.rows(), ["user lost", "user go", r#"said "b" [] End"#]);
+    // Whoever says a thing twice is shown twice.
+    let view = View::on(&at_rest(&[stored("go"), stored("go"), said("b")]));
+    assert_eq!(view.rows().len(), 3);
+    let view = View::on(&at_rest(&[user("go"), user("go"), said("b")]));
+    assert_eq!(view.rows().len(), 3);
+}
