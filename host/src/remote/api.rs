@@ -1,5 +1,7 @@
 //! The calls of a hermes-webui, typed. What is answered is read by [`decode`]; nothing is decided here.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::http::{Client, Error};
@@ -12,6 +14,22 @@ type Result<T> = std::result::Result<T, Error>;
 pub(super) const WINDOW: u32 = 200;
 /// What the server gives at once at most.
 const MOST: u32 = 500;
+
+/// How long after each try a turn that was taken back must still be gone.
+const TAKEN: [Duration; 4] = [
+    Duration::from_millis(150),
+    Duration::from_millis(300),
+    Duration::from_millis(600),
+    Duration::from_millis(1_200),
+];
+
+/// Which message of those of the user is the last, and its text. A turn is told by that, not by its
+/// time: one that comes back may come back from elsewhere.
+fn last_asked(session: &Session) -> Option<(u64, String)> {
+    let numbered = (session.messages_offset..).zip(&session.messages);
+    let users = numbered.filter(|(_, message)| message.role == "user");
+    users.last().map(|(n, message)| (n, message.content.clone()))
+}
 
 /// A server.
 #[derive(Clone, Debug)]
@@ -178,13 +196,26 @@ impl Api {
     }
 
     /// `undo` and `retry`: their refusals come with status 200.
+    /// Takes the last turn back. The end of a turn writes the session once more, after the server
+    /// has said that it is at rest, and then everything is there again: so it is looked at, and
+    /// asked again.
     pub(super) async fn take_back(&self, what: &str, id: &str) -> Result<decode::Retried> {
-        let back: decode::Retried = decode::read(self.change(what, id, Value::Null).await?);
-        if back.error.is_empty() {
-            return Ok(back);
+        let refused =
+            |message| Error::Status { code: 200, message, body: Value::Null, retry_after: None };
+        let before = last_asked(&self.session(id, WINDOW, None).await?);
+        for pause in TAKEN {
+            let back: decode::Retried = decode::read(self.change(what, id, Value::Null).await?);
+            if !back.error.is_empty() {
+                return Err(refused(back.error));
+            }
+            tokio::time::sleep(pause).await;
+            let session = self.session(id, WINDOW, None).await?;
+            if before.is_none() || session.is_streaming || last_asked(&session) != before {
+                return Ok(back);
+            }
         }
-        let message = back.error;
-        Err(Error::Status { code: 200, message, body: Value::Null, retry_after: None })
+        let message = "the server says that it took the turn back, and still has it: try again";
+        Err(refused(message.to_owned()))
     }
 
     pub(super) async fn export(&self, id: &str) -> Result<Value> {

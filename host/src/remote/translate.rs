@@ -17,7 +17,7 @@ use std::collections::{HashMap, HashSet};
 
 use crate::protocol::{
     Body, CallId, Event, Goal, GoalState, Millis, Outcome, PromptId, Row, Running, SessionId,
-    Source, Toast, Transcript, TurnId,
+    Source, Toast, Transcript, TurnId, Usage,
 };
 use crate::wire::decode;
 
@@ -291,13 +291,30 @@ impl Mirror {
         let from = rows.first().map_or(1, |row| row.n);
         let mut known = self.view.rows.iter().filter(|row| row.n >= from);
         let same = rows.iter().take_while(|row| known.next() == Some(*row)).count();
-        let last = self.last();
         let kept = if same == 0 { from - 1 } else { rows[same - 1].n };
+        self.tell(kept, &rows[same..]);
+    }
+
+    /// Tells these rows in place of those after `kept`.
+    fn tell(&mut self, kept: u64, rows: &[Row]) {
+        let (last, gauge) = (self.last(), self.view.gauge);
         if last > kept {
             self.emit(Event::RowsRemoved { after: kept });
         }
-        for row in &rows[same..] {
+        for row in rows {
             self.emit(Event::RowAdded { row: row.clone() });
+        }
+        // Rows that took the place of as many were not taken back: what was counted counts still.
+        if let (Some(prompt), None, true) = (gauge.used, self.view.gauge.used, self.last() >= last)
+        {
+            let metered = self.metered.unwrap_or_default();
+            let usage = Usage {
+                prompt,
+                completion: metered.output_tokens,
+                cached: metered.cache_read_tokens,
+                reasoning: 0,
+            };
+            self.emit(Event::UsageReported { usage, context: gauge.length });
         }
     }
 

@@ -4,7 +4,7 @@ mod commands;
 mod replies;
 mod streams;
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
 use tokio::task::JoinSet;
@@ -84,6 +84,8 @@ struct Webui {
     closed: Option<String>,
     /// What waits until the server has done with a turn.
     deferred: Vec<Command>,
+    /// The sessions that are known to wait for the user.
+    asking: HashSet<SessionId>,
 }
 
 impl Webui {
@@ -106,6 +108,7 @@ impl Webui {
             polled: false,
             closed: None,
             deferred: Vec::new(),
+            asking: HashSet::new(),
         }
     }
 
@@ -277,6 +280,12 @@ impl Webui {
         }
     }
 
+    /// Which sessions wait for the user: nothing else tells of those that are not in view (C16).
+    fn ask_others(&mut self) {
+        let api = self.api.clone();
+        self.spawn(async move { Reply::Others(api.sessions().await) });
+    }
+
     fn ask_questions(&mut self) {
         let (api, id) = (self.api.clone(), self.id());
         self.spawn(async move { Reply::Approval(api.approval(&id).await) });
@@ -295,8 +304,13 @@ impl Webui {
                         let api = self.api.clone();
                         self.spawn(async move { Reply::Health(api.health().await) });
                     }
-                    Source::List if again => self.push(Event::SessionsChanged),
-                    Source::Channel | Source::List | Source::Approval | Source::Clarify => {}
+                    Source::List => {
+                        if again {
+                            self.push(Event::SessionsChanged);
+                        }
+                        self.ask_others();
+                    }
+                    Source::Channel | Source::Approval | Source::Clarify => {}
                 }
             }
             Item::Alive => {}
@@ -317,8 +331,12 @@ impl Webui {
                         self.mirror.clarify(head.pending, now);
                     }
                     Source::List => {
+                        let changed: decode::SessionsChanged = decode::read(data);
                         self.push(Event::SessionsChanged);
                         self.ask_status();
+                        if changed.reason.starts_with("attention") {
+                            self.ask_others();
+                        }
                     }
                 }
             }

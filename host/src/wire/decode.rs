@@ -22,13 +22,13 @@ use crate::protocol::Millis;
 
 pub(crate) use catalog::{
     Approval, Clarify, Goal, GoalReply, Health, Models, Pending, Profiles, Reasoning, Responded,
-    Retried, Started, Steered, Uploaded, Workspaces, Yolo,
+    Retried, SessionsChanged, Started, Steered, Uploaded, Workspaces, Yolo,
 };
 pub(crate) use frame::{
     AppError, Background, Cancelled, Compressed, Done, Interim, Metering, SessionUpdated, Spoken,
     Title, ToolFrame, TurnStarted, UsageNumbers,
 };
-pub(crate) use session::{Call, Message, Session, SessionList, SessionReply, Status};
+pub(crate) use session::{Call, Message, Session, SessionList, SessionReply, Status, SummaryMeta};
 pub(crate) use wakeup::{news, wakeup};
 
 /// The largest count: what JavaScript has whole numbers for.

@@ -192,6 +192,10 @@ impl App {
 
     fn on_row(&mut self, row: &Row) {
         self.view.on_row(row.n);
+        if std::mem::take(&mut self.gone) {
+            // They were not taken back, but told anew.
+            self.notice.take_if(|notice| matches!(notice, Notice::Info(_)));
+        }
         if matches!(row.body, Body::Summary(_)) {
             // What was said while it was being made has come true.
             self.notice.take_if(|notice| matches!(notice, Notice::Info(_)));
@@ -293,7 +297,13 @@ impl App {
             (Some(TakingBack::Retry), _) => {
                 format!("{rows} taken back; the prompt runs again")
             }
-            (None, _) => format!("{rows} were taken back elsewhere"),
+            // The rows of a turn that runs are told anew; nobody takes them back.
+            (None, _) if self.transcript.running.is_some() => return,
+            (None, _) => {
+                self.gone = true;
+                let were = if removed.len() == 1 { "was" } else { "were" };
+                format!("{rows} {were} taken back elsewhere")
+            }
         };
         self.notice = Some(Notice::Info(text));
     }

@@ -227,10 +227,7 @@ impl Mirror {
             .flat_map(|running| &running.calls)
             .filter_map(|live| live.started_at.map(|at| (live.call.id.clone(), at)))
             .collect();
-        self.emit(Event::RowsRemoved { after: again[0].n - 1 });
-        for row in again {
-            self.emit(Event::RowAdded { row });
-        }
+        self.tell(again[0].n - 1, &again);
         for (call, at) in started {
             self.emit(Event::CallStarted { call, at });
         }

@@ -5,8 +5,8 @@ use std::collections::{HashMap, HashSet};
 use serde_json::Value;
 
 use crate::protocol::{
-    Assistant, Attention, Body, CallId, Found, Gauge, Row, SessionId, SessionRow, Stop, ToolCall,
-    ToolResult, TurnId,
+    Assistant, Attention, Body, CallId, Found, Gauge, Row, SessionId, SessionRow, Stop, Summary,
+    ToolCall, ToolResult, TurnId,
 };
 use crate::wire::decode;
 
@@ -22,13 +22,26 @@ pub(super) fn rows(session: &decode::Session, durations: &HashMap<CallId, u64>) 
         turn = 0;
     }
     let mut rows = Vec::new();
-    for (n, message) in (session.messages_offset + 1..).zip(&session.messages) {
+    for (at, message) in session.messages.iter().enumerate() {
+        let n = session.messages_offset + 1 + at as u64;
+        if twice(message, session.messages.get(at + 1)) {
+            continue;
+        }
         turn += u64::from(message.role == "user");
         if let Some(body) = body(message, durations) {
             rows.push(Row { n, turn: TurnId(turn.max(1)), at: message.timestamp, cut: 0, body });
         }
     }
     rows
+}
+
+/// Whether the server tells a prompt twice: where two follow each other without an answer it has
+/// the later one from both its stores, and takes them for two.
+fn twice(message: &decode::Message, next: Option<&decode::Message>) -> bool {
+    let again = |next: &decode::Message| {
+        next.role == "user" && next.stored && typed(&next.content) == typed(&message.content)
+    };
+    message.role == "user" && !message.stored && next.is_some_and(again)
 }
 
 /// What a message says; `None` = nothing to show.
@@ -38,13 +51,16 @@ fn body(message: &decode::Message, durations: &HashMap<CallId, u64>) -> Option<B
         "user" => {
             let marked = message.source == "process_wakeup";
             let wakeup = decode::wakeup(text, message.timestamp, message.wakeup.as_ref(), marked);
-            Some(match wakeup {
-                Some(wakeup) => Body::Wakeup(wakeup),
-                None if text.starts_with(COMPACTED) => Body::Note { text: text.clone() },
-                None => Body::User { text: typed(text).to_owned() },
+            Some(match (wakeup, message.source.as_str()) {
+                (Some(wakeup), _) => Body::Wakeup(wakeup),
+                // How a `hermes-tui serve` tells what is no user's word.
+                (None, "note") => Body::Note { text: text.clone() },
+                (None, "summary") => summary(message),
+                (None, _) if text.starts_with(COMPACTED) => Body::Note { text: text.clone() },
+                (None, _) => Body::User { text: typed(text).to_owned() },
             })
         }
-        "assistant" if message.error => Some(Body::Failure { message: text.clone() }),
+        "assistant" if message.error => Some(Body::Failure { message: unmarked(text) }),
         "assistant" if text.starts_with(COMPACTED) => Some(Body::Note { text: text.clone() }),
         "assistant" => {
             let calls: Vec<_> = message.tool_calls.iter().map(call).collect();
@@ -74,6 +90,23 @@ fn body(message: &decode::Message, durations: &HashMap<CallId, u64>) -> Option<B
         }
         _ => None,
     }
+}
+
+/// A summary; one that does not say what it stands for is a note.
+fn summary(message: &decode::Message) -> Body {
+    let text = message.content.clone();
+    let Some(of) = &message.summary else { return Body::Note { text } };
+    let decode::SummaryMeta { head, tail, rows, before, after } = *of;
+    Body::Summary(Summary { text, head, tail, rows, before, after })
+}
+
+/// An error is shown as it is written; the server writes its own for a browser, with emphasis.
+fn unmarked(text: &str) -> String {
+    let line = |line: &str| {
+        let slanted = line.strip_prefix('*').and_then(|rest| rest.strip_suffix('*'));
+        slanted.unwrap_or(line).replace("**", "")
+    };
+    text.lines().map(line).collect::<Vec<_>>().join("\n")
 }
 
 /// What the user typed: after a failed turn the server keeps the line it puts before it, for the model.

@@ -1,11 +1,15 @@
 //! What the requests brought.
 
+use std::collections::HashSet;
+
 use super::super::http::Error;
-use super::super::translate::{Accepted, Refused, Verdict};
+use super::super::translate::{self, Accepted, Refused, Verdict};
 use super::streams::Source;
 use super::{AGAIN, Webui, failed};
 use crate::local::now;
-use crate::protocol::{Attachment, Event, Millis, PromptId, QuestionId, Target};
+use crate::protocol::{
+    Attachment, Attention, Event, Millis, News, PromptId, QuestionId, Target, Toast,
+};
 use crate::wire::decode;
 use tokio::time::Instant;
 
@@ -38,6 +42,8 @@ pub(super) enum Reply {
         goal: Result<decode::GoalReply, Error>,
     },
     Health(Result<decode::Health, Error>),
+    /// All sessions: which of them ask.
+    Others(Result<Vec<decode::Session>, Error>),
     Uploaded {
         name: String,
         file: Result<Attachment, Error>,
@@ -71,12 +77,19 @@ impl Webui {
             }
             return;
         }
+        if let Reply::Others(sessions) = reply {
+            match sessions {
+                Ok(sessions) => self.others(&sessions),
+                Err(error) => tracing::debug!(%error, "no word of the other sessions"),
+            }
+            return;
+        }
         if view != self.view {
             return;
         }
         let now = now();
         match reply {
-            Reply::Opened { .. } => {}
+            Reply::Opened { .. } | Reply::Others(_) => {}
             // It goes on under another id since.
             Reply::Loaded { of, .. } if of != self.id() => {
                 self.mirror.not_loaded();
@@ -147,6 +160,30 @@ impl Webui {
             },
             Reply::Did { about, done, then } => self.did(about, done, then),
         }
+    }
+
+    /// Says which other sessions have begun to wait for the user.
+    fn others(&mut self, sessions: &[decode::Session]) {
+        let mut asking = HashSet::new();
+        for row in translate::list(sessions) {
+            let Some((attention, _)) = row.attention else { continue };
+            asking.insert(row.id.clone());
+            if self.asking.contains(&row.id) || row.id.0 == self.id() {
+                continue;
+            }
+            let text = match attention {
+                Attention::Approval => "it wants an approval",
+                Attention::Clarify => "it wants an answer",
+            };
+            self.push(Event::Toast(Toast {
+                session: row.id,
+                name: row.title,
+                process: None,
+                news: News::Asked,
+                text: text.to_owned(),
+            }));
+        }
+        self.asking = asking;
     }
 
     fn did(&mut self, about: &'static str, done: Result<Vec<Event>, Error>, then: Then) {

@@ -9,7 +9,8 @@ use std::time::Duration;
 use super::super::{Remote, Server, start};
 use crate::Host;
 use crate::protocol::{
-    Answer, Ask, Body, Choice, Command, Event, Link, PromptId, Row, SessionId, Target, Transcript,
+    Answer, Ask, Body, Choice, Command, Event, Link, News, PromptId, Row, SessionId, Target,
+    Transcript,
 };
 
 const LIMIT: Duration = Duration::from_mins(1);

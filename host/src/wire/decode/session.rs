@@ -119,6 +119,26 @@ pub(crate) struct Message {
     pub source: String,
     #[serde(rename = "_wakeup_meta", deserialize_with = "ok")]
     pub wakeup: Option<WakeupMeta>,
+    #[serde(rename = "_db_persisted", deserialize_with = "ok")]
+    pub stored: bool,
+    #[serde(rename = "_summary", deserialize_with = "ok")]
+    pub summary: Option<SummaryMeta>,
+}
+
+/// What a summary of a `hermes-tui serve` stands for: [`crate::protocol::Summary`].
+#[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub(crate) struct SummaryMeta {
+    #[serde(deserialize_with = "ok")]
+    pub head: u64,
+    #[serde(deserialize_with = "ok")]
+    pub tail: u64,
+    #[serde(deserialize_with = "ok")]
+    pub rows: u64,
+    #[serde(deserialize_with = "ok")]
+    pub before: u64,
+    #[serde(deserialize_with = "ok")]
+    pub after: u64,
 }
 
 /// What a wakeup row is about.

@@ -422,6 +422,25 @@ fn what_is_undone_goes_from_view_and_its_prompt_into_an_empty_input() {
 }
 
 #[test]
+fn rows_that_are_told_anew_are_not_said_to_be_taken_back() {
+    // A hermes-webui tells the rows of a turn once more when it has stored them.
+    let again = |app: &mut App| {
+        let last = app.transcript.rows.last().unwrap().clone();
+        app.on_event(&Event::RowsRemoved { after: last.n - 1 }, T0);
+        let early = shows(app, "taken back");
+        app.on_event(&Event::RowAdded { row: last }, T0);
+        early
+    };
+    let mut app = self::app(prompts(3));
+    assert!(again(&mut app), "nothing has come yet");
+    assert!(!shows(&mut app, "taken back"));
+
+    let mut app = self::app(prompts(3));
+    app.on_event(&started(), T0);
+    assert!(!again(&mut app), "a turn runs");
+}
+
+#[test]
 fn rows_that_go_leave_a_scrolled_view_where_it_is_or_at_the_end() {
     let scrolled = || {
         let mut app = app(prompts(30));

@@ -1,6 +1,7 @@
 //! The rules of a view on a hermes-webui, one by one.
 
 use super::*;
+use crate::protocol::Summary;
 
 fn loads(view: &mut View) -> usize {
     view.asked().iter().filter(|request| **request == Request::Load).count()
@@ -378,4 +379,57 @@ fn numbers_beyond_all_bounds_end_nothing() {
         mirror.chat("stream_end", json!({}), None, NOW);
         assert!(mirror.is_attached());
     }
+}
+
+#[test]
+fn notes_and_summaries_of_our_own_server_are_no_words_of_the_user() {
+    let note = json!({"role": "user", "content": "mind", "_source": "note"});
+    let summary = json!({"role": "user", "content": "so far", "_source": "summary",
+        "_summary": {"head": 1, "tail": 7, "rows": 5, "before": 900, "after": 90}});
+    let bare = json!({"role": "user", "content": "so far", "_source": "summary"});
+    let view = View::on(&at_rest(&[user("a"), note, summary, bare]));
+    let bodies: Vec<_> = view.front.rows.iter().map(|row| &row.body).collect();
+    assert!(matches!(bodies[1], Body::Note { text } if text == "mind"), "{bodies:?}");
+    let told =
+        Summary { text: "so far".to_owned(), head: 1, tail: 7, rows: 5, before: 900, after: 90 };
+    assert_eq!(bodies[2], &Body::Summary(told));
+    assert!(matches!(bodies[3], Body::Note { text } if text == "so far"), "{bodies:?}");
+}
+
+#[test]
+fn what_was_counted_counts_still_when_rows_are_told_anew() {
+    let mut view = View::on(&busy(&[], "go", "st"));
+    let usage = json!({"usage": {"last_prompt_tokens": 900, "context_length": 4_000}});
+    view.mirror.chat("metering", usage, Some("st:1"), NOW);
+    view.mirror.chat("token", json!({"text": "b"}), Some("st:2"), NOW);
+    let stored = json!({"session_id": "s1", "title": "T", "message_count": 2, "_messages_offset": 0,
+        "messages": [{"role": "user", "content": "go", "timestamp": 1_795_251_871.0}, said("b")]});
+    view.mirror.chat("done", json!({ "session": stored }), Some("st:3"), NOW);
+    view.settle();
+    assert_eq!(view.rows(), ["user go", r#"said "b" [] End"#]);
+    assert_eq!(view.front.gauge.used, Some(900));
+}
+
+#[test]
+fn an_error_is_shown_without_the_marks_of_a_browser() {
+    let text = "**Task cancelled:** by you.\n\n*No provider failed.*";
+    let error = json!({"role": "assistant", "content": text, "_error": true});
+    let view = View::on(&at_rest(&[user("a"), error]));
+    let Body::Failure { message } = &view.front.rows[1].body else { panic!("{:?}", view.rows()) };
+    assert_eq!(message, "Task cancelled: by you.\n\nNo provider failed.");
+}
+
+#[test]
+fn a_prompt_that_the_server_tells_from_both_its_stores_is_one_row() {
+    let stored = |text: &str| {
+        json!({"role": "user", "content": text, "_db_persisted": true,
+            "timestamp": 1_795_251_890.0})
+    };
+    let view = View::on(&at_rest(&[user("lost"), user("go"), stored("go"), said("b")]));
+    assert_eq!(view.rows(), ["user lost", "user go", r#"said "b" [] End"#]);
+    // Whoever says a thing twice is shown twice.
+    let view = View::on(&at_rest(&[stored("go"), stored("go"), said("b")]));
+    assert_eq!(view.rows().len(), 3);
+    let view = View::on(&at_rest(&[user("go"), user("go"), said("b")]));
+    assert_eq!(view.rows().len(), 3);
 }

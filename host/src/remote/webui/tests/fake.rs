@@ -25,12 +25,16 @@ pub(super) struct Does {
     pub(super) open: AtomicUsize,
     pub(super) began: AtomicI64,
     pub(super) approval: Mutex<Value>,
+    /// What another session than the one in view waits for.
+    pub(super) attention: Mutex<Value>,
     pub(super) messages: Mutex<Vec<Value>>,
     /// What every request answers in place of its own.
     pub(super) all: Mutex<Option<(u16, &'static str)>>,
     /// The next `chat/start` takes the prompt and breaks off.
     pub(super) swallow: AtomicBool,
     pub(super) starts: AtomicUsize,
+    /// As many times a turn that was taken back comes back.
+    pub(super) stubborn: AtomicUsize,
     pub(super) asked: AtomicUsize,
 }
 
@@ -56,34 +60,57 @@ impl Fake {
             open: AtomicUsize::new(0),
             began: AtomicI64::new(1_795_000_000),
             approval: Mutex::new(Value::Null),
+            attention: Mutex::new(Value::Null),
             messages: Mutex::new(vec![json!({"role": "user", "content": "hi"})]),
             all: Mutex::new(None),
             swallow: AtomicBool::new(false),
             starts: AtomicUsize::new(0),
+            stubborn: AtomicUsize::new(0),
             asked: AtomicUsize::new(0),
         });
         let app = Router::new()
-            .route("/health", get(|State(d): State<Arc<Does>>| async move {
-                let began = d.began.load(Ordering::SeqCst);
-                Json(json!({"status": "ok", "server_started_at": began}))
-            }))
+            .route(
+                "/health",
+                get(|State(d): State<Arc<Does>>| async move {
+                    let began = d.began.load(Ordering::SeqCst);
+                    Json(json!({"status": "ok", "server_started_at": began}))
+                }),
+            )
             .route("/api/auth/status", get(|| async { Json(json!({"auth_enabled": false})) }))
-            .route("/api/sessions", get(|| async {
-                Json(json!({"sessions": [{"session_id": "s0", "title": "x", "last_message_at": 9.0}]}))
-            }))
-            .route("/api/session", get(|State(d): State<Arc<Does>>, Query(q): Asked| async move {
-                Json(json!({ "session": session(&d, &q["session_id"]) }))
-            }))
-            .route("/api/session/status", get(|State(d): State<Arc<Does>>, Query(q): Asked| async move {
-                let mut status = session(&d, &q["session_id"]);
-                status["messages"] = Value::Null;
-                Json(status)
-            }))
-            .route("/api/approval/pending", get(|State(d): State<Arc<Does>>| async move {
-                Json(json!({ "pending": *d.approval.lock().unwrap() }))
-            }))
+            .route(
+                "/api/sessions",
+                get(|State(d): State<Arc<Does>>| async move {
+                    let attention = d.attention.lock().unwrap().clone();
+                    Json(json!({"sessions": [
+                        {"session_id": "s0", "title": "x", "last_message_at": 9.0},
+                        {"session_id": "s1", "title": "other", "attention": attention},
+                    ]}))
+                }),
+            )
+            .route(
+                "/api/session",
+                get(|State(d): State<Arc<Does>>, Query(q): Asked| async move {
+                    Json(json!({ "session": session(&d, &q["session_id"]) }))
+                }),
+            )
+            .route(
+                "/api/session/status",
+                get(|State(d): State<Arc<Does>>, Query(q): Asked| async move {
+                    let mut status = session(&d, &q["session_id"]);
+                    status["messages"] = Value::Null;
+                    Json(status)
+                }),
+            )
+            .route(
+                "/api/approval/pending",
+                get(|State(d): State<Arc<Does>>| async move {
+                    Json(json!({ "pending": *d.approval.lock().unwrap() }))
+                }),
+            )
             .route("/api/clarify/pending", get(|| async { Json(json!({"pending": null})) }))
             .route("/api/chat/start", post(start))
+            .route("/api/session/undo", post(take_back))
+            .route("/api/session/retry", post(take_back))
             .route("/api/session/stream", get(stream))
             .route("/api/sessions/events", get(stream))
             .route("/api/chat/stream", get(stream))
@@ -133,6 +160,19 @@ async fn start(State(does): State<Arc<Does>>, Json(body): Json<Value>) -> Respon
     Json(json!({"stream_id": "st", "session_id": body["session_id"]})).into_response()
 }
 
+async fn take_back(State(does): State<Arc<Does>>) -> Response {
+    let mut messages = does.messages.lock().unwrap();
+    let Some(at) = messages.iter().rposition(|m| m["role"] == "user") else {
+        return Json(json!({"error": "Nothing to undo."})).into_response();
+    };
+    let text = messages[at]["content"].clone();
+    let lost = |n: usize| n.checked_sub(1);
+    if does.stubborn.fetch_update(Ordering::SeqCst, Ordering::SeqCst, lost).is_err() {
+        messages.truncate(at);
+    }
+    Json(json!({"ok": true, "removed_count": 1, "last_user_text": text})).into_response()
+}
+
 struct Counted(Arc<Does>);
 
 impl Drop for Counted {
@@ -172,6 +212,9 @@ async fn stream(State(does): State<Arc<Does>>, uri: axum::http::Uri, Query(q): A
                 text += "\n\n";
             }
             text
+        }
+        "/api/sessions/events" if does.attention.lock().unwrap().is_object() => {
+            "event: sessions_changed\ndata: {\"reason\": \"attention_pending\"}\n\n".to_owned()
         }
         "/api/sessions/events" => ": keepalive\n\n".to_owned(),
         "/api/approval/stream" => {

@@ -166,3 +166,64 @@ async fn what_was_typed_and_not_sent_is_sent_by_the_next_client() {
     assert_eq!(next.texts(), ["hi", "left behind", "done"]);
     assert_eq!(fake.does.starts.load(Ordering::SeqCst), 1);
 }
+
+#[tokio::test]
+async fn a_turn_that_comes_back_after_it_was_taken_back_is_taken_back_again() {
+    let (fake, mut front) = attached().await;
+    front.turn("one").await;
+    fake.does.stubborn.store(2, Ordering::SeqCst);
+    front.host.send(Command::Undo);
+    front.until("the rows to go", |f| f.view.rows.len() == 1).await;
+    assert_eq!(front.texts(), ["hi"], "no turn more than that");
+    front.turn("two").await;
+    fake.does.stubborn.store(1, Ordering::SeqCst);
+    front.host.send(Command::Retry { id: PromptId::fresh() });
+    front.until("the rows to go", |f| f.view.rows.len() == 1).await;
+    front.until("its answer", |f| f.last() == "done" && f.is_idle()).await;
+    assert_eq!(front.texts(), ["hi", "two", "done"]);
+}
+
+#[tokio::test]
+async fn a_server_that_never_takes_a_turn_back_is_named() {
+    let (fake, mut front) = attached().await;
+    front.turn("one").await;
+    fake.does.stubborn.store(usize::MAX, Ordering::SeqCst);
+    front.host.send(Command::Retry { id: PromptId::fresh() });
+    front
+        .until("a refusal", |f| {
+            f.events.iter().any(|e| matches!(e, Event::Failed(f) if f.about == "retry"))
+        })
+        .await;
+    assert_eq!(fake.does.starts.load(Ordering::SeqCst), 1, "it does not run twice");
+}
+
+#[tokio::test]
+async fn a_session_that_is_not_in_view_and_asks_is_told_once() {
+    // C16
+    let (fake, mut front) = attached().await;
+    *fake.does.attention.lock().unwrap() = json!({"kind": "approval", "count": 1});
+    fake.streams(200);
+    let asked = |f: &Front| {
+        let toasts = f.events.iter().filter(|e| {
+            matches!(e, Event::Toast(t) if t.session.0 == "s1" && t.name == "other"
+                && t.news == News::Asked)
+        });
+        toasts.count()
+    };
+    front.until("a toast", |f| asked(f) > 0).await;
+    // As often as it is heard of while it waits.
+    fake.streams(200);
+    front.events.clear();
+    front.until("the list again", |f| f.events.contains(&Event::SessionsChanged)).await;
+    front.turn("one").await;
+    assert_eq!(asked(&front), 0);
+    // Answered, and asked once more.
+    *fake.does.attention.lock().unwrap() = Value::Null;
+    fake.streams(200);
+    front.events.clear();
+    front.until("the list again", |f| f.events.contains(&Event::SessionsChanged)).await;
+    front.turn("two").await;
+    *fake.does.attention.lock().unwrap() = json!({"kind": "clarify", "count": 1});
+    fake.streams(200);
+    front.until("a toast", |f| asked(f) == 1).await;
+}
