@@ -541,7 +541,7 @@ impl Hub {
     /// What there is to do.
     fn work(&self) -> Work {
         let (fronts, timers) = (self.fronts.count(), self.skipped.len());
-        let mut work = Work { fronts, timers, ..Work::default() };
+        let mut work = Work { timers, fronts, ..Work::default() };
         for live in self.sessions.values() {
             let view = live.session.transcript();
             work.turns += usize::from(view.running.is_some());
