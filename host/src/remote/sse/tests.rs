@@ -66,7 +66,7 @@ async fn refusals_are_final_after_one_try_and_say_why() {
         let said = answer(status, "content-type: application/json\r\n", "{\"error\":\"go away\"}");
         let fake = Fake::start(vec![said, events("data: never\n\n")]).await;
         let mut stream = short(&fake);
-        let seen = items(&mut stream, |_| false).await;
+        let seen = items(&mut stream, is_event("never")).await;
         let [Item::Refused { status: told, message }] = &seen[..] else { panic!("{seen:?}") };
         assert_eq!(*told, status);
         assert!(status == 204 || message.contains("go away"), "{message}");
