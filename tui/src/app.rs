@@ -117,8 +117,8 @@ pub(crate) struct App {
     pub(crate) uploading: Vec<String>,
     elsewhere: Elsewhere,
     taking_back: Option<TakingBack>,
-    /// It was said that rows were taken back, and none has come in their place.
-    gone: bool,
+    /// It was said that rows up to this one were taken back, and none has come in their place.
+    gone: Option<u64>,
     /// Where an export that was asked for goes, as it was typed; empty = under the host's name.
     export: Option<String>,
     paging: bool,
@@ -154,7 +154,7 @@ impl App {
             uploading: Vec::new(),
             elsewhere: Elsewhere::default(),
             taking_back: None,
-            gone: false,
+            gone: None,
             export: None,
             paging: false,
             attached: false,
