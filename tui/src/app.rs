@@ -119,8 +119,8 @@ pub(crate) struct App {
     taking_back: Option<TakingBack>,
     /// The folder that was asked for here.
     moving: Option<String>,
-    /// It was said that rows were taken back, and none has come in their place.
-    gone: bool,
+    /// It was said that rows up to this one were taken back, and none has come in their place.
+    gone: Option<u64>,
     /// Where an export that was asked for goes, as it was typed; empty = under the host's name.
     export: Option<String>,
     paging: bool,
@@ -157,7 +157,7 @@ impl App {
             elsewhere: Elsewhere::default(),
             taking_back: None,
             moving: None,
-            gone: false,
+            gone: None,
             export: None,
             paging: false,
             attached: false,

@@ -192,7 +192,7 @@ impl App {
 
     fn on_row(&mut self, row: &Row) {
         self.view.on_row(row.n);
-        if std::mem::take(&mut self.gone) {
+        if self.gone.take().is_some_and(|last| row.n <= last) {
             // They were not taken back, but told anew.
             self.notice.take_if(|notice| matches!(notice, Notice::Info(_)));
         }
@@ -300,7 +300,7 @@ impl App {
             // The rows of a turn that runs are told anew; nobody takes them back.
             (None, _) if self.transcript.running.is_some() => return,
             (None, _) => {
-                self.gone = true;
+                self.gone = removed.last().map(|row| row.n);
                 let were = if removed.len() == 1 { "was" } else { "were" };
                 format!("{rows} {were} taken back elsewhere")
             }
