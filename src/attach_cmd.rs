@@ -57,7 +57,7 @@ pub(crate) fn run(
                 .await;
         let kept = remote.end().await;
         match ended {
-            Ok(exit) => farewell(&exit?, &kept, &server),
+            Ok(exit) => farewell(&exit, &kept, &server),
             Err(signal) => Ok(ExitCode::from(128 + signal.to_le_bytes()[0])),
         }
     });

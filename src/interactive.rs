@@ -421,7 +421,7 @@ pub(crate) async fn view(
     notes: Vec<String>,
     signals: &mut UnboundedReceiver<i32>,
     suspension: &mut Suspension,
-) -> Result<std::io::Result<Exit>, i32> {
+) -> Result<Exit, i32> {
     let mut kept = drafts::load(folder);
     let options = tui::Options { place: Some(place), ..options(notes, true, kept.clone()) };
     let mut interface = Interface::new(options);
@@ -430,7 +430,12 @@ pub(crate) async fn view(
         tokio::select! {
             exit = interface.run(&mut host) => match exit {
                 Ok(exit) if exit.leaving == Leaving::Suspend => {}
-                exit => break Ok(exit),
+                Ok(exit) => break Ok(exit),
+                Err(error) => {
+                    // The terminal may be gone before the signal that says so is here.
+                    tracing::info!("the terminal is gone: {error}");
+                    break Err(nix::libc::SIGHUP);
+                }
             },
             signal = signals.recv() => break Err(signal.unwrap_or_default()),
             () = suspension.asked() => {}

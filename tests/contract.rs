@@ -1,4 +1,4 @@
-//! One contract for every host that a front end can hold: the embedded one, ours behind `serve` on
+//! One contract for every host that a front end can hold: the embedded one, the program's `serve` on
 //! TCP and on a Unix socket, each by the seam wire and by the WebUI's, and a running hermes-webui:
 //!
 //! `HERMES_TUI_CONTRACT_URL=http://127.0.0.1:8787 HERMES_TUI_CONTRACT_MODEL=127.0.0.1:18082`
@@ -14,6 +14,7 @@ use host::protocol::{Answer, Ask, Body, Choice, Command, Event, Question, Row, S
 use host::{remote, serve};
 use serde_json::json;
 
+use crate::serve::Serve;
 use crate::support::{Asked, Home, Proxy, Reply, Seen, Server, View, obey, start, wakeups};
 
 /// How a front end reaches the host.
@@ -36,7 +37,8 @@ struct Rig {
     way: Way,
     home: Home,
     local: Option<Local>,
-    serving: Option<serve::Server>,
+    /// The program itself.
+    serving: Option<Serve>,
     /// Hides that the server is ours, where the WebUI wire is to be spoken.
     proxy: Option<Proxy>,
     model: Server,
@@ -67,30 +69,24 @@ impl Rig {
         if let Way::Running(_) = rig.way {
             return rig;
         }
-        let settings = rig.home.settings(rig.model.model());
-        let local = start(settings.clone());
-        if rig.way != Way::Embedded {
-            let options = serve::Options {
-                tcp: Some("127.0.0.1:0".parse().unwrap()),
-                sockets: vec![serve::socket_path(&settings.state)],
-                password: None,
-                version: "0.0.0".to_owned(),
-            };
-            let serving = serve::start(local.access(), &settings, options).await.unwrap();
-            rig.proxy = match rig.way {
-                Way::Webui(Over::Tcp) => {
-                    let address = Arc::new(Mutex::new(serving.address().unwrap()));
-                    Some(Proxy::before(address, Seen::Webui).await)
-                }
-                Way::Webui(Over::Socket) => {
-                    let socket = serve::socket_path(&settings.state);
-                    Some(Proxy::on_socket(rig.hiding(), socket, Seen::Webui))
-                }
-                Way::Embedded | Way::Seam(_) | Way::Running(_) => None,
-            };
-            rig.serving = Some(serving);
+        if rig.way == Way::Embedded {
+            rig.local = Some(start(rig.home.settings(rig.model.model())));
+            return rig;
         }
-        rig.local = Some(local);
+        rig.home.configure(rig.model.url());
+        let serving = Serve::configured(&rig.home);
+        rig.proxy = match rig.way {
+            Way::Webui(Over::Tcp) => {
+                let address = Arc::new(Mutex::new(serving.address().parse().unwrap()));
+                Some(Proxy::before(address, Seen::Webui).await)
+            }
+            Way::Webui(Over::Socket) => {
+                let socket = serve::socket_path(&rig.home.state());
+                Some(Proxy::on_socket(rig.hiding(), socket, Seen::Webui))
+            }
+            Way::Embedded | Way::Seam(_) | Way::Running(_) => None,
+        };
+        rig.serving = Some(serving);
         rig
     }
 
@@ -109,7 +105,7 @@ impl Rig {
             (Way::Webui(Over::Tcp), Some(proxy)) => proxy.url(),
             (Way::Webui(_), _) => self.hiding().display().to_string(),
             (Way::Seam(Over::Tcp), _) => {
-                format!("http://{}", self.serving.as_ref().unwrap().address().unwrap())
+                format!("http://{}", self.serving.as_ref().unwrap().address())
             }
             (Way::Seam(Over::Socket), _) => {
                 serve::socket_path(&self.home.state()).display().to_string()
@@ -124,9 +120,6 @@ impl Rig {
     }
 
     async fn stop(self) {
-        if let Some(serving) = self.serving {
-            serving.stop().await;
-        }
         if let Some(local) = self.local {
             local.stop().await;
         }

@@ -17,23 +17,26 @@ use serde_json::{Value, json};
 use crate::support::{Home, LONG, View, demo, eventually, is_alive, start};
 
 /// A running `hermes-tui serve`, killed at the end.
-struct Serve {
+pub(crate) struct Serve {
     child: Child,
     /// What it said until it listened.
     said: String,
 }
 
 impl Serve {
-    /// Starts it and waits until it listens.
+    /// Starts it with the demo model and waits until it listens.
     fn start(home: &Home, args: &[&str]) -> Self {
         let args = [&["serve"], args].concat();
-        let mut child = home
-            .command(&args)
-            .env("HERMES_MODEL", "demo")
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
+        Self::of(home.command(&args).env("HERMES_MODEL", "demo"))
+    }
+
+    /// One with the model of that home, at any free port.
+    pub(crate) fn configured(home: &Home) -> Self {
+        Self::of(&mut home.command(&["serve", "--port", "0"]))
+    }
+
+    fn of(command: &mut std::process::Command) -> Self {
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut out = BufReader::new(child.stdout.take().unwrap());
         let mut said = String::new();
         while !said.contains("host.sock\n") {
@@ -51,7 +54,7 @@ impl Serve {
     }
 
     /// Its address, `127.0.0.1:PORT`.
-    fn address(&self) -> &str {
+    pub(crate) fn address(&self) -> &str {
         self.said.split("http://").nth(1).unwrap().lines().next().unwrap()
     }
 
