@@ -115,12 +115,19 @@ async fn idled(local: &Local, idle: Option<Duration>) {
     }
 }
 
-/// Opens the state folder; in the background once whoever has it makes way.
+/// Opens the state folder; in the background once the process that started this one makes way.
+/// For nobody else: where several start a host in place of one that was killed, those that come too
+/// late must not take over when the first of them is asked to stop.
 async fn own(config: &Config, place: Place) -> anyhow::Result<Local> {
+    let starter = u32::try_from(nix::unistd::getppid().as_raw()).ok();
     let end = Instant::now() + MAKE_WAY;
     loop {
         match host::local::start(config.settings.clone(), Role::Owner) {
-            Err(StartError::Held { .. }) if place == Place::Background && Instant::now() < end => {
+            Err(StartError::Held { pid, .. })
+                if place == Place::Background
+                    && (pid.is_none() || pid == starter)
+                    && Instant::now() < end =>
+            {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
             started => return Ok(started?),

@@ -4,7 +4,7 @@ use std::io::{BufRead as _, BufReader, Read as _};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
 use std::process::{Child, ExitStatus, Stdio};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
 use host::protocol::{Command, Event, Outcome, PromptId, SessionId, Transcript};
@@ -372,25 +372,40 @@ async fn a_host_in_the_background_has_no_terminal_and_listens_when_the_shell_has
 }
 
 #[tokio::test]
-async fn a_host_in_the_background_waits_for_the_one_before_it() {
+async fn a_host_in_the_background_waits_for_who_started_it_to_make_way() {
     let home = home();
-    let mut first = Serve::start(&home, &["--no-tcp"]);
+    let lock = home.state().join("host.lock");
+    let first = Lock::take(&lock).unwrap();
     let mut next = home.command(&["__detached", "serve", "--no-tcp"]).spawn().unwrap();
     let pid = next.id();
-    let lock = home.state().join("host.lock");
     let session_of = |pid: u32| nix::unistd::getsid(Some(Pid::from_raw(pid as i32)));
     eventually("a session of its own", || {
         (session_of(pid) == Ok(Pid::from_raw(pid as i32))).then_some(())
     })
     .await;
-    assert_eq!(Lock::holder(&lock), Some(first.pid()));
-    first.signal(Signal::SIGTERM);
-    first.exit().await;
+    assert_eq!(Lock::holder(&lock), Some(std::process::id()));
+    drop(first);
     eventually("the next one", || Lock::holder(&lock).filter(|holder| *holder == pid)).await;
     let stopped = eventually("an answer", || socket_path(&home.state()).exists().then_some(()));
     stopped.await;
     assert_eq!(home.run(&["host", "stop"]).await.status.code(), Some(0));
     assert_eq!(next.wait().unwrap().code(), Some(0));
+}
+
+// S07
+#[tokio::test]
+async fn a_host_in_the_background_waits_for_nobody_else() {
+    let home = home();
+    let mut first = Serve::start(&home, &["--no-tcp"]);
+    // A third of the time it would wait for who started it.
+    let late = home.run(&["__detached", "serve", "--no-tcp"]);
+    let ran = tokio::time::timeout(Duration::from_secs(10), late).await.expect("it gives up");
+    let error = String::from_utf8_lossy(&ran.stderr).into_owned();
+    assert_eq!(ran.status.code(), Some(1), "{error}");
+    assert!(error.contains(&format!("process {} holds the state", first.pid())), "{error}");
+    assert_eq!(home.run(&["host", "stop"]).await.status.code(), Some(0));
+    first.exit().await;
+    assert_eq!(home.run(&["host", "status"]).await.status.code(), Some(1));
 }
 
 #[tokio::test]
