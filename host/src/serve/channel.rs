@@ -118,11 +118,7 @@ impl Listening {
             if let Some(bytes) = self.read() {
                 return Some(bytes);
             }
-            tokio::select! {
-                biased;
-                changed = self.changes.changed() => changed.ok()?,
-                () = self.feed.over() => return None,
-            }
+            self.feed.changed(&mut self.changes).await?;
         }
     }
 
@@ -246,11 +242,7 @@ impl Relaying {
                 self.reading = Some(Reading::new(lease, turn, self.after.take().unwrap_or(start)));
                 continue;
             }
-            tokio::select! {
-                biased;
-                changed = self.changes.changed() => changed.ok()?,
-                () = self.feed.over() => return None,
-            }
+            self.feed.changed(&mut self.changes).await?;
         }
     }
 }

@@ -375,6 +375,15 @@ impl Feed {
         let _ = self.phase.subscribe().wait_for(|phase| *phase == Phase::Over).await;
     }
 
+    /// Waits for the next of these changes; `None` = the feed has come to its end first.
+    pub(super) async fn changed(&self, changes: &mut watch::Receiver<u64>) -> Option<()> {
+        tokio::select! {
+            biased;
+            changed = changes.changed() => changed.ok(),
+            () = self.over() => None,
+        }
+    }
+
     /// A stream shows questions of this kind from now on, or no longer.
     pub(super) fn show(&self, kind: Kind, more: bool) {
         self.lock().show(kind, more);

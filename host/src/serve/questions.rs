@@ -104,11 +104,7 @@ impl Showing {
             if let Some(bytes) = self.read() {
                 return Some(bytes);
             }
-            tokio::select! {
-                biased;
-                changed = self.changes.changed() => changed.ok()?,
-                () = self.feed.over() => return None,
-            }
+            self.feed.changed(&mut self.changes).await?;
         }
     }
 
