@@ -92,6 +92,11 @@ pub(super) fn code(error: &rusqlite::Error) -> Option<rusqlite::ErrorCode> {
     }
 }
 
+/// Whether another connection is in the way, for now.
+pub(super) fn is_busy(error: &rusqlite::Error) -> bool {
+    matches!(code(error), Some(rusqlite::ErrorCode::DatabaseBusy))
+}
+
 /// Whether the error says that the file itself is damaged.
 pub(super) fn is_damage(error: &rusqlite::Error) -> bool {
     use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};

@@ -6,13 +6,13 @@ use std::fmt::Write;
 use std::fs;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::Error;
-use super::error::is_damage;
+use super::error::{is_busy, is_damage};
 
 /// The file, below the state folder.
 pub(super) const FILE: &str = "hermes-tui.db";
@@ -202,7 +202,7 @@ pub(super) fn open(folder: &Path) -> Result<Opened, Error> {
         .mode(0o600)
         .open(&path)
         .map_err(|e| Error::io(&path, e))?;
-    match open_file(folder, &path) {
+    match open_in_turn(folder, &path) {
         Err(Error::Sqlite(error)) if is_damage(&error) => Ok(Opened::Damaged(error.to_string())),
         Err(error) => Err(error),
         Ok((mut conn, age)) => {
@@ -218,6 +218,20 @@ pub(super) fn open(folder: &Path) -> Result<Opened, Error> {
             }
             conn.set_transaction_behavior(TransactionBehavior::Immediate);
             Ok(Opened::Sound(conn, age))
+        }
+    }
+}
+
+/// Opens the file and waits for other processes that do so: where one gives a fresh file its log,
+/// or takes the log away, SQLite answers the others "busy" at once, whatever its timeout says.
+fn open_in_turn(folder: &Path, path: &Path) -> Result<(Connection, Age), Error> {
+    let begun = Instant::now();
+    loop {
+        match open_file(folder, path) {
+            Err(Error::Sqlite(error)) if is_busy(&error) && begun.elapsed() < PATIENCE => {
+                std::thread::sleep(Duration::from_millis(10));
+            }
+            other => return other,
         }
     }
 }

@@ -167,3 +167,21 @@ fn a_host_finds_what_it_must_look_at() {
     let names = ["ledger", "open", "process", "queue"].map(id);
     assert_eq!(desk.reader().unsettled().unwrap(), names);
 }
+
+/// SQLite does not wait for its turn where two connections give a fresh file its log at once.
+#[test]
+fn a_fresh_folder_can_be_opened_by_many_at_once() {
+    for _ in 0..40 {
+        let dir = TempDir::new().unwrap();
+        let folder = dir.path().join("state");
+        let gate = std::sync::Barrier::new(8);
+        std::thread::scope(|scope| {
+            for _ in 0..8 {
+                scope.spawn(|| {
+                    gate.wait();
+                    open(&folder).0.close().unwrap();
+                });
+            }
+        });
+    }
+}
