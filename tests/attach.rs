@@ -224,7 +224,7 @@ async fn what_is_typed_without_a_link_arrives_exactly_once_and_in_order() {
     server.stop().await;
     is_down(&mut view).await;
     view.prompt("second");
-    view.send(Command::SetTitle { title: "Named offline".to_owned() });
+    view.send(Command::SetTitle { session: None, title: "Named offline".to_owned() });
     view.prompt("third");
     let settings = home.settings(model.model());
     let options =
@@ -615,7 +615,7 @@ async fn an_interrupt_that_was_pressed_without_a_link_meets_no_later_turn() {
     let again = serve::start(local.access(), &settings, options).await.unwrap();
     proxy.lead(Some(&format!("http://{}", again.address().unwrap())));
     is_up(&mut view).await;
-    view.send(Command::SetTitle { title: "after".to_owned() });
+    view.send(Command::SetTitle { session: None, title: "after".to_owned() });
     view.until("the title", |v| v.transcript.title.clone()).await;
     gate.open();
     assert_eq!(own.turn(2).await, host::protocol::Outcome::Done);

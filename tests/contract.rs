@@ -192,13 +192,21 @@ async fn an_approval_is_asked_for_and_both_answers_count(rig: &Rig) {
     let asked = question(&mut view).await;
     let Ask::Approval { command, .. } = &asked.ask else { panic!("{asked:?}") };
     assert!(command.contains("to-be-removed"));
-    view.send(Command::Answer { id: asked.id, answer: Answer::Approval(Choice::Deny) });
+    view.send(Command::Answer {
+        session: None,
+        id: asked.id,
+        answer: Answer::Approval(Choice::Deny),
+    });
     said(&mut view, "As you say.", 1).await;
     assert!(view.transcript.questions.is_empty() && folder.exists());
 
     view.prompt(&removal(&folder));
     let asked = question(&mut view).await;
-    view.send(Command::Answer { id: asked.id, answer: Answer::Approval(Choice::Once) });
+    view.send(Command::Answer {
+        session: None,
+        id: asked.id,
+        answer: Answer::Approval(Choice::Once),
+    });
     said(&mut view, "As you say.", 2).await;
     assert!(view.transcript.questions.is_empty() && !folder.exists());
 }
@@ -213,7 +221,7 @@ async fn a_clarify_question_is_answered_in_words(rig: &Rig) {
         ("Which colour?", &["red".to_owned(), "blue".to_owned()][..])
     );
     let answer = Answer::Text("green,\nbut pale".to_owned());
-    view.send(Command::Answer { id: asked.id, answer });
+    view.send(Command::Answer { session: None, id: asked.id, answer });
     said(&mut view, "As you say.", 1).await;
     let seen = view.transcript.rows.iter().any(|row| row.text().contains("but pale"));
     assert!(seen && view.transcript.questions.is_empty(), "{:#?}", view.transcript.rows);
@@ -292,15 +300,23 @@ async fn two_front_ends_see_one_session(rig: &Rig) {
     one.prompt(&removal(&folder));
     let asked = question(&mut two).await;
     question(&mut one).await;
-    two.send(Command::Answer { id: asked.id.clone(), answer: Answer::Approval(Choice::Deny) });
+    two.send(Command::Answer {
+        session: None,
+        id: asked.id.clone(),
+        answer: Answer::Approval(Choice::Deny),
+    });
     no_question(&mut one).await;
     // Too late: no error box, and nothing changes.
-    one.send(Command::Answer { id: asked.id, answer: Answer::Approval(Choice::Once) });
+    one.send(Command::Answer {
+        session: None,
+        id: asked.id,
+        answer: Answer::Approval(Choice::Once),
+    });
     said(&mut one, "As you say.", 2).await;
     said(&mut two, "As you say.", 2).await;
     assert!(folder.exists());
     assert!(!one.events.iter().any(|e| matches!(e, Event::Failed(_))), "{:#?}", one.events);
-    one.send(Command::SetTitle { title: "Both of us".to_owned() });
+    one.send(Command::SetTitle { session: None, title: "Both of us".to_owned() });
     for view in [&mut one, &mut two] {
         view.until("the title", |v| {
             (v.transcript.title.as_deref() == Some("Both of us")).then_some(())

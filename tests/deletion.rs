@@ -272,7 +272,7 @@ async fn an_archived_session_is_woken_and_stays_put_away() {
     view.ask(1, &spawn(&waiting("a", "exit 4"))).await;
     home.line_in("up-a").await;
     let session = view.session();
-    view.send(Command::Archive { archived: true });
+    view.send(Command::Archive { session: None, archived: true });
     drop(view);
     drop(gate);
     server.requests(3).await;

@@ -247,7 +247,7 @@ async fn what_one_front_end_changes_every_other_one_learns_at_once() {
     // Answered elsewhere: who did it is told.
     let second = browser.open(asking.session(), host::local::Caller::Attended).await.unwrap();
     let answer = Answer::Approval(Choice::Once);
-    second.send(Command::Answer { id: question.id, answer });
+    second.send(Command::Answer { session: None, id: question.id, answer });
     assert_eq!(asking.turn(1).await, Outcome::Done);
     let by = asking.events.iter().find_map(|event| match event {
         Event::QuestionResolved { by, .. } => by.clone(),
@@ -257,11 +257,11 @@ async fn what_one_front_end_changes_every_other_one_learns_at_once() {
     let done = until_listed(&mut other, |all| !all[0].running).await.remove(0);
     assert_eq!(done.attention, None);
 
-    asking.send(Command::Pin { pinned: true });
+    asking.send(Command::Pin { session: None, pinned: true });
     until_listed(&mut other, |all| all[0].pinned).await;
-    asking.send(Command::SetTitle { title: "Ships".to_owned() });
+    asking.send(Command::SetTitle { session: None, title: "Ships".to_owned() });
     until_listed(&mut other, |all| all[0].title == "Ships").await;
-    asking.send(Command::Archive { archived: true });
+    asking.send(Command::Archive { session: None, archived: true });
     until_listed(&mut other, |all| all[0].archived).await;
     asking.send(Command::Duplicate);
     let both = until_listed(&mut other, |all| all.len() == 2).await;

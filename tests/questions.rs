@@ -39,8 +39,16 @@ async fn of_two_front_ends_the_first_answer_wins_and_the_other_sees_it() {
     let mut two = View::attach(&local, Target::Id(one.session())).await;
     assert_eq!(two.transcript.questions, std::slice::from_ref(&first));
 
-    two.send(Command::Answer { id: first.id.clone(), answer: Answer::Approval(Choice::Deny) });
-    one.send(Command::Answer { id: first.id.clone(), answer: Answer::Approval(Choice::Once) });
+    two.send(Command::Answer {
+        session: None,
+        id: first.id.clone(),
+        answer: Answer::Approval(Choice::Deny),
+    });
+    one.send(Command::Answer {
+        session: None,
+        id: first.id.clone(),
+        answer: Answer::Approval(Choice::Once),
+    });
     let gone = |v: &View| (!resolved(v).is_empty()).then_some(());
     one.until("the answer", gone).await;
     two.until("the answer", gone).await;
@@ -53,10 +61,18 @@ async fn of_two_front_ends_the_first_answer_wins_and_the_other_sees_it() {
         v.transcript.questions.first().filter(|q| q.id == second.id).map(|_| ())
     })
     .await;
-    one.send(Command::Answer { id: first.id, answer: Answer::Approval(Choice::Once) });
+    one.send(Command::Answer {
+        session: None,
+        id: first.id,
+        answer: Answer::Approval(Choice::Once),
+    });
     one.quiet().await;
     assert_eq!(one.transcript.questions.len(), 1);
-    one.send(Command::Answer { id: second.id, answer: Answer::Approval(Choice::Once) });
+    one.send(Command::Answer {
+        session: None,
+        id: second.id,
+        answer: Answer::Approval(Choice::Once),
+    });
     assert_eq!(one.turn(1).await, Outcome::Done);
     assert_eq!(two.turn(1).await, Outcome::Done);
     assert!(one.transcript.questions.is_empty() && two.transcript.questions.is_empty());
@@ -75,7 +91,7 @@ async fn an_approval_for_the_session_is_not_asked_again_there_but_in_another() {
     let mut view = View::new(&local).await;
     view.prompt(&removal("a"));
     let id = question(&mut view).await.id;
-    view.send(Command::Answer { id, answer: Answer::Approval(Choice::Session) });
+    view.send(Command::Answer { session: None, id, answer: Answer::Approval(Choice::Session) });
     assert_eq!(view.turn(1).await, Outcome::Done);
     view.ask(2, &removal("b")).await;
     assert_eq!(resolved(&view).len(), 1);
@@ -100,7 +116,7 @@ async fn the_clock_of_a_question_starts_when_it_is_shown_and_silence_is_no() {
     tokio::time::sleep(Duration::from_millis(800)).await;
     view.drain();
     assert_eq!(view.transcript.questions.len(), 1, "nobody has seen it yet");
-    view.send(Command::Shown { id: asked.id });
+    view.send(Command::Shown { session: None, id: asked.id });
     assert_eq!(view.turn(1).await, Outcome::Done);
     assert_eq!(resolved(&view), [Answer::Expired]);
     assert!(home.work().join("a").exists());
@@ -120,7 +136,11 @@ async fn an_interrupt_clears_the_question() {
     view.send(Command::Cancel);
     assert_eq!(view.turn(1).await, Outcome::Cancelled);
     assert_eq!(resolved(&view), [Answer::Withdrawn]);
-    view.send(Command::Answer { id: asked.id, answer: Answer::Approval(Choice::Once) });
+    view.send(Command::Answer {
+        session: None,
+        id: asked.id,
+        answer: Answer::Approval(Choice::Once),
+    });
     view.ask(2, "go on").await;
     assert!(view.transcript.questions.is_empty());
 }
@@ -151,7 +171,11 @@ async fn a_clarify_answer_of_several_lines_reaches_the_model_unchanged() {
     let asked = question(&mut view).await;
     assert!(matches!(&asked.ask, Ask::Clarify { choices, .. } if choices == &["a", "b"]));
     let text = "neither:\n\n  \"c\", und zwar ß\n";
-    view.send(Command::Answer { id: asked.id, answer: Answer::Text(text.to_owned()) });
+    view.send(Command::Answer {
+        session: None,
+        id: asked.id,
+        answer: Answer::Text(text.to_owned()),
+    });
     assert_eq!(view.turn(1).await, Outcome::Done);
     let result = view.results().pop().unwrap();
     let heard = result["user_response"].as_str().expect("an answer").trim_end();
@@ -199,6 +223,10 @@ async fn a_question_of_a_turn_nobody_watches_waits_for_whoever_comes() {
     tokio::time::sleep(Duration::from_millis(300)).await;
     let mut view = View::attach(&local, Target::Id(session)).await;
     let asked = question(&mut view).await;
-    view.send(Command::Answer { id: asked.id, answer: Answer::Approval(Choice::Once) });
+    view.send(Command::Answer {
+        session: None,
+        id: asked.id,
+        answer: Answer::Approval(Choice::Once),
+    });
     assert_eq!(view.turn(1).await, Outcome::Done);
 }

@@ -334,7 +334,7 @@ async fn a_question_that_was_pending_at_a_kill_is_asked_again_and_its_answer_goe
     let mut view = View::attach(&local, Target::Latest).await;
     let asked = view.until("the question", |v| v.transcript.questions.first().cloned()).await;
     let answer = Answer::Text("blue".to_owned());
-    view.send(Command::Answer { id: asked.id, answer });
+    view.send(Command::Answer { session: None, id: asked.id, answer });
     assert_eq!(view.turn(1).await, Outcome::Done);
     let request = server.requests(2).await.pop().unwrap();
     assert!(request.last_tool().contains("blue"), "{}", request.last_tool());
@@ -360,7 +360,11 @@ async fn a_command_that_waits_for_approval_at_a_kill_runs_once_when_it_is_approv
     let local = start(home.settings(server.model()));
     let mut view = View::attach(&local, Target::Latest).await;
     let asked = view.until("the question", |v| v.transcript.questions.first().cloned()).await;
-    view.send(Command::Answer { id: asked.id, answer: Answer::Approval(Choice::Once) });
+    view.send(Command::Answer {
+        session: None,
+        id: asked.id,
+        answer: Answer::Approval(Choice::Once),
+    });
     assert_eq!(view.turn(1).await, Outcome::Done);
     assert_eq!(std::fs::read_to_string(home.work().join("runs")).unwrap(), "ran\nthen\n");
     assert!(!home.work().join("old").exists());

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, mpsc};
 
-use crate::protocol::{Command, Event, Row};
+use crate::protocol::{Ask, Asked, Command, Event, Row};
 
 /// Bytes of events kept for a front end that does not read.
 const QUEUE_BYTES: usize = 8 * 1024 * 1024;
@@ -174,6 +174,7 @@ fn cost(event: &Event) -> usize {
         Event::SessionsListed { sessions } => sessions.len() * BASE,
         Event::ProcessesListed { processes } => processes.len() * 2 * BASE,
         Event::ModelsListed { models } => models.len() * BASE,
+        Event::InboxChanged { questions } => questions.iter().map(asked_cost).sum(),
         Event::PromptQueued { prompt } => prompt.text.len(),
         Event::SessionsFound { found, .. } => found.len() * 2 * BASE,
         Event::WorkspacesListed { paths: names } | Event::ProfilesListed { names, .. } => {
@@ -210,6 +211,15 @@ fn cost(event: &Event) -> usize {
         | Event::Link { .. }
         | Event::Toast(_)
         | Event::Failed(_) => 0,
+    }
+}
+
+fn asked_cost(asked: &Asked) -> usize {
+    400 + match &asked.question.ask {
+        Ask::Approval { command, .. } => 2 * command.len(),
+        Ask::Clarify { question, choices } => {
+            question.len() + choices.iter().map(String::len).sum::<usize>()
+        }
     }
 }
 

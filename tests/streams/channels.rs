@@ -147,7 +147,7 @@ async fn a_change_of_the_list_is_said_to_who_shows_it() {
     let session = site.session().await;
     let first = lists.until("sessions_changed").await.data;
     assert_eq!(first["type"], "sessions_changed");
-    site.view(&session).await.send(Command::SetTitle { title: "Other".to_owned() });
+    site.view(&session).await.send(Command::SetTitle { session: None, title: "Other".to_owned() });
     let next = lists.until("sessions_changed").await.data;
     assert!(next["version"].as_u64() > first["version"].as_u64());
     site.end().await;

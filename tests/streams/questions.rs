@@ -165,7 +165,11 @@ async fn a_slow_client_of_a_hundred_questions_ends_on_the_right_head_and_number(
                     .find(|id| !answered.contains(id))
             })
             .await;
-        view.send(Command::Answer { id: id.clone(), answer: Answer::Approval(Choice::Deny) });
+        view.send(Command::Answer {
+            session: None,
+            id: id.clone(),
+            answer: Answer::Approval(Choice::Deny),
+        });
         answered.insert(id);
     }
     let head = view

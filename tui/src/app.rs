@@ -274,7 +274,7 @@ impl App {
             && let Some(id) = self.question().map(|question| question.id.clone())
             && self.card.tell()
         {
-            effects.push(Effect::Send(Command::Shown { id }));
+            effects.push(Effect::Send(Command::Shown { session: None, id }));
         }
         if self.view.is_at_top() && self.transcript.earlier > 0 && !self.paging {
             // Rows count from 1, so what lies before an empty window has these numbers too.

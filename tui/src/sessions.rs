@@ -271,9 +271,9 @@ impl Sessions {
                     return Outcome::Elsewhere;
                 }
                 return Outcome::Send(if action == Action::Pin {
-                    Command::Pin { pinned: !row.pinned }
+                    Command::Pin { session: None, pinned: !row.pinned }
                 } else {
-                    Command::Archive { archived: !row.archived }
+                    Command::Archive { session: None, archived: !row.archived }
                 });
             }
             _ => {}

@@ -52,6 +52,7 @@ pub(super) fn shows(event: &Event) -> bool {
         | Event::GoalChanged { .. }
         | Event::AttachmentsChanged { .. }
         | Event::SessionsChanged
+        | Event::InboxChanged { .. }
         | Event::Switched { .. }
         | Event::Link { .. }
         | Event::SessionsFound { .. }

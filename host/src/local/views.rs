@@ -88,18 +88,18 @@ impl Hub {
             Command::Unqueue { id } => Input::Unqueue(id),
             Command::Steer { text } => Input::Steer(text),
             Command::Cancel => Input::Cancel,
-            Command::Answer { id, answer } => {
+            Command::Answer { session: _, id, answer } => {
                 let by = Some(view.label.to_string());
                 Input::Answer { id, answer, by }
             }
-            Command::Shown { id } => Input::Shown(id),
+            Command::Shown { session: _, id } => Input::Shown(id),
             Command::Kill { id: Some(id) } => {
                 self.kill(front, id);
                 return;
             }
             Command::Kill { id: None } => Input::Kill(None),
             Command::WakeNow => Input::WakeNow,
-            Command::SetTitle { title } => Input::SetTitle(title),
+            Command::SetTitle { session: _, title } => Input::SetTitle(title),
             Command::SetModel { model } => match self.model(&model) {
                 Ok(known) => {
                     let (context, lane) = (known.context_length(), self.lane(&model));
@@ -111,7 +111,7 @@ impl Hub {
                 }
             },
             Command::Compress { focus } => Input::Compress { focus },
-            Command::Archive { archived } => Input::Archive(archived),
+            Command::Archive { session: _, archived } => Input::Archive(archived),
             Command::Delete { session } => {
                 self.delete(front, &session);
                 return;
@@ -162,7 +162,7 @@ impl Hub {
                 self.duplicate(front, &session);
                 return;
             }
-            Command::Pin { pinned } => Input::Pin(pinned),
+            Command::Pin { session: _, pinned } => Input::Pin(pinned),
             Command::Export => {
                 self.export(front, &session);
                 return;

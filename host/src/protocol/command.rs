@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Answer, ProcessId, PromptId, QuestionId, SessionId};
 
-/// A request. All but [`Command::Open`] concern the session in view.
+/// A request. Where it names no session it concerns the one in view.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "snake_case")]
 pub enum Command {
@@ -31,6 +31,9 @@ pub enum Command {
     Cancel,
     /// Answer a question.
     Answer {
+        /// Of which session; `None` = of the one in view.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        session: Option<SessionId>,
         /// Which one. A late or unknown one is a friendly no-op (C07).
         id: QuestionId,
         /// The answer.
@@ -38,6 +41,9 @@ pub enum Command {
     },
     /// A front end that can answer has this question on its screen: its clock starts (C08).
     Shown {
+        /// Of which session; `None` = of the one in view.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        session: Option<SessionId>,
         /// Which one.
         id: QuestionId,
     },
@@ -71,6 +77,9 @@ pub enum Command {
     Branch,
     /// Put the session away, or take it back: lists leave archived ones out (W19).
     Archive {
+        /// Of which session; `None` = of the one in view.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        session: Option<SessionId>,
         /// Whether it is put away.
         archived: bool,
     },
@@ -92,6 +101,9 @@ pub enum Command {
     },
     /// Rename the session.
     SetTitle {
+        /// Of which session; `None` = of the one in view.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        session: Option<SessionId>,
         /// The new title.
         title: String,
     },
@@ -106,6 +118,9 @@ pub enum Command {
     Duplicate,
     /// Put the session on top of lists, or take it from there.
     Pin {
+        /// Of which session; `None` = of the one in view.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        session: Option<SessionId>,
         /// Whether it is on top.
         pinned: bool,
     },

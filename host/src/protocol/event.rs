@@ -218,6 +218,12 @@ pub enum Event {
     },
     /// Something that lists show has changed: a session came, went, runs, asks, was renamed (S04).
     SessionsChanged,
+    /// The questions of all sessions that wait for an answer have changed; told after each
+    /// `Attached` too, unless there are none.
+    InboxChanged {
+        /// All of them, the longest waiting first; of each session its head (C02).
+        questions: Vec<Asked>,
+    },
     /// Another front end of this host looks at that session from now on (S04).
     Switched {
         /// The session.
@@ -287,6 +293,20 @@ pub enum Link {
         /// What to do.
         message: String,
     },
+}
+
+/// A pending question, with the session it belongs to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Asked {
+    /// The session.
+    pub session: SessionId,
+    /// What people call it.
+    pub name: String,
+    /// The question.
+    pub question: Question,
+    /// How many more wait behind it in that session.
+    #[serde(default)]
+    pub behind: u32,
 }
 
 /// A session in which words were found.

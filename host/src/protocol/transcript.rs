@@ -466,6 +466,7 @@ impl Transcript {
             Event::AttachmentsChanged { attachments } => self.attachments.clone_from(attachments),
             Event::Toast(_)
             | Event::SessionsChanged
+            | Event::InboxChanged { .. }
             | Event::Switched { .. }
             | Event::Link { .. }
             | Event::SessionsFound { .. }

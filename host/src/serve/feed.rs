@@ -415,7 +415,7 @@ impl Feed {
     pub(super) async fn answer(&self, id: &QuestionId, answer: Answer) -> Option<Answer> {
         let mut changes = self.question_changes();
         self.lock().answering(id, &answer);
-        self.send(Command::Answer { id: id.clone(), answer });
+        self.send(Command::Answer { session: None, id: id.clone(), answer });
         let settled = async {
             loop {
                 changes.borrow_and_update();

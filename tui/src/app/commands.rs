@@ -101,7 +101,7 @@ impl App {
                 Vec::new()
             }
             Slash::Reasoning(effort) => send(picker::command(Kind::Reasoning, &effort)),
-            Slash::Title(title) => send(Command::SetTitle { title }),
+            Slash::Title(title) => send(Command::SetTitle { session: None, title }),
             Slash::Steer(text) => send(Command::Steer { text }),
             Slash::Goal(goal) => self.goal(goal),
             Slash::Undo => {
@@ -135,20 +135,20 @@ impl App {
             Slash::Duplicate => send(Command::Duplicate),
             Slash::Pin => {
                 self.inform("pinned: on top of lists; /unpin undoes it".to_owned());
-                send(Command::Pin { pinned: true })
+                send(Command::Pin { session: None, pinned: true })
             }
             Slash::Unpin => {
                 self.inform("no longer on top of lists".to_owned());
-                send(Command::Pin { pinned: false })
+                send(Command::Pin { session: None, pinned: false })
             }
             Slash::Archive => {
                 let text = "archived: lists leave it out, wakeups still come; /unarchive undoes it";
                 self.inform(text.to_owned());
-                send(Command::Archive { archived: true })
+                send(Command::Archive { session: None, archived: true })
             }
             Slash::Unarchive => {
                 self.inform("listed again".to_owned());
-                send(Command::Archive { archived: false })
+                send(Command::Archive { session: None, archived: false })
             }
             Slash::Delete => {
                 self.ask_to_delete();

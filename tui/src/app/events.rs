@@ -125,6 +125,7 @@ impl App {
             }
             Event::Switched { session, name } => effects.extend(self.on_switched(session, name)),
             Event::SessionsChanged => effects.extend(self.on_lists_changed()),
+            Event::InboxChanged { .. } => {}
             Event::SessionsFound { query, found } => {
                 if let Some(Panel::Sessions(panel)) = &mut self.panel {
                     panel.on_found(query, found);

@@ -167,7 +167,7 @@ impl App {
             self.granted = Some(rule.clone());
         }
         self.answered = Some((id.clone(), answer.clone()));
-        Effect::Send(Command::Answer { id, answer })
+        Effect::Send(Command::Answer { session: None, id, answer })
     }
 
     /// Closes a card, interrupts the turn or clears the input: the first there is.

@@ -19,7 +19,7 @@ fn running() -> App {
 }
 
 fn answer(id: &str, choice: Choice) -> Command {
-    Command::Answer { id: QuestionId(id.into()), answer: Answer::Approval(choice) }
+    Command::Answer { session: None, id: QuestionId(id.into()), answer: Answer::Approval(choice) }
 }
 
 fn resolved(id: &str, choice: Choice) -> Event {
@@ -183,7 +183,10 @@ fn a_question_is_reported_as_shown_once_and_not_while_a_panel_hides_it() {
     picture(&mut app, 80, 24);
     assert_eq!(app.on_drawn(), []);
     press(&mut app, "esc", T0);
-    assert_eq!(sent(app.on_drawn()), [Command::Shown { id: QuestionId("q".into()) }]);
+    assert_eq!(
+        sent(app.on_drawn()),
+        [Command::Shown { session: None, id: QuestionId("q".into()) }]
+    );
     assert_eq!(app.on_drawn(), []);
 }
 
@@ -208,6 +211,7 @@ fn a_clarify_question_takes_a_choice_or_text_of_several_lines() {
     let mut app = running();
     app.on_event(&asked(clarify("q", &["PostgreSQL", "SQLite"])), T0);
     let text = |text: &str| Command::Answer {
+        session: None,
         id: QuestionId("q".into()),
         answer: Answer::Text(text.into()),
     };
@@ -284,7 +288,10 @@ fn commands_do_what_they_say() {
     };
     assert_eq!(run("/new"), [Command::Open(Target::New)]);
     assert_eq!(run("/resume"), [Command::ListSessions]);
-    assert_eq!(run("/title The pump"), [Command::SetTitle { title: "The pump".into() }]);
+    assert_eq!(
+        run("/title The pump"),
+        [Command::SetTitle { session: None, title: "The pump".into() }]
+    );
     assert_eq!(run("/steer left"), [Command::Steer { text: "left".into() }]);
     assert_eq!(run("/stop"), [Command::Kill { id: None }]);
     assert_eq!(run("/wake"), [Command::WakeNow]);

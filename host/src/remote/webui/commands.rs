@@ -39,7 +39,7 @@ impl Webui {
                     });
                 }
             }
-            Command::Answer { id, answer } => self.answer(id, answer),
+            Command::Answer { session: _, id, answer } => self.answer(id, answer),
             // A WebUI's clocks run by themselves.
             Command::Shown { .. } => {}
             Command::Kill { .. } => self.cannot(
@@ -64,10 +64,10 @@ impl Webui {
             Command::Compress { focus } => self.compress(focus),
             Command::Branch => self.copy("branch"),
             Command::Duplicate => self.copy("duplicate"),
-            Command::Archive { archived } => {
+            Command::Archive { session: _, archived } => {
                 self.change("archive", json!({ "archived": archived }));
             }
-            Command::Pin { pinned } => self.change("pin", json!({ "pinned": pinned })),
+            Command::Pin { session: _, pinned } => self.change("pin", json!({ "pinned": pinned })),
             Command::Delete { session } => {
                 let then = if session.0 == id { Then::Open(Target::Latest) } else { Then::Nothing };
                 self.act("delete", then, async move {
@@ -93,10 +93,12 @@ impl Webui {
                     Ok(vec![Event::ModelChanged { model, context: None }])
                 });
             }
-            Command::SetTitle { title } => self.act("rename", Then::Nothing, async move {
-                api.change("rename", &id, json!({ "title": title })).await?;
-                Ok(vec![Event::TitleChanged { title }])
-            }),
+            Command::SetTitle { session: _, title } => {
+                self.act("rename", Then::Nothing, async move {
+                    api.change("rename", &id, json!({ "title": title })).await?;
+                    Ok(vec![Event::TitleChanged { title }])
+                })
+            }
             Command::Undo => self.act("undo", Then::Load, async move {
                 api.take_back("undo", &id).await.map(|_| Vec::new())
             }),

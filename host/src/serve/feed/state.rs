@@ -441,7 +441,7 @@ impl State {
             && head.deadline.is_none()
             && !self.shown.contains(&head.id)
         {
-            asker.send(Command::Shown { id: head.id.clone() });
+            asker.send(Command::Shown { session: None, id: head.id.clone() });
             self.shown.push(head.id.clone());
         }
     }

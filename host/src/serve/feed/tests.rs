@@ -446,7 +446,7 @@ async fn who_comes_at_the_moment_it_leaves_gets_a_feed_that_works() {
     for round in 0..300_u64 {
         let lease = feeds.lease(&id).await.unwrap();
         let title = format!("title {round}");
-        lease.send(Command::SetTitle { title: title.clone() });
+        lease.send(Command::SetTitle { session: None, title: title.clone() });
         let mut changes = lease.channel_changes();
         while lease.look(|t| t.title.as_ref() != Some(&title)) {
             let changed = tokio::time::timeout(Duration::from_secs(30), changes.changed()).await;

@@ -125,20 +125,21 @@ async fn set_title(view: &mut View, title: String) -> Result<(), Refusal> {
         return Ok(());
     }
     let set = |event: &Event| matches!(event, Event::TitleChanged { .. }).then_some(());
-    view.ask(Command::SetTitle { title }, set).await
+    view.ask(Command::SetTitle { session: None, title }, set).await
 }
 
 async fn pin(State(serving): State<Serving>, body: Body) -> Result<Response, Refusal> {
     let pinned = is_on(&body, "pinned");
     let mut view = view_of(&serving, &body).await?;
-    view.until_listed(Command::Pin { pinned }, |row| row.pinned == pinned).await?;
+    view.until_listed(Command::Pin { session: None, pinned }, |row| row.pinned == pinned).await?;
     marked(&serving, view, "pinned", pinned).await
 }
 
 async fn archive(State(serving): State<Serving>, body: Body) -> Result<Response, Refusal> {
     let archived = is_on(&body, "archived");
     let mut view = view_of(&serving, &body).await?;
-    view.until_listed(Command::Archive { archived }, |row| row.archived == archived).await?;
+    view.until_listed(Command::Archive { session: None, archived }, |row| row.archived == archived)
+        .await?;
     marked(&serving, view, "archived", archived).await
 }
 

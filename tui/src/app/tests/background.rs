@@ -33,8 +33,8 @@ fn the_commands_on_sessions_do_what_they_say() {
     assert_eq!(run("/compress the pump"), [Command::Compress { focus: Some("the pump".into()) }]);
     assert_eq!(run("/branch"), [Command::Branch]);
     assert_eq!(run("/fork"), [Command::Branch]);
-    assert_eq!(run("/archive"), [Command::Archive { archived: true }]);
-    assert_eq!(run("/unarchive"), [Command::Archive { archived: false }]);
+    assert_eq!(run("/archive"), [Command::Archive { session: None, archived: true }]);
+    assert_eq!(run("/unarchive"), [Command::Archive { session: None, archived: false }]);
     for name in ["/processes", "/ps", "/tasks"] {
         let mut app = app(vec![]);
         assert_eq!(typed(&mut app, name), []);

@@ -85,7 +85,7 @@ fn what_is_typed_while_the_link_is_down_stays_in_view_until_the_host_has_it() {
 fn a_command_that_waits_for_the_link_is_not_said_to_be_done() {
     let mut app = app(vec![user("go")]);
     link(&mut app, down());
-    assert_eq!(typed(&mut app, "/pin"), [Command::Pin { pinned: true }]);
+    assert_eq!(typed(&mut app, "/pin"), [Command::Pin { session: None, pinned: true }]);
     assert!(shows(&mut app, "once the link is back: pinned"));
     typed(&mut app, "/undo");
     assert!(shows(&mut app, "this waits until the link is back"));
@@ -198,11 +198,17 @@ fn names_in_the_list_of_all_processes_follow_too() {
 fn the_session_in_view_is_pinned_and_archived_from_the_list_and_others_are_not_by_mistake() {
     let here = "20260101_120000_abcdef";
     let mut app = opened(&[here, "b"]);
-    assert_eq!(sent(press(&mut app, "ctrl-t", T0)), [Command::Pin { pinned: true }]);
-    assert_eq!(sent(press(&mut app, "ctrl-x", T0)), [Command::Archive { archived: true }]);
+    assert_eq!(sent(press(&mut app, "ctrl-t", T0)), [Command::Pin { session: None, pinned: true }]);
+    assert_eq!(
+        sent(press(&mut app, "ctrl-x", T0)),
+        [Command::Archive { session: None, archived: true }]
+    );
     let sessions = vec![SessionRow { pinned: true, ..session(here) }, session("b")];
     app.on_event(&Event::SessionsListed { sessions }, T0);
-    assert_eq!(sent(press(&mut app, "ctrl-t", T0)), [Command::Pin { pinned: false }]);
+    assert_eq!(
+        sent(press(&mut app, "ctrl-t", T0)),
+        [Command::Pin { session: None, pinned: false }]
+    );
     press(&mut app, "down", T0);
     assert_eq!(press(&mut app, "ctrl-t", T0), []);
     assert!(app.flash().is_some_and(|text| text.contains("session in view")));
@@ -254,8 +260,8 @@ fn the_new_commands_do_what_they_say() {
     assert_eq!(run("/undo"), [Command::Undo]);
     assert!(matches!(run("/retry")[..], [Command::Retry { .. }]));
     assert_eq!(run("/duplicate"), [Command::Duplicate]);
-    assert_eq!(run("/pin"), [Command::Pin { pinned: true }]);
-    assert_eq!(run("/unpin"), [Command::Pin { pinned: false }]);
+    assert_eq!(run("/pin"), [Command::Pin { session: None, pinned: true }]);
+    assert_eq!(run("/unpin"), [Command::Pin { session: None, pinned: false }]);
     assert_eq!(run("/export"), [Command::Export]);
     assert_eq!(run("/workspace "), [Command::ListWorkspaces]);
     assert_eq!(run("/workspace /srv/www"), [Command::SetCwd { cwd: "/srv/www".into() }]);

@@ -70,7 +70,11 @@ async fn an_approval_is_asked_answered_and_gone_for_both_of_two_clients() {
     let question = two.view.questions[0].clone();
     assert!(matches!(&question.ask, Ask::Approval { command, .. } if command.contains("rm -rf")));
     let answer = Answer::Approval(Choice::Deny);
-    two.host.send(Command::Answer { id: question.id.clone(), answer: answer.clone() });
+    two.host.send(Command::Answer {
+        session: None,
+        id: question.id.clone(),
+        answer: answer.clone(),
+    });
     one.until("its end", |f| f.view.questions.is_empty() && f.is_idle()).await;
     two.until("its end", |f| f.view.questions.is_empty() && f.is_idle()).await;
     let how = |f: &Front| {
@@ -82,7 +86,7 @@ async fn an_approval_is_asked_answered_and_gone_for_both_of_two_clients() {
     assert_eq!(how(&two), Some((answer.clone(), None)));
     assert_eq!(how(&one).and_then(|(_, by)| by).as_deref(), Some("another client"));
     // Late: a friendly nothing.
-    one.host.send(Command::Answer { id: question.id, answer });
+    one.host.send(Command::Answer { session: None, id: question.id, answer });
     one.turn("ECHO after").await;
     assert!(!one.events.iter().any(|e| matches!(e, Event::Failed(_))), "{:?}", one.events);
     two.until("the same", |f| f.last() == "after").await;
@@ -98,7 +102,7 @@ async fn a_clarify_question_takes_free_text() {
     let question = front.view.questions[0].clone();
     assert!(matches!(&question.ask, Ask::Clarify { choices, .. } if choices.len() == 3));
     let answer = Answer::Text("ultramarine\nof course".to_owned());
-    front.host.send(Command::Answer { id: question.id, answer });
+    front.host.send(Command::Answer { session: None, id: question.id, answer });
     front.until("the end", |f| f.is_idle() && f.view.rows.len() > 2).await;
     assert!(front.last().contains("ultramarine"), "{}", front.last());
 }
@@ -166,7 +170,7 @@ async fn two_clients_see_each_others_turns_and_a_busy_session_keeps_the_text() {
     two.until("its own", |f| f.is_idle() && f.last() == "from-two").await;
     one.until("the other's", |f| f.is_idle() && f.last() == "from-two").await;
     assert_eq!(plain(&one.view.rows), plain(&two.view.rows));
-    one.host.send(Command::SetTitle { title: "named by one".to_owned() });
+    one.host.send(Command::SetTitle { session: None, title: "named by one".to_owned() });
     two.until("the name", |f| f.view.title.as_deref() == Some("named by one")).await;
 }
 
@@ -177,11 +181,11 @@ async fn sessions_are_listed_found_copied_pinned_taken_back_and_deleted() {
     let word = uuid::Uuid::new_v4().simple().to_string();
     front.turn(&format!("ECHO {word}")).await;
     let first = front.view.session.clone();
-    front.host.send(Command::SetTitle { title: format!("T {word}") });
-    front.host.send(Command::Pin { pinned: true });
+    front.host.send(Command::SetTitle { session: None, title: format!("T {word}") });
+    front.host.send(Command::Pin { session: None, pinned: true });
     front.host.send(Command::ListSessions);
     front.until("a list", |f| f.events.iter().any(|e| matches!(e, Event::SessionsListed { sessions } if sessions.iter().any(|s| s.id == f.view.session)))).await;
-    front.host.send(Command::Pin { pinned: false });
+    front.host.send(Command::Pin { session: None, pinned: false });
     front.host.send(Command::Search { query: word.clone() });
     front.until("a find", |f| f.events.iter().any(|e| matches!(e, Event::SessionsFound { found, .. } if found.iter().any(|s| s.session == first)))).await;
     front.host.send(Command::ListModels);

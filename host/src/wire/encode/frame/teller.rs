@@ -167,6 +167,7 @@ impl Teller {
             | Event::ReasoningChanged { .. }
             | Event::AttachmentsChanged { .. }
             | Event::SessionsChanged
+            | Event::InboxChanged { .. }
             | Event::Switched { .. }
             | Event::Link { .. }
             | Event::SessionsFound { .. }
