@@ -4,12 +4,14 @@
 mod asides;
 mod branch;
 mod breaker;
+mod cabinet;
 mod delegations;
 mod fronts;
 mod hub;
 mod lists;
 mod orphans;
 pub(crate) mod outbox;
+mod runs;
 mod turns;
 mod uploads;
 mod views;
@@ -22,11 +24,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, oneshot};
 
 pub use crate::session::Caller;
+pub use runs::{Phase, Run, Runs};
 
 use crate::handle::{Backend, FrontId, Host, pair};
 use crate::protocol::{Millis, SessionId, Target};
 use crate::settings::Settings;
-use crate::store;
+use crate::store::{self, Filing};
 
 /// How long [`Local::end`] waits for the last commit.
 const STOP: Duration = Duration::from_secs(5);
@@ -111,6 +114,9 @@ enum Control {
     /// Interrupt all turns and end all background processes.
     Quell,
     Look(oneshot::Sender<Work>),
+    Runs(oneshot::Sender<Runs>),
+    /// Write something about projects; says whether it is written.
+    File(Filing, oneshot::Sender<Result<(), String>>),
     Stop,
     HandOver,
 }
@@ -186,6 +192,22 @@ impl Access {
         let (seen, work) = oneshot::channel();
         self.control.send(Control::Look(seen)).ok();
         work.await.ok()
+    }
+
+    /// What runs now, in numbers and without a word of the sessions' own; `None` once the host has
+    /// stopped.
+    pub async fn runs(&self) -> Option<Runs> {
+        let (seen, runs) = oneshot::channel();
+        self.control.send(Control::Runs(seen)).ok();
+        runs.await.ok()
+    }
+
+    /// Writes something about projects. Returns once that is stored; an error says why it is not,
+    /// for the user.
+    pub(crate) async fn file(&self, filing: Filing) -> Result<(), String> {
+        let (told, written) = oneshot::channel();
+        self.control.send(Control::File(filing, told)).ok();
+        written.await.unwrap_or_else(|_| Err("the host has stopped".to_owned()))
     }
 
     /// The host's state directory, for [`store::Reader::open`].

@@ -444,4 +444,20 @@ pub struct SessionRow {
     /// What its oldest pending question asks for, and how many there are.
     #[serde(default)]
     pub attention: Option<(Attention, u32)>,
+    /// The turn that runs in it.
+    #[serde(default)]
+    pub turn: Option<ListedTurn>,
+}
+
+/// A running turn, as lists show it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListedTurn {
+    /// Which one.
+    pub turn: TurnId,
+    /// Why it runs.
+    pub source: Source,
+    /// Since when.
+    pub started_at: Millis,
+    /// The user asked to interrupt it.
+    pub cancelling: bool,
 }

@@ -35,7 +35,6 @@ pub(super) fn routes() -> Router<Serving> {
         .route("/api/personality/set", post(set_personality))
         .route("/api/workspaces", get(workspaces))
         .route("/api/workspaces/suggest", get(suggest))
-        .route("/api/projects", get(projects))
         .route("/api/prompts", get(prompts))
         .route("/api/background/status", get(background))
 }
@@ -368,15 +367,6 @@ fn folders(folder: &Path, start: &str) -> Vec<String> {
     found.sort();
     found.truncate(SUGGESTED);
     found
-}
-
-async fn projects() -> Response {
-    answer(&json!({
-        "projects": [],
-        "all_profiles": false,
-        "active_profile": "default",
-        "other_profile_count": 0,
-    }))
 }
 
 async fn prompts() -> Response {

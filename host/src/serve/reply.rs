@@ -45,6 +45,11 @@ impl Refusal {
     }
 }
 
+/// 400: these keys are missing in the body.
+pub(crate) fn missing(keys: &str) -> Refusal {
+    Refusal::bad(format!("Missing required field(s): {keys}"))
+}
+
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         (self.status, answer(&self.body)).into_response()

@@ -131,6 +131,13 @@ pub(super) const STEPS: &[&str] = &[
             OR OLD.stage IN ('delivered', 'consumed', 'stale', 'orphaned'))
         BEGIN SELECT RAISE(ABORT, 'the row of a ledger entry never changes'); END;
 ",
+    // Projects: drawers that sessions are filed in. Tables of their own; nothing else changes.
+    "
+    CREATE TABLE projects (
+        id TEXT PRIMARY KEY, name TEXT NOT NULL, color TEXT, at INTEGER NOT NULL
+    ) WITHOUT ROWID;
+    CREATE TABLE placed (session TEXT PRIMARY KEY, project TEXT NOT NULL) WITHOUT ROWID;
+",
 ];
 
 /// The newest schema this program knows.
@@ -151,6 +158,8 @@ pub(super) const TABLES: &[&str] = &[
     "ledger",
     "grants",
     "deleted",
+    "projects",
+    "placed",
 ];
 
 /// How long a connection waits for another process that writes.

@@ -12,7 +12,7 @@ use crate::model::catalog;
 use crate::protocol::{Body as RowBody, Command, Event, GoalAsk, GoalState, SessionId};
 use crate::serve::ask::{self, View};
 use crate::serve::desk::Job;
-use crate::serve::{Body, Params, Refusal, Serving, answer};
+use crate::serve::{Body, Params, Refusal, Serving, answer, projects};
 use crate::settings::Settings;
 use crate::wire::encode::session::{goal, head, seconds, with_messages};
 
@@ -102,6 +102,9 @@ async fn new(State(serving): State<Serving>, body: Body) -> Result<Response, Ref
         let model = model_name(&serving.settings, model, body.text("model_provider"));
         set_model(&mut view, model).await?;
     }
+    if let Some(project) = body.text("project_id") {
+        projects::move_to(&serving, view.transcript.session.clone(), Some(project)).await?;
+    }
     let session = with_messages(head(&view.transcript, None), &[], 0);
     let session = ask::completed(&serving, session, &view.transcript);
     if !serving.desk.hold(view.into_host()) {
@@ -164,6 +167,7 @@ async fn delete(State(serving): State<Serving>, body: Body) -> Result<Response, 
     match view.sessions().await {
         Ok(_) => {
             serving.desk.forget(&id);
+            serving.shelf.forget(&id);
         }
         // To delete twice is to delete.
         Err(refusal) if ask::is_unknown(refusal.body["error"].as_str().unwrap_or_default()) => {}
