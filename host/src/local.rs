@@ -5,6 +5,7 @@ mod asides;
 mod branch;
 mod breaker;
 mod cabinet;
+mod defaults;
 mod delegations;
 mod fronts;
 mod hub;
@@ -115,6 +116,8 @@ enum Control {
     Quell,
     Look(oneshot::Sender<Work>),
     Runs(oneshot::Sender<Runs>),
+    /// New sessions begin so from now on; says why not.
+    SetDefault(SessionDefault, oneshot::Sender<Result<(), String>>),
     /// Write something about projects; says whether it is written.
     File(Filing, oneshot::Sender<Result<(), String>>),
     Stop,
@@ -139,6 +142,15 @@ impl Work {
     pub fn runs(&self) -> bool {
         self.turns + self.processes > 0
     }
+}
+
+/// How new sessions begin, as long as the host lives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum SessionDefault {
+    /// With this model.
+    Model(String),
+    /// With this effort of reasoning; `None` = the model's own.
+    Reasoning(Option<String>),
 }
 
 /// Starts a host on a state directory. Must be called inside a tokio runtime.
@@ -200,6 +212,13 @@ impl Access {
         let (seen, runs) = oneshot::channel();
         self.control.send(Control::Runs(seen)).ok();
         runs.await.ok()
+    }
+
+    /// Lets new sessions begin so from now on, until the host ends. An error says why it will not.
+    pub(crate) async fn set_default(&self, default: SessionDefault) -> Result<(), String> {
+        let (told, set) = oneshot::channel();
+        self.control.send(Control::SetDefault(default, told)).ok();
+        set.await.unwrap_or_else(|_| Err("the host has stopped".to_owned()))
     }
 
     /// Writes something about projects. Returns once that is stored; an error says why it is not,

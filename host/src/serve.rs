@@ -35,7 +35,7 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 pub use reply::Refusal;
-pub(crate) use reply::{Body, Params, answer, missing};
+pub(crate) use reply::{Body, Params, answer, bounded, missing};
 
 use crate::local::{Access, now};
 use crate::protocol::Millis;

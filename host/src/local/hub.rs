@@ -15,6 +15,7 @@ use tokio::time::Instant;
 use super::asides::Done;
 use super::breaker::{Breaker, Pass};
 use super::cabinet::Cabinet;
+use super::defaults::Defaults;
 use super::fronts::Fronts;
 use super::lists::News as ListNews;
 use super::orphans::Orphans;
@@ -75,6 +76,7 @@ pub(super) struct Hub {
     /// Whether lists of sessions are out of date.
     pub(super) news: ListNews,
     pub(super) cabinet: Cabinet,
+    pub(super) defaults: Defaults,
     /// When a turn ended last.
     pub(super) last_ended: Option<Millis>,
     pub(super) flush_at: Option<Instant>,
@@ -183,6 +185,7 @@ impl Hub {
             breaker: Breaker::default(),
             news: ListNews::default(),
             cabinet: Cabinet::default(),
+            defaults: Defaults::default(),
             last_ended: None,
             flush_at: None,
             unused: Vec::new(),
@@ -643,6 +646,9 @@ pub(super) async fn run(
                     seen.send(hub.work()).ok();
                 }
                 Some(Control::File(filing, told)) => hub.file(filing, told),
+                Some(Control::SetDefault(default, told)) => {
+                    told.send(hub.set_default(default)).ok();
+                }
                 Some(Control::Runs(seen)) => {
                     seen.send(hub.runs()).ok();
                 }

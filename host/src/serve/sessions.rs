@@ -4,6 +4,8 @@
 mod change;
 mod export;
 
+pub(super) use change::model_name;
+
 use axum::Router;
 use std::path::Path;
 

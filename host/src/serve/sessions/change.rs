@@ -60,7 +60,11 @@ fn is_on(body: &Body, key: &str) -> bool {
 }
 
 /// A model as the host takes it, from a name and a provider of that protocol.
-fn model_name(settings: &Settings, model: &str, provider: Option<&str>) -> String {
+pub(in crate::serve) fn model_name(
+    settings: &Settings,
+    model: &str,
+    provider: Option<&str>,
+) -> String {
     let own = catalog::provider_name(settings.model.provider);
     let known = catalog::select(&settings.model, model).is_ok();
     match provider {
