@@ -1,6 +1,8 @@
 //! Turns over the WebUI protocol: start, stream, cancel, steer.
 
 mod starter;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 
