@@ -199,6 +199,8 @@ pub(crate) enum Say {
     Judged { goal: String, verdict: Option<crate::goal::Verdict> },
     /// The model could not be asked; why.
     NotJudged(String),
+    /// The provider counted that for a request that no [`Say::Answered`] tells of.
+    Used(Usage),
     /// A tool call wants to know the session's processes.
     Processes,
     /// A tool call will kill a process. Replied before the signal may be sent (W08).
@@ -426,6 +428,8 @@ impl Session {
             reasoning: meta.reasoning.clone(),
             attachments: meta.attachments.clone(),
             goal: meta.goal.clone(),
+            tokens: meta.tokens,
+            toolsets: meta.toolsets.clone(),
             gauge: crate::protocol::Gauge { used: None, length: context },
             ..Transcript::default()
         };
@@ -581,6 +585,12 @@ impl Session {
         if self.stored == Stored::Yes {
             out.record(Record::Session(self.meta.clone()));
         }
+    }
+
+    /// Counts a request. The caller stores the metadata.
+    fn count(&mut self, usage: &Usage, out: &mut Out) {
+        self.meta.tokens.add(usage);
+        self.publish(Event::TokensCounted { tokens: self.meta.tokens }, out);
     }
 
     /// Adds a row: stored, published, part of the model's context.

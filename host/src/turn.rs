@@ -146,6 +146,9 @@ async fn go(job: Job) -> End {
         };
         if done.calls.is_empty() && done.text.trim().is_empty() && done.stop == Stop::End {
             empty += 1;
+            if let Some(usage) = done.usage {
+                voice.say(Say::Used(usage));
+            }
             if empty < 3 {
                 continue;
             }
@@ -204,7 +207,12 @@ pub(crate) async fn quietly(
     let mut answer = model.stream(request);
     while let Some(chunk) = answer.next().await {
         match chunk? {
-            Chunk::Done(done) => return Ok(done),
+            Chunk::Done(done) => {
+                if let Some(usage) = done.usage {
+                    voice.say(Say::Used(usage));
+                }
+                return Ok(done);
+            }
             Chunk::Retrying { error, .. } => {
                 let text = format!("{status}: trying again. {}", error.message);
                 voice.say(Say::Status(Some(text)));

@@ -131,6 +131,11 @@ pub(super) const STEPS: &[&str] = &[
             OR OLD.stage IN ('delivered', 'consumed', 'stale', 'orphaned'))
         BEGIN SELECT RAISE(ABORT, 'the row of a ledger entry never changes'); END;
 ",
+    "
+    -- What lists show of the metadata without reading it: JSON, null where nothing is known.
+    ALTER TABLE sessions ADD COLUMN tokens TEXT;
+    ALTER TABLE sessions ADD COLUMN toolsets TEXT;
+",
 ];
 
 /// The newest schema this program knows.

@@ -206,6 +206,7 @@ fn line(session: &decode::Session, folded: u32) -> SessionRow {
             };
             Some((kind, attention.count.max(1)))
         }),
+        ..SessionRow::default()
     }
 }
 
