@@ -11,6 +11,7 @@ mod lists;
 mod orphans;
 pub(crate) mod outbox;
 mod turns;
+mod undo;
 mod uploads;
 mod views;
 

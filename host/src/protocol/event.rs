@@ -147,7 +147,7 @@ pub enum Event {
     },
     /// The session's title changed.
     TitleChanged {
-        /// The new one.
+        /// The new one; empty = it has none any more.
         title: String,
     },
     /// The session's working directory changed.

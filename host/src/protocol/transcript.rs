@@ -482,7 +482,9 @@ impl Transcript {
                 self.model.clone_from(model);
                 self.gauge.length = *context;
             }
-            Event::TitleChanged { title } => self.title = Some(title.clone()),
+            Event::TitleChanged { title } => {
+                self.title = Some(title.clone()).filter(|title| !title.is_empty());
+            }
             Event::CwdChanged { cwd } => self.cwd.clone_from(cwd),
             Event::StorageChanged { storage } => self.storage.clone_from(storage),
             Event::Paged { rows, earlier } => {

@@ -2,6 +2,7 @@
 //! [`change`].
 
 mod change;
+mod cut;
 mod export;
 
 use axum::Router;
@@ -33,6 +34,7 @@ pub(super) fn routes() -> Router<Serving> {
         .route("/api/session/usage", get(usage))
         .merge(export::routes())
         .merge(change::routes())
+        .merge(cut::routes())
 }
 
 /// A switch in a query.

@@ -272,6 +272,7 @@ impl Session {
             used: self.view.gauge.used,
             model: self.meta.model.clone(),
             reasoning: self.meta.reasoning.clone(),
+            toolsets: self.meta.toolsets.clone(),
             shell: Shell { cwd: self.meta.cwd.clone(), env: self.meta.env.clone() },
             todo: self.meta.todo.clone(),
         }

@@ -70,8 +70,16 @@ pub(crate) fn head(transcript: &Transcript, row: Option<&SessionRow>) -> Value {
         "goal": t.goal.as_ref().map(goal),
         "queued": t.queued.iter().map(|q| json!({ "id": q.id, "text": q.text })).collect::<Vec<_>>(),
         "pending_steer": t.steer,
+        "regeneration_revision": revision(t),
     })));
     Value::Object(object)
+}
+
+/// Names what the session holds now: its last row, for ever. Who wants the last turn again says
+/// with it which one is meant. `None`: there is none to be had again now.
+pub(crate) fn revision(transcript: &Transcript) -> Option<String> {
+    let last = transcript.rows.last().filter(|_| transcript.running.is_none())?;
+    Some(format!("{}-{}", last.turn, last.n))
 }
 
 /// Gives a session these messages; `earlier` of them lie before.
