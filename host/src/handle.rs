@@ -197,6 +197,8 @@ fn cost(event: &Event) -> usize {
         | Event::Held { .. }
         | Event::Unattended { .. }
         | Event::UsageReported { .. }
+        | Event::TokensCounted { .. }
+        | Event::ToolsetsChanged { .. }
         | Event::ModelChanged { .. }
         | Event::TitleChanged { .. }
         | Event::CwdChanged { .. }

@@ -14,6 +14,7 @@ mod orphans;
 pub(crate) mod outbox;
 mod runs;
 mod turns;
+mod undo;
 mod uploads;
 mod views;
 

@@ -20,7 +20,8 @@ pub use process::{Delivery, End, Exit, Killer, Process, State, Watching, Work};
 pub use question::{Answer, Ask, Choice, Question};
 pub use transcript::{
     Assistant, Attachment, Body, Gauge, Goal, GoalState, LiveCall, Outcome, Queued, Row, Running,
-    Source, Stop, Storage, Summary, ToolCall, ToolResult, Transcript, Usage, Wakeup, WakeupKind,
+    Source, Stop, Storage, Summary, Tokens, ToolCall, ToolResult, Transcript, Usage, Wakeup,
+    WakeupKind,
 };
 pub(crate) use transcript::{keep_tail, open_calls};
 

@@ -109,6 +109,10 @@ pub(crate) enum Input {
     /// A front end takes the last user turn back; `again`: its text is asked once more, as this
     /// prompt.
     Undo { past: Past, again: Option<(PromptId, Caller)> },
+    /// A front end takes all rows after that one back.
+    Truncate { after: u64, past: Past },
+    /// A front end chose the tools of the session's turns; `None` = all.
+    SetToolsets(Option<Vec<String>>),
     /// A file was written for the next prompt.
     Uploaded(Attachment),
     /// A front end takes back what was uploaded for the next prompt.
@@ -199,6 +203,8 @@ pub(crate) enum Say {
     Judged { goal: String, verdict: Option<crate::goal::Verdict> },
     /// The model could not be asked; why.
     NotJudged(String),
+    /// The provider counted that for a request that no [`Say::Answered`] tells of.
+    Used(Usage),
     /// A tool call wants to know the session's processes.
     Processes,
     /// A tool call will kill a process. Replied before the signal may be sent (W08).
@@ -313,6 +319,8 @@ pub(crate) struct Plan {
     pub(crate) model: String,
     /// How hard the model thinks; `None` = as configured.
     pub(crate) reasoning: Option<String>,
+    /// The toolsets it has; `None` = all.
+    pub(crate) toolsets: Option<Vec<String>>,
     pub(crate) shell: Shell,
     pub(crate) todo: serde_json::Value,
 }
@@ -426,6 +434,8 @@ impl Session {
             reasoning: meta.reasoning.clone(),
             attachments: meta.attachments.clone(),
             goal: meta.goal.clone(),
+            tokens: meta.tokens,
+            toolsets: meta.toolsets.clone(),
             gauge: crate::protocol::Gauge { used: None, length: context },
             ..Transcript::default()
         };
@@ -512,6 +522,8 @@ impl Session {
                 out.effects.push(Effect::Announce(Event::SessionsChanged));
             }
             Input::Undo { past, again } => self.undo(past, again, now, &mut out),
+            Input::Truncate { after, past } => self.truncate(after, past, now, &mut out),
+            Input::SetToolsets(toolsets) => self.set_toolsets(toolsets, &mut out),
             Input::Uploaded(file) => self.uploaded(file, &mut out),
             Input::DropUploads => self.drop_uploads(&mut out),
             Input::Goal(ask) => self.goal(ask, now, &mut out),
@@ -531,7 +543,7 @@ impl Session {
                 self.publish(Event::ModelChanged { model, context }, &mut out);
             }
             Input::SetTitle(title) => {
-                self.meta.title = Some(title.clone());
+                self.meta.title = Some(title.clone()).filter(|title| !title.is_empty());
                 self.touch(now, &mut out);
                 self.publish(Event::TitleChanged { title }, &mut out);
             }
@@ -581,6 +593,12 @@ impl Session {
         if self.stored == Stored::Yes {
             out.record(Record::Session(self.meta.clone()));
         }
+    }
+
+    /// Counts a request. The caller stores the metadata.
+    fn count(&mut self, usage: &Usage, out: &mut Out) {
+        self.meta.tokens.add(usage);
+        self.publish(Event::TokensCounted { tokens: self.meta.tokens }, out);
     }
 
     /// Adds a row: stored, published, part of the model's context.

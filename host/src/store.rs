@@ -35,7 +35,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::protocol::{
     Attachment, Gauge, Goal, Millis, Outcome, Part, Process, ProcessId, PromptId, Question,
-    QuestionId, Queued, Row, SessionId, Source, TurnId, Wakeup, WakeupKind,
+    QuestionId, Queued, Row, SessionId, Source, Tokens, TurnId, Wakeup, WakeupKind,
 };
 
 /// One thing to store.
@@ -298,6 +298,10 @@ pub struct Meta {
     /// The last prompts that it took, oldest first: one that is sent again is known, also after
     /// the session was away from memory.
     pub prompts: VecDeque<PromptId>,
+    /// What its requests took, all together.
+    pub tokens: Tokens,
+    /// The toolsets that its turns have; `None` = all.
+    pub toolsets: Option<Vec<String>>,
 }
 
 impl Meta {
@@ -318,6 +322,7 @@ impl Meta {
             gauge: self.gauge,
             todo: self.todo.clone(),
             compressions: self.compressions,
+            toolsets: self.toolsets.clone(),
             ..Self::default()
         }
     }

@@ -29,6 +29,17 @@ use crate::session::{Caller, Finished, Plan, Reply, Say, Seen, Shell};
 use crate::settings;
 use crate::turn::{self, Voice};
 
+/// The toolsets that can be chosen, by the names that hermes gives them.
+const TOOLSETS: [(&str, &[&str]); 5] = [
+    ("terminal", &["terminal", "process"]),
+    ("file", &["read_file", "write_file", "patch", "search_files"]),
+    ("todo", &["todo"]),
+    ("clarify", &["clarify"]),
+    ("delegation", &["delegate_task"]),
+];
+/// The name of them all.
+const ALL: &str = "all";
+
 /// Most characters of a result. Tools bound themselves well below; this is the last line.
 const RESULT: usize = 120_000;
 
@@ -72,7 +83,7 @@ impl From<Value> for Outcome {
 
 /// The schemas of the tools that a caller's turns have, in the order the model gets them. Nobody
 /// can be asked in a delegated task, and it delegates no further.
-pub(crate) fn schemas(caller: Caller) -> Vec<Schema> {
+pub(crate) fn schemas(caller: Caller, toolsets: Option<&[String]>) -> Vec<Schema> {
     let mut all = vec![
         terminal::schema(),
         process::schema(),
@@ -85,7 +96,29 @@ pub(crate) fn schemas(caller: Caller) -> Vec<Schema> {
     if caller != Caller::Delegated {
         all.extend([clarify::schema(), delegate_task::schema()]);
     }
+    if let Some(chosen) = toolsets {
+        let has = |schema: &Schema| {
+            let sets = TOOLSETS.iter().filter(|(_, tools)| tools.contains(&schema.name));
+            sets.into_iter().any(|(set, _)| chosen.iter().any(|name| name == set || name == ALL))
+        };
+        all.retain(has);
+    }
     all
+}
+
+/// Checks a choice of toolsets; the error names what is wrong with it.
+pub(crate) fn check(toolsets: &[String]) -> Result<(), String> {
+    let known = || TOOLSETS.iter().map(|(name, _)| *name).chain([ALL]);
+    let listed = known().collect::<Vec<_>>().join(", ");
+    if toolsets.is_empty() {
+        return Err(format!("name at least one toolset of {listed}"));
+    }
+    let unknown = toolsets.iter().filter(|name| !known().any(|known| known == name.as_str()));
+    let unknown: Vec<String> = unknown.map(|name| name.chars().take(40).collect()).collect();
+    if unknown.is_empty() {
+        return Ok(());
+    }
+    Err(format!("this host has no toolset {}; it has {listed}", unknown.join(", ")))
 }
 
 /// Reads a tool's arguments into its own type; the error names what is wrong for the model.
@@ -186,7 +219,8 @@ impl Bench {
 async fn dispatch(call: &ToolCall, job: Job) -> Result<Outcome, Error> {
     let args = call.args.clone();
     let cwd = PathBuf::from(&job.plan.shell.cwd);
-    let known: Vec<_> = schemas(job.plan.caller).iter().map(|s| s.name).collect();
+    let known = schemas(job.plan.caller, job.plan.toolsets.as_deref());
+    let known: Vec<_> = known.iter().map(|s| s.name).collect();
     match call.name.as_str() {
         name if !known.contains(&name) => Err(missing(name, &known)),
         "terminal" => terminal::run(&args, job).await,

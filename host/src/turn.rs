@@ -20,6 +20,8 @@ use crate::tool;
 
 /// What follows a prompt whose turn failed or was cut off before the model said anything.
 const UNANSWERED: &str = "[This got no answer: the turn failed or was cut off.]";
+/// The result of a call whose result is not there.
+const TAKEN_BACK: &str = "{\"error\":\"the user took the result of this call back\"}";
 /// Streamed text is merged to one delta per this time.
 const MERGE: Duration = Duration::from_millis(30);
 
@@ -97,7 +99,7 @@ async fn go(job: Job) -> End {
     };
     let frame = Request {
         system,
-        tools: tool::schemas(plan.caller),
+        tools: tool::schemas(plan.caller, plan.toolsets.as_deref()),
         reasoning: plan.reasoning.clone(),
         ..Request::default()
     };
@@ -146,6 +148,9 @@ async fn go(job: Job) -> End {
         };
         if done.calls.is_empty() && done.text.trim().is_empty() && done.stop == Stop::End {
             empty += 1;
+            if let Some(usage) = done.usage {
+                voice.say(Say::Used(usage));
+            }
             if empty < 3 {
                 continue;
             }
@@ -204,7 +209,12 @@ pub(crate) async fn quietly(
     let mut answer = model.stream(request);
     while let Some(chunk) = answer.next().await {
         match chunk? {
-            Chunk::Done(done) => return Ok(done),
+            Chunk::Done(done) => {
+                if let Some(usage) = done.usage {
+                    voice.say(Say::Used(usage));
+                }
+                return Ok(done);
+            }
             Chunk::Retrying { error, .. } => {
                 let text = format!("{status}: trying again. {}", error.message);
                 voice.say(Say::Status(Some(text)));
@@ -358,7 +368,31 @@ pub(crate) fn messages(rows: &[Arc<Row>]) -> Vec<Message> {
             Body::Failure { .. } => unanswered = matches!(messages.last(), Some(Message::User(_))),
         }
     }
+    fill_in(&mut messages);
     messages
+}
+
+/// Gives each call a result: those of rows that were taken back have none, and no provider takes a
+/// call without one.
+fn fill_in(messages: &mut Vec<Message>) {
+    let mut at = 0;
+    while at < messages.len() {
+        let calls = match &messages[at] {
+            Message::Assistant { calls, .. } => calls.clone(),
+            Message::User(_) | Message::Tool { .. } => Vec::new(),
+        };
+        at += 1;
+        for ToolCall { id, name, .. } in calls {
+            match messages.get(at) {
+                Some(Message::Tool { call, .. }) if *call == id.0 => {}
+                _ => {
+                    let text = TAKEN_BACK.to_owned();
+                    messages.insert(at, Message::Tool { call: id.0, name, text });
+                }
+            }
+            at += 1;
+        }
+    }
 }
 
 /// Which calls of one answer may run at the same time: contiguous groups that do not conflict.

@@ -40,6 +40,8 @@ pub(super) fn shows(event: &Event) -> bool {
         | Event::Held { .. }
         | Event::Unattended { .. }
         | Event::UsageReported { .. }
+        | Event::TokensCounted { .. }
+        | Event::ToolsetsChanged { .. }
         | Event::StorageChanged { .. }
         | Event::Toast(_)
         | Event::Paged { .. }

@@ -129,6 +129,7 @@ impl Hub {
             | Say::NotCompressed { .. }
             | Say::Judged { .. }
             | Say::NotJudged(_)
+            | Say::Used(_)
             | Say::Processes
             | Say::Awaiting(_)
             | Say::Killing(_)
@@ -157,6 +158,7 @@ impl Hub {
                 | Say::Result(_)
                 | Say::Running { .. }
                 | Say::FailedStart { .. }
+                | Say::Used(_)
                 | Say::Killing(_)
                 | Say::Ended { .. } => {
                     self.feed(&session, Input::Said { turn, ack: Ack(0), say });

@@ -6,17 +6,15 @@ use super::outbox::Live;
 use super::{Caller, Role, now};
 use crate::handle::{Backend, FrontId, Pushed, Signal};
 use crate::prompt;
-use crate::protocol::{Command, Event, Failure, PromptId, SessionId, Storage, Target, keep_tail};
-use crate::session::{Input, Past, Session};
-use crate::store::{self, Meta};
+use crate::protocol::{Command, Event, Failure, SessionId, Storage, Target, keep_tail};
+use crate::session::{Input, Session};
+use crate::store::Meta;
 use crate::tool::terminal;
 
 /// Characters of a process's output that a view gets.
 const TAIL: usize = 20_000;
 /// Rows of a page, whatever is asked for: the loop reads them.
 const PAGE: usize = 1_000;
-/// Rows of a window that an undo has emptied.
-const BEFORE: usize = 100;
 /// Bytes of streamed text that a fresh window carries.
 const LIVE_TEXT: usize = 256 * 1024;
 
@@ -202,6 +200,11 @@ impl Hub {
                 self.undo(front, &session, Some((id, caller)));
                 return;
             }
+            Command::Truncate { after } => {
+                self.truncate(front, &session, after);
+                return;
+            }
+            Command::SetToolsets { toolsets } => Input::SetToolsets(toolsets),
             Command::Upload { name, data } => {
                 self.upload(front, &session, &name, data.0);
                 return;
@@ -221,33 +224,6 @@ impl Hub {
             }
         };
         self.feed(&session, input);
-    }
-
-    /// Takes the last user turn of a session back, and asks its text again if that is wanted.
-    fn undo(&mut self, front: FrontId, id: &SessionId, again: Option<(PromptId, Caller)>) {
-        match self.past(id) {
-            Ok(past) => {
-                // What the model was told is cut when the rows are; read later, it might not be.
-                self.context(id);
-                self.feed(id, Input::Undo { past, again });
-            }
-            Err(error) => self.fail(front, "undo", error.to_string()),
-        }
-    }
-
-    /// What a session cannot know of its last user turn from its window.
-    fn past(&self, id: &SessionId) -> Result<Past, store::Error> {
-        let Some(live) = self.sessions.get(id) else { return Ok(Past::default()) };
-        let session = &live.session;
-        if session.last_prompt().is_some() || session.last_row() == 0 {
-            return Ok(Past::default());
-        }
-        let prompt = self.reader.last_prompt(id, session.last_row())?;
-        let before = match &prompt {
-            Some(prompt) => self.reader.page(id, prompt.n, BEFORE)?.0,
-            None => Vec::new(),
-        };
-        Ok(Past { prompt, before })
     }
 
     /// What a view looks at is its own affair; the others may go along (S04). A session without

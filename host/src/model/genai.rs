@@ -491,10 +491,12 @@ fn mark(messages: &mut [ChatMessage]) {
 
 fn usage(usage: genai::chat::Usage) -> Usage {
     let count = |n: Option<i32>| n.and_then(|n| u64::try_from(n).ok()).unwrap_or_default();
+    let details = usage.prompt_tokens_details.as_ref();
     Usage {
         prompt: count(usage.prompt_tokens),
         completion: count(usage.completion_tokens),
-        cached: count(usage.prompt_tokens_details.and_then(|d| d.cached_tokens)),
+        cached: count(details.and_then(|d| d.cached_tokens)),
+        written: count(details.and_then(|d| d.cache_creation_tokens)),
         reasoning: count(usage.completion_tokens_details.and_then(|d| d.reasoning_tokens)),
     }
 }

@@ -247,6 +247,7 @@ impl Player {
             completion: tokens(done.text.len() + done.reasoning.len() + calls),
             cached: 0,
             reasoning: tokens(done.reasoning.len()),
+            written: 0,
         });
         done
     }

@@ -99,7 +99,7 @@ pub enum Command {
         /// Its name, as listed or `provider/name`.
         model: String,
     },
-    /// Rename the session.
+    /// Rename the session; an empty title is none.
     SetTitle {
         /// Of which session; `None` = of the one in view.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -166,6 +166,16 @@ pub enum Command {
     DropUploads,
     /// Set a goal that the agent works on turn by turn, or change the one it has (S08).
     Goal(GoalAsk),
+    /// Take all rows after that one back: [`super::Event::RowsRemoved`].
+    Truncate {
+        /// The last row that stays; 0 = none.
+        after: u64,
+    },
+    /// Which tools the session's turns have, from the next one on.
+    SetToolsets {
+        /// `terminal`, `file`, `todo` …; `None` = all there are.
+        toolsets: Option<Vec<String>>,
+    },
 }
 
 /// What to do about the goal of a session.

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     Answer, Attachment, CallId, Delivery, Exit, Goal, Millis, Outcome, Process, ProcessId,
-    PromptId, Question, QuestionId, Queued, Row, SessionId, Source, Storage, Transcript, TurnId,
-    Usage,
+    PromptId, Question, QuestionId, Queued, Row, SessionId, Source, Storage, Tokens, Transcript,
+    TurnId, Usage,
 };
 
 /// A fact. Most change a [`Transcript`] (see [`Transcript::apply`]); the answers to questions of
@@ -147,7 +147,7 @@ pub enum Event {
     },
     /// The session's title changed.
     TitleChanged {
-        /// The new one.
+        /// The new one; empty = it has none any more.
         title: String,
     },
     /// The session's working directory changed.
@@ -264,6 +264,16 @@ pub enum Event {
     },
     /// A command could not be carried out.
     Failed(Failure),
+    /// The provider has counted one more request of the session.
+    TokensCounted {
+        /// What all of them took together.
+        tokens: Tokens,
+    },
+    /// Which tools the session's turns have from the next one on.
+    ToolsetsChanged {
+        /// See [`super::Command::SetToolsets`].
+        toolsets: Option<Vec<String>>,
+    },
 }
 
 /// How the way to a remote host is.
@@ -444,6 +454,12 @@ pub struct SessionRow {
     /// What its oldest pending question asks for, and how many there are.
     #[serde(default)]
     pub attention: Option<(Attention, u32)>,
+    /// What its requests took, all together.
+    #[serde(default)]
+    pub tokens: Tokens,
+    /// The toolsets that its turns have; `None` = all.
+    #[serde(default)]
+    pub toolsets: Option<Vec<String>>,
     /// The turn that runs in it.
     #[serde(default)]
     pub turn: Option<ListedTurn>,

@@ -61,6 +61,12 @@ pub struct Transcript {
     /// Files that go along with the next prompt.
     #[serde(default)]
     pub attachments: Vec<Attachment>,
+    /// What its requests took, all together.
+    #[serde(default)]
+    pub tokens: Tokens,
+    /// The toolsets that its turns have; `None` = all.
+    #[serde(default)]
+    pub toolsets: Option<Vec<String>>,
 }
 
 /// A goal that the agent works on turn by turn (S08).
@@ -321,6 +327,39 @@ pub struct Usage {
     pub cached: u64,
     /// Those of the answer that were reasoning.
     pub reasoning: u64,
+    /// Those of the prompt that were written to a cache.
+    #[serde(default)]
+    pub written: u64,
+}
+
+/// What providers counted for the requests of a session, all together: of its turns and wakeups,
+/// of compressions and of looks at its goal. A request that was cut off is counted by nobody, one
+/// that is made again counts again.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Tokens {
+    /// How many requests were counted; without one nothing is known (S01).
+    pub requests: u64,
+    /// Tokens of the prompts, those from a cache and those written to one included.
+    pub input: u64,
+    /// Tokens of the answers, reasoning included.
+    pub output: u64,
+    /// Those of the prompts that came from a cache.
+    pub cached: u64,
+    /// Those of the prompts that were written to a cache.
+    pub written: u64,
+}
+
+impl Tokens {
+    /// One more request.
+    pub(crate) fn add(&mut self, usage: &Usage) {
+        let more = |sum: &mut u64, count: u64| *sum = sum.saturating_add(count);
+        more(&mut self.requests, 1);
+        more(&mut self.input, usage.prompt);
+        more(&mut self.output, usage.completion);
+        more(&mut self.cached, usage.cached);
+        more(&mut self.written, usage.written);
+    }
 }
 
 /// A prompt that waits.
@@ -443,7 +482,9 @@ impl Transcript {
                 self.model.clone_from(model);
                 self.gauge.length = *context;
             }
-            Event::TitleChanged { title } => self.title = Some(title.clone()),
+            Event::TitleChanged { title } => {
+                self.title = Some(title.clone()).filter(|title| !title.is_empty());
+            }
             Event::CwdChanged { cwd } => self.cwd.clone_from(cwd),
             Event::StorageChanged { storage } => self.storage.clone_from(storage),
             Event::Paged { rows, earlier } => {
@@ -464,6 +505,8 @@ impl Transcript {
             Event::ReasoningChanged { effort } => self.reasoning.clone_from(effort),
             Event::GoalChanged { goal } => self.goal.clone_from(goal),
             Event::AttachmentsChanged { attachments } => self.attachments.clone_from(attachments),
+            Event::TokensCounted { tokens } => self.tokens = *tokens,
+            Event::ToolsetsChanged { toolsets } => self.toolsets.clone_from(toolsets),
             Event::Toast(_)
             | Event::SessionsChanged
             | Event::InboxChanged { .. }

@@ -312,7 +312,7 @@ impl Mirror {
                 prompt,
                 completion: metered.output_tokens,
                 cached: metered.cache_read_tokens,
-                reasoning: 0,
+                ..Usage::default()
             };
             self.emit(Event::UsageReported { usage, context: gauge.length });
         }

@@ -65,6 +65,7 @@ async fn start(State(serving): State<Serving>, body: Body) -> Result<Response, R
         .ok_or_else(|| Refusal::bad("Missing required field(s): session_id"))?;
     let again = body.0.get("regenerate") == Some(&Value::Bool(true));
     let message = body.0.get("message").and_then(Value::as_str).unwrap_or_default();
+    let revision = if again { Some(revision(&body)?) } else { None };
     if message.trim().is_empty() && !again {
         return Err(Refusal::bad("message is required"));
     }
@@ -81,6 +82,9 @@ async fn start(State(serving): State<Serving>, body: Body) -> Result<Response, R
         return Err(self::busy(&serving.feeds, feed.session(), busy));
     }
     let mut starter = Starter::open(&serving.access, feed.session()).await?;
+    if revision.is_some_and(|revision| starter.revision().as_deref() != Some(revision)) {
+        return Err(stale("Session changed; load it and try again."));
+    }
     if let Some(model) = body.text("model") {
         starter.set_model(model).await?;
     }
@@ -126,6 +130,21 @@ async fn start(State(serving): State<Serving>, body: Body) -> Result<Response, R
             Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the host is stopping"))
         }
     }
+}
+
+/// Which turn is to be had again. The session's object names it.
+fn revision(body: &Body) -> Result<&str, Refusal> {
+    let foreign = ["message", "attachments", "keep_count", "prompt", "prompt_index"];
+    if foreign.iter().any(|key| body.0.get(key).is_some()) {
+        return Err(Refusal::bad("regeneration accepts only regeneration_revision")
+            .with("code", "invalid_regeneration_request"));
+    }
+    let revision = body.0.get("regeneration_revision").and_then(Value::as_str);
+    revision.ok_or_else(|| stale("regeneration_revision is required"))
+}
+
+fn stale(why: &str) -> Refusal {
+    Refusal::new(StatusCode::CONFLICT, why).with("code", "stale_regeneration_revision")
 }
 
 /// When the feed knows of that turn: when it began.

@@ -2,6 +2,7 @@
 //! [`change`].
 
 mod change;
+mod cut;
 mod export;
 
 pub(super) use change::model_name;
@@ -35,6 +36,7 @@ pub(super) fn routes() -> Router<Serving> {
         .route("/api/session/usage", get(usage))
         .merge(export::routes())
         .merge(change::routes())
+        .merge(cut::routes())
 }
 
 /// A switch in a query.
@@ -224,22 +226,31 @@ async fn status(State(serving): State<Serving>, params: Params) -> Result<Respon
             "active_stream_id",
             "input_tokens",
             "output_tokens",
+            "total_tokens",
             "estimated_cost",
         ],
     );
     status["hermes_home"] = Value::Null;
     status["agent_running"] = json!(view.transcript.running.is_some());
-    status["total_tokens"] = Value::Null;
     Ok(answer(&status))
 }
 
 async fn usage(State(serving): State<Serving>, params: Params) -> Result<Response, Refusal> {
     let mut view = named(&serving, &params).await?;
     let session = view.head(&serving).await?;
-    let keys = ["input_tokens", "output_tokens", "estimated_cost", "model"];
-    let mut usage = picked(&session, &keys);
-    // No sums are kept; what the last request counted is known.
-    usage["total_tokens"] = Value::Null;
+    let mut usage = picked(
+        &session,
+        &[
+            "input_tokens",
+            "output_tokens",
+            "total_tokens",
+            "cache_read_tokens",
+            "cache_write_tokens",
+            "cache_hit_percent",
+            "estimated_cost",
+            "model",
+        ],
+    );
     usage["last_prompt_tokens"] = json!(view.transcript.gauge.used);
     usage["context_length"] = json!(view.transcript.gauge.length);
     Ok(answer(&usage))

@@ -5,6 +5,7 @@ use super::{Effect, Out, Session, Stored};
 use crate::model::EFFORTS;
 use crate::protocol::{Answer, Ask, Choice, Event, Failure, Millis, QuestionId};
 use crate::store::Record;
+use crate::tool;
 
 impl Session {
     /// Puts it on top of lists, or takes it from there. Not activity: it keeps its place by time.
@@ -64,6 +65,17 @@ impl Session {
         self.meta.reasoning.clone_from(&effort);
         self.store_meta(out);
         self.publish(Event::ReasoningChanged { effort }, out);
+    }
+
+    /// Which tools its turns have from the next one on; `None` = all.
+    pub(super) fn set_toolsets(&mut self, toolsets: Option<Vec<String>>, out: &mut Out) {
+        if let Err(message) = toolsets.as_deref().map_or(Ok(()), tool::check) {
+            let about = "toolsets".to_owned();
+            return self.publish(Event::Failed(Failure { about, message }), out);
+        }
+        self.meta.toolsets.clone_from(&toolsets);
+        self.store_meta(out);
+        self.publish(Event::ToolsetsChanged { toolsets }, out);
     }
 
     /// Stores the metadata as it is now; not activity.

@@ -93,6 +93,8 @@ impl Session {
             model: self.meta.model.clone(),
             cwd: self.meta.cwd.clone(),
             env: self.meta.env.clone(),
+            // Who works on its task has no tool that it has not.
+            toolsets: self.meta.toolsets.clone(),
             task: Some(Task { parent: self.id(), process: process.id.clone() }),
             ..Meta::default()
         };

@@ -17,6 +17,7 @@ mod prompts;
 mod questions;
 mod resume;
 mod storage;
+mod tokens;
 mod undo;
 mod uploads;
 mod watches;

@@ -272,6 +272,7 @@ impl Session {
             used: self.view.gauge.used,
             model: self.meta.model.clone(),
             reasoning: self.meta.reasoning.clone(),
+            toolsets: self.meta.toolsets.clone(),
             shell: Shell { cwd: self.meta.cwd.clone(), env: self.meta.env.clone() },
             todo: self.meta.todo.clone(),
         }
@@ -308,6 +309,11 @@ impl Session {
             Say::Running { process, pid } => return self.adopted(&process, Some(pid), out),
             Say::FailedStart { process, exit } => {
                 return self.failed_start(turn, &process, exit, now, out);
+            }
+            // So does what a request has cost.
+            Say::Used(usage) => {
+                self.count(&usage, out);
+                return self.touch(now, out);
             }
             _ => {}
         }
@@ -354,7 +360,7 @@ impl Session {
             Say::NotJudged(why) => self.not_judged(&why, out),
             Say::Ask { call, ask, timeout } => self.ask(call, ask, timeout, ack, now, out),
             Say::Spawn(process) => self.spawn(*process, ack, now, out),
-            Say::Running { .. } | Say::FailedStart { .. } => {}
+            Say::Running { .. } | Say::FailedStart { .. } | Say::Used(_) => {}
             Say::Killing(process) => self.killing(&process, ack, out),
             Say::Ended { outcome, failure } => self.ended(outcome, failure, now, out),
         }
@@ -378,6 +384,7 @@ impl Session {
         let row = self.add_answer(answer, now, out);
         if let Some(usage) = usage {
             self.meta.gauge = Gauge { used: Some(usage.prompt), length: context };
+            self.count(&usage, out);
             self.touch(now, out);
             self.publish(Event::UsageReported { usage, context }, out);
         }

@@ -1,5 +1,5 @@
-//! The last user turn taken back: its prompt and all that followed leave the transcript, the store
-//! and the model's context; what it did in the world stays done.
+//! Rows taken back: the last user turn, or all after some row. They leave the transcript, the store
+//! and the model's context; what was done in the world stays done.
 //!
 //! Row numbers have no gaps: those of rows that were taken back are given again. Numbers of turns
 //! are not, so a row is named for ever by its number and its turn.
@@ -10,16 +10,20 @@ use crate::protocol::{
 };
 use crate::store::{Record, Stage};
 
+use super::turns::PREVIEW;
+
 /// Matches of a process never wake the agent again (P05).
 const NEVER: Millis = Millis::MAX;
 
-/// What the store knows of the last user turn, for a window that does not hold its prompt whole.
+/// What the window does not know of the rows that go.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Past {
-    /// The row of the prompt, whole.
-    pub(crate) prompt: Option<Row>,
+    /// The first of them, whole.
+    pub(crate) first: Option<Row>,
     /// Rows before it: the new window, should nothing else be left in it.
     pub(crate) before: Vec<Row>,
+    /// How many summaries go that are older than the window.
+    pub(crate) summaries: u32,
 }
 
 impl Session {
@@ -47,7 +51,7 @@ impl Session {
         }
         let about = if again.is_some() { "retry" } else { "undo" };
         let prompt = self.may_undo().and_then(|()| {
-            let known = self.last_prompt().cloned().or(past.prompt);
+            let known = self.last_prompt().cloned().or_else(|| past.first.clone());
             known.ok_or_else(|| "Nothing to undo.".to_owned())
         });
         let prompt = match prompt {
@@ -57,14 +61,35 @@ impl Session {
                 return self.publish(Event::Failed(failure), out);
             }
         };
-        self.cut_off(&prompt, past.before, out);
-        self.forget_told(prompt.n, out);
-        self.begin_anew(prompt.turn, out);
+        self.cut_off(&prompt, past, out);
         if let (Some((id, caller)), Body::User { text }) = (again, prompt.body) {
             self.remember_prompt(&id);
+            if self.next_row == 1 {
+                self.meta.preview = text.chars().take(PREVIEW).collect();
+            }
             self.prompts.push_front((Queued { id, text }, caller));
         }
         self.touch(now, out);
+    }
+
+    /// Takes all rows after that one back. In the midst of a turn what stays of it stays as it is;
+    /// matches of what it spawned wake nobody any more.
+    pub(super) fn truncate(&mut self, after: u64, past: Past, now: Millis, out: &mut Out) {
+        let first = self.may_undo().and_then(|()| {
+            let known = self.view.rows.iter().chain(&past.first);
+            let known = { known }.find(|row| row.n.checked_sub(1) == Some(after)).cloned();
+            known.ok_or_else(|| format!("There is nothing after row {after}."))
+        });
+        match first {
+            Ok(first) => {
+                self.cut_off(&first, past, out);
+                self.touch(now, out);
+            }
+            Err(message) => {
+                let about = "truncate".to_owned();
+                self.publish(Event::Failed(Failure { about, message }), out);
+            }
+        }
     }
 
     fn may_undo(&self) -> Result<(), String> {
@@ -91,23 +116,30 @@ impl Session {
     }
 
     /// Removes a row and those after it.
-    fn cut_off(&mut self, first: &Row, before: Vec<Row>, out: &mut Out) {
+    fn cut_off(&mut self, first: &Row, past: Past, out: &mut Out) {
         let after = first.n.saturating_sub(1);
         let summaries = self.view.rows.iter().filter(|row| row.n > after);
         let summaries = summaries.filter(|row| matches!(row.body, Body::Summary(_))).count();
         let summaries = u32::try_from(summaries).unwrap_or(u32::MAX);
+        let summaries = summaries.saturating_add(past.summaries);
         self.meta.compressions = self.meta.compressions.saturating_sub(summaries);
         // What was counted last counts what is gone.
         self.meta.gauge.used = None;
         self.next_row = after + 1;
+        if after == 0 {
+            // What it was called by is gone.
+            self.meta.preview.clear();
+        }
         out.record(Record::Undone { session: self.id(), after });
         self.publish(Event::RowsRemoved { after }, out);
         if self.view.rows.is_empty()
-            && let Some(oldest) = before.first()
+            && let Some(oldest) = past.before.first()
         {
             let earlier = oldest.n.saturating_sub(1);
-            self.publish(Event::Paged { rows: before, earlier }, out);
+            self.publish(Event::Paged { rows: past.before, earlier }, out);
         }
+        self.forget_told(first.n, out);
+        self.begin_anew(first.turn, out);
     }
 
     /// What waits and was told in rows that are gone is told anew: no model has answered it. What

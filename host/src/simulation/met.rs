@@ -96,6 +96,8 @@ classes! {
     UndoneWatched: "a watched process of a turn that was taken back",
     UndoInTurn: "undo while a turn runs",
     Retried: "a turn asked again",
+    Truncated: "all rows after some row taken back",
+    TruncatedTurn: "a part of a turn taken back",
     GoalSet: "a goal is set",
     GoalWentOn: "a goal goes on by itself",
     GoalPastHeld: "a goal goes on while events are held",

@@ -145,6 +145,7 @@ impl World<'_> {
             }
             Step::Undo(s) => self.undo(of(s), false),
             Step::Retry(s) => self.undo(of(s), true),
+            Step::Truncate(s, which) => self.truncate(of(s), which),
             Step::Goal(s, how) => self.goal(of(s), how),
             Step::Drain => {
                 self.met.note(Class::Drained);
@@ -198,6 +199,22 @@ impl World<'_> {
             (PromptId(format!("r{}", self.fresh_call())), Caller::Attended)
         });
         self.feed(s, Input::Undo { past: Past::default(), again });
+    }
+
+    fn truncate(&mut self, s: usize, which: u8) {
+        if !self.open(s) {
+            return;
+        }
+        let Some(session) = self.session(s) else { return };
+        let view = session.transcript();
+        let after = u64::from(which) % (session.last_row() + 1);
+        let turn = |n: u64| view.rows.iter().find(|row| row.n == n).map(|row| row.turn);
+        let cuts =
+            view.running.is_none() && turn(after).is_some_and(|t| turn(after + 1) == Some(t));
+        let takes = view.running.is_none() && turn(after + 1).is_some();
+        self.met.note_if(takes, Class::Truncated);
+        self.met.note_if(cuts, Class::TruncatedTurn);
+        self.feed(s, Input::Truncate { after, past: Past::default() });
     }
 
     fn classify_undo(&mut self, s: usize) {

@@ -93,6 +93,8 @@ pub(super) enum Step {
     Undo(u8),
     /// The last user turn is taken back and asked again.
     Retry(u8),
+    /// All rows after some row are taken back.
+    Truncate(u8, u8),
     /// A word about the goal: a new one, pause, resume, no more.
     Goal(u8, u8),
     /// The host is about to stop.
@@ -274,7 +276,11 @@ fn scene(dice: &mut Dice, s: u8, steps: &mut Vec<Step>) {
                 scene.extend([turn(if b.is_multiple_of(2) { 9 } else { 2 }, b), Pump]);
                 scene.extend([turn(4, 0), Pump]);
             }
-            scene.push(if a.is_multiple_of(3) { Step::Retry(s) } else { Step::Undo(s) });
+            scene.push(match a % 4 {
+                0 => Step::Retry(s),
+                1 => Step::Truncate(s, b),
+                _ => Step::Undo(s),
+            });
             scene.extend([Write(a % 2), Report, Step::Match(a, b), Pump, Prompt(s), Pump]);
             scene.extend([turn(2, 0), Pump, turn(4, 0), Pump]);
             scene
@@ -328,7 +334,7 @@ fn scene(dice: &mut Dice, s: u8, steps: &mut Vec<Step>) {
 
 fn step(dice: &mut Dice, s: u8) -> Step {
     let (a, b) = (dice.byte(), dice.byte());
-    match dice.below(132) {
+    match dice.below(134) {
         0..=7 => Step::Prompt(s),
         8 => Step::Again(s),
         9..=10 => Step::Steer(s),
@@ -367,6 +373,7 @@ fn step(dice: &mut Dice, s: u8) -> Step {
         126..=127 => Step::Undo(s),
         128 => Step::Retry(s),
         129..=130 => Step::Goal(s, a),
+        131..=132 => Step::Truncate(s, a),
         _ => Step::Away(a),
     }
 }

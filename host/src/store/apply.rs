@@ -102,14 +102,14 @@ fn meta(tx: &Connection, meta: &Meta) -> rusqlite::Result<Applied> {
     run(
         tx,
         "INSERT INTO sessions (id, title, preview, started_at, active_at, model, source, cwd,
-             parent, archived, compressions, pinned, driven)
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+             parent, archived, compressions, pinned, driven, tokens, toolsets)
+         VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
          ON CONFLICT DO UPDATE SET title = excluded.title, preview = excluded.preview,
              started_at = excluded.started_at, active_at = max(active_at, excluded.active_at),
              model = excluded.model, source = excluded.source, cwd = excluded.cwd,
              parent = excluded.parent, archived = excluded.archived,
              compressions = excluded.compressions, pinned = excluded.pinned,
-             driven = excluded.driven",
+             driven = excluded.driven, tokens = excluded.tokens, toolsets = excluded.toolsets",
         params![
             meta.id.0,
             meta.title,
@@ -123,7 +123,9 @@ fn meta(tx: &Connection, meta: &Meta) -> rusqlite::Result<Applied> {
             meta.archived,
             meta.compressions,
             meta.pinned,
-            meta.goal.as_ref().is_some_and(|goal| goal.state == GoalState::Active)
+            meta.goal.as_ref().is_some_and(|goal| goal.state == GoalState::Active),
+            (meta.tokens.requests > 0).then(|| json(&meta.tokens)).transpose()?,
+            meta.toolsets.as_ref().map(json).transpose()?
         ],
     )?;
     run(

@@ -41,6 +41,11 @@ enum Extent {
     Tail,
 }
 
+/// A part of the metadata that lists show. One that cannot be read is not shown.
+fn shown<T: serde::de::DeserializeOwned + Default>(json: Option<String>) -> T {
+    json.and_then(|json| serde_json::from_str(&json).ok()).unwrap_or_default()
+}
+
 impl Reader {
     /// Opens the store below `folder`, also beside a running host and in a read-only folder.
     /// Fails with [`Error::Newer`] or [`Error::Older`] if its schema is not ours.
@@ -64,7 +69,7 @@ impl Reader {
         let list = conn
             .prepare_cached(
                 "SELECT id, coalesce(title, preview), started_at, active_at, rows, model, source,
-                     cwd, parent, compressions, archived, pinned
+                     cwd, parent, compressions, archived, pinned, tokens, toolsets
                  FROM sessions ORDER BY active_at DESC, id DESC LIMIT ?",
             )?
             .query_map([i64::try_from(limit).unwrap_or(i64::MAX)], |row| {
@@ -81,6 +86,8 @@ impl Reader {
                     compressions: row.get(9)?,
                     archived: row.get(10)?,
                     pinned: row.get(11)?,
+                    tokens: shown(row.get(12)?),
+                    toolsets: shown(row.get(13)?),
                     ..SessionRow::default()
                 })
             })?

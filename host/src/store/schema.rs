@@ -131,8 +131,13 @@ pub(super) const STEPS: &[&str] = &[
             OR OLD.stage IN ('delivered', 'consumed', 'stale', 'orphaned'))
         BEGIN SELECT RAISE(ABORT, 'the row of a ledger entry never changes'); END;
 ",
-    // Projects: drawers that sessions are filed in. Tables of their own; nothing else changes.
     "
+    -- What lists show of the metadata without reading it: JSON, null where nothing is known.
+    ALTER TABLE sessions ADD COLUMN tokens TEXT;
+    ALTER TABLE sessions ADD COLUMN toolsets TEXT;
+",
+    "
+    -- Projects: drawers that sessions are filed in. Tables of their own; nothing else changes.
     CREATE TABLE projects (
         id TEXT PRIMARY KEY, name TEXT NOT NULL, color TEXT, at INTEGER NOT NULL
     ) WITHOUT ROWID;

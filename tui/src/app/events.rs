@@ -179,6 +179,8 @@ impl App {
             | Event::QuestionResolved { .. }
             | Event::Held { .. }
             | Event::UsageReported { .. }
+            | Event::TokensCounted { .. }
+            | Event::ToolsetsChanged { .. }
             | Event::ModelChanged { .. }
             | Event::TitleChanged { .. }
             | Event::CwdChanged { .. }

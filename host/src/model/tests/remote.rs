@@ -210,7 +210,7 @@ async fn text_reasoning_and_usage_arrive() {
     let done = completion(&items);
     assert_eq!((done.text.as_str(), done.reasoning.as_str()), ("Grüße 🚀", "hm yes"));
     assert_eq!(done.stop, Stop::End);
-    let usage = Usage { prompt: 100, completion: 20, cached: 64, reasoning: 5 };
+    let usage = Usage { prompt: 100, completion: 20, cached: 64, reasoning: 5, written: 0 };
     assert_eq!(done.usage, Some(usage));
     let (path, headers, body) = server.seen.lock().unwrap()[0].clone();
     assert_eq!(path, "/v1/chat/completions");

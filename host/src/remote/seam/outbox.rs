@@ -201,6 +201,7 @@ fn may_be_repeated(command: &Command) -> bool {
         | Command::SetYolo { .. }
         | Command::SetCwd { .. }
         | Command::SetReasoning { .. }
+        | Command::SetToolsets { .. }
         | Command::ListWorkspaces
         | Command::ListProfiles
         | Command::SetProfile { .. }
@@ -212,6 +213,7 @@ fn may_be_repeated(command: &Command) -> bool {
         | Command::Compress { .. }
         | Command::Branch
         | Command::Undo
+        | Command::Truncate { .. }
         | Command::Retry { .. }
         | Command::Duplicate
         | Command::Upload { .. }

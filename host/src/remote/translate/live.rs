@@ -161,7 +161,7 @@ impl Mirror {
             prompt,
             completion: usage.output_tokens,
             cached: usage.cache_read_tokens,
-            reasoning: 0,
+            ..Usage::default()
         };
         let context = gauge.length.or(self.view.gauge.length);
         self.emit(Event::UsageReported { usage, context });

@@ -206,7 +206,7 @@ fn line(session: &decode::Session, folded: u32) -> SessionRow {
             };
             Some((kind, attention.count.max(1)))
         }),
-        turn: None,
+        ..SessionRow::default()
     }
 }
 

@@ -12,8 +12,13 @@ const COMPRESSING: (u64, u32) = (1_000, 600);
 impl Webui {
     /// Carries out a command, or says why not.
     pub(super) fn command(&mut self, command: Command) {
-        let takes_back =
-            matches!(command, Command::Undo | Command::Retry { .. } | Command::Compress { .. });
+        let takes_back = matches!(
+            command,
+            Command::Undo
+                | Command::Truncate { .. }
+                | Command::Retry { .. }
+                | Command::Compress { .. }
+        );
         if takes_back && self.mirror.is_settling() {
             // The server writes the session once more at the end of the stream, over any change.
             return self.deferred.push(command);
@@ -101,6 +106,14 @@ impl Webui {
             }
             Command::Undo => self.act("undo", Then::Load, async move {
                 api.take_back("undo", &id).await.map(|_| Vec::new())
+            }),
+            Command::Truncate { after } => self.act("truncate", Then::Load, async move {
+                api.change("truncate", &id, json!({ "keep_count": after })).await?;
+                Ok(Vec::new())
+            }),
+            Command::SetToolsets { toolsets } => self.act("toolsets", Then::Nothing, async move {
+                api.change("toolsets", &id, json!({ "toolsets": toolsets })).await?;
+                Ok(vec![Event::ToolsetsChanged { toolsets }])
             }),
             Command::Retry { id: prompt } => self.spawn(async move {
                 Reply::Retried { id: prompt, back: api.take_back("retry", &id).await }

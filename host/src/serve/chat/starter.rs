@@ -8,6 +8,7 @@ use crate::handle::Host;
 use crate::local::{Access, Caller};
 use crate::protocol::{Body, Command, Event, PromptId, SessionId, Source, Transcript, TurnId};
 use crate::serve::Refusal;
+use crate::wire::encode::session;
 
 /// How long a change of the session before a turn may take.
 const CHANGE: Duration = Duration::from_secs(2);
@@ -44,6 +45,11 @@ impl Starter {
         let event = self.host.next().await.ok_or_else(stopped)?;
         self.transcript.apply(&event);
         Ok(event)
+    }
+
+    /// What the session holds, as its object names it.
+    pub(super) fn revision(&self) -> Option<String> {
+        session::revision(&self.transcript)
     }
 
     pub(super) async fn set_model(&mut self, model: &str) -> Result<(), Refusal> {

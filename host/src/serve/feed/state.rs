@@ -14,7 +14,7 @@ use crate::protocol::{
 };
 use crate::serve::tape::Tape;
 use crate::wire::encode::frame::{self, Frame, Kind, Teller, secs};
-use crate::wire::encode::session::settled;
+use crate::wire::encode::session::{UNTITLED, settled};
 
 /// Rows kept of a session, as in the host's own window.
 const WINDOW: usize = 400;
@@ -163,6 +163,7 @@ impl State {
             Event::Toast(toast) => news.channel = self.announce_background(toast, now),
             Event::TitleChanged { title } => {
                 self.tell(event, now);
+                let title = if title.is_empty() { UNTITLED } else { title };
                 let data = json!({ "session_id": self.transcript.session, "title": title });
                 self.channel.push(&Frame::new("title", data));
                 news.channel = true;

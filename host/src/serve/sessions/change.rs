@@ -31,6 +31,7 @@ pub(super) fn routes() -> Router<Serving> {
         .route("/api/session/undo", post(undo))
         .route("/api/session/retry", post(retry))
         .route("/api/session/update", post(update))
+        .route("/api/session/toolsets", post(toolsets))
         .route("/api/session/draft", get(draft).post(keep_draft))
         .route("/api/session/yolo", get(yolo).post(set_yolo))
         .route("/api/session/compress/start", post(compress))
@@ -39,7 +40,10 @@ pub(super) fn routes() -> Router<Serving> {
 }
 
 /// The texts of these members, or 400 with the names of those that are missing.
-fn require<const N: usize>(body: &Body, keys: [&str; N]) -> Result<[String; N], Refusal> {
+pub(super) fn require<const N: usize>(
+    body: &Body,
+    keys: [&str; N],
+) -> Result<[String; N], Refusal> {
     let missing: Vec<&str> = keys.into_iter().filter(|key| body.text(key).is_none()).collect();
     if missing.is_empty() {
         Ok(keys.map(|key| body.text(key).unwrap_or_default().to_owned()))
@@ -49,7 +53,7 @@ fn require<const N: usize>(body: &Body, keys: [&str; N]) -> Result<[String; N], 
 }
 
 /// A view on the session that a body names.
-async fn view_of(serving: &Serving, body: &Body) -> Result<View, Refusal> {
+pub(super) async fn view_of(serving: &Serving, body: &Body) -> Result<View, Refusal> {
     let [id] = require(body, ["session_id"])?;
     ask::open(serving, &id).await
 }
@@ -98,7 +102,9 @@ async fn new(State(serving): State<Serving>, body: Body) -> Result<Response, Ref
     if let Some(profile) = profile {
         return Err(Refusal::bad(format!("this host has no profile {profile}")));
     }
+    let toolsets = chosen(body.0.get("enabled_toolsets"))?;
     let mut view = ask::anywhere(&serving).await?;
+    set_toolsets(&mut view, toolsets).await?;
     if let Some(cwd) = body.text("workspace") {
         set_cwd(&mut view, cwd.to_owned()).await?;
     }
@@ -127,8 +133,8 @@ async fn rename(State(serving): State<Serving>, body: Body) -> Result<Response, 
     Ok(answer(&json!({ "session": view.head(&serving).await? })))
 }
 
-async fn set_title(view: &mut View, title: String) -> Result<(), Refusal> {
-    if view.transcript.title.as_ref() == Some(&title) {
+pub(super) async fn set_title(view: &mut View, title: String) -> Result<(), Refusal> {
+    if view.transcript.title.as_deref().unwrap_or_default() == title {
         return Ok(());
     }
     let set = |event: &Event| matches!(event, Event::TitleChanged { .. }).then_some(());
@@ -225,7 +231,7 @@ async fn branch(State(serving): State<Serving>, body: Body) -> Result<Response, 
     })))
 }
 
-fn rows(view: &View) -> u64 {
+pub(super) fn rows(view: &View) -> u64 {
     view.transcript.earlier + view.transcript.rows.len() as u64
 }
 
@@ -290,6 +296,34 @@ async fn update(State(serving): State<Serving>, body: Body) -> Result<Response, 
         set_model(&mut view, model).await?;
     }
     Ok(answer(&json!({ "session": view.head(&serving).await? })))
+}
+
+/// A choice of toolsets as that protocol has it: a list, or null for all.
+fn chosen(value: Option<&Value>) -> Result<Option<Vec<String>>, Refusal> {
+    let list = match value {
+        None | Some(Value::Null) => return Ok(None),
+        Some(Value::Array(list)) if !list.is_empty() => list,
+        Some(_) => return Err(Refusal::bad("toolsets must be a non-empty list or null")),
+    };
+    let name = |name: &Value| name.as_str().filter(|name| !name.is_empty()).map(str::to_owned);
+    let names: Option<Vec<String>> = list.iter().map(name).collect();
+    names.map(Some).ok_or_else(|| Refusal::bad("each toolset must be a non-empty string"))
+}
+
+async fn set_toolsets(view: &mut View, toolsets: Option<Vec<String>>) -> Result<(), Refusal> {
+    if view.transcript.toolsets == toolsets {
+        return Ok(());
+    }
+    let set = |event: &Event| matches!(event, Event::ToolsetsChanged { .. }).then_some(());
+    view.ask(Command::SetToolsets { toolsets }, set).await
+}
+
+async fn toolsets(State(serving): State<Serving>, body: Body) -> Result<Response, Refusal> {
+    require(&body, ["session_id"])?;
+    let toolsets = chosen(body.0.get("toolsets"))?;
+    let mut view = view_of(&serving, &body).await?;
+    set_toolsets(&mut view, toolsets).await?;
+    Ok(answer(&json!({ "ok": true, "enabled_toolsets": view.transcript.toolsets })))
 }
 
 async fn draft(State(serving): State<Serving>, params: Params) -> Result<Response, Refusal> {

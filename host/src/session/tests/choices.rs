@@ -100,3 +100,40 @@ fn a_pin_is_stored_and_no_activity() {
     };
     assert_eq!((meta.pinned, meta.active_at), (false, before));
 }
+
+#[test]
+fn the_chosen_toolsets_count_from_the_next_turn_on_and_a_wrong_choice_changes_nothing() {
+    let mut rig = Rig::new();
+    let choose = |names: &[&str]| {
+        Input::SetToolsets(Some(names.iter().map(|name| (*name).to_owned()).collect()))
+    };
+    let plan = |effects: &[Effect]| {
+        effects.iter().find_map(|e| match e {
+            Effect::Start(plan) => Some(plan.toolsets.clone()),
+            _ => None,
+        })
+    };
+    assert_eq!(plan(&rig.prompt("one")), Some(None));
+    rig.feed(choose(&["file", "todo"]));
+    rig.end();
+    let file = Some(vec!["file".to_owned(), "todo".to_owned()]);
+    assert_eq!(plan(&rig.prompt("two")), Some(file.clone()));
+    rig.end();
+    for wrong in [&["file", "web", "vision"][..], &[], &["FILE"]] {
+        let effects = rig.feed(choose(wrong));
+        let Some(Effect::Publish(Event::Failed(failure))) = effects.first() else {
+            panic!("{effects:?}")
+        };
+        assert_eq!(failure.about, "toolsets");
+        let named = wrong.iter().filter(|name| **name != "file");
+        assert!({ named }.all(|name| failure.message.contains(name)), "{}", failure.message);
+        assert_eq!(rig.view.toolsets, file);
+    }
+    let loaded = Loaded { meta: rig.session.meta().clone(), ..Loaded::default() };
+    let (session, _) =
+        Session::restore(loaded, Caller::Attended, Some(1000), Rules::default(), rig.now);
+    assert_eq!(session.transcript().toolsets, file, "also in another host");
+    assert_eq!(rig.session.meta().branch(5).toolsets, file, "and in a copy");
+    rig.feed(Input::SetToolsets(None));
+    assert_eq!(plan(&rig.prompt("three")), Some(None));
+}

@@ -216,11 +216,130 @@ fn a_prompt_beyond_the_window_is_found_in_the_store_and_the_window_filled_again(
     let mut rig = Rig { session, now: 5, prompts: 0, effects: Vec::new(), view };
     assert_eq!((rig.session.last_prompt(), rig.session.last_row()), (None, 302));
     let before = vec![user(1, 1, "one"), row(2, 1, Body::Assistant(Assistant::default()))];
-    let past = Past { prompt: Some(user(3, 2, "two")), before };
+    let past = Past { first: Some(user(3, 2, "two")), before, summaries: 0 };
     rig.feed(Input::Undo { past, again: None });
     assert_eq!(rig.rows(), ["user", "assistant"]);
     assert_eq!(rig.session.transcript().earlier, 0);
     assert_eq!(&rig.view, rig.session.transcript());
     rig.prompt("three");
     assert_eq!(rig.session.transcript().rows.last().unwrap().n, 3);
+}
+
+fn truncate(rig: &mut Rig, after: u64) -> Vec<Effect> {
+    rig.feed(Input::Truncate { after, past: Past::default() })
+}
+
+#[test]
+fn all_rows_after_some_row_go_and_what_stays_goes_on() {
+    let mut rig = Rig::new();
+    for text in ["one", "two", "three"] {
+        ask_and_answer(&mut rig, text);
+    }
+    let effects = truncate(&mut rig, 3);
+    assert_eq!(texts(&rig), ["one", "to one", "two"], "also in the midst of a turn");
+    assert!(effects.contains(&Effect::Publish(Event::RowsRemoved { after: 3 })));
+    let id = SessionId("s1".to_owned());
+    assert!(effects.contains(&Effect::Record(Record::Undone { session: id, after: 3 })));
+    rig.prompt("four");
+    let last = rig.session.transcript().rows.last().unwrap().clone();
+    assert_eq!((last.n, last.turn), (4, TurnId(4)), "the turn's number is new");
+    assert_eq!(&rig.view, rig.session.transcript());
+}
+
+#[test]
+fn a_truncated_session_keeps_its_title_and_nothing_else_of_what_it_was_called_by() {
+    let mut rig = Rig::new();
+    ask_and_answer(&mut rig, "one");
+    rig.feed(Input::SetTitle("Mine".to_owned()));
+    truncate(&mut rig, 0);
+    assert_eq!(texts(&rig), [""; 0]);
+    assert_eq!((rig.session.name().as_str(), rig.session.meta().preview.as_str()), ("Mine", ""));
+    rig.feed(Input::SetTitle(String::new()));
+    assert_eq!((&rig.session.meta().title, &rig.view.title), (&None, &None));
+    ask_and_answer(&mut rig, "two");
+    assert_eq!(rig.session.name(), "two");
+}
+
+#[test]
+fn the_first_prompt_that_is_asked_again_still_names_its_session() {
+    let mut rig = Rig::new();
+    ask_and_answer(&mut rig, "one");
+    retry(&mut rig, "again");
+    assert_eq!(rig.session.name(), "one");
+}
+
+#[test]
+fn rows_are_taken_back_only_where_there_are_some_and_nothing_runs() {
+    let mut rig = Rig::new();
+    assert!(refusal(&truncate(&mut rig, 0)).is_some(), "nothing is stored");
+    ask_and_answer(&mut rig, "one");
+    for after in [2, 3, u64::MAX] {
+        assert!(refusal(&truncate(&mut rig, after)).unwrap().contains("nothing after"), "{after}");
+    }
+    rig.prompt("two");
+    assert!(refusal(&truncate(&mut rig, 0)).unwrap().contains("interrupt it"));
+    assert_eq!(rig.rows(), ["user", "assistant", "user"]);
+    rig.end();
+    rig.feed(Input::Storage(Storage::Failing("full".to_owned())));
+    assert!(refusal(&truncate(&mut rig, 0)).unwrap().contains("full"));
+}
+
+#[test]
+fn matches_of_what_a_cut_turn_spawned_wake_nobody_and_its_end_does() {
+    // P05
+    let mut rig = Rig::new();
+    ask_and_answer(&mut rig, "one");
+    rig.prompt("two");
+    let watched = Process { watch: vec!["x".to_owned()], turn: TurnId(2), ..process("w") };
+    rig.say(Say::Spawn(Box::new(watched)));
+    rig.say(Say::Running { process: pid("w"), pid: 1 });
+    rig.answer("spawned");
+    rig.end();
+    truncate(&mut rig, 3);
+    rig.effects.clear();
+    rig.now += 10;
+    let text = "x".to_owned();
+    let hit = Hit { pattern: text.clone(), text, lines: 1, upto: 2, at: rig.now };
+    rig.feed(Input::Matched { process: pid("w"), hit, admitted: true });
+    assert_eq!(rig.starts(), []);
+    rig.exit("w");
+    assert_eq!(rig.starts(), [Source::Wakeup]);
+}
+
+#[test]
+fn a_wakeup_row_that_goes_unanswered_is_told_once_more() {
+    // W29
+    let mut rig = idle_with(&["a"]);
+    rig.exit("a");
+    rig.say(Say::Ended {
+        outcome: Outcome::Failed { class: "server".to_owned() },
+        failure: Some("broken".to_owned()),
+    });
+    assert_eq!(rig.told(), ["a"]);
+    let row = rig.session.transcript().rows.iter().find(|r| matches!(r.body, Body::Wakeup(_)));
+    let after = row.unwrap().n - 1;
+    truncate(&mut rig, after);
+    assert_eq!(rig.told(), [""; 0]);
+    rig.prompt("go on");
+    assert_eq!(rig.told(), ["a"]);
+}
+
+#[test]
+fn what_the_window_does_not_know_of_rows_that_go_is_told_by_the_store() {
+    let mut rig = Rig::new();
+    ask_and_answer(&mut rig, "one");
+    ask_and_answer(&mut rig, "two");
+    let rows = rig.session.transcript().rows.clone();
+    let meta = Meta { compressions: 3, ..rig.session.meta().clone() };
+    let loaded = Loaded { meta, rows: rows[3..].to_vec(), earlier: 3, ..Loaded::default() };
+    let (session, _) =
+        Session::restore(loaded, Caller::Attended, Some(1000), Rules::default(), rig.now);
+    rig.view = session.transcript().clone();
+    rig.session = session;
+    let past = Past { first: Some(rows[1].clone()), before: rows[..1].to_vec(), summaries: 2 };
+    rig.feed(Input::Truncate { after: 1, past });
+    assert_eq!(texts(&rig), ["one"]);
+    assert_eq!(rig.session.meta().compressions, 1);
+    assert_eq!(rig.view.earlier, 0);
+    assert_eq!(&rig.view, rig.session.transcript());
 }

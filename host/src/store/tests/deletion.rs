@@ -171,6 +171,7 @@ fn an_index_of_the_old_schema_is_made_anew() {
              WHEN 0 BEGIN SELECT RAISE(ABORT, ''); END;
          ALTER TABLE sessions DROP COLUMN parent; ALTER TABLE sessions DROP COLUMN archived;
          ALTER TABLE sessions DROP COLUMN compressions;
+         ALTER TABLE sessions DROP COLUMN tokens; ALTER TABLE sessions DROP COLUMN toolsets;
          ALTER TABLE sessions DROP COLUMN pinned; ALTER TABLE sessions DROP COLUMN driven;
          ALTER TABLE turns DROP COLUMN attempts; ALTER TABLE turns DROP COLUMN resumed_row;
          PRAGMA user_version = 1;",

@@ -73,3 +73,32 @@ fn what_was_answered_stays_told_and_what_was_not_may_be_told_once_more() {
     let kept = desk.reader().load(&id("s"), 9).unwrap().unwrap();
     assert_eq!(kept.rows.len(), 2);
 }
+
+#[test]
+fn a_cut_in_the_midst_of_a_turn_leaves_what_is_before_it_and_its_number_used() {
+    let mut desk = Desk::new();
+    let started = |turn| Record::TurnStarted {
+        session: id("s"),
+        turn: TurnId(turn),
+        source: Source::User,
+        at: 1,
+    };
+    desk.put(vec![
+        session("s", 1),
+        started(2),
+        add("s", user(1, "stays")),
+        tells(2, "stays"),
+        tells(3, "goes"),
+        claimed("stays", 2, Stage::Held("no answer".into())),
+        claimed("goes", 3, Stage::Held("no answer".into())),
+        Record::Undone { session: id("s"), after: 2 },
+    ]);
+    let loaded = desk.reader().load(&id("s"), 9).unwrap().unwrap();
+    assert_eq!(loaded.rows.len(), 2);
+    assert_eq!(loaded.turns, TurnId(2), "no later turn has that number");
+    let mut open: Vec<_> = loaded.ledger.iter().map(|e| (e.process.0.as_str(), e.row)).collect();
+    open.sort_unstable();
+    assert_eq!(open, [("goes", None), ("stays", Some(2))]);
+    desk.put(vec![tells(3, "stays")]);
+    assert_eq!(desk.store.refused(), 1, "it is told");
+}

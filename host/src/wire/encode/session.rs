@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 
 use crate::protocol::{
     Assistant, Attachment, Attention, Body, Exit, Goal, GoalState, Millis, Row, Running,
-    SessionRow, Source, Stop, Transcript, TurnId, Wakeup, WakeupKind,
+    SessionRow, Source, Stop, Tokens, Transcript, TurnId, Wakeup, WakeupKind,
 };
 use crate::session::mentioned;
 
@@ -55,10 +55,12 @@ pub(crate) fn head(transcript: &Transcript, row: Option<&SessionRow>) -> Value {
         "last_prompt_tokens": t.gauge.used,
         "manual_title": t.title.is_some(),
         "created_workspace": t.cwd,
+        "enabled_toolsets": t.toolsets,
         "composer_draft": {},
         "process_wakeup_pause": t.held.as_ref().map_or(json!({}), |why| json!({ "reason": why })),
         "pending_attachments": t.attachments.iter().map(attachment).collect::<Vec<_>>(),
     })));
+    object.extend(tokens(&t.tokens));
     object.extend(unknown());
     object.extend(origin(row.map_or("", |row| &row.source)));
     object.extend(running(t.running.as_ref()));
@@ -68,8 +70,16 @@ pub(crate) fn head(transcript: &Transcript, row: Option<&SessionRow>) -> Value {
         "goal": t.goal.as_ref().map(goal),
         "queued": t.queued.iter().map(|q| json!({ "id": q.id, "text": q.text })).collect::<Vec<_>>(),
         "pending_steer": t.steer,
+        "regeneration_revision": revision(t),
     })));
     Value::Object(object)
+}
+
+/// Names what the session holds now: its last row, for ever. Who wants the last turn again says
+/// with it which one is meant. `None`: there is none to be had again now.
+pub(crate) fn revision(transcript: &Transcript) -> Option<String> {
+    let last = transcript.rows.last().filter(|_| transcript.running.is_none())?;
+    Some(format!("{}-{}", last.turn, last.n))
 }
 
 /// Gives a session these messages; `earlier` of them lie before.
@@ -102,6 +112,7 @@ pub(crate) fn list_row(row: &SessionRow) -> Value {
         "parent_session_id": row.parent.as_ref().map(|parent| &parent.0),
         "_compression_segment_count": row.compressions + 1,
         "context_length": null,
+        "enabled_toolsets": row.toolsets,
         // Its number is known to those who stream it.
         "active_stream_id": null,
         "is_streaming": row.running,
@@ -114,6 +125,7 @@ pub(crate) fn list_row(row: &SessionRow) -> Value {
         "attention": row.attention.map(|(kind, count)| attention(kind, count)),
         "cron_running": false,
     })));
+    object.extend(tokens(&row.tokens));
     object.extend(unknown());
     object.extend(origin(&row.source));
     Value::Object(object)
@@ -193,19 +205,29 @@ fn identity(id: &str, title: &str, cwd: &str, model: &str) -> Map<String, Value>
     }))
 }
 
-/// What we have no count of: unknown is `null`, never 0 (S01).
+/// What the requests of a session took, as far as a provider has counted it: unknown is `null`,
+/// never 0 (S01). There is no list of prices to tell the cost by.
+pub(crate) fn tokens(sums: &Tokens) -> Map<String, Value> {
+    let known = |count: u64| (sums.requests > 0).then_some(count);
+    let hits = (sums.cached > 0 && sums.input > 0)
+        .then(|| ((sums.cached as f64 / sums.input as f64 * 100.0).round() as u64).min(100));
+    map(json!({
+        "input_tokens": known(sums.input),
+        "output_tokens": known(sums.output),
+        "total_tokens": known(sums.input.saturating_add(sums.output)),
+        "cache_read_tokens": known(sums.cached),
+        "cache_write_tokens": known(sums.written),
+        "cache_hit_percent": hits,
+        "estimated_cost": null,
+    }))
+}
+
+/// What we have no count of.
 fn unknown() -> Map<String, Value> {
     map(json!({
-        "input_tokens": null,
-        "output_tokens": null,
-        "estimated_cost": null,
-        "cache_read_tokens": null,
-        "cache_write_tokens": null,
-        "cache_hit_percent": null,
         "post_compression_context_tokens_estimate": null,
         "compression_recovery": {},
         "personality": null,
-        "enabled_toolsets": null,
         "read_only": false,
         "pre_compression_snapshot": false,
     }))

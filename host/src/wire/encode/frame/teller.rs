@@ -11,7 +11,7 @@ use crate::protocol::{
     Assistant, Body, CallId, Event, Millis, Outcome, Part, QuestionId, Row, Running, SessionId,
     Summary, ToolCall, ToolResult, Transcript, TurnId, Usage,
 };
-use crate::wire::encode::session::session;
+use crate::wire::encode::session::{session, tokens};
 
 /// Usage is told at most this often while text flows.
 const METERING: Millis = 1_000;
@@ -163,6 +163,8 @@ impl Teller {
             | Event::ProcessesListed { .. }
             | Event::ModelsListed { .. }
             | Event::RowsRemoved { .. }
+            | Event::TokensCounted { .. }
+            | Event::ToolsetsChanged { .. }
             | Event::YoloChanged { .. }
             | Event::ReasoningChanged { .. }
             | Event::AttachmentsChanged { .. }
@@ -423,17 +425,14 @@ impl Teller {
     fn usage(&self, transcript: &Transcript, ended: Option<Millis>) -> Value {
         let gauge = transcript.gauge;
         let mut usage = json!({
-            "input_tokens": null,
-            "output_tokens": null,
-            "estimated_cost": null,
-            "cache_read_tokens": null,
-            "cache_write_tokens": null,
-            "cache_hit_percent": null,
             "context_length": gauge.length,
             "threshold_tokens": null,
             "last_prompt_tokens": gauge.used,
             "post_compression_context_tokens_estimate": null,
         });
+        if let Some(fields) = usage.as_object_mut() {
+            fields.extend(tokens(&transcript.tokens));
+        }
         if let (Some(at), Some(fields)) = (ended, usage.as_object_mut()) {
             let more = json!({
                 "turn_cache_hit_percent": null,

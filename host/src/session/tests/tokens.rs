@@ -1,0 +1,80 @@
+//! What the requests of a session took, summed.
+
+use super::*;
+use crate::protocol::Tokens;
+
+fn usage(prompt: u64, completion: u64) -> Usage {
+    Usage { prompt, completion, cached: prompt / 2, reasoning: 1, written: 3 }
+}
+
+fn answer_counted(rig: &mut Rig, usage: Usage) {
+    let answer = Assistant { text: "x".to_owned(), ..Assistant::default() };
+    rig.say(Say::Answered { answer, usage: Some(usage), context: Some(1000) });
+}
+
+#[test]
+fn every_request_counts_whatever_it_was_for_and_the_gauge_shows_the_last_answer_only() {
+    // S01
+    let mut rig = Rig::new();
+    assert_eq!(rig.session.transcript().tokens, Tokens::default());
+    rig.prompt("go");
+    answer_counted(&mut rig, usage(100, 10));
+    rig.say(Say::Used(usage(1_000, 200)));
+    rig.say(Say::Compressed(Summary { after: 40, ..Summary::default() }));
+    answer_counted(&mut rig, usage(60, 6));
+    rig.end();
+    let sums = Tokens { requests: 3, input: 1_160, output: 216, cached: 580, written: 9 };
+    assert_eq!(rig.session.transcript().tokens, sums);
+    assert_eq!(rig.session.meta().tokens, sums);
+    assert_eq!(rig.session.transcript().gauge.used, Some(60));
+    assert_eq!(&rig.view, rig.session.transcript());
+}
+
+#[test]
+fn a_count_is_stored_in_the_commit_of_the_answer_it_belongs_to() {
+    let mut rig = Rig::new();
+    rig.prompt("go");
+    rig.effects.clear();
+    answer_counted(&mut rig, usage(100, 10));
+    let stored = rig.effects.iter().find_map(|e| match e {
+        Effect::Record(Record::Session(meta)) => Some(meta.tokens.input),
+        _ => None,
+    });
+    assert_eq!(stored, Some(100));
+    assert!(rig.effects.iter().any(|e| matches!(e, Effect::Record(Record::Row { .. }))));
+}
+
+#[test]
+fn sums_outlive_a_restart_and_rows_that_were_taken_back_and_a_copy_begins_without_any() {
+    let mut rig = Rig::new();
+    rig.prompt("go");
+    answer_counted(&mut rig, usage(100, 10));
+    rig.end();
+    rig.feed(Input::Undo { past: Past::default(), again: None });
+    assert_eq!(rig.session.meta().tokens.input, 100, "what was spent is spent");
+    assert_eq!(rig.session.meta().branch(5).tokens, Tokens::default());
+    let loaded = Loaded { meta: rig.session.meta().clone(), ..Loaded::default() };
+    let (session, _) =
+        Session::restore(loaded, Caller::Attended, Some(1000), Rules::default(), 9_000);
+    assert_eq!(session.transcript().tokens, rig.view.tokens);
+}
+
+#[test]
+fn a_request_that_ends_after_its_turn_counts_still() {
+    let mut rig = Rig::new();
+    rig.prompt("go");
+    let turn = rig.session.turns;
+    rig.end();
+    rig.feed(Input::Said { turn, ack: Ack(0), say: Say::Used(usage(50, 5)) });
+    assert_eq!(rig.view.tokens.input, 50);
+}
+
+#[test]
+fn without_a_count_nothing_is_known() {
+    // S01
+    let mut rig = Rig::new();
+    rig.prompt("go");
+    rig.answer("uncounted");
+    rig.end();
+    assert_eq!(rig.session.transcript().tokens.requests, 0);
+}
