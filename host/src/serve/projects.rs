@@ -143,18 +143,18 @@ fn told(project: &Project) -> Value {
     })
 }
 
-/// The color that a body names: `None` = it names none, `Some(None)` = it takes it away.
-fn color(body: &Body) -> Result<Option<Option<String>>, Refusal> {
+/// The color that a body names, takes away (null or empty) or leaves as it is.
+fn color(body: &Body, known: Option<String>) -> Result<Option<String>, Refusal> {
     let wrong = || Refusal::bad("color must be # and three to eight hex digits");
     match body.0.get("color") {
-        None => Ok(None),
-        Some(Value::Null) => Ok(Some(None)),
-        Some(Value::String(text)) if text.is_empty() => Ok(Some(None)),
+        None => Ok(known),
+        Some(Value::Null) => Ok(None),
+        Some(Value::String(text)) if text.is_empty() => Ok(None),
         Some(Value::String(text)) => {
             let digits = text.strip_prefix('#').ok_or_else(wrong)?;
             let fits =
                 (3..=8).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_hexdigit());
-            if fits { Ok(Some(Some(text.clone()))) } else { Err(wrong()) }
+            if fits { Ok(Some(text.clone())) } else { Err(wrong()) }
         }
         Some(_) => Err(wrong()),
     }
@@ -166,7 +166,7 @@ fn name(body: &Body) -> Option<String> {
 
 async fn create(State(serving): State<Serving>, body: Body) -> Result<Response, Refusal> {
     let name = name(&body).ok_or_else(|| missing("name"))?;
-    let color = color(&body)?.flatten();
+    let color = color(&body, None)?;
     if let Some(profile) = body.text("profile").filter(|profile| *profile != "default") {
         return Err(Refusal::bad(format!("this host has no profile {profile}")));
     }
@@ -185,10 +185,9 @@ async fn rename(State(serving): State<Serving>, body: Body) -> Result<Response, 
     let (Some(id), Some(name)) = (body.text("project_id"), name(&body)) else {
         return Err(missing("project_id, name"));
     };
-    let color = color(&body)?;
     let _changing = serving.shelf.changing.lock().await;
     let known = serving.shelf.project(id)?;
-    let project = Project { name, color: color.unwrap_or(known.color.clone()), ..known };
+    let project = Project { name, color: color(&body, known.color.clone())?, ..known };
     file(&serving, Filing::Project(project.clone())).await?;
     Ok(answer(&json!({ "ok": true, "project": told(&project) })))
 }
