@@ -1,6 +1,10 @@
 //! The JSON routes of the WebUI protocol, over a real socket: what they answer, and how they
 //! refuse.
 
+mod bounds;
+mod defaults;
+mod health;
+mod projects;
 mod uploads;
 
 use host::local::Local;
@@ -25,7 +29,17 @@ impl Rig {
     }
 
     async fn with(model: host::settings::Model) -> Self {
-        let home = Home::new();
+        Self::at(Home::new(), model).await
+    }
+
+    /// The next host of the same home.
+    async fn again(self) -> Self {
+        self.server.stop().await;
+        self.local.stop().await;
+        Self::at(self.home, demo()).await
+    }
+
+    async fn at(home: Home, model: host::settings::Model) -> Self {
         let settings = home.settings(model);
         let local = start(settings.clone());
         let options = serve::Options {
@@ -173,9 +187,24 @@ async fn each_refusal_has_its_status_and_says_why() {
         ("/api/commands/exec", json!({ "command": "/help" }), 404),
         ("/api/commands/exec", json!({}), 400),
         ("/api/models/refresh", json!({}), 400),
-        ("/api/default-model", json!({ "model": "x" }), 501),
+        ("/api/default-model", json!({}), 400),
+        ("/api/default-model", json!({ "model": "nobody/x" }), 400),
         ("/api/reasoning", json!({ "display": "show" }), 400),
-        ("/api/reasoning", json!({ "effort": "low" }), 400),
+        ("/api/reasoning", json!({ "effort": "very" }), 400),
+        ("/api/chat", with("message", "hello"), 501),
+        ("/api/session/move", json!({}), 400),
+        ("/api/session/move", none.clone(), 404),
+        ("/api/session/move", with("project_id", "none"), 404),
+        ("/api/session/new", json!({ "project_id": "none" }), 404),
+        ("/api/projects/create", json!({}), 400),
+        ("/api/projects/create", json!({ "name": "x", "color": "red" }), 400),
+        ("/api/projects/create", json!({ "name": "x", "color": "#ääää" }), 400),
+        ("/api/projects/create", json!({ "name": "x", "color": 7 }), 400),
+        ("/api/projects/create", json!({ "name": "x", "profile": "other" }), 400),
+        ("/api/projects/rename", json!({ "project_id": "none" }), 400),
+        ("/api/projects/rename", json!({ "project_id": "none", "name": "x" }), 404),
+        ("/api/projects/delete", json!({}), 400),
+        ("/api/projects/delete", json!({ "project_id": "none" }), 404),
         ("/api/reasoning", with("effort", "very"), 400),
         ("/api/profile/switch", json!({}), 400),
         ("/api/profile/switch", json!({ "name": "none" }), 404),
@@ -444,12 +473,17 @@ async fn a_running_turn_shows_in_list_and_status() {
     }
     assert_eq!(list["attention"], json!({ "kind": "clarify", "count": 1, "severity": "question" }));
     assert_eq!(list["is_streaming"], true);
+    assert_eq!(list["pending_user_source"], "webui");
     let status = rig.got(&format!("/api/session/status?session_id={id}")).await;
     assert_eq!(status["agent_running"], true);
     let session = rig.got(&format!("/api/session?session_id={id}")).await;
     let stream = status["active_stream_id"].as_str().unwrap();
     assert!(stream.len() == 32 && stream.bytes().all(|b| b.is_ascii_hexdigit()), "{stream}");
     assert_eq!(session["session"]["active_stream_id"], stream);
+    assert_eq!(list["active_stream_id"], stream);
+    assert_eq!(list["pending_started_at"], session["session"]["pending_started_at"]);
+    let found = rig.got("/api/sessions/search?q=prompt&content=0").await["sessions"][0].clone();
+    assert_eq!(found["active_stream_id"], stream);
     // What the running turn has said is told by its stream, from its beginning.
     assert_eq!(session["session"]["messages"].as_array().unwrap().len(), 3);
     rig.stop().await;

@@ -4,12 +4,15 @@
 mod asides;
 mod branch;
 mod breaker;
+mod cabinet;
+mod defaults;
 mod delegations;
 mod fronts;
 mod hub;
 mod lists;
 mod orphans;
 pub(crate) mod outbox;
+mod runs;
 mod turns;
 mod undo;
 mod uploads;
@@ -23,11 +26,12 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::{mpsc, oneshot};
 
 pub use crate::session::Caller;
+pub use runs::{Phase, Run, Runs};
 
 use crate::handle::{Backend, FrontId, Host, pair};
 use crate::protocol::{Millis, SessionId, Target};
 use crate::settings::Settings;
-use crate::store;
+use crate::store::{self, Filing};
 
 /// How long [`Local::end`] waits for the last commit.
 const STOP: Duration = Duration::from_secs(5);
@@ -112,6 +116,11 @@ enum Control {
     /// Interrupt all turns and end all background processes.
     Quell,
     Look(oneshot::Sender<Work>),
+    Runs(oneshot::Sender<Runs>),
+    /// New sessions begin so from now on; says why not.
+    SetDefault(SessionDefault, oneshot::Sender<Result<(), String>>),
+    /// Write something about projects; says whether it is written.
+    File(Filing, oneshot::Sender<Result<(), String>>),
     Stop,
     HandOver,
 }
@@ -134,6 +143,15 @@ impl Work {
     pub fn runs(&self) -> bool {
         self.turns + self.processes > 0
     }
+}
+
+/// How new sessions begin, as long as the host lives.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum SessionDefault {
+    /// With this model.
+    Model(String),
+    /// With this effort of reasoning; `None` = the model's own.
+    Reasoning(Option<String>),
 }
 
 /// Starts a host on a state directory. Must be called inside a tokio runtime.
@@ -187,6 +205,29 @@ impl Access {
         let (seen, work) = oneshot::channel();
         self.control.send(Control::Look(seen)).ok();
         work.await.ok()
+    }
+
+    /// What runs now, in numbers and without a word of the sessions' own; `None` once the host has
+    /// stopped.
+    pub async fn runs(&self) -> Option<Runs> {
+        let (seen, runs) = oneshot::channel();
+        self.control.send(Control::Runs(seen)).ok();
+        runs.await.ok()
+    }
+
+    /// Lets new sessions begin so from now on, until the host ends. An error says why it will not.
+    pub(crate) async fn set_default(&self, default: SessionDefault) -> Result<(), String> {
+        let (told, set) = oneshot::channel();
+        self.control.send(Control::SetDefault(default, told)).ok();
+        set.await.unwrap_or_else(|_| Err("the host has stopped".to_owned()))
+    }
+
+    /// Writes something about projects. Returns once that is stored; an error says why it is not,
+    /// for the user.
+    pub(crate) async fn file(&self, filing: Filing) -> Result<(), String> {
+        let (told, written) = oneshot::channel();
+        self.control.send(Control::File(filing, told)).ok();
+        written.await.unwrap_or_else(|_| Err("the host has stopped".to_owned()))
     }
 
     /// The host's state directory, for [`store::Reader::open`].

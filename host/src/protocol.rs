@@ -12,7 +12,9 @@ mod question;
 mod transcript;
 
 pub use command::{Command, Data, GoalAsk, Target};
-pub use event::{Asked, Attention, Event, Failure, Found, Link, News, Part, SessionRow, Toast};
+pub use event::{
+    Asked, Attention, Event, Failure, Found, Link, ListedTurn, News, Part, SessionRow, Toast,
+};
 pub use id::{CallId, ProcessId, PromptId, QuestionId, SessionId, TurnId};
 pub use process::{Delivery, End, Exit, Killer, Process, State, Watching, Work};
 pub use question::{Answer, Ask, Choice, Question};

@@ -9,7 +9,9 @@ mod chat;
 mod desk;
 mod feed;
 mod guard;
+mod health;
 mod listen;
+mod projects;
 mod questions;
 mod reply;
 mod seam;
@@ -26,16 +28,14 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{DefaultBodyLimit, State};
-use axum::response::Response;
-use axum::routing::get;
+use axum::extract::DefaultBodyLimit;
+use axum::http::HeaderValue;
 use axum::{Router, middleware};
-use serde_json::json;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 pub use reply::Refusal;
-pub(crate) use reply::{Body, Params, answer};
+pub(crate) use reply::{Body, Params, answer, bounded, missing};
 
 use crate::local::{Access, now};
 use crate::protocol::Millis;
@@ -111,10 +111,15 @@ pub(crate) struct Serving {
     pub(crate) feeds: feed::Feeds,
     /// What is remembered between two requests.
     desk: desk::Desk,
+    /// Projects.
+    shelf: projects::Shelf,
     /// When this server started.
     pub(crate) started_at: Millis,
     /// The version told to clients.
     version: Arc<str>,
+    /// Its name and version, for the header of every answer.
+    name: HeaderValue,
+    pulse: health::Pulse,
     /// Where it listens over TCP.
     address: Option<SocketAddr>,
     auth: Arc<auth::Auth>,
@@ -161,12 +166,19 @@ pub async fn start(access: Access, settings: &Settings, options: Options) -> Res
     let serving = Serving {
         feeds: feed::Feeds::new(&access, &settings),
         desk: desk::Desk::default(),
+        shelf: projects::Shelf::load(access.state()).map_err(|error| Error::State {
+            place: access.state().display().to_string(),
+            error: std::io::Error::other(error),
+        })?,
         auth: Arc::new(auth::Auth::load(access.state(), options.password)?),
         access,
         settings,
         started_at: now(),
         address,
+        name: HeaderValue::try_from(format!("hermes-tui/{}", options.version))
+            .unwrap_or(HeaderValue::from_static("hermes-tui")),
         version: options.version.into(),
+        pulse: health::Pulse::default(),
         views: seam::Views::default(),
         asked: ask,
         stop: stopping,
@@ -228,7 +240,7 @@ fn router(serving: &Serving) -> Router<Serving> {
 /// All routes.
 fn routes() -> Router<Serving> {
     Router::new()
-        .route("/health", get(health))
+        .merge(health::routes())
         .merge(auth::routes())
         .merge(seam::routes())
         .merge(chat::routes())
@@ -236,21 +248,7 @@ fn routes() -> Router<Serving> {
         .merge(questions::routes())
         .merge(sessions::routes())
         .merge(catalog::routes())
+        .merge(projects::routes())
         .merge(settings::routes())
         .merge(uploads::routes())
-}
-
-/// Whether this server lives and what it speaks. Public, so it tells numbers only.
-async fn health(State(serving): State<Serving>) -> Response {
-    let seconds = |ms: Millis| ms as f64 / 1000.0;
-    let work = serving.access.work().await.unwrap_or_default();
-    answer(&json!({
-        "status": "ok",
-        "active_streams": work.turns,
-        "active_runs": work.turns,
-        "server_started_at": seconds(serving.started_at),
-        "uptime_seconds": seconds(now() - serving.started_at),
-        "version": &*serving.version,
-        "tui": 1,
-    }))
 }

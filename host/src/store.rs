@@ -10,6 +10,8 @@ mod error;
 mod lock;
 #[cfg(test)]
 pub(crate) mod memory;
+mod probe;
+mod projects;
 mod reader;
 mod salvage;
 mod schema;
@@ -22,6 +24,7 @@ mod writer;
 pub use backlog::Hold;
 pub use error::Error;
 pub use lock::{Busy, Lock};
+pub use probe::probe;
 pub use reader::{Reader, StoredTurn};
 pub use search::Hit;
 pub use writer::{CommitNo, Durability, Report, Store};
@@ -163,6 +166,40 @@ pub enum Record {
         /// Its id.
         rule: String,
     },
+    /// Something about projects, which are no session's.
+    Filed(Filing),
+}
+
+/// A drawer that sessions can be filed in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Project {
+    /// Its id.
+    pub id: String,
+    /// What people call it.
+    pub name: String,
+    /// How lists show it, as `#` and hex digits.
+    pub color: Option<String>,
+    /// When it was made.
+    pub at: Millis,
+}
+
+/// What changes about projects.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Filing {
+    /// One came to be or is another now (insert or replace by id).
+    Project(Project),
+    /// One is gone; its sessions are in none from now on.
+    Gone {
+        /// Its id.
+        project: String,
+    },
+    /// A session is in that one from now on; `None` = in none.
+    Placed {
+        /// The session.
+        session: SessionId,
+        /// The project.
+        project: Option<String>,
+    },
 }
 
 impl Record {
@@ -184,7 +221,7 @@ impl Record {
             | Self::Resumed { session, .. }
             | Self::Undone { session, .. }
             | Self::Deleted { session } => Some(session),
-            Self::Granted { .. } => None,
+            Self::Granted { .. } | Self::Filed(_) => None,
         }
     }
 }

@@ -279,7 +279,7 @@ impl App {
         if self.view.is_at_top() && self.transcript.earlier > 0 && !self.paging {
             // Rows count from 1, so what lies before an empty window has these numbers too.
             let first = self.transcript.rows.first().map(|row| row.n);
-            let before = first.unwrap_or(self.transcript.earlier + 1);
+            let before = first.unwrap_or(self.transcript.earlier.saturating_add(1));
             self.paging = true;
             effects.push(Effect::Send(Command::Page { before, limit: PAGE }));
         }

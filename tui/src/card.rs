@@ -155,7 +155,7 @@ impl Card {
             write!(title, " · 1 of {total}").ok();
         }
         if let Some(deadline) = question.deadline {
-            let left = u64::try_from(deadline - now).unwrap_or(0).div_ceil(1_000);
+            let left = u64::try_from(deadline.saturating_sub(now)).unwrap_or(0).div_ceil(1_000);
             write!(title, " · {} left", span(left)).ok();
         }
         let style = match keys {

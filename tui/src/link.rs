@@ -36,7 +36,7 @@ pub(crate) fn next_tick(link: &Link, now: Millis) -> Option<Millis> {
     match link {
         Link::Down { retry_at, .. } => {
             let left = Millis::try_from(seconds(*retry_at, now)).ok().filter(|left| *left > 0)?;
-            Some(*retry_at - (left - 1) * 1_000)
+            Some(retry_at.saturating_sub((left - 1).saturating_mul(1_000)))
         }
         Link::Up | Link::Connecting | Link::Polling { .. } | Link::Refused { .. } => None,
     }

@@ -353,7 +353,7 @@ impl<W: Write> Front<'_, W> {
     fn wakes(&self) -> (Option<Instant>, Option<Instant>) {
         let frame = (self.changed != Changed::No).then_some(self.next_frame);
         let tick = self.app.next_tick().map(|at| {
-            let wait = u64::try_from(at - now()).unwrap_or(0);
+            let wait = u64::try_from(at.saturating_sub(now())).unwrap_or(0);
             Instant::now() + Duration::from_millis(wait)
         });
         (frame, tick)

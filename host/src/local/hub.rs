@@ -14,6 +14,8 @@ use tokio::time::Instant;
 
 use super::asides::Done;
 use super::breaker::{Breaker, Pass};
+use super::cabinet::Cabinet;
+use super::defaults::Defaults;
 use super::fronts::Fronts;
 use super::lists::News as ListNews;
 use super::orphans::Orphans;
@@ -73,6 +75,10 @@ pub(super) struct Hub {
     breaker: Breaker,
     /// Whether lists of sessions are out of date.
     pub(super) news: ListNews,
+    pub(super) cabinet: Cabinet,
+    pub(super) defaults: Defaults,
+    /// When a turn ended last.
+    pub(super) last_ended: Option<Millis>,
     pub(super) flush_at: Option<Instant>,
     /// Sessions that may leave memory if nobody has begun to look at them: not before what is
     /// being done is done, which may be to open them.
@@ -178,6 +184,9 @@ impl Hub {
             always,
             breaker: Breaker::default(),
             news: ListNews::default(),
+            cabinet: Cabinet::default(),
+            defaults: Defaults::default(),
+            last_ended: None,
             flush_at: None,
             unused: Vec::new(),
             stopping: false,
@@ -494,8 +503,12 @@ impl Hub {
 
     fn reported(&mut self, report: store::Report) {
         match report {
-            store::Report::Committed(no) => self.release(no),
+            store::Report::Committed(no) => {
+                self.cabinet.settle(no, &Ok(()));
+                self.release(no);
+            }
             store::Report::Failing { upto, message } => {
+                self.cabinet.settle(upto, &Err(message.clone()));
                 self.set_storage(Storage::Failing(message));
                 self.release_unwritten(upto);
             }
@@ -631,6 +644,13 @@ pub(super) async fn run(
                 Some(Control::Quell) => hub.quell(),
                 Some(Control::Look(seen)) => {
                     seen.send(hub.work()).ok();
+                }
+                Some(Control::File(filing, told)) => hub.file(filing, told),
+                Some(Control::SetDefault(default, told)) => {
+                    told.send(hub.set_default(default)).ok();
+                }
+                Some(Control::Runs(seen)) => {
+                    seen.send(hub.runs()).ok();
                 }
                 Some(Control::HandOver) => {
                     hub.handing_over = true;

@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use super::hub::Hub;
 use crate::handle::FrontId;
-use crate::protocol::{Ask, Attention, Body, Event, SessionRow};
+use crate::protocol::{Ask, Attention, Body, Event, ListedTurn, SessionRow};
 use crate::session::Session;
 
 /// Sessions that a list shows.
@@ -124,6 +124,12 @@ impl Hub {
 fn mark(row: &mut SessionRow, session: &Session) {
     let transcript = session.transcript();
     row.running = transcript.running.is_some();
+    row.turn = transcript.running.as_ref().map(|running| ListedTurn {
+        turn: running.turn,
+        source: running.source,
+        started_at: running.started_at,
+        cancelling: running.cancelling,
+    });
     let count = u32::try_from(transcript.questions.len()).unwrap_or(u32::MAX);
     row.attention = transcript.questions.first().map(|oldest| match oldest.ask {
         Ask::Approval { .. } => (Attention::Approval, count),

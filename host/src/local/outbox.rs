@@ -407,6 +407,9 @@ impl Hub {
                 context.push(Arc::new(row.clone()));
             }
         }
+        if let Event::TurnEnded { at, .. } = &event {
+            self.last_ended = Some(*at);
+        }
         if lists::shows(&event) {
             self.lists_changed();
         }

@@ -13,6 +13,8 @@ use crate::tool::terminal;
 
 /// Characters of a process's output that a view gets.
 const TAIL: usize = 20_000;
+/// Rows of a page, whatever is asked for: the loop reads them.
+const PAGE: usize = 1_000;
 /// Bytes of streamed text that a fresh window carries.
 const LIVE_TEXT: usize = 256 * 1024;
 
@@ -146,7 +148,7 @@ impl Hub {
                 return;
             }
             Command::Page { before, limit } => {
-                match self.reader.page(&session, before, limit as usize) {
+                match self.reader.page(&session, before, (limit as usize).min(PAGE)) {
                     Ok((rows, earlier)) => self.push(front, Event::Paged { rows, earlier }),
                     Err(error) => self.fail(front, "page", error.to_string()),
                 }
@@ -309,7 +311,8 @@ impl Hub {
             .to_owned(),
             started_at: now(),
             active_at: now(),
-            model: self.settings.model_name(),
+            model: self.defaults.model.clone().unwrap_or_else(|| self.settings.model_name()),
+            reasoning: self.defaults.reasoning.clone(),
             cwd: self.settings.cwd.display().to_string(),
             ..Meta::default()
         };

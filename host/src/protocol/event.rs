@@ -460,4 +460,20 @@ pub struct SessionRow {
     /// The toolsets that its turns have; `None` = all.
     #[serde(default)]
     pub toolsets: Option<Vec<String>>,
+    /// The turn that runs in it.
+    #[serde(default)]
+    pub turn: Option<ListedTurn>,
+}
+
+/// A running turn, as lists show it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ListedTurn {
+    /// Which one.
+    pub turn: TurnId,
+    /// Why it runs.
+    pub source: Source,
+    /// Since when.
+    pub started_at: Millis,
+    /// The user asked to interrupt it.
+    pub cancelling: bool,
 }

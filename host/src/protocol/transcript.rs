@@ -552,7 +552,7 @@ impl Transcript {
     pub fn trim(&mut self, rows: usize) {
         let excess = self.rows.len().saturating_sub(rows);
         self.rows.drain(..excess);
-        self.earlier += excess as u64;
+        self.earlier = self.earlier.saturating_add(excess as u64);
     }
 }
 

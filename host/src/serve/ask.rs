@@ -160,5 +160,17 @@ impl View {
 pub(super) fn completed(serving: &Serving, mut session: Value, transcript: &Transcript) -> Value {
     session["composer_draft"] = serving.desk.draft(&transcript.session);
     session["active_stream_id"] = json!(serving.feeds.active(transcript));
+    session["project_id"] = json!(serving.shelf.of(&transcript.session));
     session
+}
+
+/// A line of a list, with what only the server knows of it.
+pub(super) fn listed(serving: &Serving, row: &SessionRow) -> Value {
+    let mut line = session::list_row(row);
+    // One that is being cancelled has nothing to attach to any more (E02).
+    let turn = row.turn.filter(|turn| !turn.cancelling);
+    let stream = turn.map(|turn| serving.feeds.stream(&row.id, turn.turn));
+    line["active_stream_id"] = json!(stream);
+    line["project_id"] = json!(serving.shelf.of(&row.id));
+    line
 }

@@ -9,15 +9,15 @@ use axum::response::Response;
 use axum::routing::{get, post};
 use serde_json::{Value, json};
 
+use super::sessions::model_name;
 use super::{Body, Params, Refusal, Serving, answer, ask};
+use crate::local::SessionDefault;
 use crate::model::cached::Cached;
-use crate::model::catalog;
+use crate::model::{EFFORTS, catalog};
 use crate::protocol::{Command, Event};
 
 /// Folders that are suggested.
 const SUGGESTED: usize = 20;
-/// How hard a model may be told to think.
-const EFFORTS: [&str; 6] = ["none", "minimal", "low", "medium", "high", "xhigh"];
 
 pub(super) fn routes() -> Router<Serving> {
     Router::new()
@@ -35,7 +35,6 @@ pub(super) fn routes() -> Router<Serving> {
         .route("/api/personality/set", post(set_personality))
         .route("/api/workspaces", get(workspaces))
         .route("/api/workspaces/suggest", get(suggest))
-        .route("/api/projects", get(projects))
         .route("/api/prompts", get(prompts))
         .route("/api/background/status", get(background))
 }
@@ -50,8 +49,8 @@ struct Named {
     provider: &'static str,
 }
 
-/// What can be named: the configured model first.
-async fn offered(serving: &Serving) -> Result<Vec<Named>, Refusal> {
+/// What can be named, the configured model first, and with what a new session begins.
+async fn offered(serving: &Serving) -> Result<(Vec<Named>, String), Refusal> {
     let mut view = ask::anywhere(serving).await?;
     let listed = |event: &Event| match event {
         Event::ModelsListed { models } => Some(models.clone()),
@@ -73,13 +72,12 @@ async fn offered(serving: &Serving) -> Result<Vec<Named>, Refusal> {
             Named { id: name.clone(), label: name, provider: catalog::provider_name(own.provider) }
         }
     });
-    Ok(named.collect())
+    Ok((named.collect(), view.transcript.model))
 }
 
 async fn models(State(serving): State<Serving>) -> Result<Response, Refusal> {
-    let offered = offered(&serving).await?;
-    let own = catalog::provider_name(serving.settings.model.provider);
-    let default = serving.settings.model_name();
+    let (offered, default) = offered(&serving).await?;
+    let own = provider_of(&serving, &default);
     let mut groups: Vec<(&str, Vec<Value>)> = Vec::new();
     for named in &offered {
         let model = json!({ "id": named.id, "label": named.label });
@@ -104,7 +102,7 @@ async fn models(State(serving): State<Serving>) -> Result<Response, Refusal> {
 async fn live_models(State(serving): State<Serving>, params: Params) -> Result<Response, Refusal> {
     let own = catalog::provider_name(serving.settings.model.provider);
     let provider = params.get("provider").unwrap_or(own);
-    let offered = offered(&serving).await?;
+    let (offered, _) = offered(&serving).await?;
     let models: Vec<Value> = offered
         .iter()
         .filter(|named| named.provider == provider)
@@ -122,20 +120,40 @@ async fn refresh_models(State(serving): State<Serving>, body: Body) -> Result<Re
     Ok(answer(&json!({ "ok": true, "provider": provider.to_lowercase() })))
 }
 
-async fn set_default_model() -> Refusal {
-    Refusal::new(
-        StatusCode::NOT_IMPLEMENTED,
-        "the default model of this host stands in its config.yaml; a session can have another one",
-    )
+/// Who serves the model of that name.
+pub(super) fn provider_of(serving: &Serving, model: &str) -> &'static str {
+    let own = &serving.settings.model;
+    let provider = catalog::select(own, model).map_or(own.provider, |model| model.provider);
+    catalog::provider_name(provider)
 }
 
-/// Reasoning of a session, if one is named, else what the host does by itself.
+/// Holds for new sessions until this host ends: its config.yaml is the user's to write.
+async fn set_default_model(
+    State(serving): State<Serving>,
+    body: Body,
+) -> Result<Response, Refusal> {
+    let model = body.text("model").ok_or_else(|| Refusal::bad("model is required"))?;
+    let provider = body.text("provider").filter(|name| !name.eq_ignore_ascii_case("auto"));
+    let model = model_name(&serving.settings, model, provider);
+    let default = SessionDefault::Model(model.clone());
+    serving.access.set_default(default).await.map_err(Refusal::bad)?;
+    let provider = provider_of(&serving, &model);
+    Ok(answer(&json!({
+        "ok": true,
+        "model": model,
+        "provider": provider,
+        "persisted": false,
+        "message": "New sessions of this host begin with it. After its end, config.yaml counts.",
+    })))
+}
+
+/// Reasoning of a session if one is named, else of sessions to come.
 async fn reasoning(State(serving): State<Serving>, params: Params) -> Result<Response, Refusal> {
-    let effort = match params.get("session_id") {
-        Some(id) => ask::open(&serving, id).await?.transcript.reasoning,
-        None => None,
+    let view = match params.get("session_id") {
+        Some(id) => ask::open(&serving, id).await?,
+        None => ask::anywhere(&serving).await?,
     };
-    Ok(answer(&reasoning_status(effort.as_deref())))
+    Ok(answer(&reasoning_status(view.transcript.reasoning.as_deref())))
 }
 
 fn reasoning_status(effort: Option<&str>) -> Value {
@@ -161,9 +179,11 @@ async fn set_reasoning(State(serving): State<Serving>, body: Body) -> Result<Res
             return Err(Refusal::bad(format!("effort must be {known} (got '{unknown}')")));
         }
     };
-    let id = body.text("session_id").ok_or_else(|| {
-        Refusal::bad("session_id is required: this host sets the effort of a session")
-    })?;
+    let Some(id) = body.text("session_id") else {
+        let default = SessionDefault::Reasoning(effort.clone());
+        serving.access.set_default(default).await.map_err(Refusal::bad)?;
+        return Ok(answer(&reasoning_status(effort.as_deref())));
+    };
     let mut view = ask::open(&serving, id).await?;
     if view.transcript.reasoning != effort {
         let set = |event: &Event| matches!(event, Event::ReasoningChanged { .. }).then_some(());
@@ -368,15 +388,6 @@ fn folders(folder: &Path, start: &str) -> Vec<String> {
     found.sort();
     found.truncate(SUGGESTED);
     found
-}
-
-async fn projects() -> Response {
-    answer(&json!({
-        "projects": [],
-        "all_profiles": false,
-        "active_profile": "default",
-        "other_profile_count": 0,
-    }))
 }
 
 async fn prompts() -> Response {

@@ -27,6 +27,7 @@ pub(super) fn routes() -> Router<Serving> {
     Router::new()
         .route("/api/session/stream", get(channel))
         .route("/api/sessions/events", get(lists))
+        .route("/api/sessions/gateway/stream", get(gateway))
         .route("/api/sessions/{sid}/events", get(relay))
         .route("/api/bg-task-complete-ack", post(acknowledge))
         .route("/api/process-complete-ack", post(gone))
@@ -154,6 +155,23 @@ async fn lists(State(serving): State<Serving>) -> Response {
         Some((encode(None, &Frame::new("sessions_changed", data)), changes))
     });
     sse::response(&serving, sse::QUIET, frames)
+}
+
+/// News of sessions that other programs hold: there are none here. A probe is told that this says
+/// nothing about the stream of a session.
+async fn gateway(params: Params) -> Refusal {
+    let refusal = Refusal::not_found("this host has no sessions of other programs");
+    if !matches!(params.get("probe"), Some("1" | "true" | "yes")) {
+        return refusal;
+    }
+    refusal
+        .with("enabled", false)
+        .with("ok", false)
+        .with("watcher_running", false)
+        .with("fallback_poll_ms", 30_000)
+        .with("scope", "gateway_sessions")
+        .with("session_stream_available", true)
+        .with("session_stream_path", "/api/session/stream")
 }
 
 /// The turns of a session one after the other.

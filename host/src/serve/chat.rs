@@ -1,6 +1,8 @@
 //! Turns over the WebUI protocol: start, stream, cancel, steer.
 
 mod starter;
+#[cfg(test)]
+mod tests;
 
 use std::time::Duration;
 
@@ -35,6 +37,7 @@ const TITLE: usize = 64;
 
 pub(super) fn routes() -> Router<Serving> {
     Router::new()
+        .route("/api/chat", post(whole))
         .route("/api/chat/start", post(start))
         .route("/api/chat/stream", get(stream))
         .route("/api/chat/stream/status", get(status))
@@ -46,6 +49,14 @@ pub(super) fn routes() -> Router<Serving> {
 pub(super) async fn lease(feeds: &Feeds, session: &str) -> Result<Lease, Refusal> {
     let lease = feeds.lease(&SessionId(session.to_owned())).await;
     lease.map_err(|why| Refusal::not_found("Session not found").with("details", why))
+}
+
+/// A turn in one request: a connection that breaks would hide what became of it.
+async fn whole() -> Refusal {
+    Refusal::new(
+        StatusCode::NOT_IMPLEMENTED,
+        "this host answers no turn in one request: use /api/chat/start and /api/chat/stream",
+    )
 }
 
 async fn start(State(serving): State<Serving>, body: Body) -> Result<Response, Refusal> {

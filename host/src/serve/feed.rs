@@ -178,6 +178,11 @@ impl Feeds {
         changes
     }
 
+    /// Something that lists show has changed, and the host does not know of it.
+    pub(super) fn lists_changed(&self) {
+        bump(&self.0.lists);
+    }
+
     /// Whether a feed of that session is held.
     #[cfg(test)]
     pub(super) fn holds(&self, session: &SessionId) -> bool {

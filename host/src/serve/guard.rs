@@ -34,7 +34,9 @@ pub(super) async fn check(
     request: Request,
     next: Next,
 ) -> Response {
+    serving.pulse.beat();
     let local = peer == Peer::Unix;
+    let name = serving.name.clone();
     let asked = Asked { method: request.method(), path: request.uri().path() };
     let headers = request.headers();
     let session = serving.auth.session(headers);
@@ -59,6 +61,7 @@ pub(super) async fn check(
     // A browser must not take an export or an upload for a page.
     let nosniff = HeaderValue::from_static("nosniff");
     response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);
+    response.headers_mut().insert(header::SERVER, name);
     response
 }
 

@@ -45,6 +45,11 @@ impl Refusal {
     }
 }
 
+/// 400: these keys are missing in the body.
+pub(crate) fn missing(keys: &str) -> Refusal {
+    Refusal::bad(format!("Missing required field(s): {keys}"))
+}
+
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
         (self.status, answer(&self.body)).into_response()
@@ -78,8 +83,49 @@ impl<S: Send + Sync> FromRequest<S> for Body {
             Refusal::new(status, error)
         })?;
         let value = serde_json::from_slice(&bytes).ok().filter(Value::is_object);
-        Ok(Self(value.unwrap_or_else(|| Value::Object(Map::new()))))
+        let value = value.unwrap_or_else(|| Value::Object(Map::new()));
+        bounded(&value)?;
+        Ok(Self(value))
     }
+}
+
+/// Longest id, in bytes. Some are remembered, so none may be long.
+const ID: usize = 256;
+/// Longest name, path or word, in bytes.
+const NAME: usize = 4096;
+/// Members that hold what somebody has written, or a file: as long as a body may be.
+const WRITTEN: [&str; 14] = [
+    "answer",
+    "args",
+    "choice",
+    "content",
+    "data",
+    "focus",
+    "focus_topic",
+    "message",
+    "prompt",
+    "query",
+    "question",
+    "response",
+    "text",
+    "topic",
+];
+
+/// Refuses ids and names in an object from the wire that are longer than any can be.
+pub(crate) fn bounded(object: &Value) -> Result<(), Refusal> {
+    for (key, value) in object.as_object().into_iter().flatten() {
+        let most = match key.as_str() {
+            "id" | "session" => ID,
+            id if id.ends_with("_id") => ID,
+            written if WRITTEN.contains(&written) => continue,
+            _ => NAME,
+        };
+        if value.as_str().is_some_and(|text| text.len() > most) {
+            let key: String = key.chars().take(40).collect();
+            return Err(Refusal::bad(format!("{key} is too long: {most} bytes are the most")));
+        }
+    }
+    Ok(())
 }
 
 impl Body {

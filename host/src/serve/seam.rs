@@ -18,7 +18,7 @@ use futures::stream::{self, Stream, StreamExt as _};
 use serde_json::{Value, json};
 
 use super::listen::Peer;
-use super::{Params, Refusal, Serving, answer, sse};
+use super::{Params, Refusal, Serving, answer, bounded, sse};
 use crate::handle::{Asker, Host};
 use crate::local::{Access, Caller};
 use crate::protocol::{Command, Event, SessionId, Target};
@@ -142,6 +142,8 @@ async fn commands(
         Value::Array(commands) => commands,
         one => vec![one],
     };
+    // All of them or none: who sends such an id must not wonder what became of the others.
+    asked.iter().try_for_each(bounded)?;
     let mut unknown = Vec::new();
     for command in asked {
         let name = command.get("command").cloned().unwrap_or_default();

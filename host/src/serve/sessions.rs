@@ -5,6 +5,8 @@ mod change;
 mod cut;
 mod export;
 
+pub(super) use change::model_name;
+
 use axum::Router;
 use std::path::Path;
 
@@ -19,7 +21,7 @@ use crate::local::now;
 use crate::protocol::{Command, Event, Found, Row, SessionId, SessionRow, Transcript, TurnId};
 use crate::store::{Error, Reader};
 use crate::wire::encode::session::{
-    MOST_MESSAGES, before_words, head, list_row, seconds, settled, with_messages,
+    MOST_MESSAGES, before_words, head, seconds, settled, with_messages,
 };
 
 /// Messages of a session that are given at once when no limit was named.
@@ -63,7 +65,7 @@ async fn list(State(serving): State<Serving>, params: Params) -> Result<Response
         shown.clear();
     }
     Ok(answer(&json!({
-        "sessions": shown.iter().map(list_row).collect::<Vec<_>>(),
+        "sessions": shown.iter().map(|row| ask::listed(&serving, row)).collect::<Vec<_>>(),
         "sidebar_reference_sessions": [],
         "cli_count": 0,
         "archived_count": archived_count,
@@ -85,7 +87,7 @@ async fn search(State(serving): State<Serving>, params: Params) -> Result<Respon
     let mut view = ask::anywhere(&serving).await?;
     let rows = view.sessions().await?;
     let sessions: Vec<Value> = if query.is_empty() {
-        rows.iter().map(list_row).collect()
+        rows.iter().map(|row| ask::listed(&serving, row)).collect()
     } else {
         let content = params.get("content").is_none() || is_on(&params, "content");
         let command = Command::Search { query: query.clone() };
@@ -97,7 +99,10 @@ async fn search(State(serving): State<Serving>, params: Params) -> Result<Respon
                 _ => None,
             })
             .await?;
-        found.iter().filter_map(|found| match_row(&rows, found, &query, content)).collect()
+        found
+            .iter()
+            .filter_map(|found| match_row(&serving, &rows, found, &query, content))
+            .collect()
     };
     Ok(answer(&json!({
         "count": sessions.len(),
@@ -109,14 +114,20 @@ async fn search(State(serving): State<Serving>, params: Params) -> Result<Respon
 }
 
 /// A session that was found; `None` if only its messages were to be left out of it.
-fn match_row(rows: &[SessionRow], found: &Found, query: &str, content: bool) -> Option<Value> {
+fn match_row(
+    serving: &Serving,
+    rows: &[SessionRow],
+    found: &Found,
+    query: &str,
+    content: bool,
+) -> Option<Value> {
     let row = rows.iter().find(|row| row.id == found.session)?;
     let title = found.title.to_lowercase();
     let in_title = query.split_whitespace().all(|word| title.contains(&word.to_lowercase()));
     if !in_title && !content {
         return None;
     }
-    let mut object = list_row(row);
+    let mut object = ask::listed(serving, row);
     object["match_type"] = json!(if in_title { "title" } else { "content" });
     if let Some(excerpt) = found.excerpt.as_ref().filter(|_| !in_title) {
         object["match_preview"] = json!(excerpt);

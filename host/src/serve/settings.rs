@@ -6,19 +6,21 @@ use axum::response::Response;
 use axum::routing::get;
 use serde_json::json;
 
-use super::{Serving, answer};
-use crate::model::catalog;
+use super::catalog::provider_of;
+use super::{Refusal, Serving, answer, ask};
 
 pub(super) fn routes() -> Router<Serving> {
     Router::new().route("/api/settings", get(settings))
 }
 
-async fn settings(State(serving): State<Serving>) -> Response {
+async fn settings(State(serving): State<Serving>) -> Result<Response, Refusal> {
     let settings = &serving.settings;
-    answer(&json!({
+    // With what a new session begins.
+    let model = ask::anywhere(&serving).await?.transcript.model;
+    Ok(answer(&json!({
         "default_workspace": settings.cwd.display().to_string(),
-        "default_model": settings.model_name(),
-        "default_model_provider": catalog::provider_name(settings.model.provider),
+        "default_model": model,
+        "default_model_provider": provider_of(&serving, &model),
         "default_message_mode": "queue",
         "bot_name": "Hermes",
         "show_thinking": true,
@@ -31,5 +33,5 @@ async fn settings(State(serving): State<Serving>) -> Response {
         "passwordless_enabled": false,
         "webui_version": format!("hermes-tui {}", serving.version),
         "agent_version": &*serving.version,
-    }))
+    })))
 }

@@ -4,7 +4,7 @@
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use super::value::{V, chunks, json, kind_word, part_word, source_word, split, stage_columns};
-use super::{Entry, Error, Meta, Record, value};
+use super::{Entry, Error, Meta, Record, projects, value};
 use crate::protocol::{
     Body, Delivery, GoalState, Outcome, Part, Process, Question, Queued, Row, SessionId, TurnId,
     Wakeup,
@@ -85,10 +85,15 @@ pub(super) fn apply(tx: &mut Transaction<'_>, record: &Record) -> rusqlite::Resu
         Record::Branched { from, upto, meta } => branched(tx, from, *upto, meta),
         Record::Deleted { session } => deleted(tx, session),
         Record::Granted { rule } => run(tx, "INSERT OR IGNORE INTO grants VALUES (?)", [rule]),
+        Record::Filed(filing) => projects::filed(tx, filing),
     }
 }
 
-fn run(tx: &Connection, sql: &str, params: impl rusqlite::Params) -> rusqlite::Result<Applied> {
+pub(super) fn run(
+    tx: &Connection,
+    sql: &str,
+    params: impl rusqlite::Params,
+) -> rusqlite::Result<Applied> {
     let changed = tx.prepare_cached(sql)?.execute(params)?;
     Ok(if changed == 0 { Applied::Known } else { Applied::Done })
 }
@@ -226,6 +231,7 @@ fn deleted(tx: &Connection, session: &SessionId) -> rusqlite::Result<Applied> {
         "DELETE FROM queued WHERE session = ?",
         "DELETE FROM questions WHERE session = ?",
         "DELETE FROM metas WHERE session = ?",
+        "DELETE FROM placed WHERE session = ?",
     ] {
         run(tx, sql, [&session.0])?;
     }

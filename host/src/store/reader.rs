@@ -95,6 +95,15 @@ impl Reader {
         Ok(list)
     }
 
+    /// How many sessions there are.
+    pub fn count(&self) -> Result<u64, Error> {
+        let Some(conn) = &self.conn else { return Ok(0) };
+        let count: i64 = conn
+            .prepare_cached("SELECT count(*) FROM sessions")?
+            .query_row([], |row| row.get(0))?;
+        Ok(count as u64)
+    }
+
     /// A session by its id, by the beginning of its id if only one begins so, or by the title that
     /// lists show for it (the newest of that title; one that was given goes first).
     pub fn find(&self, name: &str) -> Result<Option<SessionId>, Error> {

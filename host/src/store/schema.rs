@@ -136,6 +136,13 @@ pub(super) const STEPS: &[&str] = &[
     ALTER TABLE sessions ADD COLUMN tokens TEXT;
     ALTER TABLE sessions ADD COLUMN toolsets TEXT;
 ",
+    // Projects: drawers that sessions are filed in. Tables of their own; nothing else changes.
+    "
+    CREATE TABLE projects (
+        id TEXT PRIMARY KEY, name TEXT NOT NULL, color TEXT, at INTEGER NOT NULL
+    ) WITHOUT ROWID;
+    CREATE TABLE placed (session TEXT PRIMARY KEY, project TEXT NOT NULL) WITHOUT ROWID;
+",
 ];
 
 /// The newest schema this program knows.
@@ -156,6 +163,8 @@ pub(super) const TABLES: &[&str] = &[
     "ledger",
     "grants",
     "deleted",
+    "projects",
+    "placed",
 ];
 
 /// How long a connection waits for another process that writes.

@@ -8,6 +8,7 @@ use host::protocol::{
 use crate::app::App;
 use crate::testing::*;
 
+mod absurd;
 mod background;
 mod remote;
 

@@ -12,8 +12,7 @@ const COMPRESSING: (u64, u32) = (1_000, 600);
 impl Webui {
     /// Carries out a command, or says why not.
     pub(super) fn command(&mut self, command: Command) {
-        let takes_back =
-            matches!(
+        let takes_back = matches!(
             command,
             Command::Undo
                 | Command::Truncate { .. }

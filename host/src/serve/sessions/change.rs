@@ -12,7 +12,7 @@ use crate::model::catalog;
 use crate::protocol::{Body as RowBody, Command, Event, GoalAsk, GoalState, SessionId};
 use crate::serve::ask::{self, View};
 use crate::serve::desk::Job;
-use crate::serve::{Body, Params, Refusal, Serving, answer};
+use crate::serve::{Body, Params, Refusal, Serving, answer, projects};
 use crate::settings::Settings;
 use crate::wire::encode::session::{goal, head, seconds, with_messages};
 
@@ -40,7 +40,10 @@ pub(super) fn routes() -> Router<Serving> {
 }
 
 /// The texts of these members, or 400 with the names of those that are missing.
-pub(super) fn require<const N: usize>(body: &Body, keys: [&str; N]) -> Result<[String; N], Refusal> {
+pub(super) fn require<const N: usize>(
+    body: &Body,
+    keys: [&str; N],
+) -> Result<[String; N], Refusal> {
     let missing: Vec<&str> = keys.into_iter().filter(|key| body.text(key).is_none()).collect();
     if missing.is_empty() {
         Ok(keys.map(|key| body.text(key).unwrap_or_default().to_owned()))
@@ -61,7 +64,11 @@ fn is_on(body: &Body, key: &str) -> bool {
 }
 
 /// A model as the host takes it, from a name and a provider of that protocol.
-fn model_name(settings: &Settings, model: &str, provider: Option<&str>) -> String {
+pub(in crate::serve) fn model_name(
+    settings: &Settings,
+    model: &str,
+    provider: Option<&str>,
+) -> String {
     let own = catalog::provider_name(settings.model.provider);
     let known = catalog::select(&settings.model, model).is_ok();
     match provider {
@@ -104,6 +111,9 @@ async fn new(State(serving): State<Serving>, body: Body) -> Result<Response, Ref
     if let Some(model) = body.text("model") {
         let model = model_name(&serving.settings, model, body.text("model_provider"));
         set_model(&mut view, model).await?;
+    }
+    if let Some(project) = body.text("project_id") {
+        projects::move_to(&serving, view.transcript.session.clone(), Some(project)).await?;
     }
     let session = with_messages(head(&view.transcript, None), &[], 0);
     let session = ask::completed(&serving, session, &view.transcript);
@@ -167,6 +177,7 @@ async fn delete(State(serving): State<Serving>, body: Body) -> Result<Response, 
     match view.sessions().await {
         Ok(_) => {
             serving.desk.forget(&id);
+            serving.shelf.forget(&id);
         }
         // To delete twice is to delete.
         Err(refusal) if ask::is_unknown(refusal.body["error"].as_str().unwrap_or_default()) => {}

@@ -102,7 +102,10 @@ impl Disk {
                 }
             }
             Record::Undone { after, .. } => self.rows.retain(|row| row.n <= after),
-            Record::Branched { .. } | Record::Deleted { .. } | Record::Granted { .. } => {}
+            Record::Branched { .. }
+            | Record::Deleted { .. }
+            | Record::Granted { .. }
+            | Record::Filed(_) => {}
         }
     }
 

@@ -113,9 +113,15 @@ pub(crate) fn list_row(row: &SessionRow) -> Value {
         "_compression_segment_count": row.compressions + 1,
         "context_length": null,
         "enabled_toolsets": row.toolsets,
+        // Its number is known to those who stream it.
         "active_stream_id": null,
         "is_streaming": row.running,
+        // A prompt is a message before its turn has a stream: none is ever shown in its place.
         "has_pending_user_message": false,
+        "pending_started_at": row.turn.map(|turn| seconds(turn.started_at)),
+        "pending_user_source": row.turn.map(|turn| source(turn.source)),
+        // Nobody counts them: it would take a look at every message of every session.
+        "user_message_count": null,
         "attention": row.attention.map(|(kind, count)| attention(kind, count)),
         "cron_running": false,
     })));
@@ -245,14 +251,20 @@ fn running(running: Option<&Running>) -> Map<String, Value> {
         // Its number is known to those who stream it.
         "active_stream_id": null,
         "is_streaming": running.is_some(),
+        // The prompt of a turn is among the messages before the turn has a stream.
         "has_pending_user_message": false,
         "pending_user_message": null,
         "pending_started_at": running.map(|running| seconds(running.started_at)),
-        "pending_user_source": running.map(|running| match running.source {
-            Source::User => "webui",
-            Source::Wakeup => "process_wakeup",
-        }),
+        "pending_user_source": running.map(|running| source(running.source)),
     }))
+}
+
+/// Why a turn runs, in the words of that protocol.
+fn source(source: Source) -> &'static str {
+    match source {
+        Source::User => "webui",
+        Source::Wakeup => "process_wakeup",
+    }
 }
 
 fn attention(kind: Attention, count: u32) -> Value {

@@ -1,0 +1,210 @@
+//! Projects over the WebUI protocol: drawers that sessions are filed in. Only this server changes
+//! them, so what is stored is read once and kept up to date here.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::Response;
+use axum::routing::{get, post};
+use serde_json::{Value, json};
+
+use super::{Body, Params, Refusal, Serving, answer, ask, missing};
+use crate::local::now;
+use crate::protocol::SessionId;
+use crate::store::{self, Filing, Project, Reader};
+use crate::wire::encode::session::seconds;
+
+/// Projects that there may be.
+const MOST: usize = 1_000;
+/// Characters of a name.
+const NAME: usize = 128;
+
+pub(super) fn routes() -> Router<Serving> {
+    Router::new()
+        .route("/api/projects", get(list))
+        .route("/api/projects/create", post(create))
+        .route("/api/projects/rename", post(rename))
+        .route("/api/projects/delete", post(delete))
+        .route("/api/session/move", post(place))
+}
+
+/// All projects and what is in them.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Shelf {
+    drawers: Arc<Mutex<Drawers>>,
+    /// Held by who changes something: what is stored last is what is known here.
+    changing: Arc<tokio::sync::Mutex<()>>,
+}
+
+#[derive(Debug, Default)]
+struct Drawers {
+    /// The oldest first.
+    projects: Vec<Project>,
+    placed: HashMap<SessionId, String>,
+}
+
+impl Shelf {
+    /// What is stored.
+    pub(super) fn load(state: &Path) -> Result<Self, store::Error> {
+        let reader = Reader::open(state)?;
+        let drawers = Drawers { projects: reader.projects()?, placed: reader.placed()? };
+        Ok(Self { drawers: Arc::new(Mutex::new(drawers)), changing: Arc::default() })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Drawers> {
+        self.drawers.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The project that a session is filed in.
+    pub(super) fn of(&self, session: &SessionId) -> Option<String> {
+        self.lock().placed.get(session).cloned()
+    }
+
+    /// Forgets a session: what is stored of it is gone with it.
+    pub(super) fn forget(&self, session: &SessionId) {
+        self.lock().placed.remove(session);
+    }
+
+    fn project(&self, id: &str) -> Result<Project, Refusal> {
+        let found = self.lock().projects.iter().find(|project| project.id == id).cloned();
+        found.ok_or_else(|| Refusal::not_found("Project not found"))
+    }
+}
+
+impl Drawers {
+    fn take(&mut self, filing: Filing) {
+        match filing {
+            Filing::Project(project) => {
+                match self.projects.iter_mut().find(|known| known.id == project.id) {
+                    Some(known) => *known = project,
+                    None => self.projects.push(project),
+                }
+            }
+            Filing::Gone { project } => {
+                self.projects.retain(|known| known.id != project);
+                self.placed.retain(|_, known| *known != project);
+            }
+            Filing::Placed { session, project: Some(project) } => {
+                self.placed.insert(session, project);
+            }
+            Filing::Placed { session, project: None } => {
+                self.placed.remove(&session);
+            }
+        }
+    }
+}
+
+/// Stores a change, and only then shows it.
+async fn file(serving: &Serving, filing: Filing) -> Result<(), Refusal> {
+    serving.access.file(filing.clone()).await.map_err(|why| {
+        tracing::error!("a project could not be stored: {why}");
+        let text = "The store cannot be written now; it is tried again by itself.";
+        Refusal::new(StatusCode::SERVICE_UNAVAILABLE, text)
+    })?;
+    serving.shelf.lock().take(filing);
+    serving.feeds.lists_changed();
+    Ok(())
+}
+
+/// Files a session, or takes it out of where it is.
+pub(super) async fn move_to(
+    serving: &Serving,
+    session: SessionId,
+    project: Option<&str>,
+) -> Result<(), Refusal> {
+    let _changing = serving.shelf.changing.lock().await;
+    let project = project.map(|id| serving.shelf.project(id)).transpose()?;
+    let project = project.map(|project| project.id);
+    file(serving, Filing::Placed { session, project }).await
+}
+
+async fn list(State(serving): State<Serving>, params: Params) -> Response {
+    let all = matches!(params.get("all_profiles"), Some("1" | "true" | "yes" | "on"));
+    let projects: Vec<Value> = serving.shelf.lock().projects.iter().map(told).collect();
+    answer(&json!({
+        "projects": projects,
+        "all_profiles": all,
+        "active_profile": "default",
+        "other_profile_count": 0,
+    }))
+}
+
+fn told(project: &Project) -> Value {
+    json!({
+        "project_id": project.id,
+        "name": project.name,
+        "color": project.color,
+        "profile": "default",
+        "created_at": seconds(project.at),
+    })
+}
+
+/// The color that a body names: `None` = it names none, `Some(None)` = it takes it away.
+fn color(body: &Body) -> Result<Option<Option<String>>, Refusal> {
+    let wrong = || Refusal::bad("color must be # and three to eight hex digits");
+    match body.0.get("color") {
+        None => Ok(None),
+        Some(Value::Null) => Ok(Some(None)),
+        Some(Value::String(text)) if text.is_empty() => Ok(Some(None)),
+        Some(Value::String(text)) => {
+            let digits = text.strip_prefix('#').ok_or_else(wrong)?;
+            let fits =
+                (3..=8).contains(&digits.len()) && digits.bytes().all(|b| b.is_ascii_hexdigit());
+            if fits { Ok(Some(Some(text.clone()))) } else { Err(wrong()) }
+        }
+        Some(_) => Err(wrong()),
+    }
+}
+
+fn name(body: &Body) -> Option<String> {
+    Some(body.text("name")?.chars().take(NAME).collect())
+}
+
+async fn create(State(serving): State<Serving>, body: Body) -> Result<Response, Refusal> {
+    let name = name(&body).ok_or_else(|| missing("name"))?;
+    let color = color(&body)?.flatten();
+    if let Some(profile) = body.text("profile").filter(|profile| *profile != "default") {
+        return Err(Refusal::bad(format!("this host has no profile {profile}")));
+    }
+    let _changing = serving.shelf.changing.lock().await;
+    if serving.shelf.lock().projects.len() >= MOST {
+        return Err(Refusal::new(StatusCode::CONFLICT, "there are too many projects"));
+    }
+    let mut id = uuid::Uuid::new_v4().simple().to_string();
+    id.truncate(12);
+    let project = Project { id, name, color, at: now() };
+    file(&serving, Filing::Project(project.clone())).await?;
+    Ok(answer(&json!({ "ok": true, "project": told(&project) })))
+}
+
+async fn rename(State(serving): State<Serving>, body: Body) -> Result<Response, Refusal> {
+    let (Some(id), Some(name)) = (body.text("project_id"), name(&body)) else {
+        return Err(missing("project_id, name"));
+    };
+    let color = color(&body)?;
+    let _changing = serving.shelf.changing.lock().await;
+    let known = serving.shelf.project(id)?;
+    let project = Project { name, color: color.unwrap_or(known.color.clone()), ..known };
+    file(&serving, Filing::Project(project.clone())).await?;
+    Ok(answer(&json!({ "ok": true, "project": told(&project) })))
+}
+
+async fn delete(State(serving): State<Serving>, body: Body) -> Result<Response, Refusal> {
+    let id = body.text("project_id").ok_or_else(|| missing("project_id"))?;
+    let _changing = serving.shelf.changing.lock().await;
+    let project = serving.shelf.project(id)?.id;
+    file(&serving, Filing::Gone { project }).await?;
+    Ok(answer(&json!({ "ok": true })))
+}
+
+async fn place(State(serving): State<Serving>, body: Body) -> Result<Response, Refusal> {
+    let id = body.text("session_id").ok_or_else(|| missing("session_id"))?;
+    let mut view = ask::open(&serving, id).await?;
+    let session = view.transcript.session.clone();
+    move_to(&serving, session, body.text("project_id")).await?;
+    Ok(answer(&json!({ "ok": true, "session": view.head(&serving).await? })))
+}
