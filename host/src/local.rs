@@ -7,6 +7,7 @@ mod breaker;
 mod delegations;
 mod fronts;
 mod hub;
+mod inbox;
 mod lists;
 mod orphans;
 pub(crate) mod outbox;

@@ -219,7 +219,8 @@ pub enum Event {
     /// Something that lists show has changed: a session came, went, runs, asks, was renamed (S04).
     SessionsChanged,
     /// The questions of all sessions that wait for an answer have changed; told after each
-    /// `Attached` too, unless there are none.
+    /// `Attached` too, unless there are none and never were. It is of the host, not of a session:
+    /// that nothing of a session goes to views of another one (E06) is not said of it.
     InboxChanged {
         /// All of them, the longest waiting first; of each session its head (C02).
         questions: Vec<Asked>,
