@@ -38,7 +38,7 @@ fn inbox<'a>(
             Some(Asked { session: session.clone(), name, question, behind })
         })
         .collect();
-    asked.sort_by(|a, b| (a.question.asked_at, &a.session).cmp(&(b.question.asked_at, &b.session)));
+    asked.sort_by(|a, b| a.order().cmp(&b.order()));
     asked
 }
 

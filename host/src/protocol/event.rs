@@ -310,6 +310,13 @@ pub struct Asked {
     pub behind: u32,
 }
 
+impl Asked {
+    /// By this an inbox is in order: the longest waiting first.
+    pub(crate) fn order(&self) -> (Millis, &SessionId) {
+        (self.question.asked_at, &self.session)
+    }
+}
+
 /// A session in which words were found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Found {
