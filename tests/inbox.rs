@@ -158,8 +158,8 @@ async fn after_a_kill_of_the_host_what_was_asked_is_in_the_inbox_again() {
     .await;
     let after = asked(&mut here, 1).await;
     assert_eq!(after, before);
-    let new = view(Target::New).await;
-    assert_eq!(inbox(&new).len(), inbox(&here).len(), "who comes now sees it at once");
+    let mut new = view(Target::New).await;
+    assert_eq!(asked(&mut new, 1).await, after, "who comes now sees it at once");
     here.send(answer(&after[0], Answer::Text("blue".to_owned())));
     asked(&mut here, 0).await;
     eventually("the end of the turn", || {

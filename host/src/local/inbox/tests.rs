@@ -8,7 +8,8 @@ use crate::local::{self, Caller, Local, Role};
 use crate::protocol::{
     Answer, Ask, CallId, Choice, Command, Millis, PromptId, QuestionId, Target, Transcript, TurnId,
 };
-use crate::store::{Lock, Reader};
+use crate::session::{Ack, Input, Say};
+use crate::store::{Lock, Reader, Report};
 
 fn asked(id: &str, at: Millis) -> Question {
     let ask = Ask::Clarify { question: id.to_owned(), choices: Vec::new() };
@@ -291,4 +292,27 @@ async fn eventually(what: &str, mut is: impl FnMut() -> bool) {
         }
     };
     tokio::time::timeout(Duration::from_secs(30), wait).await.unwrap_or_else(|_| panic!("{what}"));
+}
+
+// Invariant 4: nothing but streamed text leaves the host before the commit it rests on.
+#[tokio::test]
+async fn a_question_is_not_in_the_inbox_before_it_is_stored() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = crate::serve::tests::settings_in(dir.path());
+    let (mut hub, mut inbox) = Hub::open(settings, Role::Owner).unwrap();
+    let id = hub.open_new();
+    hub.stopping = true; // The turn is played by hand.
+    let (prompt, text, caller) = (PromptId::fresh(), "go".to_owned(), Caller::Attended);
+    hub.feed(&id, Input::Prompt { id: prompt, text, caller });
+    let ask = Ask::Clarify { question: "Which?".to_owned(), choices: Vec::new() };
+    let say = Say::Ask { call: CallId("c".to_owned()), ask, timeout: 1_000 };
+    hub.feed(&id, Input::Said { turn: TurnId(1), ack: Ack(1), say });
+    let pending = hub.sessions[&id].session.transcript().questions.len();
+    assert_eq!((pending, hub.inbox().len()), (1, 0));
+    while hub.inbox().is_empty() {
+        let report = tokio::time::timeout(Duration::from_secs(30), inbox.reports.recv()).await;
+        let Ok(Some(Report::Committed(no))) = report else { panic!("{report:?}") };
+        hub.release(no);
+    }
+    assert_eq!(hub.inbox()[0].session, id);
 }
