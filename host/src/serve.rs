@@ -20,7 +20,7 @@ mod settings;
 mod sse;
 mod tape;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod uploads;
 
 use std::net::SocketAddr;

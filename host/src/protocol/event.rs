@@ -219,7 +219,8 @@ pub enum Event {
     /// Something that lists show has changed: a session came, went, runs, asks, was renamed (S04).
     SessionsChanged,
     /// The questions of all sessions that wait for an answer have changed; told after each
-    /// `Attached` too, unless there are none.
+    /// `Attached` too, unless there are none and never were. It is of the host, not of a session:
+    /// that nothing of a session goes to views of another one (E06) is not said of it.
     InboxChanged {
         /// All of them, the longest waiting first; of each session its head (C02).
         questions: Vec<Asked>,
@@ -317,6 +318,13 @@ pub struct Asked {
     /// How many more wait behind it in that session.
     #[serde(default)]
     pub behind: u32,
+}
+
+impl Asked {
+    /// By this an inbox is in order: the longest waiting first.
+    pub(crate) fn order(&self) -> (Millis, &SessionId) {
+        (self.question.asked_at, &self.session)
+    }
 }
 
 /// A session in which words were found.

@@ -3,6 +3,7 @@
 //! window, is the whole state. So there is no cursor, and nothing can be lost or doubled.
 
 mod errand;
+mod inbox;
 mod outbox;
 mod window;
 
@@ -14,6 +15,7 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use self::inbox::Inbox;
 use self::outbox::Outbox;
 use self::window::{is_empty, last_row};
 use super::http::{Client, Error};
@@ -51,6 +53,7 @@ pub(super) async fn run(line: Line) -> Vec<String> {
         errand: None,
         errands: Vec::new(),
         fold: None,
+        inbox: Inbox::default(),
         gone: None,
         view: None,
         is_ready: false,
@@ -98,6 +101,8 @@ struct Seam {
     errands: Vec<errand::Errand>,
     /// What the front end has: the fold of what it was told.
     fold: Option<Transcript>,
+    /// What waits for an answer in all sessions, as the front end knows it.
+    inbox: Inbox,
     /// The session that was in view and is not there any more; it was empty.
     gone: Option<SessionId>,
     /// Names the view in requests.
@@ -313,7 +318,8 @@ impl Seam {
     async fn item(&mut self, item: Item) {
         match item {
             // The window says when the view is there.
-            Item::Open | Item::Alive => {}
+            Item::Open => {}
+            Item::Alive => self.pass_on_silence(),
             Item::Event { name, data, .. } => match name.as_str() {
                 "view" => {
                     self.strays = 0;
@@ -411,6 +417,10 @@ impl Seam {
                 {
                     self.outbox.opened();
                 }
+                match &event {
+                    Event::InboxChanged { questions } => self.inbox.told(questions),
+                    _ => self.pass_on_silence(),
+                }
                 if let Some(fold) = &mut self.fold {
                     fold.apply(&event);
                     if fold.rows.len() > 2 * WINDOW {
@@ -443,6 +453,16 @@ impl Seam {
         {
             let transcript = Box::new(fold.clone());
             let _ = self.backend.push(Event::Attached { transcript, resynced: true });
+            if let Some(inbox) = self.inbox.again() {
+                let _ = self.backend.push(inbox);
+            }
+        }
+    }
+
+    /// The host tells of an inbox right behind a window. Something else has come: there is none.
+    fn pass_on_silence(&mut self) {
+        if let Some(inbox) = self.inbox.silence() {
+            self.push(inbox);
         }
     }
 
@@ -491,6 +511,10 @@ fn called(command: &Command) -> String {
         Command::Open(_) => "open",
         Command::Export => "export",
         Command::Search { .. } => "search",
+        Command::Answer { .. } | Command::Shown { .. } => "answer",
+        Command::SetTitle { .. } => "rename",
+        Command::Archive { .. } => "archive",
+        Command::Pin { .. } => "pin",
         _ => "command",
     };
     name.to_owned()

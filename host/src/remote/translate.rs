@@ -21,7 +21,7 @@ use crate::protocol::{
 };
 use crate::wire::decode;
 
-pub(super) use questions::{Kind, Verdict};
+pub(super) use questions::{Kind, Verdict, approval_ask, clarify_ask, verdict};
 pub(super) use queue::{Accepted, Refused};
 pub(super) use rows::{found, latest, list};
 

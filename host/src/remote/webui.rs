@@ -1,6 +1,7 @@
 //! The client of a hermes-webui: the loop that does the I/O. What it means is [`translate`]'s.
 
 mod commands;
+mod inbox;
 mod replies;
 mod streams;
 
@@ -10,6 +11,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use self::inbox::Inbox;
 use self::replies::{Reply, Then};
 use self::streams::{Source, Streams};
 use super::Line;
@@ -86,6 +88,8 @@ struct Webui {
     deferred: Vec<Command>,
     /// The sessions that are known to wait for the user.
     asking: HashSet<SessionId>,
+    /// What is asked, in all sessions.
+    inbox: Inbox,
 }
 
 impl Webui {
@@ -109,6 +113,7 @@ impl Webui {
             closed: None,
             deferred: Vec::new(),
             asking: HashSet::new(),
+            inbox: Inbox::default(),
         }
     }
 
@@ -153,6 +158,7 @@ impl Webui {
     }
 
     fn enter(&mut self, session: &decode::Session) {
+        self.inbox.leave(&self.mirror);
         self.mirror = Mirror::default();
         self.view += 1;
         self.reload = false;
@@ -202,6 +208,7 @@ impl Webui {
                 self.command(command);
             }
         }
+        let mut is_fresh = false;
         loop {
             let out = self.mirror.take();
             if out.events.is_empty() && out.requests.is_empty() {
@@ -210,6 +217,7 @@ impl Webui {
             let mut overflowed = false;
             for event in out.events {
                 self.keep(&event);
+                is_fresh |= matches!(event, Event::Attached { .. });
                 if !overflowed && self.backend.push(event) == Pushed::Overflowed {
                     // The window has what follows too.
                     self.resend();
@@ -220,6 +228,7 @@ impl Webui {
                 self.request(request);
             }
         }
+        self.tell_inbox(is_fresh);
         self.tell_link();
     }
 
@@ -233,6 +242,10 @@ impl Webui {
     fn resend(&self) {
         if self.backend.push(self.mirror.window()) == Pushed::Overflowed {
             tracing::warn!("a front end has no room for a window");
+        }
+        if let Some(inbox) = self.inbox.again() {
+            // It has room beside a window.
+            let _ = self.backend.push(inbox);
         }
     }
 
@@ -331,12 +344,10 @@ impl Webui {
                         self.mirror.clarify(head.pending, now);
                     }
                     Source::List => {
-                        let changed: decode::SessionsChanged = decode::read(data);
+                        // Whatever its reason: one event may stand for several.
                         self.push(Event::SessionsChanged);
                         self.ask_status();
-                        if changed.reason.starts_with("attention") {
-                            self.ask_others();
-                        }
+                        self.ask_others();
                     }
                 }
             }

@@ -29,7 +29,7 @@ struct Site {
     uds: Client,
 }
 
-pub(super) fn settings_in(dir: &Path) -> Settings {
+pub(crate) fn settings_in(dir: &Path) -> Settings {
     for folder in ["state", "work"] {
         std::fs::create_dir_all(dir.join(folder)).unwrap();
     }

@@ -15,6 +15,7 @@ impl Seam {
         let taken = self.unsent.seen(&transcript.session, &event);
         self.outbox.forget(&taken);
         if came_back {
+            self.inbox.came_back();
             self.settle(transcript);
             tell(&self.backend, Link::Up);
         }

@@ -24,6 +24,7 @@ impl Webui {
             return self.deferred.push(command);
         }
         let (api, id) = (self.api.clone(), self.id());
+        let Some(command) = self.named(command) else { return };
         match command {
             Command::Prompt { id, text } => self.mirror.prompt(id, text),
             Command::Unqueue { id } => self.mirror.unqueue(&id),

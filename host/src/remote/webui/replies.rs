@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use super::super::http::Error;
 use super::super::translate::{self, Accepted, Refused, Verdict};
+use super::inbox::Word;
 use super::streams::Source;
 use super::{AGAIN, Webui, failed};
 use crate::local::now;
@@ -44,6 +45,8 @@ pub(super) enum Reply {
     Health(Result<decode::Health, Error>),
     /// All sessions: which of them ask.
     Others(Result<Vec<decode::Session>, Error>),
+    /// Something of the inbox, whatever is in view.
+    Inbox(Word),
     Uploaded {
         name: String,
         file: Result<Attachment, Error>,
@@ -79,17 +82,23 @@ impl Webui {
         }
         if let Reply::Others(sessions) = reply {
             match sessions {
-                Ok(sessions) => self.others(&sessions),
+                Ok(sessions) => {
+                    self.others(&sessions);
+                    self.inbox_listed(&sessions);
+                }
                 Err(error) => tracing::debug!(%error, "no word of the other sessions"),
             }
             return;
+        }
+        if let Reply::Inbox(word) = reply {
+            return self.inbox_word(word);
         }
         if view != self.view {
             return;
         }
         let now = now();
         match reply {
-            Reply::Opened { .. } | Reply::Others(_) => {}
+            Reply::Opened { .. } | Reply::Others(_) | Reply::Inbox(_) => {}
             // It goes on under another id since.
             Reply::Loaded { of, .. } if of != self.id() => {
                 self.mirror.not_loaded();
@@ -238,14 +247,10 @@ impl Webui {
     }
 
     fn answered(&mut self, id: &QuestionId, sent: Result<decode::Responded, Error>) {
-        let verdict = match sent {
-            Ok(sent) if sent.ok && !sent.stale_cleared => Verdict::Taken,
-            Ok(_) | Err(Error::Status { code: 404 | 409, .. }) => Verdict::Late,
-            Err(error) => {
-                self.push(failed("answer", &error));
-                Verdict::Undelivered
-            }
-        };
+        let verdict = translate::verdict(&sent);
+        if let (Verdict::Undelivered, Err(error)) = (verdict, &sent) {
+            self.push(failed("answer", error));
+        }
         self.mirror.answered(id, verdict);
         if verdict != Verdict::Taken {
             self.ask_questions();

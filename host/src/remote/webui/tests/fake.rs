@@ -27,6 +27,14 @@ pub(super) struct Does {
     pub(super) approval: Mutex<Value>,
     /// What another session than the one in view waits for.
     pub(super) attention: Mutex<Value>,
+    /// What that session asks, and what it asks when that is answered.
+    pub(super) other: Mutex<(String, Value)>,
+    pub(super) next: Mutex<(String, Value)>,
+    /// How often that was asked for.
+    pub(super) heads: AtomicUsize,
+    /// What sessions were told, and what is answered to it.
+    pub(super) said: Mutex<Vec<Value>>,
+    pub(super) verdict: Mutex<(u16, Value)>,
     pub(super) messages: Mutex<Vec<Value>>,
     /// What every request answers in place of its own.
     pub(super) all: Mutex<Option<(u16, &'static str)>>,
@@ -61,6 +69,11 @@ impl Fake {
             began: AtomicI64::new(1_795_000_000),
             approval: Mutex::new(Value::Null),
             attention: Mutex::new(Value::Null),
+            other: Mutex::default(),
+            next: Mutex::default(),
+            heads: AtomicUsize::new(0),
+            said: Mutex::default(),
+            verdict: Mutex::new((200, json!({"ok": true}))),
             messages: Mutex::new(vec![json!({"role": "user", "content": "hi"})]),
             all: Mutex::new(None),
             swallow: AtomicBool::new(false),
@@ -103,11 +116,27 @@ impl Fake {
             )
             .route(
                 "/api/approval/pending",
-                get(|State(d): State<Arc<Does>>| async move {
-                    Json(json!({ "pending": *d.approval.lock().unwrap() }))
+                get(|State(d): State<Arc<Does>>, Query(q): Asked| async move {
+                    let pending = match q["session_id"].as_str() {
+                        "s1" => head(&d, "approval"),
+                        _ => d.approval.lock().unwrap().clone(),
+                    };
+                    Json(json!({ "pending": pending }))
                 }),
             )
-            .route("/api/clarify/pending", get(|| async { Json(json!({"pending": null})) }))
+            .route(
+                "/api/clarify/pending",
+                get(|State(d): State<Arc<Does>>, Query(q): Asked| async move {
+                    let of_other = q["session_id"] == "s1";
+                    let pending = if of_other { head(&d, "clarify") } else { Value::Null };
+                    Json(json!({ "pending": pending }))
+                }),
+            )
+            .route("/api/approval/respond", post(said))
+            .route("/api/clarify/respond", post(said))
+            .route("/api/session/rename", post(said))
+            .route("/api/session/pin", post(said))
+            .route("/api/session/archive", post(said))
             .route("/api/chat/start", post(start))
             .route("/api/session/undo", post(take_back))
             .route("/api/session/retry", post(take_back))
@@ -134,6 +163,32 @@ fn session(does: &Does, id: &str) -> Value {
     let messages = does.messages.lock().unwrap();
     json!({"session_id": id, "title": "x", "model": "m", "workspace": "/w", "messages": *messages,
         "message_count": messages.len(), "_messages_offset": 0})
+}
+
+/// What the other session asks, if it is of that kind.
+fn head(does: &Does, kind: &str) -> Value {
+    does.heads.fetch_add(1, Ordering::SeqCst);
+    let other = does.other.lock().unwrap();
+    if other.0 == kind { other.1.clone() } else { Value::Null }
+}
+
+/// Takes what a session is told. An answer that counts is the end of the question.
+async fn said(
+    State(does): State<Arc<Does>>,
+    uri: axum::http::Uri,
+    Json(mut body): Json<Value>,
+) -> Response {
+    body["at"] = json!(uri.path());
+    does.said.lock().unwrap().push(body);
+    let (code, says) = does.verdict.lock().unwrap().clone();
+    if code < 500 && uri.path().ends_with("respond") {
+        let next = std::mem::take(&mut *does.next.lock().unwrap());
+        let attention =
+            if next.1.is_null() { Value::Null } else { json!({"kind": next.0, "count": 1}) };
+        *does.attention.lock().unwrap() = attention;
+        *does.other.lock().unwrap() = next;
+    }
+    (StatusCode::from_u16(code).unwrap(), Json(says)).into_response()
 }
 
 async fn instead(

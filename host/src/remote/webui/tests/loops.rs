@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::fake::Fake;
 use super::*;
 
-async fn attached() -> (Fake, Front) {
+pub(super) async fn attached() -> (Fake, Front) {
     let fake = Fake::start().await;
     let mut front = Front::attach(&fake.url, Target::Latest);
     front.until("a window", |f| !f.view.session.0.is_empty()).await;
@@ -25,7 +25,7 @@ impl Front {
 }
 
 /// Waits for something that is no event.
-async fn becomes(what: &str, mut holds: impl FnMut() -> bool) {
+pub(super) async fn becomes(what: &str, mut holds: impl FnMut() -> bool) {
     let end = tokio::time::Instant::now() + LIMIT;
     while !holds() {
         assert!(tokio::time::Instant::now() < end, "never: {what}");
