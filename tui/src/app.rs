@@ -17,6 +17,7 @@ use ratatui::text::Line;
 use crate::card::{Card, Keys};
 use crate::composer::Composer;
 use crate::confirm::Confirm;
+use crate::inbox::Inbox;
 use crate::link;
 use crate::numbers::count;
 use crate::picker::Picker;
@@ -68,6 +69,7 @@ pub(crate) enum Panel {
     Processes(Processes),
     Sessions(Sessions),
     Picker(Picker),
+    Inbox(Inbox),
 }
 
 /// What is being done to the last prompt.
@@ -188,7 +190,8 @@ impl App {
     fn sessions(&self) -> Option<&Sessions> {
         match &self.panel {
             Some(Panel::Sessions(sessions)) => Some(sessions),
-            Some(Panel::Help { .. } | Panel::Processes(_) | Panel::Picker(_)) | None => None,
+            Some(Panel::Help { .. } | Panel::Processes(_) | Panel::Picker(_) | Panel::Inbox(_))
+            | None => None,
         }
     }
 
@@ -226,7 +229,8 @@ impl App {
         let tail = self.tailed().map(|id| Command::Tail { id });
         let search = match &mut self.panel {
             Some(Panel::Sessions(sessions)) => sessions.on_tick(now),
-            Some(Panel::Help { .. } | Panel::Processes(_) | Panel::Picker(_)) | None => None,
+            Some(Panel::Help { .. } | Panel::Processes(_) | Panel::Picker(_) | Panel::Inbox(_))
+            | None => None,
         };
         tail.into_iter().chain(search).map(Effect::Send).collect()
     }
@@ -259,6 +263,7 @@ impl App {
             link::next_tick(&self.link, self.now),
             self.next_late(),
             self.sessions().and_then(Sessions::next_tick),
+            self.next_inbox(),
         ]
         .into_iter()
         .flatten()
@@ -275,6 +280,13 @@ impl App {
             && self.card.tell()
         {
             effects.push(Effect::Send(Command::Shown { session: None, id }));
+        }
+        if self.leaving.is_none()
+            && self.confirm.is_none()
+            && let Some(Panel::Inbox(inbox)) = &mut self.panel
+            && let Some((session, id)) = inbox.tell()
+        {
+            effects.push(Effect::Send(Command::Shown { session: Some(session), id }));
         }
         if self.view.is_at_top() && self.transcript.earlier > 0 && !self.paging {
             // Rows count from 1, so what lies before an empty window has these numbers too.

@@ -55,6 +55,20 @@ pub(crate) enum Keys {
     Typing,
 }
 
+/// What a card is drawn with.
+#[derive(Clone, Copy)]
+pub(crate) struct Sight<'a> {
+    /// What people call the session that asks, if it is not the one in view.
+    pub(crate) name: Option<&'a str>,
+    /// How many questions of that session wait.
+    pub(crate) total: usize,
+    pub(crate) keys: Keys,
+    pub(crate) now: Millis,
+    /// Columns and lines.
+    pub(crate) size: (usize, usize),
+    pub(crate) theme: &'a Theme,
+}
+
 impl Card {
     /// Follows the head of the queue; the selection starts anew with every question.
     pub(crate) fn follow(&mut self, head: Option<&Question>, now: Millis) {
@@ -124,24 +138,17 @@ impl Card {
         if denies || whole { outcome } else { Outcome::Moved }
     }
 
-    /// The card as lines, box and all, at most `height` of them.
-    pub(crate) fn lines(
-        &mut self,
-        question: &Question,
-        total: usize,
-        keys: Keys,
-        now: Millis,
-        size: (usize, usize),
-        theme: &Theme,
-    ) -> Vec<Line<'static>> {
-        let (width, height) = size;
+    /// The card as lines, box and all, at most as many as there is room for.
+    pub(crate) fn lines(&mut self, question: &Question, sight: &Sight<'_>) -> Vec<Line<'static>> {
+        let Sight { keys, now, theme, .. } = *sight;
+        let (width, height) = sight.size;
         let inner = width.saturating_sub(4);
         let room = height.saturating_sub(2);
         let (name, body) = match &question.ask {
             Ask::Approval { .. } => {
                 let size = (inner, room);
-                let (lines, view) =
-                    approval::lines(question, self.selected, self.scroll, keys, size, theme);
+                let sight = Sight { size, ..*sight };
+                let (lines, view) = approval::lines(question, self.selected, self.scroll, &sight);
                 self.seen.extend(view.shown);
                 self.total = Some(view.total);
                 ("Run this?", lines)
@@ -150,9 +157,12 @@ impl Card {
                 ("Question", clarify::lines(question, self.selected, keys, inner, room, theme))
             }
         };
-        let mut title = name.to_owned();
-        if total > 1 {
-            write!(title, " · 1 of {total}").ok();
+        let mut title = match sight.name {
+            Some(session) => format!("{} · {name}", fit(session, width / 3)),
+            None => name.to_owned(),
+        };
+        if sight.total > 1 {
+            write!(title, " · 1 of {}", sight.total).ok();
         }
         if let Some(deadline) = question.deadline {
             let left = u64::try_from(deadline - now).unwrap_or(0).div_ceil(1_000);

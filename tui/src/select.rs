@@ -199,7 +199,8 @@ impl Entry {
         1 + usize::from(self.below.is_some())
     }
 
-    fn lines(
+    /// The entry, with room for so many columns of marks.
+    pub(crate) fn lines(
         &self,
         marks: usize,
         selected: bool,

@@ -72,6 +72,10 @@ impl App {
             }
             Slash::New => send(Command::Open(Target::New)),
             Slash::Sessions => self.list_sessions(),
+            Slash::Inbox => {
+                self.open_inbox();
+                Vec::new()
+            }
             Slash::Resume(name) => {
                 self.wanted = Some(name);
                 send(Command::ListSessions)

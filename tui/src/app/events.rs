@@ -65,6 +65,7 @@ impl App {
                     self.taken_back(&removed);
                 }
                 self.attached = true;
+                self.elsewhere.on_attached();
                 self.paging = false;
                 // What has become of them meanwhile stands in the window (S05).
                 self.uploading.clear();
@@ -87,7 +88,6 @@ impl App {
             }
             Event::Toast(toast) => {
                 self.toasts.push(toast, &self.transcript.session, now);
-                self.elsewhere.on_toast(toast);
                 // What changes in other sessions is heard of in no other way.
                 effects.extend(self.on_processes_changed());
                 effects.extend(self.ask_what_runs());
@@ -116,7 +116,6 @@ impl App {
                 effects.extend(self.quit_if_idle());
             }
             Event::SessionsListed { sessions } => {
-                effects.extend(self.elsewhere.on_listed(sessions).map(Effect::Send));
                 effects.extend(self.on_sessions(sessions));
                 if let Some(quit) = &mut self.leaving {
                     quit.on_sessions(sessions);
@@ -125,7 +124,7 @@ impl App {
             }
             Event::Switched { session, name } => effects.extend(self.on_switched(session, name)),
             Event::SessionsChanged => effects.extend(self.on_lists_changed()),
-            Event::InboxChanged { .. } => {}
+            Event::InboxChanged { questions } => self.on_inbox(questions),
             Event::SessionsFound { query, found } => {
                 if let Some(Panel::Sessions(panel)) = &mut self.panel {
                     panel.on_found(query, found);
@@ -361,9 +360,9 @@ impl App {
         let asks = match &mut self.panel {
             Some(Panel::Sessions(panel)) => panel.on_change(),
             Some(Panel::Processes(panel)) => panel.on_sessions_changed(),
-            Some(Panel::Help { .. } | Panel::Picker(_)) | None => None,
+            Some(Panel::Help { .. } | Panel::Picker(_) | Panel::Inbox(_)) | None => None,
         };
-        asks.or_else(|| self.elsewhere.on_change()).map(Effect::Send)
+        asks.map(Effect::Send)
     }
 
     fn on_sessions(&mut self, rows: &[SessionRow]) -> Option<Effect> {
@@ -372,7 +371,7 @@ impl App {
             Some(Panel::Sessions(panel)) => {
                 return panel.on_listed(rows, self.now).map(Effect::Send);
             }
-            Some(Panel::Help { .. } | Panel::Picker(_)) | None => {}
+            Some(Panel::Help { .. } | Panel::Picker(_) | Panel::Inbox(_)) | None => {}
         }
         let name = self.wanted.take()?;
         if let Some(id) = find(rows, &name) {
@@ -401,13 +400,13 @@ impl App {
         match &mut self.panel {
             Some(Panel::Processes(panel)) => panel.on_failed(),
             Some(Panel::Sessions(panel)) => panel.on_failed(),
-            Some(Panel::Help { .. } | Panel::Picker(_)) | None => {}
+            Some(Panel::Help { .. } | Panel::Picker(_) | Panel::Inbox(_)) | None => {}
         }
         // What was to be listed will not come.
         self.panel.take_if(|panel| match panel {
             Panel::Sessions(panel) => panel.is_asking(),
             Panel::Picker(panel) => panel.asks_for().is_some(),
-            Panel::Help { .. } | Panel::Processes(_) => false,
+            Panel::Help { .. } | Panel::Processes(_) | Panel::Inbox(_) => false,
         });
         // A host that knows no uploads says so of the command.
         let about = failure.about.as_str();

@@ -36,11 +36,14 @@ impl App {
         if let Some(effects) = self.on_leaving(action) {
             return effects;
         }
-        if self.confirm.is_some() {
-            return self.on_confirm(action);
-        }
-        if self.panel.is_some() {
-            return self.on_panel(action);
+        if self.confirm.is_some() || self.panel.is_some() {
+            // A card that lay below is not what this key is for, nor the next one at once.
+            self.typed_at = now;
+            return if self.confirm.is_some() {
+                self.on_confirm(action)
+            } else {
+                self.on_panel(action)
+            };
         }
         if self.composer.is_empty()
             && self.card.is_armed(self.typed_at, now)
@@ -123,6 +126,7 @@ impl App {
                     picker.on_action(Action::Text(c));
                 }
             }
+            Some(Panel::Inbox(inbox)) => inbox.on_paste(text, now),
             Some(Panel::Help { .. } | Panel::Processes(_)) => {}
             None => {
                 self.typed_at = now;
@@ -136,8 +140,12 @@ impl App {
     /// The wheel was turned; up is negative.
     pub(crate) fn on_wheel(&mut self, turns: isize, now: Millis) -> Vec<Effect> {
         self.now = now;
-        match &mut self.panel {
+        match &self.panel {
             None => self.scroll(Move::Lines(turns * WHEEL)),
+            // The wheel reads a command; it chooses nothing.
+            Some(Panel::Inbox(inbox)) if inbox.is_open() => {
+                self.on_inbox_key(if turns < 0 { Action::PageUp } else { Action::PageDown })
+            }
             Some(_) => self.on_panel(if turns < 0 { Action::Up } else { Action::Down }),
         }
     }
@@ -151,9 +159,12 @@ impl App {
         Vec::new()
     }
 
-    /// Opens a session that waits for the user, else the one the last news is about, else the list.
+    /// Opens what other sessions ask, else the session the last news is about, else the list.
     fn open_news(&mut self) -> Vec<Effect> {
-        let Some(session) = self.news_session() else {
+        if self.open_asked() {
+            return Vec::new();
+        }
+        let Some(session) = self.toasts.elsewhere() else {
             return self.list_sessions();
         };
         vec![Effect::Send(Command::Open(Target::Id(session.clone())))]
@@ -245,6 +256,7 @@ impl App {
                     self.confirm = Some(Confirm::delete(row.id, &row.title, also, self.now));
                 }
             },
+            Panel::Inbox(_) => return self.on_inbox_key(action),
             Panel::Picker(picker) => match picker.on_action(action) {
                 picker::Outcome::Open => {}
                 picker::Outcome::Closed => close = true,
