@@ -7,6 +7,7 @@ mod elsewhere;
 mod events;
 mod keys;
 mod leaving;
+mod said;
 mod unsent;
 
 use host::protocol::{
@@ -29,6 +30,8 @@ use crate::theme::Theme;
 use crate::toast::Toasts;
 use crate::transcript::{Scene, View};
 use elsewhere::Elsewhere;
+pub(crate) use said::Notice;
+use said::Said;
 use unsent::Sent;
 
 /// Rows kept in memory; older ones are asked for again when they are scrolled to.
@@ -79,15 +82,6 @@ enum TakingBack {
     Retry,
 }
 
-/// Lines above the input that stay until the next prompt.
-#[derive(Debug)]
-pub(crate) enum Notice {
-    Info(String),
-    /// What the link is waited for with; it goes when the link is back.
-    Waiting(String),
-    Error(String),
-}
-
 /// The state of the interface.
 #[derive(Debug)]
 pub(crate) struct App {
@@ -98,7 +92,7 @@ pub(crate) struct App {
     pub(crate) leaving: Option<Quit>,
     pub(crate) confirm: Option<Confirm>,
     pub(crate) toasts: Toasts,
-    pub(crate) notice: Option<Notice>,
+    pub(crate) notice: Option<Said>,
     pub(crate) theme: Theme,
     pub(crate) card: Card,
     pub(crate) completion: usize,
@@ -141,7 +135,8 @@ impl App {
             leaving: None,
             confirm: None,
             toasts: Toasts::default(),
-            notice: (!options.notes.is_empty()).then(|| Notice::Info(options.notes.join("\n"))),
+            notice: (!options.notes.is_empty())
+                .then(|| Said::at_start(options.notes.join("\n"), now)),
             theme: Theme::new(options.palette),
             card: Card::default(),
             completion: 0,
@@ -264,6 +259,7 @@ impl App {
             self.next_late(),
             self.sessions().and_then(Sessions::next_tick),
             self.next_inbox(),
+            self.past_at().filter(|at| *at > self.now),
         ]
         .into_iter()
         .flatten()
@@ -335,8 +331,9 @@ impl App {
 
     /// Runs `work` on the view with what it needs to see of the rest.
     pub(crate) fn with_view<T>(&mut self, work: impl FnOnce(&mut View, Scene<'_>) -> T) -> T {
-        let head = self.head();
-        let scene = Scene { transcript: &self.transcript, theme: &self.theme, now: self.now, head };
+        let (head, aside) = (self.head(), self.aside());
+        let (transcript, theme) = (&self.transcript, &self.theme);
+        let scene = Scene { transcript, theme, now: self.now, head, aside };
         work(&mut self.view, scene)
     }
 

@@ -6,7 +6,7 @@ use ratatui::layout::Position;
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
-use crate::app::{App, Notice, Panel};
+use crate::app::{App, Panel};
 use crate::card::{Sight, boxed};
 use crate::clean::{self, clean, one_line};
 use crate::composer::Composer;
@@ -18,8 +18,8 @@ use crate::theme::Theme;
 use crate::transcript::wrap::{Break, columns, fit, text};
 use crate::{goal, help, slash, status};
 
-/// Commands shown in the menu at once.
-const MENU: usize = 6;
+/// Lines of the menu of commands.
+const MENU: usize = 7;
 
 /// Lines of a panel from which on a card leaves some of it in view,
 const ROOMY: usize = 16;
@@ -137,12 +137,9 @@ fn said(app: &App, width: usize) -> Vec<Line<'static>> {
     if let Link::Refused { message } = &app.link {
         lines.extend(marked("✗ ", message, theme.error, width, NOTICE));
     }
-    lines.extend(match &app.notice {
-        Some(Notice::Info(message)) => marked("· ", message, theme.accent, width, NOTICE),
-        Some(Notice::Waiting(message)) => marked("· ", message, theme.warn, width, NOTICE),
-        Some(Notice::Error(message)) => marked("✗ ", message, theme.error, width, NOTICE),
-        None => Vec::new(),
-    });
+    if let Some((mark, message, style)) = app.news().map(|notice| notice.look(theme)) {
+        lines.extend(marked(mark, message, style, width, NOTICE));
+    }
     lines
 }
 
@@ -243,7 +240,14 @@ fn files(app: &App, width: usize) -> Option<Line<'static>> {
 fn menu(app: &App, width: usize, height: usize) -> Vec<Line<'static>> {
     let entries = slash::completions(app.composer.text());
     let selected = app.completion.min(entries.len().saturating_sub(1));
+    // A line of them goes to the word that there are more.
+    let cut = entries.len() > height && height > 1;
+    let height = height - usize::from(cut);
     let start = (selected + 1).saturating_sub(height.max(1));
+    let more = cut.then(|| {
+        let text = format!("  {} of {} · ↑↓ shows more", selected + 1, entries.len());
+        Line::styled(fit(&text, width), app.theme.dim)
+    });
     entries
         .iter()
         .enumerate()
@@ -255,6 +259,7 @@ fn menu(app: &App, width: usize, height: usize) -> Vec<Line<'static>> {
             let line = fit(&format!("  {name:<24}{}", entry.help), width);
             Line::styled(line, if at == selected { style } else { app.theme.dim })
         })
+        .chain(more)
         .collect()
 }
 

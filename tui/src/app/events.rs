@@ -150,11 +150,11 @@ impl App {
             }
             Event::AttachmentsChanged { attachments: now } => self.on_uploaded(&attachments, now),
             Event::GoalChanged { goal: Some(goal) } if goal.state == GoalState::Done => {
-                self.notice = Some(Notice::Info(goal::status(Some(goal))));
+                self.tell(Notice::Info(goal::status(Some(goal))));
             }
             Event::CwdChanged { cwd } if self.moving.take().is_some() => {
                 let cwd = one_line(cwd);
-                self.notice = Some(Notice::Info(format!("works in {cwd} from the next turn on")));
+                self.tell(Notice::Info(format!("works in {cwd} from the next turn on")));
             }
             Event::Link { link } => self.on_link(link),
             Event::Failed(failure) => {
@@ -194,11 +194,11 @@ impl App {
         self.view.on_row(row.n);
         if self.gone.take().is_some_and(|last| row.n <= last) {
             // They were not taken back, but told anew.
-            self.notice.take_if(|notice| matches!(notice, Notice::Info(_)));
+            self.unsay(|notice| matches!(notice, Notice::Info(_)));
         }
         if matches!(row.body, Body::Summary(_)) {
             // What was said while it was being made has come true.
-            self.notice.take_if(|notice| matches!(notice, Notice::Info(_)));
+            self.unsay(|notice| matches!(notice, Notice::Info(_)));
         }
         self.on_taken(row);
         if self.view.is_following() && self.transcript.rows.len() > 2 * ROWS {
@@ -216,6 +216,8 @@ impl App {
         self.taking_back = None;
         if self.attached {
             self.notice = None;
+        } else {
+            self.told_at_start();
         }
         self.take_draft();
         for row in &self.transcript.rows {
@@ -232,15 +234,16 @@ impl App {
         self.view.on_resynced(new);
         let what = match new {
             0 if now < last => "rows were taken back".to_owned(),
-            0 => "no new rows".to_owned(),
+            // Nothing was missed: that the link is back is said elsewhere.
+            0 => return,
             n => count(n, "new row"),
         };
         let text = format!("resynced: {what} while you were away");
-        match self.notice {
+        match self.news() {
             // An error is worth more, and this is still to be seen.
             Some(Notice::Error(_)) => self.say(&text, 2 * SAID),
             Some(Notice::Info(_) | Notice::Waiting(_)) | None => {
-                self.notice = Some(Notice::Info(text));
+                self.tell(Notice::Info(text));
             }
         }
     }
@@ -248,7 +251,7 @@ impl App {
     fn on_link(&mut self, link: &Link) {
         let was = std::mem::replace(&mut self.link, link.clone());
         if *link == Link::Up {
-            self.notice.take_if(|notice| matches!(notice, Notice::Waiting(_)));
+            self.unsay(|notice| matches!(notice, Notice::Waiting(_)));
         }
         let was_bad = match was {
             Link::Down { .. } | Link::Polling { .. } | Link::Refused { .. } => true,
@@ -305,7 +308,7 @@ impl App {
                 format!("{rows} {were} taken back elsewhere")
             }
         };
-        self.notice = Some(Notice::Info(text));
+        self.tell(Notice::Info(text));
     }
 
     fn on_resolved(&mut self, id: &QuestionId, answer: &Answer, by: Option<&str>) {
@@ -398,7 +401,12 @@ impl App {
         self.moving = None;
         self.export = None;
         match &mut self.panel {
-            Some(Panel::Processes(panel)) => panel.on_failed(),
+            Some(Panel::Processes(panel)) => {
+                if panel.on_failed(failure) {
+                    // The panel says it where the list would be.
+                    return;
+                }
+            }
             Some(Panel::Sessions(panel)) => panel.on_failed(),
             Some(Panel::Help { .. } | Panel::Picker(_) | Panel::Inbox(_)) | None => {}
         }
@@ -426,7 +434,7 @@ impl App {
                 self.composer.remember(&text);
             }
         }
-        self.notice = Some(Notice::Error(failure.message.clone()));
+        self.tell(Notice::Error(failure.message.clone()));
     }
 }
 

@@ -11,7 +11,7 @@ use crate::confirm::{self, Confirm};
 use crate::keymap::{Action, action};
 use crate::numbers::count;
 use crate::picker;
-use crate::processes::{self, Processes};
+use crate::processes;
 use crate::quit::Leaving;
 use crate::sessions;
 use crate::slash;
@@ -70,10 +70,7 @@ impl App {
             }
             Action::EndOfInput if self.composer.is_empty() => self.quit(),
             Action::Repaint => vec![Effect::Repaint],
-            Action::Processes => {
-                self.panel = Some(Panel::Processes(Processes::default()));
-                Vec::new()
-            }
+            Action::Processes => self.list_processes(),
             Action::Reasoning => {
                 self.view.toggle_reasoning();
                 Vec::new()
@@ -220,7 +217,7 @@ impl App {
     }
 
     fn on_panel(&mut self, action: Action) -> Vec<Effect> {
-        self.notice.take_if(|notice| matches!(notice, Notice::Error(_)));
+        self.unsay(|notice| matches!(notice, Notice::Error(_)));
         let Some(panel) = &mut self.panel else { return Vec::new() };
         let mut effects = Vec::new();
         let mut close = false;
@@ -247,9 +244,6 @@ impl App {
                     close = true;
                 }
                 sessions::Outcome::Send(command) => effects.push(Effect::Send(command)),
-                sessions::Outcome::Elsewhere => {
-                    self.say("that works in the session in view: Enter opens this one", 3_000);
-                }
                 sessions::Outcome::Delete(row) => {
                     let also =
                         format!("{} and the work it runs are gone then.", count(row.rows, "row"));
@@ -334,7 +328,7 @@ impl App {
         if let Some(name) = self.uploading.first() {
             let name = one_line(name);
             let text = format!("{name} is still on its way: send this once it is there, or /drop");
-            self.notice = Some(Notice::Error(text));
+            self.tell(Notice::Error(text));
             return Vec::new();
         }
         self.notice = None;
