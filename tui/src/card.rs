@@ -16,6 +16,9 @@ use crate::{approval, clarify};
 /// How long the keyboard must be quiet before a card takes keys (C11).
 pub(crate) const QUIET: u64 = 500;
 
+/// Columns of the name of a session that stay whatever stands behind it.
+const LEAST: usize = 6;
+
 /// Lines of a command that PgUp and PgDn move it by.
 const PAGE: isize = 5;
 
@@ -157,16 +160,18 @@ impl Card {
                 ("Question", clarify::lines(question, self.selected, keys, inner, room, theme))
             }
         };
-        let mut title = match sight.name {
-            Some(session) => format!("{} · {name}", fit(session, width / 3)),
-            None => name.to_owned(),
-        };
+        let mut title = name.to_owned();
         if sight.total > 1 {
             write!(title, " · 1 of {}", sight.total).ok();
         }
         if let Some(deadline) = question.deadline {
             let left = u64::try_from(deadline - now).unwrap_or(0).div_ceil(1_000);
             write!(title, " · {} left", span(left)).ok();
+        }
+        if let Some(session) = sight.name {
+            // The name gives way to what is asked and how long there is.
+            let room = width.saturating_sub(9 + columns(&title)).max(LEAST);
+            title = format!("{} · {title}", fit(session, room));
         }
         let style = match keys {
             Keys::Armed => theme.question_border,

@@ -283,7 +283,7 @@ impl Inbox {
         let keys = match (self.is_open(), questions.is_empty()) {
             (true, _) => "Tab opens the session · Esc goes back",
             (false, true) => "Esc",
-            (false, false) => "Enter shows the question · Tab opens the session · Esc",
+            (false, false) => "Enter shows it · Tab opens its session · Esc",
         };
         let room = height.saturating_sub(1).max(1);
         let mut lines = Vec::new();

@@ -200,15 +200,17 @@ impl Select {
 /// A text around its caret, in exactly so many columns; what is before it gives way.
 fn writing(before: &str, after: &str, width: usize, theme: &Theme) -> Vec<Span<'static>> {
     let under = after.graphemes(true).next().unwrap_or(" ");
-    let mut shown = before;
-    while !shown.is_empty() && columns(shown) + columns(under) >= width {
-        shown = shown.get(shown.graphemes(true).next().map_or(0, str::len)..).unwrap_or_default();
+    let mut rest = before;
+    let mut shown = before.to_owned();
+    while !rest.is_empty() && columns(&shown) + columns(under) >= width {
+        rest = rest.get(rest.graphemes(true).next().map_or(0, str::len)..).unwrap_or_default();
+        shown = format!("…{rest}");
     }
-    let room = width.saturating_sub(columns(shown) + columns(under));
+    let room = width.saturating_sub(columns(&shown) + columns(under));
     let rest = fit(after.strip_prefix(under).unwrap_or_default(), room);
     let space = " ".repeat(room.saturating_sub(columns(&rest)));
     vec![
-        Span::styled(shown.to_owned(), theme.bold),
+        Span::styled(shown, theme.bold),
         Span::styled(under.to_owned(), theme.selected),
         Span::styled(format!("{rest}{space}"), theme.bold),
     ]

@@ -350,7 +350,9 @@ impl Sessions {
     /// Text that was pasted into the filter, or into a title.
     pub(crate) fn on_paste(&mut self, text: &str, now: Millis) {
         if let Some(renames) = &mut self.renames {
-            renames.title.paste(&one_line(head(text, EXCERPT)));
+            let text = head(text, EXCERPT);
+            let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+            renames.title.paste(&line);
             self.refill();
             return;
         }
@@ -370,20 +372,20 @@ impl Sessions {
         lines.resize(height.saturating_sub(1), Line::default());
         let archived = self.rows.iter().filter(|row| row.archived).count();
         if self.renames.is_some() {
-            let keys = fit("Enter saves the title · Esc leaves it as it was", width);
+            let keys = fit("Enter saves · Esc keeps the old title", width);
             lines.push(Line::styled(keys, theme.dim));
             return lines;
         }
-        let mut keys = vec!["Del deletes".to_owned()];
+        let mut keys = Vec::new();
         match (self.archived, archived) {
             (_, 0) => {}
             (Archived::Hidden, n) => keys.push(format!("Tab {n} archived")),
-            (Archived::Listed, _) => keys.push("Tab hides archived".to_owned()),
+            (Archived::Listed, _) => keys.push("Tab hides them".to_owned()),
         }
         if let Some(row) = self.chosen_row() {
-            keys.insert(0, "F2 renames".to_owned());
+            keys.extend(["F2 renames", "Del deletes"].map(str::to_owned));
             keys.push(if row.pinned { "Ctrl+T unpins" } else { "Ctrl+T pins" }.to_owned());
-            keys.push(if row.archived { "Ctrl+X lists" } else { "Ctrl+X archives" }.to_owned());
+            keys.push(if row.archived { "Ctrl+X lists it" } else { "Ctrl+X archives" }.to_owned());
         }
         while keys.len() > 1 && columns(&keys.join(" · ")) > width {
             keys.pop();

@@ -141,7 +141,7 @@ fn header(
         let some = facts.iter().take(shown);
         let text = some.fold(String::new(), |all, fact| all + " · " + fact);
         if shown <= 1 || columns(&text) + least <= room {
-            break fit(&text, room.saturating_sub(least));
+            break fit(&text, room.saturating_sub(least.min(width / 4)));
         }
         shown -= 1;
     };
