@@ -333,7 +333,8 @@ fn paint(app: &App, plan: &Plan, buffer: &mut Buffer) -> Frame {
 /// News over the lower right corner of the transcript.
 fn toasts(app: &App, plan: &Plan, buffer: &mut Buffer) {
     let width = usize::from(buffer.area.width);
-    let lines = app.toasts.lines(&app.transcript.session, width, &app.theme);
+    let asked = app.asking_elsewhere() > 0;
+    let lines = app.toasts.lines(&app.transcript.session, asked, width, &app.theme);
     let count = lines.len().min(plan.body);
     for (i, line) in lines.iter().rev().take(count).enumerate() {
         let x = width.saturating_sub(crate::card::line_width(line));

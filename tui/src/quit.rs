@@ -107,10 +107,10 @@ impl Left {
         format!("Still running: {}{elsewhere}.", what.join(", "))
     }
 
-    /// The same for who has left a host elsewhere, if it is anything.
+    /// The same for who has left a host that is another process, if it is anything.
     pub(crate) fn goes_on(self) -> Option<String> {
         let what = self.parts();
-        (!what.is_empty()).then(|| format!("Goes on there without you: {}.", what.join(", ")))
+        (!what.is_empty()).then(|| format!("Goes on without you: {}.", what.join(", ")))
     }
 
     fn parts(self) -> Vec<String> {

@@ -57,7 +57,7 @@ pub struct Options {
 pub struct Exit {
     /// The session in view, if it has rows: what to resume.
     pub session: Option<SessionId>,
-    /// What goes on there without us, in a sentence: a host elsewhere was left at work.
+    /// What goes on in the host, in a sentence, where that is another process.
     pub goes_on: Option<String>,
     /// What the user wrote and no host has taken.
     pub unsent: Vec<String>,

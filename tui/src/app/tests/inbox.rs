@@ -82,6 +82,29 @@ fn ctrl_o_shows_the_card_of_the_only_question_and_once_more_opens_its_session() 
     assert_eq!(sent(press(&mut app, "ctrl-o", T0)), [Command::ListSessions]);
 }
 
+// P11
+#[test]
+fn a_toast_names_the_key_only_where_the_key_leads() {
+    let toast = |session: &str, news: host::protocol::News| {
+        Event::Toast(Toast {
+            session: SessionId(session.into()),
+            name: format!("Session {session}"),
+            process: None,
+            news,
+            text: "make".into(),
+        })
+    };
+    let news = || host::protocol::News::Working { elapsed: 60_000 };
+    let mut app = app(vec![user("go")]);
+    app.on_event(&toast("b", news()), T0);
+    assert!(shows(&mut app, "in Session b · Ctrl+O opens"), "{}", picture(&mut app, 80, 24));
+    app.on_event(&toast("a", host::protocol::News::Asked), T0);
+    tell(&mut app, &[rm("a")], T0);
+    app.on_event(&toast("c", news()), T0);
+    assert!(shows(&mut app, "in Session a · Ctrl+O shows"), "{}", picture(&mut app, 80, 24));
+    assert!(!shows(&mut app, "Ctrl+O opens"), "{}", picture(&mut app, 80, 24));
+}
+
 // C08
 #[test]
 fn the_clock_of_a_question_elsewhere_starts_when_its_card_is_on_the_screen() {

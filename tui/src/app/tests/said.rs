@@ -125,7 +125,7 @@ fn a_host_elsewhere_that_was_left_at_work_is_said_to_go_on() {
         app.set_attached(attached);
         app.goes_on()
     };
-    assert_eq!(left(true, true).as_deref(), Some("Goes on there without you: a turn."));
+    assert_eq!(left(true, true).as_deref(), Some("Goes on without you: a turn."));
     assert_eq!(left(true, false), None);
     assert_eq!(left(false, true), None, "there the user decides what becomes of it");
     let mut app = running();
@@ -134,7 +134,7 @@ fn a_host_elsewhere_that_was_left_at_work_is_said_to_go_on() {
         let process = process(id, State::Running, None);
         app.on_event(&Event::ProcessChanged { process }, T0);
     }
-    let says = "Goes on there without you: a turn, 2 background commands.";
+    let says = "Goes on without you: a turn, 2 background commands.";
     assert_eq!(app.goes_on().as_deref(), Some(says));
 }
 
