@@ -158,7 +158,11 @@ impl Select {
         let matching = self.matching();
         let mut lines = vec![self.head(note, width, theme)];
         if matching.is_empty() {
-            let why = if self.is_asking() { "  asking the host …" } else { "  nothing matches" };
+            let why = match (self.is_asking(), self.filter().is_empty()) {
+                (true, _) => "  asking the host …",
+                (false, true) => "  nothing to list",
+                (false, false) => "  nothing matches",
+            };
             lines.push(Line::styled(why, theme.dim));
         }
         let all: Vec<&Entry> = matching.iter().filter_map(|at| self.entries.get(*at)).collect();

@@ -424,6 +424,18 @@ fn approvals_are_switched_off_by_no_stray_key_and_on_without_a_question() {
         assert_eq!(press(&mut app, key, T0 + at), []);
     }
     assert_eq!(press(&mut app, "enter", T0 + 2_000), [], "the default keeps asking");
+    // A text that is being written goes on, with pauses: none of its keys is a yes.
+    typed(&mut app, "/yolo");
+    for (n, c) in ["r", "u", "n", " ", "2", "2", "enter"].into_iter().enumerate() {
+        assert_eq!(press(&mut app, c, T0 + 2_000 + 700 * n as i64), [], "{n}");
+    }
+    assert!(app.confirm.is_none(), "a no is one however it comes");
+    typed(&mut app, "/yolo");
+    for (key, at) in [("x", 1_000), ("2", 2_000), ("down", 3_000)] {
+        assert_eq!(press(&mut app, key, T0 + at), [], "{key}");
+    }
+    let on = [Command::SetYolo { yolo: true }];
+    assert_eq!(sent(press(&mut app, "enter", T0 + 4_000)), on, "whoever chooses it by hand");
     typed(&mut app, "/yolo on");
     assert_eq!(sent(press(&mut app, "2", T0 + 3_000)), [Command::SetYolo { yolo: true }]);
     app.on_event(&Event::YoloChanged { yolo: true }, T0);
