@@ -216,6 +216,9 @@ fn farewell(exit: &tui::Exit, kept: &[String], server: &Server) -> anyhow::Resul
         let text = host::redact::plain(text);
         writeln!(stdout, "Not sent yet, goes out with the next attach: {text}")?;
     }
+    if let Some(goes_on) = &exit.goes_on {
+        writeln!(stdout, "{goes_on}")?;
+    }
     if let Some(session) = exit.session.as_ref().filter(|session| is_word(&session.0)) {
         let name = host::redact::plain(&server.name());
         writeln!(stdout, "Go on with: hermes-tui attach {name} --resume {session}")?;

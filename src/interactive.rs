@@ -499,6 +499,9 @@ fn farewell(exit: &Exit, unsent: &[String], kept: Option<String>) -> anyhow::Res
     if let Some(kept) = kept {
         writeln!(stdout, "{kept}")?;
     }
+    if let Some(goes_on) = &exit.goes_on {
+        writeln!(stdout, "{goes_on}")?;
+    }
     if let Some(session) = &exit.session {
         writeln!(stdout, "Go on with: hermes-tui --resume {session}")?;
     }

@@ -29,6 +29,8 @@ use crate::protocol::{Command, Event, Failure, Link, Millis, Target};
 
 /// Longest wait for an answer about the server itself.
 const PROBE: Duration = Duration::from_secs(15);
+/// What to do about a login that is missing or over: also for who is attached already.
+const LOG_IN: &str = "quit and attach again, it asks for the password";
 /// How long the end of a connection may take to send what waits.
 const END: Duration = Duration::from_secs(3);
 
@@ -325,7 +327,7 @@ async fn drive(
         let error = match probed(&client).await {
             Ok(probe) => match probe.login {
                 Login::Done => break probe,
-                Login::Password => Error::Auth("log in with `hermes-tui attach`".to_owned()),
+                Login::Password => Error::Auth(LOG_IN.to_owned()),
                 Login::Browser(what) => Error::Auth(what),
             },
             Err(error) => error,

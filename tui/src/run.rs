@@ -57,6 +57,8 @@ pub struct Options {
 pub struct Exit {
     /// The session in view, if it has rows: what to resume.
     pub session: Option<SessionId>,
+    /// What goes on in the host, in a sentence, where that is another process.
+    pub goes_on: Option<String>,
     /// What the user wrote and no host has taken.
     pub unsent: Vec<String>,
     /// What was written to the terminal.
@@ -113,7 +115,7 @@ impl Interface {
 
     /// Shows a line until the next prompt.
     pub fn note(&mut self, text: String) {
-        self.app.notice = Some(Notice::Info(text));
+        self.app.tell(Notice::Info(text));
     }
 }
 
@@ -228,6 +230,7 @@ where
     }
     Ok(Exit {
         session: front.app.stored_session().cloned(),
+        goes_on: front.app.goes_on(),
         unsent: front.app.unsent(),
         drawn: front.screen.drawn(),
         host_stopped,

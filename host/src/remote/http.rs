@@ -9,8 +9,8 @@ use ::http::{HeaderMap, Method, header};
 use reqwest::{RequestBuilder, Response, Url};
 use serde_json::Value;
 
-use super::Server;
 use super::auth::Jar;
+use super::{LOG_IN, Server};
 
 /// Longest wait for a connection.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -264,10 +264,7 @@ impl Reply {
 pub(super) fn refusal(code: u16, headers: &HeaderMap, body: Value) -> Error {
     let said = body["error"].as_str().filter(|text| !text.is_empty());
     if code == 401 {
-        return Error::Auth(format!(
-            "{}: log in with `hermes-tui attach`",
-            said.unwrap_or("the server wants a login")
-        ));
+        return Error::Auth(format!("{}: {LOG_IN}", said.unwrap_or("the server wants a login")));
     }
     let message = said.map_or_else(
         || {
@@ -288,11 +285,10 @@ pub(super) fn refusal(code: u16, headers: &HeaderMap, body: Value) -> Error {
 fn redirected(to: &str) -> Error {
     let to = crate::redact::plain(to);
     if to.is_empty() || to.contains("login") || to.contains("auth") || to.contains("signin") {
-        return Error::Redirected(
-            "the server sends us to a login page: log in with `hermes-tui attach`; where the \
-             login needs a browser, log in there and pass its cookie with `--cookie`"
-                .to_owned(),
-        );
+        return Error::Redirected(format!(
+            "the server sends us to a login page: {LOG_IN}; where the login needs a browser, \
+                 log in there and attach with its cookie (`--cookie`)"
+        ));
     }
     Error::Redirected(format!("the server has moved to {to}: attach to that address"))
 }

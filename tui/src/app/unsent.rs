@@ -3,7 +3,7 @@
 
 use host::protocol::{Body, Link, Millis, PromptId, Row, SessionId};
 
-use super::App;
+use super::{App, Panel};
 
 /// From this time on a prompt that is on its way is shown even if the link is good.
 const LATE: Millis = 1_000;
@@ -50,6 +50,9 @@ impl App {
         let mut texts: Vec<String> = self.sent.iter().map(|sent| sent.text.clone()).collect();
         if !self.composer.is_empty() {
             texts.push(self.composer.expanded());
+        }
+        if let Some(Panel::Inbox(inbox)) = &self.panel {
+            texts.extend(inbox.typed());
         }
         texts
     }
