@@ -1,15 +1,17 @@
 //! The client of a hermes-webui: the loop that does the I/O. What it means is [`translate`]'s.
 
 mod commands;
+mod elsewhere;
 mod replies;
 mod streams;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use self::elsewhere::Elsewhere;
 use self::replies::{Reply, Then};
 use self::streams::{Source, Streams};
 use super::Line;
@@ -84,8 +86,8 @@ struct Webui {
     closed: Option<String>,
     /// What waits until the server has done with a turn.
     deferred: Vec<Command>,
-    /// The sessions that are known to wait for the user.
-    asking: HashSet<SessionId>,
+    /// What is known of the sessions that are not in view.
+    elsewhere: Elsewhere,
 }
 
 impl Webui {
@@ -108,7 +110,7 @@ impl Webui {
             polled: false,
             closed: None,
             deferred: Vec::new(),
-            asking: HashSet::new(),
+            elsewhere: Elsewhere::default(),
         }
     }
 
@@ -153,6 +155,11 @@ impl Webui {
     }
 
     fn enter(&mut self, session: &decode::Session) {
+        if self.mirror.is_attached() {
+            // How it is left is where its news begin.
+            self.elsewhere.left(&self.mirror.view().session);
+            self.ask_others();
+        }
         self.mirror = Mirror::default();
         self.view += 1;
         self.reload = false;
@@ -263,8 +270,15 @@ impl Webui {
             }
             Request::OpenChat(stream) => self.streams.open_chat(&stream),
             Request::CloseChat => self.streams.close_chat(),
-            Request::Follow(id) => self.streams.enter(&id.0, self.mirror.known_count()),
+            Request::Follow { from, to } => {
+                self.unsent.moved(&from, &to);
+                self.streams.enter(&to.0, self.mirror.known_count());
+            }
             Request::Start { prompt, text } => {
+                if let Some(prompt) = &prompt {
+                    let session = self.mirror.view().session.clone();
+                    self.unsent.place(prompt, &session, self.mirror.last());
+                }
                 let files = match prompt {
                     Some(_) => self.mirror.view().attachments.clone(),
                     None => Vec::new(),
@@ -280,10 +294,12 @@ impl Webui {
         }
     }
 
-    /// Which sessions wait for the user: nothing else tells of those that are not in view (C16).
+    /// How the sessions are that are not in view: nothing else tells of them (C16).
     fn ask_others(&mut self) {
-        let api = self.api.clone();
-        self.spawn(async move { Reply::Others(api.sessions().await) });
+        if self.elsewhere.asks() {
+            let api = self.api.clone();
+            self.spawn(async move { Reply::Others(api.sessions().await) });
+        }
     }
 
     fn ask_questions(&mut self) {
@@ -331,12 +347,10 @@ impl Webui {
                         self.mirror.clarify(head.pending, now);
                     }
                     Source::List => {
-                        let changed: decode::SessionsChanged = decode::read(data);
+                        // Whatever its reason: one event may stand for several.
                         self.push(Event::SessionsChanged);
                         self.ask_status();
-                        if changed.reason.starts_with("attention") {
-                            self.ask_others();
-                        }
+                        self.ask_others();
                     }
                 }
             }
@@ -400,6 +414,9 @@ impl Webui {
             }
         } else if self.mirror.stream().is_none() {
             self.ask_status();
+        }
+        if self.streams.is_deaf(Source::List) || self.elsewhere.is_working(&self.id()) {
+            self.ask_others();
         }
         if self.reload || self.mirror.is_uncertain() {
             self.mirror.reload();
