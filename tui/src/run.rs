@@ -101,6 +101,11 @@ impl Interface {
         self.app.stored_session().cloned()
     }
 
+    /// Whether something of the session in view goes on when nobody looks.
+    pub fn is_busy(&self) -> bool {
+        self.app.is_busy()
+    }
+
     /// What was being written: see [`Options::drafts`].
     pub fn drafts(&self) -> BTreeMap<String, String> {
         self.app.drafts()

@@ -32,7 +32,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 
 /// Serves one front end until it goes. Returns what is not sent at the end.
 pub(super) async fn run(line: Line) -> Vec<String> {
-    let Line { client, target, backend, mut signals, early, unsent } = line;
+    let Line { client, target, backend, mut signals, early, unsent, .. } = line;
     let mut webui = Webui::new(Api::new(client), backend, unsent);
     webui.open(target);
     for command in early {

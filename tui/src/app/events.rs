@@ -252,7 +252,10 @@ impl App {
             self.notice.take_if(|notice| matches!(notice, Notice::Waiting(_)));
         }
         let was_bad = match was {
-            Link::Down { .. } | Link::Polling { .. } | Link::Refused { .. } => true,
+            Link::Down { .. }
+            | Link::Polling { .. }
+            | Link::Refused { .. }
+            | Link::Stopped { .. } => true,
             Link::Up | Link::Connecting => false,
         };
         if was_bad && *link == Link::Up {

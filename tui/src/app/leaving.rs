@@ -66,6 +66,11 @@ impl App {
         })
     }
 
+    /// Whether something of the session in view runs.
+    pub(crate) fn is_busy(&self) -> bool {
+        !Left::of(&self.transcript, &Quit::default()).is_nothing()
+    }
+
     /// The session in view, if it has rows.
     pub(crate) fn stored_session(&self) -> Option<&SessionId> {
         let transcript = &self.transcript;
