@@ -450,9 +450,8 @@ async fn a_page_that_says_404_is_no_word_of_the_host_about_its_session() {
     server.stop().await;
     is_down(&mut view).await;
     view.until("a second try", |v| {
-        // It said that it was stopped: that goes before what a proxy says in its place.
-        let tries = links(v).iter().filter(|l| matches!(l, Link::Stopped { .. })).count();
-        (tries >= 2).then_some(())
+        let second = |link: &&&Link| matches!(link, Link::Down { attempt: 2, why, .. } if why.contains("no hermes server"));
+        links(v).iter().find(second).map(|_| ())
     })
     .await;
     view.prompt("and again");
@@ -529,10 +528,16 @@ async fn a_host_that_is_stopped_says_so_and_one_that_makes_way_does_not() {
     let second = listening(&local, &settings, "1").await;
     proxy.lead(Some(&format!("http://{}", second.address().unwrap())));
     is_up(&mut view).await;
+    let direct = format!("http://{}", second.address().unwrap());
+    let (mut near, _remote) = attach(&direct, &home, Target::Latest).await;
     proxy.lead(None);
     second.stop().await;
-    // It is told with each try, and each tells when the next one is.
-    view.until("two tries", |v| {
+    view.until("the stop", |v| {
+        links(v).iter().any(|link| matches!(link, Link::Stopped { .. })).then_some(())
+    })
+    .await;
+    // Where nobody answers it is told with each try, and each tells when the next one is.
+    near.until("two tries", |v| {
         let tries = |l: &&&Link| matches!(l, Link::Stopped { retry_at: Some(_) });
         (links(v).iter().filter(tries).count() >= 2).then_some(())
     })
@@ -575,6 +580,8 @@ async fn another_version_of_the_host_is_told_in_a_line_also_when_it_comes_later(
     // It is replaced under the interface.
     let proxy = Proxy::start(&url).await;
     let mut terminal = Terminal::open(&here, &["attach", &proxy.url]).await;
+    terminal.send("hello");
+    terminal.until("the end", |s| s.contains("1%") && !s.contains("Esc int")).await;
     proxy.lead(None);
     server.make_way().await;
     let server = listening(&local, &settings, "99.0.0").await;

@@ -620,6 +620,32 @@ async fn a_session_that_is_gone_on_with_takes_the_model_of_the_command_line() {
     assert_eq!(server.requests(2).await[1].body["model"], "other");
 }
 
+// R01
+#[tokio::test]
+async fn the_doctor_names_what_is_open_and_what_is_to_be_done_about_it() {
+    let home = Home::new();
+    let server = hanging().await;
+    home.configure(server.url());
+    let doctor = async || {
+        let ran = home.run(&["doctor"]).await;
+        let out = String::from_utf8_lossy(&ran.stdout).into_owned();
+        let line = out.lines().find(|line| line.starts_with("open ")).unwrap_or_default();
+        line.split_whitespace().skip(1).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(doctor().await, "");
+    let mut terminal = Terminal::open(&home, &[]).await;
+    terminal.send("hang");
+    terminal.shows("On and on").await;
+    terminal.send("and then this");
+    terminal.shows("and then this").await;
+    let queued = || home.latest().filter(|id| !home.stored(id).queued.is_empty());
+    eventually("the prompt in the store", queued).await;
+    assert_eq!(doctor().await, "ok 1 open turn, 1 waiting prompt");
+    terminal.kill();
+    let said = doctor().await;
+    assert!(said.starts_with("note 1 open turn, 1 waiting prompt; the next start"), "{said}");
+}
+
 // P14
 #[tokio::test]
 async fn commands_do_not_inherit_that_the_interface_holds_a_signal_back() {

@@ -342,14 +342,15 @@ impl Seam {
                 "e" => self.event(&data),
                 _ => self.odd(&name, "an unknown frame"),
             },
-            Item::Lost { why, attempt, mut retry_in } => {
+            Item::Lost { why, attempt, mut retry_in, is_away } => {
                 self.lost(&why);
                 if self.is_near && retry_in > NEAR {
                     retry_in = NEAR;
                     self.stream.put_off(NEAR);
                 }
                 let retry_at = now() + retry_in.as_millis() as Millis;
-                if !self.is_stopped {
+                // What answers in its place is news; that nobody does is none.
+                if !(self.is_stopped && is_away) {
                     tell(&self.backend, Link::Down { why, attempt, retry_at });
                 } else if !self.is_near {
                     tell(&self.backend, Link::Stopped { retry_at: Some(retry_at) });

@@ -340,7 +340,7 @@ impl Webui {
                     }
                 }
             }
-            Item::Lost { why, attempt, retry_in } => {
+            Item::Lost { why, attempt, retry_in, is_away: _ } => {
                 let count = self.mirror.known_count();
                 let retry = i64::try_from(retry_in.as_millis()).unwrap_or(0);
                 self.streams.lost(source, why, attempt, now + retry, count);
