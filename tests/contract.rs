@@ -87,6 +87,9 @@ impl Rig {
             Way::Embedded | Way::Seam(_) | Way::Running(_) => None,
         };
         rig.serving = Some(serving);
+        // Or one wire would be tested twice.
+        let speaks = remote::probe(&rig.server()).await.unwrap();
+        assert_eq!(speaks.tui, matches!(rig.way, Way::Seam(_)), "{:?}", rig.way);
         rig
     }
 

@@ -57,8 +57,6 @@ pub struct Options {
 pub struct Exit {
     /// The session in view, if it has rows: what to resume.
     pub session: Option<SessionId>,
-    /// What goes on in the host, in a sentence, where that is another process.
-    pub goes_on: Option<String>,
     /// What the user wrote and no host has taken.
     pub unsent: Vec<String>,
     /// What was written to the terminal.
@@ -101,6 +99,12 @@ impl Interface {
     /// The session in view, if it has rows: what to resume.
     pub fn session(&self) -> Option<SessionId> {
         self.app.stored_session().cloned()
+    }
+
+    /// What of the session in view goes on when nobody looks, in a sentence, where the host is
+    /// another process.
+    pub fn goes_on(&self) -> Option<String> {
+        self.app.goes_on()
     }
 
     /// What was being written: see [`Options::drafts`].
@@ -230,7 +234,6 @@ where
     }
     Ok(Exit {
         session: front.app.stored_session().cloned(),
-        goes_on: front.app.goes_on(),
         unsent: front.app.unsent(),
         drawn: front.screen.drawn(),
         host_stopped,

@@ -304,6 +304,11 @@ pub enum Link {
         /// What to do.
         message: String,
     },
+    /// Somebody stopped the host. It is looked for again: another may take its place.
+    Stopped {
+        /// When the next look is; `None` = again and again, it costs nothing.
+        retry_at: Option<Millis>,
+    },
 }
 
 /// A pending question, with the session it belongs to.

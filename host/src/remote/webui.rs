@@ -36,7 +36,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 
 /// Serves one front end until it goes. Returns what is not sent at the end.
 pub(super) async fn run(line: Line) -> Vec<String> {
-    let Line { client, target, backend, mut signals, early, unsent } = line;
+    let Line { client, target, backend, mut signals, early, unsent, .. } = line;
     let mut webui = Webui::new(Api::new(client), backend, unsent);
     webui.open(target);
     for command in early {
@@ -367,7 +367,7 @@ impl Webui {
                     }
                 }
             }
-            Item::Lost { why, attempt, retry_in } => {
+            Item::Lost { why, attempt, retry_in, is_away: _ } => {
                 let count = self.mirror.known_count();
                 let retry = i64::try_from(retry_in.as_millis()).unwrap_or(0);
                 self.streams.lost(source, why, attempt, now + retry, count);

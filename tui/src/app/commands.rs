@@ -50,7 +50,7 @@ impl App {
     /// What was asked waits for the link: nobody is to think that it is done.
     fn note_absence(&mut self) {
         match self.link {
-            Link::Connecting | Link::Down { .. } => {}
+            Link::Connecting | Link::Down { .. } | Link::Stopped { .. } => {}
             // A host that refuses us says so of each command.
             Link::Up | Link::Polling { .. } | Link::Refused { .. } => return,
         }

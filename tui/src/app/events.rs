@@ -256,7 +256,10 @@ impl App {
             self.unsay(|notice| matches!(notice, Notice::Waiting(_)));
         }
         let was_bad = match was {
-            Link::Down { .. } | Link::Polling { .. } | Link::Refused { .. } => true,
+            Link::Down { .. }
+            | Link::Polling { .. }
+            | Link::Refused { .. }
+            | Link::Stopped { .. } => true,
             Link::Up | Link::Connecting => false,
         };
         if was_bad && *link == Link::Up {

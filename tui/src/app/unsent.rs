@@ -83,7 +83,9 @@ impl App {
     pub(crate) fn late(&self) -> Vec<(&'static str, &str)> {
         let away = match self.link {
             Link::Up | Link::Polling { .. } => false,
-            Link::Connecting | Link::Down { .. } | Link::Refused { .. } => true,
+            Link::Connecting | Link::Down { .. } | Link::Refused { .. } | Link::Stopped { .. } => {
+                true
+            }
         };
         let shown = self.sent.iter().filter(|sent| away || self.now - sent.at >= LATE);
         let why = if away { "not sent yet" } else { "sending" };

@@ -9,6 +9,7 @@ impl Seam {
     pub(super) fn attached(&mut self, transcript: Box<Transcript>, resynced: bool) {
         let came_back = !self.is_ready;
         self.is_ready = true;
+        self.wanted.set(false);
         self.outbox.opened();
         let event = Event::Attached { transcript, resynced: resynced || came_back };
         let Event::Attached { transcript, .. } = &event else { return };
