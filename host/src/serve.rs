@@ -1,6 +1,7 @@
 //! The server: gives views of this host to others, over TCP and over a Unix socket. Our own
 //! front ends speak the seam wire, everybody else the protocol of hermes-webui.
 
+mod asides;
 mod ask;
 mod auth;
 mod catalog;
@@ -111,6 +112,7 @@ pub(crate) struct Serving {
     pub(crate) feeds: feed::Feeds,
     /// What is remembered between two requests.
     desk: desk::Desk,
+    asides: asides::Asides,
     /// When this server started.
     pub(crate) started_at: Millis,
     /// The version told to clients.
@@ -161,6 +163,7 @@ pub async fn start(access: Access, settings: &Settings, options: Options) -> Res
     let serving = Serving {
         feeds: feed::Feeds::new(&access, &settings),
         desk: desk::Desk::default(),
+        asides: asides::Asides::default(),
         auth: Arc::new(auth::Auth::load(access.state(), options.password)?),
         access,
         settings,
@@ -232,6 +235,7 @@ fn routes() -> Router<Serving> {
         .merge(auth::routes())
         .merge(seam::routes())
         .merge(chat::routes())
+        .merge(asides::routes())
         .merge(channel::routes())
         .merge(questions::routes())
         .merge(sessions::routes())

@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use tokio::task::JoinSet;
+
 use crate::handle::{Backend, FrontId};
 use crate::protocol::SessionId;
 use crate::session::Caller;
@@ -18,6 +20,8 @@ pub(super) struct Front {
     pub(super) label: Box<str>,
     /// Its window is on the way: what is published until then is in it already.
     pub(super) awaits_window: bool,
+    /// Requests to the model that were made for it alone: they end with it.
+    pub(super) asides: JoinSet<()>,
 }
 
 impl Front {
@@ -28,7 +32,8 @@ impl Front {
         caller: Caller,
         label: Box<str>,
     ) -> Self {
-        Self { backend, session, caller, label, awaits_window: false }
+        let asides = JoinSet::new();
+        Self { backend, session, caller, label, awaits_window: false, asides }
     }
 
     /// The session it looks at.

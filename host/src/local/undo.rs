@@ -57,10 +57,6 @@ impl Hub {
         let summaries = gone().take_while(|row| row.n < window);
         let summaries = summaries.filter(|row| matches!(row.body, Body::Summary(_))).count();
         let before = self.reader.page(id, first, BEFORE)?.0;
-        Ok(Past {
-            first: row,
-            before,
-            summaries: u32::try_from(summaries).unwrap_or(u32::MAX),
-        })
+        Ok(Past { first: row, before, summaries: u32::try_from(summaries).unwrap_or(u32::MAX) })
     }
 }

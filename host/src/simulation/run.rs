@@ -209,7 +209,8 @@ impl World<'_> {
         let view = session.transcript();
         let after = u64::from(which) % (session.last_row() + 1);
         let turn = |n: u64| view.rows.iter().find(|row| row.n == n).map(|row| row.turn);
-        let cuts = view.running.is_none() && turn(after).is_some_and(|t| turn(after + 1) == Some(t));
+        let cuts =
+            view.running.is_none() && turn(after).is_some_and(|t| turn(after + 1) == Some(t));
         let takes = view.running.is_none() && turn(after + 1).is_some();
         self.met.note_if(takes, Class::Truncated);
         self.met.note_if(cuts, Class::TruncatedTurn);

@@ -12,8 +12,7 @@ const COMPRESSING: (u64, u32) = (1_000, 600);
 impl Webui {
     /// Carries out a command, or says why not.
     pub(super) fn command(&mut self, command: Command) {
-        let takes_back =
-            matches!(
+        let takes_back = matches!(
             command,
             Command::Undo
                 | Command::Truncate { .. }
@@ -115,6 +114,15 @@ impl Webui {
             Command::SetToolsets { toolsets } => self.act("toolsets", Then::Nothing, async move {
                 api.change("toolsets", &id, json!({ "toolsets": toolsets })).await?;
                 Ok(vec![Event::ToolsetsChanged { toolsets }])
+            }),
+            Command::Aside { .. } => {
+                self.cannot("aside", "Side questions to a hermes-webui are not possible from here.")
+            }
+            Command::Retitle { latest } => self.act("title", Then::Nothing, async move {
+                let fields = json!({ "prefer_latest": latest });
+                let found = api.change("title/regenerate", &id, fields).await?;
+                let title = found["title"].as_str().unwrap_or_default().to_owned();
+                Ok(vec![Event::TitleChanged { title }])
             }),
             Command::Retry { id: prompt } => self.spawn(async move {
                 Reply::Retried { id: prompt, back: api.take_back("retry", &id).await }

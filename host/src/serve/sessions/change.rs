@@ -40,7 +40,10 @@ pub(super) fn routes() -> Router<Serving> {
 }
 
 /// The texts of these members, or 400 with the names of those that are missing.
-pub(super) fn require<const N: usize>(body: &Body, keys: [&str; N]) -> Result<[String; N], Refusal> {
+pub(super) fn require<const N: usize>(
+    body: &Body,
+    keys: [&str; N],
+) -> Result<[String; N], Refusal> {
     let missing: Vec<&str> = keys.into_iter().filter(|key| body.text(key).is_none()).collect();
     if missing.is_empty() {
         Ok(keys.map(|key| body.text(key).unwrap_or_default().to_owned()))

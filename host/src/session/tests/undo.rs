@@ -331,8 +331,7 @@ fn what_the_window_does_not_know_of_rows_that_go_is_told_by_the_store() {
     ask_and_answer(&mut rig, "two");
     let rows = rig.session.transcript().rows.clone();
     let meta = Meta { compressions: 3, ..rig.session.meta().clone() };
-    let loaded =
-        Loaded { meta, rows: rows[3..].to_vec(), earlier: 3, ..Loaded::default() };
+    let loaded = Loaded { meta, rows: rows[3..].to_vec(), earlier: 3, ..Loaded::default() };
     let (session, _) =
         Session::restore(loaded, Caller::Attended, Some(1000), Rules::default(), rig.now);
     rig.view = session.transcript().clone();

@@ -164,6 +164,8 @@ impl Teller {
             | Event::ModelsListed { .. }
             | Event::RowsRemoved { .. }
             | Event::TokensCounted { .. }
+            | Event::AsideSaid { .. }
+            | Event::AsideEnded { .. }
             | Event::ToolsetsChanged { .. }
             | Event::YoloChanged { .. }
             | Event::ReasoningChanged { .. }
