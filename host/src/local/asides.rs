@@ -29,6 +29,10 @@ const ASIDES: usize = 4;
 /// The one profile of an embedded host.
 const PROFILE: &str = "default";
 
+/// What a request beside the turns of a session is made with: of whom it is asked, what was said
+/// so far, and where it tells what it took.
+type Beside = (Arc<dyn Model>, Vec<Arc<Row>>, Voice);
+
 /// Something that was done beside the loop.
 pub(super) enum Done {
     /// A view's answer; else why there is none.
@@ -133,11 +137,7 @@ impl Hub {
     }
 
     /// What a request beside the turns of a session needs.
-    fn beside(
-        &mut self,
-        front: FrontId,
-        session: &SessionId,
-    ) -> Result<(Arc<dyn Model>, Vec<Arc<Row>>, Voice), String> {
+    fn beside(&mut self, front: FrontId, session: &SessionId) -> Result<Beside, String> {
         let rows = self.context(session);
         let live = self.sessions.get(session).ok_or("the session is gone")?;
         let name = live.session.meta().model.clone();

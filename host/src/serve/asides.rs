@@ -297,7 +297,9 @@ async fn follow(view: View, question: Arc<Question>, text: String) {
             }
             Some(Event::AsideEnded { id: of, text: answer, failed: false, usage }) if of == id => {
                 let mut tokens = Tokens::default();
-                usage.iter().for_each(|usage| tokens.add(usage));
+                if let Some(usage) = usage {
+                    tokens.add(&usage);
+                }
                 question.put(
                     "done",
                     json!({

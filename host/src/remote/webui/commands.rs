@@ -102,7 +102,7 @@ impl Webui {
                 self.act("rename", Then::Nothing, async move {
                     api.change("rename", &id, json!({ "title": title })).await?;
                     Ok(vec![Event::TitleChanged { title }])
-                })
+                });
             }
             Command::Undo => self.act("undo", Then::Load, async move {
                 api.take_back("undo", &id).await.map(|_| Vec::new())
@@ -116,7 +116,10 @@ impl Webui {
                 Ok(vec![Event::ToolsetsChanged { toolsets }])
             }),
             Command::Aside { .. } => {
-                self.cannot("aside", "Side questions to a hermes-webui are not possible from here.")
+                self.cannot(
+                    "aside",
+                    "Side questions to a hermes-webui are not possible from here.",
+                );
             }
             Command::Retitle { latest } => self.act("title", Then::Nothing, async move {
                 let fields = json!({ "prefer_latest": latest });
