@@ -183,6 +183,8 @@ fn cost(event: &Event) -> usize {
         Event::Paged { rows, .. } => rows.iter().map(row_cost).sum(),
         Event::Delta { text, .. }
         | Event::CallOutput { text, .. }
+        | Event::AsideSaid { text, .. }
+        | Event::AsideEnded { text, .. }
         | Event::ProcessTail { text, .. } => text.len(),
         Event::SessionsListed { sessions } => sessions.len() * BASE,
         Event::ProcessesListed { processes } => processes.len() * 2 * BASE,

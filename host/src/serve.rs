@@ -1,6 +1,7 @@
 //! The server: gives views of this host to others, over TCP and over a Unix socket. Our own
 //! front ends speak the seam wire, everybody else the protocol of hermes-webui.
 
+mod asides;
 mod ask;
 mod auth;
 mod catalog;
@@ -113,6 +114,7 @@ pub(crate) struct Serving {
     desk: desk::Desk,
     /// Projects.
     shelf: projects::Shelf,
+    asides: asides::Asides,
     /// When this server started.
     pub(crate) started_at: Millis,
     /// The version told to clients.
@@ -188,6 +190,7 @@ pub async fn start(access: Access, settings: &Settings, options: Options) -> Res
             place: access.state().display().to_string(),
             error: std::io::Error::other(error),
         })?,
+        asides: asides::Asides::default(),
         auth: Arc::new(auth::Auth::load(access.state(), options.password)?),
         access,
         settings,
@@ -278,6 +281,7 @@ fn routes() -> Router<Serving> {
         .merge(auth::routes())
         .merge(seam::routes())
         .merge(chat::routes())
+        .merge(asides::routes())
         .merge(channel::routes())
         .merge(questions::routes())
         .merge(sessions::routes())

@@ -3,6 +3,8 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use tokio::task::JoinSet;
+
 use crate::handle::{Backend, FrontId};
 use crate::protocol::{Asked, SessionId};
 use crate::session::Caller;
@@ -21,6 +23,8 @@ pub(super) struct Front {
     pub(super) awaits_window: bool,
     /// The inbox as it was told last; `None` = it never was.
     pub(super) inbox: Option<Arc<[Asked]>>,
+    /// Requests to the model that were made for it alone: they end with it.
+    pub(super) asides: JoinSet<()>,
 }
 
 impl Front {
@@ -31,7 +35,8 @@ impl Front {
         caller: Caller,
         label: Box<str>,
     ) -> Self {
-        Self { backend, session, caller, label, awaits_window: false, inbox: None }
+        let asides = JoinSet::new();
+        Self { backend, session, caller, label, awaits_window: false, asides, inbox: None }
     }
 
     /// The session it looks at.

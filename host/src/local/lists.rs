@@ -41,6 +41,8 @@ pub(super) fn shows(event: &Event) -> bool {
         | Event::Unattended { .. }
         | Event::UsageReported { .. }
         | Event::TokensCounted { .. }
+        | Event::AsideSaid { .. }
+        | Event::AsideEnded { .. }
         | Event::ToolsetsChanged { .. }
         | Event::StorageChanged { .. }
         | Event::Toast(_)

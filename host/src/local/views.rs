@@ -212,6 +212,14 @@ impl Hub {
                 self.truncate(front, &session, after);
                 return;
             }
+            Command::Aside { id, question } => {
+                self.aside(front, &session, id, question);
+                return;
+            }
+            Command::Retitle { latest } => {
+                self.retitle(front, &session, latest);
+                return;
+            }
             Command::SetToolsets { toolsets } => Input::SetToolsets(toolsets),
             Command::Upload { name, data } => {
                 self.upload(front, &session, &name, data.0);

@@ -275,6 +275,26 @@ pub enum Event {
         /// See [`super::Command::SetToolsets`].
         toolsets: Option<Vec<String>>,
     },
+    /// A piece of the answer to a side question of this view.
+    AsideSaid {
+        /// Which question.
+        id: PromptId,
+        /// What the piece is part of.
+        part: Part,
+        /// The piece.
+        text: String,
+    },
+    /// The end of the answer to a side question of this view.
+    AsideEnded {
+        /// Which question.
+        id: PromptId,
+        /// The whole answer, or why there is none.
+        text: String,
+        /// There is none.
+        failed: bool,
+        /// What the provider counted for it.
+        usage: Option<Usage>,
+    },
 }
 
 /// How the way to a remote host is.

@@ -179,6 +179,8 @@ impl App {
             | Event::Held { .. }
             | Event::UsageReported { .. }
             | Event::TokensCounted { .. }
+            | Event::AsideSaid { .. }
+            | Event::AsideEnded { .. }
             | Event::ToolsetsChanged { .. }
             | Event::ModelChanged { .. }
             | Event::TitleChanged { .. }

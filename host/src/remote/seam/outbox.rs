@@ -212,6 +212,8 @@ fn may_be_repeated(command: &Command) -> bool {
         | Command::Kill { id: None }
         | Command::Compress { .. }
         | Command::Branch
+        | Command::Aside { .. }
+        | Command::Retitle { .. }
         | Command::Undo
         | Command::Truncate { .. }
         | Command::Retry { .. }

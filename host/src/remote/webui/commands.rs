@@ -105,7 +105,7 @@ impl Webui {
                 self.act("rename", Then::Nothing, async move {
                     api.change("rename", &id, json!({ "title": title })).await?;
                     Ok(vec![Event::TitleChanged { title }])
-                })
+                });
             }
             Command::Undo => self.act("undo", Then::Load, async move {
                 api.take_back("undo", &id).await.map(|_| Vec::new())
@@ -117,6 +117,18 @@ impl Webui {
             Command::SetToolsets { toolsets } => self.act("toolsets", Then::Nothing, async move {
                 api.change("toolsets", &id, json!({ "toolsets": toolsets })).await?;
                 Ok(vec![Event::ToolsetsChanged { toolsets }])
+            }),
+            Command::Aside { .. } => {
+                self.cannot(
+                    "aside",
+                    "Side questions to a hermes-webui are not possible from here.",
+                );
+            }
+            Command::Retitle { latest } => self.act("title", Then::Nothing, async move {
+                let fields = json!({ "prefer_latest": latest });
+                let found = api.change("title/regenerate", &id, fields).await?;
+                let title = found["title"].as_str().unwrap_or_default().to_owned();
+                Ok(vec![Event::TitleChanged { title }])
             }),
             Command::Retry { id: prompt } => self.spawn(async move {
                 Reply::Retried { id: prompt, back: api.take_back("retry", &id).await }
