@@ -611,3 +611,6 @@ pub(crate) fn keep_tail(text: &mut String, max: usize) {
     let cut = text.ceil_char_boundary(text.len().saturating_sub(max));
     text.drain(..cut);
 }
+
+#[cfg(test)]
+mod tests;

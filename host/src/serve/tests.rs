@@ -1,5 +1,7 @@
 //! The server over real sockets.
 
+mod bounds;
+
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::{Duration, Instant};
 

@@ -136,8 +136,8 @@ pub(super) const STEPS: &[&str] = &[
     ALTER TABLE sessions ADD COLUMN tokens TEXT;
     ALTER TABLE sessions ADD COLUMN toolsets TEXT;
 ",
-    // Projects: drawers that sessions are filed in. Tables of their own; nothing else changes.
     "
+    -- Projects: drawers that sessions are filed in. Tables of their own; nothing else changes.
     CREATE TABLE projects (
         id TEXT PRIMARY KEY, name TEXT NOT NULL, color TEXT, at INTEGER NOT NULL
     ) WITHOUT ROWID;

@@ -7,6 +7,7 @@ mod damage;
 mod deletion;
 mod lineage;
 mod migration;
+mod projects;
 mod rules;
 mod undo;
 mod values;

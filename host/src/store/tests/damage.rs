@@ -44,10 +44,8 @@ fn a_newer_schema_is_refused_and_left_alone() {
     let error = Store::open(&folder, sender).unwrap_err();
     assert!(matches!(error, Error::Newer { found: 99, known: schema::KNOWN, .. }));
     let words = error.to_string();
-    assert!(
-        words.contains("schema 99") && words.contains(&format!("knows {}", schema::KNOWN)),
-        "{words}"
-    );
+    let knows = format!("knows {}", schema::KNOWN);
+    assert!(words.contains("schema 99") && words.contains(&knows), "{words}");
     assert!(words.contains("upgrade"), "{words}");
     assert!(matches!(Reader::open(&folder), Err(Error::Newer { .. })));
     assert!(fs::read(file(&folder)).unwrap() == before);

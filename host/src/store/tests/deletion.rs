@@ -162,7 +162,7 @@ fn an_index_of_the_old_schema_is_made_anew() {
     // As the first released schema left it.
     let conn = rusqlite::Connection::open(folder.join(schema::FILE)).unwrap();
     conn.execute_batch(
-        "DROP TABLE deleted; DROP TABLE words;
+        "DROP TABLE deleted; DROP TABLE words; DROP TABLE projects; DROP TABLE placed;
          CREATE VIRTUAL TABLE words USING fts5
              (text, content = '', tokenize = 'unicode61 remove_diacritics 2');
          DROP TRIGGER ledger_stage; DROP INDEX ledger_open;

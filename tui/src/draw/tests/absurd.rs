@@ -246,7 +246,7 @@ fn no_number_of_a_hostile_host_stops_the_interface() {
 #[test]
 fn no_single_number_does_either_while_the_others_are_as_usual() {
     let events = events();
-    for extremes in &EXTREMES[..4] {
+    for extremes in &EXTREMES[..2] {
         for (at, event) in events.iter().enumerate() {
             for place in 0..numbers(&serde_json::to_value(event).unwrap()) {
                 let mut app = app(vec![user("hello")]);
