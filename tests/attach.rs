@@ -496,7 +496,7 @@ async fn a_login_that_ends_is_said_with_what_to_do() {
     let served = Served::with_password(&home, demo(), Some("two")).await;
     proxy.lead(Some(&served.url()));
     let said = refusal(&mut view).await;
-    assert!(said.contains("hermes-tui attach"), "{said}");
+    assert!(said.contains("quit and attach again"), "for who is in attach already: {said}");
     served.stop().await;
 }
 

@@ -34,7 +34,7 @@ use crate::protocol::{Command, Event, Failure, Link, Millis, Target};
 /// Longest wait for an answer about the server itself.
 const PROBE: Duration = Duration::from_secs(15);
 /// What to do about a login that is missing or over: also for who is attached already.
-const LOG_IN: &str = "quit and attach again, it asks for the password";
+const LOG_IN: &str = "to log in, quit and attach again: it asks for the password";
 /// How long the end of a connection may take to send what waits.
 const END: Duration = Duration::from_secs(3);
 /// Longest pause before a host on this machine is looked for again.

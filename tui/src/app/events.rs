@@ -215,7 +215,11 @@ impl App {
     fn on_session(&mut self) {
         self.view.reset();
         self.toasts.on_session(&self.transcript.session);
-        self.panel = None;
+        if let Some(Panel::Inbox(inbox)) = self.panel.take()
+            && let Some(typed) = inbox.typed()
+        {
+            self.composer.remember(&typed);
+        }
         self.confirm = None;
         self.taking_back = None;
         if self.attached {

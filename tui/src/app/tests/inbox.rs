@@ -202,6 +202,15 @@ fn a_question_elsewhere_is_answered_by_a_choice_or_in_own_words() {
     assert_eq!(app.unsent(), ["half"]);
     assert_eq!(sent(press(&mut app, "tab", T0 + 1_000)), [open("a")]);
     assert_eq!(app.composer.text(), "half");
+    // So does a session that comes into view by itself.
+    let mut app = asking(&[ask()]);
+    press(&mut app, "ctrl-o", T0);
+    enter_text(&mut app, "half", T0 + 1_000);
+    let transcript = Transcript { session: SessionId("other".into()), ..window(vec![]) };
+    let transcript = Box::new(transcript);
+    app.on_event(&Event::Attached { transcript, resynced: false }, T0 + 2_000);
+    press(&mut app, "up", T0 + 3_000);
+    assert_eq!(app.composer.text(), "half");
 }
 
 // C03
