@@ -342,6 +342,9 @@ fn cause(error: &reqwest::Error) -> String {
     if error.is_connect() && said.contains("InvalidContentType") {
         return "what answers there speaks no TLS; is it http:// in place of https://?".to_owned();
     }
+    if let Some(advice) = distrust(&said) {
+        return advice;
+    }
     // How the parts of a body were framed helps nobody.
     if said.contains("chunk size") || said.contains("before message completed") {
         return "the connection broke off".to_owned();
@@ -353,6 +356,16 @@ fn cause(error: &reqwest::Error) -> String {
     }
 }
 
+/// What to do about a certificate that nobody here vouches for.
+fn distrust(said: &str) -> Option<String> {
+    let what = ["UnknownIssuer", "CaUsedAsEndEntity", "BadSignature"];
+    what.iter().any(|what| said.contains(what)).then(|| {
+        "nobody trusted here has signed its certificate: if it has an authority of its own, name \
+         that with --ca FILE; if not, somebody may be in between"
+            .to_owned()
+    })
+}
+
 fn looks_like_html(text: &[u8]) -> bool {
     text.trim_ascii_start().first() == Some(&b'<')
 }
@@ -362,4 +375,17 @@ pub(super) fn is_loopback(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default();
     let ip = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
     host.eq_ignore_ascii_case("localhost") || ip.is_ok_and(|ip| ip.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::distrust;
+
+    #[test]
+    fn who_meets_a_strangers_certificate_is_told_what_to_do() {
+        let advice = distrust("invalid peer certificate: UnknownIssuer").unwrap();
+        assert!(advice.contains("--ca FILE"), "{advice}");
+        // Which name it is for, or that it is too old, says enough.
+        assert_eq!(distrust("certificate not valid for name \"a\"; it is for \"b\""), None);
+    }
 }

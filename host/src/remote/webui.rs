@@ -1,16 +1,18 @@
 //! The client of a hermes-webui: the loop that does the I/O. What it means is [`translate`]'s.
 
 mod commands;
+mod elsewhere;
 mod inbox;
 mod replies;
 mod streams;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use self::elsewhere::Elsewhere;
 use self::inbox::Inbox;
 use self::replies::{Reply, Then};
 use self::streams::{Source, Streams};
@@ -86,8 +88,8 @@ struct Webui {
     closed: Option<String>,
     /// What waits until the server has done with a turn.
     deferred: Vec<Command>,
-    /// The sessions that are known to wait for the user.
-    asking: HashSet<SessionId>,
+    /// What is known of the sessions that are not in view.
+    elsewhere: Elsewhere,
     /// What is asked, in all sessions.
     inbox: Inbox,
 }
@@ -112,7 +114,7 @@ impl Webui {
             polled: false,
             closed: None,
             deferred: Vec::new(),
-            asking: HashSet::new(),
+            elsewhere: Elsewhere::default(),
             inbox: Inbox::default(),
         }
     }
@@ -158,6 +160,11 @@ impl Webui {
     }
 
     fn enter(&mut self, session: &decode::Session) {
+        if self.mirror.is_attached() {
+            // How it is left is where its news begin.
+            self.elsewhere.left(&self.mirror.view().session);
+            self.ask_others();
+        }
         self.inbox.leave(&self.mirror);
         self.mirror = Mirror::default();
         self.view += 1;
@@ -276,8 +283,15 @@ impl Webui {
             }
             Request::OpenChat(stream) => self.streams.open_chat(&stream),
             Request::CloseChat => self.streams.close_chat(),
-            Request::Follow(id) => self.streams.enter(&id.0, self.mirror.known_count()),
+            Request::Follow { from, to } => {
+                self.unsent.moved(&from, &to);
+                self.streams.enter(&to.0, self.mirror.known_count());
+            }
             Request::Start { prompt, text } => {
+                if let Some(prompt) = &prompt {
+                    let session = self.mirror.view().session.clone();
+                    self.unsent.place(prompt, &session, self.mirror.last());
+                }
                 let files = match prompt {
                     Some(_) => self.mirror.view().attachments.clone(),
                     None => Vec::new(),
@@ -293,10 +307,12 @@ impl Webui {
         }
     }
 
-    /// Which sessions wait for the user: nothing else tells of those that are not in view (C16).
+    /// How the sessions are that are not in view: nothing else tells of them (C16).
     fn ask_others(&mut self) {
-        let api = self.api.clone();
-        self.spawn(async move { Reply::Others(api.sessions().await) });
+        if self.elsewhere.asks() {
+            let api = self.api.clone();
+            self.spawn(async move { Reply::Others(api.sessions().await) });
+        }
     }
 
     fn ask_questions(&mut self) {
@@ -411,6 +427,9 @@ impl Webui {
             }
         } else if self.mirror.stream().is_none() {
             self.ask_status();
+        }
+        if self.streams.is_deaf(Source::List) || self.elsewhere.is_working(&self.id()) {
+            self.ask_others();
         }
         if self.reload || self.mirror.is_uncertain() {
             self.mirror.reload();

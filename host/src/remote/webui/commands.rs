@@ -76,9 +76,11 @@ impl Webui {
                     Ok(vec![Event::SessionsChanged])
                 });
             }
-            Command::ListProcesses => {
-                self.push(Event::ProcessesListed { processes: Vec::new() });
-            }
+            // An empty list would say that nothing runs, which nobody here knows.
+            Command::ListProcesses => self.cannot(
+                "processes",
+                "A hermes-webui does not list its background processes. Ask the agent for them.",
+            ),
             Command::ListSessions => self.act("sessions", Then::Nothing, async move {
                 let sessions = translate::list(&api.sessions().await?);
                 Ok(vec![Event::SessionsListed { sessions }])
@@ -98,7 +100,7 @@ impl Webui {
                 self.act("rename", Then::Nothing, async move {
                     api.change("rename", &id, json!({ "title": title })).await?;
                     Ok(vec![Event::TitleChanged { title }])
-                })
+                });
             }
             Command::Undo => self.act("undo", Then::Load, async move {
                 api.take_back("undo", &id).await.map(|_| Vec::new())
