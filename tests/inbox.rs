@@ -67,7 +67,7 @@ async fn answered_from_a_third(way: Way) {
         if command.contains("to-be-kept")));
     assert!(matches!(&second.question.ask, Ask::Clarify { question, .. }
         if question == "Which colour?"));
-    assert!(first.name.contains("call terminal"), "{}", first.name);
+    assert!(!first.name.is_empty() && first.name != second.name, "{both:#?}");
     assert!(here.transcript.questions.is_empty(), "nothing of another session is in view");
     for view in [&mut one, &mut two] {
         assert_eq!(asked(view, 2).await[0].session, first.session, "everybody sees the same");
@@ -125,6 +125,14 @@ async fn what_sessions_ask_is_answered_from_a_third_one_over_the_seam_wire() {
 async fn what_sessions_ask_is_answered_from_a_third_one_over_the_webui_wire() {
     answered_from_a_third(Way::Webui(Over::Tcp)).await;
     answered_from_a_third(Way::Webui(Over::Socket)).await;
+}
+
+/// See `contract.rs` for what it needs.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "needs a running hermes-webui"]
+async fn what_sessions_ask_is_answered_from_a_third_one_of_a_running_webui() {
+    let url = std::env::var("HERMES_TUI_CONTRACT_URL").expect("HERMES_TUI_CONTRACT_URL");
+    answered_from_a_third(Way::Running(url)).await;
 }
 
 fn at(place: &str, home: &Home) -> remote::Server {

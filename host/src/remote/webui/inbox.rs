@@ -71,7 +71,7 @@ enum Back {
 pub(super) enum Word {
     Head {
         session: SessionId,
-        head: Result<Option<Head>, Error>,
+        head: Result<Option<Box<Head>>, Error>,
     },
     Answered {
         session: SessionId,
@@ -276,7 +276,7 @@ impl Webui {
         (line.is_fetching, line.fetched) = (true, Some(Instant::now()));
         let (api, session) = (self.api.clone(), session.clone());
         self.spawn(async move {
-            let head = head(&api, &session.0, kind).await;
+            let head = head(&api, &session.0, kind).await.map(|head| head.map(Box::new));
             Reply::Inbox(Word::Head { session, head })
         });
     }
@@ -375,7 +375,7 @@ impl Webui {
                 line.is_fetching = false;
                 let again = std::mem::take(&mut line.again);
                 match head {
-                    Ok(head) => line.set_head(head),
+                    Ok(head) => line.set_head(head.map(|head| *head)),
                     Err(error) => {
                         tracing::debug!(%error, "no word of what a session asks");
                         // The next look at the list asks again.

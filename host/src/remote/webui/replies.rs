@@ -98,7 +98,7 @@ impl Webui {
             return self.inbox_word(word);
         }
         if let Reply::Ended { row, tail } = reply {
-            return self.push(Event::Toast(elsewhere::ended(row, tail.ok().as_ref())));
+            return self.push(Event::Toast(elsewhere::ended(*row, tail.ok().as_ref())));
         }
         if view != self.view {
             return;
