@@ -487,7 +487,14 @@ async fn find(api: &Api, target: &Target) -> Result<decode::Session, Error> {
 }
 
 fn failed(about: &str, error: &Error) -> Event {
-    Event::Failed(Failure { about: about.to_owned(), message: error.to_string() })
+    let message = match error {
+        Error::Status { body, .. } if body["code"] == "session_profile_mismatch" => {
+            let profile = body["profile"].as_str().unwrap_or("another one");
+            format!("this session is of the profile {profile}: `/profile {profile}` changes to it")
+        }
+        _ => error.to_string(),
+    };
+    Event::Failed(Failure { about: about.to_owned(), message })
 }
 
 /// A text, unless it is empty.

@@ -35,12 +35,18 @@ pub(super) struct Does {
     /// What sessions were told, and what is answered to it.
     pub(super) said: Mutex<Vec<Value>>,
     pub(super) verdict: Mutex<(u16, Value)>,
+    /// What else the list says of that session.
+    pub(super) line: Mutex<Value>,
+    /// The next turn compresses its session, which goes on as `s9`.
+    pub(super) compress: AtomicBool,
     pub(super) messages: Mutex<Vec<Value>>,
     /// What every request answers in place of its own.
     pub(super) all: Mutex<Option<(u16, &'static str)>>,
     /// The next `chat/start` takes the prompt and breaks off.
     pub(super) swallow: AtomicBool,
     pub(super) starts: AtomicUsize,
+    /// Where they were.
+    pub(super) sessions: Mutex<Vec<Value>>,
     /// As many times a turn that was taken back comes back.
     pub(super) stubborn: AtomicUsize,
     pub(super) asked: AtomicUsize,
@@ -74,10 +80,13 @@ impl Fake {
             heads: AtomicUsize::new(0),
             said: Mutex::default(),
             verdict: Mutex::new((200, json!({"ok": true}))),
+            line: Mutex::new(json!({})),
+            compress: AtomicBool::new(false),
             messages: Mutex::new(vec![json!({"role": "user", "content": "hi"})]),
             all: Mutex::new(None),
             swallow: AtomicBool::new(false),
             starts: AtomicUsize::new(0),
+            sessions: Mutex::new(Vec::new()),
             stubborn: AtomicUsize::new(0),
             asked: AtomicUsize::new(0),
         });
@@ -94,9 +103,12 @@ impl Fake {
                 "/api/sessions",
                 get(|State(d): State<Arc<Does>>| async move {
                     let attention = d.attention.lock().unwrap().clone();
+                    let mut other = d.line.lock().unwrap().clone();
+                    other["session_id"] = json!("s1");
+                    other["title"] = json!("other");
+                    other["attention"] = attention;
                     Json(json!({"sessions": [
-                        {"session_id": "s0", "title": "x", "last_message_at": 9.0},
-                        {"session_id": "s1", "title": "other", "attention": attention},
+                        {"session_id": "s0", "title": "x", "last_message_at": 9.0}, other,
                     ]}))
                 }),
             )
@@ -206,6 +218,7 @@ async fn instead(
 
 async fn start(State(does): State<Arc<Does>>, Json(body): Json<Value>) -> Response {
     does.starts.fetch_add(1, Ordering::SeqCst);
+    does.sessions.lock().unwrap().push(body["session_id"].clone());
     let mut messages = does.messages.lock().unwrap();
     messages.push(json!({"role": "user", "content": body["message"]}));
     messages.push(json!({"role": "assistant", "content": "done", "finish_reason": "stop"}));
@@ -248,12 +261,21 @@ async fn stream(State(does): State<Arc<Does>>, uri: axum::http::Uri, Query(q): A
     hang_up.mark_unchanged();
     let first = match uri.path() {
         "/api/chat/stream" => {
-            let session = session(&does, "s0");
-            format!(
+            let of = does.sessions.lock().unwrap().last().cloned().unwrap_or_default();
+            let mut id = of.as_str().unwrap_or("s0");
+            let mut text = String::new();
+            if does.compress.swap(false, Ordering::SeqCst) {
+                let data = json!({"old_session_id": id, "new_session_id": "s9"});
+                text = format!("event: compressed\ndata: {data}\n\n");
+                id = "s9";
+            }
+            let session = session(&does, id);
+            text += &format!(
                 "id: {}:1\nevent: done\ndata: {}\n\nid: {0}:2\nevent: stream_end\ndata: {{}}\n\n",
                 q["stream_id"],
                 json!({ "session": session })
-            )
+            );
+            text
         }
         "/api/session/stream" => {
             let count = does.messages.lock().unwrap().len();
