@@ -251,6 +251,7 @@ mod tests {
         (host, backend, rx)
     }
 
+    // E04
     #[test]
     fn a_view_that_reads_nothing_is_emptied_at_8_mb_and_takes_a_fresh_window() {
         let (mut host, backend, _signals) = ends();
