@@ -3,19 +3,25 @@
 
 use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
 use std::os::fd::AsFd as _;
+use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use host::Host;
 use host::protocol::{SessionId, Target};
 use host::remote::http::Error;
-use host::remote::{self, Login, Server};
+use host::remote::{self, Login, Probe, Server};
 use nix::sys::termios::{self, LocalFlags, SetArg, Termios};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::oneshot;
+use tui::{Exit, Interface, Leaving};
 
 use crate::dirs::Dirs;
+use crate::elsewhere::{self, Where};
 use crate::env::Env;
-use crate::{Interrupted, Usage, args, interactive, signals};
+use crate::interactive::save_drafts;
+use crate::signals::Suspension;
+use crate::{Interrupted, Usage, args, drafts, interactive, signals};
 
 /// How often a password may be typed.
 const TRIES: u32 = 3;
@@ -38,7 +44,7 @@ pub(crate) fn run(
         .context("cannot start the runtime")?;
     let ended = runtime.block_on(async {
         let mut signals = signals::signals()?;
-        log_in(&server, attach, env, &mut signals).await?;
+        let probe = log_in(&server, attach, env, &mut signals).await?;
         let is_terminal =
             io::stdout().is_terminal() && (io::stdin().is_terminal() || attach.password_stdin);
         anyhow::ensure!(is_terminal, Usage("the interface needs a terminal".to_owned()));
@@ -50,28 +56,86 @@ pub(crate) fn run(
                     .to_owned(),
             );
         }
+        notes.extend(elsewhere::notes(&probe, run, Where::There));
+        let target = target(&server, probe.tui, run).await?;
         let folder = server.folder();
-        let (host, remote) = remote::start(server.clone(), target(run));
-        let ended =
-            interactive::view(host, server.name(), &folder, notes, &mut signals, &mut suspension)
-                .await;
+        let (host, remote) = remote::start(server.clone(), target);
+        elsewhere::set_up(&host, run);
+        let parted = view(host, server.name(), &folder, notes, &mut signals, &mut suspension).await;
         let kept = remote.end().await;
-        match ended {
-            Ok(exit) => farewell(&exit, &kept, &server),
-            Err(signal) => Ok(ExitCode::from(128 + signal.to_le_bytes()[0])),
-        }
+        farewell(&parted, &kept, &server)
     });
     // A thread may still wait for a line that nobody will type.
     runtime.shutdown_background();
     ended
 }
 
-fn target(run: &args::Run) -> Target {
-    match &run.resume {
-        Some(name) => Target::Id(SessionId(name.clone())),
+/// Which session is meant. The server is asked before the interface opens: it must not begin with
+/// another one.
+async fn target(server: &Server, tui: bool, run: &args::Run) -> anyhow::Result<Target> {
+    Ok(match &run.resume {
+        Some(name) => {
+            let found = remote::find(server, tui, name).await;
+            match found.map_err(|error| refused_by(server, error))? {
+                Some(id) => Target::Id(id),
+                None => anyhow::bail!(
+                    "{} has no session {}; without -r the interface lists what there is",
+                    server.name(),
+                    host::redact::plain(name)
+                ),
+            }
+        }
         None if run.continue_ => Target::Latest,
         None => Target::New,
-    }
+    })
+}
+
+/// How the interface on a host elsewhere was left.
+struct Parted {
+    /// By the user, or by a signal.
+    ended: Result<Exit, i32>,
+    /// What to resume.
+    session: Option<SessionId>,
+    /// What of it goes on there.
+    goes_on: Option<String>,
+}
+
+/// Runs the interface on a host elsewhere until the user leaves or a signal comes. What is being
+/// written then is kept in `folder`.
+async fn view(
+    mut host: Host,
+    place: String,
+    folder: &Path,
+    notes: Vec<String>,
+    signals: &mut UnboundedReceiver<i32>,
+    suspension: &mut Suspension,
+) -> Parted {
+    let mut kept = drafts::load(folder);
+    let options =
+        tui::Options { place: Some(place), ..interactive::options(notes, true, kept.clone()) };
+    let mut interface = Interface::new(options);
+    let ended = loop {
+        // What ends the run drops the interface's hold on the terminal.
+        tokio::select! {
+            exit = interface.run(&mut host) => match exit {
+                Ok(exit) if exit.leaving == Leaving::Suspend => {}
+                Ok(exit) => break Ok(exit),
+                Err(error) => {
+                    // The terminal may be gone before the signal that says so is here.
+                    tracing::info!("the terminal is gone: {error}");
+                    break Err(nix::libc::SIGHUP);
+                }
+            },
+            signal = signals.recv() => break Err(signal.unwrap_or_default()),
+            () = suspension.asked() => {}
+        }
+        save_drafts(folder, &mut kept, &interface);
+        if let Err(error) = suspension.suspend().await {
+            tracing::warn!("{error:#}");
+        }
+    };
+    save_drafts(folder, &mut kept, &interface);
+    Parted { ended, session: interface.session(), goes_on: interface.goes_on() }
 }
 
 /// Makes sure that the server knows us, before anything else is asked of it.
@@ -80,16 +144,16 @@ async fn log_in(
     attach: &args::Attach,
     env: &Env,
     signals: &mut UnboundedReceiver<i32>,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Probe> {
     if let Some(cookie) = &attach.cookie
         && !remote::use_cookie(server, cookie).map_err(refusal)?
     {
         return Err(Usage("--cookie takes NAME=VALUE, as a browser shows it".to_owned()).into());
     }
     let probe = remote::probe(server).await.map_err(|error| refused_by(server, error))?;
-    match probe.login {
-        Login::Done => return Ok(()),
-        Login::Browser(what) => return Err(Usage(what).into()),
+    match &probe.login {
+        Login::Done => return Ok(probe),
+        Login::Browser(what) => return Err(Usage(what.clone()).into()),
         Login::Password if attach.cookie.is_some() => {
             return Err(Usage(
                 "the server does not know this cookie: it has expired or belongs elsewhere"
@@ -110,7 +174,8 @@ async fn log_in(
         env.get("HERMES_TUI_PASSWORD").map(str::to_owned)
     };
     if let Some(password) = given {
-        return remote::login(server, &password).await.map_err(|error| refused_by(server, error));
+        let done = remote::login(server, &password).await;
+        return done.map(|()| probe).map_err(|error| refused_by(server, error));
     }
     if !io::stdin().is_terminal() {
         return Err(Usage(format!(
@@ -122,7 +187,7 @@ async fn log_in(
     for _ in 0..TRIES {
         let password = ask(&format!("Password for {}: ", server.name()), signals).await?;
         match remote::login(server, &password).await {
-            Ok(()) => return Ok(()),
+            Ok(()) => return Ok(probe),
             Err(Error::Auth(why)) => say(&why),
             Err(error) => return Err(refused_by(server, error)),
         }
@@ -206,27 +271,74 @@ fn refused_by(server: &Server, error: Error) -> anyhow::Error {
     Usage(text).into()
 }
 
-/// What is said once the terminal is the shell's again. `kept` goes out with the next attach.
-fn farewell(exit: &tui::Exit, kept: &[String], server: &Server) -> anyhow::Result<ExitCode> {
-    let mut stdout = io::stdout().lock();
-    for text in exit.unsent.iter().filter(|text| !kept.contains(text)) {
-        writeln!(stdout, "Not sent: {}", host::redact::plain(text))?;
-    }
+/// What is said once the terminal is the shell's again, if it still is. `kept` goes out with the
+/// next attach.
+fn farewell(parted: &Parted, kept: &[String], server: &Server) -> anyhow::Result<ExitCode> {
+    let unsent = parted.ended.iter().flat_map(|exit| &exit.unsent);
+    let mut lines: Vec<String> = unsent
+        .filter(|text| !kept.contains(text))
+        .map(|text| format!("Not sent: {}", host::redact::plain(text)))
+        .collect();
     for text in kept {
         let text = host::redact::plain(text);
-        writeln!(stdout, "Not sent yet, goes out with the next attach: {text}")?;
+        lines.push(format!("Not sent yet, goes out with the next attach: {text}"));
     }
-    if let Some(session) = exit.session.as_ref().filter(|session| is_word(&session.0)) {
-        let name = host::redact::plain(&server.name());
-        writeln!(stdout, "Go on with: hermes-tui attach {name} --resume {session}")?;
+    if let Some(goes_on) = &parted.goes_on {
+        lines.push(goes_on.clone());
     }
-    anyhow::ensure!(!exit.host_stopped, "the connection ended; what is stored is safe");
-    Ok(ExitCode::SUCCESS)
+    if let Some(session) = parted.session.as_ref().filter(|session| is_word(&session.0)) {
+        lines.push(format!("Go on with: {} --resume {session}", way(server)));
+    }
+    let mut stdout = io::stdout().lock();
+    let said = lines.iter().try_for_each(|line| writeln!(stdout, "{line}"));
+    match &parted.ended {
+        Ok(exit) => {
+            said?;
+            anyhow::ensure!(!exit.host_stopped, "the connection ended; what is stored is safe");
+            Ok(ExitCode::SUCCESS)
+        }
+        // The terminal may be gone.
+        Err(signal) => Ok(interactive::by(*signal)),
+    }
+}
+
+/// The command line that leads to a server again.
+fn way(server: &Server) -> String {
+    let mut words = vec!["hermes-tui attach".to_owned(), quoted(&server.name())];
+    if let Some(ca) = &server.ca {
+        words.push(format!("--ca {}", quoted(&ca.display().to_string())));
+    }
+    if server.insecure {
+        words.push("--insecure".to_owned());
+    }
+    words.join(" ")
+}
+
+/// A word as a shell takes it.
+fn quoted(word: &str) -> String {
+    let word = host::redact::plain(word);
+    let is_plain = |c: char| c.is_alphanumeric() || "/:._-~%@+,=".contains(c);
+    if !word.is_empty() && !word.starts_with('~') && word.chars().all(is_plain) {
+        return word.to_string();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_way_back_is_a_line_for_a_shell_with_all_that_leads_there() {
+        let server = |text| Server::parse(text, Path::new("/s")).unwrap();
+        let mut tls = server("https://box/a%20b");
+        assert_eq!(way(&tls), "hermes-tui attach https://box/a%20b");
+        tls.ca = Some("/my ca/it's.pem".into());
+        tls.insecure = true;
+        let line = r"hermes-tui attach https://box/a%20b --ca '/my ca/it'\''s.pem' --insecure";
+        assert_eq!(way(&tls), line);
+        assert_eq!(way(&server("/run/my host.sock")), "hermes-tui attach '/run/my host.sock'");
+    }
 
     #[test]
     fn an_id_that_a_terminal_or_a_shell_would_obey_is_not_shown() {

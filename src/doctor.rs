@@ -67,7 +67,12 @@ pub(crate) fn run(
     let mut checks = vec![ok("version", env!("CARGO_PKG_VERSION"))];
     match &config {
         Ok(config) => {
-            checks.push(ok("config", dirs.config().display().to_string()));
+            let file = dirs.config();
+            checks.push(if file.exists() {
+                ok("config", file.display().to_string())
+            } else {
+                ok("config", format!("no {}: everything is as by default", file.display()))
+            });
             checks.extend(config.notes.iter().map(|text| note("config", text)));
             checks.extend(provider(config, env));
             let shell = &config.settings.terminal.shell;
@@ -86,7 +91,8 @@ pub(crate) fn run(
     checks.push(if git { ok("git", "found") } else { note("git", "not found on PATH") });
     checks.push(terminal(env));
     checks.extend(running::checks(&dirs.state, Path::new("/")));
-    checks.push(ok("processes", format!("{} folders", folders(&dirs.state.join("proc")).len())));
+    let kept = folders(&dirs.state.join("proc")).len() as u64;
+    checks.push(ok("processes", several(kept, "folder")));
     checks.extend(backlog::checks(&dirs.state));
     print(&checks, args)?;
     let any = checks.iter().any(|c| c.state == State::Broken);
@@ -233,6 +239,11 @@ fn terminal(env: &Env) -> Check {
         Some("dumb") => note("terminal", "TERM is dumb: only one-shot runs work"),
         Some(term) => ok("terminal", format!("{term}, {colour}")),
     }
+}
+
+/// A number of things; `what` is one of them.
+fn several(n: u64, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
 }
 
 fn folders(path: &Path) -> Vec<String> {

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use host::Host;
 use host::local::{Caller, Local, Role, StartError, Work};
-use host::protocol::{Command, Target};
+use host::protocol::Target;
 use host::remote::{self, Remote};
 use host::serve::{self, Server, socket_path};
 use host::store::Lock;
@@ -20,7 +20,8 @@ use tui::{Exit, Interface, Leaving};
 use crate::config::{Config, OnHangup};
 use crate::dirs::Dirs;
 use crate::drafts::{self, Drafts};
-use crate::keep::{self, Start};
+use crate::elsewhere::{self, Where};
+use crate::keep::{self, Loss, Start, Watch};
 use crate::signals::{Suspension, signals};
 use crate::{Usage, args, drain, sessions_cmd};
 
@@ -50,12 +51,20 @@ pub(crate) fn run(config: &Config, run: &args::Run, dirs: &Dirs) -> anyhow::Resu
         let (seat, host) = sit(config, &start, target).await?;
         let drafts = drafts::load(&config.settings.state);
         let notes = config.notes.iter().chain(seat.notes()).cloned().collect();
-        let attached = matches!(seat, Seat::Other(_));
+        let attached = matches!(seat, Seat::Other { .. });
         let options =
             tui::Options { follow: config.own.follow, ..options(notes, attached, drafts.clone()) };
         let interface = Interface::new(options);
-        let mut desk =
-            Desk { config, start, signals, suspension, interface, drafts, revivals: Vec::new() };
+        let mut desk = Desk {
+            config,
+            start,
+            signals,
+            suspension,
+            interface,
+            drafts,
+            revivals: Vec::new(),
+            watch: Watch::default(),
+        };
         let code = desk.work(seat, host).await;
         desk.save_drafts();
         code
@@ -68,15 +77,13 @@ enum Seat {
     /// In this process, with a server for other interfaces.
     Own { local: Local, server: Option<Server>, notes: Vec<String> },
     /// In another one.
-    Other(Remote),
+    Other { remote: Remote, notes: Vec<String> },
 }
 
 impl Seat {
     fn notes(&self) -> &[String] {
-        match self {
-            Self::Own { notes, .. } => notes,
-            Self::Other(_) => &[],
-        }
+        let (Self::Own { notes, .. } | Self::Other { notes, .. }) = self;
+        notes
     }
 }
 
@@ -90,8 +97,8 @@ enum Ended {
     Suspend,
     /// Somebody asked the host to stop.
     StopAsked,
-    /// The other process died.
-    HostDied,
+    /// The other process is gone.
+    HostLost(Loss),
 }
 
 /// What an interface needs around it.
@@ -105,6 +112,7 @@ struct Desk<'a> {
     drafts: Drafts,
     /// When a killed host was replaced.
     revivals: Vec<Instant>,
+    watch: Watch,
 }
 
 /// Takes the state folder, or goes to the process that has it.
@@ -117,29 +125,38 @@ async fn sit(config: &Config, start: &Start<'_>, target: Target) -> anyhow::Resu
                 let mut notes = local.notes().to_vec();
                 let server = listen(&local, config).await;
                 let server = server.map_err(|error| notes.push(error.to_string())).ok();
+                let is_new = target == Target::New;
                 let host = local.attach(target, Caller::Attended);
+                if !is_new {
+                    elsewhere::set_model(&host, start.run);
+                }
                 return Ok((Seat::Own { local, server, notes }, host));
             }
             Err(error @ StartError::Held { .. }) => error,
             Err(error) => return Err(error.into()),
         };
+        if let StartError::Held { pid: Some(pid), .. } = &held
+            && is_suspended(*pid)
+        {
+            anyhow::bail!(
+                "the host of {} is suspended (process {pid}): `fg` in its shell brings it back, \
+                 `kill -CONT {pid}` too",
+                state.display()
+            );
+        }
         let server = other(config);
         let probe = tokio::time::timeout_at(end.into(), remote::probe(&server)).await;
         if let Ok(Ok(probe)) = probe
             && probe.tui
         {
             let (host, remote) = remote::start(server, target.clone());
-            set_up(&host, &target, start.run);
-            return Ok((Seat::Other(remote), host));
+            elsewhere::set_cwd(&host, &target);
+            elsewhere::set_up(&host, start.run);
+            let notes = elsewhere::notes(&probe, start.run, Where::Here);
+            return Ok((Seat::Other { remote, notes }, host));
         }
         if Instant::now() > end {
-            let why = match &held {
-                StartError::Held { pid: Some(pid), .. } if is_suspended(*pid) => {
-                    format!("process {pid} is suspended: `fg` in its shell brings it back. ")
-                }
-                _ => String::new(),
-            };
-            return Err(anyhow::anyhow!("{why}{held}")
+            return Err(anyhow::anyhow!("{held}")
                 .context(format!("the host of {} does not answer", state.display())));
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -176,22 +193,6 @@ fn other(config: &Config) -> remote::Server {
     }
 }
 
-/// A new session of a host that was started elsewhere works where this interface was.
-fn set_up(host: &Host, target: &Target, run: &args::Run) {
-    if *target != Target::New {
-        return;
-    }
-    if let Ok(cwd) = std::env::current_dir() {
-        host.send(Command::SetCwd { cwd: cwd.display().to_string() });
-    }
-    if let Some(model) = &run.model {
-        host.send(Command::SetModel { model: model.clone() });
-    }
-    if run.yolo {
-        host.send(Command::SetYolo { yolo: true });
-    }
-}
-
 impl Desk<'_> {
     async fn work(&mut self, mut seat: Seat, mut host: Host) -> anyhow::Result<ExitCode> {
         loop {
@@ -213,7 +214,7 @@ impl Desk<'_> {
                     match self.go_over(local, server, host).await {
                         Ok((remote, view)) => {
                             self.suspend().await?;
-                            (seat, host) = (Seat::Other(remote), view);
+                            (seat, host) = (Seat::Other { remote, notes: Vec::new() }, view);
                         }
                         Err(error) => {
                             self.save_drafts();
@@ -221,24 +222,25 @@ impl Desk<'_> {
                         }
                     }
                 }
-                (Seat::Other(remote), Ended::HostDied) => {
-                    self.revive();
-                    seat = Seat::Other(remote);
+                (Seat::Other { remote, notes }, Ended::HostLost(loss)) => {
+                    self.replace(loss).await;
+                    seat = Seat::Other { remote, notes };
                 }
-                (Seat::Other(remote), ended) if is_suspend(&ended) => {
+                (Seat::Other { remote, notes }, ended) if is_suspend(&ended) => {
                     self.suspend().await?;
-                    seat = Seat::Other(remote);
+                    seat = Seat::Other { remote, notes };
                 }
-                (Seat::Other(remote), ended) => {
+                (Seat::Other { remote, .. }, ended) => {
                     drop(host);
+                    self.save_drafts();
                     let kept = remote.end().await;
+                    let pid = Lock::holder(&self.config.settings.state.join("host.lock"));
+                    let goes_on = self.interface.goes_on().zip(pid);
+                    let goes_on =
+                        goes_on.map(|(what, pid)| format!("{what} The host is process {pid}."));
                     return match ended {
-                        Ended::Left(exit) => farewell(&exit, &kept, None),
-                        Ended::Signal(signal) => Ok(by(signal)),
-                        Ended::HungUp => Ok(by(nix::libc::SIGHUP)),
-                        Ended::Suspend | Ended::StopAsked | Ended::HostDied => {
-                            Ok(ExitCode::SUCCESS)
-                        }
+                        Ended::Left(exit) => farewell(&exit, &kept, goes_on),
+                        ended => Ok(self.parting(&ended, goes_on.as_slice())),
                     };
                 }
             }
@@ -251,13 +253,13 @@ impl Desk<'_> {
         let stop_asked = async {
             match seat {
                 Seat::Own { server: Some(server), .. } => server.stop_asked().await,
-                Seat::Own { server: None, .. } | Seat::Other(_) => std::future::pending().await,
+                Seat::Own { server: None, .. } | Seat::Other { .. } => std::future::pending().await,
             }
         };
-        let host_died = async {
+        let host_lost = async {
             match seat {
-                Seat::Other(_) if self.revivals.len() < REVIVALS.0 => keep::died(state).await,
-                Seat::Own { .. } | Seat::Other(_) => std::future::pending().await,
+                Seat::Other { remote, .. } => self.watch.next(state, || remote.take_wanted()).await,
+                Seat::Own { .. } => std::future::pending().await,
             }
         };
         tokio::select! {
@@ -271,17 +273,44 @@ impl Desk<'_> {
             signal = self.signals.recv() => Ended::Signal(signal.unwrap_or_default()),
             () = self.suspension.asked() => Ended::Suspend,
             () = stop_asked => Ended::StopAsked,
-            () = host_died => Ended::HostDied,
+            loss = host_lost => Ended::HostLost(loss),
         }
     }
 
-    /// Starts a host where one was killed. It takes up what that one ran, and the link finds it.
-    fn revive(&mut self) {
+    /// Starts a host in place of one that is gone, if that is wanted. It takes up what that one
+    /// ran, and the link finds it.
+    async fn replace(&mut self, loss: Loss) {
+        let state = &self.config.settings.state;
         self.revivals.retain(|at| at.elapsed() < REVIVALS.1);
-        self.revivals.push(Instant::now());
-        let note = match self.start.detached() {
-            Ok(_) => "the host was killed: another one goes on in the background".to_owned(),
-            Err(error) => format!("the host was killed, and no other starts: {error:#}"),
+        let note = match loss {
+            Loss::Stopped => "the host was stopped: what you send next starts another".to_owned(),
+            Loss::Killed if self.revivals.len() >= REVIVALS.0 => {
+                self.watch.leave();
+                "the host is killed again and again: what you send next starts another".to_owned()
+            }
+            Loss::Killed => {
+                self.revivals.push(Instant::now());
+                // Not waited for: that of another interface may be the one that takes over.
+                match self.start.detached() {
+                    Ok(_) => {
+                        "the host was killed: another one goes on in the background".to_owned()
+                    }
+                    Err(error) => format!("the host was killed, and no other starts: {error:#}"),
+                }
+            }
+            Loss::Wanted => {
+                let started = match self.start.detached() {
+                    Ok(mut next) => keep::taken_over(&mut next, state).await,
+                    Err(error) => Err(error),
+                };
+                match started {
+                    Ok(()) => "another host goes on in the background".to_owned(),
+                    Err(_) if Lock::is_held(&state.join("host.lock")) => {
+                        "another host is there".to_owned()
+                    }
+                    Err(error) => format!("no other host starts: {error:#}"),
+                }
+            }
         };
         tracing::warn!("{note}");
         self.interface.note(note);
@@ -308,7 +337,7 @@ impl Desk<'_> {
         self.interface.set_attached(true);
         let target = self.interface.session().map_or(Target::New, Target::Id);
         let (host, remote) = remote::start(other(self.config), target.clone());
-        set_up(&host, &target, self.start.run);
+        elsewhere::set_cwd(&host, &target);
         Ok((remote, host))
     }
 
@@ -324,7 +353,7 @@ impl Desk<'_> {
         let signal = match &ended {
             Ended::Signal(signal) => Some(*signal),
             Ended::HungUp => Some(nix::libc::SIGHUP),
-            Ended::Left(_) | Ended::Suspend | Ended::StopAsked | Ended::HostDied => None,
+            Ended::Left(_) | Ended::Suspend | Ended::StopAsked | Ended::HostLost(_) => None,
         };
         self.save_drafts();
         let wish = match (&ended, self.config.own.on_hangup) {
@@ -381,19 +410,28 @@ impl Desk<'_> {
         }
         match ended {
             Ended::Left(exit) => farewell(&exit, &exit.unsent, words.pop()),
-            Ended::Signal(_) | Ended::HungUp => {
-                let session = self.interface.session();
-                let session = session.map(|id| format!("Go on with: hermes-tui --resume {id}"));
-                // The terminal may be gone.
-                let mut stdout = std::io::stdout().lock();
-                for word in words.iter().chain(&session) {
-                    writeln!(stdout, "{word}").ok();
-                }
-                Ok(by(signal.unwrap_or_default()))
-            }
-            Ended::Suspend | Ended::StopAsked | Ended::HostDied => {
+            Ended::Signal(_) | Ended::HungUp => Ok(self.parting(&ended, &words)),
+            Ended::Suspend | Ended::StopAsked | Ended::HostLost(_) => {
                 writeln!(std::io::stdout().lock(), "The host was asked to stop.").ok();
                 Ok(ExitCode::SUCCESS)
+            }
+        }
+    }
+
+    /// What is said when a signal has ended the interface, and the exit code.
+    fn parting(&self, ended: &Ended, words: &[String]) -> ExitCode {
+        let session = self.interface.session();
+        let session = session.map(|id| format!("Go on with: hermes-tui --resume {id}"));
+        // The terminal may be gone.
+        let mut stdout = std::io::stdout().lock();
+        for word in words.iter().chain(&session) {
+            writeln!(stdout, "{word}").ok();
+        }
+        match ended {
+            Ended::Signal(signal) => by(*signal),
+            Ended::HungUp => by(nix::libc::SIGHUP),
+            Ended::Left(_) | Ended::Suspend | Ended::StopAsked | Ended::HostLost(_) => {
+                ExitCode::SUCCESS
             }
         }
     }
@@ -404,49 +442,12 @@ impl Desk<'_> {
 }
 
 /// Writes what is being written into a folder that holds what was `kept` so far.
-fn save_drafts(folder: &Path, kept: &mut Drafts, interface: &Interface) {
+pub(crate) fn save_drafts(folder: &Path, kept: &mut Drafts, interface: &Interface) {
     let now = interface.drafts();
     match drafts::save(folder, kept, &now) {
         Ok(()) => *kept = now,
         Err(error) => tracing::error!("what was being written is not kept: {error}"),
     }
-}
-
-/// Runs the interface on a host elsewhere until the user leaves, or, as an error, until a signal
-/// comes. What is being written then is kept in `folder`.
-pub(crate) async fn view(
-    mut host: Host,
-    place: String,
-    folder: &Path,
-    notes: Vec<String>,
-    signals: &mut UnboundedReceiver<i32>,
-    suspension: &mut Suspension,
-) -> Result<Exit, i32> {
-    let mut kept = drafts::load(folder);
-    let options = tui::Options { place: Some(place), ..options(notes, true, kept.clone()) };
-    let mut interface = Interface::new(options);
-    let ended = loop {
-        // What ends the run drops the interface's hold on the terminal.
-        tokio::select! {
-            exit = interface.run(&mut host) => match exit {
-                Ok(exit) if exit.leaving == Leaving::Suspend => {}
-                Ok(exit) => break Ok(exit),
-                Err(error) => {
-                    // The terminal may be gone before the signal that says so is here.
-                    tracing::info!("the terminal is gone: {error}");
-                    break Err(nix::libc::SIGHUP);
-                }
-            },
-            signal = signals.recv() => break Err(signal.unwrap_or_default()),
-            () = suspension.asked() => {}
-        }
-        save_drafts(folder, &mut kept, &interface);
-        if let Err(error) = suspension.suspend().await {
-            tracing::warn!("{error:#}");
-        }
-    };
-    save_drafts(folder, &mut kept, &interface);
-    ended
 }
 
 /// What is so when no host could take over.
@@ -457,7 +458,7 @@ fn is_suspend(ended: &Ended) -> bool {
     match ended {
         Ended::Suspend => true,
         Ended::Left(exit) => exit.leaving == Leaving::Suspend,
-        Ended::HungUp | Ended::Signal(_) | Ended::StopAsked | Ended::HostDied => false,
+        Ended::HungUp | Ended::Signal(_) | Ended::StopAsked | Ended::HostLost(_) => false,
     }
 }
 
@@ -467,12 +468,12 @@ async fn work(local: &Local) -> Work {
 }
 
 /// The exit code of a run that a signal has ended.
-fn by(signal: i32) -> ExitCode {
+pub(crate) fn by(signal: i32) -> ExitCode {
     ExitCode::from(128 + signal.to_le_bytes()[0])
 }
 
 /// What the interface is told about where it runs.
-fn options(notes: Vec<String>, attached: bool, drafts: Drafts) -> tui::Options {
+pub(crate) fn options(notes: Vec<String>, attached: bool, drafts: Drafts) -> tui::Options {
     tui::Options {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         home: std::env::home_dir().map(|h| h.display().to_string()),

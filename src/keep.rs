@@ -38,7 +38,7 @@ impl Start<'_> {
 pub(crate) async fn make_way(local: Local, server: Option<Server>) {
     // First: its socket must be gone before the next host makes its own.
     if let Some(server) = server {
-        server.stop().await;
+        server.make_way().await;
     }
     local.hand_over().await;
 }
@@ -50,18 +50,62 @@ pub(crate) async fn taken_over(detached: &mut Detached, state: &Path) -> anyhow:
     Ok(())
 }
 
-/// Returns once the host of a state folder has died without a word. One that stopped on purpose
-/// has emptied its lock file; nobody wants that one back.
-pub(crate) async fn died(state: &Path) {
-    let lock = state.join("host.lock");
-    let is_dead = || {
-        let left = std::fs::read(&lock).is_ok_and(|text| !text.is_empty());
-        left && !Lock::is_held(&lock)
-    };
-    let mut looks = 0;
-    // Once is not enough: who takes the lock says so a moment later.
-    while looks < 2 {
-        tokio::time::sleep(LOOK).await;
-        looks = if is_dead() { looks + 1 } else { 0 };
+/// What has become of the host of another process.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Loss {
+    /// It died without a word.
+    Killed,
+    /// It stopped on purpose: nobody wants that one back before the user says so.
+    Stopped,
+    /// It stopped on purpose, and the user has sent something since.
+    Wanted,
+}
+
+/// Looks whether the host of a state folder is there.
+#[derive(Debug, Default)]
+pub(crate) struct Watch {
+    /// How often in a row it was not.
+    looks: u32,
+    /// The user knows that it stopped.
+    is_told: bool,
+    /// A killed one is not replaced unasked.
+    is_left: bool,
+}
+
+impl Watch {
+    /// Returns once it is not there and something is to be done about that. `is_wanted` says
+    /// whether the user has sent something. May be dropped and asked again.
+    pub(crate) async fn next(&mut self, state: &Path, is_wanted: impl Fn() -> bool) -> Loss {
+        let lock = state.join("host.lock");
+        loop {
+            tokio::time::sleep(LOOK).await;
+            if Lock::is_held(&lock) {
+                *self = Self::default();
+                continue;
+            }
+            self.looks += 1;
+            // Once is not enough: who takes the lock says so a moment later.
+            if self.looks < 2 {
+                continue;
+            }
+            // One that stopped on purpose has emptied its lock file.
+            let was_killed = std::fs::read(&lock).is_ok_and(|text| !text.is_empty());
+            if was_killed && !self.is_left {
+                self.looks = 0;
+                return Loss::Killed;
+            }
+            if !std::mem::replace(&mut self.is_told, true) {
+                return Loss::Stopped;
+            }
+            if is_wanted() {
+                self.looks = 0;
+                return Loss::Wanted;
+            }
+        }
+    }
+
+    /// One that always dies is left dead, until the user sends something.
+    pub(crate) fn leave(&mut self) {
+        self.is_left = true;
     }
 }

@@ -27,6 +27,7 @@ mod detach;
 mod dirs;
 mod doctor;
 mod drafts;
+mod elsewhere;
 mod env;
 mod host_cmd;
 mod interactive;

@@ -55,6 +55,7 @@ pub(crate) fn run(state: &Path, command: &args::Sessions) -> anyhow::Result<Exit
 
 fn list(state: &Path, limit: usize, all: bool, json: bool) -> anyhow::Result<ExitCode> {
     let mut sessions = Reader::open(state)?.sessions(if all { limit } else { usize::MAX })?;
+    let stored = sessions.len();
     if !all {
         sessions.retain(|session| !session.archived);
         sessions.truncate(limit);
@@ -63,8 +64,14 @@ fn list(state: &Path, limit: usize, all: bool, json: bool) -> anyhow::Result<Exi
     if json {
         serde_json::to_writer_pretty(&mut out, &sessions)?;
         writeln!(out)?;
-    } else if sessions.is_empty() {
+    } else if sessions.is_empty() && (stored == 0 || limit == 0) {
         writeln!(out, "No sessions yet.")?;
+    } else if sessions.is_empty() {
+        let them = match stored {
+            1 => "The only session is".to_owned(),
+            _ => format!("All {stored} sessions are"),
+        };
+        writeln!(out, "{them} archived: `hermes-tui sessions list --all` shows what there is.")?;
     } else {
         writeln!(out, "{:<22}  {:<16}  {:>5}  TITLE", "ID", "LAST ACTIVE", "ROWS")?;
         for session in sessions {

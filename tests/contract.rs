@@ -19,7 +19,7 @@ use crate::support::{Asked, Home, Proxy, Reply, Seen, Server, View, obey, start,
 
 /// How a front end reaches the host.
 #[derive(Clone, Debug, PartialEq)]
-enum Way {
+pub(crate) enum Way {
     Embedded,
     Seam(Over),
     Webui(Over),
@@ -28,14 +28,14 @@ enum Way {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Over {
+pub(crate) enum Over {
     Tcp,
     Socket,
 }
 
-struct Rig {
+pub(crate) struct Rig {
     way: Way,
-    home: Home,
+    pub(crate) home: Home,
     local: Option<Local>,
     /// The program itself.
     serving: Option<Serve>,
@@ -59,7 +59,7 @@ fn script(asked: &Asked) -> Reply {
 }
 
 impl Rig {
-    async fn start(way: Way) -> Self {
+    pub(crate) async fn start(way: Way) -> Self {
         let home = Home::new();
         let model = match (&way, std::env::var("HERMES_TUI_CONTRACT_MODEL")) {
             (Way::Running(_), Ok(address)) => Server::at(&address, script).await,
@@ -87,10 +87,13 @@ impl Rig {
             Way::Embedded | Way::Seam(_) | Way::Running(_) => None,
         };
         rig.serving = Some(serving);
+        // Or one wire would be tested twice.
+        let speaks = remote::probe(&rig.server()).await.unwrap();
+        assert_eq!(speaks.tui, matches!(rig.way, Way::Seam(_)), "{:?}", rig.way);
         rig
     }
 
-    async fn view(&self, target: Target) -> View {
+    pub(crate) async fn view(&self, target: Target) -> View {
         match &self.way {
             Way::Embedded => View::attach(self.local.as_ref().unwrap(), target).await,
             _ => View::over(remote::connect(self.server(), target)).await,
@@ -119,7 +122,7 @@ impl Rig {
         self.home.user().join("hiding.sock")
     }
 
-    async fn stop(self) {
+    pub(crate) async fn stop(self) {
         if let Some(local) = self.local {
             local.stop().await;
         }
@@ -140,7 +143,7 @@ fn told(rows: &[Row]) -> Vec<(&'static str, String)> {
 }
 
 /// Waits until nothing runs and the agent has said that, so many times in all.
-async fn said(view: &mut View, text: &str, times: usize) {
+pub(crate) async fn said(view: &mut View, text: &str, times: usize) {
     view.until(&format!("{times} × {text:?} and rest"), |v| {
         let found = told(&v.transcript.rows).iter().filter(|(_, t)| t.ends_with(text)).count();
         (found >= times && v.transcript.running.is_none()).then_some(())
@@ -152,11 +155,11 @@ async fn question(view: &mut View) -> Question {
     view.until("a question", |v| v.transcript.questions.first().cloned()).await
 }
 
-async fn no_question(view: &mut View) {
+pub(crate) async fn no_question(view: &mut View) {
     view.until("no question", |v| v.transcript.questions.is_empty().then_some(())).await;
 }
 
-fn removal(folder: &Path) -> String {
+pub(crate) fn removal(folder: &Path) -> String {
     format!("call terminal {}", json!({ "command": format!("rm -rf {}", folder.display()) }))
 }
 

@@ -14,6 +14,7 @@ mod deletion;
 mod fault;
 mod features;
 mod holds;
+mod inbox;
 mod interface;
 mod keep;
 mod process;

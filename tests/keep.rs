@@ -264,9 +264,14 @@ async fn ctrl_z_without_work_suspends_all_and_fg_brings_the_screen_back() {
         shell.shows("Stopped").await;
         assert_eq!(holder(&home), Some(pid), "round {round}");
         // Who comes now is told why nobody answers.
+        let begun = Instant::now();
         let mut second = Terminal::start(&home, &[]);
         assert_eq!(second.exit().await, 1);
-        assert!(second.raw().contains(&format!("process {pid} is suspended")), "{}", second.raw());
+        let waited = begun.elapsed();
+        let said = second.raw();
+        assert!(said.contains(&format!("is suspended (process {pid}): `fg`")), "{said}");
+        // One that may just be starting is waited for; this one is not.
+        assert!(waited < Duration::from_millis(1500), "{waited:?}");
         let status = home.run(&["host", "status"]).await;
         let said = String::from_utf8_lossy(&status.stdout);
         assert!(said.contains("is suspended: `fg`"), "{said}");
@@ -346,6 +351,7 @@ async fn two_interfaces_see_the_same_turn_and_the_end_of_one_leaves_the_other() 
     second.shows("As you say.").await;
     second.send("still here");
     second.until("two answers", |s| s.matches("As you say.").count() == 2).await;
+    assert!(!second.raw().contains("was stopped"), "it moved");
     let rows = home.stored(&home.latest().unwrap()).rows;
     assert_eq!(answers(&rows, WHOLE).len(), 1, "{}", home.dump());
     let queued = rows.iter().filter(|row| row.text() == "queued by the second").count();
@@ -491,6 +497,153 @@ async fn an_interface_whose_host_is_asked_to_stop_leaves() {
     assert_eq!(holder(&home), None);
     let mut terminal = Terminal::open(&home, &["-c"]).await;
     terminal.shows(WHOLE).await;
+}
+
+/// A host in the background, and an interface on it with half a thought.
+async fn attached_with_a_draft(home: &Home) -> (u32, Terminal) {
+    assert!(home.run(&["serve", "--no-tcp", "--detach"]).await.status.success());
+    let host = eventually("the host", || holder(home)).await;
+    let mut terminal = Terminal::open(home, &[]).await;
+    terminal.send("first");
+    terminal.shows("As you say.").await;
+    terminal.until("the end of the turn", |s| !s.contains("Esc interrupts")).await;
+    terminal.keys("half a thought");
+    terminal.shows("half a thought").await;
+    (host, terminal)
+}
+
+// P10 E13
+#[tokio::test]
+async fn a_host_that_was_stopped_stays_so_until_the_user_sends_something() {
+    for signal in [false, true] {
+        let home = Home::new();
+        let server = Server::obedient().await;
+        home.configure(server.url());
+        let (host, mut terminal) = attached_with_a_draft(&home).await;
+        if signal {
+            send(host, Signal::SIGTERM);
+            gone(host).await;
+        } else {
+            assert!(home.run(&["host", "stop"]).await.status.success());
+        }
+        let screen = terminal.shows("what you send next starts another").await;
+        assert!(screen.contains("half a thought"), "{screen}");
+        tokio::time::sleep(Duration::from_secs(3)).await;
+        assert_eq!(holder(&home), None, "nobody asked for another");
+        assert!(terminal.screen().contains("the host was stopped"), "{}", terminal.screen());
+        // What was typed starts one, and arrives once.
+        terminal.keys("\r");
+        let second = successor(&home, host).await;
+        terminal.until("two answers", |s| s.matches("As you say.").count() == 2).await;
+        assert_eq!(server.requests(2).await[1].last_user(), "half a thought");
+        let rows = home.stored(&home.latest().unwrap()).rows;
+        assert_eq!(rows.iter().filter(|row| row.text() == "half a thought").count(), 1);
+        assert_eq!(home.reader().sessions(10).unwrap().len(), 1, "{}", home.dump());
+        // The same again, with another interface in between that brings the host back.
+        assert!(home.run(&["host", "stop"]).await.status.success());
+        gone(second).await;
+        terminal.until("the end of it", |s| s.contains("the host was stopped")).await;
+        let mut other = Terminal::open(&home, &["-c"]).await;
+        other.until("two answers", |s| s.matches("As you say.").count() == 2).await;
+        terminal.until("the link", |s| !s.contains("· the host was stopped")).await;
+        other.send("third");
+        terminal.until("three answers", |s| s.matches("As you say.").count() == 3).await;
+    }
+}
+
+// P10
+#[tokio::test]
+async fn where_no_host_starts_any_more_what_was_sent_is_kept_and_the_reason_told() {
+    let home = Home::new();
+    let server = Server::obedient().await;
+    home.configure(server.url());
+    let (host, mut terminal) = attached_with_a_draft(&home).await;
+    let config = home.path().join("hermes/config.yaml");
+    let good = fs::read_to_string(&config).unwrap();
+    fs::write(&config, "model: [").unwrap();
+    assert!(home.run(&["host", "stop"]).await.status.success());
+    terminal.shows("what you send next starts another").await;
+    terminal.keys("\r");
+    let screen = terminal.shows("no other host starts").await;
+    assert!(screen.contains("half a thought"), "{screen}");
+    fs::write(&config, good).unwrap();
+    terminal.send("and this");
+    successor(&home, host).await;
+    server.requests(3).await;
+    eventually("the turns in the store", || home.is_settled().then_some(())).await;
+    let rows = home.stored(&home.latest().unwrap()).rows;
+    let count = |text: &str| rows.iter().filter(|row| row.text() == text).count();
+    assert_eq!((count("half a thought"), count("and this")), (1, 1), "{}", home.dump());
+}
+
+// S07
+#[tokio::test]
+async fn flags_of_a_second_interface_are_heeded_or_said_to_have_no_effect() {
+    let home = Home::new();
+    let server = Server::obedient().await;
+    home.configure(server.url());
+    let mut first = Terminal::open(&home, &[]).await;
+    first.send("first");
+    first.shows("As you say.").await;
+    first.until("the end of the turn", |s| !s.contains("Esc interrupts")).await;
+    let flags = ["-c", "--provider", "custom", "--max-turns", "3", "--model", "other", "--yolo"];
+    let mut second = Terminal::open(&home, &flags).await;
+    let screen = second.shows("--provider and --max-turns have no effect").await;
+    assert!(screen.contains("hermes-tui host stop"), "{screen}");
+    first.shows("other").await;
+    second.send("second");
+    assert_eq!(server.requests(2).await[1].body["model"], "other");
+    first.until("two answers", |s| s.matches("As you say.").count() == 2).await;
+    // Without approvals nobody is asked.
+    fs::create_dir(home.work().join("victim")).unwrap();
+    second.send("call terminal {\"command\": \"rm -r victim\"}");
+    second.until("three answers", |s| s.matches("As you say.").count() == 3).await;
+    assert!(!home.work().join("victim").exists());
+    let third = Terminal::open(&home, &["-c"]).await;
+    assert!(!third.raw().contains("no effect"), "{}", third.screen());
+}
+
+// S07
+#[tokio::test]
+async fn a_session_that_is_gone_on_with_takes_the_model_of_the_command_line() {
+    let home = Home::new();
+    let server = Server::obedient().await;
+    home.configure(server.url());
+    let mut terminal = Terminal::open(&home, &[]).await;
+    terminal.send("first");
+    terminal.shows("As you say.").await;
+    terminal.until("the end of the turn", |s| !s.contains("Esc interrupts")).await;
+    terminal.keys("\x04");
+    assert_eq!(terminal.exit().await, 0);
+    let mut terminal = Terminal::open(&home, &["-c", "--model", "other"]).await;
+    terminal.send("second");
+    assert_eq!(server.requests(2).await[1].body["model"], "other");
+}
+
+// R01
+#[tokio::test]
+async fn the_doctor_names_what_is_open_and_what_is_to_be_done_about_it() {
+    let home = Home::new();
+    let server = hanging().await;
+    home.configure(server.url());
+    let doctor = async || {
+        let ran = home.run(&["doctor"]).await;
+        let out = String::from_utf8_lossy(&ran.stdout).into_owned();
+        let line = out.lines().find(|line| line.starts_with("open ")).unwrap_or_default();
+        line.split_whitespace().skip(1).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(doctor().await, "");
+    let mut terminal = Terminal::open(&home, &[]).await;
+    terminal.send("hang");
+    terminal.shows("On and on").await;
+    terminal.send("and then this");
+    terminal.shows("and then this").await;
+    let queued = || home.latest().filter(|id| !home.stored(id).queued.is_empty());
+    eventually("the prompt in the store", queued).await;
+    assert_eq!(doctor().await, "ok 1 open turn, 1 waiting prompt");
+    terminal.kill();
+    let said = doctor().await;
+    assert!(said.starts_with("note 1 open turn, 1 waiting prompt; the next start"), "{said}");
 }
 
 // P14

@@ -1,9 +1,11 @@
 //! The JSON routes of the WebUI protocol, over a real socket: what they answer, and how they
 //! refuse.
 
+mod asides;
 mod bounds;
 mod defaults;
 mod health;
+mod history;
 mod projects;
 mod uploads;
 
@@ -148,7 +150,8 @@ async fn each_refusal_has_its_status_and_says_why() {
         assert_eq!(rig.get(path).await, (status, json!({ "error": error })), "{path}");
     }
     let one = |keys: &str| format!("Missing required field(s): {keys}");
-    let none = json!({ "session_id": "none", "title": "x", "name": "", "args": "x" });
+    let none =
+        json!({ "session_id": "none", "title": "x", "name": "", "args": "x", "keep_count": 0 });
     for path in [
         "rename",
         "pin",
@@ -161,6 +164,9 @@ async fn each_refusal_has_its_status_and_says_why() {
         "draft",
         "yolo",
         "compress/start",
+        "truncate",
+        "clear",
+        "toolsets",
     ] {
         let path = format!("/api/session/{path}");
         let keys = if path.ends_with("rename") { "session_id, title" } else { "session_id" };

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, mpsc};
 
-use crate::protocol::{Ask, Asked, Command, Event, Row};
+use crate::protocol::{Command, Event, Row};
 
 /// Bytes of events kept for a front end that does not read.
 const QUEUE_BYTES: usize = 8 * 1024 * 1024;
@@ -128,6 +128,10 @@ impl Backend {
     pub fn push(&self, event: Event) -> Pushed {
         let cost = cost(&event);
         let mut events = self.queue.lock();
+        if let Event::InboxChanged { .. } = event {
+            // The newest says all: who reads slowly need not see what came and went.
+            events.forget_inbox();
+        }
         if events.bytes + cost > QUEUE_BYTES {
             events.waiting.clear();
             events.bytes = 0;
@@ -160,6 +164,15 @@ impl Events {
         self.bytes -= cost;
         Some(event)
     }
+
+    fn forget_inbox(&mut self) {
+        let is_inbox = |event: &Event| matches!(event, Event::InboxChanged { .. });
+        if let Some(at) = self.waiting.iter().rposition(|(_, event)| is_inbox(event))
+            && let Some((cost, _)) = self.waiting.remove(at)
+        {
+            self.bytes -= cost;
+        }
+    }
 }
 
 /// Roughly what an event holds in memory. A window costs nothing: one always fits.
@@ -170,11 +183,12 @@ fn cost(event: &Event) -> usize {
         Event::Paged { rows, .. } => rows.iter().map(row_cost).sum(),
         Event::Delta { text, .. }
         | Event::CallOutput { text, .. }
+        | Event::AsideSaid { text, .. }
+        | Event::AsideEnded { text, .. }
         | Event::ProcessTail { text, .. } => text.len(),
         Event::SessionsListed { sessions } => sessions.len() * BASE,
         Event::ProcessesListed { processes } => processes.len() * 2 * BASE,
         Event::ModelsListed { models } => models.len() * BASE,
-        Event::InboxChanged { questions } => questions.iter().map(asked_cost).sum(),
         Event::PromptQueued { prompt } => prompt.text.len(),
         Event::SessionsFound { found, .. } => found.len() * 2 * BASE,
         Event::WorkspacesListed { paths: names } | Event::ProfilesListed { names, .. } => {
@@ -209,19 +223,12 @@ fn cost(event: &Event) -> usize {
         | Event::GoalChanged { .. }
         | Event::AttachmentsChanged { .. }
         | Event::SessionsChanged
+        // One waits at most.
+        | Event::InboxChanged { .. }
         | Event::Switched { .. }
         | Event::Link { .. }
         | Event::Toast(_)
         | Event::Failed(_) => 0,
-    }
-}
-
-fn asked_cost(asked: &Asked) -> usize {
-    400 + match &asked.question.ask {
-        Ask::Approval { command, .. } => 2 * command.len(),
-        Ask::Clarify { question, choices } => {
-            question.len() + choices.iter().map(String::len).sum::<usize>()
-        }
     }
 }
 
@@ -232,7 +239,7 @@ fn row_cost(row: &Row) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::{Part, TurnId};
+    use crate::protocol::{Ask, Asked, CallId, Part, Question, QuestionId, SessionId, TurnId};
 
     fn delta(bytes: usize) -> Event {
         Event::Delta { turn: TurnId(1), n: 1, part: Part::Text, text: "x".repeat(bytes) }
@@ -244,6 +251,7 @@ mod tests {
         (host, backend, rx)
     }
 
+    // E04
     #[test]
     fn a_view_that_reads_nothing_is_emptied_at_8_mb_and_takes_a_fresh_window() {
         let (mut host, backend, _signals) = ends();
@@ -256,6 +264,46 @@ mod tests {
         let window = Event::Attached { transcript: Box::default(), resynced: true };
         assert_eq!(backend.push(window.clone()), Pushed::Queued);
         assert_eq!(host.try_next(), Some(window));
+    }
+
+    // C06
+    #[test]
+    fn of_many_inboxes_that_nobody_reads_the_last_one_waits() {
+        let (mut host, backend, _signals) = ends();
+        let inbox = |n: usize| {
+            let name = n.to_string();
+            let asked = Asked { name, ..asked_of_a_megabyte() };
+            Event::InboxChanged { questions: vec![asked] }
+        };
+        assert_eq!(backend.push(delta(1)), Pushed::Queued);
+        for n in 0..100 {
+            assert_eq!(backend.push(inbox(n)), Pushed::Queued);
+            assert_eq!(backend.push(delta(2)), Pushed::Queued);
+        }
+        assert_eq!(host.try_next(), Some(delta(1)));
+        for _ in 0..99 {
+            assert_eq!(host.try_next(), Some(delta(2)));
+        }
+        assert_eq!(host.try_next(), Some(inbox(99)));
+        assert_eq!(host.try_next(), Some(delta(2)));
+        assert_eq!(host.try_next(), None);
+        assert_eq!(backend.queue.lock().bytes, 0);
+    }
+
+    fn asked_of_a_megabyte() -> Asked {
+        let question = "x".repeat(1024 * 1024);
+        let question = Question {
+            id: QuestionId("q".to_owned()),
+            turn: TurnId(1),
+            call: CallId("c".to_owned()),
+            ask: Ask::Clarify { question, choices: Vec::new() },
+            asked_at: 0,
+            timeout: 0,
+            deadline: None,
+            answer: None,
+        };
+        let session = SessionId("s".to_owned());
+        Asked { session, name: String::new(), question, behind: 0 }
     }
 
     #[tokio::test]

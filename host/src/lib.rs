@@ -4,6 +4,7 @@
 //! [`protocol`] types cross that seam.
 
 pub mod approval;
+mod aside;
 mod compress;
 mod goal;
 mod handle;

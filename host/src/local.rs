@@ -9,6 +9,7 @@ mod defaults;
 mod delegations;
 mod fronts;
 mod hub;
+mod inbox;
 mod lists;
 mod orphans;
 pub(crate) mod outbox;

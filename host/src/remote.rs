@@ -3,6 +3,7 @@
 
 mod api;
 pub(crate) mod auth;
+mod find;
 pub mod http;
 mod seam;
 pub(crate) mod sse;
@@ -14,8 +15,11 @@ use std::fs;
 use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+pub use find::find;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
@@ -29,8 +33,12 @@ use crate::protocol::{Command, Event, Failure, Link, Millis, Target};
 
 /// Longest wait for an answer about the server itself.
 const PROBE: Duration = Duration::from_secs(15);
+/// What to do about a login that is missing or over: also for who is attached already.
+const LOG_IN: &str = "to log in, quit and attach again: it asks for the password";
 /// How long the end of a connection may take to send what waits.
 const END: Duration = Duration::from_secs(3);
+/// Longest pause before a host on this machine is looked for again.
+const NEAR: Duration = Duration::from_secs(1);
 
 /// Which server, and how it is reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -255,9 +263,26 @@ pub fn use_cookie(server: &Server, text: &str) -> Result<bool, Error> {
 #[derive(Debug)]
 pub struct Remote {
     task: JoinHandle<Vec<String>>,
+    wanted: Wanted,
+}
+
+/// Whether something was typed for a host that is not there.
+#[derive(Clone, Debug, Default)]
+struct Wanted(Arc<AtomicBool>);
+
+impl Wanted {
+    fn set(&self, wanted: bool) {
+        self.0.store(wanted, Ordering::Relaxed);
+    }
 }
 
 impl Remote {
+    /// Whether a prompt was typed since the link to one of our own hosts was lost, and since this
+    /// was asked last: it waits until there is a host again.
+    pub fn take_wanted(&self) -> bool {
+        self.wanted.0.swap(false, Ordering::Relaxed)
+    }
+
     /// Lets what was asked for go out, for a few seconds at most. The [`Host`] must be dropped.
     /// Returns the prompts that are kept for the next connection.
     pub async fn end(mut self) -> Vec<String> {
@@ -275,20 +300,21 @@ impl Drop for Remote {
 /// A view on a session of a remote host, and the connection behind it. Returns at once: how the
 /// link is, is an event. Must be called inside a tokio runtime.
 pub fn start(server: Server, target: Target) -> (Host, Remote) {
-    let (host, task) = spawn(server, target);
-    (host, Remote { task })
+    let wanted = Wanted::default();
+    let (host, task) = spawn(server, target, wanted.clone());
+    (host, Remote { task, wanted })
 }
 
 /// As [`start`]; the connection ends after its [`Host`], or with the runtime.
 pub fn connect(server: Server, target: Target) -> Host {
-    spawn(server, target).0
+    spawn(server, target, Wanted::default()).0
 }
 
-fn spawn(server: Server, target: Target) -> (Host, JoinHandle<Vec<String>>) {
+fn spawn(server: Server, target: Target, wanted: Wanted) -> (Host, JoinHandle<Vec<String>>) {
     let (tx, signals) = mpsc::unbounded_channel();
     // The only view of its channel.
     let (host, backend) = pair(FrontId(1), tx);
-    (host, tokio::spawn(drive(server, target, backend, signals)))
+    (host, tokio::spawn(drive(server, target, backend, signals, wanted)))
 }
 
 /// What both ways to a server begin with.
@@ -300,6 +326,11 @@ struct Line {
     /// What was asked before the server was reached.
     early: Vec<Command>,
     unsent: Unsent,
+    /// The version it says it has.
+    version: Option<String>,
+    /// It is on this machine, and asking whether it is there costs nothing.
+    is_near: bool,
+    wanted: Wanted,
 }
 
 /// Finds out what the server speaks and goes on with that. Returns what is not sent at the end.
@@ -308,8 +339,10 @@ async fn drive(
     target: Target,
     backend: Backend,
     mut signals: mpsc::UnboundedReceiver<(FrontId, Signal)>,
+    wanted: Wanted,
 ) -> Vec<String> {
     let mut unsent = Unsent::open(&server);
+    let is_near = server.socket.is_some();
     let mut early = Vec::new();
     let client = match Client::new(&server) {
         Ok(client) => client,
@@ -325,7 +358,7 @@ async fn drive(
         let error = match probed(&client).await {
             Ok(probe) => match probe.login {
                 Login::Done => break probe,
-                Login::Password => Error::Auth("log in with `hermes-tui attach`".to_owned()),
+                Login::Password => Error::Auth(LOG_IN.to_owned()),
                 Login::Browser(what) => Error::Auth(what),
             },
             Err(error) => error,
@@ -335,7 +368,10 @@ async fn drive(
             return keep_prompts(&mut signals, &backend, &mut unsent, &target).await;
         }
         attempt += 1;
-        let pause = backoff.pause(attempt, uuid::Uuid::new_v4().as_bytes()[0]);
+        let mut pause = backoff.pause(attempt, uuid::Uuid::new_v4().as_bytes()[0]);
+        if is_near {
+            pause = pause.min(NEAR);
+        }
         let retry_at = now() + pause.as_millis() as Millis;
         tell(&backend, Link::Down { why: error.to_string(), attempt, retry_at });
         let waited = tokio::time::sleep(pause);
@@ -345,6 +381,7 @@ async fn drive(
                 () = &mut waited => break,
                 signal = signals.recv() => match signal {
                     Some((_, Signal::Command(command))) => {
+                        wanted.set(wanted.0.load(Ordering::Relaxed) || is_prompt(&command));
                         keep_prompt(&command, &mut unsent, &target);
                         early.push(command);
                     }
@@ -353,7 +390,8 @@ async fn drive(
             }
         }
     };
-    let line = Line { client, target, backend, signals, early, unsent };
+    let version = probe.version;
+    let line = Line { client, target, backend, signals, early, unsent, version, is_near, wanted };
     if probe.tui { seam::run(line).await } else { webui::run(line).await }
 }
 
@@ -365,6 +403,10 @@ fn tell(backend: &Backend, link: Link) {
 
 fn refuse(backend: &Backend, message: String) {
     tell(backend, Link::Refused { message });
+}
+
+fn is_prompt(command: &Command) -> bool {
+    matches!(command, Command::Prompt { .. })
 }
 
 /// A prompt is written down before anything is done about it.

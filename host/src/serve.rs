@@ -1,6 +1,7 @@
 //! The server: gives views of this host to others, over TCP and over a Unix socket. Our own
 //! front ends speak the seam wire, everybody else the protocol of hermes-webui.
 
+mod asides;
 mod ask;
 mod auth;
 mod catalog;
@@ -20,7 +21,7 @@ mod settings;
 mod sse;
 mod tape;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 mod uploads;
 
 use std::net::SocketAddr;
@@ -93,7 +94,7 @@ pub enum Error {
 #[derive(Debug)]
 pub struct Server {
     address: Option<SocketAddr>,
-    stop: watch::Sender<bool>,
+    course: watch::Sender<Course>,
     asked: watch::Receiver<bool>,
     tasks: Vec<JoinHandle<()>>,
     /// Removes the socket files.
@@ -113,6 +114,7 @@ pub(crate) struct Serving {
     desk: desk::Desk,
     /// Projects.
     shelf: projects::Shelf,
+    asides: asides::Asides,
     /// When this server started.
     pub(crate) started_at: Millis,
     /// The version told to clients.
@@ -126,8 +128,26 @@ pub(crate) struct Serving {
     views: seam::Views,
     /// Somebody asked the process to stop.
     asked: watch::Sender<bool>,
-    /// True once streams should end.
-    stop: watch::Receiver<bool>,
+    /// Streams should end once it is over.
+    course: watch::Receiver<Course>,
+}
+
+/// Whether a server goes on, and if not, whether somebody else does.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Course {
+    /// It goes on.
+    #[default]
+    Serves,
+    /// Another process is about to listen in its place.
+    MakesWay,
+    /// It was stopped on purpose: nobody comes after it.
+    Stops,
+}
+
+impl Course {
+    pub(crate) fn is_over(self) -> bool {
+        self != Self::Serves
+    }
 }
 
 /// Where the host of a state folder listens: beside its lock, or in a private folder below /tmp
@@ -160,7 +180,7 @@ pub async fn start(access: Access, settings: &Settings, options: Options) -> Res
         files.push(file);
     }
     let address = tcp.as_ref().map(listen::Tcp::address);
-    let (stop, stopping) = watch::channel(false);
+    let (course, coming) = watch::channel(Course::Serves);
     let (ask, asked) = watch::channel(false);
     let settings = Arc::new(settings.clone());
     let serving = Serving {
@@ -170,6 +190,7 @@ pub async fn start(access: Access, settings: &Settings, options: Options) -> Res
             place: access.state().display().to_string(),
             error: std::io::Error::other(error),
         })?,
+        asides: asides::Asides::default(),
         auth: Arc::new(auth::Auth::load(access.state(), options.password)?),
         access,
         settings,
@@ -181,17 +202,17 @@ pub async fn start(access: Access, settings: &Settings, options: Options) -> Res
         pulse: health::Pulse::default(),
         views: seam::Views::default(),
         asked: ask,
-        stop: stopping,
+        course: coming,
     };
     let app = router(&serving).with_state(serving.clone());
     let mut tasks = Vec::new();
     if let Some(tcp) = tcp {
-        tasks.push(tokio::spawn(listen::serve(tcp, app.clone(), serving.stop.clone())));
+        tasks.push(tokio::spawn(listen::serve(tcp, app.clone(), serving.course.clone())));
     }
     for socket in sockets {
-        tasks.push(tokio::spawn(listen::serve(socket, app.clone(), serving.stop.clone())));
+        tasks.push(tokio::spawn(listen::serve(socket, app.clone(), serving.course.clone())));
     }
-    Ok(Server { address, stop, asked, tasks, _sockets: files })
+    Ok(Server { address, course, asked, tasks, _sockets: files })
 }
 
 impl Server {
@@ -209,10 +230,19 @@ impl Server {
         }
     }
 
-    /// Takes no more requests, ends streams where an event ends and waits for what is being
-    /// answered, but not for long.
-    pub async fn stop(mut self) {
-        self.stop.send_replace(true);
+    /// Takes no more requests, tells our own front ends that nobody comes after this server, ends
+    /// streams where an event ends and waits for what is being answered, but not for long.
+    pub async fn stop(self) {
+        self.end(Course::Stops).await;
+    }
+
+    /// As [`Server::stop`], for another process that listens here next: front ends just come back.
+    pub async fn make_way(self) {
+        self.end(Course::MakesWay).await;
+    }
+
+    async fn end(mut self, course: Course) {
+        self.course.send_replace(course);
         let tasks = std::mem::take(&mut self.tasks);
         let ends: Vec<_> = tasks.iter().map(JoinHandle::abort_handle).collect();
         if tokio::time::timeout(STOP, futures::future::join_all(tasks)).await.is_err() {
@@ -224,7 +254,14 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.stop.send_replace(true);
+        // Who drops it without a word may have broken down.
+        self.course.send_if_modified(|course| {
+            let serves = !course.is_over();
+            if serves {
+                *course = Course::MakesWay;
+            }
+            serves
+        });
     }
 }
 
@@ -244,6 +281,7 @@ fn routes() -> Router<Serving> {
         .merge(auth::routes())
         .merge(seam::routes())
         .merge(chat::routes())
+        .merge(asides::routes())
         .merge(channel::routes())
         .merge(questions::routes())
         .merge(sessions::routes())

@@ -21,7 +21,7 @@ mod tests;
 mod value;
 mod writer;
 
-pub use backlog::Hold;
+pub use backlog::{Hold, Underway};
 pub use error::Error;
 pub use lock::{Busy, Lock};
 pub use probe::probe;

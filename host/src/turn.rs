@@ -21,7 +21,7 @@ use crate::tool;
 /// What follows a prompt whose turn failed or was cut off before the model said anything.
 const UNANSWERED: &str = "[This got no answer: the turn failed or was cut off.]";
 /// The result of a call whose result is not there.
-const TAKEN_BACK: &str = "{\"error\":\"the user took the result of this call back\"}";
+const MISSING: &str = "{\"error\":\"the result of this call is not there\"}";
 /// Streamed text is merged to one delta per this time.
 const MERGE: Duration = Duration::from_millis(30);
 
@@ -230,7 +230,7 @@ pub(crate) async fn quietly(
 }
 
 /// Sends one request and says what arrives, merged; returns the complete answer.
-async fn stream(
+pub(crate) async fn stream(
     model: &dyn Model,
     request: Request,
     voice: &Voice,
@@ -386,7 +386,7 @@ fn fill_in(messages: &mut Vec<Message>) {
             match messages.get(at) {
                 Some(Message::Tool { call, .. }) if *call == id.0 => {}
                 _ => {
-                    let text = TAKEN_BACK.to_owned();
+                    let text = MISSING.to_owned();
                     messages.insert(at, Message::Tool { call: id.0, name, text });
                 }
             }

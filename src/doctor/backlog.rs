@@ -3,9 +3,9 @@
 
 use std::path::Path;
 
-use host::store::{Error, Reader};
+use host::store::{Error, Lock, Reader, Underway};
 
-use super::{Check, broken, folders, note, ok};
+use super::{Check, broken, folders, note, ok, several};
 
 /// Characters of a command line.
 const COMMAND: usize = 60;
@@ -18,14 +18,17 @@ pub(super) fn checks(state: &Path) -> Vec<Check> {
 
 fn look(reader: &Reader, state: &Path) -> Result<Vec<Check>, Error> {
     let counts = reader.ledger_counts()?;
-    let mut checks = Vec::new();
+    let underway = reader.underway()?;
+    let mut checks: Vec<Check> =
+        open(underway, Lock::is_held(&state.join("host.lock"))).into_iter().collect();
     if !counts.is_empty() {
         let words: Vec<String> = counts.iter().map(|(word, n)| format!("{n} {word}")).collect();
         checks.push(ok("ledger", words.join(", ")));
     }
+    let undelivered = ["finished", "claimed"].iter().filter_map(|word| counts.get(*word)).sum();
     for (word, n) in &counts {
         if !matches!(word.as_str(), "spawned" | "delivered" | "consumed") {
-            checks.push(meaning(word, *n));
+            checks.push(meaning(word, *n, underway.due, undelivered));
         }
     }
     for hold in reader.held()? {
@@ -64,13 +67,42 @@ fn look(reader: &Reader, state: &Path) -> Result<Vec<Check>, Error> {
     Ok(checks)
 }
 
-/// What a state of the ledger that deserves a word means for the user.
-fn meaning(word: &str, n: u64) -> Check {
+/// What is open in all sessions, if anything is.
+fn open(underway: Underway, is_running: bool) -> Option<Check> {
+    let counts = [
+        (underway.turns, "open turn"),
+        (underway.queued, "waiting prompt"),
+        (underway.questions, "unanswered question"),
+    ];
+    let words = counts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| several(*n, what));
+    let words: Vec<_> = words.collect();
+    if words.is_empty() {
+        return None;
+    }
+    let words = words.join(", ");
+    Some(if is_running {
+        ok("open", words)
+    } else {
+        note("open", format!("{words}; the next start of an interface or a host goes on with it"))
+    })
+}
+
+/// What a state of the ledger that deserves a word means for the user. Of all that are
+/// `undelivered` so many are `due`: delivered without anybody's help.
+fn meaning(word: &str, n: u64, due: u64, undelivered: u64) -> Check {
+    let partly = format!(
+        "not answered by the agent yet; a running host delivers {due} of {undelivered} by itself, \
+         the sessions of the others are held, see `wakeups`"
+    );
     let text = match word {
         "held" => "they wait for somebody, see `wakeups`",
-        "finished" | "claimed" => {
+        "finished" | "claimed" if due >= undelivered => {
             "not answered by the agent yet; a running host delivers them by itself"
         }
+        "finished" | "claimed" if due == 0 => {
+            "not answered by the agent yet, and their sessions are held, see `wakeups`"
+        }
+        "finished" | "claimed" => &partly,
         "stale" => "matches that came too early to wake anybody; nothing needs to be done",
         "orphaned" => {
             "their session was deleted before they could be told; nothing needs to be done"
@@ -94,8 +126,9 @@ fn strangers(reader: &Reader, state: &Path) -> Result<Option<Check>, Error> {
     Ok(Some(note(
         "processes",
         format!(
-            "{n} folders of processes that no session knows ({first} …): foreground commands of \
-             now, or left over; a host removes them when they are a week old"
+            "{} of processes that no session knows ({first} …): foreground commands of now, or \
+             left over; a host removes them when they are a week old",
+            several(n as u64, "folder")
         ),
     )))
 }

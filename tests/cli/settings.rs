@@ -136,9 +136,28 @@ fn the_doctor_finds_what_is_broken_and_writes_nothing() {
 #[test]
 fn the_doctor_counts_the_folders_of_processes() {
     let home = Home::new();
+    let counts = |home: &Home| {
+        let ran = home.run(&["doctor"]);
+        let line = ran.out.lines().find(|line| line.starts_with("processes")).unwrap().to_owned();
+        line.split_whitespace().skip(2).collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(counts(&home), "0 folders");
     home.run(&["-z", "background 0"]);
-    let ran = home.run(&["doctor"]);
-    assert!(ran.out.contains("1 folders"), "{ran:?}");
+    assert_eq!(counts(&home), "1 folder");
+}
+
+#[test]
+fn the_doctor_says_that_there_is_no_config_file() {
+    let home = Home::new();
+    let said = |home: &Home| {
+        let ran = home.run(&["doctor"]);
+        ran.out.lines().find(|line| line.starts_with("config")).unwrap().to_owned()
+    };
+    assert!(!said(&home).contains(": everything is as by default"), "{}", said(&home));
+    let file = home.config();
+    fs::remove_file(&file).unwrap();
+    let text = format!("no {}: everything is as by default", file.display());
+    assert!(said(&home).contains(&text), "{}", said(&home));
 }
 
 #[test]

@@ -14,6 +14,20 @@ fn store(home: &Home, records: Vec<Record>) {
 }
 
 #[test]
+fn a_list_that_is_empty_because_all_is_archived_says_so() {
+    let home = Home::new();
+    let list = |home: &Home| home.run(&["sessions", "list"]).out;
+    assert_eq!(list(&home), "No sessions yet.\n");
+    home.run(&["-z", "hello"]);
+    home.run(&["sessions", "archive", &home.newest()]);
+    assert!(list(&home).starts_with("The only session is archived:"), "{}", list(&home));
+    home.run(&["-z", "hello"]);
+    home.run(&["sessions", "archive", &home.newest()]);
+    assert!(list(&home).starts_with("All 2 sessions are archived:"), "{}", list(&home));
+    assert!(list(&home).contains("--all"), "{}", list(&home));
+}
+
+#[test]
 fn an_empty_home_has_no_sessions_and_stays_empty() {
     let home = Home::new();
     let ran = home.run(&["sessions", "list"]);

@@ -181,7 +181,7 @@ async fn carry<C: Connection>(
 
 /// What the client gets of a piece. The answer that says what a server speaks is one small piece.
 fn shown(piece: &[u8], seen: Seen) -> Vec<u8> {
-    let (ours, not) = (b"\"tui\": 1", b"\"tui\": 0");
+    let (ours, not) = (b"\"tui\":1", b"\"tui\":0");
     let mut shown = piece.to_vec();
     if seen == Seen::Webui
         && let Some(at) = piece.windows(ours.len()).position(|w| w == ours)

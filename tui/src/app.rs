@@ -7,6 +7,7 @@ mod elsewhere;
 mod events;
 mod keys;
 mod leaving;
+mod said;
 mod unsent;
 
 use host::protocol::{
@@ -17,6 +18,7 @@ use ratatui::text::Line;
 use crate::card::{Card, Keys};
 use crate::composer::Composer;
 use crate::confirm::Confirm;
+use crate::inbox::Inbox;
 use crate::link;
 use crate::numbers::count;
 use crate::picker::Picker;
@@ -28,6 +30,8 @@ use crate::theme::Theme;
 use crate::toast::Toasts;
 use crate::transcript::{Scene, View};
 use elsewhere::Elsewhere;
+pub(crate) use said::Notice;
+use said::Said;
 use unsent::Sent;
 
 /// Rows kept in memory; older ones are asked for again when they are scrolled to.
@@ -68,6 +72,7 @@ pub(crate) enum Panel {
     Processes(Processes),
     Sessions(Sessions),
     Picker(Picker),
+    Inbox(Inbox),
 }
 
 /// What is being done to the last prompt.
@@ -75,15 +80,6 @@ pub(crate) enum Panel {
 enum TakingBack {
     Undo,
     Retry,
-}
-
-/// Lines above the input that stay until the next prompt.
-#[derive(Debug)]
-pub(crate) enum Notice {
-    Info(String),
-    /// What the link is waited for with; it goes when the link is back.
-    Waiting(String),
-    Error(String),
 }
 
 /// The state of the interface.
@@ -96,7 +92,7 @@ pub(crate) struct App {
     pub(crate) leaving: Option<Quit>,
     pub(crate) confirm: Option<Confirm>,
     pub(crate) toasts: Toasts,
-    pub(crate) notice: Option<Notice>,
+    pub(crate) notice: Option<Said>,
     pub(crate) theme: Theme,
     pub(crate) card: Card,
     pub(crate) completion: usize,
@@ -139,7 +135,8 @@ impl App {
             leaving: None,
             confirm: None,
             toasts: Toasts::default(),
-            notice: (!options.notes.is_empty()).then(|| Notice::Info(options.notes.join("\n"))),
+            notice: (!options.notes.is_empty())
+                .then(|| Said::at_start(options.notes.join("\n"), now)),
             theme: Theme::new(options.palette),
             card: Card::default(),
             completion: 0,
@@ -188,7 +185,8 @@ impl App {
     fn sessions(&self) -> Option<&Sessions> {
         match &self.panel {
             Some(Panel::Sessions(sessions)) => Some(sessions),
-            Some(Panel::Help { .. } | Panel::Processes(_) | Panel::Picker(_)) | None => None,
+            Some(Panel::Help { .. } | Panel::Processes(_) | Panel::Picker(_) | Panel::Inbox(_))
+            | None => None,
         }
     }
 
@@ -226,7 +224,8 @@ impl App {
         let tail = self.tailed().map(|id| Command::Tail { id });
         let search = match &mut self.panel {
             Some(Panel::Sessions(sessions)) => sessions.on_tick(now),
-            Some(Panel::Help { .. } | Panel::Processes(_) | Panel::Picker(_)) | None => None,
+            Some(Panel::Help { .. } | Panel::Processes(_) | Panel::Picker(_) | Panel::Inbox(_))
+            | None => None,
         };
         tail.into_iter().chain(search).map(Effect::Send).collect()
     }
@@ -259,6 +258,8 @@ impl App {
             link::next_tick(&self.link, self.now),
             self.next_late(),
             self.sessions().and_then(Sessions::next_tick),
+            self.next_inbox(),
+            self.past_at().filter(|at| *at > self.now),
         ]
         .into_iter()
         .flatten()
@@ -275,6 +276,13 @@ impl App {
             && self.card.tell()
         {
             effects.push(Effect::Send(Command::Shown { session: None, id }));
+        }
+        if self.leaving.is_none()
+            && self.confirm.is_none()
+            && let Some(Panel::Inbox(inbox)) = &mut self.panel
+            && let Some((session, id)) = inbox.tell()
+        {
+            effects.push(Effect::Send(Command::Shown { session: Some(session), id }));
         }
         if self.view.is_at_top() && self.transcript.earlier > 0 && !self.paging {
             // Rows count from 1, so what lies before an empty window has these numbers too.
@@ -323,8 +331,9 @@ impl App {
 
     /// Runs `work` on the view with what it needs to see of the rest.
     pub(crate) fn with_view<T>(&mut self, work: impl FnOnce(&mut View, Scene<'_>) -> T) -> T {
-        let head = self.head();
-        let scene = Scene { transcript: &self.transcript, theme: &self.theme, now: self.now, head };
+        let (head, aside) = (self.head(), self.aside());
+        let (transcript, theme) = (&self.transcript, &self.theme);
+        let scene = Scene { transcript, theme, now: self.now, head, aside };
         work(&mut self.view, scene)
     }
 

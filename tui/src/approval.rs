@@ -5,7 +5,7 @@ use std::ops::Range;
 use host::protocol::{Ask, Choice, Question};
 use ratatui::text::{Line, Span};
 
-use crate::card::{Keys, hint};
+use crate::card::{Sight, hint};
 use crate::clean::{clean, one_line};
 use crate::numbers::count;
 use crate::theme::Theme;
@@ -46,11 +46,10 @@ pub(crate) fn lines(
     question: &Question,
     selected: usize,
     scroll: isize,
-    keys: Keys,
-    size: (usize, usize),
-    theme: &Theme,
+    sight: &Sight<'_>,
 ) -> (Vec<Line<'static>>, View) {
-    let (width, height) = size;
+    let (width, height) = sight.size;
+    let theme = sight.theme;
     let Ask::Approval { command, part, rule, reason, allow_always } = &question.ask else {
         return (Vec::new(), View::default());
     };
@@ -64,7 +63,8 @@ pub(crate) fn lines(
         bottom.extend(text(&covers(rule, *allow_always), theme.dim, width, Break::Word));
     }
     if height > bottom.len() + 2 {
-        let keys = hint(keys, "↑↓ Enter or a digit · Esc denies", width, theme);
+        let esc = if sight.name.is_some() { "Esc goes back" } else { "Esc denies" };
+        let keys = hint(sight.keys, &format!("↑↓ Enter or a digit · {esc}"), width, theme);
         bottom.push(keys);
     }
     let room = height.saturating_sub(bottom.len()).clamp(1, COMMAND);

@@ -16,6 +16,9 @@ use crate::{approval, clarify};
 /// How long the keyboard must be quiet before a card takes keys (C11).
 pub(crate) const QUIET: u64 = 500;
 
+/// Columns of the name of a session that stay whatever stands behind it.
+const LEAST: usize = 6;
+
 /// Lines of a command that PgUp and PgDn move it by.
 const PAGE: isize = 5;
 
@@ -53,6 +56,20 @@ pub(crate) enum Keys {
     Quieting,
     /// Not while something is typed in the input.
     Typing,
+}
+
+/// What a card is drawn with.
+#[derive(Clone, Copy)]
+pub(crate) struct Sight<'a> {
+    /// What people call the session that asks, if it is not the one in view.
+    pub(crate) name: Option<&'a str>,
+    /// How many questions of that session wait.
+    pub(crate) total: usize,
+    pub(crate) keys: Keys,
+    pub(crate) now: Millis,
+    /// Columns and lines.
+    pub(crate) size: (usize, usize),
+    pub(crate) theme: &'a Theme,
 }
 
 impl Card {
@@ -124,24 +141,17 @@ impl Card {
         if denies || whole { outcome } else { Outcome::Moved }
     }
 
-    /// The card as lines, box and all, at most `height` of them.
-    pub(crate) fn lines(
-        &mut self,
-        question: &Question,
-        total: usize,
-        keys: Keys,
-        now: Millis,
-        size: (usize, usize),
-        theme: &Theme,
-    ) -> Vec<Line<'static>> {
-        let (width, height) = size;
+    /// The card as lines, box and all, at most as many as there is room for.
+    pub(crate) fn lines(&mut self, question: &Question, sight: &Sight<'_>) -> Vec<Line<'static>> {
+        let Sight { keys, now, theme, .. } = *sight;
+        let (width, height) = sight.size;
         let inner = width.saturating_sub(4);
         let room = height.saturating_sub(2);
         let (name, body) = match &question.ask {
             Ask::Approval { .. } => {
                 let size = (inner, room);
-                let (lines, view) =
-                    approval::lines(question, self.selected, self.scroll, keys, size, theme);
+                let sight = Sight { size, ..*sight };
+                let (lines, view) = approval::lines(question, self.selected, self.scroll, &sight);
                 self.seen.extend(view.shown);
                 self.total = Some(view.total);
                 ("Run this?", lines)
@@ -151,12 +161,17 @@ impl Card {
             }
         };
         let mut title = name.to_owned();
-        if total > 1 {
-            write!(title, " · 1 of {total}").ok();
+        if sight.total > 1 {
+            write!(title, " · 1 of {}", sight.total).ok();
         }
         if let Some(deadline) = question.deadline {
             let left = u64::try_from(deadline.saturating_sub(now)).unwrap_or(0).div_ceil(1_000);
             write!(title, " · {} left", span(left)).ok();
+        }
+        if let Some(session) = sight.name {
+            // The name gives way to what is asked and how long there is.
+            let room = width.saturating_sub(9 + columns(&title)).max(LEAST);
+            title = format!("{} · {title}", fit(session, room));
         }
         let style = match keys {
             Keys::Armed => theme.question_border,

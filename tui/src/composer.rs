@@ -80,6 +80,11 @@ impl Composer {
         text
     }
 
+    /// The text before the caret and behind it.
+    pub(crate) fn around_caret(&self) -> (&str, &str) {
+        (self.head(), self.tail())
+    }
+
     /// Empties the input without remembering.
     pub(crate) fn clear(&mut self) {
         self.text.clear();
@@ -194,6 +199,7 @@ impl Composer {
             | Action::News
             | Action::Pin
             | Action::Archive
+            | Action::Rename
             | Action::Repaint
             | Action::Suspend => return Outcome::Ignored,
         }

@@ -33,6 +33,8 @@ pub(crate) struct Confirm {
     selected: usize,
     /// When the last key came that was not meant for it.
     quiet_since: Millis,
+    /// Something was typed that is no choice: then no digit is one either.
+    typed: bool,
 }
 
 /// What was decided.
@@ -51,7 +53,14 @@ impl Confirm {
     pub(crate) fn delete(session: SessionId, name: &str, also: String, now: Millis) -> Self {
         let name = one_line(head(name, NAME));
         let name = if name.is_empty() { one_line(&session.0) } else { name };
-        Self { about: About::Delete(session), name, also, selected: 0, quiet_since: now }
+        Self {
+            about: About::Delete(session),
+            name,
+            also,
+            selected: 0,
+            quiet_since: now,
+            typed: false,
+        }
     }
 
     /// Whether approvals are to be switched off for the session in view.
@@ -63,6 +72,7 @@ impl Confirm {
                 .to_owned(),
             selected: 0,
             quiet_since: now,
+            typed: false,
         }
     }
 
@@ -81,11 +91,13 @@ impl Confirm {
         }
         if !self.is_armed(now) {
             self.quiet_since = now;
+            self.typed |= matches!(action, Action::Text(_));
             return Outcome::Open;
         }
         let chosen = match action {
             Action::Up | Action::Down | Action::Left | Action::Right | Action::Tab => {
                 self.selected = 1 - self.selected;
+                self.typed = false;
                 return Outcome::Open;
             }
             Action::Enter => self.selected,
@@ -93,11 +105,15 @@ impl Confirm {
             Action::Text('2') => 1,
             _ => {
                 self.quiet_since = now;
+                self.typed |= matches!(action, Action::Text(_));
                 return Outcome::Open;
             }
         };
         if chosen == 0 {
             return Outcome::No;
+        }
+        if self.typed {
+            return Outcome::Open;
         }
         Outcome::Yes(match &self.about {
             About::Delete(session) => Command::Delete { session: session.clone() },
@@ -126,7 +142,12 @@ impl Confirm {
             let style = if i == self.selected { theme.selected } else { theme.text };
             body.push(Line::styled(fit(&format!(" {} {choice} ", i + 1), inner), style));
         }
-        body.push(hint(keys, &format!("↑↓ Enter or a digit · {esc}"), inner, theme));
+        let how = if self.typed {
+            "↑↓ Enter: no typed key chooses"
+        } else {
+            "↑↓ Enter or a digit"
+        };
+        body.push(hint(keys, &format!("{how} · {esc}"), inner, theme));
         boxed(title, body, width, border)
     }
 }

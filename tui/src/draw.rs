@@ -6,18 +6,26 @@ use ratatui::layout::Position;
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
-use crate::app::{App, Notice, Panel};
-use crate::card::boxed;
+use crate::app::{App, Panel};
+use crate::card::{Sight, boxed};
 use crate::clean::{self, clean, one_line};
+use crate::composer::Composer;
 use crate::numbers::bytes;
 use crate::processes::Scene;
 use crate::quit::Left;
 use crate::term::Frame;
+use crate::theme::Theme;
 use crate::transcript::wrap::{Break, columns, fit, text};
 use crate::{goal, help, slash, status};
 
-/// Commands shown in the menu at once.
-const MENU: usize = 6;
+/// Lines of the menu of commands.
+const MENU: usize = 7;
+
+/// Lines of a panel from which on a card leaves some of it in view,
+const ROOMY: usize = 16;
+
+/// and how many.
+const LIST: usize = 5;
 
 /// Lines of the reason why wakeups are held.
 const HELD: usize = 2;
@@ -57,18 +65,28 @@ fn plan(app: &mut App, width: usize, height: usize) -> Plan {
     let rule = height >= 8;
     room -= usize::from(rule);
     let hidden = app.panel.is_some();
-    let (input, caret) = input(app, width, (height / 3).max(1).min(room));
     if hidden {
-        let all = room + usize::from(rule);
+        let most = (height / 3).max(1).min(room);
+        let (input, caret) = match &mut app.panel {
+            Some(Panel::Inbox(inbox)) => match inbox.input(width.saturating_sub(2)) {
+                Some(answer) => input(answer, &app.theme, width, most),
+                None => (Vec::new(), None),
+            },
+            Some(_) | None => (Vec::new(), None),
+        };
+        let all = room + usize::from(rule) - input.len();
         // A panel hides all but what must be answered, and why something was refused.
-        let mut above = card(app, width, all.saturating_sub(1));
+        let list = if all >= ROOMY { LIST } else { 1 };
+        let mut above = card(app, width, all.saturating_sub(list));
         if above.is_empty() {
             above = said(app, width);
             above.truncate(all / 3);
         }
         let body = all - above.len();
-        return Plan { above, rule: false, input: Vec::new(), caret: None, body, status };
+        return Plan { above, rule: false, input, caret, body, status };
     }
+    let most = (height / 3).max(1).min(room);
+    let (input, caret) = input(&app.composer, &app.theme, width, most);
     room = room.saturating_sub(input.len());
     // The transcript keeps a line as long as there is one to spare.
     let mut free = room.saturating_sub(usize::from(room > 3));
@@ -85,16 +103,20 @@ fn plan(app: &mut App, width: usize, height: usize) -> Plan {
 
 /// The question in view, or the one before quitting.
 fn card(app: &mut App, width: usize, height: usize) -> Vec<Line<'static>> {
+    let now = app.now();
     let mut lines = if let Some(quit) = app.leaving.as_ref().filter(|quit| quit.is_open()) {
         quit.lines(Left::of(&app.transcript, quit), width, &app.theme)
     } else if let Some(confirm) = &app.confirm {
         confirm.lines(app.now(), width, &app.theme)
-    } else if app.panel.is_some() {
-        return Vec::new();
+    } else if let Some(panel) = &mut app.panel {
+        let Panel::Inbox(inbox) = panel else { return Vec::new() };
+        let Some(lines) = inbox.card(now, (width, height), &app.theme) else { return Vec::new() };
+        lines
     } else if let Some(question) = app.question().cloned() {
         let total = app.transcript.questions.len();
-        let (keys, now) = (app.card_keys(), app.now());
-        app.card.lines(&question, total, keys, now, (width, height), &app.theme)
+        let (keys, now, size) = (app.card_keys(), app.now(), (width, height));
+        let sight = Sight { name: None, total, keys, now, size, theme: &app.theme };
+        app.card.lines(&question, &sight)
     } else {
         return Vec::new();
     };
@@ -115,12 +137,9 @@ fn said(app: &App, width: usize) -> Vec<Line<'static>> {
     if let Link::Refused { message } = &app.link {
         lines.extend(marked("✗ ", message, theme.error, width, NOTICE));
     }
-    lines.extend(match &app.notice {
-        Some(Notice::Info(message)) => marked("· ", message, theme.accent, width, NOTICE),
-        Some(Notice::Waiting(message)) => marked("· ", message, theme.warn, width, NOTICE),
-        Some(Notice::Error(message)) => marked("✗ ", message, theme.error, width, NOTICE),
-        None => Vec::new(),
-    });
+    if let Some((mark, message, style)) = app.news().map(|notice| notice.look(theme)) {
+        lines.extend(marked(mark, message, style, width, NOTICE));
+    }
     lines
 }
 
@@ -221,7 +240,14 @@ fn files(app: &App, width: usize) -> Option<Line<'static>> {
 fn menu(app: &App, width: usize, height: usize) -> Vec<Line<'static>> {
     let entries = slash::completions(app.composer.text());
     let selected = app.completion.min(entries.len().saturating_sub(1));
+    // A line of them goes to the word that there are more.
+    let cut = entries.len() > height && height > 1;
+    let height = height - usize::from(cut);
     let start = (selected + 1).saturating_sub(height.max(1));
+    let more = cut.then(|| {
+        let text = format!("  {} of {} · ↑↓ shows more", selected + 1, entries.len());
+        Line::styled(fit(&text, width), app.theme.dim)
+    });
     entries
         .iter()
         .enumerate()
@@ -233,13 +259,18 @@ fn menu(app: &App, width: usize, height: usize) -> Vec<Line<'static>> {
             let line = fit(&format!("  {name:<24}{}", entry.help), width);
             Line::styled(line, if at == selected { style } else { app.theme.dim })
         })
+        .chain(more)
         .collect()
 }
 
 /// The lines of the input that are in view, and the caret in them.
-fn input(app: &App, width: usize, height: usize) -> (Vec<Line<'static>>, Option<(usize, usize)>) {
-    let theme = &app.theme;
-    let layout = app.composer.layout(width.saturating_sub(2));
+fn input(
+    composer: &Composer,
+    theme: &Theme,
+    width: usize,
+    height: usize,
+) -> (Vec<Line<'static>>, Option<(usize, usize)>) {
+    let layout = composer.layout(width.saturating_sub(2));
     let (x, y) = layout.caret;
     let start = (y + 1).saturating_sub(height);
     let lines = layout
@@ -302,7 +333,8 @@ fn paint(app: &App, plan: &Plan, buffer: &mut Buffer) -> Frame {
 /// News over the lower right corner of the transcript.
 fn toasts(app: &App, plan: &Plan, buffer: &mut Buffer) {
     let width = usize::from(buffer.area.width);
-    let lines = app.toasts.lines(&app.transcript.session, width, &app.theme);
+    let asked = app.asking_elsewhere() > 0;
+    let lines = app.toasts.lines(&app.transcript.session, asked, width, &app.theme);
     let count = lines.len().min(plan.body);
     for (i, line) in lines.iter().rev().take(count).enumerate() {
         let x = width.saturating_sub(crate::card::line_width(line));
@@ -328,6 +360,7 @@ fn panel_lines(app: &App, panel: &Panel, width: usize, height: usize) -> Vec<Lin
         Panel::Sessions(sessions) => {
             ("Sessions · Enter opens · Esc".to_owned(), sessions.lines(inner, room, theme))
         }
+        Panel::Inbox(inbox) => inbox.lines(&app.inbox(), (inner, room)),
         Panel::Picker(picker) => (picker.title().to_owned(), picker.lines(inner, room, theme)),
     };
     body.truncate(room);

@@ -37,6 +37,7 @@ pub(crate) enum Action {
     News,
     Pin,
     Archive,
+    Rename,
     Repaint,
     Suspend,
 }
@@ -51,12 +52,16 @@ pub(crate) const KEYS: &[(&str, &str)] = &[
     ("PgUp, PgDn, wheel", "scroll; Ctrl+Home and Ctrl+End jump; End follows"),
     ("Tab", "complete a command"),
     ("Ctrl+B", "background processes"),
-    ("Ctrl+O", "the session that asks or has news, else the list"),
+    ("Ctrl+O", "what other sessions ask, else the one with news or the list"),
     ("Ctrl+R", "show or fold reasoning and summaries"),
     ("Ctrl+A E U K W Y", "edit; Ctrl or Alt with arrows moves by words"),
     ("Ctrl+L", "draw the screen anew"),
     ("Ctrl+Z", "back to the shell; what runs goes on"),
-    ("in the session list", "Tab archived ones, Del deletes, Ctrl+T pins, Ctrl+X archives"),
+    ("in the inbox", "Enter shows a question, Tab opens its session"),
+    (
+        "in the session list",
+        "F2 or Ctrl+E renames, Del deletes, Ctrl+T pins, Ctrl+X archives, Tab shows archived ones",
+    ),
     ("Shift+drag", "select text with the mouse"),
 ];
 
@@ -88,6 +93,7 @@ pub(crate) fn action(key: KeyEvent) -> Option<Action> {
         KeyCode::Delete => Action::Delete,
         KeyCode::Tab => Action::Tab,
         KeyCode::Esc => Action::Escape,
+        KeyCode::F(2) => Action::Rename,
         KeyCode::Char(c) if ctrl && !alt => match c.to_ascii_lowercase() {
             'a' => Action::LineStart,
             'b' => Action::Processes,

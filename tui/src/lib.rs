@@ -14,6 +14,7 @@ mod draw;
 mod files;
 mod goal;
 mod help;
+mod inbox;
 mod keymap;
 mod link;
 mod numbers;

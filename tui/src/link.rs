@@ -28,17 +28,26 @@ pub(crate) fn status(link: &Link, now: Millis, width: usize) -> Option<String> {
         }
         Link::Polling { why } => with_reason("polling", why, "", width),
         Link::Refused { .. } => "not connected".to_owned(),
+        Link::Stopped { retry_at } => match retry_at.map(|at| seconds(at, now)) {
+            None => "the host was stopped".to_owned(),
+            Some(0) => "the host was stopped · trying again".to_owned(),
+            Some(left) => format!("the host was stopped · again in {}", span(left)),
+        },
     })
 }
 
 /// When that changes by itself.
 pub(crate) fn next_tick(link: &Link, now: Millis) -> Option<Millis> {
     match link {
-        Link::Down { retry_at, .. } => {
+        Link::Down { retry_at, .. } | Link::Stopped { retry_at: Some(retry_at) } => {
             let left = Millis::try_from(seconds(*retry_at, now)).ok().filter(|left| *left > 0)?;
             Some(retry_at.saturating_sub((left - 1).saturating_mul(1_000)))
         }
-        Link::Up | Link::Connecting | Link::Polling { .. } | Link::Refused { .. } => None,
+        Link::Up
+        | Link::Connecting
+        | Link::Polling { .. }
+        | Link::Refused { .. }
+        | Link::Stopped { retry_at: None } => None,
     }
 }
 

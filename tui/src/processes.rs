@@ -7,7 +7,7 @@ pub(crate) use lines::Scene;
 
 use std::collections::HashMap;
 
-use host::protocol::{Command, Process, ProcessId, SessionId, SessionRow, Target, Work};
+use host::protocol::{Command, Failure, Process, ProcessId, SessionId, SessionRow, Target, Work};
 
 use crate::clean::output;
 use crate::keymap::Action;
@@ -20,6 +20,8 @@ pub(crate) struct Processes {
     tail: Option<Tail>,
     kills: Option<ProcessId>,
     everywhere: Option<Everywhere>,
+    /// Why this host does not tell what runs.
+    untold: Option<String>,
 }
 
 /// The processes of all sessions, as the host last told them.
@@ -78,16 +80,22 @@ impl Processes {
     /// The answer.
     pub(crate) fn on_listed(&mut self, processes: &[Process]) -> Option<Command> {
         let everywhere = self.everywhere.as_mut()?;
+        self.untold = None;
         everywhere.processes = Some(processes.to_vec());
         everywhere.refresh.on_answer().then_some(Command::ListProcesses)
     }
 
-    /// The host refused something, maybe the list.
-    pub(crate) fn on_failed(&mut self) {
+    /// The host refused something, maybe the list. True if it was that.
+    pub(crate) fn on_failed(&mut self, failure: &Failure) -> bool {
+        let is_list = failure.about == "processes";
+        if is_list {
+            self.untold = Some(failure.message.clone());
+        }
         self.everywhere.take_if(|everywhere| everywhere.processes.is_none());
         if let Some(everywhere) = &mut self.everywhere {
             everywhere.refresh.on_refusal();
         }
+        is_list
     }
 
     /// Something that lists of sessions show has changed, maybe a name.

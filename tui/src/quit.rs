@@ -99,6 +99,21 @@ impl Left {
 
     /// What it is.
     fn what(self) -> String {
+        let what = self.parts();
+        if what.is_empty() {
+            return "Nothing runs any more.".to_owned();
+        }
+        let elsewhere = if self.elsewhere { ", also in other sessions" } else { "" };
+        format!("Still running: {}{elsewhere}.", what.join(", "))
+    }
+
+    /// The same for who has left a host that is another process, if it is anything.
+    pub(crate) fn goes_on(self) -> Option<String> {
+        let what = self.parts();
+        (!what.is_empty()).then(|| format!("Goes on without you: {}.", what.join(", ")))
+    }
+
+    fn parts(self) -> Vec<String> {
         let mut what = Vec::new();
         match self.turns {
             0 => {}
@@ -111,11 +126,7 @@ impl Left {
         if self.tasks > 0 {
             what.push(count(self.tasks, "delegated task"));
         }
-        if what.is_empty() {
-            return "Nothing runs any more.".to_owned();
-        }
-        let elsewhere = if self.elsewhere { ", also in other sessions" } else { "" };
-        format!("Still running: {}{elsewhere}.", what.join(", "))
+        what
     }
 
     /// What becomes of it when it is left.

@@ -101,6 +101,12 @@ impl Interface {
         self.app.stored_session().cloned()
     }
 
+    /// What of the session in view goes on when nobody looks, in a sentence, where the host is
+    /// another process.
+    pub fn goes_on(&self) -> Option<String> {
+        self.app.goes_on()
+    }
+
     /// What was being written: see [`Options::drafts`].
     pub fn drafts(&self) -> BTreeMap<String, String> {
         self.app.drafts()
@@ -113,7 +119,7 @@ impl Interface {
 
     /// Shows a line until the next prompt.
     pub fn note(&mut self, text: String) {
-        self.app.notice = Some(Notice::Info(text));
+        self.app.tell(Notice::Info(text));
     }
 }
 

@@ -1,6 +1,7 @@
 //! A list to pick from, narrowed by typing.
 
 use ratatui::text::{Line, Span};
+use unicode_segmentation::UnicodeSegmentation;
 
 use crate::clean::one_line;
 use crate::keymap::Action;
@@ -17,6 +18,8 @@ pub(crate) struct Entry {
     /// A line below.
     pub(crate) below: Option<String>,
     pub(crate) listed: Listed,
+    /// In place of the label: a text that is being written, before its caret and behind it.
+    pub(crate) writes: Option<(String, String)>,
 }
 
 /// When an entry is listed.
@@ -155,7 +158,11 @@ impl Select {
         let matching = self.matching();
         let mut lines = vec![self.head(note, width, theme)];
         if matching.is_empty() {
-            let why = if self.is_asking() { "  asking the host …" } else { "  nothing matches" };
+            let why = match (self.is_asking(), self.filter().is_empty()) {
+                (true, _) => "  asking the host …",
+                (false, true) => "  nothing to list",
+                (false, false) => "  nothing matches",
+            };
             lines.push(Line::styled(why, theme.dim));
         }
         let all: Vec<&Entry> = matching.iter().filter_map(|at| self.entries.get(*at)).collect();
@@ -194,12 +201,32 @@ impl Select {
     }
 }
 
+/// A text around its caret, in exactly so many columns; what is before it gives way.
+fn writing(before: &str, after: &str, width: usize, theme: &Theme) -> Vec<Span<'static>> {
+    let under = after.graphemes(true).next().unwrap_or(" ");
+    let mut rest = before;
+    let mut shown = before.to_owned();
+    while !rest.is_empty() && columns(&shown) + columns(under) >= width {
+        rest = rest.get(rest.graphemes(true).next().map_or(0, str::len)..).unwrap_or_default();
+        shown = format!("…{rest}");
+    }
+    let room = width.saturating_sub(columns(&shown) + columns(under));
+    let rest = fit(after.strip_prefix(under).unwrap_or_default(), room);
+    let space = " ".repeat(room.saturating_sub(columns(&rest)));
+    vec![
+        Span::styled(shown, theme.bold),
+        Span::styled(under.to_owned(), theme.selected),
+        Span::styled(format!("{rest}{space}"), theme.bold),
+    ]
+}
+
 impl Entry {
     fn height(&self) -> usize {
         1 + usize::from(self.below.is_some())
     }
 
-    fn lines(
+    /// The entry, with room for so many columns of marks.
+    pub(crate) fn lines(
         &self,
         marks: usize,
         selected: bool,
@@ -214,11 +241,13 @@ impl Entry {
         let signs = " ".repeat(gutter.saturating_sub(columns(&self.marks)));
         let (style, mark) =
             if selected { (theme.selected, theme.selected) } else { (theme.text, theme.warn) };
-        let first = Line::from(vec![
-            Span::styled(format!(" {}{signs}", self.marks), mark),
-            Span::styled(format!("{label}{space}"), style),
-            Span::styled(format!("{detail} "), style.patch(theme.dim)),
-        ]);
+        let mut spans = vec![Span::styled(format!(" {}{signs}", self.marks), mark)];
+        match &self.writes {
+            Some((before, after)) => spans.extend(writing(before, after, room + 1, theme)),
+            None => spans.push(Span::styled(format!("{label}{space}"), style)),
+        }
+        spans.push(Span::styled(format!("{detail} "), style.patch(theme.dim)));
+        let first = Line::from(spans);
         let below = self.below.as_ref().map(|below| {
             let text = fit(below, width.saturating_sub(gutter + 4));
             Line::styled(format!("{}{text}", " ".repeat(gutter + 3)), theme.dim)

@@ -4,7 +4,8 @@
 use host::protocol::{Attention, Command, Found, Millis, SessionId, SessionRow};
 use ratatui::text::Line;
 
-use crate::clean::{head, one_line};
+use crate::clean::{head, is_hidden, one_line};
+use crate::composer::Composer;
 use crate::keymap::Action;
 use crate::numbers::count;
 use crate::refresh::Refresh;
@@ -35,6 +36,14 @@ pub(crate) struct Sessions {
     refresh: Refresh,
     search: Search,
     typed_at: Millis,
+    renames: Option<Renames>,
+}
+
+/// A title that is being written.
+#[derive(Debug)]
+struct Renames {
+    id: SessionId,
+    title: Composer,
 }
 
 /// Whether archived sessions are listed.
@@ -70,10 +79,8 @@ pub(crate) enum Outcome {
     Picked(SessionId),
     /// This session is to be deleted, if that is confirmed.
     Delete(SessionRow),
-    /// This is to be asked of the host, about the session in view.
+    /// This is to be asked of the host.
     Send(Command),
-    /// That can be done to the session in view only.
-    Elsewhere,
 }
 
 impl Sessions {
@@ -154,6 +161,7 @@ impl Sessions {
 
     fn set(&mut self, rows: &[SessionRow], now: Millis) {
         self.rows = rows.to_vec();
+        self.renames.take_if(|renames| !rows.iter().any(|row| row.id == renames.id));
         // The order among equals is the host's: newest first.
         self.rows.sort_by_key(|row| !row.pinned);
         self.now = now;
@@ -247,10 +255,21 @@ impl Sessions {
         facts.push(one_line(&row.model));
         facts.retain(|fact| !fact.is_empty());
         let marks = marks(row, row.id == self.current);
-        Entry { marks, label, detail: facts.join(" · "), ..Entry::default() }
+        let entry = Entry { marks, label, detail: facts.join(" · "), ..Entry::default() };
+        match self.renames.as_ref().filter(|renames| renames.id == row.id) {
+            None => entry,
+            Some(renames) => {
+                let (before, after) = renames.title.around_caret();
+                let writes = Some((shown(before), shown(after)));
+                Entry { writes, listed: Listed::Always, detail: String::new(), ..entry }
+            }
+        }
     }
 
     pub(crate) fn on_action(&mut self, action: Action, now: Millis) -> Outcome {
+        if self.renames.is_some() {
+            return self.on_title(action);
+        }
         match action {
             Action::Tab => {
                 self.archived = match self.archived {
@@ -267,14 +286,20 @@ impl Sessions {
             }
             Action::Pin | Action::Archive => {
                 let Some(row) = self.chosen_row() else { return Outcome::Open };
-                if row.id != self.current {
-                    return Outcome::Elsewhere;
-                }
+                let session = Some(row.id.clone());
                 return Outcome::Send(if action == Action::Pin {
-                    Command::Pin { session: None, pinned: !row.pinned }
+                    Command::Pin { session, pinned: !row.pinned }
                 } else {
-                    Command::Archive { session: None, archived: !row.archived }
+                    Command::Archive { session, archived: !row.archived }
                 });
+            }
+            Action::Rename | Action::LineEnd => {
+                let Some(row) = self.chosen_row() else { return Outcome::Open };
+                let (id, mut title) = (row.id.clone(), Composer::default());
+                title.set(&one_line(head(&row.title, EXCERPT)));
+                self.renames = Some(Renames { id, title });
+                self.refill();
+                return Outcome::Open;
             }
             _ => {}
         }
@@ -297,8 +322,40 @@ impl Sessions {
         }
     }
 
-    /// Text that was pasted into the filter.
+    /// A key while a title is being written. One that is empty, or as it was, is not sent.
+    fn on_title(&mut self, action: Action) -> Outcome {
+        let Some(renames) = &mut self.renames else { return Outcome::Open };
+        let mut outcome = Outcome::Open;
+        match action {
+            Action::Enter => {
+                let title = renames.title.expanded().trim().to_owned();
+                let row = self.rows.iter().find(|row| row.id == renames.id);
+                let is_new = row.is_some_and(|row| row.title != title);
+                if !title.is_empty() && is_new {
+                    let session = Some(renames.id.clone());
+                    outcome = Outcome::Send(Command::SetTitle { session, title });
+                }
+                self.renames = None;
+            }
+            Action::Escape | Action::Interrupt => self.renames = None,
+            Action::Up | Action::Down | Action::Newline => return Outcome::Open,
+            _ => {
+                renames.title.on_action(action);
+            }
+        }
+        self.refill();
+        outcome
+    }
+
+    /// Text that was pasted into the filter, or into a title.
     pub(crate) fn on_paste(&mut self, text: &str, now: Millis) {
+        if let Some(renames) = &mut self.renames {
+            let text = head(text, EXCERPT);
+            let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
+            renames.title.paste(&line);
+            self.refill();
+            return;
+        }
         for c in text.chars().filter(|c| !c.is_control()) {
             self.on_action(Action::Text(c), now);
         }
@@ -314,15 +371,21 @@ impl Sessions {
         let mut lines = self.select.lines(&self.note(), width, height.saturating_sub(1), theme);
         lines.resize(height.saturating_sub(1), Line::default());
         let archived = self.rows.iter().filter(|row| row.archived).count();
-        let mut keys = vec!["Del deletes".to_owned()];
+        if self.renames.is_some() {
+            let keys = fit("Enter saves · Esc keeps the old title", width);
+            lines.push(Line::styled(keys, theme.dim));
+            return lines;
+        }
+        let mut keys = Vec::new();
         match (self.archived, archived) {
             (_, 0) => {}
             (Archived::Hidden, n) => keys.push(format!("Tab {n} archived")),
-            (Archived::Listed, _) => keys.push("Tab hides archived".to_owned()),
+            (Archived::Listed, _) => keys.push("Tab hides them".to_owned()),
         }
-        if let Some(row) = self.chosen_row().filter(|row| row.id == self.current) {
+        if let Some(row) = self.chosen_row() {
+            keys.extend(["F2 renames", "Del deletes"].map(str::to_owned));
             keys.push(if row.pinned { "Ctrl+T unpins" } else { "Ctrl+T pins" }.to_owned());
-            keys.push(if row.archived { "Ctrl+X lists" } else { "Ctrl+X archives" }.to_owned());
+            keys.push(if row.archived { "Ctrl+X lists it" } else { "Ctrl+X archives" }.to_owned());
         }
         while keys.len() > 1 && columns(&keys.join(" · ")) > width {
             keys.pop();
@@ -362,6 +425,11 @@ fn marks(row: &SessionRow, is_current: bool) -> String {
         }
     }
     marks.trim_end().to_owned()
+}
+
+/// A part of a title, spaces at its ends included.
+fn shown(part: &str) -> String {
+    part.chars().map(|c| if is_hidden(c) { '·' } else { c }).collect()
 }
 
 /// What people call a session.

@@ -18,6 +18,7 @@ pub(crate) enum Slash {
     Help,
     New,
     Sessions,
+    Inbox,
     Resume(String),
     Models,
     Model(String),
@@ -78,6 +79,7 @@ pub(crate) const TABLE: &[Entry] = &[
         Some(one_or(args, Slash::Sessions, Slash::Resume))
     }),
     entry("sessions", &[], "", "list the sessions", |_| Some(Slash::Sessions)),
+    entry("inbox", &["questions"], "", "what all sessions ask you", |_| Some(Slash::Inbox)),
     entry("model", &[], "[name]", "list the models, or use one", |args| {
         Some(one_or(args, Slash::Models, Slash::Model))
     }),

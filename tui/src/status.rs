@@ -32,7 +32,7 @@ pub(crate) fn line(app: &App, width: usize) -> Line<'static> {
     if let Some(text) = link::status(&app.link, app.now(), room) {
         let style = match app.link {
             Link::Up | Link::Connecting | Link::Polling { .. } => theme.warn,
-            Link::Down { .. } | Link::Refused { .. } => theme.error,
+            Link::Down { .. } | Link::Refused { .. } | Link::Stopped { .. } => theme.error,
         };
         parts.push(Part { keep: 10, spans: vec![Span::styled(text, style)] });
     }

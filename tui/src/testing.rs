@@ -191,6 +191,7 @@ pub(crate) fn press(app: &mut App, key: &str, at: Millis) -> Vec<Effect> {
         "tab" => KeyCode::Tab,
         "bs" => KeyCode::Backspace,
         "del" => KeyCode::Delete,
+        "f2" => KeyCode::F(2),
         one => KeyCode::Char(one.chars().next().unwrap()),
     };
     app.on_key(KeyEvent::new(code, modifiers), at)

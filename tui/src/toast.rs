@@ -82,9 +82,11 @@ impl Toasts {
         self.fresh.iter().map(|(until, _)| *until).min()
     }
 
+    /// `asked`: a question waits elsewhere, and the key leads there first.
     pub(crate) fn lines(
         &self,
         current: &SessionId,
+        asked: bool,
         width: usize,
         theme: &Theme,
     ) -> Vec<Line<'static>> {
@@ -92,12 +94,16 @@ impl Toasts {
         let more = (hidden > 0)
             .then(|| fit(&format!(" +{hidden} more · Ctrl+B a lists all "), width.min(WIDTH)));
         let shown = self.fresh.iter().enumerate().skip(hidden).map(|(at, (_, toast))| {
-            // The key leads to the newest.
-            let opens =
-                at + 1 == self.fresh.len() && self.elsewhere.as_ref() == Some(&toast.session);
+            // The key leads to a question, else to the newest.
+            let opens = if asked {
+                toast.news == News::Asked
+            } else {
+                at + 1 == self.fresh.len() && self.elsewhere.as_ref() == Some(&toast.session)
+            };
             let opens = match (opens, width >= ROOMY) {
                 (false, _) => "",
                 (true, false) => " · Ctrl+O",
+                (true, true) if asked => " · Ctrl+O shows",
                 (true, true) => " · Ctrl+O opens",
             };
             line(toast, current, opens, width)

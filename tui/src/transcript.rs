@@ -14,6 +14,7 @@ pub(crate) mod wrap;
 use std::collections::HashMap;
 
 use host::protocol::{Body, Millis, ToolCall, Transcript};
+use ratatui::style::Style;
 use ratatui::text::Line;
 
 use cell::Context;
@@ -46,6 +47,7 @@ pub(crate) struct View {
     first: (usize, usize),
     shown: Vec<Line<'static>>,
     new_rows: u64,
+    aside: Option<Aside>,
 }
 
 /// What a layout is made from.
@@ -55,6 +57,36 @@ pub(crate) struct Scene<'a> {
     pub(crate) now: Millis,
     /// What stands above the first row.
     pub(crate) head: Vec<Line<'static>>,
+    pub(crate) aside: Option<Aside>,
+}
+
+/// What the interface said, at its place among the rows.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Aside {
+    /// The last row there was then.
+    pub(crate) after: u64,
+    pub(crate) mark: &'static str,
+    pub(crate) text: String,
+    pub(crate) style: Style,
+}
+
+impl Aside {
+    /// Whether it stands below this row of the window; without an index: above all of them.
+    fn is_below(&self, transcript: &Transcript, index: Option<usize>) -> bool {
+        let row = |index: usize| transcript.rows.get(index).map(|row| row.n);
+        let next = row(index.map_or(0, |index| index + 1)).is_none_or(|n| n > self.after);
+        let own = match index {
+            Some(index) => row(index).is_some_and(|n| n <= self.after),
+            None => transcript.earlier <= self.after,
+        };
+        own && next
+    }
+
+    fn lines(&self, cx: &Context<'_>) -> Vec<Line<'static>> {
+        let mut lines = vec![Line::default()];
+        lines.extend(cell::barred(self.mark, &self.text, self.style, cx));
+        lines
+    }
 }
 
 impl View {
@@ -91,13 +123,20 @@ impl View {
 
     /// Brings the lines in view up to date.
     pub(crate) fn arrange(&mut self, scene: Scene<'_>, width: usize, height: usize) {
-        if width != self.width || self.cached > CACHED_LINES {
+        if width != self.width || self.cached > CACHED_LINES || self.aside != scene.aside {
             self.relay();
         }
         self.width = width;
         self.height = height;
+        self.aside.clone_from(&scene.aside);
         self.arrange_live(&scene);
         self.head.clone_from(&scene.head);
+        if let Some(aside) = &self.aside
+            && aside.is_below(scene.transcript, None)
+        {
+            let lines = aside.lines(&self.context(scene.theme));
+            self.head.extend(lines);
+        }
         self.place(&scene);
     }
 
@@ -161,9 +200,16 @@ impl View {
             let mut lines = cell::lines(row, call, &self.context(scene.theme));
             let after_tool = index >= 2
                 && matches!(rows.get(index - 2).map(|row| &row.body), Some(Body::Tool(_)));
-            let joins = after_tool && matches!(row.body, Body::Tool(_));
+            let is_below =
+                |index| self.aside.as_ref().filter(|aside| aside.is_below(scene.transcript, index));
+            let joins = after_tool
+                && matches!(row.body, Body::Tool(_))
+                && is_below(index.checked_sub(2)).is_none();
             if !lines.is_empty() && !joins {
                 lines.insert(0, Line::default());
+            }
+            if let Some(aside) = is_below(Some(index - 1)) {
+                lines.extend(aside.lines(&self.context(scene.theme)));
             }
             self.cached += lines.len();
             self.rows.insert(row.n, lines);

@@ -2,14 +2,19 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
 use super::hub::Hub;
+use crate::aside;
 use crate::handle::FrontId;
-use crate::protocol::{Attachment, Event, Found, SessionId, SessionRow};
-use crate::session::Input;
+use crate::model::{Model, Request};
+use crate::protocol::{Attachment, Event, Found, PromptId, Row, SessionId, SessionRow, TurnId};
+use crate::session::{Caller, Input};
 use crate::store::{Error, Hit, Reader};
+use crate::tool;
+use crate::turn::Voice;
 
 /// Sessions whose titles are looked through and whose folders are offered.
 const SESSIONS: usize = 2_000;
@@ -19,8 +24,14 @@ const HITS: usize = 400;
 const FOUND: usize = 100;
 /// Folders that are offered.
 const WORKSPACES: usize = 50;
+/// Requests to the model that one view may have under way beside turns.
+const ASIDES: usize = 4;
 /// The one profile of an embedded host.
 const PROFILE: &str = "default";
+
+/// What a request beside the turns of a session is made with: of whom it is asked, what was said
+/// so far, and where it tells what it took.
+type Beside = (Arc<dyn Model>, Vec<Arc<Row>>, Voice);
 
 /// Something that was done beside the loop.
 pub(super) enum Done {
@@ -28,6 +39,8 @@ pub(super) enum Done {
     Answer { front: FrontId, about: &'static str, answer: Result<Box<Event>, String> },
     /// A file for the next prompt of a session; else why there is none.
     Uploaded { front: FrontId, session: SessionId, written: Result<Attachment, String> },
+    /// The model has found a title for a session; else why not.
+    Titled { front: FrontId, session: SessionId, title: Result<String, String> },
 }
 
 impl Hub {
@@ -56,8 +69,87 @@ impl Hub {
                 self.push(front, *event);
             }
             Done::Uploaded { front, session, written } => self.uploaded(front, &session, written),
+            Done::Titled { session, title: Ok(title), .. } => {
+                self.feed(&session, Input::SetTitle(title));
+            }
+            Done::Titled { front, title: Err(why), .. } => self.fail(front, "title", why),
             Done::Answer { front, about, answer: Err(message) } => self.fail(front, about, message),
         }
+    }
+
+    /// Asks the model something beside the turns of a session, for one view.
+    pub(super) fn aside(
+        &mut self,
+        front: FrontId,
+        session: &SessionId,
+        id: PromptId,
+        question: String,
+    ) {
+        let (model, rows, voice) = match self.beside(front, session) {
+            Ok(beside) => beside,
+            Err(text) => {
+                return self.push(front, Event::AsideEnded { id, text, failed: true, usage: None });
+            }
+        };
+        let Some(live) = self.sessions.get(session) else { return };
+        let meta = live.session.meta();
+        let system = match meta.system.as_str() {
+            "" => self.system_prompt(meta),
+            system => system.to_owned(),
+        };
+        let frame = Request {
+            system,
+            tools: tool::schemas(Caller::Attended, meta.toolsets.as_deref()),
+            reasoning: meta.reasoning.clone(),
+            session: session.0.clone(),
+            ..Request::default()
+        };
+        let request = aside::request(frame, &rows, &question);
+        let done = self.done.clone();
+        let Some(view) = self.fronts.get_mut(front) else { return };
+        view.asides.spawn(async move {
+            let tell = |event| {
+                let answer = Ok(Box::new(event));
+                done.send(Done::Answer { front, about: "aside", answer }).ok();
+            };
+            let said = |part, text| tell(Event::AsideSaid { id: id.clone(), part, text });
+            let answer = aside::ask(model.as_ref(), request, &voice, said).await;
+            let (text, failed, usage) = match answer {
+                Ok((text, usage)) => (text, false, usage),
+                Err(why) => (why, true, None),
+            };
+            tell(Event::AsideEnded { id: id.clone(), text, failed, usage });
+        });
+    }
+
+    /// Lets the model find a title.
+    pub(super) fn retitle(&mut self, front: FrontId, session: &SessionId, latest: bool) {
+        let (model, rows, voice) = match self.beside(front, session) {
+            Ok(beside) => beside,
+            Err(why) => return self.fail(front, "title", why),
+        };
+        let (done, session) = (self.done.clone(), session.clone());
+        let Some(view) = self.fronts.get_mut(front) else { return };
+        view.asides.spawn(async move {
+            let title = aside::title(model.as_ref(), &rows, latest, &voice).await;
+            done.send(Done::Titled { front, session, title }).ok();
+        });
+    }
+
+    /// What a request beside the turns of a session needs.
+    fn beside(&mut self, front: FrontId, session: &SessionId) -> Result<Beside, String> {
+        let rows = self.context(session);
+        let live = self.sessions.get(session).ok_or("the session is gone")?;
+        let name = live.session.meta().model.clone();
+        let model = self.model(&name)?;
+        let view = self.fronts.get_mut(front).ok_or("the view is gone")?;
+        while view.asides.try_join_next().is_some() {}
+        if view.asides.len() >= ASIDES {
+            return Err(format!("{ASIDES} requests of this view run already; wait for one"));
+        }
+        // No turn has that number: nothing said by it is taken for a turn's words.
+        let (session, turn, spoken) = (session.clone(), TurnId(0), self.spoken.clone());
+        Ok((model, rows, Voice { session, turn, spoken }))
     }
 
     /// Looks for words in all sessions.

@@ -1,9 +1,12 @@
 //! The views of the host, and which of them look at a session.
 
 use std::collections::HashMap;
+use std::sync::Arc;
+
+use tokio::task::JoinSet;
 
 use crate::handle::{Backend, FrontId};
-use crate::protocol::SessionId;
+use crate::protocol::{Asked, SessionId};
 use crate::session::Caller;
 
 /// What a front end is called that says nothing of itself.
@@ -18,6 +21,10 @@ pub(super) struct Front {
     pub(super) label: Box<str>,
     /// Its window is on the way: what is published until then is in it already.
     pub(super) awaits_window: bool,
+    /// The inbox as it was told last; `None` = it never was.
+    pub(super) inbox: Option<Arc<[Asked]>>,
+    /// Requests to the model that were made for it alone: they end with it.
+    pub(super) asides: JoinSet<()>,
 }
 
 impl Front {
@@ -28,12 +35,18 @@ impl Front {
         caller: Caller,
         label: Box<str>,
     ) -> Self {
-        Self { backend, session, caller, label, awaits_window: false }
+        let asides = JoinSet::new();
+        Self { backend, session, caller, label, awaits_window: false, asides, inbox: None }
     }
 
     /// The session it looks at.
     pub(super) fn session(&self) -> &SessionId {
         &self.session
+    }
+
+    /// What it knows to wait for an answer.
+    pub(super) fn inbox(&self) -> &[Asked] {
+        self.inbox.as_deref().unwrap_or_default()
     }
 }
 

@@ -359,6 +359,9 @@ impl Hub {
         }
         let lives: Vec<(ProcessId, Watch)> =
             live.session.live_processes().map(|p| (p.id.clone(), watch(p))).collect();
+        if !live.asked.is_empty() {
+            self.lists_changed();
+        }
         self.sessions.insert(id.clone(), live);
         self.carry_out(id, effects);
         for (process, watch) in lives {

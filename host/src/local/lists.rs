@@ -41,6 +41,8 @@ pub(super) fn shows(event: &Event) -> bool {
         | Event::Unattended { .. }
         | Event::UsageReported { .. }
         | Event::TokensCounted { .. }
+        | Event::AsideSaid { .. }
+        | Event::AsideEnded { .. }
         | Event::ToolsetsChanged { .. }
         | Event::StorageChanged { .. }
         | Event::Toast(_)
@@ -97,10 +99,11 @@ impl Hub {
         self.news.note(Instant::now());
     }
 
-    /// Tells every view that lists are out of date.
+    /// Tells every view that lists are out of date, and what is asked if that has changed.
     pub(super) fn tell_lists(&mut self) {
         self.news.given(Instant::now());
         self.announce(&Event::SessionsChanged);
+        self.tell_inbox();
     }
 
     /// The sessions, newest first, with what those in memory do.

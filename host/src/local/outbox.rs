@@ -10,10 +10,10 @@ use tokio::task::AbortHandle;
 use tokio::time::Instant;
 
 use super::hub::{FLUSH, Hub, Inbox};
-use super::{lists, now};
+use super::{inbox, lists, now};
 use crate::handle::FrontId;
 use crate::protocol::{
-    End, Event, Exit, Outcome, ProcessId, Row, SessionId, Source, Storage, TurnId,
+    End, Event, Exit, Outcome, ProcessId, Question, Row, SessionId, Source, Storage, TurnId,
 };
 use crate::session::{Ack, Effect, Errand, Input, Plan, Reply, STORE, Say, Session};
 use crate::store::{CommitNo, Durability, Lock, Record, Report};
@@ -28,6 +28,8 @@ const KILLS: Duration = Duration::from_secs(3);
 pub(super) struct Live {
     pub(super) session: Session,
     outbox: Outbox,
+    /// The pending questions that were told: no other may stand in the inbox.
+    pub(super) asked: Vec<Question>,
     /// The model's context, loaded with the first turn.
     pub(super) context: Option<Vec<Arc<Row>>>,
     pub(super) turn: Option<(TurnId, AbortHandle)>,
@@ -167,6 +169,7 @@ pub(super) struct Waiting {
 impl Live {
     pub(super) fn new(session: Session) -> Self {
         Self {
+            asked: session.transcript().questions.clone(),
             session,
             outbox: Outbox::default(),
             context: None,
@@ -239,6 +242,7 @@ impl Hub {
             view.awaits_window = false;
             // An emptied queue takes a window whatever its size.
             let _ = view.backend.push(event);
+            self.tell_inbox_after_window(front);
         }
     }
 
@@ -411,6 +415,9 @@ impl Hub {
             self.last_ended = Some(*at);
         }
         if lists::shows(&event) {
+            if let Some(live) = self.sessions.get_mut(id) {
+                inbox::note(&mut live.asked, &event);
+            }
             self.lists_changed();
         }
         for front in self.fronts.of(id).to_vec() {

@@ -18,15 +18,12 @@ impl Hub {
         id: &SessionId,
         again: Option<(PromptId, Caller)>,
     ) {
-        let first = match self.sessions.get(id).map(|live| &live.session) {
-            Some(session) => match session.last_prompt() {
-                Some(prompt) => Ok(Some(prompt.n)),
-                None => {
-                    let prompt = self.reader.last_prompt(id, session.last_row());
-                    prompt.map(|prompt| prompt.map(|row| row.n))
-                }
-            },
-            None => return,
+        let Some(session) = self.sessions.get(id).map(|live| &live.session) else { return };
+        let first = if let Some(prompt) = session.last_prompt() {
+            Ok(Some(prompt.n))
+        } else {
+            let prompt = self.reader.last_prompt(id, session.last_row());
+            prompt.map(|prompt| prompt.map(|row| row.n))
         };
         match first.and_then(|first| self.past(id, first)) {
             Ok(past) => self.feed(id, Input::Undo { past, again }),

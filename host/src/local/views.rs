@@ -76,7 +76,15 @@ impl Hub {
 
     fn command(&mut self, front: FrontId, command: Command) {
         let Some(view) = self.fronts.get(front) else { return };
-        let (session, caller) = (view.session().clone(), view.caller);
+        let (mut session, caller) = (view.session().clone(), view.caller);
+        if let Some((named, about)) = named(&command) {
+            session = named.clone();
+            if let Err(message) = self.load(&session) {
+                self.fail(front, about, message);
+                return;
+            }
+        }
+        let Some(view) = self.fronts.get(front) else { return };
         let input = match command {
             Command::Prompt { id, text } => {
                 if let Err(message) = self.before_prompt(&session) {
@@ -204,6 +212,14 @@ impl Hub {
                 self.truncate(front, &session, after);
                 return;
             }
+            Command::Aside { id, question } => {
+                self.aside(front, &session, id, question);
+                return;
+            }
+            Command::Retitle { latest } => {
+                self.retitle(front, &session, latest);
+                return;
+            }
             Command::SetToolsets { toolsets } => Input::SetToolsets(toolsets),
             Command::Upload { name, data } => {
                 self.upload(front, &session, &name, data.0);
@@ -224,6 +240,8 @@ impl Hub {
             }
         };
         self.feed(&session, input);
+        // It may be in memory for this alone.
+        self.unload_if_unused(&session);
     }
 
     /// What a view looks at is its own affair; the others may go along (S04). A session without
@@ -361,4 +379,17 @@ impl Hub {
     pub(super) fn fail(&mut self, front: FrontId, about: &str, message: String) {
         self.push(front, Event::Failed(Failure { about: about.to_owned(), message }));
     }
+}
+
+/// The session that a command names, if it need not be the one in view, and what the failure is
+/// about.
+fn named(command: &Command) -> Option<(&SessionId, &'static str)> {
+    let (session, about) = match command {
+        Command::Answer { session, .. } | Command::Shown { session, .. } => (session, "answer"),
+        Command::SetTitle { session, .. } => (session, "rename"),
+        Command::Archive { session, .. } => (session, "archive"),
+        Command::Pin { session, .. } => (session, "pin"),
+        _ => return None,
+    };
+    session.as_ref().map(|session| (session, about))
 }

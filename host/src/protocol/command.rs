@@ -176,6 +176,20 @@ pub enum Command {
         /// `terminal`, `file`, `todo` …; `None` = all there are.
         toolsets: Option<Vec<String>>,
     },
+    /// Ask the model something beside the work, with all it knows of the session: the answer goes
+    /// to this view only ([`super::Event::AsideSaid`], [`super::Event::AsideEnded`]) and leaves no
+    /// row. It ends with the view.
+    Aside {
+        /// Names the question.
+        id: PromptId,
+        /// The question.
+        question: String,
+    },
+    /// Let the model find a title for the session.
+    Retitle {
+        /// From the last exchange; else from the first.
+        latest: bool,
+    },
 }
 
 /// What to do about the goal of a session.

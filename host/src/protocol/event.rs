@@ -219,7 +219,8 @@ pub enum Event {
     /// Something that lists show has changed: a session came, went, runs, asks, was renamed (S04).
     SessionsChanged,
     /// The questions of all sessions that wait for an answer have changed; told after each
-    /// `Attached` too, unless there are none.
+    /// `Attached` too, unless there are none and never were. It is of the host, not of a session:
+    /// that nothing of a session goes to views of another one (E06) is not said of it.
     InboxChanged {
         /// All of them, the longest waiting first; of each session its head (C02).
         questions: Vec<Asked>,
@@ -274,6 +275,26 @@ pub enum Event {
         /// See [`super::Command::SetToolsets`].
         toolsets: Option<Vec<String>>,
     },
+    /// A piece of the answer to a side question of this view.
+    AsideSaid {
+        /// Which question.
+        id: PromptId,
+        /// What the piece is part of.
+        part: Part,
+        /// The piece.
+        text: String,
+    },
+    /// The end of the answer to a side question of this view.
+    AsideEnded {
+        /// Which question.
+        id: PromptId,
+        /// The whole answer, or why there is none.
+        text: String,
+        /// There is none.
+        failed: bool,
+        /// What the provider counted for it.
+        usage: Option<Usage>,
+    },
 }
 
 /// How the way to a remote host is.
@@ -303,6 +324,11 @@ pub enum Link {
         /// What to do.
         message: String,
     },
+    /// Somebody stopped the host. It is looked for again: another may take its place.
+    Stopped {
+        /// When the next look is; `None` = again and again, it costs nothing.
+        retry_at: Option<Millis>,
+    },
 }
 
 /// A pending question, with the session it belongs to.
@@ -317,6 +343,13 @@ pub struct Asked {
     /// How many more wait behind it in that session.
     #[serde(default)]
     pub behind: u32,
+}
+
+impl Asked {
+    /// By this an inbox is in order: the longest waiting first.
+    pub(crate) fn order(&self) -> (Millis, &SessionId) {
+        (self.question.asked_at, &self.session)
+    }
 }
 
 /// A session in which words were found.

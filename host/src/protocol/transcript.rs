@@ -520,6 +520,8 @@ impl Transcript {
             | Event::SessionsListed { .. }
             | Event::ProcessesListed { .. }
             | Event::ModelsListed { .. }
+            | Event::AsideSaid { .. }
+            | Event::AsideEnded { .. }
             | Event::Failed(_) => {}
         }
     }

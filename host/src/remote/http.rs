@@ -9,8 +9,8 @@ use ::http::{HeaderMap, Method, header};
 use reqwest::{RequestBuilder, Response, Url};
 use serde_json::Value;
 
-use super::Server;
 use super::auth::Jar;
+use super::{LOG_IN, Server};
 
 /// Longest wait for a connection.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -264,10 +264,7 @@ impl Reply {
 pub(super) fn refusal(code: u16, headers: &HeaderMap, body: Value) -> Error {
     let said = body["error"].as_str().filter(|text| !text.is_empty());
     if code == 401 {
-        return Error::Auth(format!(
-            "{}: log in with `hermes-tui attach`",
-            said.unwrap_or("the server wants a login")
-        ));
+        return Error::Auth(format!("{}: {LOG_IN}", said.unwrap_or("the server wants a login")));
     }
     let message = said.map_or_else(
         || {
@@ -288,11 +285,10 @@ pub(super) fn refusal(code: u16, headers: &HeaderMap, body: Value) -> Error {
 fn redirected(to: &str) -> Error {
     let to = crate::redact::plain(to);
     if to.is_empty() || to.contains("login") || to.contains("auth") || to.contains("signin") {
-        return Error::Redirected(
-            "the server sends us to a login page: log in with `hermes-tui attach`; where the \
-             login needs a browser, log in there and pass its cookie with `--cookie`"
-                .to_owned(),
-        );
+        return Error::Redirected(format!(
+            "the server sends us to a login page: {LOG_IN}; where the login needs a browser, \
+                 log in there and attach with its cookie (`--cookie`)"
+        ));
     }
     Error::Redirected(format!("the server has moved to {to}: attach to that address"))
 }
@@ -342,6 +338,9 @@ fn cause(error: &reqwest::Error) -> String {
     if error.is_connect() && said.contains("InvalidContentType") {
         return "what answers there speaks no TLS; is it http:// in place of https://?".to_owned();
     }
+    if let Some(advice) = distrust(&said) {
+        return advice;
+    }
     // How the parts of a body were framed helps nobody.
     if said.contains("chunk size") || said.contains("before message completed") {
         return "the connection broke off".to_owned();
@@ -353,6 +352,16 @@ fn cause(error: &reqwest::Error) -> String {
     }
 }
 
+/// What to do about a certificate that nobody here vouches for.
+fn distrust(said: &str) -> Option<String> {
+    let what = ["UnknownIssuer", "CaUsedAsEndEntity", "BadSignature"];
+    what.iter().any(|what| said.contains(what)).then(|| {
+        "nobody trusted here has signed its certificate: if it has an authority of its own, name \
+         that with --ca FILE; if not, somebody may be in between"
+            .to_owned()
+    })
+}
+
 fn looks_like_html(text: &[u8]) -> bool {
     text.trim_ascii_start().first() == Some(&b'<')
 }
@@ -362,4 +371,17 @@ pub(super) fn is_loopback(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default();
     let ip = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
     host.eq_ignore_ascii_case("localhost") || ip.is_ok_and(|ip| ip.is_loopback())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::distrust;
+
+    #[test]
+    fn who_meets_a_strangers_certificate_is_told_what_to_do() {
+        let advice = distrust("invalid peer certificate: UnknownIssuer").unwrap();
+        assert!(advice.contains("--ca FILE"), "{advice}");
+        // Which name it is for, or that it is too old, says enough.
+        assert_eq!(distrust("certificate not valid for name \"a\"; it is for \"b\""), None);
+    }
 }

@@ -3,6 +3,7 @@
 //! window, is the whole state. So there is no cursor, and nothing can be lost or doubled.
 
 mod errand;
+mod inbox;
 mod outbox;
 mod window;
 
@@ -14,17 +15,18 @@ use serde_json::Value;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use self::inbox::Inbox;
 use self::outbox::Outbox;
 use self::window::{is_empty, last_row};
 use super::http::{Client, Error};
 use super::sse::pace::Backoff;
 use super::sse::{Item, STRAYS, Stream};
 use super::unsent::{Entry, Unsent};
-use super::{Line, no_link, probed, tell};
+use super::{Line, NEAR, Wanted, no_link, probed, tell};
 use crate::handle::{Backend, FrontId, Pushed, Signal};
 use crate::local::now;
 use crate::protocol::{
-    Command, Event, Failure, Link, Millis, SessionId, Target, Transcript, TurnId,
+    Command, Event, Failure, Link, Millis, News, SessionId, Target, Toast, Transcript, TurnId,
 };
 
 const EVENTS: &str = "/api/tui/v1/events";
@@ -38,7 +40,7 @@ const ODD: usize = 100;
 
 /// Carries a view until the front end leaves. Returns what is not sent.
 pub(super) async fn run(line: Line) -> Vec<String> {
-    let Line { client, target, backend, signals, early, unsent } = line;
+    let Line { client, target, backend, signals, early, unsent, version, is_near, wanted } = line;
     let mut seam = Seam {
         stream: stream(&client, &target),
         client,
@@ -51,6 +53,7 @@ pub(super) async fn run(line: Line) -> Vec<String> {
         errand: None,
         errands: Vec::new(),
         fold: None,
+        inbox: Inbox::default(),
         gone: None,
         view: None,
         is_ready: false,
@@ -59,6 +62,11 @@ pub(super) async fn run(line: Line) -> Vec<String> {
         strays: 0,
         is_over: false,
         odd: BTreeSet::new(),
+        version,
+        is_near,
+        wanted,
+        is_stopped: false,
+        is_told: false,
     };
     for command in early {
         seam.asked(command);
@@ -98,6 +106,8 @@ struct Seam {
     errands: Vec<errand::Errand>,
     /// What the front end has: the fold of what it was told.
     fold: Option<Transcript>,
+    /// What waits for an answer in all sessions, as the front end knows it.
+    inbox: Inbox,
     /// The session that was in view and is not there any more; it was empty.
     gone: Option<SessionId>,
     /// Names the view in requests.
@@ -114,6 +124,15 @@ struct Seam {
     is_over: bool,
     /// What was already told in the log.
     odd: BTreeSet<String>,
+    /// The version of the host, as last heard.
+    version: Option<String>,
+    /// See [`Line::is_near`].
+    is_near: bool,
+    wanted: Wanted,
+    /// It has said that it was stopped, and none has answered since.
+    is_stopped: bool,
+    /// The front end knows that.
+    is_told: bool,
 }
 
 enum Step {
@@ -208,6 +227,9 @@ impl Seam {
                 (None, Some(fold)) => Some(fold.session.clone()),
             };
             self.unsent.add(Entry::typed(id, session, text));
+            if !self.is_ready {
+                self.wanted.set(true);
+            }
             // Somebody waits.
             self.stream.hurry();
         }
@@ -313,22 +335,50 @@ impl Seam {
     async fn item(&mut self, item: Item) {
         match item {
             // The window says when the view is there.
-            Item::Open | Item::Alive => {}
+            Item::Open => {}
+            Item::Alive => self.pass_on_silence(),
             Item::Event { name, data, .. } => match name.as_str() {
                 "view" => {
                     self.strays = 0;
+                    (self.is_stopped, self.is_told) = (false, false);
                     self.view = named(&data);
+                    self.heard_version(&data);
                 }
+                "stopped" => self.is_stopped = true,
                 "e" => self.event(&data),
                 _ => self.odd(&name, "an unknown frame"),
             },
-            Item::Lost { why, attempt, retry_in } => {
+            Item::Lost { why, attempt, mut retry_in, is_away } => {
                 self.lost(&why);
+                if self.is_near && retry_in > NEAR {
+                    retry_in = NEAR;
+                    self.stream.put_off(NEAR);
+                }
                 let retry_at = now() + retry_in.as_millis() as Millis;
-                tell(&self.backend, Link::Down { why, attempt, retry_at });
+                // What answers in its place is news; that nobody does is none.
+                if !(self.is_stopped && is_away) {
+                    tell(&self.backend, Link::Down { why, attempt, retry_at });
+                } else if !self.is_near {
+                    tell(&self.backend, Link::Stopped { retry_at: Some(retry_at) });
+                } else if !std::mem::replace(&mut self.is_told, true) {
+                    tell(&self.backend, Link::Stopped { retry_at: None });
+                }
             }
             Item::Refused { status: 404, message } => self.gone(message).await,
             Item::Refused { message, .. } => self.refused(message),
+        }
+    }
+
+    /// Another version answers than before: who looks on should know why something is different.
+    fn heard_version(&mut self, hello: &str) {
+        let hello: Value = serde_json::from_str(hello).unwrap_or_default();
+        let Some(version) = hello["version"].as_str() else { return };
+        let before = self.version.replace(version.to_owned());
+        if before.is_some_and(|before| before != version) && version != env!("CARGO_PKG_VERSION") {
+            self.toast(format!(
+                "the host runs {version} now, this is {}",
+                env!("CARGO_PKG_VERSION")
+            ));
         }
     }
 
@@ -369,8 +419,8 @@ impl Seam {
             Ok(_) => {}
         }
         match &self.fold {
-            // It was asked for by a part of its id or by its title: the host looks it up.
-            None => self.outbox.ask_first(Command::Open(Target::Id(session))),
+            // Nothing shows yet: this is its last word on what was asked for.
+            None => self.fail("open", &message),
             // It was never stored: another empty one is as good.
             Some(fold) if is_empty(fold) => self.gone = Some(session),
             Some(_) => {
@@ -411,6 +461,10 @@ impl Seam {
                 {
                     self.outbox.opened();
                 }
+                match &event {
+                    Event::InboxChanged { questions } => self.inbox.told(questions),
+                    _ => self.pass_on_silence(),
+                }
                 if let Some(fold) = &mut self.fold {
                     fold.apply(&event);
                     if fold.rows.len() > 2 * WINDOW {
@@ -443,7 +497,23 @@ impl Seam {
         {
             let transcript = Box::new(fold.clone());
             let _ = self.backend.push(Event::Attached { transcript, resynced: true });
+            if let Some(inbox) = self.inbox.again() {
+                let _ = self.backend.push(inbox);
+            }
         }
+    }
+
+    /// The host tells of an inbox right behind a window. Something else has come: there is none.
+    fn pass_on_silence(&mut self) {
+        if let Some(inbox) = self.inbox.silence() {
+            self.push(inbox);
+        }
+    }
+
+    /// News of no session.
+    fn toast(&mut self, text: String) {
+        let (session, name) = Default::default();
+        self.push(Event::Toast(Toast { session, name, process: None, news: News::Unknown, text }));
     }
 
     fn fail(&mut self, about: &str, message: &str) {
@@ -491,6 +561,10 @@ fn called(command: &Command) -> String {
         Command::Open(_) => "open",
         Command::Export => "export",
         Command::Search { .. } => "search",
+        Command::Answer { .. } | Command::Shown { .. } => "answer",
+        Command::SetTitle { .. } => "rename",
+        Command::Archive { .. } => "archive",
+        Command::Pin { .. } => "pin",
         _ => "command",
     };
     name.to_owned()

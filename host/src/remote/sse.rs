@@ -52,6 +52,8 @@ pub(crate) enum Item {
         attempt: u32,
         /// When the next one is made.
         retry_in: Duration,
+        /// Nobody answered: nothing else is in the place of the server.
+        is_away: bool,
     },
     /// No further try is made. Nothing follows.
     Refused {
@@ -234,7 +236,8 @@ impl Stream {
         let pause = self.backoff.pause(self.attempt, dice);
         let retry_in = pause.max(put_off.min(LONGEST_PUT_OFF));
         self.state = State::Waiting(Instant::now() + retry_in);
-        Item::Lost { why: error.to_string(), attempt: self.attempt, retry_in }
+        let is_away = matches!(error, Error::Unreachable { .. });
+        Item::Lost { why: error.to_string(), attempt: self.attempt, retry_in, is_away }
     }
 }
 

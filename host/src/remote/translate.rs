@@ -21,9 +21,9 @@ use crate::protocol::{
 };
 use crate::wire::decode;
 
-pub(super) use questions::{Kind, Verdict};
+pub(super) use questions::{Kind, Verdict, approval_ask, clarify_ask, verdict};
 pub(super) use queue::{Accepted, Refused};
-pub(super) use rows::{found, latest, list};
+pub(super) use rows::{found, latest, list, woken};
 
 /// What the server is to be asked.
 #[derive(Clone, Debug, PartialEq)]
@@ -35,7 +35,12 @@ pub(super) enum Request {
     /// No chat stream is needed any more.
     CloseChat,
     /// The session goes on under another id: its streams are to be opened again.
-    Follow(SessionId),
+    Follow {
+        /// The one it had.
+        from: SessionId,
+        /// The one it has.
+        to: SessionId,
+    },
     /// Run a turn: [`Mirror::accepted`] or [`Mirror::refused`].
     Start {
         /// Whose; `None` = the server's own goal goes on.
@@ -325,13 +330,15 @@ impl Mirror {
 
     /// What only the stream of a dead server had: kept while the server has nothing in its place.
     fn salvaged(&mut self, rows: &mut Vec<Row>) {
-        let salvage = std::mem::take(&mut self.salvage);
-        let lost = match (rows.last(), salvage.first()) {
+        let lost = match (rows.last(), self.salvage.first()) {
             (Some(last), Some(first)) => last.n + 1 == first.n && is_prompt(&last.body),
             _ => false,
         };
         if lost {
-            rows.extend(salvage);
+            // However often it is loaded: the death of a server is noticed in more than one way.
+            rows.extend(self.salvage.iter().cloned());
+        } else {
+            self.salvage.clear();
         }
     }
 
@@ -348,7 +355,10 @@ impl Mirror {
         let known = self.chat.as_ref().map(|chat| chat.stream.as_str());
         match (&status.active_stream_id, known) {
             (Some(stream), known) if known != Some(stream.as_str()) => self.load(),
-            (None, Some(_)) if deaf => self.load(),
+            (None, Some(_)) if deaf => {
+                self.keep_salvage();
+                self.load();
+            }
             // Some servers count otherwise here: one load a count.
             (None, None)
                 if status.message_count != self.count

@@ -109,6 +109,20 @@ impl Unsent {
         }
     }
 
+    /// A session goes on under another id, and with it what waits there.
+    pub(crate) fn moved(&mut self, from: &SessionId, to: &SessionId) {
+        let waiting = self.entries.iter_mut().filter(|entry| entry.session.as_ref() == Some(from));
+        let mut any = false;
+        for entry in waiting {
+            // Its rows are numbered anew.
+            (entry.session, entry.after) = (Some(to.clone()), NOT_SENT);
+            any = true;
+        }
+        if any {
+            self.keep();
+        }
+    }
+
     /// Forgets prompts.
     pub(crate) fn remove(&mut self, ids: &[PromptId]) {
         let before = self.entries.len();
@@ -329,5 +343,30 @@ mod tests {
         assert_eq!(told(&refused("open")), [""; 0]);
         transcript.session = SessionId("u".to_owned());
         assert_eq!(told(&window(&transcript)), [""; 0]);
+    }
+
+    #[test]
+    fn what_waits_goes_along_when_its_session_goes_on_under_another_id() {
+        // S03: also for the client that comes after this one.
+        let dir = tempfile::tempdir().unwrap();
+        let ids = ["old", "new", "else"].map(|id| SessionId(id.to_owned()));
+        let mut first = Unsent::open(&server(dir.path()));
+        first.add(entry("a", "old", 40, "go"));
+        first.add(entry("b", "else", 3, "on"));
+        first.moved(&ids[0], &ids[1]);
+        drop(first);
+        let mut next = Unsent::open(&server(dir.path()));
+        let of = |unsent: &Unsent| {
+            unsent
+                .entries()
+                .iter()
+                .map(|e| (e.session.clone().unwrap(), e.after))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(of(&next), [(ids[1].clone(), NOT_SENT), (ids[2].clone(), 3)]);
+        // Rows are counted anew there.
+        next.place(&PromptId("a".to_owned()), &ids[1], 2);
+        let row = Event::RowAdded { row: user(3, "go") };
+        assert_eq!(next.seen(&ids[1], &row), [PromptId("a".to_owned())]);
     }
 }

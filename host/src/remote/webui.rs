@@ -1,15 +1,19 @@
 //! The client of a hermes-webui: the loop that does the I/O. What it means is [`translate`]'s.
 
 mod commands;
+mod elsewhere;
+mod inbox;
 mod replies;
 mod streams;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashMap;
 use std::time::Duration;
 
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use self::elsewhere::Elsewhere;
+use self::inbox::Inbox;
 use self::replies::{Reply, Then};
 use self::streams::{Source, Streams};
 use super::Line;
@@ -32,7 +36,7 @@ const AGAIN: Duration = Duration::from_secs(1);
 
 /// Serves one front end until it goes. Returns what is not sent at the end.
 pub(super) async fn run(line: Line) -> Vec<String> {
-    let Line { client, target, backend, mut signals, early, unsent } = line;
+    let Line { client, target, backend, mut signals, early, unsent, .. } = line;
     let mut webui = Webui::new(Api::new(client), backend, unsent);
     webui.open(target);
     for command in early {
@@ -84,8 +88,10 @@ struct Webui {
     closed: Option<String>,
     /// What waits until the server has done with a turn.
     deferred: Vec<Command>,
-    /// The sessions that are known to wait for the user.
-    asking: HashSet<SessionId>,
+    /// What is known of the sessions that are not in view.
+    elsewhere: Elsewhere,
+    /// What is asked, in all sessions.
+    inbox: Inbox,
 }
 
 impl Webui {
@@ -108,7 +114,8 @@ impl Webui {
             polled: false,
             closed: None,
             deferred: Vec::new(),
-            asking: HashSet::new(),
+            elsewhere: Elsewhere::default(),
+            inbox: Inbox::default(),
         }
     }
 
@@ -153,6 +160,12 @@ impl Webui {
     }
 
     fn enter(&mut self, session: &decode::Session) {
+        if self.mirror.is_attached() {
+            // How it is left is where its news begin.
+            self.elsewhere.left(&self.mirror.view().session);
+            self.ask_others();
+        }
+        self.inbox.leave(&self.mirror);
         self.mirror = Mirror::default();
         self.view += 1;
         self.reload = false;
@@ -202,6 +215,7 @@ impl Webui {
                 self.command(command);
             }
         }
+        let mut is_fresh = false;
         loop {
             let out = self.mirror.take();
             if out.events.is_empty() && out.requests.is_empty() {
@@ -210,6 +224,7 @@ impl Webui {
             let mut overflowed = false;
             for event in out.events {
                 self.keep(&event);
+                is_fresh |= matches!(event, Event::Attached { .. });
                 if !overflowed && self.backend.push(event) == Pushed::Overflowed {
                     // The window has what follows too.
                     self.resend();
@@ -220,6 +235,7 @@ impl Webui {
                 self.request(request);
             }
         }
+        self.tell_inbox(is_fresh);
         self.tell_link();
     }
 
@@ -233,6 +249,10 @@ impl Webui {
     fn resend(&self) {
         if self.backend.push(self.mirror.window()) == Pushed::Overflowed {
             tracing::warn!("a front end has no room for a window");
+        }
+        if let Some(inbox) = self.inbox.again() {
+            // It has room beside a window.
+            let _ = self.backend.push(inbox);
         }
     }
 
@@ -263,8 +283,15 @@ impl Webui {
             }
             Request::OpenChat(stream) => self.streams.open_chat(&stream),
             Request::CloseChat => self.streams.close_chat(),
-            Request::Follow(id) => self.streams.enter(&id.0, self.mirror.known_count()),
+            Request::Follow { from, to } => {
+                self.unsent.moved(&from, &to);
+                self.streams.enter(&to.0, self.mirror.known_count());
+            }
             Request::Start { prompt, text } => {
+                if let Some(prompt) = &prompt {
+                    let session = self.mirror.view().session.clone();
+                    self.unsent.place(prompt, &session, self.mirror.last());
+                }
                 let files = match prompt {
                     Some(_) => self.mirror.view().attachments.clone(),
                     None => Vec::new(),
@@ -280,10 +307,12 @@ impl Webui {
         }
     }
 
-    /// Which sessions wait for the user: nothing else tells of those that are not in view (C16).
+    /// How the sessions are that are not in view: nothing else tells of them (C16).
     fn ask_others(&mut self) {
-        let api = self.api.clone();
-        self.spawn(async move { Reply::Others(api.sessions().await) });
+        if self.elsewhere.asks() {
+            let api = self.api.clone();
+            self.spawn(async move { Reply::Others(api.sessions().await) });
+        }
     }
 
     fn ask_questions(&mut self) {
@@ -331,16 +360,14 @@ impl Webui {
                         self.mirror.clarify(head.pending, now);
                     }
                     Source::List => {
-                        let changed: decode::SessionsChanged = decode::read(data);
+                        // Whatever its reason: one event may stand for several.
                         self.push(Event::SessionsChanged);
                         self.ask_status();
-                        if changed.reason.starts_with("attention") {
-                            self.ask_others();
-                        }
+                        self.ask_others();
                     }
                 }
             }
-            Item::Lost { why, attempt, retry_in } => {
+            Item::Lost { why, attempt, retry_in, is_away: _ } => {
                 let count = self.mirror.known_count();
                 let retry = i64::try_from(retry_in.as_millis()).unwrap_or(0);
                 self.streams.lost(source, why, attempt, now + retry, count);
@@ -401,6 +428,9 @@ impl Webui {
         } else if self.mirror.stream().is_none() {
             self.ask_status();
         }
+        if self.streams.is_deaf(Source::List) || self.elsewhere.is_working(&self.id()) {
+            self.ask_others();
+        }
         if self.reload || self.mirror.is_uncertain() {
             self.mirror.reload();
         }
@@ -457,7 +487,14 @@ async fn find(api: &Api, target: &Target) -> Result<decode::Session, Error> {
 }
 
 fn failed(about: &str, error: &Error) -> Event {
-    Event::Failed(Failure { about: about.to_owned(), message: error.to_string() })
+    let message = match error {
+        Error::Status { body, .. } if body["code"] == "session_profile_mismatch" => {
+            let profile = body["profile"].as_str().unwrap_or("another one");
+            format!("this session is of the profile {profile}: `/profile {profile}` changes to it")
+        }
+        _ => error.to_string(),
+    };
+    Event::Failed(Failure { about: about.to_owned(), message })
 }
 
 /// A text, unless it is empty.

@@ -77,13 +77,31 @@ impl View {
         command: Command,
         mut answer: impl FnMut(&Event) -> Option<T>,
     ) -> Result<T, Refusal> {
-        self.host.send(command);
-        self.wait(&mut answer).await
+        self.ask_within(PATIENCE, command, &mut answer).await
     }
 
     /// Waits for an event.
     pub(super) async fn wait<T>(
         &mut self,
+        mut answer: impl FnMut(&Event) -> Option<T>,
+    ) -> Result<T, Refusal> {
+        self.wait_within(PATIENCE, &mut answer).await
+    }
+
+    /// As [`View::ask`], for what takes longer.
+    pub(super) async fn ask_within<T>(
+        &mut self,
+        patience: Duration,
+        command: Command,
+        mut answer: impl FnMut(&Event) -> Option<T>,
+    ) -> Result<T, Refusal> {
+        self.host.send(command);
+        self.wait_within(patience, &mut answer).await
+    }
+
+    async fn wait_within<T>(
+        &mut self,
+        patience: Duration,
         mut answer: impl FnMut(&Event) -> Option<T>,
     ) -> Result<T, Refusal> {
         let told = async {
@@ -100,7 +118,7 @@ impl View {
             }
             Err(busy("the host has stopped"))
         };
-        let told = tokio::time::timeout(PATIENCE, told).await;
+        let told = tokio::time::timeout(patience, told).await;
         told.unwrap_or_else(|_| Err(busy("the host did not answer in time")))
     }
 

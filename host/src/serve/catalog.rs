@@ -36,7 +36,6 @@ pub(super) fn routes() -> Router<Serving> {
         .route("/api/workspaces", get(workspaces))
         .route("/api/workspaces/suggest", get(suggest))
         .route("/api/prompts", get(prompts))
-        .route("/api/background/status", get(background))
 }
 
 /// A model that can be named.
@@ -392,10 +391,4 @@ fn folders(folder: &Path, start: &str) -> Vec<String> {
 
 async fn prompts() -> Response {
     answer(&json!({ "prompts": [] }))
-}
-
-/// There are no side tasks of that protocol's kind; delegated tasks stand in the session.
-async fn background(params: Params) -> Result<Response, Refusal> {
-    params.get("session_id").ok_or_else(|| Refusal::bad("Missing session_id"))?;
-    Ok(answer(&json!({ "results": [] })))
 }

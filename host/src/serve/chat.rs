@@ -18,7 +18,7 @@ use tokio::sync::watch;
 
 use super::feed::{Feed, Feeds, Lease, StreamId};
 use super::tape::{Read, Tape, encode};
-use super::{Body, Params, Refusal, Serving, answer, sse, uploads};
+use super::{Body, Params, Refusal, Serving, answer, asides, sse, uploads};
 use crate::local::Access;
 use crate::protocol::{Command, Outcome, SessionId, Transcript, TurnId};
 use crate::settings::{Provider, Settings};
@@ -27,7 +27,7 @@ use crate::wire::encode::frame::{self, Teller, secs};
 use starter::{Begun, Starter};
 
 /// What the stream of a turn says while nothing happens.
-const HEARTBEAT: &str = ": heartbeat\n\n";
+pub(super) const HEARTBEAT: &str = ": heartbeat\n\n";
 /// A message that is never a turn.
 const SILENT: &str = "[SILENT]";
 /// How long a turn that is written down may take to be told.
@@ -290,6 +290,9 @@ async fn stream(
 ) -> Result<Response, Refusal> {
     let unknown = || Refusal::not_found("stream not found");
     let id = params.get("stream_id").ok_or_else(unknown)?;
+    if let Some(question) = serving.asides.question(id) {
+        return Ok(asides::response(&serving, question, cursor(id, &params, &headers)));
+    }
     let known = serving.feeds.parse(id).ok_or_else(unknown)?;
     let feed = serving.feeds.lease(&known.session).await.map_err(|_| unknown())?;
     let cursor = cursor(id, &params, &headers);
@@ -419,6 +422,9 @@ fn retell(transcript: &Transcript, known: &StreamId, id: &str, stored: StoredTur
 
 async fn status(State(serving): State<Serving>, params: Params) -> Result<Response, Refusal> {
     let id = params.get("stream_id").ok_or_else(|| Refusal::bad("stream_id required"))?;
+    if let Some(question) = serving.asides.question(id) {
+        return Ok(answer(&question.status(id)));
+    }
     let unknown = json!({ "active": false, "stream_id": id, "replay_available": false });
     let Some(known) = serving.feeds.parse(id) else { return Ok(answer(&unknown)) };
     let Ok(feed) = serving.feeds.lease(&known.session).await else { return Ok(answer(&unknown)) };
@@ -479,6 +485,10 @@ async fn cancel(
     let site = headers.get("sec-fetch-site").and_then(|site| site.to_str().ok());
     if site.is_some_and(|site| site != "same-origin") {
         return Err(Refusal::new(StatusCode::FORBIDDEN, "Cross-origin mismatch"));
+    }
+    let aside = serving.asides.question(id).map(|question| question.cancel());
+    if let Some(cancelled) = aside {
+        return Ok(answer(&json!({ "ok": true, "cancelled": cancelled, "stream_id": id })));
     }
     let cancelled = match serving.feeds.parse(id).filter(|known| known.ours) {
         None => false,

@@ -18,6 +18,7 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::watch;
 use tokio::time::{Instant, Sleep};
 
+use super::Course;
 use crate::process;
 
 /// Longest socket path that every system takes.
@@ -112,7 +113,7 @@ impl Unix {
 }
 
 /// Answers connections until the server stops and all have ended.
-pub(super) async fn serve<L>(listener: L, app: Router, mut stop: watch::Receiver<bool>)
+pub(super) async fn serve<L>(listener: L, app: Router, mut course: watch::Receiver<Course>)
 where
     L: Listener,
     L::Addr: std::fmt::Debug,
@@ -120,7 +121,7 @@ where
 {
     let make = app.into_make_service_with_connect_info::<Peer>();
     let stopped = async move {
-        let _ = stop.wait_for(|stop| *stop).await;
+        let _ = course.wait_for(|course| course.is_over()).await;
     };
     if let Err(error) = axum::serve(listener, make).with_graceful_shutdown(stopped).await {
         tracing::warn!("the server ended: {error}");

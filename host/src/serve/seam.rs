@@ -16,9 +16,10 @@ use axum::routing::{get, post};
 use bytes::Bytes;
 use futures::stream::{self, Stream, StreamExt as _};
 use serde_json::{Value, json};
+use tokio::sync::watch;
 
 use super::listen::Peer;
-use super::{Params, Refusal, Serving, answer, bounded, sse};
+use super::{Course, Params, Refusal, Serving, answer, bounded, sse};
 use crate::handle::{Asker, Host};
 use crate::local::{Access, Caller};
 use crate::protocol::{Command, Event, SessionId, Target};
@@ -36,6 +37,7 @@ pub(super) fn routes() -> Router<Serving> {
     Router::new()
         .route("/api/tui/v1/events", get(events))
         .route("/api/tui/v1/commands", commands)
+        .route("/api/tui/v1/find", get(find))
         .route("/api/tui/v1/status", get(status))
         .route("/api/tui/v1/stop", post(stop))
 }
@@ -67,6 +69,7 @@ struct View {
     views: Views,
     /// The number of the last event sent.
     id: u64,
+    course: watch::Receiver<Course>,
 }
 
 impl Drop for View {
@@ -84,8 +87,10 @@ async fn events(State(serving): State<Serving>, params: Params) -> Result<Respon
     };
     let token = uuid::Uuid::new_v4().simple().to_string();
     serving.views.lock().insert(token.clone(), host.asker());
-    let hello = frame("view", None, &json!({ "view": token }).to_string());
-    let view = View { token, host, views: serving.views.clone(), id: 0 };
+    let hello = json!({ "view": token, "version": &*serving.version });
+    let hello = frame("view", None, &hello.to_string());
+    let (views, course) = (serving.views.clone(), serving.course.clone());
+    let view = View { token, host, views, id: 0, course };
     let frames = stream::once(async { Bytes::from(hello) }).chain(told(view));
     Ok(sse::response(&serving, sse::QUIET, frames))
 }
@@ -96,20 +101,40 @@ async fn open(access: &Access, name: &str) -> Result<Host, String> {
         Ok(host) => return Ok(host),
         Err(refusal) => refusal,
     };
-    let (state, wanted) = (access.state().to_owned(), name.to_owned());
-    let find = move || Reader::open(&state).and_then(|reader| reader.find(&wanted));
-    let found = tokio::task::spawn_blocking(find).await;
-    match found {
-        Ok(Ok(Some(id))) if id.0 != name => access.open(id, Caller::Attended).await,
-        Ok(Ok(_) | Err(_)) | Err(_) => Err(refusal),
+    match called(access, name).await {
+        Some(id) if id.0 != name => access.open(id, Caller::Attended).await,
+        Some(_) | None => Err(refusal),
     }
 }
 
-/// The events of a view, as they come.
+/// The stored session that people call that.
+async fn called(access: &Access, name: &str) -> Option<SessionId> {
+    let (state, name) = (access.state().to_owned(), name.to_owned());
+    let find = move || Reader::open(&state).and_then(|reader| reader.find(&name));
+    tokio::task::spawn_blocking(find).await.ok()?.ok()?
+}
+
+/// Which session is meant by its id, the beginning of it, or its title.
+async fn find(State(serving): State<Serving>, params: Params) -> Response {
+    let found = called(&serving.access, params.get("name").unwrap_or_default()).await;
+    answer(&json!({ "session": found }))
+}
+
+/// The events of a view, as they come; when the server is stopped on purpose, that at the end: who
+/// just loses the stream tries to come back.
 fn told(view: View) -> impl Stream<Item = Bytes> + Send {
-    stream::unfold(view, |mut view| async move {
-        let mut next = Some(view.host.next().await?);
+    stream::unfold(Some(view), |view| async move {
+        let mut view = view?;
         let mut text = String::new();
+        let mut next = tokio::select! {
+            biased;
+            event = view.host.next() => Some(event?),
+            course = view.course.wait_for(|course| course.is_over()) => {
+                let stops = course.is_ok_and(|course| *course == Course::Stops);
+                let last = stops.then(|| frame("stopped", None, "{}"));
+                return last.map(|last| (Bytes::from(last), None));
+            }
+        };
         while let Some(event) = next {
             view.id += 1;
             // No event holds what JSON cannot say.
@@ -118,7 +143,7 @@ fn told(view: View) -> impl Stream<Item = Bytes> + Send {
             }
             next = if text.len() < BATCH { view.host.try_next() } else { None };
         }
-        Some((Bytes::from(text), view))
+        Some((Bytes::from(text), Some(view)))
     })
 }
 

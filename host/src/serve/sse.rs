@@ -11,7 +11,7 @@ use bytes::Bytes;
 use futures::stream::{self, Stream, StreamExt as _};
 use tokio::sync::watch;
 
-use super::Serving;
+use super::{Course, Serving};
 
 /// After so much silence a comment is sent (E07).
 pub(super) const KEEPALIVE: Duration = Duration::from_secs(5);
@@ -22,7 +22,7 @@ pub(crate) const QUIET: &str = ": keepalive\n\n";
 struct State {
     frames: Pin<Box<dyn Stream<Item = Bytes> + Send>>,
     comment: &'static str,
-    stop: watch::Receiver<bool>,
+    course: watch::Receiver<Course>,
 }
 
 /// An endless answer of these frames (each a whole event or several, with its blank line). It ends
@@ -32,12 +32,12 @@ pub(crate) fn response(
     comment: &'static str,
     frames: impl Stream<Item = Bytes> + Send + 'static,
 ) -> Response {
-    let state = State { frames: Box::pin(frames), comment, stop: serving.stop.clone() };
+    let state = State { frames: Box::pin(frames), comment, course: serving.course.clone() };
     let body = stream::unfold(state, |mut state| async move {
         let bytes = tokio::select! {
             biased;
             frame = state.frames.next() => frame?,
-            _ = state.stop.wait_for(|stop| *stop) => return None,
+            _ = state.course.wait_for(|course| course.is_over()) => return None,
             () = tokio::time::sleep(KEEPALIVE) => Bytes::from_static(state.comment.as_bytes()),
         };
         Some((Ok::<_, std::convert::Infallible>(bytes), state))

@@ -223,6 +223,7 @@ mod tests {
         assert!(matches!(tape.read(1), Read::Frames(_, 2)));
     }
 
+    // E03
     #[test]
     fn after_a_new_beginning_nobody_goes_on_in_the_middle_and_everybody_can_start() {
         let mut tape = tape(1_000, 3);

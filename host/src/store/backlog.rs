@@ -28,7 +28,43 @@ pub struct Hold {
     pub waiting: u64,
 }
 
+/// What is under way in all sessions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Underway {
+    /// Turns that have not ended.
+    pub turns: u64,
+    /// Prompts that wait for a turn to end.
+    pub queued: u64,
+    /// Questions that nobody has answered.
+    pub questions: u64,
+    /// Ends and matches that a host delivers by itself: no hold is on their session.
+    pub due: u64,
+}
+
+/// Sessions whose wakeups wait for somebody: a hold or a pause of the session, or of one of them.
+const HELD: &str = "SELECT id FROM sessions LEFT JOIN metas ON metas.session = id
+    WHERE (json_valid(meta)
+            AND (meta ->> '$.held' IS NOT NULL OR meta ->> '$.pause' IS NOT NULL))
+        OR EXISTS (SELECT 1 FROM ledger WHERE ledger.session = id AND stage = 'held')";
+
 impl Reader {
+    /// What is under way.
+    pub fn underway(&self) -> Result<Underway, Error> {
+        let Some(conn) = self.conn() else { return Ok(Underway::default()) };
+        let sql = format!(
+            "SELECT (SELECT count(*) FROM turns WHERE ended_at IS NULL),
+                 (SELECT count(*) FROM queued), (SELECT count(*) FROM questions),
+                 (SELECT count(*) FROM ledger WHERE stage IN ('finished', 'claimed')
+                     AND session NOT IN ({HELD}))"
+        );
+        let underway = conn.prepare_cached(&sql)?.query_row([], |row| {
+            let count = |at| Ok::<_, rusqlite::Error>(row.get::<_, i64>(at)? as u64);
+            let (turns, queued) = (count(0)?, count(1)?);
+            Ok(Underway { turns, queued, questions: count(2)?, due: count(3)? })
+        })?;
+        Ok(underway)
+    }
+
     /// Sessions that a host must look at when it starts: with an open turn, a waiting prompt, a
     /// ledger row that is not settled, a process that was alive, or a goal that is worked on.
     pub fn unsettled(&self) -> Result<Vec<SessionId>, Error> {
@@ -91,18 +127,15 @@ impl Reader {
     /// Sessions whose wakeups wait for somebody.
     pub fn held(&self) -> Result<Vec<Hold>, Error> {
         let Some(conn) = self.conn() else { return Ok(Vec::new()) };
-        let mut select = conn.prepare_cached(
+        let mut select = conn.prepare_cached(&format!(
             "SELECT id, meta,
                  (SELECT count(*) FROM ledger WHERE ledger.session = id
                      AND stage IN ('held', 'finished')),
                  (SELECT max(coalesce(reason, '')) FROM ledger WHERE ledger.session = id
                      AND stage = 'held')
              FROM sessions LEFT JOIN metas ON metas.session = id
-             WHERE (json_valid(meta)
-                     AND (meta ->> '$.held' IS NOT NULL OR meta ->> '$.pause' IS NOT NULL))
-                 OR EXISTS (SELECT 1 FROM ledger WHERE ledger.session = id AND stage = 'held')
-             ORDER BY active_at DESC",
-        )?;
+             WHERE id IN ({HELD}) ORDER BY active_at DESC"
+        ))?;
         let mut rows = select.query([])?;
         let mut held = Vec::new();
         while let Some(row) = rows.next()? {

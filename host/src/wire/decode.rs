@@ -22,7 +22,7 @@ use crate::protocol::Millis;
 
 pub(crate) use catalog::{
     Approval, Clarify, Goal, GoalReply, Health, Models, Pending, Profiles, Reasoning, Responded,
-    Retried, SessionsChanged, Started, Steered, Uploaded, Workspaces, Yolo,
+    Retried, Started, Steered, Uploaded, Workspaces, Yolo,
 };
 pub(crate) use frame::{
     AppError, Background, Cancelled, Compressed, Done, Interim, Metering, SessionUpdated, Spoken,

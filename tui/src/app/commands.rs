@@ -1,6 +1,6 @@
 //! What the commands that begin with a slash do.
 
-use host::protocol::{Command, GoalAsk, Link, PromptId, Row, Target};
+use host::protocol::{Command, Delivery, GoalAsk, Link, Process, PromptId, Row, Target};
 
 use super::{App, Effect, Notice, Panel, TakingBack};
 use crate::clean::one_line;
@@ -30,12 +30,12 @@ impl App {
         let command = match slash::parse(&self.composer.expanded()) {
             Ok(command) => command,
             Err(message) => {
-                self.notice = Some(Notice::Error(message));
+                self.tell(Notice::Error(message));
                 return Vec::new();
             }
         };
         if matches!(command, Slash::Steer(_)) && self.transcript.running.is_none() {
-            self.notice = Some(Notice::Error("nothing runs: send it as a prompt".to_owned()));
+            self.tell(Notice::Error("nothing runs: send it as a prompt".to_owned()));
             return Vec::new();
         }
         self.notice = None;
@@ -50,17 +50,17 @@ impl App {
     /// What was asked waits for the link: nobody is to think that it is done.
     fn note_absence(&mut self) {
         match self.link {
-            Link::Connecting | Link::Down { .. } => {}
+            Link::Connecting | Link::Down { .. } | Link::Stopped { .. } => {}
             // A host that refuses us says so of each command.
             Link::Up | Link::Polling { .. } | Link::Refused { .. } => return,
         }
-        let text = match self.notice.take() {
+        let text = match self.notice.take().map(|said| said.notice) {
             Some(Notice::Info(text)) => format!("once the link is back: {text}"),
             Some(Notice::Waiting(_) | Notice::Error(_)) | None => {
                 "this waits until the link is back".to_owned()
             }
         };
-        self.notice = Some(Notice::Waiting(text));
+        self.tell(Notice::Waiting(text));
     }
 
     fn run(&mut self, command: Slash) -> Vec<Effect> {
@@ -72,6 +72,10 @@ impl App {
             }
             Slash::New => send(Command::Open(Target::New)),
             Slash::Sessions => self.list_sessions(),
+            Slash::Inbox => {
+                self.open_inbox();
+                Vec::new()
+            }
             Slash::Resume(name) => {
                 self.wanted = Some(name);
                 send(Command::ListSessions)
@@ -112,10 +116,7 @@ impl App {
                 self.taking_back = Some(TakingBack::Retry);
                 send(Command::Retry { id: PromptId::fresh() })
             }
-            Slash::Processes => {
-                self.panel = Some(Panel::Processes(Processes::default()));
-                Vec::new()
-            }
+            Slash::Processes => self.list_processes(),
             Slash::Stop => {
                 let live = self.transcript.processes.iter().filter(|p| p.is_live()).count();
                 self.inform(match live {
@@ -125,7 +126,13 @@ impl App {
                 });
                 send(Command::Kill { id: None })
             }
-            Slash::Wake => send(Command::WakeNow),
+            Slash::Wake => {
+                let held = |process: &Process| matches!(process.delivery, Delivery::Held(_));
+                if self.transcript.held.is_none() && !self.transcript.processes.iter().any(held) {
+                    self.inform("no wakeup is held".to_owned());
+                }
+                send(Command::WakeNow)
+            }
             Slash::ClearQueue => self.clear_queue(),
             Slash::Compress(focus) => {
                 self.inform("compressing: a summary will stand for the older rows".to_owned());
@@ -171,6 +178,14 @@ impl App {
         }
     }
 
+    /// Opens the panel of background processes. Not every host elsewhere tells of them: it is
+    /// asked, so that nobody takes its silence for "none".
+    pub(super) fn list_processes(&mut self) -> Vec<Effect> {
+        self.panel = Some(Panel::Processes(Processes::default()));
+        let asks = self.options.place.is_some() && self.transcript.processes.is_empty();
+        asks.then_some(Effect::Send(Command::ListProcesses)).into_iter().collect()
+    }
+
     /// Opens the list of sessions.
     pub(super) fn list_sessions(&mut self) -> Vec<Effect> {
         let sessions = Sessions::asking(&self.transcript.session, self.now);
@@ -179,7 +194,7 @@ impl App {
     }
 
     fn inform(&mut self, text: String) {
-        self.notice = Some(Notice::Info(text));
+        self.tell(Notice::Info(text));
     }
 
     /// A folder as it was typed, on this machine's host with `~` made out.
@@ -204,7 +219,7 @@ impl App {
         };
         let needs_one = ask != GoalAsk::Clear && !matches!(ask, GoalAsk::Set { .. });
         if needs_one && self.transcript.goal.is_none() {
-            self.notice = Some(Notice::Error(goal::status(None)));
+            self.tell(Notice::Error(goal::status(None)));
             return Vec::new();
         }
         vec![Effect::Send(Command::Goal(ask))]
@@ -234,12 +249,12 @@ impl App {
         if let Some(at) = self.uploading.iter().position(|uploading| *uploading == name) {
             self.uploading.remove(at);
         }
-        self.notice = Some(Notice::Error(format!("{}: {why}", one_line(path))));
+        self.tell(Notice::Error(format!("{}: {why}", one_line(path))));
     }
 
     /// An export was written, or could not be.
     pub(crate) fn on_saved(&mut self, saved: Result<Saved, String>) {
-        self.notice = Some(match saved {
+        self.tell(match saved {
             Ok(Saved { path, taken: None }) => {
                 Notice::Info(format!("saved as {}", one_line(&path)))
             }

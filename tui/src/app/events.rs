@@ -65,6 +65,7 @@ impl App {
                     self.taken_back(&removed);
                 }
                 self.attached = true;
+                self.elsewhere.on_attached();
                 self.paging = false;
                 // What has become of them meanwhile stands in the window (S05).
                 self.uploading.clear();
@@ -87,7 +88,6 @@ impl App {
             }
             Event::Toast(toast) => {
                 self.toasts.push(toast, &self.transcript.session, now);
-                self.elsewhere.on_toast(toast);
                 // What changes in other sessions is heard of in no other way.
                 effects.extend(self.on_processes_changed());
                 effects.extend(self.ask_what_runs());
@@ -116,7 +116,6 @@ impl App {
                 effects.extend(self.quit_if_idle());
             }
             Event::SessionsListed { sessions } => {
-                effects.extend(self.elsewhere.on_listed(sessions).map(Effect::Send));
                 effects.extend(self.on_sessions(sessions));
                 if let Some(quit) = &mut self.leaving {
                     quit.on_sessions(sessions);
@@ -125,7 +124,7 @@ impl App {
             }
             Event::Switched { session, name } => effects.extend(self.on_switched(session, name)),
             Event::SessionsChanged => effects.extend(self.on_lists_changed()),
-            Event::InboxChanged { .. } => {}
+            Event::InboxChanged { questions } => self.on_inbox(questions),
             Event::SessionsFound { query, found } => {
                 if let Some(Panel::Sessions(panel)) = &mut self.panel {
                     panel.on_found(query, found);
@@ -151,11 +150,11 @@ impl App {
             }
             Event::AttachmentsChanged { attachments: now } => self.on_uploaded(&attachments, now),
             Event::GoalChanged { goal: Some(goal) } if goal.state == GoalState::Done => {
-                self.notice = Some(Notice::Info(goal::status(Some(goal))));
+                self.tell(Notice::Info(goal::status(Some(goal))));
             }
             Event::CwdChanged { cwd } if self.moving.take().is_some() => {
                 let cwd = one_line(cwd);
-                self.notice = Some(Notice::Info(format!("works in {cwd} from the next turn on")));
+                self.tell(Notice::Info(format!("works in {cwd} from the next turn on")));
             }
             Event::Link { link } => self.on_link(link),
             Event::Failed(failure) => {
@@ -180,6 +179,8 @@ impl App {
             | Event::Held { .. }
             | Event::UsageReported { .. }
             | Event::TokensCounted { .. }
+            | Event::AsideSaid { .. }
+            | Event::AsideEnded { .. }
             | Event::ToolsetsChanged { .. }
             | Event::ModelChanged { .. }
             | Event::TitleChanged { .. }
@@ -197,11 +198,11 @@ impl App {
         self.view.on_row(row.n);
         if self.gone.take().is_some_and(|last| row.n <= last) {
             // They were not taken back, but told anew.
-            self.notice.take_if(|notice| matches!(notice, Notice::Info(_)));
+            self.unsay(|notice| matches!(notice, Notice::Info(_)));
         }
         if matches!(row.body, Body::Summary(_)) {
             // What was said while it was being made has come true.
-            self.notice.take_if(|notice| matches!(notice, Notice::Info(_)));
+            self.unsay(|notice| matches!(notice, Notice::Info(_)));
         }
         self.on_taken(row);
         if self.view.is_following() && self.transcript.rows.len() > 2 * ROWS {
@@ -214,11 +215,17 @@ impl App {
     fn on_session(&mut self) {
         self.view.reset();
         self.toasts.on_session(&self.transcript.session);
-        self.panel = None;
+        if let Some(Panel::Inbox(inbox)) = self.panel.take()
+            && let Some(typed) = inbox.typed()
+        {
+            self.composer.remember(&typed);
+        }
         self.confirm = None;
         self.taking_back = None;
         if self.attached {
             self.notice = None;
+        } else {
+            self.told_at_start();
         }
         self.take_draft();
         for row in &self.transcript.rows {
@@ -235,15 +242,16 @@ impl App {
         self.view.on_resynced(new);
         let what = match new {
             0 if now < last => "rows were taken back".to_owned(),
-            0 => "no new rows".to_owned(),
+            // Nothing was missed: that the link is back is said elsewhere.
+            0 => return,
             n => count(n, "new row"),
         };
         let text = format!("resynced: {what} while you were away");
-        match self.notice {
+        match self.news() {
             // An error is worth more, and this is still to be seen.
             Some(Notice::Error(_)) => self.say(&text, 2 * SAID),
             Some(Notice::Info(_) | Notice::Waiting(_)) | None => {
-                self.notice = Some(Notice::Info(text));
+                self.tell(Notice::Info(text));
             }
         }
     }
@@ -251,10 +259,13 @@ impl App {
     fn on_link(&mut self, link: &Link) {
         let was = std::mem::replace(&mut self.link, link.clone());
         if *link == Link::Up {
-            self.notice.take_if(|notice| matches!(notice, Notice::Waiting(_)));
+            self.unsay(|notice| matches!(notice, Notice::Waiting(_)));
         }
         let was_bad = match was {
-            Link::Down { .. } | Link::Polling { .. } | Link::Refused { .. } => true,
+            Link::Down { .. }
+            | Link::Polling { .. }
+            | Link::Refused { .. }
+            | Link::Stopped { .. } => true,
             Link::Up | Link::Connecting => false,
         };
         if was_bad && *link == Link::Up {
@@ -308,7 +319,7 @@ impl App {
                 format!("{rows} {were} taken back elsewhere")
             }
         };
-        self.notice = Some(Notice::Info(text));
+        self.tell(Notice::Info(text));
     }
 
     fn on_resolved(&mut self, id: &QuestionId, answer: &Answer, by: Option<&str>) {
@@ -363,9 +374,9 @@ impl App {
         let asks = match &mut self.panel {
             Some(Panel::Sessions(panel)) => panel.on_change(),
             Some(Panel::Processes(panel)) => panel.on_sessions_changed(),
-            Some(Panel::Help { .. } | Panel::Picker(_)) | None => None,
+            Some(Panel::Help { .. } | Panel::Picker(_) | Panel::Inbox(_)) | None => None,
         };
-        asks.or_else(|| self.elsewhere.on_change()).map(Effect::Send)
+        asks.map(Effect::Send)
     }
 
     fn on_sessions(&mut self, rows: &[SessionRow]) -> Option<Effect> {
@@ -374,7 +385,7 @@ impl App {
             Some(Panel::Sessions(panel)) => {
                 return panel.on_listed(rows, self.now).map(Effect::Send);
             }
-            Some(Panel::Help { .. } | Panel::Picker(_)) | None => {}
+            Some(Panel::Help { .. } | Panel::Picker(_) | Panel::Inbox(_)) | None => {}
         }
         let name = self.wanted.take()?;
         if let Some(id) = find(rows, &name) {
@@ -401,15 +412,20 @@ impl App {
         self.moving = None;
         self.export = None;
         match &mut self.panel {
-            Some(Panel::Processes(panel)) => panel.on_failed(),
+            Some(Panel::Processes(panel)) => {
+                if panel.on_failed(failure) {
+                    // The panel says it where the list would be.
+                    return;
+                }
+            }
             Some(Panel::Sessions(panel)) => panel.on_failed(),
-            Some(Panel::Help { .. } | Panel::Picker(_)) | None => {}
+            Some(Panel::Help { .. } | Panel::Picker(_) | Panel::Inbox(_)) | None => {}
         }
         // What was to be listed will not come.
         self.panel.take_if(|panel| match panel {
             Panel::Sessions(panel) => panel.is_asking(),
             Panel::Picker(panel) => panel.asks_for().is_some(),
-            Panel::Help { .. } | Panel::Processes(_) => false,
+            Panel::Help { .. } | Panel::Processes(_) | Panel::Inbox(_) => false,
         });
         // A host that knows no uploads says so of the command.
         let about = failure.about.as_str();
@@ -429,7 +445,7 @@ impl App {
                 self.composer.remember(&text);
             }
         }
-        self.notice = Some(Notice::Error(failure.message.clone()));
+        self.tell(Notice::Error(failure.message.clone()));
     }
 }
 

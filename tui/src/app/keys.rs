@@ -11,7 +11,7 @@ use crate::confirm::{self, Confirm};
 use crate::keymap::{Action, action};
 use crate::numbers::count;
 use crate::picker;
-use crate::processes::{self, Processes};
+use crate::processes;
 use crate::quit::Leaving;
 use crate::sessions;
 use crate::slash;
@@ -36,11 +36,14 @@ impl App {
         if let Some(effects) = self.on_leaving(action) {
             return effects;
         }
-        if self.confirm.is_some() {
-            return self.on_confirm(action);
-        }
-        if self.panel.is_some() {
-            return self.on_panel(action);
+        if self.confirm.is_some() || self.panel.is_some() {
+            // A card that lay below is not what this key is for, nor the next one at once.
+            self.typed_at = now;
+            return if self.confirm.is_some() {
+                self.on_confirm(action)
+            } else {
+                self.on_panel(action)
+            };
         }
         if self.composer.is_empty()
             && self.card.is_armed(self.typed_at, now)
@@ -67,10 +70,7 @@ impl App {
             }
             Action::EndOfInput if self.composer.is_empty() => self.quit(),
             Action::Repaint => vec![Effect::Repaint],
-            Action::Processes => {
-                self.panel = Some(Panel::Processes(Processes::default()));
-                Vec::new()
-            }
+            Action::Processes => self.list_processes(),
             Action::Reasoning => {
                 self.view.toggle_reasoning();
                 Vec::new()
@@ -123,6 +123,7 @@ impl App {
                     picker.on_action(Action::Text(c));
                 }
             }
+            Some(Panel::Inbox(inbox)) => inbox.on_paste(text, now),
             Some(Panel::Help { .. } | Panel::Processes(_)) => {}
             None => {
                 self.typed_at = now;
@@ -136,8 +137,12 @@ impl App {
     /// The wheel was turned; up is negative.
     pub(crate) fn on_wheel(&mut self, turns: isize, now: Millis) -> Vec<Effect> {
         self.now = now;
-        match &mut self.panel {
+        match &self.panel {
             None => self.scroll(Move::Lines(turns * WHEEL)),
+            // The wheel reads a command; it chooses nothing.
+            Some(Panel::Inbox(inbox)) if inbox.is_open() => {
+                self.on_inbox_key(if turns < 0 { Action::PageUp } else { Action::PageDown })
+            }
             Some(_) => self.on_panel(if turns < 0 { Action::Up } else { Action::Down }),
         }
     }
@@ -151,9 +156,12 @@ impl App {
         Vec::new()
     }
 
-    /// Opens a session that waits for the user, else the one the last news is about, else the list.
+    /// Opens what other sessions ask, else the session the last news is about, else the list.
     fn open_news(&mut self) -> Vec<Effect> {
-        let Some(session) = self.news_session() else {
+        if self.open_asked() {
+            return Vec::new();
+        }
+        let Some(session) = self.toasts.elsewhere() else {
             return self.list_sessions();
         };
         vec![Effect::Send(Command::Open(Target::Id(session.clone())))]
@@ -209,7 +217,7 @@ impl App {
     }
 
     fn on_panel(&mut self, action: Action) -> Vec<Effect> {
-        self.notice.take_if(|notice| matches!(notice, Notice::Error(_)));
+        self.unsay(|notice| matches!(notice, Notice::Error(_)));
         let Some(panel) = &mut self.panel else { return Vec::new() };
         let mut effects = Vec::new();
         let mut close = false;
@@ -236,15 +244,13 @@ impl App {
                     close = true;
                 }
                 sessions::Outcome::Send(command) => effects.push(Effect::Send(command)),
-                sessions::Outcome::Elsewhere => {
-                    self.say("that works in the session in view: Enter opens this one", 3_000);
-                }
                 sessions::Outcome::Delete(row) => {
                     let also =
                         format!("{} and the work it runs are gone then.", count(row.rows, "row"));
                     self.confirm = Some(Confirm::delete(row.id, &row.title, also, self.now));
                 }
             },
+            Panel::Inbox(_) => return self.on_inbox_key(action),
             Panel::Picker(picker) => match picker.on_action(action) {
                 picker::Outcome::Open => {}
                 picker::Outcome::Closed => close = true,
@@ -322,7 +328,7 @@ impl App {
         if let Some(name) = self.uploading.first() {
             let name = one_line(name);
             let text = format!("{name} is still on its way: send this once it is there, or /drop");
-            self.notice = Some(Notice::Error(text));
+            self.tell(Notice::Error(text));
             return Vec::new();
         }
         self.notice = None;

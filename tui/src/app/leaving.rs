@@ -66,6 +66,11 @@ impl App {
         })
     }
 
+    /// What of the session in view goes on in a host that was left as it is.
+    pub(crate) fn goes_on(&self) -> Option<String> {
+        self.options.attached.then(|| Left::of(&self.transcript, &Quit::default()).goes_on())?
+    }
+
     /// The session in view, if it has rows.
     pub(crate) fn stored_session(&self) -> Option<&SessionId> {
         let transcript = &self.transcript;

@@ -9,8 +9,10 @@ use super::*;
 use crate::testing::*;
 
 mod background;
+mod inbox;
 mod news;
 mod remote;
+mod said;
 
 fn running() -> App {
     let mut app = app(vec![user("go")]);

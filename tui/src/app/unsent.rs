@@ -3,7 +3,7 @@
 
 use host::protocol::{Body, Link, Millis, PromptId, Row, SessionId};
 
-use super::App;
+use super::{App, Panel};
 
 /// From this time on a prompt that is on its way is shown even if the link is good.
 const LATE: Millis = 1_000;
@@ -51,6 +51,9 @@ impl App {
         if !self.composer.is_empty() {
             texts.push(self.composer.expanded());
         }
+        if let Some(Panel::Inbox(inbox)) = &self.panel {
+            texts.extend(inbox.typed());
+        }
         texts
     }
 
@@ -80,7 +83,9 @@ impl App {
     pub(crate) fn late(&self) -> Vec<(&'static str, &str)> {
         let away = match self.link {
             Link::Up | Link::Polling { .. } => false,
-            Link::Connecting | Link::Down { .. } | Link::Refused { .. } => true,
+            Link::Connecting | Link::Down { .. } | Link::Refused { .. } | Link::Stopped { .. } => {
+                true
+            }
         };
         let shown = self.sent.iter().filter(|sent| away || self.now - sent.at >= LATE);
         let why = if away { "not sent yet" } else { "sending" };

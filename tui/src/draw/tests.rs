@@ -10,6 +10,7 @@ use crate::testing::*;
 
 mod absurd;
 mod background;
+mod inbox;
 mod remote;
 
 /// The widths of terminals that people have, beside those of `pictures`.
@@ -22,6 +23,11 @@ fn widths(name: &str, make: impl Fn() -> App) {
 fn pictures(name: &str, make: impl Fn() -> App) {
     insta::assert_snapshot!(format!("{name}_80x24"), picture(&mut make(), 80, 24));
     insta::assert_snapshot!(format!("{name}_40x12"), picture(&mut make(), 40, 12));
+}
+
+fn at_80_and_50(name: &str, make: impl Fn() -> App) {
+    insta::assert_snapshot!(format!("{name}_80x24"), picture(&mut make(), 80, 24));
+    insta::assert_snapshot!(format!("{name}_50x16"), picture(&mut make(), 50, 16));
 }
 
 const ANSWER: &str = "# Plan\n\nThe **engine** fails because `Pump::start` runs twice. \

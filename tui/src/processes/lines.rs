@@ -5,7 +5,7 @@ use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
 use super::{Processes, Tail, ordered};
-use crate::clean::one_line;
+use crate::clean::{clean, one_line};
 use crate::numbers::count;
 use crate::theme::Theme;
 use crate::time::{between, span};
@@ -57,8 +57,13 @@ impl Processes {
         let mut lines = Vec::new();
         if listed.is_empty() {
             let waits = self.everywhere.as_ref().is_some_and(|all| all.processes.is_none());
-            let empty = if waits { "asking the host …" } else { "no background processes" };
-            lines.push(Line::styled(empty, theme.dim));
+            if let Some(why) = &self.untold {
+                lines.extend(text(&clean(why), theme.warn, width, Break::Word));
+                lines.truncate(room);
+            } else {
+                let empty = if waits { "asking the host …" } else { "no background processes" };
+                lines.push(Line::styled(empty, theme.dim));
+            }
         }
         let start = (at + 1).saturating_sub(room);
         for (i, process) in listed.iter().enumerate().skip(start).take(room) {

@@ -88,7 +88,7 @@ fn user(prompt: &str, cx: &Context<'_>) -> Vec<Line<'static>> {
 }
 
 /// Text behind a mark, in one style.
-fn barred(
+pub(super) fn barred(
     mark: &'static str,
     content: &str,
     style: ratatui::style::Style,

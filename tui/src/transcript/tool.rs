@@ -30,8 +30,10 @@ pub(crate) fn done(
     let parsed = (result.text.len() < LONG).then(|| serde_json::from_str(&result.text).ok());
     let value: Value = parsed.flatten().unwrap_or(Value::Null);
     let mut facts = Vec::new();
+    let blocked = string(&value, "status") == Some("blocked");
     if let Some(code) = value.get("exit_code").and_then(Value::as_i64)
         && value.get("pid").is_none()
+        && !blocked
     {
         facts.push(format!("exit {code}"));
     }
@@ -46,19 +48,37 @@ pub(crate) fn done(
     if let Some(found) = value.get("total_count").and_then(Value::as_u64) {
         facts.push(format!("{found} found"));
     }
-    if let Some(status) = string(&value, "status").filter(|s| *s != "ok") {
+    if blocked {
+        facts.push(why_blocked(string(&value, "error").unwrap_or_default()).to_owned());
+    } else if let Some(status) = string(&value, "status").filter(|s| *s != "ok") {
         facts.push(one_line(status));
     }
     if result.millis >= 100 {
         facts.push(took(result.millis));
     }
-    let bad =
-        result.failed || value.get("exit_code").and_then(Value::as_i64).is_some_and(|c| c > 0);
+    let bad = result.failed
+        || blocked
+        || value.get("exit_code").and_then(Value::as_i64).is_some_and(|c| c > 0);
     let mark = if bad { theme.error } else { theme.ok };
     let summary = call.map(summary).unwrap_or_default();
     let mut lines = vec![header(mark, &result.name, &summary, &facts, width, theme)];
     lines.extend(indent(body(result, &value, width.saturating_sub(2), theme)));
     lines
+}
+
+/// Why a command did not run, in a word or two: it has no exit code.
+fn why_blocked(error: &str) -> &'static str {
+    let error = error.to_lowercase();
+    let says = |words: &str| error.contains(words);
+    if says("in time") || says("timed out") {
+        "nobody answered"
+    } else if says("interrupted") {
+        "interrupted"
+    } else if says("denied") {
+        "denied"
+    } else {
+        "blocked"
+    }
 }
 
 /// A call that has no result yet.
@@ -113,8 +133,18 @@ fn header(
     theme: &Theme,
 ) -> Line<'static> {
     let name = one_line(name);
-    let facts = facts.iter().fold(String::new(), |all, fact| all + " · " + fact);
-    let facts = fit(&facts, width.saturating_sub(2 + columns(&name)));
+    // What was called is worth more than the last of what is known of it, and keeps its beginning.
+    let least = columns(summary).min(width * 2 / 5);
+    let room = width.saturating_sub(4 + columns(&name));
+    let mut shown = facts.len();
+    let facts = loop {
+        let some = facts.iter().take(shown);
+        let text = some.fold(String::new(), |all, fact| all + " · " + fact);
+        if shown <= 1 || columns(&text) + least <= room {
+            break fit(&text, room.saturating_sub(least.min(width / 4)));
+        }
+        shown -= 1;
+    };
     let room = width.saturating_sub(4 + columns(&name) + columns(&facts));
     let mut spans = vec![Span::styled("● ", mark), Span::styled(name, theme.bold)];
     if !summary.is_empty() && room > 3 {

@@ -212,6 +212,8 @@ fn may_be_repeated(command: &Command) -> bool {
         | Command::Kill { id: None }
         | Command::Compress { .. }
         | Command::Branch
+        | Command::Aside { .. }
+        | Command::Retitle { .. }
         | Command::Undo
         | Command::Truncate { .. }
         | Command::Retry { .. }
@@ -224,7 +226,7 @@ fn may_be_repeated(command: &Command) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::SessionId;
+    use crate::protocol::{Answer, QuestionId, SessionId};
 
     fn prompt(text: &str) -> Command {
         Command::Prompt { id: PromptId(text.to_owned()), text: text.to_owned() }
@@ -294,6 +296,26 @@ mod tests {
         assert_eq!(outbox.take(None).len(), 4);
         assert_eq!(outbox.unclear(), [Command::Undo, steer]);
         assert_eq!(outbox.take(None), [prompt("a"), Command::ListSessions]);
+    }
+
+    // C07
+    #[test]
+    fn what_names_its_session_is_kept_over_a_broken_link_and_told_again() {
+        let session = Some(SessionId("other".to_owned()));
+        let id = QuestionId("q".to_owned());
+        let answer = Answer::Text("blue".to_owned());
+        let named = [
+            Command::Answer { session: session.clone(), id: id.clone(), answer },
+            Command::Shown { session: session.clone(), id },
+            Command::SetTitle { session: session.clone(), title: "t".to_owned() },
+            Command::Pin { session: session.clone(), pinned: true },
+            Command::Archive { session, archived: true },
+        ];
+        let mut outbox = outbox(&named);
+        assert_eq!(outbox.take(None), named);
+        assert_eq!(outbox.unclear(), [], "doing it twice is doing it once");
+        outbox.broken();
+        assert_eq!(outbox.take(None), named);
     }
 
     #[test]

@@ -9,12 +9,14 @@ impl Seam {
     pub(super) fn attached(&mut self, transcript: Box<Transcript>, resynced: bool) {
         let came_back = !self.is_ready;
         self.is_ready = true;
+        self.wanted.set(false);
         self.outbox.opened();
         let event = Event::Attached { transcript, resynced: resynced || came_back };
         let Event::Attached { transcript, .. } = &event else { return };
         let taken = self.unsent.seen(&transcript.session, &event);
         self.outbox.forget(&taken);
         if came_back {
+            self.inbox.came_back();
             self.settle(transcript);
             tell(&self.backend, Link::Up);
         }

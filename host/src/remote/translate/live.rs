@@ -268,11 +268,11 @@ impl Mirror {
         if next.is_empty() || next == self.view.session.0 {
             return;
         }
-        let id = SessionId(next.to_owned());
+        let (from, to) = (self.view.session.clone(), SessionId(next.to_owned()));
         let transcript =
-            Box::new(crate::protocol::Transcript { session: id.clone(), ..self.view.clone() });
+            Box::new(crate::protocol::Transcript { session: to.clone(), ..self.view.clone() });
         self.emit(Event::Attached { transcript, resynced: false });
-        self.request(Request::Follow(id));
+        self.request(Request::Follow { from, to });
     }
 
     fn done(&mut self, done: decode::Done, now: Millis) {

@@ -1,6 +1,7 @@
 //! Approvals and clarify questions of a hermes-webui: only the head of each queue is ever told,
 //! often twice, and what became of it is not (C01, E11).
 
+use super::super::http::Error;
 use super::Mirror;
 use crate::protocol::{Answer, Ask, CallId, Event, Millis, Question, QuestionId, TurnId};
 use crate::wire::decode;
@@ -78,13 +79,7 @@ impl Mirror {
         if self.heads.over.contains(&id) {
             return;
         }
-        let ask = Ask::Approval {
-            command: approval.command.clone(),
-            part: approval.command.clone(),
-            rule: approval.pattern_key.clone(),
-            reason: approval.description.clone(),
-            allow_always: approval.allow_permanent,
-        };
+        let ask = approval_ask(&approval);
         self.heads.approval = Some((id.clone(), approval));
         let deadline = live.then_some(now + APPROVAL);
         self.asked(id, ask, now, APPROVAL, deadline);
@@ -108,11 +103,10 @@ impl Mirror {
             return;
         }
         self.heads.clarify = Some(id.clone());
-        let choices = head.choices_offered.into_iter().filter(|choice| !choice.is_empty());
-        let ask = Ask::Clarify { question: head.question, choices: choices.collect() };
         let deadline = Some(head.expires_at).filter(|at| *at > 0);
         let asked = if head.requested_at > 0 { head.requested_at } else { now };
-        self.asked(id, ask, asked, head.timeout_seconds, deadline);
+        let timeout = head.timeout_seconds;
+        self.asked(id, clarify_ask(head), asked, timeout, deadline);
     }
 
     fn asked(
@@ -212,6 +206,32 @@ impl Mirror {
     pub(super) fn drop_questions(&mut self, now: Millis) {
         self.approval(None, false, now);
         self.clarify(None, now);
+    }
+}
+
+/// What an approval asks.
+pub(in crate::remote) fn approval_ask(approval: &decode::Approval) -> Ask {
+    Ask::Approval {
+        command: approval.command.clone(),
+        part: approval.command.clone(),
+        rule: approval.pattern_key.clone(),
+        reason: approval.description.clone(),
+        allow_always: approval.allow_permanent,
+    }
+}
+
+/// What a clarify question asks.
+pub(in crate::remote) fn clarify_ask(head: decode::Clarify) -> Ask {
+    let choices = head.choices_offered.into_iter().filter(|choice| !choice.is_empty());
+    Ask::Clarify { question: head.question, choices: choices.collect() }
+}
+
+/// What the server says to an answer.
+pub(in crate::remote) fn verdict(sent: &Result<decode::Responded, Error>) -> Verdict {
+    match sent {
+        Ok(sent) if sent.ok && !sent.stale_cleared => Verdict::Taken,
+        Ok(_) | Err(Error::Status { code: 404 | 409, .. }) => Verdict::Late,
+        Err(_) => Verdict::Undelivered,
     }
 }
 

@@ -5,10 +5,12 @@ use std::collections::{HashMap, HashSet};
 use serde_json::Value;
 
 use crate::protocol::{
-    Assistant, Attention, Body, CallId, Found, Gauge, Row, SessionId, SessionRow, Stop, Summary,
-    ToolCall, ToolResult, TurnId,
+    Assistant, Attention, Body, CallId, Delivery, Found, Gauge, News, ProcessId, Row, SessionId,
+    SessionRow, Stop, Summary, ToolCall, ToolResult, TurnId,
 };
 use crate::wire::decode;
+
+use super::is_prompt;
 
 /// How a compression's summary begins, which hermes stores as a message.
 const COMPACTED: &str = "[CONTEXT COMPACTION";
@@ -208,6 +210,18 @@ fn line(session: &decode::Session, folded: u32) -> SessionRow {
         }),
         ..SessionRow::default()
     }
+}
+
+/// What woke the last turn of a session, if the user did not: a line of news about it.
+pub(in crate::remote) fn woken(session: &decode::Session) -> Option<(ProcessId, News, String)> {
+    let asked = rows(session, &HashMap::new()).into_iter().rfind(|row| is_prompt(&row.body))?;
+    let Body::Wakeup(wakeup) = asked.body else { return None };
+    let news = match (wakeup.exit, wakeup.pattern) {
+        (Some(exit), _) => News::Ended { exit, delivery: Delivery::Delivered },
+        (None, Some(pattern)) => News::Matched { pattern },
+        (None, None) => News::WatchDisabled,
+    };
+    Some((wakeup.process, news, wakeup.command))
 }
 
 /// What a search found.

@@ -24,6 +24,7 @@ impl Webui {
             return self.deferred.push(command);
         }
         let (api, id) = (self.api.clone(), self.id());
+        let Some(command) = self.named(command) else { return };
         match command {
             Command::Prompt { id, text } => self.mirror.prompt(id, text),
             Command::Unqueue { id } => self.mirror.unqueue(&id),
@@ -80,9 +81,11 @@ impl Webui {
                     Ok(vec![Event::SessionsChanged])
                 });
             }
-            Command::ListProcesses => {
-                self.push(Event::ProcessesListed { processes: Vec::new() });
-            }
+            // An empty list would say that nothing runs, which nobody here knows.
+            Command::ListProcesses => self.cannot(
+                "processes",
+                "A hermes-webui does not list its background processes. Ask the agent for them.",
+            ),
             Command::ListSessions => self.act("sessions", Then::Nothing, async move {
                 let sessions = translate::list(&api.sessions().await?);
                 Ok(vec![Event::SessionsListed { sessions }])
@@ -102,7 +105,7 @@ impl Webui {
                 self.act("rename", Then::Nothing, async move {
                     api.change("rename", &id, json!({ "title": title })).await?;
                     Ok(vec![Event::TitleChanged { title }])
-                })
+                });
             }
             Command::Undo => self.act("undo", Then::Load, async move {
                 api.take_back("undo", &id).await.map(|_| Vec::new())
@@ -114,6 +117,18 @@ impl Webui {
             Command::SetToolsets { toolsets } => self.act("toolsets", Then::Nothing, async move {
                 api.change("toolsets", &id, json!({ "toolsets": toolsets })).await?;
                 Ok(vec![Event::ToolsetsChanged { toolsets }])
+            }),
+            Command::Aside { .. } => {
+                self.cannot(
+                    "aside",
+                    "Side questions to a hermes-webui are not possible from here.",
+                );
+            }
+            Command::Retitle { latest } => self.act("title", Then::Nothing, async move {
+                let fields = json!({ "prefer_latest": latest });
+                let found = api.change("title/regenerate", &id, fields).await?;
+                let title = found["title"].as_str().unwrap_or_default().to_owned();
+                Ok(vec![Event::TitleChanged { title }])
             }),
             Command::Retry { id: prompt } => self.spawn(async move {
                 Reply::Retried { id: prompt, back: api.take_back("retry", &id).await }

@@ -1,15 +1,12 @@
 //! What the requests brought.
 
-use std::collections::HashSet;
-
 use super::super::http::Error;
 use super::super::translate::{self, Accepted, Refused, Verdict};
+use super::inbox::Word;
 use super::streams::Source;
-use super::{AGAIN, Webui, failed};
+use super::{AGAIN, Webui, elsewhere, failed};
 use crate::local::now;
-use crate::protocol::{
-    Attachment, Attention, Event, Millis, News, PromptId, QuestionId, Target, Toast,
-};
+use crate::protocol::{Attachment, Event, Millis, PromptId, QuestionId, SessionRow, Target};
 use crate::wire::decode;
 use tokio::time::Instant;
 
@@ -42,8 +39,15 @@ pub(super) enum Reply {
         goal: Result<decode::GoalReply, Error>,
     },
     Health(Result<decode::Health, Error>),
-    /// All sessions: which of them ask.
+    /// All sessions: which of them ask, and which have done something.
     Others(Result<Vec<decode::Session>, Error>),
+    /// A turn of a session that is not in view has ended, and what it was.
+    Ended {
+        row: Box<SessionRow>,
+        tail: Result<decode::Session, Error>,
+    },
+    /// Something of the inbox, whatever is in view.
+    Inbox(Word),
     Uploaded {
         name: String,
         file: Result<Attachment, Error>,
@@ -79,17 +83,29 @@ impl Webui {
         }
         if let Reply::Others(sessions) = reply {
             match sessions {
-                Ok(sessions) => self.others(&sessions),
+                Ok(sessions) => {
+                    self.others(&sessions);
+                    self.inbox_listed(&sessions);
+                }
                 Err(error) => tracing::debug!(%error, "no word of the other sessions"),
             }
+            if self.elsewhere.answered() {
+                self.ask_others();
+            }
             return;
+        }
+        if let Reply::Inbox(word) = reply {
+            return self.inbox_word(word);
+        }
+        if let Reply::Ended { row, tail } = reply {
+            return self.push(Event::Toast(elsewhere::ended(*row, tail.ok().as_ref())));
         }
         if view != self.view {
             return;
         }
         let now = now();
         match reply {
-            Reply::Opened { .. } | Reply::Others(_) => {}
+            Reply::Opened { .. } | Reply::Others(_) | Reply::Inbox(_) | Reply::Ended { .. } => {}
             // It goes on under another id since.
             Reply::Loaded { of, .. } if of != self.id() => {
                 self.mirror.not_loaded();
@@ -162,30 +178,6 @@ impl Webui {
         }
     }
 
-    /// Says which other sessions have begun to wait for the user.
-    fn others(&mut self, sessions: &[decode::Session]) {
-        let mut asking = HashSet::new();
-        for row in translate::list(sessions) {
-            let Some((attention, _)) = row.attention else { continue };
-            asking.insert(row.id.clone());
-            if self.asking.contains(&row.id) || row.id.0 == self.id() {
-                continue;
-            }
-            let text = match attention {
-                Attention::Approval => "it wants an approval",
-                Attention::Clarify => "it wants an answer",
-            };
-            self.push(Event::Toast(Toast {
-                session: row.id,
-                name: row.title,
-                process: None,
-                news: News::Asked,
-                text: text.to_owned(),
-            }));
-        }
-        self.asking = asking;
-    }
-
     fn did(&mut self, about: &'static str, done: Result<Vec<Event>, Error>, then: Then) {
         match done {
             Ok(events) => {
@@ -238,14 +230,10 @@ impl Webui {
     }
 
     fn answered(&mut self, id: &QuestionId, sent: Result<decode::Responded, Error>) {
-        let verdict = match sent {
-            Ok(sent) if sent.ok && !sent.stale_cleared => Verdict::Taken,
-            Ok(_) | Err(Error::Status { code: 404 | 409, .. }) => Verdict::Late,
-            Err(error) => {
-                self.push(failed("answer", &error));
-                Verdict::Undelivered
-            }
-        };
+        let verdict = translate::verdict(&sent);
+        if let (Verdict::Undelivered, Err(error)) = (verdict, &sent) {
+            self.push(failed("answer", error));
+        }
         self.mirror.answered(id, verdict);
         if verdict != Verdict::Taken {
             self.ask_questions();

@@ -193,3 +193,63 @@ impl Streams {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::super::Server;
+    use super::*;
+
+    const TURNS: [Source; 4] = [Source::Channel, Source::Chat, Source::Approval, Source::Clarify];
+
+    /// The streams of a session, all open.
+    fn open() -> Streams {
+        let dir = tempfile::tempdir().unwrap();
+        let server = Server::parse("http://127.0.0.1:9", dir.path()).unwrap();
+        let mut streams = Streams::new(&Client::new(&server).unwrap());
+        streams.enter("s1", 0);
+        streams.open_chat("t1");
+        for source in TURNS.into_iter().chain([Source::List]) {
+            assert!(!streams.opened(source), "its first connection");
+        }
+        streams
+    }
+
+    fn lost(streams: &mut Streams, source: Source, attempt: u32) {
+        streams.lost(source, "it broke".to_owned(), attempt, 7, 0);
+    }
+
+    // E08
+    #[test]
+    fn the_state_is_asked_for_from_the_second_failure_in_a_row_until_the_stream_is_back() {
+        for source in TURNS {
+            let mut streams = open();
+            assert!(!streams.poll());
+            lost(&mut streams, source, 1);
+            let down = Link::Down { why: "it broke".to_owned(), attempt: 1, retry_at: 7 };
+            let first = if source == Source::Channel { down } else { Link::Up };
+            assert!(!streams.poll(), "{source:?}: once is no failure to come back");
+            assert_eq!(streams.link(false), Some(first), "{source:?}");
+            lost(&mut streams, source, 2);
+            assert!(streams.poll(), "{source:?}");
+            let down = Link::Down { why: "it broke".to_owned(), attempt: 2, retry_at: 7 };
+            assert_eq!(streams.link(false), Some(down), "{source:?}");
+            let polling = Link::Polling { why: "it broke".to_owned() };
+            assert_eq!(streams.link(true), Some(polling), "{source:?}");
+            assert!(streams.opened(source), "not its first connection");
+            assert!(!streams.poll() && streams.link(true) == Some(Link::Up), "{source:?}");
+        }
+    }
+
+    // E08
+    #[test]
+    fn what_a_stream_would_tell_that_the_server_does_not_have_is_asked_for() {
+        for source in [Source::Channel, Source::Approval, Source::Clarify] {
+            let mut streams = open();
+            streams.refused(source);
+            assert!(streams.poll() && streams.is_deaf(source), "{source:?}");
+        }
+        let mut streams = open();
+        streams.refused(Source::Chat);
+        assert!(!streams.poll(), "that of a turn is there as long as the turn");
+    }
+}

@@ -1,6 +1,7 @@
 //! The client as a front end sees it: against a server made for it, and against a real one.
 
 mod fake;
+mod inbox;
 mod live;
 mod loops;
 

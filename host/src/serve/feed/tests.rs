@@ -9,6 +9,7 @@ use crate::protocol::{
     Stop, Toast, ToolCall, ToolResult,
 };
 use crate::serve::channel::Listening;
+use crate::serve::chat::Reading;
 use crate::serve::tape::{Read, Tape};
 use crate::store::Lock;
 use crate::wire::encode::frame::Frame;
@@ -520,9 +521,75 @@ async fn a_subscriber_hears_of_a_running_turn_once_and_not_of_one_being_cancelle
     assert!(lease.feed.take(&started(70), 0));
     let names: Vec<String> = heard("one").await;
     assert_eq!(names, ["initial", "server_turn_started", "title"]);
+    assert_eq!(lease.look(|t| feeds.active(t)), Some(feeds.stream(&id, TurnId(70))));
     assert!(lease.feed.take(&Event::TurnCancelling { turn: TurnId(70) }, 0));
     let names: Vec<String> = heard("two").await;
     assert_eq!(names, ["initial", "title"]);
+    assert_eq!(lease.look(|t| feeds.active(t)), None, "nothing to attach to");
     drop(lease);
     local.end().await;
+}
+
+// E04
+#[tokio::test]
+async fn who_is_behind_on_the_channel_is_told_to_load_the_session_and_hears_what_follows() {
+    let dir = tempfile::tempdir().unwrap();
+    let (local, _) = host(dir.path());
+    let id = session(&local).await;
+    let feeds = Feeds::lingering(&local.access(), LINGER);
+    let lease = feeds.lease(&id).await.unwrap();
+    let initial = Frame::new("initial", json!({}));
+    let mut slow = Listening::new(feeds.lease(&id).await.unwrap(), &feeds, &initial, None, None);
+    let title = |title: String| Event::TitleChanged { title };
+    for n in 0..100 {
+        assert!(lease.feed.take(&title(format!("{n}{}", "x".repeat(10_000))), 0));
+    }
+    let mut heard = async || {
+        let next = tokio::time::timeout(Duration::from_secs(30), slow.next()).await;
+        String::from_utf8(next.expect("it is told").unwrap().to_vec()).unwrap()
+    };
+    assert!(heard().await.contains("event: initial"));
+    let said = heard().await;
+    assert!(said.contains("event: session-updated") && said.contains("resync"), "{said}");
+    assert!(lease.feed.take(&title("after".to_owned()), 0));
+    let said = heard().await;
+    assert!(said.matches("event: ").count() == 1 && said.contains("after"), "{said}");
+    drop(lease);
+    local.end().await;
+}
+
+// E04
+#[tokio::test]
+async fn a_reader_of_a_turn_that_is_behind_is_told_to_load_the_session_before_its_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let (local, _) = host(dir.path());
+    let id = session(&local).await;
+    let feeds = Feeds::lingering(&local.access(), LINGER);
+    let lease = feeds.lease(&id).await.unwrap();
+    assert!(lease.feed.take(&started(70), 0));
+    let mut slow = Reading::new(feeds.lease(&id).await.unwrap(), TurnId(70), 0);
+    let missed = lease.look(Transcript::clone);
+    assert!(lease.feed.take(&attached(missed, true), 0));
+    let mut heard = async || {
+        tokio::time::timeout(Duration::from_secs(30), slow.next()).await.expect("it is told")
+    };
+    let said = String::from_utf8(heard().await.expect("not a bare end").to_vec()).unwrap();
+    assert!(said.contains("event: apperror"), "{said}");
+    assert!(said.contains("recovery_control") && said.contains("offline_dropped_events"), "{said}");
+    assert_eq!(heard().await, None);
+    drop(lease);
+    local.end().await;
+}
+
+// E05
+#[test]
+fn a_feed_without_readers_stays_as_long_as_its_turn_runs() {
+    let mut state = opened(window());
+    assert!(state.idle_until(LINGER).is_some());
+    feed(&mut state, &turn()[..1]);
+    assert_eq!(state.idle_until(LINGER), None);
+    feed(&mut state, &turn()[1..]);
+    assert!(state.idle_until(LINGER).is_some());
+    state.users = 1;
+    assert_eq!(state.idle_until(LINGER), None, "somebody reads it");
 }

@@ -101,6 +101,24 @@ fn work_of_a_session_that_was_lost_is_named_and_not_taken_up() {
 }
 
 #[test]
+fn what_is_under_way_in_all_sessions_is_counted() {
+    let (desk, _loaded) = damaged("");
+    let underway = desk.reader().underway().unwrap();
+    assert_eq!((underway.queued, underway.due), (2, 1), "{underway:?}");
+    let conn = rusqlite::Connection::open(desk.folder().join(schema::FILE)).unwrap();
+    conn.execute_batch(
+        "DELETE FROM turns; DELETE FROM questions;
+         INSERT INTO turns (session, turn, source, started_at) VALUES ('s', 8, 'user', 1);
+         INSERT INTO turns (session, turn, source, started_at, ended_at)
+             VALUES ('s', 7, 'user', 1, 2);
+         INSERT INTO questions (session, id, v, body) VALUES ('s', 'q', 1, '{}');",
+    )
+    .unwrap();
+    let underway = desk.reader().underway().unwrap();
+    assert_eq!((underway.turns, underway.questions), (1, 1), "{underway:?}");
+}
+
+#[test]
 fn held_and_paused_sessions_are_listed_with_their_reasons() {
     // W20 W22
     let mut desk = Desk::new();
@@ -128,4 +146,7 @@ fn held_and_paused_sessions_are_listed_with_their_reasons() {
             ("paused", "key rejected", true, 0)
         ]
     );
+    assert_eq!(desk.reader().underway().unwrap().due, 0, "nobody delivers these unasked");
+    desk.put(vec![Record::Ledger(entry("free", "proc_3", Stage::Finished, None))]);
+    assert_eq!(desk.reader().underway().unwrap().due, 1);
 }

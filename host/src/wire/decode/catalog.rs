@@ -204,15 +204,6 @@ pub(crate) struct Yolo {
     pub yolo_enabled: bool,
 }
 
-/// `sessions_changed`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-pub(crate) struct SessionsChanged {
-    /// Why, in a word.
-    #[serde(deserialize_with = "ok")]
-    pub reason: String,
-}
-
 /// The answer to `retry` and `undo`: failures come as 200 with an `error`.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]

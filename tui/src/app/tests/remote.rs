@@ -122,7 +122,7 @@ fn after_a_resync_the_user_sees_how_much_was_missed() {
     };
     assert!(said(3, 5).contains("resynced: 2 new rows while you were away"));
     assert!(said(3, 4).contains("resynced: 1 new row while you were away"));
-    assert!(said(3, 3).contains("resynced: no new rows while you were away"));
+    assert!(!said(3, 3).contains("resynced"), "nothing was missed");
     assert!(said(3, 2).contains("resynced: rows were taken back while you were away"));
 
     let mut app = app(rows(60));
@@ -195,23 +195,70 @@ fn names_in_the_list_of_all_processes_follow_too() {
 
 // S04
 #[test]
-fn the_session_in_view_is_pinned_and_archived_from_the_list_and_others_are_not_by_mistake() {
+fn pinning_and_archiving_in_the_list_are_about_the_selected_session() {
     let here = "20260101_120000_abcdef";
     let mut app = opened(&[here, "b"]);
-    assert_eq!(sent(press(&mut app, "ctrl-t", T0)), [Command::Pin { session: None, pinned: true }]);
-    assert_eq!(
-        sent(press(&mut app, "ctrl-x", T0)),
-        [Command::Archive { session: None, archived: true }]
-    );
-    let sessions = vec![SessionRow { pinned: true, ..session(here) }, session("b")];
-    app.on_event(&Event::SessionsListed { sessions }, T0);
-    assert_eq!(
-        sent(press(&mut app, "ctrl-t", T0)),
-        [Command::Pin { session: None, pinned: false }]
-    );
+    let id = |id: &str| Some(SessionId(id.into()));
+    let pin = |session, pinned| [Command::Pin { session, pinned }];
+    let archive = |session, archived| [Command::Archive { session, archived }];
+    assert_eq!(sent(press(&mut app, "ctrl-t", T0)), pin(id(here), true));
     press(&mut app, "down", T0);
-    assert_eq!(press(&mut app, "ctrl-t", T0), []);
-    assert!(app.flash().is_some_and(|text| text.contains("session in view")));
+    assert_eq!(sent(press(&mut app, "ctrl-t", T0)), pin(id("b"), true));
+    assert_eq!(sent(press(&mut app, "ctrl-x", T0)), archive(id("b"), true));
+    let b = SessionRow { pinned: true, archived: true, ..session("b") };
+    app.on_event(&Event::SessionsListed { sessions: vec![session(here), b] }, T0);
+    press(&mut app, "tab", T0);
+    press(&mut app, "home", T0);
+    assert_eq!(sent(press(&mut app, "ctrl-t", T0)), pin(id("b"), false));
+    assert_eq!(sent(press(&mut app, "ctrl-x", T0)), archive(id("b"), false));
+    // Where no session is selected nothing is done, to none.
+    enter_text(&mut app, "zzz", T0);
+    for key in ["ctrl-t", "ctrl-x", "f2", "ctrl-e", "enter"] {
+        assert_eq!(press(&mut app, key, T0), [], "{key}");
+    }
+}
+
+// S04
+#[test]
+fn any_session_is_renamed_in_the_list() {
+    let named = |id: &str, title: &str| {
+        [Command::SetTitle { session: Some(SessionId(id.into())), title: title.into() }]
+    };
+    for key in ["f2", "ctrl-e"] {
+        let mut app = opened(&["a", "b"]);
+        press(&mut app, "down", T0);
+        assert_eq!(press(&mut app, key, T0), []);
+        enter_text(&mut app, " 2", T0);
+        for key in ["home", "ctrl-t", "ctrl-x", "up", "down", "tab", "alt-enter"] {
+            assert_eq!(press(&mut app, key, T0), [], "{key} is not for the list now");
+        }
+        app.on_paste("the\nold ", T0);
+        assert!(shows(&mut app, "the old title of b 2"), "{}", picture(&mut app, 80, 24));
+        // The list comes anew meanwhile, and in another order.
+        let sessions = vec![session("b"), session("c"), session("a")];
+        app.on_event(&Event::SessionsListed { sessions }, T0);
+        assert!(shows(&mut app, "the old title of b 2"));
+        assert_eq!(sent(press(&mut app, "enter", T0)), named("b", "the old title of b 2"));
+        assert!(shows(&mut app, "title of b") && !shows(&mut app, "the old"), "the host decides");
+        let open = Command::Open(Target::Id(SessionId("b".into())));
+        assert_eq!(sent(press(&mut app, "enter", T0)), [open], "the keys are the list's again");
+    }
+    // Given up, unchanged or empty: nothing is sent, and the list stays open.
+    let left: [&[&str]; 4] =
+        [&["x", "esc"], &["x", "ctrl-c"], &["x", "bs", "enter"], &["ctrl-u", " ", "enter"]];
+    for keys in left {
+        let mut app = opened(&["a"]);
+        press(&mut app, "f2", T0);
+        for key in keys {
+            assert_eq!(press(&mut app, key, T0), [], "{keys:?}");
+        }
+        assert!(shows(&mut app, "title of a") && app.panel.is_some());
+    }
+    // A session that is deleted elsewhere takes its title along.
+    let mut app = opened(&["a", "b"]);
+    press(&mut app, "f2", T0);
+    app.on_event(&Event::SessionsListed { sessions: vec![session("b")] }, T0);
+    assert_eq!(press(&mut app, "enter", T0).len(), 1, "Enter opens again");
 }
 
 // S04
@@ -377,6 +424,18 @@ fn approvals_are_switched_off_by_no_stray_key_and_on_without_a_question() {
         assert_eq!(press(&mut app, key, T0 + at), []);
     }
     assert_eq!(press(&mut app, "enter", T0 + 2_000), [], "the default keeps asking");
+    // A text that is being written goes on, with pauses: none of its keys is a yes.
+    typed(&mut app, "/yolo");
+    for (n, c) in ["r", "u", "n", " ", "2", "2", "enter"].into_iter().enumerate() {
+        assert_eq!(press(&mut app, c, T0 + 2_000 + 700 * n as i64), [], "{n}");
+    }
+    assert!(app.confirm.is_none(), "a no is one however it comes");
+    typed(&mut app, "/yolo");
+    for (key, at) in [("x", 1_000), ("2", 2_000), ("down", 3_000)] {
+        assert_eq!(press(&mut app, key, T0 + at), [], "{key}");
+    }
+    let on = [Command::SetYolo { yolo: true }];
+    assert_eq!(sent(press(&mut app, "enter", T0 + 4_000)), on, "whoever chooses it by hand");
     typed(&mut app, "/yolo on");
     assert_eq!(sent(press(&mut app, "2", T0 + 3_000)), [Command::SetYolo { yolo: true }]);
     app.on_event(&Event::YoloChanged { yolo: true }, T0);

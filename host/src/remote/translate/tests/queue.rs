@@ -77,6 +77,26 @@ fn what_is_typed_while_a_turn_runs_goes_when_its_stream_has_ended() {
 }
 
 #[test]
+fn each_word_that_ends_a_stream_closes_it() {
+    // E10
+    let session = json!({"session_id": "s1", "messages": [user("go"), said("x")]});
+    for (word, data) in [
+        ("cancel", json!({ "session": session })),
+        ("cancel", json!({})),
+        ("apperror", json!({"type": "auth", "message": "no key"})),
+        ("error", json!({"error": "broken"})),
+    ] {
+        let mut view = View::on(&busy(&[], "go", "st"));
+        view.asked();
+        view.say("token", json!({"text": "so"}));
+        assert_eq!(view.asked(), [], "it goes on");
+        view.say(word, data);
+        assert!(view.asked().contains(&Request::CloseChat), "{word}");
+        assert!(view.front.running.is_none(), "{word}");
+    }
+}
+
+#[test]
 fn a_busy_server_is_attached_to_and_the_text_is_kept() {
     let mut view = idle();
     view.prompt("p1", "hello");

@@ -181,6 +181,32 @@ fn what_only_the_stream_of_a_killed_server_had_stays_on_the_screen() {
 }
 
 #[test]
+fn what_only_the_stream_had_stays_however_the_death_of_its_server_is_noticed() {
+    let dead = at_rest(&[json!({"role": "user", "content": "go", "timestamp": 1_795_251_870.5})]);
+    let kept = ["user go", r#"said "only here" [] Partial"#];
+    let status =
+        decode::Status { session_id: "s1".to_owned(), message_count: 1, ..Default::default() };
+    // A poll hears it from the next server, before anything else does.
+    let mut view = View::on(&busy(&[], "go", "st"));
+    view.say("token", json!({"text": "only here"}));
+    view.mirror.status(&status, true);
+    view.settle();
+    view.load(&dead);
+    assert_eq!(view.rows(), kept);
+    // Then its time of start tells the same once more.
+    view.mirror.restarted(NOW);
+    view.settle();
+    view.load(&dead);
+    assert_eq!(view.rows(), kept);
+    view.load(&dead);
+    assert_eq!(view.rows(), kept);
+    // Once it is taken back it does not come again.
+    view.load(&at_rest(&[]));
+    view.load(&dead);
+    assert_eq!(view.rows(), ["user go"]);
+}
+
+#[test]
 fn a_server_that_began_anew_is_loaded_anew_without_what_lived_in_the_old_one() {
     // E13
     let mut view = View::on(&busy(&[], "go", "st"));
@@ -211,7 +237,8 @@ fn a_compressed_session_is_followed_to_its_new_id() {
         "compressed",
         json!({"old_session_id": "s1", "new_session_id": "s9", "message": "done"}),
     );
-    assert_eq!(view.asked(), [Request::Follow(SessionId("s9".to_owned()))]);
+    let [from, to] = ["s1", "s9"].map(|id| SessionId(id.to_owned()));
+    assert_eq!(view.asked(), [Request::Follow { from, to }]);
     assert_eq!(view.front.session.0, "s9");
     view.say("token", json!({"text": "on"}));
     let after = json!({"session_id": "s9", "messages": [user("summary"), user("go"), said("on")], "message_count": 3});

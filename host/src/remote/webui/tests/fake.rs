@@ -27,12 +27,26 @@ pub(super) struct Does {
     pub(super) approval: Mutex<Value>,
     /// What another session than the one in view waits for.
     pub(super) attention: Mutex<Value>,
+    /// What that session asks, and what it asks when that is answered.
+    pub(super) other: Mutex<(String, Value)>,
+    pub(super) next: Mutex<(String, Value)>,
+    /// How often that was asked for.
+    pub(super) heads: AtomicUsize,
+    /// What sessions were told, and what is answered to it.
+    pub(super) said: Mutex<Vec<Value>>,
+    pub(super) verdict: Mutex<(u16, Value)>,
+    /// What else the list says of that session.
+    pub(super) line: Mutex<Value>,
+    /// The next turn compresses its session, which goes on as `s9`.
+    pub(super) compress: AtomicBool,
     pub(super) messages: Mutex<Vec<Value>>,
     /// What every request answers in place of its own.
     pub(super) all: Mutex<Option<(u16, &'static str)>>,
     /// The next `chat/start` takes the prompt and breaks off.
     pub(super) swallow: AtomicBool,
     pub(super) starts: AtomicUsize,
+    /// Where they were.
+    pub(super) sessions: Mutex<Vec<Value>>,
     /// As many times a turn that was taken back comes back.
     pub(super) stubborn: AtomicUsize,
     pub(super) asked: AtomicUsize,
@@ -61,10 +75,18 @@ impl Fake {
             began: AtomicI64::new(1_795_000_000),
             approval: Mutex::new(Value::Null),
             attention: Mutex::new(Value::Null),
+            other: Mutex::default(),
+            next: Mutex::default(),
+            heads: AtomicUsize::new(0),
+            said: Mutex::default(),
+            verdict: Mutex::new((200, json!({"ok": true}))),
+            line: Mutex::new(json!({})),
+            compress: AtomicBool::new(false),
             messages: Mutex::new(vec![json!({"role": "user", "content": "hi"})]),
             all: Mutex::new(None),
             swallow: AtomicBool::new(false),
             starts: AtomicUsize::new(0),
+            sessions: Mutex::new(Vec::new()),
             stubborn: AtomicUsize::new(0),
             asked: AtomicUsize::new(0),
         });
@@ -81,9 +103,12 @@ impl Fake {
                 "/api/sessions",
                 get(|State(d): State<Arc<Does>>| async move {
                     let attention = d.attention.lock().unwrap().clone();
+                    let mut other = d.line.lock().unwrap().clone();
+                    other["session_id"] = json!("s1");
+                    other["title"] = json!("other");
+                    other["attention"] = attention;
                     Json(json!({"sessions": [
-                        {"session_id": "s0", "title": "x", "last_message_at": 9.0},
-                        {"session_id": "s1", "title": "other", "attention": attention},
+                        {"session_id": "s0", "title": "x", "last_message_at": 9.0}, other,
                     ]}))
                 }),
             )
@@ -103,11 +128,27 @@ impl Fake {
             )
             .route(
                 "/api/approval/pending",
-                get(|State(d): State<Arc<Does>>| async move {
-                    Json(json!({ "pending": *d.approval.lock().unwrap() }))
+                get(|State(d): State<Arc<Does>>, Query(q): Asked| async move {
+                    let pending = match q["session_id"].as_str() {
+                        "s1" => head(&d, "approval"),
+                        _ => d.approval.lock().unwrap().clone(),
+                    };
+                    Json(json!({ "pending": pending }))
                 }),
             )
-            .route("/api/clarify/pending", get(|| async { Json(json!({"pending": null})) }))
+            .route(
+                "/api/clarify/pending",
+                get(|State(d): State<Arc<Does>>, Query(q): Asked| async move {
+                    let of_other = q["session_id"] == "s1";
+                    let pending = if of_other { head(&d, "clarify") } else { Value::Null };
+                    Json(json!({ "pending": pending }))
+                }),
+            )
+            .route("/api/approval/respond", post(said))
+            .route("/api/clarify/respond", post(said))
+            .route("/api/session/rename", post(said))
+            .route("/api/session/pin", post(said))
+            .route("/api/session/archive", post(said))
             .route("/api/chat/start", post(start))
             .route("/api/session/undo", post(take_back))
             .route("/api/session/retry", post(take_back))
@@ -136,6 +177,32 @@ fn session(does: &Does, id: &str) -> Value {
         "message_count": messages.len(), "_messages_offset": 0})
 }
 
+/// What the other session asks, if it is of that kind.
+fn head(does: &Does, kind: &str) -> Value {
+    does.heads.fetch_add(1, Ordering::SeqCst);
+    let other = does.other.lock().unwrap();
+    if other.0 == kind { other.1.clone() } else { Value::Null }
+}
+
+/// Takes what a session is told. An answer that counts is the end of the question.
+async fn said(
+    State(does): State<Arc<Does>>,
+    uri: axum::http::Uri,
+    Json(mut body): Json<Value>,
+) -> Response {
+    body["at"] = json!(uri.path());
+    does.said.lock().unwrap().push(body);
+    let (code, says) = does.verdict.lock().unwrap().clone();
+    if code < 500 && uri.path().ends_with("respond") {
+        let next = std::mem::take(&mut *does.next.lock().unwrap());
+        let attention =
+            if next.1.is_null() { Value::Null } else { json!({"kind": next.0, "count": 1}) };
+        *does.attention.lock().unwrap() = attention;
+        *does.other.lock().unwrap() = next;
+    }
+    (StatusCode::from_u16(code).unwrap(), Json(says)).into_response()
+}
+
 async fn instead(
     State(does): State<Arc<Does>>,
     request: axum::extract::Request,
@@ -151,6 +218,7 @@ async fn instead(
 
 async fn start(State(does): State<Arc<Does>>, Json(body): Json<Value>) -> Response {
     does.starts.fetch_add(1, Ordering::SeqCst);
+    does.sessions.lock().unwrap().push(body["session_id"].clone());
     let mut messages = does.messages.lock().unwrap();
     messages.push(json!({"role": "user", "content": body["message"]}));
     messages.push(json!({"role": "assistant", "content": "done", "finish_reason": "stop"}));
@@ -193,12 +261,21 @@ async fn stream(State(does): State<Arc<Does>>, uri: axum::http::Uri, Query(q): A
     hang_up.mark_unchanged();
     let first = match uri.path() {
         "/api/chat/stream" => {
-            let session = session(&does, "s0");
-            format!(
+            let of = does.sessions.lock().unwrap().last().cloned().unwrap_or_default();
+            let mut id = of.as_str().unwrap_or("s0");
+            let mut text = String::new();
+            if does.compress.swap(false, Ordering::SeqCst) {
+                let data = json!({"old_session_id": id, "new_session_id": "s9"});
+                text = format!("event: compressed\ndata: {data}\n\n");
+                id = "s9";
+            }
+            let session = session(&does, id);
+            text += &format!(
                 "id: {}:1\nevent: done\ndata: {}\n\nid: {0}:2\nevent: stream_end\ndata: {{}}\n\n",
                 q["stream_id"],
                 json!({ "session": session })
-            )
+            );
+            text
         }
         "/api/session/stream" => {
             let count = does.messages.lock().unwrap().len();

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::fake::Fake;
 use super::*;
 
-async fn attached() -> (Fake, Front) {
+pub(super) async fn attached() -> (Fake, Front) {
     let fake = Fake::start().await;
     let mut front = Front::attach(&fake.url, Target::Latest);
     front.until("a window", |f| !f.view.session.0.is_empty()).await;
@@ -25,7 +25,7 @@ impl Front {
 }
 
 /// Waits for something that is no event.
-async fn becomes(what: &str, mut holds: impl FnMut() -> bool) {
+pub(super) async fn becomes(what: &str, mut holds: impl FnMut() -> bool) {
     let end = tokio::time::Instant::now() + LIMIT;
     while !holds() {
         assert!(tokio::time::Instant::now() < end, "never: {what}");
@@ -226,4 +226,86 @@ async fn a_session_that_is_not_in_view_and_asks_is_told_once() {
     *fake.does.attention.lock().unwrap() = json!({"kind": "clarify", "count": 1});
     fake.streams(200);
     front.until("a toast", |f| asked(f) == 1).await;
+}
+
+#[tokio::test]
+async fn a_turn_that_ended_in_a_session_that_is_not_in_view_is_told_once() {
+    // P11: and with what woke it.
+    let (fake, mut front) = attached().await;
+    let told = |f: &Front| {
+        let toasts = f.events.iter().filter_map(|e| match e {
+            Event::Toast(toast) if toast.session.0 == "s1" => Some(toast.clone()),
+            _ => None,
+        });
+        toasts.collect::<Vec<_>>()
+    };
+    let row = |count: u64, running: bool| json!({"message_count": count, "is_streaming": running, "last_message_at": count});
+    *fake.does.line.lock().unwrap() = row(3, true);
+    fake.streams(200);
+    front.until("the list", |f| f.events.contains(&Event::SessionsChanged)).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    // Its end comes without a word, when a turn was seen to run.
+    *fake.does.line.lock().unwrap() = row(5, false);
+    front.until("a toast", |f| told(f).len() == 1).await;
+    let toast = told(&front).remove(0);
+    assert_eq!((toast.news, toast.name.as_str()), (News::Unknown, "other"));
+    assert_eq!(toast.text, "a turn has ended");
+    let text = "[IMPORTANT: Background process proc_1 completed (exit_code=3).\nCommand: make\n\
+                Output:\nx]";
+    fake.does.messages.lock().unwrap().push(json!({"role": "user", "content": text}));
+    *fake.does.line.lock().unwrap() = row(7, false);
+    fake.streams(200);
+    front.until("another", |f| told(f).len() == 2).await;
+    let toast = told(&front).remove(1);
+    assert!(matches!(toast.news, News::Ended { .. }), "{toast:?}");
+    assert_eq!((toast.process.unwrap().0.as_str(), toast.text.as_str()), ("proc_1", "make"));
+    fake.streams(200);
+    front.events.clear();
+    front.until("the list again", |f| f.events.contains(&Event::SessionsChanged)).await;
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    assert_eq!(told(&front), []);
+    becomes("no stream more", || fake.does.open.load(Ordering::SeqCst) == 4).await;
+}
+
+#[tokio::test]
+async fn a_list_of_processes_that_nobody_has_is_refused_and_not_empty() {
+    let (_fake, mut front) = attached().await;
+    front.host.send(Command::ListProcesses);
+    front
+        .until("a refusal", |f| {
+            f.events.iter().any(|e| matches!(e, Event::Failed(f) if f.about == "processes"))
+        })
+        .await;
+}
+
+#[tokio::test]
+async fn a_compressed_session_is_followed_with_all_its_streams_and_what_waits() {
+    // S03
+    let (fake, mut front) = attached().await;
+    fake.does.compress.store(true, Ordering::SeqCst);
+    front.prompt("one");
+    front.prompt("two");
+    front.until("both", |f| f.is_idle() && f.view.rows.len() == 5).await;
+    assert_eq!(front.view.session.0, "s9");
+    assert_eq!(front.texts(), ["hi", "one", "done", "two", "done"]);
+    let asked = fake.does.sessions.lock().unwrap().clone();
+    assert_eq!(asked, ["s0", "s9"], "each prompt goes where its session is");
+    becomes("four streams", || fake.does.open.load(Ordering::SeqCst) == 4).await;
+}
+
+#[tokio::test]
+async fn a_session_of_another_profile_is_refused_with_the_way_to_it() {
+    let (fake, mut front) = attached().await;
+    *fake.does.all.lock().unwrap() =
+        Some((409, r#"{"error": "no", "code": "session_profile_mismatch", "profile": "work"}"#));
+    front.host.send(Command::Open(Target::Id(SessionId("s7".to_owned()))));
+    front
+        .until("a refusal", |f| {
+            f.events.iter().any(|e| {
+                matches!(e, Event::Failed(f) if f.about == "open"
+                    && f.message.contains("/profile work"))
+            })
+        })
+        .await;
+    assert_eq!(front.view.session.0, "s0");
 }

@@ -11,7 +11,7 @@ use crate::protocol::{
     Assistant, Body, CallId, Event, Millis, Outcome, Part, QuestionId, Row, Running, SessionId,
     Summary, ToolCall, ToolResult, Transcript, TurnId, Usage,
 };
-use crate::wire::encode::session::{session, tokens};
+use crate::wire::encode::session::{UNTITLED, session, tokens};
 
 /// Usage is told at most this often while text flows.
 const METERING: Millis = 1_000;
@@ -132,6 +132,7 @@ impl Teller {
                 out.push(self.metering(transcript, now));
             }
             Event::TitleChanged { title } => {
+                let title = if title.is_empty() { UNTITLED } else { title };
                 let data = json!({ "session_id": self.session, "title": title });
                 out.push(Frame::new("title", data));
             }
@@ -164,6 +165,8 @@ impl Teller {
             | Event::ModelsListed { .. }
             | Event::RowsRemoved { .. }
             | Event::TokensCounted { .. }
+            | Event::AsideSaid { .. }
+            | Event::AsideEnded { .. }
             | Event::ToolsetsChanged { .. }
             | Event::YoloChanged { .. }
             | Event::ReasoningChanged { .. }

@@ -1,0 +1,95 @@
+//! Which heads are asked for, and what becomes of them.
+
+use serde_json::json;
+
+use super::*;
+
+fn row(id: &str, kind: Option<&str>, count: u32, messages: u32) -> decode::Session {
+    let attention = kind.map(|kind| json!({ "kind": kind, "count": count }));
+    decode::read(json!({
+        "session_id": id, "title": format!("name of {id}"), "message_count": messages,
+        "attention": attention,
+    }))
+}
+
+fn approval(id: &str) -> Head {
+    Head::approval(decode::read(json!({ "approval_id": id, "command": "rm" })), 500)
+}
+
+fn session(id: &str) -> SessionId {
+    SessionId(id.to_owned())
+}
+
+fn wanted(inbox: &mut Inbox, list: &[decode::Session], at: Instant) -> Vec<String> {
+    inbox.listed(list, &session("here"), at).into_iter().map(|(id, _)| id.0).collect()
+}
+
+// C16
+#[test]
+fn the_head_of_a_session_is_asked_for_when_the_list_says_something_else_of_it() {
+    let mut inbox = Inbox::default();
+    let begin = Instant::now();
+    let mut list = vec![
+        row("a", Some("approval"), 1, 4),
+        row("b", Some("clarify"), 2, 4),
+        row("c", None, 0, 4),
+        row("here", Some("approval"), 1, 4),
+    ];
+    assert_eq!(wanted(&mut inbox, &list, begin), ["a", "b"], "not the one in view");
+    for id in ["a", "b"] {
+        inbox.line(&session(id)).unwrap().fetched = Some(begin);
+    }
+    assert_eq!(wanted(&mut inbox, &list, begin), [] as [&str; 0], "it says the same");
+    list[1] = row("b", Some("clarify"), 1, 4);
+    assert_eq!(wanted(&mut inbox, &list, begin), ["b"], "one was answered");
+    list[0] = row("a", Some("approval"), 1, 6);
+    assert_eq!(wanted(&mut inbox, &list, begin), ["a"], "it went on and asks again");
+    assert_eq!(wanted(&mut inbox, &list, begin + FRESH), ["a", "b"], "that was long ago");
+    list[0] = row("a", None, 0, 6);
+    inbox.line(&session("a")).unwrap().set_head(Some(approval("q")));
+    wanted(&mut inbox, &list, begin);
+    assert!(inbox.line(&session("a")).is_none(), "it asks no more");
+}
+
+#[test]
+fn of_a_thousand_sessions_that_ask_a_few_are_asked_for_their_heads() {
+    let mut inbox = Inbox::default();
+    let list: Vec<_> = (0..1_000).map(|n| row(&n.to_string(), Some("approval"), 1, 1)).collect();
+    assert_eq!(wanted(&mut inbox, &list, Instant::now()).len(), MOST);
+    assert_eq!(inbox.asking.len(), MOST);
+}
+
+// C02
+#[test]
+fn the_same_head_told_again_has_waited_since_it_came() {
+    let mut line = Line::new(session("a"));
+    line.set_head(Some(approval("q")));
+    let mut later = approval("q");
+    later.question.asked_at = 900;
+    line.set_head(Some(later));
+    assert_eq!(line.head.as_ref().unwrap().question.asked_at, 500);
+    let mut other = approval("r");
+    other.question.asked_at = 900;
+    line.set_head(Some(other));
+    assert_eq!(line.head.as_ref().unwrap().question.asked_at, 900);
+    line.set_head(None);
+    assert!(line.head.is_none());
+}
+
+// C13
+#[test]
+fn a_clarify_question_of_another_session_has_its_own_clock_and_name() {
+    let head = Head::clarify(
+        decode::read(json!({
+            "clarify_id": "k", "question": "Which?", "choices_offered": ["a", ""],
+            "requested_at": 10.0, "timeout_seconds": 60, "expires_at": 70.0,
+        })),
+        500,
+    );
+    let question = &head.question;
+    assert_eq!((question.asked_at, question.timeout), (10_000, 60_000));
+    assert_eq!(question.deadline, Some(70_000));
+    let ask = Ask::Clarify { question: "Which?".to_owned(), choices: vec!["a".to_owned()] };
+    assert_eq!(question.ask, ask);
+    assert!(matches!(&head.back, Back::Clarify(name) if name == "k"));
+}

@@ -1,0 +1,355 @@
+//! The questions of all sessions in a list, and the card of one of them: to answer it without going
+//! there. A card is the one its session shows, under the same rules (C11).
+
+use host::protocol::{Answer, Ask, Asked, Millis, QuestionId, SessionId};
+use ratatui::text::Line;
+
+use crate::card::{Card, Keys, Outcome as Done, Sight};
+use crate::clean::{head, one_line};
+use crate::composer::Composer;
+use crate::keymap::Action;
+use crate::numbers::count;
+use crate::select::Entry;
+use crate::theme::Theme;
+use crate::time::{between, span};
+use crate::transcript::wrap::{columns, fit};
+
+/// Bytes of a question that are looked at.
+const LOOKED_AT: usize = 1_000;
+
+/// Columns from which on a question stands beside the name of its session.
+const WIDE: usize = 64;
+
+/// Entries that PgUp and PgDn move by.
+const PAGE: usize = 10;
+
+/// The panel.
+#[derive(Debug, Default)]
+pub(crate) struct Inbox {
+    /// The selected session: of each there is one question.
+    selected: Option<SessionId>,
+    /// Where it stood, for when it is gone.
+    at: usize,
+    open: Option<Opened>,
+}
+
+/// The question whose card is on the screen.
+#[derive(Debug)]
+struct Opened {
+    asked: Asked,
+    card: Card,
+    /// What is typed: an answer in the user's own words.
+    input: Composer,
+    typed_at: Millis,
+    /// The list was not asked for, and is not to be shown.
+    direct: bool,
+}
+
+/// What the list is drawn with.
+pub(crate) struct Scene<'a> {
+    pub(crate) questions: &'a [Asked],
+    /// Those that were answered here, and the host has not said so.
+    pub(crate) answered: &'a [(SessionId, QuestionId)],
+    /// The session in view.
+    pub(crate) here: &'a SessionId,
+    pub(crate) now: Millis,
+    pub(crate) theme: &'a Theme,
+}
+
+/// What a key did.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Outcome {
+    /// The panel stays.
+    Open,
+    /// It is to be closed.
+    Closed,
+    /// This session is to be opened, with what was typed for it.
+    Go(SessionId, String),
+    /// The question has this answer.
+    Answered(Box<Asked>, Answer),
+    /// What was typed was thrown away.
+    Dropped(String),
+    /// A command is not approved by words.
+    NotByText,
+}
+
+/// A question whose card was open is no longer asked.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Gone {
+    pub(crate) asked: Asked,
+    /// What had been typed.
+    pub(crate) typed: String,
+    /// There is no list to go back to.
+    pub(crate) direct: bool,
+}
+
+impl Inbox {
+    /// The card of this question at once.
+    pub(crate) fn on(asked: &Asked, now: Millis) -> Self {
+        let mut inbox = Self { selected: Some(asked.session.clone()), ..Self::default() };
+        inbox.open(asked, true, now);
+        inbox
+    }
+
+    fn open(&mut self, asked: &Asked, direct: bool, now: Millis) {
+        let (asked, mut card) = (asked.clone(), Card::default());
+        card.follow(Some(&asked.question), now);
+        let input = Composer::default();
+        self.open = Some(Opened { asked, card, input, typed_at: now, direct });
+    }
+
+    /// Whether a card is open.
+    pub(crate) fn is_open(&self) -> bool {
+        self.open.is_some()
+    }
+
+    /// What is typed and not sent.
+    pub(crate) fn typed(&self) -> Option<String> {
+        let open = self.open.as_ref().filter(|open| !open.input.is_empty())?;
+        Some(open.input.expanded())
+    }
+
+    /// The question on the screen; once for each (C08).
+    pub(crate) fn tell(&mut self) -> Option<(SessionId, QuestionId)> {
+        let open = self.open.as_mut()?;
+        let Asked { session, question, .. } = &open.asked;
+        open.card.tell().then(|| (session.clone(), question.id.clone()))
+    }
+
+    /// When something here changes by itself.
+    pub(crate) fn next_tick(&self, questions: &[Asked], now: Millis) -> Option<Millis> {
+        let arms = self.open.as_ref().map(|open| open.card.arms_at(open.typed_at));
+        let second = now + 1_000 - now.rem_euclid(1_000);
+        let counts = !questions.is_empty() || self.is_open();
+        arms.filter(|at| *at > now).into_iter().chain(counts.then_some(second)).min()
+    }
+
+    /// The questions are others now.
+    pub(crate) fn on_changed(&mut self, questions: &[Asked]) -> Option<Gone> {
+        self.at = self.position(questions);
+        let open = self.open.as_mut()?;
+        let same = |asked: &&Asked| {
+            asked.session == open.asked.session && asked.question.id == open.asked.question.id
+        };
+        if let Some(asked) = questions.iter().find(same) {
+            open.asked.clone_from(asked);
+            return None;
+        }
+        let Opened { asked, input, direct, .. } = self.open.take()?;
+        Some(Gone { asked, typed: input.expanded(), direct })
+    }
+
+    /// Where the selection stands.
+    fn position(&self, questions: &[Asked]) -> usize {
+        let selected = self.selected.as_ref();
+        let found = questions.iter().position(|asked| Some(&asked.session) == selected);
+        found.unwrap_or_else(|| self.at.min(questions.len().saturating_sub(1)))
+    }
+
+    pub(crate) fn on_action(
+        &mut self,
+        action: Action,
+        questions: &[Asked],
+        here: &SessionId,
+        now: Millis,
+    ) -> Outcome {
+        if self.open.is_some() {
+            return self.on_card(action, now);
+        }
+        let last = questions.len().saturating_sub(1);
+        let at = self.position(questions);
+        let to = match action {
+            Action::Up => at.saturating_sub(1),
+            Action::Down => (at + 1).min(last),
+            Action::PageUp => at.saturating_sub(PAGE),
+            Action::PageDown => (at + PAGE).min(last),
+            Action::Home | Action::First => 0,
+            Action::End | Action::Last => last,
+            Action::Escape | Action::Interrupt => return Outcome::Closed,
+            Action::Enter | Action::Right | Action::Tab | Action::News => {
+                let Some(asked) = questions.get(at) else { return Outcome::Open };
+                if asked.session == *here {
+                    // Its card is what lies below.
+                    return Outcome::Closed;
+                }
+                if matches!(action, Action::Tab | Action::News) {
+                    return Outcome::Go(asked.session.clone(), String::new());
+                }
+                self.open(asked, false, now);
+                at
+            }
+            _ => at,
+        };
+        self.at = to;
+        self.selected = questions.get(to).map(|asked| asked.session.clone());
+        Outcome::Open
+    }
+
+    /// A key while a card is open, in the order of the session's own view.
+    fn on_card(&mut self, action: Action, now: Millis) -> Outcome {
+        let Some(open) = &mut self.open else { return Outcome::Open };
+        let is_approval = matches!(open.asked.question.ask, Ask::Approval { .. });
+        if open.input.is_empty() && open.card.is_armed(open.typed_at, now) {
+            match open.card.on_action(&open.asked.question, action) {
+                Done::Ignored => {}
+                Done::Moved => return Outcome::Open,
+                Done::Answered(answer) => return self.answered(answer),
+            }
+        }
+        open.typed_at = now;
+        match action {
+            Action::Escape | Action::Interrupt if !open.input.is_empty() => {
+                return Outcome::Dropped(open.input.take());
+            }
+            Action::Escape | Action::Interrupt => {
+                let direct = open.direct;
+                self.open = None;
+                return if direct { Outcome::Closed } else { Outcome::Open };
+            }
+            Action::Tab | Action::News => {
+                return Outcome::Go(open.asked.session.clone(), open.input.expanded());
+            }
+            Action::Enter if open.input.continue_line() => {}
+            Action::Enter if open.input.text().trim().is_empty() => {}
+            Action::Enter if is_approval => return Outcome::NotByText,
+            Action::Enter => {
+                if open.card.is_settled(now) {
+                    let text = open.input.take();
+                    return self.answered(Answer::Text(text));
+                }
+            }
+            _ => {
+                open.input.on_action(action);
+            }
+        }
+        Outcome::Open
+    }
+
+    fn answered(&mut self, answer: Answer) -> Outcome {
+        let Some(open) = self.open.take() else { return Outcome::Open };
+        Outcome::Answered(Box::new(open.asked), answer)
+    }
+
+    /// A bracketed paste: into an answer.
+    pub(crate) fn on_paste(&mut self, text: &str, now: Millis) {
+        if let Some(open) = &mut self.open {
+            open.typed_at = now;
+            open.input.paste(text);
+        }
+    }
+
+    /// The input below the card, where there is something to be typed.
+    pub(crate) fn input(&mut self, width: usize) -> Option<&Composer> {
+        let open = self.open.as_mut()?;
+        open.input.set_width(width);
+        let by_text = matches!(open.asked.question.ask, Ask::Clarify { .. });
+        (by_text || !open.input.is_empty()).then_some(&open.input)
+    }
+
+    /// The card, if one is open.
+    pub(crate) fn card(
+        &mut self,
+        now: Millis,
+        size: (usize, usize),
+        theme: &Theme,
+    ) -> Option<Vec<Line<'static>>> {
+        let open = self.open.as_mut()?;
+        let keys = if !open.input.is_empty() {
+            Keys::Typing
+        } else if open.card.is_armed(open.typed_at, now) {
+            Keys::Armed
+        } else {
+            Keys::Quieting
+        };
+        let name = called(&open.asked);
+        let total = count_of(&open.asked);
+        let sight = Sight { name: Some(&name), total, keys, now, size, theme };
+        Some(open.card.lines(&open.asked.question, &sight))
+    }
+
+    /// Title and lines.
+    pub(crate) fn lines(
+        &self,
+        scene: &Scene<'_>,
+        size: (usize, usize),
+    ) -> (String, Vec<Line<'static>>) {
+        let (width, height) = size;
+        let (questions, theme) = (scene.questions, scene.theme);
+        let all: usize = questions.iter().map(count_of).sum();
+        let title = match all {
+            0 => "Inbox".to_owned(),
+            n => format!("Inbox · {}", count(n, "question")),
+        };
+        let keys = match (self.is_open(), questions.is_empty()) {
+            (true, _) => "Tab opens the session · Esc goes back",
+            (false, true) => "Esc",
+            (false, false) => "Enter shows it · Tab opens its session · Esc",
+        };
+        let room = height.saturating_sub(1).max(1);
+        let mut lines = Vec::new();
+        if questions.is_empty() {
+            lines.push(Line::styled(fit("no session waits for you", width), theme.dim));
+        }
+        let at = self.position(questions);
+        let names = questions.iter().map(|asked| columns(&called(asked))).max().unwrap_or(0);
+        let names = names.min(width / 3);
+        let each = if width < WIDE { 2 } else { 1 };
+        let start = (at + 1).saturating_sub((room / each).max(1));
+        for (n, asked) in questions.iter().enumerate().skip(start) {
+            if lines.len() >= room {
+                break;
+            }
+            lines.extend(entry(asked, scene, names, width).lines(2, n == at, width, theme));
+        }
+        lines.truncate(room);
+        lines.resize(room, Line::default());
+        if height > 1 {
+            lines.push(Line::styled(fit(keys, width), theme.dim));
+        }
+        (title, lines)
+    }
+}
+
+/// How many questions of its session there are.
+fn count_of(asked: &Asked) -> usize {
+    usize::try_from(asked.behind).unwrap_or(usize::MAX).saturating_add(1)
+}
+
+/// What people call the session.
+pub(crate) fn called(asked: &Asked) -> String {
+    let name = one_line(head(&asked.name, LOOKED_AT));
+    if name.is_empty() { one_line(&asked.session.0) } else { name }
+}
+
+/// A question in a line, or in two where there is no room.
+fn entry(asked: &Asked, scene: &Scene<'_>, names: usize, width: usize) -> Entry {
+    let question = &asked.question;
+    let here = if asked.session == *scene.here { '•' } else { ' ' };
+    let (mark, text) = match &question.ask {
+        Ask::Approval { command, .. } => ('!', format!("run: {}", short(command))),
+        Ask::Clarify { question, .. } => ('?', format!("asks: {}", short(question))),
+    };
+    let is_answered =
+        |(session, id): &(SessionId, QuestionId)| *session == asked.session && *id == question.id;
+    let time = if scene.answered.iter().any(is_answered) {
+        "answered …".to_owned()
+    } else if let Some(deadline) = question.deadline {
+        let left = u64::try_from(deadline - scene.now).unwrap_or(0).div_ceil(1_000);
+        format!("{} left", span(left))
+    } else {
+        format!("waits {}", span(between(scene.now, question.asked_at) / 1_000))
+    };
+    let detail = if asked.behind > 0 { format!("+{} · {time}", asked.behind) } else { time };
+    let marks = format!("{here}{mark}");
+    let name = called(asked);
+    if width < WIDE {
+        return Entry { marks, label: name, detail, below: Some(text), ..Entry::default() };
+    }
+    let name = fit(&name, names);
+    let space = " ".repeat(names.saturating_sub(columns(&name)) + 2);
+    Entry { marks, label: format!("{name}{space}{text}"), detail, ..Entry::default() }
+}
+
+fn short(text: &str) -> String {
+    one_line(head(text, LOOKED_AT))
+}
