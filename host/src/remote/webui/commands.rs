@@ -15,7 +15,7 @@ impl Webui {
         let takes_back =
             matches!(command, Command::Undo | Command::Retry { .. } | Command::Compress { .. });
         if takes_back && self.mirror.is_settling() {
-            // The server writes the session once more at the end of the stream, over any change.
+            // The server may write the session once more before the end of the stream: with a title.
             return self.deferred.push(command);
         }
         let (api, id) = (self.api.clone(), self.id());
@@ -99,7 +99,7 @@ impl Webui {
                 self.act("rename", Then::Nothing, async move {
                     api.change("rename", &id, json!({ "title": title })).await?;
                     Ok(vec![Event::TitleChanged { title }])
-                })
+                });
             }
             Command::Undo => self.act("undo", Then::Load, async move {
                 api.take_back("undo", &id).await.map(|_| Vec::new())

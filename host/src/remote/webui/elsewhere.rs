@@ -88,10 +88,10 @@ impl Webui {
 }
 
 /// What the end of a turn is told as: by what was behind it, if that was no word of the user.
-pub(super) fn ended(row: Box<SessionRow>, tail: Option<&decode::Session>) -> Toast {
+pub(super) fn ended(row: SessionRow, tail: Option<&decode::Session>) -> Toast {
     match tail.and_then(translate::woken) {
-        Some((process, news, text)) => Toast { process: Some(process), ..toast(*row, news, &text) },
-        None => toast(*row, News::Unknown, "a turn has ended"),
+        Some((process, news, text)) => Toast { process: Some(process), ..toast(row, news, &text) },
+        None => toast(row, News::Unknown, "a turn has ended"),
     }
 }
 

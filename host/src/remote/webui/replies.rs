@@ -89,7 +89,7 @@ impl Webui {
             return;
         }
         if let Reply::Ended { row, tail } = reply {
-            return self.push(Event::Toast(elsewhere::ended(row, tail.ok().as_ref())));
+            return self.push(Event::Toast(elsewhere::ended(*row, tail.ok().as_ref())));
         }
         if view != self.view {
             return;

@@ -153,6 +153,25 @@ async fn a_background_task_wakes_and_its_wakeup_is_a_card() {
 }
 
 #[tokio::test]
+async fn a_background_task_of_a_session_that_is_not_in_view_is_news() {
+    // P11
+    let Some(url) = url() else { return };
+    let mut front = Front::new(&url).await;
+    front.turn("BG 4 elsewhere-out").await;
+    let first = front.view.session.clone();
+    front.host.send(Command::Open(Target::New));
+    front.until("another", |f| f.view.session != first).await;
+    front
+        .until("news", |f| {
+            f.events.iter().any(|e| {
+                matches!(e, Event::Toast(t) if t.session == first && t.text.contains("elsewhere-out")
+                    && matches!(t.news, News::Ended { .. }))
+            })
+        })
+        .await;
+}
+
+#[tokio::test]
 async fn two_clients_see_each_others_turns_and_a_busy_session_keeps_the_text() {
     // S04
     let Some(url) = url() else { return };
