@@ -196,9 +196,13 @@ impl Api {
     }
 
     /// `undo` and `retry`: their refusals come with status 200.
-    /// Takes the last turn back. The end of a turn writes the session once more, after the server
-    /// has said that it is at rest, and then everything is there again: so it is looked at, and
-    /// asked again.
+    ///
+    /// The server keeps a session twice: in a file of its own, and in the agent's database, to which
+    /// rows are only added. It shows both, merged by time. Taking a turn back cuts the file and notes
+    /// the time of what is left: later rows of the database are hidden. So a turn can come back by
+    /// what is written after that: a title that is made of the first turn saves the file before
+    /// the end of the stream, and what the agent adds to its database comes when it comes. An end of the
+    /// stream promises neither; what counts is what a load shows. So it is looked at, and asked again.
     pub(super) async fn take_back(&self, what: &str, id: &str) -> Result<decode::Retried> {
         let refused =
             |message| Error::Status { code: 200, message, body: Value::Null, retry_after: None };

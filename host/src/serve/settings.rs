@@ -31,7 +31,7 @@ async fn settings(State(serving): State<Serving>) -> Result<Response, Refusal> {
         "password_auth_enabled": serving.auth.is_on(),
         "passkeys_enabled": false,
         "passwordless_enabled": false,
-        "webui_version": format!("hermes-tui {}", serving.version),
+        // No `webui_version`: that is the page's, which asks to be loaded anew where another is named.
         "agent_version": &*serving.version,
     })))
 }

@@ -266,6 +266,10 @@ async fn no_route_is_reached_without_a_login_or_from_a_foreign_place() {
     // A link somebody follows must not interrupt a turn.
     let cancel = open.get("/api/chat/cancel?stream_id=x").header("sec-fetch-site", "none");
     refused(cancel, StatusCode::FORBIDDEN, "a followed link").await;
+    // The page of a hermes-webui sends no token with it.
+    let page = locked.get("/api/chat/cancel?stream_id=x").header("sec-fetch-site", "same-origin");
+    let page = page.header("cookie", &cookie).header("referer", format!("{own}/"));
+    assert_ne!(page.send().await.unwrap().status(), StatusCode::FORBIDDEN);
     open.fronts(0).await;
     open.end().await;
     locked.end().await;

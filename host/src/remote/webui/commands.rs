@@ -20,7 +20,7 @@ impl Webui {
                 | Command::Compress { .. }
         );
         if takes_back && self.mirror.is_settling() {
-            // The server writes the session once more at the end of the stream, over any change.
+            // The server may write the session once more before the end of the stream: with a title.
             return self.deferred.push(command);
         }
         let (api, id) = (self.api.clone(), self.id());

@@ -270,12 +270,12 @@ async fn stream(State(does): State<Arc<Does>>, uri: axum::http::Uri, Query(q): A
                 id = "s9";
             }
             let session = session(&does, id);
-            text += &format!(
+            let done = format!(
                 "id: {}:1\nevent: done\ndata: {}\n\nid: {0}:2\nevent: stream_end\ndata: {{}}\n\n",
                 q["stream_id"],
                 json!({ "session": session })
             );
-            text
+            text + &done
         }
         "/api/session/stream" => {
             let count = does.messages.lock().unwrap().len();

@@ -147,9 +147,30 @@ async fn a_background_task_wakes_and_its_wakeup_is_a_card() {
     front.until("a wakeup", |f| f.is_idle() && f.last().starts_with("WAKEUP-ACK")).await;
     let cards = front.view.rows.iter().filter(|row| matches!(row.body, Body::Wakeup(_)));
     assert_eq!(cards.count(), 1);
-    let toasts = front.events.iter().filter(|e| matches!(e, Event::Toast(_)));
+    // Other sessions of the server have news of their own.
+    let own = &front.view.session;
+    let toasts = front.events.iter().filter(|e| matches!(e, Event::Toast(t) if t.session == *own));
     assert_eq!(toasts.count(), 1);
     assert_eq!(plain(&front.view.rows), plain(&fresh(&url, &front).await.rows));
+}
+
+#[tokio::test]
+async fn a_background_task_of_a_session_that_is_not_in_view_is_news() {
+    // P11
+    let Some(url) = url() else { return };
+    let mut front = Front::new(&url).await;
+    front.turn("BG 4 elsewhere-out").await;
+    let first = front.view.session.clone();
+    front.host.send(Command::Open(Target::New));
+    front.until("another", |f| f.view.session != first).await;
+    front
+        .until("news", |f| {
+            f.events.iter().any(|e| {
+                matches!(e, Event::Toast(t) if t.session == first && t.text.contains("elsewhere-out")
+                    && matches!(t.news, News::Ended { .. }))
+            })
+        })
+        .await;
 }
 
 #[tokio::test]
