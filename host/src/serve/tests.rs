@@ -455,12 +455,12 @@ async fn a_client_that_takes_no_bytes_is_let_go() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("s");
     let (socket, _file) = listen::Unix::bind(&path, deadline).unwrap();
-    let (stop, stopping) = watch::channel(false);
+    let (stop, stopping) = watch::channel(Course::Serves);
     let server = tokio::spawn(listen::serve(socket, Router::new().route("/", flood), stopping));
     let mut client = tokio::net::UnixStream::connect(&path).await.unwrap();
     client.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
     tokio::time::timeout(LONG, is_gone).await.unwrap().unwrap();
-    stop.send_replace(true);
+    stop.send_replace(Course::Stops);
     tokio::time::timeout(LONG, server).await.unwrap().unwrap();
 }
 
