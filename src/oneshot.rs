@@ -48,7 +48,7 @@ pub(crate) fn run(
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    runtime.block_on(ask(config, target, prompt, report))
+    runtime.block_on(ask(config, target, run.model.clone(), prompt, report))
 }
 
 /// What a run has seen so far.
@@ -64,11 +64,14 @@ struct Seen {
     requests: u32,
     usage: Usage,
     model: String,
+    /// The model that the command line names: a session that is gone on with has one of its own.
+    other: Option<String>,
 }
 
 async fn ask(
     config: &Config,
     target: Target,
+    other: Option<String>,
     prompt: &str,
     report: &Report<'_>,
 ) -> anyhow::Result<ExitCode> {
@@ -78,7 +81,7 @@ async fn ask(
         Target::New | Target::Latest => None,
     };
     let mut host = local.attach(target, Caller::Stateless);
-    let mut seen = Seen { wanted, ..Seen::default() };
+    let mut seen = Seen { wanted, other, ..Seen::default() };
     let outcome = follow(&mut host, prompt, &mut seen, report).await;
     drop(host);
     local.stop().await;
@@ -111,6 +114,10 @@ async fn follow(
                 if seen.wanted.as_ref().is_some_and(|id| *id != seen.session) {
                     // It could not be opened; the reason follows.
                     continue;
+                }
+                if let Some(model) = seen.other.take().filter(|_| seen.wanted.is_some()) {
+                    seen.model.clone_from(&model);
+                    host.send(Command::SetModel { model });
                 }
                 host.send(Command::Prompt { id: PromptId::fresh(), text: prompt.to_owned() });
                 if seen.wanted.is_some() {

@@ -618,6 +618,14 @@ async fn a_session_that_is_gone_on_with_takes_the_model_of_the_command_line() {
     let mut terminal = Terminal::open(&home, &["-c", "--model", "other"]).await;
     terminal.send("second");
     assert_eq!(server.requests(2).await[1].body["model"], "other");
+    terminal.until("two answers", |s| s.matches("As you say.").count() == 2).await;
+    terminal.until("the end of the turn", |s| !s.contains("Esc interrupts")).await;
+    terminal.keys("\x04");
+    assert_eq!(terminal.exit().await, 0);
+    // A run without an interface too.
+    let ran = home.run(&["-z", "third", "-c", "--model", "one-more"]).await;
+    assert!(ran.status.success(), "{ran:?}");
+    assert_eq!(server.requests(3).await[2].body["model"], "one-more");
 }
 
 // R01

@@ -132,3 +132,30 @@ fn strangers(reader: &Reader, state: &Path) -> Result<Option<Check>, Error> {
         ),
     )))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::State;
+
+    #[test]
+    fn what_waits_is_said_to_be_delivered_only_where_nothing_holds_it() {
+        let says = |due| meaning("finished", 3, due, 3).text;
+        assert!(says(3).ends_with("a running host delivers them by itself"), "{}", says(3));
+        assert!(says(0).contains("held, see `wakeups`"), "{}", says(0));
+        assert!(!says(0).contains("delivers"), "{}", says(0));
+        assert!(says(1).contains("delivers 1 of 3 by itself"), "{}", says(1));
+    }
+
+    #[test]
+    fn what_is_open_needs_a_start_only_where_no_host_runs() {
+        let underway = Underway { turns: 2, questions: 1, ..Underway::default() };
+        let check = open(underway, true).unwrap();
+        assert_eq!(
+            (check.state, check.text.as_str()),
+            (State::Ok, "2 open turns, 1 unanswered question")
+        );
+        assert_eq!(open(underway, false).unwrap().state, State::Note);
+        assert!(open(Underway { due: 4, ..Underway::default() }, false).is_none());
+    }
+}

@@ -66,3 +66,18 @@ fn with_reason(what: &str, why: &str, next: &str, width: usize) -> String {
     }
     format!("{what} · {}{next}", fit(&why, room))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_that_was_stopped_is_said_so_and_counts_down_only_where_tries_are_far_apart() {
+        let says = |retry_at| status(&Link::Stopped { retry_at }, 1_000, 80).unwrap();
+        assert_eq!(says(None), "the host was stopped");
+        assert_eq!(says(Some(13_000)), "the host was stopped · again in 12 s");
+        assert_eq!(says(Some(500)), "the host was stopped · trying again");
+        let tick = |retry_at| next_tick(&Link::Stopped { retry_at }, 1_000);
+        assert_eq!((tick(None), tick(Some(3_000))), (None, Some(2_000)));
+    }
+}

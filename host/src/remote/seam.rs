@@ -65,8 +65,7 @@ pub(super) async fn run(line: Line) -> Vec<String> {
         version,
         is_near,
         wanted,
-        is_stopped: false,
-        is_told: false,
+        farewell: Farewell::No,
     };
     for command in early {
         seam.asked(command);
@@ -129,10 +128,16 @@ struct Seam {
     /// See [`Line::is_near`].
     is_near: bool,
     wanted: Wanted,
-    /// It has said that it was stopped, and none has answered since.
-    is_stopped: bool,
-    /// The front end knows that.
-    is_told: bool,
+    farewell: Farewell,
+}
+
+/// Whether the host has said that it was stopped, and none has answered since.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Farewell {
+    No,
+    Said,
+    /// The front end knows it.
+    Told,
 }
 
 enum Step {
@@ -340,11 +345,11 @@ impl Seam {
             Item::Event { name, data, .. } => match name.as_str() {
                 "view" => {
                     self.strays = 0;
-                    (self.is_stopped, self.is_told) = (false, false);
+                    self.farewell = Farewell::No;
                     self.view = named(&data);
                     self.heard_version(&data);
                 }
-                "stopped" => self.is_stopped = true,
+                "stopped" => self.farewell = Farewell::Said,
                 "e" => self.event(&data),
                 _ => self.odd(&name, "an unknown frame"),
             },
@@ -356,12 +361,15 @@ impl Seam {
                 }
                 let retry_at = now() + retry_in.as_millis() as Millis;
                 // What answers in its place is news; that nobody does is none.
-                if !(self.is_stopped && is_away) {
-                    tell(&self.backend, Link::Down { why, attempt, retry_at });
-                } else if !self.is_near {
-                    tell(&self.backend, Link::Stopped { retry_at: Some(retry_at) });
-                } else if !std::mem::replace(&mut self.is_told, true) {
-                    tell(&self.backend, Link::Stopped { retry_at: None });
+                let said = if is_away { self.farewell } else { Farewell::No };
+                match said {
+                    Farewell::No => tell(&self.backend, Link::Down { why, attempt, retry_at }),
+                    Farewell::Told if self.is_near => {}
+                    Farewell::Said | Farewell::Told => {
+                        self.farewell = Farewell::Told;
+                        let retry_at = (!self.is_near).then_some(retry_at);
+                        tell(&self.backend, Link::Stopped { retry_at });
+                    }
                 }
             }
             Item::Refused { status: 404, message } => self.gone(message).await,
