@@ -319,7 +319,7 @@ fn quoted(word: &str) -> String {
     let word = host::redact::plain(word);
     let is_plain = |c: char| c.is_alphanumeric() || "/:._-~%@+,=".contains(c);
     if !word.is_empty() && !word.starts_with('~') && word.chars().all(is_plain) {
-        return word.to_string();
+        return word;
     }
     format!("'{}'", word.replace('\'', r"'\''"))
 }

@@ -72,7 +72,6 @@ pub(crate) fn run(config: &Config, run: &args::Run, dirs: &Dirs) -> anyhow::Resu
 }
 
 /// Where the host is.
-#[expect(clippy::large_enum_variant, reason = "there is one of it")]
 enum Seat {
     /// In this process, with a server for other interfaces.
     Own { local: Local, server: Option<Server>, notes: Vec<String> },

@@ -1,0 +1,197 @@
+//! What is around an attach: the session that is meant, versions, a host that is stopped, the way
+//! back.
+
+use host::local::Local;
+use host::protocol::{Command, Event, Link, Target};
+use host::{remote, serve, settings};
+use nix::sys::signal::Signal;
+use nix::unistd::Pid;
+
+use super::proxy::Proxy;
+use super::{Served, attach, is_down, is_up, links, prompts, server};
+use crate::support::{self, Gate, Home, Reply, Terminal, View, demo, eventually, start};
+
+/// A host whose server can be started again, with a version of its own.
+async fn listening(local: &Local, settings: &settings::Settings, version: &str) -> serve::Server {
+    let options = serve::Options {
+        tcp: Some("127.0.0.1:0".parse().unwrap()),
+        sockets: vec![serve::socket_path(&settings.state)],
+        version: version.to_owned(),
+        ..serve::Options::default()
+    };
+    serve::start(local.access(), settings, options).await.unwrap()
+}
+
+// E13
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_host_that_is_stopped_says_so_and_one_that_makes_way_does_not() {
+    let home = Home::new();
+    let settings = home.settings(demo());
+    let local = start(settings.clone());
+    let first = listening(&local, &settings, "1").await;
+    let proxy = Proxy::start(&format!("http://{}", first.address().unwrap())).await;
+    let (mut view, _remote) = attach(&proxy.url, &home, Target::New).await;
+    view.ask(1, "hello").await;
+    proxy.lead(None);
+    first.make_way().await;
+    is_down(&mut view).await;
+    assert!(!links(&view).iter().any(|link| matches!(link, Link::Stopped { .. })));
+    let second = listening(&local, &settings, "1").await;
+    proxy.lead(Some(&format!("http://{}", second.address().unwrap())));
+    is_up(&mut view).await;
+    let direct = format!("http://{}", second.address().unwrap());
+    let (mut near, _remote) = attach(&direct, &home, Target::Latest).await;
+    proxy.lead(None);
+    second.stop().await;
+    view.until("the stop", |v| {
+        links(v).iter().any(|link| matches!(link, Link::Stopped { .. })).then_some(())
+    })
+    .await;
+    // Where nobody answers it is told with each try, and each tells when the next one is.
+    near.until("two tries", |v| {
+        let tries = |l: &&&Link| matches!(l, Link::Stopped { retry_at: Some(_) });
+        (links(v).iter().filter(tries).count() >= 2).then_some(())
+    })
+    .await;
+    // What is typed meanwhile waits for the next one.
+    view.prompt("and on");
+    let third = listening(&local, &settings, "1").await;
+    proxy.lead(Some(&format!("http://{}", third.address().unwrap())));
+    view.turn(2).await;
+    assert_eq!(prompts(&view.transcript.rows, "and on"), 1);
+    assert_eq!(links(&view).last(), Some(&&Link::Up));
+    third.stop().await;
+    local.stop().await;
+}
+
+// E15
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn another_version_of_the_host_is_told_in_a_line_also_when_it_comes_later() {
+    let (home, here) = (Home::new(), Home::new());
+    let own = env!("CARGO_PKG_VERSION");
+    let settings = home.settings(demo());
+    let local = start(settings.clone());
+    // An interface on the same state folder.
+    let server = listening(&local, &settings, "0.0.9").await;
+    let mut terminal = Terminal::open(&home, &[]).await;
+    let screen = terminal.shows(&format!("the host runs 0.0.9, this is {own}")).await;
+    assert!(screen.contains("hermes-tui host stop"), "{screen}");
+    // And one elsewhere.
+    let url = format!("http://{}", server.address().unwrap());
+    let mut terminal = Terminal::open(&here, &["attach", &url]).await;
+    let screen = terminal.shows(&format!("the host runs 0.0.9, this is {own}")).await;
+    assert!(!screen.contains("host stop"), "{screen}");
+    server.make_way().await;
+    let server = listening(&local, &settings, own).await;
+    let url = format!("http://{}", server.address().unwrap());
+    let mut terminal = Terminal::open(&here, &["attach", &url]).await;
+    terminal.send("hello");
+    let screen = terminal.until("the end", |s| s.contains("1%") && !s.contains("Esc int")).await;
+    assert!(!terminal.raw().contains("the host runs"), "{screen}");
+    // It is replaced under the interface.
+    let proxy = Proxy::start(&url).await;
+    let mut terminal = Terminal::open(&here, &["attach", &proxy.url]).await;
+    terminal.send("hello");
+    terminal.until("the end", |s| s.contains("1%") && !s.contains("Esc int")).await;
+    proxy.lead(None);
+    server.make_way().await;
+    let server = listening(&local, &settings, "99.0.0").await;
+    proxy.lead(Some(&format!("http://{}", server.address().unwrap())));
+    terminal.shows("the host runs 99.0.0").await;
+    server.stop().await;
+    local.stop().await;
+}
+
+/// The sessions that a view had in sight, in order.
+fn seen(view: &View) -> Vec<String> {
+    let windows = view.events.iter().filter_map(|event| match event {
+        Event::Attached { transcript, .. } => Some(transcript.session.0.clone()),
+        _ => None,
+    });
+    windows.collect()
+}
+
+// S01 E01
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_session_that_is_asked_for_by_title_is_the_first_and_only_one_that_shows() {
+    let home = Home::new();
+    let settings = home.settings(demo());
+    let local = start(settings.clone());
+    let ours = listening(&local, &settings, "1").await;
+    let (mut own, _remote) =
+        attach(&format!("http://{}", ours.address().unwrap()), &home, Target::New).await;
+    own.ask(1, "hello").await;
+    let title = "Fix: a/b & c?";
+    own.send(Command::SetTitle { session: None, title: title.to_owned() });
+    own.until("the title", |v| v.transcript.title.clone()).await;
+    let wanted = own.session();
+    let address = std::sync::Arc::new(std::sync::Mutex::new(ours.address().unwrap()));
+    let webui = support::Proxy::before(address, support::Seen::Webui).await;
+    let seam = format!("http://{}", ours.address().unwrap());
+    for (url, tui) in [(seam.as_str(), true), (webui.url().as_str(), false)] {
+        let server = server(url, &home);
+        assert_eq!(remote::probe(&server).await.unwrap().tui, tui);
+        for name in [title, &wanted.0, &wanted.0[..wanted.0.len() - 1]] {
+            let found = remote::find(&server, tui, name).await.unwrap();
+            assert_eq!(found.as_ref(), Some(&wanted), "{name} at {url}");
+            let (mut view, _remote) = attach(url, &home, Target::Id(wanted.clone())).await;
+            view.until("the session", |v| (v.session() == wanted).then_some(())).await;
+            view.quiet().await;
+            assert!(seen(&view).iter().all(|id| *id == wanted.0), "{:?}", seen(&view));
+        }
+        assert_eq!(remote::find(&server, tui, "no such").await.unwrap(), None, "{url}");
+    }
+    // The program: a wrong name is said where it was typed, before the interface opens.
+    let here = Home::new();
+    let mut terminal = Terminal::start(&here, &["attach", &seam, "-r", "no such"]);
+    assert_eq!(terminal.exit().await, 1);
+    assert!(terminal.raw().contains("has no session no such"), "{}", terminal.raw());
+    assert!(!terminal.raw().contains("\x1b[?1049h"), "the interface did not open");
+    let mut terminal = Terminal::open(&here, &["attach", &seam, "-r", title]).await;
+    terminal.shows("hello").await;
+    ours.stop().await;
+    local.stop().await;
+}
+
+// P13
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_leaves_a_host_elsewhere_is_told_the_way_back_and_that_the_turn_goes_on() {
+    let gate = Gate::closed();
+    let held = gate.clone();
+    let model = support::Server::start(move |asked| match asked.last_user() {
+        "long" => Reply::After(held.clone(), Box::new(Reply::Text("Done.".to_owned()))),
+        _ => Reply::Text("Done.".to_owned()),
+    })
+    .await;
+    let (there, here) = (Home::new(), Home::new());
+    let served = Served::start(&there, model.model()).await;
+    let url = served.url();
+    let way = |session: &str| format!("Go on with: hermes-tui attach {url} --resume {session}");
+    let mut terminal = Terminal::open(&here, &["attach", &url]).await;
+    terminal.send("long");
+    terminal.shows("Esc interrupts").await;
+    let session = eventually("the session", || there.latest()).await.0;
+    let end = Pid::from_raw(terminal.pid() as i32);
+    nix::sys::signal::kill(end, Signal::SIGTERM).unwrap();
+    assert_eq!(terminal.exit().await, 143);
+    let said = terminal.raw();
+    assert!(said.contains(&way(&session)), "{said}");
+    assert!(said.contains("Goes on without you: a turn."), "{said}");
+    let mut terminal = Terminal::open(&here, &["attach", &url, "-r", &session]).await;
+    terminal.shows("Esc interrupts").await;
+    terminal.keys("\x04");
+    assert_eq!(terminal.exit().await, 0);
+    let said = terminal.raw();
+    assert!(
+        said.contains(&way(&session)) && said.contains("Goes on without you: a turn."),
+        "{said}"
+    );
+    gate.open();
+    let mut terminal = Terminal::open(&here, &["attach", &url, "-r", &session]).await;
+    terminal.shows("Done.").await;
+    terminal.until("the end", |s| !s.contains("Esc interrupts")).await;
+    terminal.keys("\x04");
+    assert_eq!(terminal.exit().await, 0);
+    assert!(!terminal.raw().contains("What runs there"), "nothing does");
+    served.stop().await;
+}
