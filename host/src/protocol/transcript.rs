@@ -589,10 +589,16 @@ impl Row {
     }
 }
 
-/// The calls of the last answer in these rows that have no result yet.
+/// The calls of the last answer in these rows that have no result yet. What follows in another turn
+/// ends them: one whose result was taken back has run, and must not run again.
 pub(crate) fn open_calls<'a>(rows: impl IntoIterator<Item = &'a Row>) -> Vec<ToolCall> {
     let mut calls = Vec::new();
+    let mut turn = TurnId(0);
     for row in rows {
+        if row.turn != turn {
+            calls.clear();
+            turn = row.turn;
+        }
         match &row.body {
             Body::Assistant(answer) => calls.clone_from(&answer.calls),
             Body::Tool(result) => calls.retain(|call| call.id != result.call),

@@ -420,17 +420,9 @@ fn answer(calls: Vec<CallId>) -> Assistant {
     Assistant { text: "answer".to_owned(), calls, stop, ..Assistant::default() }
 }
 
-/// Calls of the last answer that have no result.
+/// The calls that a turn which goes on runs first, by the host's own rule.
 fn open_calls(rows: &[Row]) -> Vec<CallId> {
-    let mut calls = Vec::new();
-    for row in rows {
-        match &row.body {
-            Body::Assistant(answer) => calls = answer.calls.iter().map(|c| c.id.clone()).collect(),
-            Body::Tool(result) => calls.retain(|call| *call != result.call),
-            _ => {}
-        }
-    }
-    calls
+    crate::protocol::open_calls(rows).into_iter().map(|call| call.id).collect()
 }
 
 fn finished(

@@ -343,3 +343,21 @@ fn what_the_window_does_not_know_of_rows_that_go_is_told_by_the_store() {
     assert_eq!(rig.view.earlier, 0);
     assert_eq!(&rig.view, rig.session.transcript());
 }
+
+#[test]
+fn a_call_whose_result_was_taken_back_is_not_open_in_a_later_turn() {
+    let call = ToolCall {
+        id: CallId("c1".to_owned()),
+        name: "terminal".to_owned(),
+        args: serde_json::Value::Null,
+    };
+    let row = |n, turn, body| Row { n, turn: TurnId(turn), at: 0, cut: 0, body };
+    let answer = Assistant { calls: vec![call], ..Assistant::default() };
+    let rows = [
+        row(1, 1, Body::User { text: "go".to_owned() }),
+        row(2, 1, Body::Assistant(answer)),
+        row(3, 2, Body::User { text: "next".to_owned() }),
+    ];
+    assert_eq!(crate::protocol::open_calls(&rows[..2]).len(), 1);
+    assert_eq!(crate::protocol::open_calls(&rows).len(), 0);
+}
