@@ -315,6 +315,29 @@ async fn ctrl_z_with_work_suspends_only_the_interface_and_the_session_wakes_mean
     assert_eq!(holder(&home), Some(second));
 }
 
+// P14
+#[tokio::test]
+async fn ctrl_z_under_another_interface_suspends_only_its_own() {
+    let home = Home::new();
+    let server = Server::obedient().await;
+    home.configure(server.url());
+    let (mut shell, first) = in_a_shell(&home).await;
+    let mut second = Terminal::open(&home, &[]).await;
+    second.send("hello");
+    second.shows("As you say.").await;
+    shell.keys("\x1a");
+    stopped(first).await;
+    shell.shows("Stopped").await;
+    let host = successor(&home, first).await;
+    assert!(!is_stopped(host));
+    second.send("still there?");
+    second.until("two answers", |s| s.matches("As you say.").count() == 2).await;
+    shell.keys("fg\r");
+    shell.keys("back");
+    shell.shows("back").await;
+    assert_eq!(holder(&home), Some(host));
+}
+
 // S07
 #[tokio::test]
 async fn two_interfaces_see_the_same_turn_and_the_end_of_one_leaves_the_other() {

@@ -159,6 +159,16 @@ async fn a_one_shot_run_never_waits_for_an_approval_and_says_so() {
     assert!(answer.starts_with("What came of it"), "{answer}");
 }
 
+// C12
+#[tokio::test]
+async fn a_one_shot_run_never_waits_for_an_answer_to_a_question() {
+    let home = Home::new();
+    let asked = home.run(&["-z", "clarify"]);
+    let output = tokio::time::timeout(LONG, asked).await.expect("it waits for nobody");
+    assert_eq!(output.status.code(), Some(0), "{output:?}");
+    assert!(!output.stdout.is_empty());
+}
+
 // C13
 #[tokio::test]
 async fn a_clarify_answer_of_several_lines_reaches_the_model_unchanged() {
@@ -180,6 +190,33 @@ async fn a_clarify_answer_of_several_lines_reaches_the_model_unchanged() {
     let result = view.results().pop().unwrap();
     let heard = result["user_response"].as_str().expect("an answer").trim_end();
     assert_eq!(heard, text.trim_end());
+}
+
+// C08 C13 R04
+#[tokio::test]
+async fn a_clarify_question_that_nobody_answers_tells_the_agent_to_go_on_or_stop() {
+    let home = Home::new();
+    let server = Server::obedient().await;
+    let mut settings = home.settings(server.model());
+    settings.agent.clarify_timeout = Duration::from_millis(200);
+    let local = start(settings);
+    let mut view = View::new(&local).await;
+    let args = json!({ "question": "Which one?", "choices": ["a", "b", "c", "d", "e", "f"] });
+    view.prompt(&format!("call clarify {args}"));
+    let asked = question(&mut view).await;
+    let Ask::Clarify { choices, .. } = &asked.ask else { panic!("{asked:?}") };
+    assert_eq!(choices, &["a", "b", "c", "d"], "four at most");
+    view.send(Command::Shown { session: None, id: asked.id });
+    assert_eq!(view.turn(1).await, Outcome::Done);
+    assert_eq!(resolved(&view), [Answer::Expired]);
+    let said = view.results().pop().unwrap()["user_response"].clone();
+    let said = said.as_str().expect("a sentence");
+    assert!(said.contains("Nobody answered") && said.contains("best guess"), "{said}");
+    let marked =
+        view.transcript.rows.iter().any(
+            |row| matches!(&row.body, host::protocol::Body::Tool(result) if result.unanswered),
+        );
+    assert!(marked, "a restart waits for the user here");
 }
 
 // C14

@@ -102,7 +102,7 @@ async fn a_clarify_question_takes_any_text_once() {
     let wrong = json!({ "session_id": session, "response": "x", "clarify_id": "nope" });
     let (status, stale) = respond(wrong).await;
     assert_eq!((status, &stale["ok"], &stale["stale"]), (409, &json!(false), &json!(true)));
-    let text = "neither:\n\n  \"c\" ß";
+    let text = "  neither:\n\n  \"c\" ß\n";
     let given = json!({ "session_id": session, "response": text, "clarify_id": id });
     assert_eq!(respond(given.clone()).await, (200, json!({ "ok": true, "response": text })));
     let (status, stale) = respond(given).await;
@@ -138,6 +138,44 @@ async fn the_clock_of_a_question_starts_when_a_stream_shows_it() {
     );
     assert!(shown.text.contains("\"expires_at\":1"), "the countdown was told: {}", shown.text);
     turn.until("stream_end").await;
+    site.end().await;
+}
+
+// C08
+#[tokio::test]
+async fn the_clock_of_a_question_starts_when_a_client_that_polls_is_told_of_it() {
+    let site = Site::with(Server::obedient().await, |settings| {
+        settings.approvals.timeout = Duration::from_millis(200);
+    })
+    .await;
+    let session = site.session().await;
+    let stream = site.prompt(&session, &removal("a")).await;
+    let mut turn = site.replay(&stream).await;
+    assert_eq!(turn.until("approval").await.data["expires_at"], Value::Null);
+    let (_, polled) = site.get(&format!("/api/approval/pending?session_id={session}")).await;
+    assert_eq!(polled["pending_count"], 1);
+    turn.until("stream_end").await;
+    site.end().await;
+}
+
+// C10
+#[tokio::test]
+async fn always_is_no_answer_where_a_rule_has_no_permanent_grant() {
+    let site = Site::new(Server::obedient().await).await;
+    let session = site.session().await;
+    let order = format!("call terminal {}", json!({ "command": "sudo -n true" }));
+    let stream = site.prompt(&session, &order).await;
+    let asked = site.replay(&stream).await.until("approval").await.data;
+    assert_eq!(asked["allow_permanent"], false);
+    let answer = |choice: &str| {
+        let id = &asked["approval_id"];
+        let body = json!({ "session_id": session, "choice": choice, "approval_id": id });
+        site.post("/api/approval/respond", body)
+    };
+    let (status, said) = answer("always").await;
+    assert!(status == 400 && said["error"].as_str().unwrap().contains("always"), "{said}");
+    assert_eq!(answer("deny").await, (200, json!({ "ok": true, "choice": "deny" })));
+    site.replay(&stream).await.until("stream_end").await;
     site.end().await;
 }
 

@@ -547,6 +547,7 @@ fn a_block_is_found_in_text_that_does_not_parse() {
     assert_eq!(judge(&"a ".repeat(100_000)), ("ask", "unparsable"));
 }
 
+// C14
 #[test]
 fn mode_off_allows_what_is_not_blocked_or_denied() {
     let policy = Policy { mode: Mode::Off, deny: vec!["git push*".to_owned()], always: Vec::new() };

@@ -74,7 +74,7 @@ async fn stream(
 
 /// A reader of the questions of a kind. It is told the head and the number as they are when it
 /// reads: a slow one misses what came and went, and ends on what is (C06).
-struct Showing {
+pub(super) struct Showing {
     feed: Lease,
     kind: Kind,
     changes: watch::Receiver<u64>,
@@ -91,14 +91,14 @@ impl Drop for Showing {
 }
 
 impl Showing {
-    fn new(feed: Lease, kind: Kind) -> Self {
+    pub(super) fn new(feed: Lease, kind: Kind) -> Self {
         let changes = feed.question_changes();
         feed.show(kind, true);
         let answered = feed.lock().answered(kind).last();
         Self { feed, kind, changes, told: None, answered }
     }
 
-    async fn next(&mut self) -> Option<Bytes> {
+    pub(super) async fn next(&mut self) -> Option<Bytes> {
         loop {
             self.changes.borrow_and_update();
             if let Some(bytes) = self.read() {

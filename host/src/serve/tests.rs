@@ -263,6 +263,13 @@ async fn no_route_is_reached_without_a_login_or_from_a_foreign_place() {
     // A link somebody follows must not interrupt a turn.
     let cancel = open.get("/api/chat/cancel?stream_id=x").header("sec-fetch-site", "none");
     refused(cancel, StatusCode::FORBIDDEN, "a followed link").await;
+    // A proxy in front of the socket may carry requests of pages.
+    for (name, value) in [("origin", "http://evil.example"), ("sec-fetch-site", "cross-site")] {
+        let carried = open.uds.get(open.url("/api/sessions")).header(name, value);
+        refused(carried, StatusCode::FORBIDDEN, "over the socket").await;
+    }
+    let plain = open.get("/api/sessions").send().await.unwrap();
+    assert_eq!(plain.headers()["x-content-type-options"], "nosniff");
     open.fronts(0).await;
     open.end().await;
     locked.end().await;
@@ -305,6 +312,20 @@ async fn who_knows_the_password_gets_a_session_that_a_logout_ends() {
     let local = site.uds.get(site.url("/api/tui/v1/status")).send().await.unwrap();
     assert_eq!(local.status(), 200);
     site.end().await;
+}
+
+#[tokio::test]
+async fn an_address_that_others_reach_is_not_opened_without_a_password() {
+    let dir = tempfile::tempdir().unwrap();
+    let settings = settings_in(dir.path());
+    let local = crate::local::start(settings.clone(), Role::Owner).unwrap();
+    for password in [None, Some(String::new())] {
+        let tcp = Some("0.0.0.0:0".parse().unwrap());
+        let options = Options { tcp, password, ..Options::default() };
+        let started = start(local.access(), &settings, options).await;
+        assert!(matches!(started, Err(Error::Open(_))), "{started:?}");
+    }
+    local.end().await;
 }
 
 #[tokio::test]

@@ -163,6 +163,15 @@ fn a_card_takes_no_key_until_the_keyboard_was_quiet_and_typing_goes_on() {
 
 // C11
 #[test]
+fn a_card_takes_no_key_in_the_moment_it_appears_however_long_the_keyboard_was_quiet() {
+    let mut app = running();
+    app.on_event(&asked(approval("q", "rm", "rm")), T0 + 60_000);
+    assert_eq!(press(&mut app, "enter", T0 + 60_100), [], "it was meant for something else");
+    assert_eq!(sent(press(&mut app, "enter", T0 + 60_700)), [answer("q", Choice::Deny)]);
+}
+
+// C11
+#[test]
 fn letters_are_never_answers_and_digits_are_text_while_something_is_typed() {
     let mut app = running();
     app.on_event(&asked(approval("q", "rm", "rm")), T0);

@@ -104,6 +104,18 @@ async fn what_fails_in_passing_is_tried_again_and_every_try_is_told() {
 
 // E08
 #[tokio::test]
+async fn a_server_that_says_when_to_come_again_is_not_asked_before_but_not_for_ever_either() {
+    for (said, least, most) in [("7", 7, 8), ("86400", 120, 121)] {
+        let busy = answer(503, &format!("retry-after: {said}\r\n"), "");
+        let fake = Fake::start(vec![busy]).await;
+        let seen = items(&mut short(&fake), |item| matches!(item, Item::Lost { .. })).await;
+        let Some(Item::Lost { retry_in, .. }) = seen.last() else { panic!("{seen:?}") };
+        assert!((least..most).contains(&retry_in.as_secs()), "{said}: {retry_in:?}");
+    }
+}
+
+// E08
+#[tokio::test]
 async fn a_login_page_that_stays_ends_the_tries_and_says_what_to_do() {
     let login = answer(302, "location: https://sso.example/login\r\n", "");
     let fake = Fake::start(vec![login; 20]).await;

@@ -10,6 +10,7 @@ use crate::protocol::{
 };
 use crate::serve::channel::Listening;
 use crate::serve::chat::Reading;
+use crate::serve::questions::Showing;
 use crate::serve::tape::{Read, Tape};
 use crate::store::Lock;
 use crate::wire::encode::frame::Frame;
@@ -592,4 +593,49 @@ fn a_feed_without_readers_stays_as_long_as_its_turn_runs() {
     assert!(state.idle_until(LINGER).is_some());
     state.users = 1;
     assert_eq!(state.idle_until(LINGER), None, "somebody reads it");
+}
+
+// S04
+#[test]
+fn a_new_title_and_rows_that_were_taken_back_are_told_to_whoever_shows_the_session() {
+    let mut state = opened(window());
+    feed(&mut state, &turn());
+    let told = |state: &mut State, event: &Event| {
+        let before = state.channel.last();
+        assert!(state.take(event, 0).unwrap().channel);
+        let Read::Frames(bytes, _) = state.channel.read(before) else { panic!("nothing is told") };
+        String::from_utf8(bytes.to_vec()).unwrap()
+    };
+    let said = told(&mut state, &Event::TitleChanged { title: "another".to_owned() });
+    assert!(said.contains("event: title\n") && said.contains("another"), "{said}");
+    let said = told(&mut state, &Event::RowsRemoved { after: 6 });
+    assert!(said.contains("event: session-updated\n"), "{said}");
+}
+
+// C01 C06
+#[tokio::test]
+async fn what_goes_behind_the_head_changes_the_number_that_is_told() {
+    let dir = tempfile::tempdir().unwrap();
+    let (local, _) = host(dir.path());
+    let id = session(&local).await;
+    let feeds = Feeds::lingering(&local.access(), LINGER);
+    let lease = feeds.lease(&id).await.unwrap();
+    for event in [started(70), asked(1, "approval"), asked(2, "approval")] {
+        assert!(lease.feed.take(&event, 0));
+    }
+    let mut shown = Showing::new(feeds.lease(&id).await.unwrap(), Kind::Approval);
+    let mut heard = async || {
+        let next = tokio::time::timeout(Duration::from_secs(30), shown.next()).await;
+        String::from_utf8(next.expect("it is told").unwrap().to_vec()).unwrap()
+    };
+    let said = heard().await;
+    assert!(said.contains("\"q1\"") && said.contains("\"pending_count\":2"), "{said}");
+    let id = QuestionId("q2".to_owned());
+    let answer = Answer::Approval(Choice::Deny);
+    assert!(lease.feed.take(&Event::QuestionResolved { id, answer, by: None }, 0));
+    let said = heard().await;
+    let said = said.split("event: approval\n").nth(1).expect(&said);
+    assert!(said.contains("\"q1\"") && said.contains("\"pending_count\":1"), "{said}");
+    drop(lease);
+    local.end().await;
 }

@@ -15,7 +15,7 @@ fn answers(effects: &[Effect]) -> Vec<Answer> {
 
 #[test]
 fn questions_are_a_queue_and_only_a_pending_one_takes_an_answer() {
-    // C01, C03, C07
+    // C01, C03, C05, C07
     let mut rig = Rig::new();
     rig.prompt("go");
     ask(&mut rig, "a", approval("r1"));
@@ -61,6 +61,23 @@ fn a_session_grant_answers_the_other_approvals_of_its_rule() {
     assert_eq!(rig.session.transcript().questions.len(), 1);
     let effects = ask(&mut rig, "d", approval("r1"));
     assert_eq!(answers(&effects), [Answer::Approval(Choice::Session)]);
+}
+
+#[test]
+fn once_is_once_and_the_next_call_of_the_rule_asks_again() {
+    // C10
+    for choice in [Choice::Once, Choice::Deny] {
+        let mut rig = Rig::new();
+        rig.prompt("go");
+        ask(&mut rig, "a", approval("r1"));
+        ask(&mut rig, "b", approval("r1"));
+        let id = rig.session.transcript().questions[0].id.clone();
+        let answer = Answer::Approval(choice);
+        let effects = rig.feed(Input::Answer { id, answer: answer.clone(), by: None });
+        assert_eq!(answers(&effects), [answer], "that one alone");
+        assert_eq!(answers(&ask(&mut rig, "c", approval("r1"))), []);
+        assert_eq!(rig.session.transcript().questions.len(), 2);
+    }
 }
 
 #[test]

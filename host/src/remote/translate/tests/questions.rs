@@ -47,7 +47,7 @@ fn the_same_head_told_three_times_is_one_question() {
 
 #[test]
 fn a_question_that_another_client_answers_goes_and_says_so() {
-    // C07
+    // C07 E11
     let mut view = working();
     view.mirror.approval(Some(approval("a1")), true, NOW);
     view.mirror.approval(None, true, NOW);

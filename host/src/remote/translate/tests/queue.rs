@@ -1,6 +1,7 @@
 //! What waits for a running turn of a hermes-webui, and what became of it.
 
 use super::*;
+use crate::protocol::Attachment;
 
 fn id(text: &str) -> PromptId {
     PromptId(text.to_owned())
@@ -94,6 +95,22 @@ fn each_word_that_ends_a_stream_closes_it() {
         assert!(view.asked().contains(&Request::CloseChat), "{word}");
         assert!(view.front.running.is_none(), "{word}");
     }
+}
+
+#[test]
+fn files_go_along_with_one_prompt() {
+    // S05
+    let mut view = idle();
+    view.mirror.attach_file(Attachment {
+        name: "a".to_owned(),
+        path: "/a".to_owned(),
+        mime: "text/plain".to_owned(),
+        size: 1,
+    });
+    view.prompt("p1", "hello");
+    assert_eq!(view.front.attachments.len(), 1, "it is not sent yet");
+    view.accept("st");
+    assert!(view.front.attachments.is_empty());
 }
 
 #[test]

@@ -36,6 +36,10 @@ pub(super) struct Does {
     /// As many times a turn that was taken back comes back.
     pub(super) stubborn: AtomicUsize,
     pub(super) asked: AtomicUsize,
+    /// Whether a turn goes on for ever.
+    pub(super) hangs: AtomicBool,
+    /// Whether streams begin with what is no event.
+    pub(super) babbles: AtomicBool,
 }
 
 pub(super) struct Fake {
@@ -67,6 +71,8 @@ impl Fake {
             starts: AtomicUsize::new(0),
             stubborn: AtomicUsize::new(0),
             asked: AtomicUsize::new(0),
+            hangs: AtomicBool::new(false),
+            babbles: AtomicBool::new(false),
         });
         let app = Router::new()
             .route(
@@ -108,6 +114,10 @@ impl Fake {
                 }),
             )
             .route("/api/clarify/pending", get(|| async { Json(json!({"pending": null})) }))
+            .route(
+                "/api/approval/respond",
+                post(|| async { (StatusCode::CONFLICT, Json(json!({"error": "stale"}))) }),
+            )
             .route("/api/chat/start", post(start))
             .route("/api/session/undo", post(take_back))
             .route("/api/session/retry", post(take_back))
@@ -191,7 +201,8 @@ async fn stream(State(does): State<Arc<Does>>, uri: axum::http::Uri, Query(q): A
     let counted = Counted(does.clone());
     let mut hang_up = does.hang_up.subscribe();
     hang_up.mark_unchanged();
-    let first = match uri.path() {
+    let mut first = match uri.path() {
+        "/api/chat/stream" if does.hangs.load(Ordering::SeqCst) => ": heartbeat\n\n".to_owned(),
         "/api/chat/stream" => {
             let session = session(&does, "s0");
             format!(
@@ -223,6 +234,9 @@ async fn stream(State(does): State<Arc<Does>>, uri: axum::http::Uri, Query(q): A
         }
         _ => "event: initial\ndata: {\"pending\": null}\n\n".to_owned(),
     };
+    if does.babbles.load(Ordering::SeqCst) {
+        first.insert_str(0, "event: title\ndata: {no json\n\nevent: approval\ndata: 7\n\n");
+    }
     let first = futures::stream::once(async move { Ok::<_, Infallible>(Bytes::from(first)) });
     let rest = futures::stream::once(async move {
         let _counted = counted;

@@ -227,3 +227,80 @@ async fn a_session_that_is_not_in_view_and_asks_is_told_once() {
     fake.streams(200);
     front.until("a toast", |f| asked(f) == 1).await;
 }
+
+#[tokio::test]
+async fn who_leaves_a_session_leaves_the_stream_of_its_turn() {
+    // E09
+    let (fake, mut front) = attached().await;
+    fake.does.hangs.store(true, Ordering::SeqCst);
+    front.prompt("long");
+    becomes("a fifth stream", || fake.does.open.load(Ordering::SeqCst) == 5).await;
+    front.host.send(Command::Open(Target::Id(SessionId("s1".to_owned()))));
+    front.until("the other one", |f| f.view.session.0 == "s1").await;
+    becomes("four streams", || fake.does.open.load(Ordering::SeqCst) == 4).await;
+    assert!(front.view.running.is_none());
+}
+
+#[tokio::test]
+async fn a_refusal_for_good_is_shown_with_the_servers_word() {
+    // E08: 403 is final.
+    let (fake, mut front) = attached().await;
+    fake.streams(403);
+    front.until("a refusal", |f| matches!(f.link(), Some(Link::Refused { .. }))).await;
+    let Some(Link::Refused { message }) = front.link() else { panic!() };
+    assert!(message.contains("no"), "{message}");
+}
+
+#[tokio::test]
+async fn an_event_that_is_no_json_or_says_nothing_ends_nothing() {
+    // E15
+    let (fake, mut front) = attached().await;
+    fake.does.babbles.store(true, Ordering::SeqCst);
+    fake.does.messages.lock().unwrap().push(json!({"role": "assistant", "content": "after"}));
+    fake.streams(200);
+    front.until("a row", |f| f.last() == "after").await;
+    front.until("the link", |f| f.link() == Some(&Link::Up)).await;
+    front.turn("go on").await;
+    assert_eq!(front.texts(), ["hi", "after", "go on", "done"]);
+}
+
+#[tokio::test]
+async fn an_answer_that_comes_too_late_is_no_error() {
+    // C07
+    let fake = Fake::start().await;
+    *fake.does.approval.lock().unwrap() = json!({"approval_id": "a1", "command": "rm"});
+    let mut front = Front::attach(&fake.url, Target::Latest);
+    front.until("a question", |f| f.view.questions.len() == 1).await;
+    let id = front.view.questions[0].id.clone();
+    let answer = Answer::Approval(Choice::Once);
+    front.host.send(Command::Answer { session: None, id, answer });
+    front.until("its end", |f| f.view.questions.is_empty()).await;
+    let by = front.events.iter().find_map(|event| match event {
+        Event::QuestionResolved { by, .. } => by.clone(),
+        _ => None,
+    });
+    assert_eq!(by.as_deref(), Some("another client"));
+    front.turn("on").await;
+    assert!(!front.events.iter().any(|e| matches!(e, Event::Failed(_))), "{:?}", front.events);
+}
+
+#[tokio::test]
+async fn an_upload_that_fails_is_told_and_leaves_nothing_on_its_way() {
+    // S05
+    let (_fake, mut front) = attached().await;
+    let data = crate::protocol::Data(b"text".to_vec());
+    front.host.send(Command::Upload { name: "note.txt".to_owned(), data });
+    front
+        .until("a failure", |f| {
+            f.events.iter().any(|e| {
+                matches!(e, Event::Failed(f) if f.about == "upload" && f.message.contains("note.txt"))
+            })
+        })
+        .await;
+    let settled = |f: &Front| {
+        f.events.iter().any(
+            |e| matches!(e, Event::AttachmentsChanged { attachments } if attachments.is_empty()),
+        )
+    };
+    front.until("its end", settled).await;
+}
