@@ -151,7 +151,7 @@ async fn quitting_asks_and_what_is_left_running_wakes_at_the_next_start() {
     terminal.shows("2 leave it").await;
     terminal.keys("\x1b[B");
     terminal.shows("The command runs on").await;
-    terminal.keys("2");
+    terminal.keys("\r");
     assert_eq!(terminal.exit().await, 0);
     let session = home.latest().unwrap();
     let line = format!("hermes-tui --resume {session}");
@@ -179,7 +179,7 @@ async fn quitting_can_stop_what_runs_and_then_nothing_wakes_later() {
     terminal.until("the end of the turn", |s| !s.contains("Esc interrupts")).await;
     terminal.keys("\x04");
     terminal.shows("kill it").await;
-    terminal.keys("3");
+    terminal.keys("\x1b[B\x1b[B\r");
     assert_eq!(terminal.exit().await, 0);
     eventually("its end", || (!is_alive(pid)).then_some(())).await;
     let mut terminal = Terminal::open(&home, &["-c"]).await;

@@ -140,7 +140,7 @@ async fn work_of_a_session_that_is_not_in_view_is_asked_about_and_kept_too() {
     terminal.until("a new session", |s| !s.contains("On and on")).await;
     terminal.keys("\x04");
     terminal.shows("Still running: a turn, also in other sessions.").await;
-    terminal.keys("1");
+    terminal.keys("\r");
     assert_eq!(terminal.exit().await, 0);
     answered(&home, &server).await;
 }
@@ -367,7 +367,7 @@ async fn two_interfaces_see_the_same_turn_and_the_end_of_one_leaves_the_other() 
     second.shows("On and on").await;
     first.keys("\x04");
     first.shows("1 keep it running").await;
-    first.keys("2");
+    first.keys("\x1b[B\r");
     assert_eq!(first.exit().await, 0);
     successor(&home, host).await;
     second.shows(WHOLE).await;
@@ -491,7 +491,7 @@ async fn where_no_host_can_take_over_it_is_said_and_all_is_as_if_it_were_left() 
     fs::write(&config, "model: [").unwrap();
     terminal.keys("\x04");
     terminal.shows("1 keep it running").await;
-    terminal.keys("1");
+    terminal.keys("\r");
     terminal.exit().await;
     let said = terminal.raw();
     assert!(said.contains("No host goes on in the background"), "{said}");
@@ -709,7 +709,7 @@ async fn what_one_interface_kills_on_leaving_is_dead_and_the_other_goes_on() {
     let host = first.pid();
     first.keys("\x04");
     first.shows("3 kill it").await;
-    first.keys("3");
+    first.keys("\x1b[B\x1b[B\r");
     assert_eq!(first.exit().await, 0);
     gone(pid).await;
     successor(&home, host).await;

@@ -1,13 +1,14 @@
 //! The question before leaving work behind: what is to become of what still runs (P10). It is
 //! about all sessions of the host, so the host is asked first; until it has answered no card shows.
 
-use host::protocol::{Process, SessionId, SessionRow, Transcript, Work};
+use host::protocol::{Millis, Process, SessionId, SessionRow, Transcript, Work};
 use ratatui::text::Line;
 
-use crate::card::boxed;
+use crate::card::{QUIET, boxed};
 use crate::keymap::Action;
 use crate::numbers::count;
 use crate::theme::Theme;
+use crate::time::between;
 use crate::transcript::wrap::{Break, fit, text};
 
 const CHOICES: [&str; 4] = ["keep it running", "leave it", "kill it", "do not quit"];
@@ -33,6 +34,8 @@ pub enum Leaving {
 pub(crate) struct Quit {
     selected: usize,
     open: bool,
+    /// When it opened, or the last digit came that was not meant for it.
+    quiet_since: Millis,
     /// What runs elsewhere, as far as the host has said.
     processes: Option<Vec<Process>>,
     running: Option<Vec<SessionId>>,
@@ -172,8 +175,8 @@ impl Quit {
     }
 
     /// Shows the card.
-    pub(crate) fn open(&mut self) {
-        self.open = true;
+    pub(crate) fn open(&mut self, now: Millis) {
+        (self.open, self.quiet_since) = (true, now);
     }
 
     /// Whether the host has said what runs in its other sessions.
@@ -196,8 +199,13 @@ impl Quit {
         self.running.get_or_insert_default();
     }
 
-    pub(crate) fn on_action(&mut self, action: Action) -> Outcome {
+    /// The card may open under somebody's hands: a digit counts only once the keyboard was quiet.
+    pub(crate) fn on_action(&mut self, action: Action, now: Millis) -> Outcome {
         let count = CHOICES.len();
+        if matches!(action, Action::Text(_)) && between(now, self.quiet_since) < QUIET {
+            self.quiet_since = now;
+            return Outcome::Open;
+        }
         let chosen = match action {
             Action::Up | Action::Left => {
                 self.selected = (self.selected + count - 1) % count;

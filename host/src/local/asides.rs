@@ -17,7 +17,7 @@ use crate::tool;
 use crate::turn::Voice;
 
 /// Sessions whose titles are looked through and whose folders are offered.
-const SESSIONS: usize = 2_000;
+const SESSIONS: usize = 5_000;
 /// Rows that a search looks at.
 const HITS: usize = 400;
 /// Sessions that a search finds.

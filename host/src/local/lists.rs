@@ -1,5 +1,7 @@
 //! What lists of sessions show, and the word that it has changed (S04).
 
+use std::cmp::Reverse;
+use std::collections::HashSet;
 use std::time::Duration;
 
 use tokio::time::Instant;
@@ -9,8 +11,8 @@ use crate::handle::FrontId;
 use crate::protocol::{Ask, Attention, Body, Event, ListedTurn, SessionRow};
 use crate::session::Session;
 
-/// Sessions that a list shows.
-const SESSIONS: usize = 1_000;
+/// Sessions that a list shows, beside those that somebody looks at or that are at work.
+const SESSIONS: usize = 5_000;
 /// The word that something has changed is given at most once in this time.
 const PAUSE: Duration = Duration::from_millis(50);
 
@@ -19,6 +21,7 @@ pub(super) fn shows(event: &Event) -> bool {
     match event {
         Event::TurnStarted { .. }
         | Event::TurnEnded { .. }
+        | Event::TurnCancelling { .. }
         | Event::TitleChanged { .. }
         | Event::ModelChanged { .. }
         | Event::CwdChanged { .. }
@@ -31,7 +34,6 @@ pub(super) fn shows(event: &Event) -> bool {
         | Event::TurnStatus { .. }
         | Event::CallStarted { .. }
         | Event::CallOutput { .. }
-        | Event::TurnCancelling { .. }
         | Event::PromptQueued { .. }
         | Event::PromptUnqueued { .. }
         | Event::Steered { .. }
@@ -108,7 +110,7 @@ impl Hub {
 
     /// The sessions, newest first, with what those in memory do.
     pub(super) fn list_sessions(&mut self, front: FrontId) {
-        match self.reader.sessions(SESSIONS) {
+        match self.listed(SESSIONS) {
             Ok(mut sessions) => {
                 sessions.retain(|s| !self.orphans.is_deleted(&s.id));
                 for row in &mut sessions {
@@ -120,6 +122,20 @@ impl Hub {
             }
             Err(error) => self.fail(front, "sessions", error.to_string()),
         }
+    }
+
+    /// The newest `most` sessions; those in memory are among them, however old they are.
+    fn listed(&self, most: usize) -> Result<Vec<SessionRow>, crate::store::Error> {
+        let mut sessions = self.reader.sessions(most)?;
+        if sessions.len() == most {
+            let known: HashSet<_> = sessions.iter().map(|row| row.id.clone()).collect();
+            for id in self.sessions.keys().filter(|id| !known.contains(*id)) {
+                sessions.extend(self.reader.session(id)?);
+            }
+            let newest_first = |row: &SessionRow| Reverse((row.active_at, row.id.clone()));
+            sessions.sort_by_key(newest_first);
+        }
+        Ok(sessions)
     }
 }
 
@@ -143,7 +159,10 @@ fn mark(row: &mut SessionRow, session: &Session) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::{Part, TurnId};
+    use crate::local::{self, Caller, Role};
+    use crate::protocol::{Command, Part, SessionId, Target, TurnId};
+    use crate::serve::tests::settings_in;
+    use crate::store::{Durability, Meta, Record, Store};
 
     #[test]
     fn a_burst_of_changes_is_told_at_its_begin_and_at_its_end_and_never_more_often() {
@@ -163,6 +182,34 @@ mod tests {
         }
         assert_eq!(told, [0, 50, 100]);
         assert_eq!(news.due(), None);
+    }
+
+    #[tokio::test]
+    async fn a_session_that_is_looked_at_is_listed_however_many_are_newer() {
+        // S04
+        let dir = tempfile::tempdir().unwrap();
+        let id = |n: usize| SessionId(format!("s{n:05}"));
+        let (reports, _kept) = tokio::sync::mpsc::unbounded_channel();
+        let store = Store::open(&settings_in(dir.path()).state, reports).unwrap();
+        let metas = (0..=SESSIONS)
+            .map(|n| Meta { id: id(n), active_at: n as i64 + 1, ..Meta::default() })
+            .map(Record::Session);
+        store.write(metas.collect(), Durability::Barrier);
+        store.close().unwrap();
+        let settings = settings_in(dir.path());
+        let local = local::start(settings, Role::Owner).unwrap();
+        for (target, sessions) in [(Target::New, SESSIONS), (Target::Id(id(0)), SESSIONS + 1)] {
+            let mut host = local.attach(target, Caller::Attended);
+            host.send(Command::ListSessions);
+            let listed = loop {
+                if let Event::SessionsListed { sessions } = host.next().await.unwrap() {
+                    break sessions;
+                }
+            };
+            assert_eq!(listed.len(), sessions);
+            assert!(listed.is_sorted_by(|a, b| a.active_at > b.active_at));
+        }
+        local.stop().await;
     }
 
     #[test]

@@ -30,6 +30,12 @@ pub struct StoredTurn {
     pub rows: Vec<Row>,
 }
 
+/// The columns of a line of a list, in the order [`line`] reads them.
+const LINE: &str =
+    "SELECT id, coalesce(title, preview), started_at, active_at, rows, model, source,
+         cwd, parent, compressions, archived, pinned, tokens, toolsets
+     FROM sessions";
+
 /// Columns of a row, in the order [`assemble`] reads them.
 const ROW: &str = "id, n, turn, at, long_text, long_reasoning, body";
 
@@ -39,6 +45,26 @@ enum Extent {
     Whole,
     /// The last 64 kB of each.
     Tail,
+}
+
+fn line(row: &rusqlite::Row<'_>) -> rusqlite::Result<SessionRow> {
+    Ok(SessionRow {
+        id: SessionId(row.get(0)?),
+        title: row.get(1)?,
+        started_at: row.get(2)?,
+        active_at: row.get(3)?,
+        rows: row.get::<_, i64>(4)? as u64,
+        model: row.get(5)?,
+        source: row.get(6)?,
+        cwd: row.get(7)?,
+        parent: row.get::<_, Option<String>>(8)?.map(SessionId),
+        compressions: row.get(9)?,
+        archived: row.get(10)?,
+        pinned: row.get(11)?,
+        tokens: shown(row.get(12)?),
+        toolsets: shown(row.get(13)?),
+        ..SessionRow::default()
+    })
 }
 
 /// A part of the metadata that lists show. One that cannot be read is not shown.
@@ -67,32 +93,17 @@ impl Reader {
     pub fn sessions(&self, limit: usize) -> Result<Vec<SessionRow>, Error> {
         let Some(conn) = &self.conn else { return Ok(Vec::new()) };
         let list = conn
-            .prepare_cached(
-                "SELECT id, coalesce(title, preview), started_at, active_at, rows, model, source,
-                     cwd, parent, compressions, archived, pinned, tokens, toolsets
-                 FROM sessions ORDER BY active_at DESC, id DESC LIMIT ?",
-            )?
-            .query_map([i64::try_from(limit).unwrap_or(i64::MAX)], |row| {
-                Ok(SessionRow {
-                    id: SessionId(row.get(0)?),
-                    title: row.get(1)?,
-                    started_at: row.get(2)?,
-                    active_at: row.get(3)?,
-                    rows: row.get::<_, i64>(4)? as u64,
-                    model: row.get(5)?,
-                    source: row.get(6)?,
-                    cwd: row.get(7)?,
-                    parent: row.get::<_, Option<String>>(8)?.map(SessionId),
-                    compressions: row.get(9)?,
-                    archived: row.get(10)?,
-                    pinned: row.get(11)?,
-                    tokens: shown(row.get(12)?),
-                    toolsets: shown(row.get(13)?),
-                    ..SessionRow::default()
-                })
-            })?
+            .prepare_cached(&format!("{LINE} ORDER BY active_at DESC, id DESC LIMIT ?"))?
+            .query_map([i64::try_from(limit).unwrap_or(i64::MAX)], line)?
             .collect::<Result<_, _>>()?;
         Ok(list)
+    }
+
+    /// What a list shows of this session; `None` = it is not stored.
+    pub fn session(&self, id: &SessionId) -> Result<Option<SessionRow>, Error> {
+        let Some(conn) = &self.conn else { return Ok(None) };
+        let mut found = conn.prepare_cached(&format!("{LINE} WHERE id = ?"))?;
+        Ok(found.query_row([&id.0], line).optional()?)
     }
 
     /// How many sessions there are.

@@ -445,7 +445,10 @@ impl App {
                 self.composer.remember(&text);
             }
         }
-        self.tell(Notice::Error(failure.message.clone()));
+        let message = failure.message.clone();
+        // A session that was deleted under the view is no failure of anything that was asked.
+        let is_news = about == "session";
+        self.tell(if is_news { Notice::Info(message) } else { Notice::Error(message) });
     }
 }
 

@@ -19,7 +19,7 @@ impl App {
         self.confirm = None;
         let mut quit = Quit::default();
         if !Left::of(&self.transcript, &quit).is_nothing() {
-            quit.open();
+            quit.open(self.now);
         }
         self.leaving = Some(quit);
         self.ask_what_runs()
@@ -40,7 +40,7 @@ impl App {
             self.leaving = None;
             return Some(Effect::Quit(Leaving::Plain));
         }
-        quit.open();
+        quit.open(self.now);
         None
     }
 
@@ -53,7 +53,7 @@ impl App {
             return matches!(action, Action::Interrupt | Action::EndOfInput)
                 .then(|| vec![Effect::Quit(Leaving::Plain)]);
         }
-        Some(match quit.on_action(action) {
+        Some(match quit.on_action(action, self.now) {
             Outcome::Open => Vec::new(),
             Outcome::Stay => {
                 self.leaving = None;

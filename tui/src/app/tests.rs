@@ -416,13 +416,24 @@ fn quitting_asks_only_when_something_runs_in_a_session_of_the_host() {
     assert_eq!(press(&mut app, "ctrl-d", T0), ask);
     for (key, leaving) in [("1", Leaving::Keep), ("2", Leaving::Leave), ("3", Leaving::Kill)] {
         assert!(picture(&mut app, 80, 24).contains("Still running: a turn."));
-        assert_eq!(press(&mut app, key, T0), quit(leaving));
+        assert_eq!(press(&mut app, key, T0 + 600), quit(leaving));
         press(&mut app, "ctrl-d", T0);
     }
     assert_eq!(press(&mut app, "esc", T0), []);
     assert!(app.leaving.is_none());
     enter_text(&mut app, "x", T0);
     assert_eq!(press(&mut app, "ctrl-d", T0), [], "it deletes while there is text");
+}
+
+// P10
+#[test]
+fn a_digit_that_was_typed_as_the_quit_card_opened_kills_nothing() {
+    let mut app = running();
+    press(&mut app, "ctrl-d", T0);
+    for at in [0, 400, 800] {
+        assert_eq!(press(&mut app, "3", T0 + at), []);
+    }
+    assert_eq!(press(&mut app, "3", T0 + 1_300), [Effect::Quit(Leaving::Kill)]);
 }
 
 // P10

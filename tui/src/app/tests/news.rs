@@ -26,6 +26,15 @@ fn uploading() -> App {
     app
 }
 
+// S04
+#[test]
+fn a_session_that_was_deleted_under_the_view_is_news_and_no_failure() {
+    let mut app = app(vec![user("go")]);
+    let message = "the session \"go\" was deleted; this is a new one".to_owned();
+    app.on_event(&Event::Failed(Failure { about: "session".into(), message }), T0);
+    assert!(shows(&mut app, "was deleted; this is a new one") && !shows(&mut app, "✗"));
+}
+
 // S05
 #[test]
 fn an_upload_is_shown_until_it_has_ended_however_it_ends() {
