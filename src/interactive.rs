@@ -124,6 +124,9 @@ async fn sit(config: &Config, start: &Start<'_>, target: Target) -> anyhow::Resu
                 let mut notes = local.notes().to_vec();
                 let server = listen(&local, config).await;
                 let server = server.map_err(|error| notes.push(error.to_string())).ok();
+                if server.is_some() {
+                    tokio::spawn(remote::send_left(other(config)));
+                }
                 let is_new = target == Target::New;
                 let host = local.attach(target, Caller::Attended);
                 if !is_new {
@@ -180,7 +183,7 @@ async fn listen(local: &Local, config: &Config) -> Result<Server, serve::Error> 
 }
 
 /// The process that owns the state folder.
-fn other(config: &Config) -> remote::Server {
+pub(crate) fn other(config: &Config) -> remote::Server {
     let state = config.settings.state.clone();
     let socket = Lock::place(&state.join("host.lock")).unwrap_or_else(|| socket_path(&state));
     remote::Server {
@@ -408,7 +411,7 @@ impl Desk<'_> {
             }
         }
         match ended {
-            Ended::Left(exit) => farewell(&exit, &exit.unsent, words.pop()),
+            Ended::Left(exit) => farewell(&exit, &[], words.pop()),
             Ended::Signal(_) | Ended::HungUp => Ok(self.parting(&ended, &words)),
             Ended::Suspend | Ended::StopAsked | Ended::HostLost(_) => {
                 writeln!(std::io::stdout().lock(), "The host was asked to stop.").ok();
@@ -490,14 +493,18 @@ pub(crate) fn options(notes: Vec<String>, attached: bool, drafts: Drafts) -> tui
     }
 }
 
-/// What is said once the terminal is the shell's again.
-fn farewell(exit: &Exit, unsent: &[String], kept: Option<String>) -> anyhow::Result<ExitCode> {
+/// What is said once the terminal is the shell's again. `kept` goes out with the next start.
+fn farewell(exit: &Exit, kept: &[String], goes_on: Option<String>) -> anyhow::Result<ExitCode> {
     let mut stdout = std::io::stdout().lock();
-    for text in unsent {
+    for text in exit.unsent.iter().filter(|text| !kept.contains(text)) {
         writeln!(stdout, "Not sent: {}", host::redact::plain(text))?;
     }
-    if let Some(kept) = kept {
-        writeln!(stdout, "{kept}")?;
+    for text in kept {
+        let text = host::redact::plain(text);
+        writeln!(stdout, "Not sent yet, goes out with the next start: {text}")?;
+    }
+    if let Some(goes_on) = goes_on {
+        writeln!(stdout, "{goes_on}")?;
     }
     if let Some(session) = &exit.session {
         writeln!(stdout, "Go on with: hermes-tui --resume {session}")?;

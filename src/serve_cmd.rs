@@ -78,6 +78,9 @@ async fn host(
             return Err(error.into());
         }
     };
+    if !options.sockets.is_empty() {
+        tokio::spawn(host::remote::send_left(crate::interactive::other(config)));
+    }
     text += &greeting(&server, &options);
     // Nobody may read it.
     std::io::stdout().lock().write_all(text.as_bytes()).ok();

@@ -599,6 +599,34 @@ async fn where_no_host_starts_any_more_what_was_sent_is_kept_and_the_reason_told
     assert_eq!((count("half a thought"), count("and this")), (1, 1), "{}", home.dump());
 }
 
+// P13
+#[tokio::test]
+async fn what_was_sent_while_no_host_ran_goes_out_once_with_the_next_start() {
+    let home = Home::new();
+    let server = Server::obedient().await;
+    home.configure(server.url());
+    let (_host, mut terminal) = attached_with_a_draft(&home).await;
+    let config = home.path().join("hermes/config.yaml");
+    let good = fs::read_to_string(&config).unwrap();
+    fs::write(&config, "model: [").unwrap();
+    assert!(home.run(&["host", "stop"]).await.status.success());
+    terminal.shows("what you send next starts another").await;
+    terminal.keys("\r");
+    terminal.shows("no other host starts").await;
+    terminal.keys("\x04");
+    assert_eq!(terminal.exit().await, 0);
+    let said = terminal.raw();
+    assert!(said.contains("goes out with the next start: half a thought"), "{said}");
+    fs::write(&config, good).unwrap();
+    let mut terminal = Terminal::open(&home, &["-c"]).await;
+    terminal.until("two answers", |s| s.matches("As you say.").count() == 2).await;
+    assert_eq!(server.requests(2).await[1].last_user(), "half a thought");
+    let rows = home.stored(&home.latest().unwrap()).rows;
+    assert_eq!(rows.iter().filter(|row| row.text() == "half a thought").count(), 1);
+    server.stays_at(2).await;
+    assert_eq!(home.reader().sessions(10).unwrap().len(), 1, "{}", home.dump());
+}
+
 // S07
 #[tokio::test]
 async fn flags_of_a_second_interface_are_heeded_or_said_to_have_no_effect() {

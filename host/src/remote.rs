@@ -39,6 +39,9 @@ const LOG_IN: &str = "to log in, quit and attach again: it asks for the password
 const END: Duration = Duration::from_secs(3);
 /// Longest pause before a host on this machine is looked for again.
 const NEAR: Duration = Duration::from_secs(1);
+/// How long what others have left is tried, and how often it is looked whether it is gone.
+const LEFT: Duration = Duration::from_mins(1);
+const LOOK: Duration = Duration::from_millis(200);
 
 /// Which server, and how it is reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -308,6 +311,26 @@ pub fn start(server: Server, target: Target) -> (Host, Remote) {
 /// As [`start`]; the connection ends after its [`Host`], or with the runtime.
 pub fn connect(server: Server, target: Target) -> Host {
     spawn(server, target, Wanted::default()).0
+}
+
+/// Sends what interfaces that are gone have left for this server; returns at once if that is
+/// nothing, and gives up after a minute: what is left then waits for the next time.
+pub async fn send_left(server: Server) {
+    if !unsent::is_left(&server) {
+        return;
+    }
+    let (mut host, remote) = start(server.clone(), Target::New);
+    let sent = async {
+        while unsent::is_waiting(&server) {
+            // An event may tell of it; when nothing happens it is looked at all the same.
+            if let Ok(None) = tokio::time::timeout(LOOK, host.next()).await {
+                break;
+            }
+        }
+    };
+    tokio::time::timeout(LEFT, sent).await.ok();
+    drop(host);
+    remote.end().await;
 }
 
 fn spawn(server: Server, target: Target, wanted: Wanted) -> (Host, JoinHandle<Vec<String>>) {

@@ -245,6 +245,16 @@ fn files(server: &Server) -> Vec<PathBuf> {
     ours.collect()
 }
 
+/// Whether a client that is gone has left something for that server.
+pub(super) fn is_left(server: &Server) -> bool {
+    files(server).iter().any(|path| take_over(path).is_some())
+}
+
+/// Whether anything waits for that server, of clients that are gone or not.
+pub(super) fn is_waiting(server: &Server) -> bool {
+    !files(server).is_empty()
+}
+
 /// What a client that is gone has left in that file, with the lock on it.
 fn take_over(path: &Path) -> Option<(Vec<Entry>, PathBuf, File)> {
     let lock = File::options().create(true).append(true).open(lock_of(path)).ok()?;
