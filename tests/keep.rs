@@ -535,6 +535,21 @@ async fn attached_with_a_draft(home: &Home) -> (u32, Terminal) {
     (host, terminal)
 }
 
+/// The host was stopped, and the draft sent while a broken config let no other one start.
+async fn sent_where_no_host_starts(home: &Home) -> (u32, Terminal) {
+    let (host, mut terminal) = attached_with_a_draft(home).await;
+    let config = home.path().join("hermes/config.yaml");
+    let good = fs::read_to_string(&config).unwrap();
+    fs::write(&config, "model: [").unwrap();
+    assert!(home.run(&["host", "stop"]).await.status.success());
+    terminal.shows("what you send next starts another").await;
+    terminal.keys("\r");
+    let screen = terminal.shows("no other host starts").await;
+    assert!(screen.contains("half a thought"), "{screen}");
+    fs::write(&config, good).unwrap();
+    (host, terminal)
+}
+
 // P10 E13
 #[tokio::test]
 async fn a_host_that_was_stopped_stays_so_until_the_user_sends_something() {
@@ -580,16 +595,7 @@ async fn where_no_host_starts_any_more_what_was_sent_is_kept_and_the_reason_told
     let home = Home::new();
     let server = Server::obedient().await;
     home.configure(server.url());
-    let (host, mut terminal) = attached_with_a_draft(&home).await;
-    let config = home.path().join("hermes/config.yaml");
-    let good = fs::read_to_string(&config).unwrap();
-    fs::write(&config, "model: [").unwrap();
-    assert!(home.run(&["host", "stop"]).await.status.success());
-    terminal.shows("what you send next starts another").await;
-    terminal.keys("\r");
-    let screen = terminal.shows("no other host starts").await;
-    assert!(screen.contains("half a thought"), "{screen}");
-    fs::write(&config, good).unwrap();
+    let (host, mut terminal) = sent_where_no_host_starts(&home).await;
     terminal.send("and this");
     successor(&home, host).await;
     server.requests(3).await;
@@ -605,19 +611,11 @@ async fn what_was_sent_while_no_host_ran_goes_out_once_with_the_next_start() {
     let home = Home::new();
     let server = Server::obedient().await;
     home.configure(server.url());
-    let (_host, mut terminal) = attached_with_a_draft(&home).await;
-    let config = home.path().join("hermes/config.yaml");
-    let good = fs::read_to_string(&config).unwrap();
-    fs::write(&config, "model: [").unwrap();
-    assert!(home.run(&["host", "stop"]).await.status.success());
-    terminal.shows("what you send next starts another").await;
-    terminal.keys("\r");
-    terminal.shows("no other host starts").await;
+    let (_host, mut terminal) = sent_where_no_host_starts(&home).await;
     terminal.keys("\x04");
     assert_eq!(terminal.exit().await, 0);
     let said = terminal.raw();
     assert!(said.contains("goes out with the next start: half a thought"), "{said}");
-    fs::write(&config, good).unwrap();
     let mut terminal = Terminal::open(&home, &["-c"]).await;
     terminal.until("two answers", |s| s.matches("As you say.").count() == 2).await;
     assert_eq!(server.requests(2).await[1].last_user(), "half a thought");
