@@ -401,7 +401,7 @@ async fn begin(
 }
 
 /// Waits for the end of a turn and gives its answer. Its session goes, unless something it began
-/// is still running there.
+/// is still running there, or somebody has asked on in it.
 async fn run(mut host: Host, mut transcript: Transcript, turn: TurnId) -> String {
     while transcript.running.as_ref().is_some_and(|running| running.turn == turn) {
         match host.next().await {
@@ -418,7 +418,10 @@ async fn run(mut host: Host, mut transcript: Transcript, turn: TurnId) -> String
         RowBody::Failure { message } => Some(format!("(background task failed: {message})")),
         _ => None,
     });
-    if !transcript.processes.iter().any(crate::protocol::Process::is_live) {
+    let goes_on = transcript.running.is_some()
+        || !transcript.queued.is_empty()
+        || transcript.processes.iter().any(crate::protocol::Process::is_live);
+    if !goes_on {
         host.send(Command::Delete { session: transcript.session.clone() });
     }
     let none = || "(no answer produced)".to_owned();
