@@ -218,10 +218,8 @@ async fn stops_at_a_command(mut socket: TcpStream, asked: Arc<Notify>) -> bool {
         )
     };
     if head.contains("/api/tui/v1/events") {
-        let transcript = Box::new(Transcript {
-            session: SessionId("s".to_owned()),
-            ..Transcript::default()
-        });
+        let transcript =
+            Box::new(Transcript { session: SessionId("s".to_owned()), ..Transcript::default() });
         let window = Event::Attached { transcript, resynced: false };
         let window = serde_json::to_string(&window).unwrap();
         let begin = format!(
