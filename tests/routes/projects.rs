@@ -112,3 +112,20 @@ async fn a_project_that_cannot_be_stored_is_not_there() {
     rig.got(&format!("/api/session?session_id={id}")).await;
     rig.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_session_that_nothing_was_ever_asked_in_leaves_no_trace_in_its_project() {
+    let rig = Rig::new().await;
+    let made = rig.done("/api/projects/create", json!({ "name": "p" })).await;
+    let project = &made["project"]["project_id"];
+    rig.done("/api/session/new", json!({ "project_id": project })).await;
+    let (mut view, kept) = rig.session(1).await;
+    view.quiet().await;
+    rig.done("/api/session/move", json!({ "session_id": kept, "project_id": project })).await;
+    assert_eq!(rig.home.reader().placed().unwrap().len(), 2);
+    drop(view);
+    let rig = rig.again().await;
+    let placed = rig.home.reader().placed().unwrap();
+    assert_eq!(placed.keys().map(|id| id.0.clone()).collect::<Vec<_>>(), [kept]);
+    rig.stop().await;
+}

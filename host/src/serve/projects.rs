@@ -2,7 +2,6 @@
 //! them, so what is stored is read once and kept up to date here.
 
 use std::collections::HashMap;
-use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::Router;
@@ -13,7 +12,7 @@ use axum::routing::{get, post};
 use serde_json::{Value, json};
 
 use super::{Body, Params, Refusal, Serving, answer, ask, missing};
-use crate::local::now;
+use crate::local::{Access, now};
 use crate::protocol::SessionId;
 use crate::store::{self, Filing, Project, Reader};
 use crate::wire::encode::session::seconds;
@@ -48,9 +47,12 @@ struct Drawers {
 }
 
 impl Shelf {
-    /// What is stored.
-    pub(super) fn load(state: &Path) -> Result<Self, store::Error> {
-        let reader = Reader::open(state)?;
+    /// What is stored. Nobody serves yet, so nobody holds a session that is to be stored later.
+    pub(super) async fn load(access: &Access) -> Result<Self, store::Error> {
+        if let Err(why) = access.file(Filing::Tidied).await {
+            tracing::warn!("projects were not tidied: {why}");
+        }
+        let reader = Reader::open(access.state())?;
         let drawers = Drawers { projects: reader.projects()?, placed: reader.placed()? };
         Ok(Self { drawers: Arc::new(Mutex::new(drawers)), changing: Arc::default() })
     }
@@ -94,6 +96,7 @@ impl Drawers {
             Filing::Placed { session, project: None } => {
                 self.placed.remove(&session);
             }
+            Filing::Tidied => {}
         }
     }
 }
