@@ -94,7 +94,7 @@ async fn other_clients_are_told_that_a_session_was_moved() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_project_that_cannot_be_stored_is_not_there() {
+async fn a_project_that_cannot_be_stored_is_not_there_until_it_is() {
     let rig = Rig::new().await;
     let (_view, id) = rig.session(1).await;
     let conn = rusqlite::Connection::open(rig.home.state().join("hermes-tui.db")).unwrap();
@@ -110,6 +110,12 @@ async fn a_project_that_cannot_be_stored_is_not_there() {
         assert!(std::time::Instant::now() < end);
     }
     rig.got(&format!("/api/session?session_id={id}")).await;
+    // The store tries again by itself: what it has by now is told before the next start, too.
+    let told = rig.got("/api/projects").await["projects"].clone();
+    let told: Vec<&str> =
+        told.as_array().unwrap().iter().map(|p| p["project_id"].as_str().unwrap()).collect();
+    let stored = rig.home.reader().projects().unwrap();
+    assert_eq!(told, stored.iter().map(|p| p.id.as_str()).collect::<Vec<_>>());
     rig.stop().await;
 }
 
