@@ -186,7 +186,7 @@ pub async fn start(access: Access, settings: &Settings, options: Options) -> Res
     let serving = Serving {
         feeds: feed::Feeds::new(&access, &settings),
         desk: desk::Desk::default(),
-        shelf: projects::Shelf::load(access.state()).map_err(|error| Error::State {
+        shelf: projects::Shelf::load(&access).await.map_err(|error| Error::State {
             place: access.state().display().to_string(),
             error: std::io::Error::other(error),
         })?,

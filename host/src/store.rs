@@ -200,6 +200,8 @@ pub enum Filing {
         /// The project.
         project: Option<String>,
     },
+    /// Sessions that never came to be are in none: nothing was asked in them while they were new.
+    Tidied,
 }
 
 impl Record {

@@ -1,11 +1,16 @@
 //! What is around an attach: the session that is meant, versions, a host that is stopped, the way
 //! back.
 
+use std::sync::Arc;
+
 use host::local::Local;
-use host::protocol::{Command, Event, Link, Target};
+use host::protocol::{Command, Event, Link, SessionId, Target, Transcript};
 use host::{remote, serve, settings};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Notify;
 
 use super::proxy::Proxy;
 use super::{Served, attach, is_down, is_up, links, prompts, server};
@@ -194,4 +199,79 @@ async fn who_leaves_a_host_elsewhere_is_told_the_way_back_and_that_the_turn_goes
     assert_eq!(terminal.exit().await, 0);
     assert!(!terminal.raw().contains("What runs there"), "nothing does");
     served.stop().await;
+}
+
+/// Answers as a host of ours which is asked to stop when a command comes: it takes none any more.
+/// True once its last word is said.
+async fn stops_at_a_command(mut socket: TcpStream, asked: Arc<Notify>) -> bool {
+    let mut head = Vec::new();
+    while !head.ends_with(b"\r\n\r\n") {
+        let Ok(byte) = socket.read_u8().await else { return false };
+        head.push(byte);
+    }
+    let head = String::from_utf8(head).unwrap();
+    let whole = |status: &str, body: &str| {
+        let length = body.len();
+        format!(
+            "HTTP/1.1 {status}\r\ncontent-type: application/json\r\n\
+             content-length: {length}\r\nconnection: close\r\n\r\n{body}"
+        )
+    };
+    if head.contains("/api/tui/v1/events") {
+        let transcript =
+            Box::new(Transcript { session: SessionId("s".to_owned()), ..Transcript::default() });
+        let window = Event::Attached { transcript, resynced: false };
+        let window = serde_json::to_string(&window).unwrap();
+        let begin = format!(
+            "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n\
+             event: view\ndata: {{\"view\":\"v\"}}\n\nevent: e\nid: 1\ndata: {window}\n\n"
+        );
+        socket.write_all(begin.as_bytes()).await.unwrap();
+        asked.notified().await;
+        socket.write_all(b"event: stopped\ndata: {}\n\n").await.unwrap();
+        return true;
+    }
+    let said = if head.contains("/api/tui/v1/commands") {
+        asked.notify_one();
+        whole("503 Service Unavailable", "{\"error\":\"it stops\"}")
+    } else if head.contains("/health") {
+        whole("200 OK", "{\"status\":\"ok\",\"tui\":1}")
+    } else {
+        whole("404 Not Found", "{}")
+    };
+    socket.write_all(said.as_bytes()).await.unwrap();
+    socket.shutdown().await.ok();
+    false
+}
+
+// P10
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_sent_while_the_host_was_being_stopped_is_wanted_of_the_next_one() {
+    let home = Home::new();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let host = tokio::spawn(async move {
+        let asked = Arc::new(Notify::new());
+        let mut open = tokio::task::JoinSet::new();
+        loop {
+            tokio::select! {
+                taken = listener.accept() => {
+                    open.spawn(stops_at_a_command(taken.unwrap().0, asked.clone()));
+                }
+                Some(last) = open.join_next() => if last.unwrap() { break },
+            }
+        }
+    });
+    let (mut view, remote) = attach(&url, &home, Target::New).await;
+    assert!(!remote.take_wanted(), "nothing was sent yet");
+    view.prompt("half a thought");
+    view.until("the stop", |v| {
+        links(v).iter().any(|link| matches!(link, Link::Stopped { .. })).then_some(())
+    })
+    .await;
+    assert!(remote.take_wanted(), "the user has sent something that nobody has taken");
+    assert!(!remote.take_wanted(), "once");
+    host.await.unwrap();
+    drop(view);
+    assert_eq!(remote.end().await, ["half a thought"]);
 }

@@ -190,6 +190,33 @@ async fn a_prompt_runs_in_a_session_of_its_own_and_its_answer_is_given_once() {
     rig.stop().await;
 }
 
+// S01: nothing that was typed is lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_session_of_a_background_prompt_stays_where_somebody_has_asked_on() {
+    let gate = Gate::closed();
+    let opened = gate.clone();
+    let server = Server::start(move |asked| match asked.last_user() {
+        "count" => Reply::After(opened.clone(), Box::new(Reply::Text("Three.".to_owned()))),
+        _ => obey(asked),
+    })
+    .await;
+    let rig = Rig::with(server.model()).await;
+    let (_view, id) = rig.session(1).await;
+    let begun = rig.done("/api/background", json!({ "session_id": id, "prompt": "count" })).await;
+    let own = SessionId(begun["session_id"].as_str().unwrap().to_owned());
+    let mut other = View::attach(&rig.local, Target::Id(own.clone())).await;
+    other.prompt("and then?");
+    other.until("the queue", |v| (v.transcript.queued.len() == 1).then_some(())).await;
+    gate.open();
+    other.turn(2).await;
+    let status = format!("/api/background/status?session_id={id}");
+    let results = rig.got(&status).await["results"].clone();
+    assert_eq!(results[0]["answer"], "Three.");
+    other.ask(3, "still there?").await;
+    assert_eq!(other.session(), own);
+    rig.stop().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn the_model_finds_a_title_for_a_session() {
     let server = Server::start(|asked| {

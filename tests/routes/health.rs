@@ -131,6 +131,24 @@ async fn a_deep_look_says_whether_host_and_store_work() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_asks_and_goes_away_does_not_make_the_next_one_begin_another_look() {
+    let rig = Rig::new().await;
+    let (_view, _) = rig.session(1).await;
+    let conn = rusqlite::Connection::open(rig.home.state().join("hermes-tui.db")).unwrap();
+    conn.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let short = std::time::Duration::from_millis(300);
+    let asked = rig.client.get(rig.url("/health?deep=1")).timeout(short).send().await;
+    assert!(asked.unwrap_err().is_timeout());
+    conn.execute_batch("ROLLBACK").unwrap();
+    // The look that was begun ends by itself, and what it has found holds for a second.
+    tokio::time::sleep(short).await;
+    conn.execute_batch("BEGIN IMMEDIATE").unwrap();
+    assert_eq!(rig.got("/health?deep=1").await["checks"]["store"]["status"], "ok");
+    drop(conn);
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn every_answer_names_its_server() {
     let rig = Rig::new().await;
     let (_view, id) = rig.session(1).await;

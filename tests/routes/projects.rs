@@ -94,7 +94,7 @@ async fn other_clients_are_told_that_a_session_was_moved() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_project_that_cannot_be_stored_is_not_there() {
+async fn a_project_that_cannot_be_stored_is_not_there_until_it_is() {
     let rig = Rig::new().await;
     let (_view, id) = rig.session(1).await;
     let conn = rusqlite::Connection::open(rig.home.state().join("hermes-tui.db")).unwrap();
@@ -110,5 +110,28 @@ async fn a_project_that_cannot_be_stored_is_not_there() {
         assert!(std::time::Instant::now() < end);
     }
     rig.got(&format!("/api/session?session_id={id}")).await;
+    // The store tries again by itself: what it has by now is told before the next start, too.
+    let told = rig.got("/api/projects").await["projects"].clone();
+    let told: Vec<&str> =
+        told.as_array().unwrap().iter().map(|p| p["project_id"].as_str().unwrap()).collect();
+    let stored = rig.home.reader().projects().unwrap();
+    assert_eq!(told, stored.iter().map(|p| p.id.as_str()).collect::<Vec<_>>());
+    rig.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_new_session_that_nothing_was_ever_asked_in_leaves_no_trace_in_its_project() {
+    let rig = Rig::new().await;
+    let made = rig.done("/api/projects/create", json!({ "name": "p" })).await;
+    let project = &made["project"]["project_id"];
+    rig.done("/api/session/new", json!({ "project_id": project })).await;
+    let (mut view, kept) = rig.session(1).await;
+    view.quiet().await;
+    rig.done("/api/session/move", json!({ "session_id": kept, "project_id": project })).await;
+    assert_eq!(rig.home.reader().placed().unwrap().len(), 2);
+    drop(view);
+    let rig = rig.again().await;
+    let placed = rig.home.reader().placed().unwrap();
+    assert_eq!(placed.keys().map(|id| id.0.clone()).collect::<Vec<_>>(), [kept]);
     rig.stop().await;
 }

@@ -44,6 +44,8 @@ pub(crate) struct Sessions {
 struct Renames {
     id: SessionId,
     title: Composer,
+    /// What stood there at first.
+    was: String,
 }
 
 /// Whether archived sessions are listed.
@@ -296,8 +298,9 @@ impl Sessions {
             Action::Rename | Action::LineEnd => {
                 let Some(row) = self.chosen_row() else { return Outcome::Open };
                 let (id, mut title) = (row.id.clone(), Composer::default());
-                title.set(&one_line(head(&row.title, EXCERPT)));
-                self.renames = Some(Renames { id, title });
+                let was = one_line(head(&row.title, EXCERPT)).trim().to_owned();
+                title.set(&was);
+                self.renames = Some(Renames { id, title, was });
                 self.refill();
                 return Outcome::Open;
             }
@@ -329,9 +332,7 @@ impl Sessions {
         match action {
             Action::Enter => {
                 let title = renames.title.expanded().trim().to_owned();
-                let row = self.rows.iter().find(|row| row.id == renames.id);
-                let is_new = row.is_some_and(|row| row.title != title);
-                if !title.is_empty() && is_new {
+                if !title.is_empty() && title != renames.was {
                     let session = Some(renames.id.clone());
                     outcome = Outcome::Send(Command::SetTitle { session, title });
                 }

@@ -22,7 +22,7 @@ use super::http::{Client, Error};
 use super::sse::pace::Backoff;
 use super::sse::{Item, STRAYS, Stream};
 use super::unsent::{Entry, Unsent};
-use super::{Line, NEAR, Wanted, no_link, probed, tell};
+use super::{Line, NEAR, Wanted, is_prompt, no_link, probed, tell};
 use crate::handle::{Backend, FrontId, Pushed, Signal};
 use crate::local::now;
 use crate::protocol::{
@@ -393,12 +393,16 @@ impl Seam {
     /// The view is gone with its stream.
     fn lost(&mut self, why: &str) {
         self.view = None;
-        self.is_ready = false;
+        let was_ready = std::mem::replace(&mut self.is_ready, false);
         self.pause = None;
         if self.flying.take().is_some() {
             self.doubt(why);
         }
         self.outbox.broken();
+        if was_ready && self.farewell == Farewell::Said && self.outbox.holds(is_prompt) {
+            // It was sent while the host was being stopped, and the host has not taken it.
+            self.wanted.set(true);
+        }
         if let Some(fold) = &self.fold {
             self.target = Target::Id(fold.session.clone());
         }

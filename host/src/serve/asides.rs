@@ -16,6 +16,7 @@ use tokio::sync::watch;
 
 use super::ask::{self, View};
 use super::chat::{Cursor, HEARTBEAT};
+use super::sessions::require;
 use super::tape::{Read, Tape};
 use super::{Body, Params, Refusal, Serving, answer, sse};
 use crate::handle::Host;
@@ -236,16 +237,6 @@ pub(super) fn response(serving: &Serving, question: Arc<Question>, cursor: Curso
     sse::response(serving, HEARTBEAT, frames)
 }
 
-/// The texts of a body, trimmed; else 400 with the names of what is missing.
-fn required(body: &Body, key: &str) -> Result<(String, String), Refusal> {
-    let missing: Vec<&str> =
-        ["session_id", key].into_iter().filter(|key| body.text(key).is_none()).collect();
-    match (body.text("session_id"), body.text(key)) {
-        (Some(session), Some(text)) => Ok((session.to_owned(), text.to_owned())),
-        _ => Err(Refusal::bad(format!("Missing required field(s): {}", missing.join(", ")))),
-    }
-}
-
 fn too_many() -> Refusal {
     let why = "too many requests beside sessions run already; try again when one has ended";
     Refusal::new(StatusCode::SERVICE_UNAVAILABLE, why)
@@ -253,7 +244,7 @@ fn too_many() -> Refusal {
 
 /// A side question: answered with what the session knows, by no turn of it.
 async fn btw(State(serving): State<Serving>, body: Body) -> Result<Response, Refusal> {
-    let (parent, text) = required(&body, "question")?;
+    let [parent, text] = require(&body, ["session_id", "question"])?;
     let view = ask::open(&serving, &parent).await?;
     let (stream, question) = serving.asides.begin().ok_or_else(too_many)?;
     let told = json!({
@@ -336,7 +327,7 @@ async fn follow(view: View, question: Arc<Question>, text: String) {
 /// A prompt in a session of its own that begins with nothing of this one but where it works and
 /// with which model. Its answer is asked for later.
 async fn background(State(serving): State<Serving>, body: Body) -> Result<Response, Refusal> {
-    let (parent, prompt) = required(&body, "prompt")?;
+    let [parent, prompt] = require(&body, ["session_id", "prompt"])?;
     let from = ask::open(&serving, &parent).await?.transcript;
     let task = uuid::Uuid::new_v4().simple().to_string()[..8].to_owned();
     if !serving.asides.note(&task, &from.session, &prompt) {
@@ -401,7 +392,7 @@ async fn begin(
 }
 
 /// Waits for the end of a turn and gives its answer. Its session goes, unless something it began
-/// is still running there.
+/// is still running there, or somebody has asked on in it.
 async fn run(mut host: Host, mut transcript: Transcript, turn: TurnId) -> String {
     while transcript.running.as_ref().is_some_and(|running| running.turn == turn) {
         match host.next().await {
@@ -418,7 +409,10 @@ async fn run(mut host: Host, mut transcript: Transcript, turn: TurnId) -> String
         RowBody::Failure { message } => Some(format!("(background task failed: {message})")),
         _ => None,
     });
-    if !transcript.processes.iter().any(crate::protocol::Process::is_live) {
+    let goes_on = transcript.running.is_some()
+        || !transcript.queued.is_empty()
+        || transcript.processes.iter().any(crate::protocol::Process::is_live);
+    if !goes_on {
         host.send(Command::Delete { session: transcript.session.clone() });
     }
     let none = || "(no answer produced)".to_owned();
@@ -431,11 +425,9 @@ async fn results(State(serving): State<Serving>, params: Params) -> Result<Respo
 }
 
 async fn retitle(State(serving): State<Serving>, body: Body) -> Result<Response, Refusal> {
-    let id = body
-        .text("session_id")
-        .ok_or_else(|| Refusal::bad("Missing required field(s): session_id"))?;
+    let [id] = require(&body, ["session_id"])?;
     let latest = body.0.get("prefer_latest") == Some(&Value::Bool(true));
-    let mut view = ask::open(&serving, id).await?;
+    let mut view = ask::open(&serving, &id).await?;
     let titled = |event: &Event| match event {
         Event::TitleChanged { title } => Some(title.clone()),
         _ => None,

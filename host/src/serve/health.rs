@@ -4,6 +4,7 @@
 //! The path is public. So it tells numbers: no session, no folder, no text; and which models run
 //! only to those who may ask everything else too.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
@@ -50,6 +51,29 @@ impl Pulse {
     pub(super) fn beat(&self) {
         self.0.requests.fetch_add(1, Ordering::Relaxed);
         self.0.last_at.store(now(), Ordering::Relaxed);
+    }
+
+    /// Looks whether the store can be written, unless somebody has just done so.
+    async fn look(self, state: PathBuf) -> Check {
+        let mut last = self.0.store.lock().await;
+        if let Some((at, found)) = *last
+            && at.elapsed() < KEPT
+        {
+            return found;
+        }
+        let begun = Instant::now();
+        let written = tokio::task::spawn_blocking(move || store::probe(&state, BOUND)).await;
+        let wrong = match written {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => {
+                tracing::warn!("the store cannot be written: {error}");
+                Some("unwritable")
+            }
+            Err(_) => Some("panic"),
+        };
+        let found = Check { wrong, took: begun.elapsed() };
+        *last = Some((Instant::now(), found));
+        found
     }
 }
 
@@ -158,26 +182,11 @@ async fn look(serving: &Serving, runs: Option<&Runs>) -> Check {
     if runs.is_some_and(|runs| runs.storage != Storage::Ok) {
         return Check { wrong: Some("failing"), took: Duration::ZERO };
     }
-    let mut last = serving.pulse.0.store.lock().await;
-    if let Some((at, found)) = *last
-        && at.elapsed() < KEPT
-    {
-        return found;
-    }
     let begun = Instant::now();
-    let state = serving.access.state().to_owned();
-    let written = tokio::task::spawn_blocking(move || store::probe(&state, BOUND)).await;
-    let wrong = match written {
-        Ok(Ok(())) => None,
-        Ok(Err(error)) => {
-            tracing::warn!("the store cannot be written: {error}");
-            Some("unwritable")
-        }
-        Err(_) => Some("panic"),
-    };
-    let found = Check { wrong, took: begun.elapsed() };
-    *last = Some((Instant::now(), found));
-    found
+    // A task of its own: who goes away meanwhile does not let the next one begin another look.
+    let look = tokio::spawn(serving.pulse.clone().look(serving.access.state().to_owned()));
+    let panicked = |_| Check { wrong: Some("panic"), took: begun.elapsed() };
+    look.await.unwrap_or_else(panicked)
 }
 
 fn seconds(at: Millis) -> f64 {

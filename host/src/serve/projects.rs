@@ -13,8 +13,8 @@ use axum::routing::{get, post};
 use serde_json::{Value, json};
 
 use super::{Body, Params, Refusal, Serving, answer, ask, missing};
-use crate::local::now;
-use crate::protocol::SessionId;
+use crate::local::{Access, now};
+use crate::protocol::{SessionId, Storage};
 use crate::store::{self, Filing, Project, Reader};
 use crate::wire::encode::session::seconds;
 
@@ -45,14 +45,40 @@ struct Drawers {
     /// The oldest first.
     projects: Vec<Project>,
     placed: HashMap<SessionId, String>,
+    /// Something could not be stored at once. The store tries again by itself.
+    is_behind: bool,
 }
 
 impl Shelf {
-    /// What is stored.
-    pub(super) fn load(state: &Path) -> Result<Self, store::Error> {
-        let reader = Reader::open(state)?;
-        let drawers = Drawers { projects: reader.projects()?, placed: reader.placed()? };
+    /// What is stored. Nobody serves yet, so nobody holds a session that is to be stored later.
+    pub(super) async fn load(access: &Access) -> Result<Self, store::Error> {
+        if let Err(why) = access.file(Filing::Tidied).await {
+            tracing::warn!("projects were not tidied: {why}");
+        }
+        let drawers = Drawers::stored(access.state())?;
         Ok(Self { drawers: Arc::new(Mutex::new(drawers)), changing: Arc::default() })
+    }
+
+    /// Reads what is stored once the store works again, if something was left to it.
+    async fn catch_up(&self, access: &Access) {
+        if !self.lock().is_behind
+            || access.runs().await.is_none_or(|runs| runs.storage != Storage::Ok)
+        {
+            return;
+        }
+        let state = access.state().to_owned();
+        match tokio::task::spawn_blocking(move || Drawers::stored(&state)).await {
+            Ok(Ok(drawers)) => *self.lock() = drawers,
+            Ok(Err(error)) => tracing::warn!("projects cannot be read: {error}"),
+            Err(error) => tracing::warn!("projects were not read: {error}"),
+        }
+    }
+
+    /// Waits until nobody else changes something.
+    async fn change(&self, access: &Access) -> tokio::sync::MutexGuard<'_, ()> {
+        let changing = self.changing.lock().await;
+        self.catch_up(access).await;
+        changing
     }
 
     fn lock(&self) -> MutexGuard<'_, Drawers> {
@@ -76,6 +102,11 @@ impl Shelf {
 }
 
 impl Drawers {
+    fn stored(state: &Path) -> Result<Self, store::Error> {
+        let reader = Reader::open(state)?;
+        Ok(Self { projects: reader.projects()?, placed: reader.placed()?, is_behind: false })
+    }
+
     fn take(&mut self, filing: Filing) {
         match filing {
             Filing::Project(project) => {
@@ -94,6 +125,7 @@ impl Drawers {
             Filing::Placed { session, project: None } => {
                 self.placed.remove(&session);
             }
+            Filing::Tidied => {}
         }
     }
 }
@@ -102,6 +134,7 @@ impl Drawers {
 async fn file(serving: &Serving, filing: Filing) -> Result<(), Refusal> {
     serving.access.file(filing.clone()).await.map_err(|why| {
         tracing::error!("a project could not be stored: {why}");
+        serving.shelf.lock().is_behind = true;
         let text = "The store cannot be written now; it is tried again by itself.";
         Refusal::new(StatusCode::SERVICE_UNAVAILABLE, text)
     })?;
@@ -116,7 +149,7 @@ pub(super) async fn move_to(
     session: SessionId,
     project: Option<&str>,
 ) -> Result<(), Refusal> {
-    let _changing = serving.shelf.changing.lock().await;
+    let _changing = serving.shelf.change(&serving.access).await;
     let project = project.map(|id| serving.shelf.project(id)).transpose()?;
     let project = project.map(|project| project.id);
     file(serving, Filing::Placed { session, project }).await
@@ -124,6 +157,9 @@ pub(super) async fn move_to(
 
 async fn list(State(serving): State<Serving>, params: Params) -> Response {
     let all = matches!(params.get("all_profiles"), Some("1" | "true" | "yes" | "on"));
+    if serving.shelf.lock().is_behind {
+        drop(serving.shelf.change(&serving.access).await);
+    }
     let projects: Vec<Value> = serving.shelf.lock().projects.iter().map(told).collect();
     answer(&json!({
         "projects": projects,
@@ -170,7 +206,7 @@ async fn create(State(serving): State<Serving>, body: Body) -> Result<Response, 
     if let Some(profile) = body.text("profile").filter(|profile| *profile != "default") {
         return Err(Refusal::bad(format!("this host has no profile {profile}")));
     }
-    let _changing = serving.shelf.changing.lock().await;
+    let _changing = serving.shelf.change(&serving.access).await;
     if serving.shelf.lock().projects.len() >= MOST {
         return Err(Refusal::new(StatusCode::CONFLICT, "there are too many projects"));
     }
@@ -185,7 +221,7 @@ async fn rename(State(serving): State<Serving>, body: Body) -> Result<Response, 
     let (Some(id), Some(name)) = (body.text("project_id"), name(&body)) else {
         return Err(missing("project_id, name"));
     };
-    let _changing = serving.shelf.changing.lock().await;
+    let _changing = serving.shelf.change(&serving.access).await;
     let known = serving.shelf.project(id)?;
     let project = Project { name, color: color(&body, known.color.clone())?, ..known };
     file(&serving, Filing::Project(project.clone())).await?;
@@ -194,7 +230,7 @@ async fn rename(State(serving): State<Serving>, body: Body) -> Result<Response, 
 
 async fn delete(State(serving): State<Serving>, body: Body) -> Result<Response, Refusal> {
     let id = body.text("project_id").ok_or_else(|| missing("project_id"))?;
-    let _changing = serving.shelf.changing.lock().await;
+    let _changing = serving.shelf.change(&serving.access).await;
     let project = serving.shelf.project(id)?.id;
     file(&serving, Filing::Gone { project }).await?;
     Ok(answer(&json!({ "ok": true })))

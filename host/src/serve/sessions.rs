@@ -5,7 +5,7 @@ mod change;
 mod cut;
 mod export;
 
-pub(super) use change::model_name;
+pub(super) use change::{model_name, require};
 
 use axum::Router;
 use std::path::Path;

@@ -16,9 +16,14 @@ pub fn probe(folder: &Path, patience: Duration) -> Result<(), Error> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut conn = Connection::open_with_flags(folder.join(FILE), flags)?;
     conn.busy_timeout(patience)?;
-    // The writer alone says when the log is emptied.
     conn.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true)?;
-    conn.pragma_update(None, "wal_autocheckpoint", 0)?;
+    // The writer empties the log when it writes. Where it has nothing to write, and somebody looks
+    // every second, these looks are all that is in the log: they must not fill the disk.
+    conn.execute_batch(
+        "PRAGMA wal_autocheckpoint = 1000;
+         PRAGMA fullfsync = ON;
+         PRAGMA checkpoint_fullfsync = ON;",
+    )?;
     let tx = conn.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let version: i64 = tx.query_row("PRAGMA user_version", [], |row| row.get(0))?;
     tx.pragma_update(None, "user_version", version)?;

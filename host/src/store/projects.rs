@@ -28,6 +28,9 @@ pub(super) fn filed(tx: &Connection, filing: &Filing) -> rusqlite::Result<Applie
         Filing::Placed { session, project: None } => {
             run(tx, "DELETE FROM placed WHERE session = ?", [&session.0])
         }
+        Filing::Tidied => {
+            run(tx, "DELETE FROM placed WHERE session NOT IN (SELECT id FROM sessions)", [])
+        }
     }
 }
 

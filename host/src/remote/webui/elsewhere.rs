@@ -10,6 +10,8 @@ use crate::wire::decode;
 
 /// Messages of a session that tell what its last turn was.
 const TAIL: u32 = 12;
+/// Turns that ended at once and are asked about.
+const MOST: usize = 16;
 
 /// What the list has shown.
 #[derive(Debug, Default)]
@@ -77,7 +79,11 @@ impl Webui {
             };
             self.push(Event::Toast(toast(row, News::Asked, text)));
         }
-        for row in ended {
+        let (asked, told) = apart(ended);
+        for row in told {
+            self.push(Event::Toast(self::ended(row, None)));
+        }
+        for row in asked {
             let (api, id) = (self.api.clone(), row.id.0.clone());
             self.spawn(async move {
                 let tail = api.session(&id, TAIL, None).await;
@@ -85,6 +91,13 @@ impl Webui {
             });
         }
     }
+}
+
+/// Of which of these turns is asked what they were, and which just have ended: after a link was
+/// away for long it may be all there are.
+fn apart(mut ended: Vec<SessionRow>) -> (Vec<SessionRow>, Vec<SessionRow>) {
+    let told = ended.split_off(ended.len().min(MOST));
+    (ended, told)
 }
 
 /// What the end of a turn is told as: by what was behind it, if that was no word of the user.
@@ -143,6 +156,16 @@ mod tests {
         ended(&mut all, vec![row("here", 1, false), row("b", 1, false)]);
         all.left(&SessionId("here".to_owned()));
         assert!(all.listed(vec![row("here", 5, false), row("b", 1, false)], "b").1.is_empty());
+    }
+
+    // E09
+    #[test]
+    fn of_a_thousand_turns_that_ended_at_once_a_few_are_asked_about() {
+        let mut all = Elsewhere::default();
+        let list = |n| (0..1_000).map(|id| row(&id.to_string(), n, false)).collect();
+        ended(&mut all, list(1));
+        let (asked, told) = apart(all.listed(list(2), "here").1);
+        assert_eq!((asked.len(), told.len()), (MOST, 1_000 - MOST), "all of them are news");
     }
 
     #[test]

@@ -187,6 +187,8 @@ impl Inbox {
     /// Another session comes into view: what this one asks is known from its streams so far.
     pub(super) fn leave(&mut self, left: &Mirror) {
         let view = left.view();
+        // What is known of it from before it came into view is old.
+        self.asking.retain(|known| known.session != view.session);
         let Some(question) = view.questions.first() else { return };
         let back = match &question.ask {
             Ask::Approval { .. } => {
@@ -197,7 +199,6 @@ impl Inbox {
         let mut line = Line::new(view.session.clone());
         line.name = view.title.clone().unwrap_or_default();
         line.head = Some(Head { question: question.clone(), back });
-        self.asking.retain(|known| known.session != line.session);
         self.asking.push(line);
     }
 

@@ -40,7 +40,7 @@ pub(super) fn routes() -> Router<Serving> {
 }
 
 /// The texts of these members, or 400 with the names of those that are missing.
-pub(super) fn require<const N: usize>(
+pub(in crate::serve) fn require<const N: usize>(
     body: &Body,
     keys: [&str; N],
 ) -> Result<[String; N], Refusal> {
@@ -48,7 +48,7 @@ pub(super) fn require<const N: usize>(
     if missing.is_empty() {
         Ok(keys.map(|key| body.text(key).unwrap_or_default().to_owned()))
     } else {
-        Err(Refusal::bad(format!("Missing required field(s): {}", missing.join(", "))))
+        Err(crate::serve::missing(&missing.join(", ")))
     }
 }
 

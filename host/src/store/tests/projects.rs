@@ -67,3 +67,16 @@ fn the_store_can_be_written_or_it_is_said_why_not_and_nothing_changes() {
     assert_eq!(desk.reader().rows(&id("s")).unwrap().len(), 2);
     assert_eq!(desk.reader().count().unwrap(), 1);
 }
+
+#[test]
+fn looks_at_the_store_do_not_let_its_log_grow_for_ever() {
+    let mut desk = Desk::new();
+    desk.put(vec![session("s", 1)]);
+    for _ in 0..1_500 {
+        probe(&desk.folder(), Duration::from_secs(2)).unwrap();
+    }
+    let log = std::fs::metadata(schema::wal(&desk.folder())).unwrap().len();
+    assert!(log < 5 << 20, "{log} bytes: nobody else writes, so nobody else empties it");
+    let desk = desk.again();
+    assert_eq!(desk.reader().sessions(10).unwrap().len(), 1);
+}

@@ -254,6 +254,12 @@ fn any_session_is_renamed_in_the_list() {
         }
         assert!(shows(&mut app, "title of a") && app.panel.is_some());
     }
+    // A session without a title is listed by its prompt, which may have lines: it gets none by this.
+    let mut app = opened(&["a"]);
+    let lines = SessionRow { title: "one\ntwo ".into(), ..session("a") };
+    app.on_event(&Event::SessionsListed { sessions: vec![lines] }, T0);
+    press(&mut app, "f2", T0);
+    assert_eq!(press(&mut app, "enter", T0), []);
     // A session that is deleted elsewhere takes its title along.
     let mut app = opened(&["a", "b"]);
     press(&mut app, "f2", T0);

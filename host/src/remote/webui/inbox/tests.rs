@@ -93,3 +93,18 @@ fn a_clarify_question_of_another_session_has_its_own_clock_and_name() {
     assert_eq!(question.ask, ask);
     assert!(matches!(&head.back, Back::Clarify(name) if name == "k"));
 }
+
+// C03
+#[test]
+fn a_question_that_was_answered_in_view_does_not_stand_in_the_inbox_once_that_is_left() {
+    let mut inbox = Inbox::default();
+    wanted(&mut inbox, &[row("a", Some("approval"), 1, 4)], Instant::now());
+    inbox.line(&session("a")).unwrap().set_head(Some(approval("q")));
+    // It came into view, was answered there, and is left before a list has come.
+    let mut left = Mirror::default();
+    let loaded: decode::Session = decode::read(json!({ "session_id": "a", "messages": [] }));
+    left.loaded(&loaded, 0);
+    assert_eq!(left.view().session, session("a"));
+    inbox.leave(&left);
+    assert!(inbox.line(&session("a")).is_none());
+}
