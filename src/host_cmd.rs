@@ -107,6 +107,13 @@ async fn stop(state: &Path) -> anyhow::Result<ExitCode> {
     let lock = state.join("host.lock");
     let mut out = std::io::stdout().lock();
     let holder = Lock::holder(&lock);
+    if let Some(pid) = holder.filter(|pid| is_suspended(*pid)) {
+        // Asked now, it would stop when it goes on, whenever that is.
+        anyhow::bail!(
+            "process {pid} holds the state and is suspended: `fg` in its shell brings it back; \
+             `kill {pid}; kill -CONT {pid}` ends it"
+        );
+    }
     if let Err(error) = ask(state, reqwest::Method::POST, "/api/tui/v1/stop").await {
         match holder {
             None => {
@@ -115,8 +122,9 @@ async fn stop(state: &Path) -> anyhow::Result<ExitCode> {
             }
             Some(pid) => {
                 tracing::debug!("no answer: {error}");
-                let why = if is_suspended(pid) { "is suspended" } else { "does not answer" };
-                anyhow::bail!("process {pid} holds the state and {why}; `kill {pid}` ends it")
+                anyhow::bail!(
+                    "process {pid} holds the state and does not answer; `kill {pid}` ends it"
+                )
             }
         }
     }

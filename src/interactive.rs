@@ -414,8 +414,7 @@ impl Desk<'_> {
             Ended::Left(exit) => farewell(&exit, &[], words.pop()),
             Ended::Signal(_) | Ended::HungUp => Ok(self.parting(&ended, &words)),
             Ended::Suspend | Ended::StopAsked | Ended::HostLost(_) => {
-                writeln!(std::io::stdout().lock(), "The host was asked to stop.").ok();
-                Ok(ExitCode::SUCCESS)
+                Ok(self.parting(&ended, &["The host was asked to stop.".to_owned()]))
             }
         }
     }

@@ -40,6 +40,9 @@ use crate::protocol::{
 };
 use crate::store::{Entry, Meta, Record};
 
+/// Characters of a title that are kept.
+const TITLE: usize = 200;
+
 /// What a caller of turns can take part in (W26). Each front end states it when it attaches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Caller {
@@ -543,6 +546,7 @@ impl Session {
                 self.publish(Event::ModelChanged { model, context }, &mut out);
             }
             Input::SetTitle(title) => {
+                let title: String = title.chars().take(TITLE).collect();
                 self.meta.title = Some(title.clone()).filter(|title| !title.is_empty());
                 self.touch(now, &mut out);
                 self.publish(Event::TitleChanged { title }, &mut out);

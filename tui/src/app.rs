@@ -99,6 +99,8 @@ pub(crate) struct App {
     options: Options,
     now: Millis,
     typed_at: Millis,
+    /// When somebody else closed a card, or the last key came that may have been meant for it.
+    gone_at: Option<Millis>,
     flash: Option<(String, Millis)>,
     quit_at: Option<Millis>,
     sent: Vec<Sent>,
@@ -143,6 +145,7 @@ impl App {
             options,
             now,
             typed_at: 0,
+            gone_at: None,
             flash: None,
             quit_at: None,
             sent: Vec::new(),

@@ -1,6 +1,6 @@
 //! How a question of the agent's own looks (C13). Free text is typed into the input.
 
-use host::protocol::{Ask, Question};
+use host::protocol::{Answer, Ask, Question};
 use ratatui::text::Line;
 
 use crate::card::{Keys, hint};
@@ -40,4 +40,12 @@ pub(crate) fn lines(
     }
     lines.extend(bottom);
     lines
+}
+
+/// What is meant by a typed answer: the number of an offered one is that one.
+pub(crate) fn meant(ask: &Ask, text: String) -> Answer {
+    let Ask::Clarify { choices, .. } = ask else { return Answer::Text(text) };
+    let number = text.trim().parse::<usize>().ok();
+    let chosen = number.and_then(|number| choices.get(number.checked_sub(1)?));
+    Answer::Text(chosen.cloned().unwrap_or(text))
 }

@@ -5,6 +5,7 @@ use host::protocol::{Answer, Ask, Asked, Millis, QuestionId, SessionId};
 use ratatui::text::Line;
 
 use crate::card::{Card, Keys, Outcome as Done, Sight};
+use crate::clarify::meant;
 use crate::clean::{head, one_line};
 use crate::composer::Composer;
 use crate::keymap::Action;
@@ -214,8 +215,8 @@ impl Inbox {
             Action::Enter if is_approval => return Outcome::NotByText,
             Action::Enter => {
                 if open.card.is_settled(now) {
-                    let text = open.input.take();
-                    return self.answered(Answer::Text(text));
+                    let answer = meant(&open.asked.question.ask, open.input.take());
+                    return self.answered(answer);
                 }
             }
             _ => {

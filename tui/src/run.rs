@@ -57,7 +57,7 @@ pub struct Options {
 pub struct Exit {
     /// The session in view, if it has rows: what to resume.
     pub session: Option<SessionId>,
-    /// What the user wrote and no host has taken.
+    /// What the user wrote and nobody has taken; of a host elsewhere [`host::remote`] knows more.
     pub unsent: Vec<String>,
     /// What was written to the terminal.
     pub drawn: Drawn,
@@ -234,7 +234,7 @@ where
     }
     Ok(Exit {
         session: front.app.stored_session().cloned(),
-        unsent: front.app.unsent(),
+        unsent: front.app.unsent_here(),
         drawn: front.screen.drawn(),
         host_stopped,
         leaving: front.done.unwrap_or_default(),

@@ -127,6 +127,7 @@ fn is_again(old: &Toast, new: &Toast, apart: u64) -> bool {
             | News::Asked
             | News::Held { .. }
             | News::Working { .. }
+            | News::Late
             | News::Unknown => false,
         };
     once || apart < AGAIN && old.news == new.news && old.text == new.text
@@ -135,7 +136,7 @@ fn is_again(old: &Toast, new: &Toast, apart: u64) -> bool {
 /// Whether nothing else in its session shows it: no card, no clock.
 fn is_told_by_toast_alone(news: &News) -> bool {
     match news {
-        News::Held { .. } | News::Tripped | News::Released { .. } => true,
+        News::Held { .. } | News::Tripped | News::Released { .. } | News::Late => true,
         News::Ended { .. }
         | News::Matched { .. }
         | News::WatchDisabled
@@ -194,6 +195,7 @@ fn what(news: &News, here: bool) -> String {
         News::Working { elapsed } => {
             format!("still working after {}", span(u64::try_from(*elapsed).unwrap_or(0) / 1_000))
         }
+        News::Late => "your answer came too late".to_owned(),
         News::Unknown => "news".to_owned(),
     }
 }

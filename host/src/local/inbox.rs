@@ -9,7 +9,7 @@ use std::sync::Arc;
 use super::fronts::Front;
 use super::hub::Hub;
 use crate::handle::FrontId;
-use crate::protocol::{Asked, Event, Question, SessionId};
+use crate::protocol::{Asked, Event, Question, QuestionId, SessionId, Toast};
 
 /// Notes what an event does to the questions that a session has told.
 pub(super) fn note(told: &mut Vec<Question>, event: &Event) {
@@ -43,6 +43,18 @@ fn inbox<'a>(
 }
 
 impl Hub {
+    /// Tells a view whose answer comes too late that it does not count: it may have been another.
+    pub(super) fn tell_if_late(&mut self, front: FrontId, session: &SessionId, id: &QuestionId) {
+        let Some(live) = self.sessions.get(session) else { return };
+        let questions = &live.session.transcript().questions;
+        if questions.iter().any(|question| question.id == *id && question.answer.is_none()) {
+            return;
+        }
+        let (session, name) = (session.clone(), live.session.name());
+        let toast = Toast::late(session, name);
+        self.push(front, Event::Toast(toast));
+    }
+
     fn inbox(&self) -> Arc<[Asked]> {
         let asking = self.sessions.iter().filter(|(_, live)| !live.asked.is_empty());
         inbox(asking.map(|(id, live)| (id, live.session.name(), live.asked.as_slice()))).into()

@@ -96,8 +96,12 @@ impl Hub {
             Command::Unqueue { id } => Input::Unqueue(id),
             Command::Steer { text } => Input::Steer(text),
             Command::Cancel => Input::Cancel,
-            Command::Answer { session: _, id, answer } => {
+            Command::Answer { session: named, id, answer } => {
                 let by = Some(view.label.to_string());
+                // Who looks at the session sees what became of it; others are told (C07).
+                if named.is_some() {
+                    self.tell_if_late(front, &session, &id);
+                }
                 Input::Answer { id, answer, by }
             }
             Command::Shown { session: _, id } => Input::Shown(id),

@@ -399,6 +399,13 @@ pub struct Toast {
     pub text: String,
 }
 
+impl Toast {
+    /// An answer to a question of that session came too late.
+    pub(crate) fn late(session: SessionId, name: String) -> Self {
+        Self { session, name, process: None, news: News::Late, text: String::new() }
+    }
+}
+
 /// What a toast tells (P11).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "is", rename_all = "snake_case")]
@@ -436,6 +443,8 @@ pub enum News {
         /// For how long, in milliseconds.
         elapsed: Millis,
     },
+    /// An answer that this front end gave to another session came too late: it does not count.
+    Late,
     /// Of a newer host.
     #[serde(other)]
     Unknown,

@@ -269,6 +269,12 @@ impl Mirror {
         if !session.workspace.is_empty() && session.workspace != self.view.cwd {
             self.emit(Event::CwdChanged { cwd: session.workspace.clone() });
         }
+        // A turn that was over before anybody looked has told its numbers to nobody.
+        let gauge = rows::gauge(session.last_prompt_tokens, session.context_length);
+        if let Some(prompt) = gauge.used.filter(|_| gauge != self.view.gauge) {
+            let usage = Usage { prompt, ..Usage::default() };
+            self.emit(Event::UsageReported { usage, context: gauge.length });
+        }
         let held = paused(session);
         if held != self.view.held {
             self.emit(Event::Held { reason: held });

@@ -20,8 +20,8 @@ use super::feed::{Feed, Feeds, Lease, StreamId};
 use super::tape::{Read, Tape, encode};
 use super::{Body, Params, Refusal, Serving, answer, asides, sse, uploads};
 use crate::local::Access;
+use crate::model::catalog::provider_name;
 use crate::protocol::{Command, Outcome, SessionId, Transcript, TurnId};
-use crate::settings::{Provider, Settings};
 use crate::store::{Reader, StoredTurn};
 use crate::wire::encode::frame::{self, Teller, secs};
 use starter::{Begun, Starter};
@@ -111,7 +111,7 @@ async fn start(State(serving): State<Serving>, body: Body) -> Result<Response, R
                 "turn_id": format!("{}-{turn}", feed.session()),
                 "title": title,
                 "effective_model": feed.look(|t| t.model.clone()),
-                "effective_model_provider": provider(&serving.settings),
+                "effective_model_provider": provider_name(serving.settings.model.provider),
             })))
         }
         Begun::Queued(position) => {
@@ -178,16 +178,6 @@ async fn told(feed: &Feed, turn: TurnId) -> f64 {
 fn busy(feeds: &Feeds, session: &SessionId, turn: TurnId) -> Refusal {
     Refusal::new(StatusCode::CONFLICT, "session already has an active stream")
         .with("active_stream_id", feeds.stream(session, turn))
-}
-
-fn provider(settings: &Settings) -> &'static str {
-    match settings.model.provider {
-        Provider::OpenAi => "custom",
-        Provider::Anthropic => "anthropic",
-        Provider::Gemini => "gemini",
-        Provider::Ollama => "ollama",
-        Provider::Demo => "demo",
-    }
 }
 
 /// Where a client wants to go on.

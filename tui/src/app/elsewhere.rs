@@ -108,7 +108,12 @@ impl App {
         if gone.direct {
             self.panel = None;
         }
-        self.composer.remember(&gone.typed);
+        self.gone_at = Some(self.now);
+        if self.panel.is_none() && self.composer.is_empty() {
+            self.composer.set(&gone.typed);
+        } else {
+            self.composer.remember(&gone.typed);
+        }
         let name = fit(&called(&gone.asked), NAME);
         let expired = gone.asked.question.deadline.is_some_and(|deadline| deadline <= self.now);
         let what =

@@ -1,8 +1,8 @@
 //! What the host's events do to the interface, beyond the fold of the transcript.
 
 use host::protocol::{
-    Answer, Ask, Attachment, Body, Choice, Command, Event, Failure, GoalState, Link, QuestionId,
-    Row, SessionId, SessionRow, Target,
+    Answer, Ask, Attachment, Body, Choice, Command, Event, Failure, GoalState, Link, News,
+    QuestionId, Row, SessionId, SessionRow, Target,
 };
 
 use super::{App, Effect, Notice, Panel, ROWS, TakingBack};
@@ -87,6 +87,10 @@ impl App {
                 }
             }
             Event::Toast(toast) => {
+                if toast.news == News::Late {
+                    // What was said of the answer does not hold.
+                    self.flash = None;
+                }
                 self.toasts.push(toast, &self.transcript.session, now);
                 // What changes in other sessions is heard of in no other way.
                 effects.extend(self.on_processes_changed());
@@ -336,6 +340,7 @@ impl App {
         if ours || granted || self.card.id() != Some(id) {
             return;
         }
+        self.gone_at = Some(self.now);
         match answer {
             Answer::Approval(_) | Answer::Text(_) => {
                 let by = by.map(one_line).filter(|by| !by.is_empty());

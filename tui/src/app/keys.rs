@@ -4,7 +4,8 @@ use crossterm::event::KeyEvent;
 use host::protocol::{Answer, Ask, Choice, Command, Millis, PromptId, QuestionId, Target};
 
 use super::{App, Effect, Notice, Panel};
-use crate::card;
+use crate::card::{self, QUIET};
+use crate::clarify;
 use crate::clean::one_line;
 use crate::composer;
 use crate::confirm::{self, Confirm};
@@ -15,6 +16,7 @@ use crate::processes;
 use crate::quit::Leaving;
 use crate::sessions;
 use crate::slash;
+use crate::time::between;
 use crate::transcript::Move;
 
 /// Two presses of Ctrl+C within this time quit.
@@ -44,6 +46,9 @@ impl App {
             } else {
                 self.on_panel(action)
             };
+        }
+        if self.is_for_what_is_gone(action, now) {
+            return Vec::new();
         }
         if self.composer.is_empty()
             && self.card.is_armed(self.typed_at, now)
@@ -165,6 +170,24 @@ impl App {
             return self.list_sessions();
         };
         vec![Effect::Send(Command::Open(Target::Id(session.clone())))]
+    }
+
+    /// Whether a key was meant for a card that somebody else has just closed: until the keyboard
+    /// was quiet once nothing is sent, and a lone digit is no text. What is typed stays in sight.
+    fn is_for_what_is_gone(&mut self, action: Action, now: Millis) -> bool {
+        let Some(since) = self.gone_at.take() else { return false };
+        if between(now, since) >= QUIET {
+            return false;
+        }
+        self.gone_at = Some(now);
+        match action {
+            Action::Enter => {
+                self.say("not sent: the question it was for is gone", TWICE);
+                true
+            }
+            Action::Text('1'..='9') => self.composer.is_empty(),
+            _ => false,
+        }
     }
 
     fn answer(&mut self, id: QuestionId, answer: Answer) -> Effect {
@@ -320,10 +343,11 @@ impl App {
         if slash::is_command(self.composer.text()) {
             return self.command();
         }
-        if let Some(id) = self.answers_by_text().map(|question| question.id.clone()) {
+        if let Some(question) = self.answers_by_text() {
+            let (id, ask) = (question.id.clone(), question.ask.clone());
             self.notice = None;
-            let text = self.composer.take();
-            return vec![self.answer(id, Answer::Text(text))];
+            let answer = clarify::meant(&ask, self.composer.take());
+            return vec![self.answer(id, answer)];
         }
         if let Some(name) = self.uploading.first() {
             let name = one_line(name);

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use host::protocol::{Command, SessionId};
+use host::protocol::{Command, Link, SessionId};
 
 use super::{App, Effect};
 use crate::keymap::Action;
@@ -68,7 +68,9 @@ impl App {
 
     /// What of the session in view goes on in a host that was left as it is.
     pub(crate) fn goes_on(&self) -> Option<String> {
-        self.options.attached.then(|| Left::of(&self.transcript, &Quit::default()).goes_on())?
+        // Without a link nobody knows what goes on there.
+        let knows = self.options.attached && matches!(self.link, Link::Up);
+        knows.then(|| Left::of(&self.transcript, &Quit::default()).goes_on())?
     }
 
     /// The session in view, if it has rows.
@@ -82,9 +84,7 @@ impl App {
     /// [`crate::Options::drafts`].
     pub(crate) fn drafts(&self) -> BTreeMap<String, String> {
         let mut drafts = self.options.drafts.clone();
-        // Prompts for a host elsewhere are kept by who sends them.
-        let sent = if self.options.attached { self.sent.len() } else { 0 };
-        let unsent = self.unsent().split_off(sent);
+        let unsent = self.unsent_here();
         if !unsent.is_empty() {
             let session = self.stored_session().map(|id| id.0.clone()).unwrap_or_default();
             drafts.insert(session, unsent.join("\n\n"));

@@ -57,6 +57,12 @@ impl App {
         texts
     }
 
+    /// The same without the prompts for a host elsewhere: who sends those keeps them.
+    pub(crate) fn unsent_here(&self) -> Vec<String> {
+        let sent = if self.options.attached { self.sent.len() } else { 0 };
+        self.unsent().split_off(sent)
+    }
+
     /// A row that came took its prompt along.
     pub(super) fn on_taken(&mut self, row: &Row) {
         let session = &self.transcript.session;

@@ -6,7 +6,8 @@ use super::*;
 use crate::handle::Host;
 use crate::local::{self, Caller, Local, Role};
 use crate::protocol::{
-    Answer, Ask, CallId, Choice, Command, Millis, PromptId, QuestionId, Target, Transcript, TurnId,
+    Answer, Ask, CallId, Choice, Command, Millis, News, PromptId, QuestionId, Target, Toast,
+    Transcript, TurnId,
 };
 use crate::session::{Ack, Input, Say};
 use crate::store::{Lock, Reader, Report};
@@ -181,9 +182,15 @@ async fn every_view_knows_what_all_sessions_ask_and_any_of_them_may_answer() {
     one.until("the answer", |f| resolved(f).is_some()).await;
     let by = Some("terminal".to_owned());
     assert_eq!(resolved(&one), Some((id.clone(), Answer::Approval(Choice::Deny), by)));
-    // Late: nothing happens, to nobody.
+    // Late: nothing happens, and who answered is told so.
+    let late = |f: &Front| {
+        let late = |e: &&Event| matches!(e, Event::Toast(Toast { news: News::Late, .. }));
+        f.told.iter().filter(late).count()
+    };
+    assert_eq!(late(&here), 0);
     let answer = Answer::Approval(Choice::Once);
     here.host.send(Command::Answer { session, id, answer });
+    here.until("the word that it was late", |f| late(f) == 1).await;
     // The id of a question counts in its own session alone.
     let elsewhere = Some(one.view.session.clone());
     let (id, answer) = (second.question.id.clone(), Answer::Text("no".to_owned()));

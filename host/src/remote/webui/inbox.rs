@@ -14,7 +14,7 @@ use super::{Webui, failed};
 use crate::local::now;
 use crate::protocol::{
     Answer, Ask, Asked, Attention, CallId, Command, Event, Millis, Question, QuestionId, SessionId,
-    TurnId,
+    Toast, TurnId,
 };
 use crate::wire::decode;
 
@@ -301,12 +301,18 @@ impl Webui {
         }
     }
 
+    fn tell_late(&mut self, session: &SessionId) {
+        let name = self.inbox.line(session).map(|line| line.name.clone()).unwrap_or_default();
+        self.push(Event::Toast(Toast::late(session.clone(), name)));
+    }
+
     /// Answers a question of a session that is not in view.
     fn answer_elsewhere(&mut self, session: SessionId, id: &QuestionId, answer: Answer) {
         let line = self.inbox.line(&session).filter(|line| !line.is_answering);
         let head = line.as_ref().and_then(|line| line.head.clone());
         let (Some(line), Some(head)) = (line, head.filter(|head| head.question.id == *id)) else {
-            // Late or unknown: what stands now is told again, that is all (C07).
+            // Late or unknown: what stands now is told again (C07).
+            self.tell_late(&session);
             self.ask_head_again(&session);
             return self.ask_others();
         };
@@ -391,6 +397,9 @@ impl Webui {
                 let verdict = translate::verdict(&sent);
                 if let (Verdict::Undelivered, Err(error)) = (verdict, &sent) {
                     self.push(failed("answer", error));
+                }
+                if verdict == Verdict::Late {
+                    self.tell_late(&session);
                 }
                 if let Some(line) = self.inbox.line(&session) {
                     line.is_answering = false;

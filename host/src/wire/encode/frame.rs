@@ -158,6 +158,7 @@ pub(crate) fn background(toast: &Toast, transcript: &Transcript, now: Millis) ->
         | News::Asked
         | News::Held { .. }
         | News::Working { .. }
+        | News::Late
         | News::Unknown => return None,
     };
     let exit_code = match &toast.news {

@@ -234,14 +234,15 @@ fn unknown() -> Map<String, Value> {
 }
 
 /// Where a session comes from (S02). All of ours can be worked in, so none is "of the command
-/// line" in the sense of that protocol, where such a session must be imported first.
+/// line" in the sense of that protocol, where such a session must be imported first: its page
+/// lists those that were (by `raw_source` and `session_source`) apart.
 fn origin(source: &str) -> Map<String, Value> {
     let source = Some(source).filter(|source| !source.is_empty());
     map(json!({
         "is_cli_session": false,
         "source_tag": source,
-        "raw_source": source,
-        "session_source": source,
+        "raw_source": "webui",
+        "session_source": "webui",
         "source_label": source,
     }))
 }

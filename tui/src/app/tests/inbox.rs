@@ -1,6 +1,6 @@
 //! The questions of all sessions: who is marked, whose card opens, and which keys answer.
 
-use host::protocol::{Asked, Question};
+use host::protocol::{Asked, News, Question, Toast};
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
@@ -307,5 +307,56 @@ fn names_and_questions_of_others_cannot_paint() {
     for (width, height) in [(80, 24), (50, 16), (20, 6), (5, 3), (1, 1)] {
         let shown = picture(&mut app, width, height);
         assert!(!shown.contains('\u{1b}') && !shown.contains('\u{202e}'), "{shown}");
+    }
+}
+
+// C07
+#[test]
+fn what_was_typed_for_a_question_that_is_gone_stays_in_sight_and_goes_nowhere() {
+    let which = of("a", clarify("q-a", &["red", "blue"]), 0);
+    let mut app = asking(&[which]);
+    press(&mut app, "ctrl-o", T0);
+    enter_text(&mut app, "rm all ", T0 + 600);
+    tell(&mut app, &[], T0 + 700);
+    enter_text(&mut app, "please", T0 + 900);
+    assert_eq!(press(&mut app, "enter", T0 + 1_000), []);
+    assert!(shows(&mut app, "❯ rm all please") && shows(&mut app, "not sent"));
+    // Once the keyboard was quiet it is an input like any other.
+    assert_eq!(sent(press(&mut app, "enter", T0 + 1_600)).len(), 1);
+    // The digit of who was slower is no text.
+    let mut app = asking(&[rm("a")]);
+    press(&mut app, "ctrl-o", T0);
+    tell(&mut app, &[], T0 + 700);
+    press(&mut app, "4", T0 + 800);
+    assert!(app.composer.is_empty());
+    press(&mut app, "4", T0 + 1_400);
+    assert_eq!(app.composer.text(), "4");
+    // And who was slower is not told that the own answer holds.
+    let mut app = asking(&[rm("a")]);
+    press(&mut app, "ctrl-o", T0);
+    press(&mut app, "4", T0 + 700);
+    assert!(shows(&mut app, "denied: Session a"));
+    let toast = Toast {
+        session: SessionId("a".into()),
+        name: "Session a".into(),
+        process: None,
+        news: News::Late,
+        text: String::new(),
+    };
+    app.on_event(&Event::Toast(toast), T0 + 710);
+    assert!(!shows(&mut app, "denied") && shows(&mut app, "your answer came too late"));
+}
+
+// C13
+#[test]
+fn the_number_of_an_offered_answer_is_that_answer_however_it_was_typed() {
+    let which = of("a", clarify("q-a", &["red", "blue"]), 0);
+    for (typed, answer) in [("2", "blue"), (" 1 ", "red"), ("3", "3"), ("0", "0"), ("2 of", "2 of")]
+    {
+        let mut app = asking(std::slice::from_ref(&which));
+        press(&mut app, "ctrl-o", T0);
+        enter_text(&mut app, typed, T0 + 100);
+        let sent = sent(press(&mut app, "enter", T0 + 2_000));
+        assert_eq!(sent, [there("a", Answer::Text(answer.into()))], "{typed}");
     }
 }

@@ -127,6 +127,11 @@ fn a_host_elsewhere_that_was_left_at_work_is_said_to_go_on() {
     };
     assert_eq!(left(true, true).as_deref(), Some("Goes on without you: a turn."));
     assert_eq!(left(true, false), None);
+    let mut app = running();
+    app.set_attached(true);
+    let link = Link::Down { why: "reset".into(), attempt: 1, retry_at: T0 };
+    app.on_event(&Event::Link { link }, T0);
+    assert_eq!(app.goes_on(), None, "nobody knows");
     assert_eq!(left(false, true), None, "there the user decides what becomes of it");
     let mut app = running();
     app.set_attached(true);

@@ -260,6 +260,13 @@ fn the_gauge_is_the_last_prompt_and_never_a_zero() {
     assert_eq!(view.front.gauge.used, None);
     view.say("metering", usage(250));
     assert_eq!((view.front.gauge.used, view.front.gauge.length), (Some(250), Some(1000)));
+    // A turn that nobody saw told its numbers to nobody: they stand in the session.
+    let mut stored = at_rest(&[user("a"), said("b")]);
+    (stored.last_prompt_tokens, stored.context_length) = (Some(600), Some(1000));
+    view.load(&stored);
+    assert_eq!(view.front.gauge.used, Some(600));
+    view.load(&busy(&[], "go", "st"));
+    view.say("metering", usage(250));
     view.told();
     view.say("metering", usage(250));
     assert!(view.told().is_empty());

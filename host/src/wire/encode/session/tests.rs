@@ -170,6 +170,9 @@ fn a_session_has_all_that_a_client_needs_in_the_recorded_types() {
     assert_like(&ours, recorded, &more);
     let origin = ["source_tag", "raw_source", "session_source", "source_label", "_msg_limit_max"];
     assert_like(&ours, recorded, &origin);
+    // The page of a hermes-webui hides what these call a session of the command line.
+    assert_eq!((&ours["raw_source"], &ours["session_source"]), (&json!("webui"), &json!("webui")));
+    assert_eq!(ours["source_tag"], "tui");
     for (own, theirs) in
         ours["messages"].as_array().unwrap().iter().zip(recorded["messages"].as_array().unwrap())
     {
