@@ -70,7 +70,9 @@ async fn answered_from_a_third(way: Way) {
     assert!(!first.name.is_empty() && first.name != second.name, "{both:#?}");
     assert!(here.transcript.questions.is_empty(), "nothing of another session is in view");
     for view in [&mut one, &mut two] {
-        assert_eq!(asked(view, 2).await[0].session, first.session, "everybody sees the same");
+        // A hermes-webui does not tell since when it asks.
+        let seen = asked(view, 2).await;
+        assert!(both.iter().all(|asked| seen.iter().any(|a| a.session == asked.session)));
     }
 
     here.send(answer(first, Answer::Approval(Choice::Deny)));

@@ -8,6 +8,7 @@ use axum::body::Body;
 use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
+use futures::FutureExt as _;
 use futures::stream::{self, Stream, StreamExt as _};
 use tokio::sync::watch;
 
@@ -33,19 +34,53 @@ pub(crate) fn response(
     frames: impl Stream<Item = Bytes> + Send + 'static,
 ) -> Response {
     let state = State { frames: Box::pin(frames), comment, course: serving.course.clone() };
-    let body = stream::unfold(state, |mut state| async move {
-        let bytes = tokio::select! {
-            biased;
-            frame = state.frames.next() => frame?,
-            _ = state.course.wait_for(|course| course.is_over()) => return None,
-            () = tokio::time::sleep(KEEPALIVE) => Bytes::from_static(state.comment.as_bytes()),
-        };
-        Some((Ok::<_, std::convert::Infallible>(bytes), state))
-    });
+    let body = told(state).map(Ok::<_, std::convert::Infallible>);
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8")),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
         (header::HeaderName::from_static("x-accel-buffering"), HeaderValue::from_static("no")),
     ];
     (headers, Body::from_stream(body)).into_response()
+}
+
+fn told(state: State) -> impl Stream<Item = Bytes> + Send {
+    stream::unfold(state, |mut state| async move {
+        let bytes = tokio::select! {
+            biased;
+            frame = state.frames.next() => frame?,
+            // The word may have come after the frames were asked: they may have a last one for it.
+            _ = state.course.wait_for(|course| course.is_over()) => {
+                state.frames.next().now_or_never().flatten()?
+            }
+            () = tokio::time::sleep(KEEPALIVE) => Bytes::from_static(state.comment.as_bytes()),
+        };
+        Some((bytes, state))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::task::Poll;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_last_frame_of_a_stopped_server_goes_out_also_when_the_stop_comes_between() {
+        // E13
+        let (stop, course) = watch::channel(Course::Serves);
+        let mut asked = 0;
+        let frames = stream::poll_fn(move |_| {
+            asked += 1;
+            match asked {
+                1 => {
+                    stop.send_replace(Course::Stops);
+                    Poll::Pending
+                }
+                2 => Poll::Ready(Some(Bytes::from_static(b"stopped"))),
+                _ => Poll::Ready(None),
+            }
+        });
+        let state = State { frames: Box::pin(frames), comment: QUIET, course };
+        assert_eq!(told(state).collect::<Vec<_>>().await, ["stopped"]);
+    }
 }
