@@ -30,7 +30,7 @@ pub struct StoredTurn {
     pub rows: Vec<Row>,
 }
 
-/// The columns of a line of a list, in the order [`line`] reads them.
+/// The columns of a line of a list, in the order [`line()`] reads them.
 const LINE: &str =
     "SELECT id, coalesce(title, preview), started_at, active_at, rows, model, source,
          cwd, parent, compressions, archived, pinned, tokens, toolsets
