@@ -31,6 +31,16 @@ struct Site {
     uds: Client,
 }
 
+/// Waits until that holds.
+pub(crate) async fn eventually(what: &str, mut is: impl FnMut() -> bool) {
+    let wait = async {
+        while !is() {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    };
+    tokio::time::timeout(LONG, wait).await.unwrap_or_else(|_| panic!("{what}"));
+}
+
 pub(crate) fn settings_in(dir: &Path) -> Settings {
     for folder in ["state", "work"] {
         std::fs::create_dir_all(dir.join(folder)).unwrap();

@@ -9,6 +9,7 @@ use crate::protocol::{
     Answer, Ask, CallId, Choice, Command, Millis, News, PromptId, QuestionId, Target, Toast,
     Transcript, TurnId,
 };
+use crate::serve::tests::{eventually, settings_in};
 use crate::session::{Ack, Input, Say};
 use crate::store::{Lock, Reader, Report};
 
@@ -134,7 +135,7 @@ impl Front {
 }
 
 fn host(dir: &std::path::Path) -> Local {
-    local::start(crate::serve::tests::settings_in(dir), Role::Owner).unwrap()
+    local::start(settings_in(dir), Role::Owner).unwrap()
 }
 
 // C02 C04 C07 C16
@@ -292,20 +293,11 @@ async fn a_session_that_is_not_in_memory_is_changed_by_its_name_and_leaves_memor
     local.stop().await;
 }
 
-async fn eventually(what: &str, mut is: impl FnMut() -> bool) {
-    let wait = async {
-        while !is() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(30), wait).await.unwrap_or_else(|_| panic!("{what}"));
-}
-
 // Invariant 4: nothing but streamed text leaves the host before the commit it rests on.
 #[tokio::test]
 async fn a_question_is_not_in_the_inbox_before_it_is_stored() {
     let dir = tempfile::tempdir().unwrap();
-    let settings = crate::serve::tests::settings_in(dir.path());
+    let settings = settings_in(dir.path());
     let (mut hub, mut inbox) = Hub::open(settings, Role::Owner).unwrap();
     let id = hub.open_new();
     hub.stopping = true; // The turn is played by hand.

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use super::*;
+use crate::serve::tests::eventually;
 
 const DAY: Millis = 24 * 60 * 60 * 1000;
 
@@ -129,16 +130,6 @@ async fn server(body: &'static str, wait: Duration) -> (String, Arc<AtomicUsize>
         }
     });
     (url, asked)
-}
-
-async fn eventually(what: &str, mut look: impl FnMut() -> bool) {
-    for _ in 0..3_000 {
-        if look() {
-            return;
-        }
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-    panic!("waited in vain for {what}");
 }
 
 const LIST: &str = r#"{"data": [{"id": "b-model"}, {"id": "mine"}, {"id": "a-model"}, {"x": 1}]}"#;

@@ -1,20 +1,27 @@
 //! What a start tells of its turn rests on what the readers of its stream will see.
 
 use super::*;
-use crate::local::{Caller, Role, start};
+use crate::handle::Host;
+use crate::local::{Caller, Local, Role, start};
 use crate::protocol::{Event, PromptId, Target};
 use crate::serve::tests::settings_in;
 
-#[tokio::test]
-async fn a_start_is_told_when_the_stream_of_its_turn_is_there_and_not_before() {
-    let dir = tempfile::tempdir().unwrap();
-    let settings = settings_in(dir.path());
+/// A host, a view on a new session of it, and that session's feed.
+async fn followed(dir: &std::path::Path) -> (Local, Host, Lease) {
+    let settings = settings_in(dir);
     let local = start(settings.clone(), Role::Owner).unwrap();
     let access = local.access();
     let mut host = access.attach(Target::New, Caller::Attended);
     let Some(Event::Attached { transcript, .. }) = host.next().await else { panic!("no window") };
     let feeds = Feeds::new(&access, &std::sync::Arc::new(settings));
     let feed = feeds.lease(&transcript.session).await.unwrap();
+    (local, host, feed)
+}
+
+#[tokio::test]
+async fn a_start_is_told_when_the_stream_of_its_turn_is_there_and_not_before() {
+    let dir = tempfile::tempdir().unwrap();
+    let (local, host, feed) = followed(dir.path()).await;
     let mut waits = Box::pin(told(&feed, TurnId(1)));
     let early = tokio::time::timeout(Duration::from_millis(200), &mut waits).await;
     assert!(early.is_err(), "no such turn runs");
@@ -33,13 +40,7 @@ async fn a_start_is_told_when_the_stream_of_its_turn_is_there_and_not_before() {
 #[tokio::test]
 async fn a_turn_that_no_reader_will_ever_see_keeps_a_start_waiting_for_seconds_only() {
     let dir = tempfile::tempdir().unwrap();
-    let settings = settings_in(dir.path());
-    let local = start(settings.clone(), Role::Owner).unwrap();
-    let access = local.access();
-    let mut host = access.attach(Target::New, Caller::Attended);
-    let Some(Event::Attached { transcript, .. }) = host.next().await else { panic!("no window") };
-    let feeds = Feeds::new(&access, &std::sync::Arc::new(settings));
-    let feed = feeds.lease(&transcript.session).await.unwrap();
+    let (local, _host, feed) = followed(dir.path()).await;
     let begun = std::time::Instant::now();
     told(&feed, TurnId(7)).await;
     let took = begun.elapsed();

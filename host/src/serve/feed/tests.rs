@@ -12,6 +12,7 @@ use crate::serve::channel::Listening;
 use crate::serve::chat::Reading;
 use crate::serve::questions::Showing;
 use crate::serve::tape::{Read, Tape};
+use crate::serve::tests::eventually;
 use crate::store::Lock;
 use crate::wire::encode::frame::Frame;
 
@@ -394,15 +395,6 @@ async fn session(local: &Local) -> SessionId {
 /// Whether the host has the session in memory: it holds its lease then.
 fn is_loaded(dir: &std::path::Path, session: &SessionId) -> bool {
     Lock::take(&dir.join("state/leases").join(&session.0)).is_err()
-}
-
-async fn eventually(what: &str, mut is: impl FnMut() -> bool) {
-    let wait = async {
-        while !is() {
-            tokio::time::sleep(Duration::from_millis(5)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(30), wait).await.unwrap_or_else(|_| panic!("{what}"));
 }
 
 // E05
