@@ -3,9 +3,9 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use host::protocol::{Assistant, Body, Outcome, Row, SessionId, Source, TurnId};
 use host::store::{Durability, Meta, Record, Store};
 use portable_pty::CommandBuilder;
+use protocol::{Assistant, Body, Outcome, Row, SessionId, Source, TurnId};
 use tempfile::TempDir;
 
 use crate::model::Model;

@@ -7,11 +7,11 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use host::Host;
-use host::protocol::{SessionId, Target};
 use host::remote::http::Error;
 use host::remote::{self, Login, Probe, Server};
 use nix::sys::termios::{self, LocalFlags, SetArg, Termios};
+use protocol::Host;
+use protocol::{SessionId, Target};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::oneshot;
 use tui::{Exit, Interface, Leaving};

@@ -2,9 +2,9 @@
 //! host, and what its user is told at first because it differs from an embedded one. What changes
 //! where or how something runs is never ignored in silence.
 
-use host::Host;
-use host::protocol::{Command, Target};
 use host::remote::Probe;
+use protocol::Host;
+use protocol::{Command, Target};
 
 use crate::args;
 

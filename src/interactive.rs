@@ -8,12 +8,12 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use host::Host;
 use host::local::{Caller, Local, Role, StartError, Work};
-use host::protocol::Target;
 use host::remote::{self, Remote};
 use host::serve::{self, Server, socket_path};
 use host::store::Lock;
+use protocol::Host;
+use protocol::Target;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tui::{Exit, Interface, Leaving};
 

@@ -8,10 +8,11 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use host::local::{self, Caller, Role};
-use host::protocol::{
+use host::redact;
+use protocol::Host;
+use protocol::{
     Body, Command, Event, Outcome, PromptId, Row, SessionId, Storage, Target, TurnId, Usage,
 };
-use host::{Host, redact};
 use serde_json::json;
 
 use crate::config::Config;

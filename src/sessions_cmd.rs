@@ -5,11 +5,11 @@ use std::io::{IsTerminal as _, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
-use host::protocol::{Body, Row, SessionId, SessionRow, Target};
 use host::redact;
 use host::store::{Durability, Lock, Reader, Record, Report, Store};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
+use protocol::{Body, Row, SessionId, SessionRow, Target};
 use tokio::sync::mpsc;
 
 use crate::{Usage, args};

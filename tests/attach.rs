@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use futures::{StreamExt as _, stream};
 use host::local::Local;
-use host::protocol::{Body, Command, Event, Link, PromptId, Row, Target, Transcript, TurnId};
 use host::remote::{self, Remote, Server};
 use host::serve;
 use host::settings;
+use protocol::{Body, Command, Event, Link, PromptId, Row, Target, Transcript, TurnId};
 
 use self::proxy::{Do, Fake, Fault, PAGE, Proxy};
 use crate::support::{self, Gate, Home, Reply, View, demo, eventually, start};
@@ -345,7 +345,7 @@ async fn a_session_that_is_gone_is_said_and_what_was_typed_in_it_comes_back_in_w
     // By the beginning of its title, which only the host can look up.
     let other = own.session();
     let (mut view, _client) =
-        attach(&proxy.url, &home, Target::Id(host::protocol::SessionId("other".to_owned()))).await;
+        attach(&proxy.url, &home, Target::Id(protocol::SessionId("other".to_owned()))).await;
     view.until("the other session", |v| (v.session() == other).then_some(())).await;
     again.stop().await;
     local.stop().await;
@@ -505,7 +505,7 @@ fn frame(event: &Event) -> Vec<u8> {
 }
 
 fn window(rows: Vec<Row>) -> Vec<u8> {
-    let session = host::protocol::SessionId("20260101_000000_abcdef".to_owned());
+    let session = protocol::SessionId("20260101_000000_abcdef".to_owned());
     let transcript = Transcript { session, rows, ..Transcript::default() };
     let mut bytes = b"event: view\ndata: {\"view\":\"t1\"}\n\n".to_vec();
     bytes.extend(frame(&Event::Attached { transcript: Box::new(transcript), resynced: false }));
@@ -619,7 +619,7 @@ async fn an_interrupt_that_was_pressed_without_a_link_meets_no_later_turn() {
     view.send(Command::SetTitle { session: None, title: "after".to_owned() });
     view.until("the title", |v| v.transcript.title.clone()).await;
     gate.open();
-    assert_eq!(own.turn(2).await, host::protocol::Outcome::Done);
+    assert_eq!(own.turn(2).await, protocol::Outcome::Done);
     again.stop().await;
     local.stop().await;
 }

@@ -4,9 +4,9 @@
 use std::fs;
 use std::path::Path;
 
-use host::protocol::{Delivery, End, Event, Process, SessionId, Storage, Target, Wakeup};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use protocol::{Delivery, End, Event, Process, SessionId, Storage, Target, Wakeup};
 
 use crate::support::{Home, Server, View, eventually, exit_of, is_alive, start, wakeups};
 use crate::wakeups::{fifo, spawn, waiting};

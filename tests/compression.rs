@@ -1,10 +1,8 @@
 //! The context is compressed, by itself and when asked, and sessions are branched: the whole host
 //! in this process, real commands, a real model server.
 
-use host::protocol::{
-    Body, Command, Delivery, Event, Outcome, Row, SessionId, Source, Summary, Target,
-};
 use host::settings;
+use protocol::{Body, Command, Delivery, Event, Outcome, Row, SessionId, Source, Summary, Target};
 use serde_json::json;
 
 use crate::support::Asked;

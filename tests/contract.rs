@@ -10,8 +10,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use host::local::Local;
-use host::protocol::{Answer, Ask, Body, Choice, Command, Event, Question, Row, Stop, Target};
 use host::{remote, serve};
+use protocol::{Answer, Ask, Body, Choice, Command, Event, Question, Row, Stop, Target};
 use serde_json::json;
 
 use crate::serve::Serve;

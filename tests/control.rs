@@ -4,7 +4,7 @@
 use std::fs;
 
 use host::local::Local;
-use host::protocol::{Outcome, ProcessId, Target};
+use protocol::{Outcome, ProcessId, Target};
 use serde_json::{Value, json};
 
 use crate::support::{Home, Server, View, eventually, is_alive, start};

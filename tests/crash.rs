@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use host::protocol::{Body, Delivery, End, SessionId, State, Stop};
 use host::store::Stage;
+use protocol::{Body, Delivery, End, SessionId, State, Stop};
 
 use serde_json::json;
 

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use host::local::Local;
-use host::protocol::{
+use protocol::{
     Body, Command, Delivery, End, Event, Killer, Outcome, SessionId, SessionRow, Source, State,
     Target, WakeupKind,
 };

@@ -1,10 +1,8 @@
 //! Deleted and archived sessions, what outlives them, and the processes of the whole host.
 
 use host::local::Local;
-use host::protocol::{
-    Command, Delivery, Event, Killer, Process, ProcessId, SessionId, State, Target,
-};
 use host::store::{Durability, Record, Report, Store};
+use protocol::{Command, Delivery, Event, Killer, Process, ProcessId, SessionId, State, Target};
 use tokio::sync::mpsc;
 
 use crate::support::{

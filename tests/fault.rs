@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use host::local::Local;
-use host::protocol::{Body, Event, Link, Row, Target};
 use host::{remote, serve};
+use protocol::{Body, Event, Link, Row, Target};
 
 use crate::support::{
     Asked, BAD_GATEWAY, Fault, Home, Proxy, Reply, Seen, Server, TO_LOGIN, View, start,

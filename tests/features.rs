@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use host::protocol::{
+use protocol::{
     Answer, Attention, Body, Choice, Command, Data, Event, GoalAsk, GoalState, Outcome, PromptId,
     Row, SessionRow, Target,
 };

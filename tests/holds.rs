@@ -4,9 +4,9 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use host::protocol::{Body, Command, Delivery, Event, News, Outcome, Target, Toast};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use protocol::{Body, Command, Delivery, Event, News, Outcome, Target, Toast};
 use serde_json::json;
 
 use crate::support::{

@@ -3,8 +3,8 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use host::protocol::{Answer, Ask, Asked, Choice, Command, Event, Outcome, SessionId, Target};
 use host::{remote, serve};
+use protocol::{Answer, Ask, Asked, Choice, Command, Event, Outcome, SessionId, Target};
 use serde_json::json;
 
 use crate::contract::{Over, Rig, Way, no_question, removal, said};
@@ -229,7 +229,7 @@ async fn what_was_answered_while_there_was_no_link_is_not_in_the_inbox_after_it(
     let first = asked(&mut far, 1).await.remove(0);
     proxy.set(Fault::Drop);
     far.until("the loss", |v| {
-        let link = |e: &Event| matches!(e, Event::Link { link: host::protocol::Link::Down { .. } });
+        let link = |e: &Event| matches!(e, Event::Link { link: protocol::Link::Down { .. } });
         v.events.iter().any(link).then_some(())
     })
     .await;

@@ -5,10 +5,10 @@ use std::fs;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use host::protocol::{Body, Row};
 use host::store::Lock;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use protocol::{Body, Row};
 
 use crate::attach::Served;
 use crate::support::{

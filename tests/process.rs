@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use host::process::{ControlError, Found, Kind, Notice, Processes, SpawnError, Spec, Watch};
-use host::protocol::{End, Exit, ProcessId};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use protocol::{End, Exit, ProcessId};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::time::timeout;
 

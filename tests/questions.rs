@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use host::protocol::{Answer, Ask, Choice, Command, Event, Outcome, Question, Target};
 use host::settings::Mode;
+use protocol::{Answer, Ask, Choice, Command, Event, Outcome, Question, Target};
 use serde_json::json;
 
 use crate::support::{Home, LONG, Server, View, eventually, start};
@@ -212,10 +212,11 @@ async fn a_clarify_question_that_nobody_answers_tells_the_agent_to_go_on_or_stop
     let said = view.results().pop().unwrap()["user_response"].clone();
     let said = said.as_str().expect("a sentence");
     assert!(said.contains("Nobody answered") && said.contains("best guess"), "{said}");
-    let marked =
-        view.transcript.rows.iter().any(
-            |row| matches!(&row.body, host::protocol::Body::Tool(result) if result.unanswered),
-        );
+    let marked = view
+        .transcript
+        .rows
+        .iter()
+        .any(|row| matches!(&row.body, protocol::Body::Tool(result) if result.unanswered));
     assert!(marked, "a restart waits for the user here");
 }
 

@@ -3,11 +3,11 @@
 use std::time::{Duration, Instant};
 
 use host::local::{Caller, Role};
-use host::protocol::{
-    Command, Delivery, End, Event, Killer, Outcome, PromptId, SessionId, State, Target,
-};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use protocol::{
+    Command, Delivery, End, Event, Killer, Outcome, PromptId, SessionId, State, Target,
+};
 use serde_json::json;
 
 use crate::support::{

@@ -3,11 +3,11 @@
 use std::time::{Duration, Instant};
 
 use host::local::{Caller, Role};
-use host::protocol::{
+use host::store::{Durability, Meta, Record, Report, Store};
+use protocol::{
     Answer, Assistant, Body, Choice, Command, Event, News, Outcome, Question, Row, SessionId,
     Target, TurnId,
 };
-use host::store::{Durability, Meta, Record, Report, Store};
 use tokio::sync::mpsc;
 
 use crate::support::{
@@ -77,7 +77,7 @@ async fn a_session_of_four_thousand_rows_opens_with_its_tail_and_pages_back() {
     assert_eq!(rows.last().unwrap().text(), "answer 2000");
     assert_eq!(view.transcript.earlier + rows.len() as u64, 4_000);
     let before = rows[0].n;
-    view.send(host::protocol::Command::Page { before, limit: 50 });
+    view.send(protocol::Command::Page { before, limit: 50 });
     let (rows, earlier) = view
         .until("a page", |v| {
             v.events.iter().find_map(|event| match event {
@@ -182,14 +182,14 @@ async fn a_host_that_stops_in_good_order_leaves_its_processes_to_the_next_one() 
     let mut view = View::attach(&local, Target::Id(session)).await;
     view.until("the adopted process", |v| {
         let p = v.process();
-        (p.state == host::protocol::State::Running && p.pid == process.pid).then_some(())
+        (p.state == protocol::State::Running && p.pid == process.pid).then_some(())
     })
     .await;
     drop(gate);
     // Its input is reachable too (P07).
     let line = serde_json::json!({ "action": "submit", "session_id": process.id, "data": "it" });
     view.ask(2, &format!("call process {line}")).await;
-    assert_eq!(view.turn(3).await, host::protocol::Outcome::Done);
+    assert_eq!(view.turn(3).await, protocol::Outcome::Done);
     let text = server.seen().pop().unwrap().last_user().to_owned();
     assert!(text.contains("exited (exit code 6)") && text.contains("\ngot it]"), "{text}");
     assert_eq!(crate::support::wakeups(&view.transcript.rows).len(), 1);

@@ -10,8 +10,8 @@ mod projects;
 mod uploads;
 
 use host::local::Local;
-use host::protocol::{SessionId, Target};
 use host::serve;
+use protocol::{SessionId, Target};
 use reqwest::{Client, Response};
 use serde_json::{Value, json};
 

@@ -7,11 +7,11 @@ use std::process::{Child, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
-use host::protocol::{Command, Event, Outcome, PromptId, SessionId, Transcript};
 use host::serve::{self, Options, socket_path};
 use host::store::Lock;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use protocol::{Command, Event, Outcome, PromptId, SessionId, Transcript};
 use serde_json::{Value, json};
 
 use crate::support::{Home, LONG, View, demo, eventually, is_alive, start};

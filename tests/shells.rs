@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use host::protocol::{Body, Command, Outcome};
+use protocol::{Body, Command, Outcome};
 use serde_json::{Value, json};
 
 use crate::support::{Home, Reply, Server, View, eventually, is_alive, obey, run, start};
@@ -102,7 +102,7 @@ async fn a_one_shot_run_is_told_that_nobody_can_be_woken() {
     // Nor does a host that comes later owe it a turn.
     let session = home.latest().unwrap();
     let local = start(home.settings(server.model()));
-    let mut view = View::attach(&local, host::protocol::Target::Id(session)).await;
+    let mut view = View::attach(&local, protocol::Target::Id(session)).await;
     view.quiet().await;
     assert_eq!(view.turns(), [0; 0]);
     server.stays_at(2).await;
@@ -143,7 +143,7 @@ async fn folder_and_variables_belong_to_the_session() {
     drop(views);
     local.stop().await;
     let local = start(home.settings(server.model()));
-    let mut view = View::attach(&local, host::protocol::Target::Id(session)).await;
+    let mut view = View::attach(&local, protocol::Target::Id(session)).await;
     view.ask(5, &spawn("pwd; echo $MINE")).await;
     assert_eq!(view.turn(6).await, Outcome::Done);
     let told = crate::support::wakeups(&view.transcript.rows);
@@ -205,7 +205,7 @@ async fn an_answer_that_is_cut_is_kept_as_partial_and_the_turn_says_why() {
     let mut view = View::new(&local).await;
     view.prompt("cut");
     assert!(matches!(view.turn(1).await, Outcome::Failed { .. }));
-    let texts: Vec<_> = view.transcript.rows.iter().map(host::protocol::Row::text).collect();
+    let texts: Vec<_> = view.transcript.rows.iter().map(protocol::Row::text).collect();
     assert!(texts.contains(&"Half an ans"), "{texts:?}");
     assert!(matches!(view.transcript.rows.last().unwrap().body, Body::Failure { .. }));
     view.ask(2, "slow").await;

@@ -12,9 +12,9 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
 use host::local::Local;
-use host::protocol::{Answer, Body, Choice, Command, SessionId, Target, WakeupKind};
 use host::serve::{self, Options};
 use host::settings::Settings;
+use protocol::{Answer, Body, Choice, Command, SessionId, Target, WakeupKind};
 use reqwest::Method;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};

@@ -10,11 +10,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command as Program, Stdio};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use host::protocol::{Body, Command, End, Process, ProcessId, SessionId, Target, WakeupKind};
 use host::settings;
 use host::store::Reader;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use protocol::{Body, Command, End, Process, ProcessId, SessionId, Target, WakeupKind};
 use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 

@@ -7,11 +7,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use host::protocol::{Body, Command, Delivery, End, Event, Killer, Outcome, Source, Target};
 use host::settings;
 use nix::sys::signal::{Signal, kill};
 use nix::sys::stat::Mode;
 use nix::unistd::Pid;
+use protocol::{Body, Command, Delivery, End, Event, Killer, Outcome, Source, Target};
 use serde_json::json;
 
 use crate::support::{

@@ -6,7 +6,7 @@ use std::os::unix::net::UnixListener;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use host::process::{Found, Hit, Notice, Processes, Watch};
-use host::protocol::{
+use protocol::{
     Command, End, Event, News, Outcome, Process, ProcessId, SessionId, Target, WakeupKind,
 };
 use serde_json::json;

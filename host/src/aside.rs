@@ -7,9 +7,9 @@ use tokio::sync::mpsc;
 
 use crate::compress;
 use crate::model::{Message, Model, Request};
-use crate::protocol::{Body, Part, Row, Usage};
 use crate::session::Say;
 use crate::turn::{self, Voice};
+use protocol::{Body, Part, Row, Usage};
 
 /// What goes before a side question.
 const LEAD: &str = "[A side question, which is no part of the work: answer it from what you know \
@@ -129,7 +129,7 @@ fn clean(said: &str) -> Option<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::{Assistant, TurnId};
+    use protocol::{Assistant, TurnId};
 
     fn row(n: u64, body: Body) -> Arc<Row> {
         Arc::new(Row { n, turn: TurnId(1), at: 0, cut: 0, body })

@@ -15,12 +15,12 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::model::{self, Class, Message, Model, Request};
-use crate::protocol::{Body, Outcome, Row, Stop, Summary, Usage};
 use crate::session::{Reply, Say};
 use crate::settings::Compression;
 use crate::turn::{Voice, quietly};
 use cut::Cut;
 pub(crate) use prompt::record;
+use protocol::{Body, Outcome, Row, Stop, Summary, Usage};
 
 /// How long the automatic rests after a failure.
 pub(crate) const COOL_DOWN: Duration = Duration::from_mins(10);

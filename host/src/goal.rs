@@ -7,9 +7,9 @@ use serde::Deserialize;
 
 use crate::compress;
 use crate::model::{Message, Model, Request};
-use crate::protocol::{Outcome, Row};
 use crate::session::Say;
 use crate::turn::{Voice, quietly};
+use protocol::{Outcome, Row};
 
 /// Rows that the judgement looks at, at most.
 const ROWS: usize = 60;
@@ -95,7 +95,7 @@ fn read(text: &str) -> Option<Verdict> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::{Assistant, Body, TurnId};
+    use protocol::{Assistant, Body, TurnId};
 
     #[test]
     fn a_verdict_is_read_out_of_what_stands_around_it_and_nothing_else_is_one() {

@@ -29,10 +29,10 @@ use tokio::sync::{mpsc, oneshot};
 pub use crate::session::Caller;
 pub use runs::{Phase, Run, Runs};
 
-use crate::handle::{Backend, FrontId, Host, pair};
-use crate::protocol::{Millis, SessionId, Target};
 use crate::settings::Settings;
 use crate::store::{self, Filing};
+use protocol::{Backend, FrontId, Host, pair};
+use protocol::{Millis, SessionId, Target};
 
 /// How long [`Local::end`] waits for the last commit.
 const STOP: Duration = Duration::from_secs(5);
@@ -42,7 +42,7 @@ const STOP: Duration = Duration::from_secs(5);
 #[derive(Clone, Debug)]
 pub struct Access {
     control: mpsc::UnboundedSender<Control>,
-    signals: mpsc::UnboundedSender<(FrontId, crate::handle::Signal)>,
+    signals: mpsc::UnboundedSender<(FrontId, protocol::Signal)>,
     fronts: Arc<AtomicU64>,
     state: Arc<Path>,
     label: Arc<str>,

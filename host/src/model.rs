@@ -18,7 +18,7 @@ use std::time::Duration;
 use futures::Stream;
 use serde_json::Value;
 
-use crate::protocol::{Stop, ToolCall, Usage};
+use protocol::{Stop, ToolCall, Usage};
 
 /// A language model. Dropping the stream cancels the request.
 pub trait Model: Send + Sync {
@@ -65,7 +65,7 @@ pub enum Message {
         reasoning: String,
         /// The tool calls it ends with.
         calls: Vec<ToolCall>,
-        /// What the provider wants back unchanged ([`crate::protocol::Assistant::opaque`]).
+        /// What the provider wants back unchanged ([`protocol::Assistant::opaque`]).
         opaque: Value,
     },
     /// The result of a tool call.

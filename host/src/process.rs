@@ -20,7 +20,7 @@ pub use output::{Chunk, Output, Page, Text};
 pub use registry::Processes;
 pub use supervisor::supervise;
 
-use crate::protocol::{Exit, ProcessId};
+use protocol::{Exit, ProcessId};
 
 /// What to run, completely: nothing is taken from the host's own environment.
 #[derive(Clone, Debug)]
@@ -73,7 +73,7 @@ pub struct Hit {
     /// Bytes of output looked at, these lines included.
     pub upto: u64,
     /// When they were seen; just before the end if they were seen with it.
-    pub at: crate::protocol::Millis,
+    pub at: protocol::Millis,
 }
 
 /// News of a background process. What it printed before its end is told before its end.

@@ -1,5 +1,5 @@
 //! The client of a remote host: of our own `serve` over the seam wire, or of a hermes-webui over
-//! its protocol. What it gives is the same [`crate::Host`] as the embedded one's.
+//! its protocol. What it gives is the same [`protocol::Host`] as the embedded one's.
 
 mod api;
 pub(crate) mod auth;
@@ -27,9 +27,9 @@ use tokio::task::JoinHandle;
 use self::http::{Client, Error};
 use self::sse::pace::Backoff;
 use self::unsent::{Entry, Unsent};
-use crate::handle::{Backend, FrontId, Host, Signal, pair};
 use crate::local::now;
-use crate::protocol::{Command, Event, Failure, Link, Millis, Target};
+use protocol::{Backend, FrontId, Host, Signal, pair};
+use protocol::{Command, Event, Failure, Link, Millis, Target};
 
 /// Longest wait for an answer about the server itself.
 const PROBE: Duration = Duration::from_secs(15);

@@ -39,8 +39,8 @@ pub use reply::Refusal;
 pub(crate) use reply::{Body, Params, answer, bounded, missing};
 
 use crate::local::{Access, now};
-use crate::protocol::Millis;
 use crate::settings::Settings;
+use protocol::Millis;
 
 /// Longest body of a request that is not an upload.
 const BODY: usize = 20 * 1024 * 1024;

@@ -33,12 +33,12 @@ use delegations::Duty;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use crate::process::Hit;
-use crate::protocol::{
+use crate::store::{Entry, Meta, Record};
+use protocol::{
     Answer, Assistant, Attachment, CallId, Event, Exit, GoalAsk, Millis, News, Outcome, Part,
     Process, ProcessId, PromptId, Question, QuestionId, Queued, Row, SessionId, Source, Storage,
     Summary, Toast, ToolResult, Transcript, TurnId, Usage,
 };
-use crate::store::{Entry, Meta, Record};
 
 /// Characters of a title that are kept.
 const TITLE: usize = 200;
@@ -182,7 +182,7 @@ pub(crate) enum Say {
     /// A tool call has ended. Replied with its row.
     Result(Finished),
     /// A tool call asks the user. Replied with the answer.
-    Ask { call: CallId, ask: crate::protocol::Ask, timeout: Millis },
+    Ask { call: CallId, ask: protocol::Ask, timeout: Millis },
     /// A tool call spawns a background process. Replied before the child may run (W27).
     Spawn(Box<Process>),
     /// The child of that process runs.
@@ -439,7 +439,7 @@ impl Session {
             goal: meta.goal.clone(),
             tokens: meta.tokens,
             toolsets: meta.toolsets.clone(),
-            gauge: crate::protocol::Gauge { used: None, length: context },
+            gauge: protocol::Gauge { used: None, length: context },
             ..Transcript::default()
         };
         Self {
@@ -606,13 +606,7 @@ impl Session {
     }
 
     /// Adds a row: stored, published, part of the model's context.
-    fn add_row(
-        &mut self,
-        turn: TurnId,
-        now: Millis,
-        body: crate::protocol::Body,
-        out: &mut Out,
-    ) -> Row {
+    fn add_row(&mut self, turn: TurnId, now: Millis, body: protocol::Body, out: &mut Out) -> Row {
         let row = Row { n: self.next_row, turn, at: now, cut: 0, body };
         self.next_row += 1;
         out.record(Record::Row { session: self.meta.id.clone(), row: row.clone() });

@@ -33,7 +33,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
-use crate::protocol::{
+use protocol::{
     Attachment, Gauge, Goal, Millis, Outcome, Part, Process, ProcessId, PromptId, Question,
     QuestionId, Queued, Row, SessionId, Source, Tokens, TurnId, Wakeup, WakeupKind,
 };

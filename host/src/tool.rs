@@ -24,10 +24,10 @@ use tokio::sync::{OnceCell, mpsc};
 
 use crate::model::Schema;
 use crate::process::Processes;
-use crate::protocol::{CallId, ProcessId, ToolCall, ToolResult};
 use crate::session::{Caller, Finished, Plan, Reply, Say, Seen, Shell};
 use crate::settings;
 use crate::turn::{self, Voice};
+use protocol::{CallId, ProcessId, ToolCall, ToolResult};
 
 /// The toolsets that can be chosen, by the names that hermes gives them.
 const TOOLSETS: [(&str, &[&str]); 5] = [

@@ -12,11 +12,11 @@ use tokio::time::Instant;
 use crate::compress::{self, Keeper};
 use crate::goal;
 use crate::model::{self, Chunk, Class, Completion, Message, Model, Request};
-use crate::protocol::{
-    Assistant, Body, CallId, Outcome, Part, Row, SessionId, Stop, ToolCall, TurnId, open_calls,
-};
 use crate::session::{Caller, Errand, Plan, Reply, Say};
 use crate::tool;
+use protocol::{
+    Assistant, Body, CallId, Outcome, Part, Row, SessionId, Stop, ToolCall, TurnId, open_calls,
+};
 
 /// What follows a prompt whose turn failed or was cut off before the model said anything.
 const UNANSWERED: &str = "[This got no answer: the turn failed or was cut off.]";
@@ -419,7 +419,7 @@ mod tests {
     use serde_json::Value;
 
     use super::*;
-    use crate::protocol::ToolResult;
+    use protocol::ToolResult;
 
     fn row(n: u64, body: Body) -> Arc<Row> {
         Arc::new(Row { n, turn: TurnId(1), at: 0, cut: 0, body })

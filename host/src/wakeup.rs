@@ -2,8 +2,8 @@
 //! Pure text; the queue of events is the session's.
 
 use crate::process::Hit;
-use crate::protocol::{End, Exit, Process, ProcessId, Wakeup, WakeupKind};
 use crate::redact;
+use protocol::{End, Exit, Process, ProcessId, Wakeup, WakeupKind};
 
 /// Most characters of output a wakeup carries.
 pub(crate) const TAIL: usize = 2_000;
@@ -238,7 +238,7 @@ fn signal_name(signal: i32) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::{Delivery, SessionId, State, TurnId, Watching, Work};
+    use protocol::{Delivery, SessionId, State, TurnId, Watching, Work};
 
     fn id() -> ProcessId {
         ProcessId("proc_0123456789ab".to_owned())

@@ -4,10 +4,10 @@
 use std::sync::Arc;
 
 use host::local::Local;
-use host::protocol::{Command, Event, Link, SessionId, Target, Transcript};
 use host::{remote, serve, settings};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
+use protocol::{Command, Event, Link, SessionId, Target, Transcript};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Notify;

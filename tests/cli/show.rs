@@ -1,7 +1,7 @@
 //! Looking at stored sessions.
 
-use host::protocol::SessionId;
 use host::store::{Durability, Meta, Record, Store};
+use protocol::SessionId;
 
 use super::*;
 

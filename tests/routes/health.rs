@@ -1,7 +1,7 @@
 //! `/health`: what runs and whether it works, told to everybody, and nothing that only some may
 //! know.
 
-use host::protocol::Command;
+use protocol::Command;
 
 use super::*;
 

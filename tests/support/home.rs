@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use host::protocol::SessionId;
 use host::settings::{self, Agent, Approvals, Mode, Prompt, Provider, Settings};
 use host::store::{Loaded, Reader};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use protocol::SessionId;
 
 /// The program under test: the one just built, or what `HERMES_TUI_BIN` names, such as a release.
 pub(crate) fn exe() -> PathBuf {

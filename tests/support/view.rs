@@ -1,12 +1,12 @@
 //! A front end without a screen: the events of a view and the transcript they make.
 
-use host::Host;
 use host::local::{self, Caller, Local, Role};
-use host::protocol::{
+use host::settings::Settings;
+use protocol::Host;
+use protocol::{
     Body, Command, Delivery, Event, Exit, Outcome, Process, PromptId, Row, SessionId, Target,
     Transcript, TurnId, Wakeup,
 };
-use host::settings::Settings;
 
 /// A host in this process.
 pub(crate) fn start(settings: Settings) -> Local {

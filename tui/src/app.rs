@@ -10,7 +10,7 @@ mod leaving;
 mod said;
 mod unsent;
 
-use host::protocol::{
+use protocol::{
     Answer, Ask, Command, Link, Millis, Process, ProcessId, Question, QuestionId, Transcript,
 };
 use ratatui::text::Line;

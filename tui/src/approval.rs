@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use host::protocol::{Ask, Choice, Question};
+use protocol::{Ask, Choice, Question};
 use ratatui::text::{Line, Span};
 
 use crate::card::{Sight, hint};

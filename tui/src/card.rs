@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use host::protocol::{Answer, Ask, Choice, Millis, Question, QuestionId};
+use protocol::{Answer, Ask, Choice, Millis, Question, QuestionId};
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 

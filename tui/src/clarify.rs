@@ -1,6 +1,6 @@
 //! How a question of the agent's own looks (C13). Free text is typed into the input.
 
-use host::protocol::{Answer, Ask, Question};
+use protocol::{Answer, Ask, Question};
 use ratatui::text::Line;
 
 use crate::card::{Keys, hint};

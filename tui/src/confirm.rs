@@ -1,7 +1,7 @@
 //! The question before something that a stray key must not do: it opens on "no", and takes keys
 //! only once the keyboard has been quiet.
 
-use host::protocol::{Command, Millis, SessionId};
+use protocol::{Command, Millis, SessionId};
 use ratatui::text::Line;
 
 use crate::card::{Keys, QUIET, boxed, hint};

@@ -1,6 +1,6 @@
 //! The screen as a function of the state: who gets how many lines, and what they say.
 
-use host::protocol::Link;
+use protocol::Link;
 use ratatui::buffer::Buffer;
 use ratatui::layout::Position;
 use ratatui::style::Style;

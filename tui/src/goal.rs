@@ -1,6 +1,6 @@
 //! The goal that the agent works on turn by turn (S08), in a line and in full.
 
-use host::protocol::{Goal, GoalState};
+use protocol::{Goal, GoalState};
 
 use crate::clean::{head, one_line};
 use crate::numbers::count;

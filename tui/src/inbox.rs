@@ -1,7 +1,7 @@
 //! The questions of all sessions in a list, and the card of one of them: to answer it without going
 //! there. A card is the one its session shows, under the same rules (C11).
 
-use host::protocol::{Answer, Ask, Asked, Millis, QuestionId, SessionId};
+use protocol::{Answer, Ask, Asked, Millis, QuestionId, SessionId};
 use ratatui::text::Line;
 
 use crate::card::{Card, Keys, Outcome as Done, Sight};

@@ -1,6 +1,6 @@
 //! The way to a remote host, in words.
 
-use host::protocol::{Link, Millis};
+use protocol::{Link, Millis};
 
 use crate::clean::one_line;
 use crate::time::span;

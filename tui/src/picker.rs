@@ -1,6 +1,6 @@
 //! A panel to pick one of a few values from: a model, a folder, a profile, an effort.
 
-use host::protocol::Command;
+use protocol::Command;
 use ratatui::text::Line;
 
 use crate::clean::one_line;

@@ -7,7 +7,7 @@ pub(crate) use lines::Scene;
 
 use std::collections::HashMap;
 
-use host::protocol::{Command, Failure, Process, ProcessId, SessionId, SessionRow, Target, Work};
+use protocol::{Command, Failure, Process, ProcessId, SessionId, SessionRow, Target, Work};
 
 use crate::clean::output;
 use crate::keymap::Action;

@@ -1,7 +1,7 @@
 //! The question before leaving work behind: what is to become of what still runs (P10). It is
 //! about all sessions of the host, so the host is asked first; until it has answered no card shows.
 
-use host::protocol::{Millis, Process, SessionId, SessionRow, Transcript, Work};
+use protocol::{Millis, Process, SessionId, SessionRow, Transcript, Work};
 use ratatui::text::Line;
 
 use crate::card::{QUIET, boxed};

@@ -10,8 +10,8 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crossterm::event::{self, Event as Input, MouseEventKind};
 use futures::{Stream, StreamExt};
-use host::Host;
-use host::protocol::{Command, Data, Event, Millis, SessionId};
+use protocol::Host;
+use protocol::{Command, Data, Event, Millis, SessionId};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, sleep_until};
 

@@ -1,7 +1,7 @@
 //! The list of sessions: what is where, what needs the user, and finding one by its name or by
 //! what was said in it.
 
-use host::protocol::{Attention, Command, Found, Millis, SessionId, SessionRow};
+use protocol::{Attention, Command, Found, Millis, SessionId, SessionRow};
 use ratatui::text::Line;
 
 use crate::clean::{head, is_hidden, one_line};

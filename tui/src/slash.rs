@@ -1,6 +1,6 @@
 //! The commands that begin with a slash: one table for parsing, completion and help.
 
-use host::protocol::GoalAsk;
+use protocol::GoalAsk;
 
 /// A line of the table.
 #[derive(Debug)]

@@ -1,6 +1,6 @@
 //! The last line of the screen: model, context, what runs, what is wrong.
 
-use host::protocol::{Gauge, Link, Source, Storage};
+use protocol::{Gauge, Link, Source, Storage};
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 

@@ -1,7 +1,7 @@
 //! What the tests of several modules share: a state to begin with, rows, keys, a picture.
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
-use host::protocol::{
+use protocol::{
     Ask, Assistant, Body, CallId, Command, Delivery, End, Event, Exit, Gauge, Millis, Part,
     Process, ProcessId, Question, QuestionId, Row, SessionId, Source, State, Stop, ToolCall,
     ToolResult, Transcript, TurnId, Wakeup, WakeupKind,
@@ -107,8 +107,8 @@ pub(crate) fn process(id: &str, state: State, exit: Option<Exit>) -> Process {
         exit,
         notify: true,
         watch: Vec::new(),
-        watching: host::protocol::Watching::default(),
-        work: host::protocol::Work::Command,
+        watching: protocol::Watching::default(),
+        work: protocol::Work::Command,
         pty: false,
         killed_by: None,
         delivery: Delivery::Open,

@@ -1,6 +1,6 @@
 //! Spans of time in a few letters.
 
-use host::protocol::Millis;
+use protocol::Millis;
 
 /// How far two moments lie apart. A clock set back must not freeze anything, hence no sign.
 pub(crate) fn between(a: Millis, b: Millis) -> u64 {

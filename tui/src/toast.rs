@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use host::protocol::{Delivery, Millis, News, SessionId, Toast};
+use protocol::{Delivery, Millis, News, SessionId, Toast};
 use ratatui::text::Line;
 
 use crate::clean::one_line;

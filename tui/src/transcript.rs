@@ -13,7 +13,7 @@ pub(crate) mod wrap;
 
 use std::collections::HashMap;
 
-use host::protocol::{Body, Millis, ToolCall, Transcript};
+use protocol::{Body, Millis, ToolCall, Transcript};
 use ratatui::style::Style;
 use ratatui::text::Line;
 
@@ -222,7 +222,7 @@ impl View {
 fn call_of<'a>(
     transcript: &'a Transcript,
     index: usize,
-    id: &host::protocol::CallId,
+    id: &protocol::CallId,
 ) -> Option<&'a ToolCall> {
     const LOOK_BACK: usize = 64;
     transcript.rows.get(..index)?.iter().rev().take(LOOK_BACK).find_map(|row| match &row.body {

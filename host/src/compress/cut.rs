@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::context;
-use crate::protocol::{Body, CallId, Row, Summary};
 use crate::settings::Compression;
+use protocol::{Body, CallId, Row, Summary};
 
 /// Below this many tokens no context is compressed by itself, if the model has more.
 const LEAST: u64 = 64_000;
@@ -36,7 +36,7 @@ pub(super) fn tokens(row: &Row) -> u64 {
     let bytes = match &row.body {
         Body::Failure { .. } => return 0,
         Body::Assistant(answer) => {
-            let call = |c: &crate::protocol::ToolCall| c.name.len() + c.args.to_string().len();
+            let call = |c: &protocol::ToolCall| c.name.len() + c.args.to_string().len();
             answer.text.len() + answer.calls.iter().map(call).sum::<usize>()
         }
         Body::User { .. }

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 use std::sync::Arc;
 
 use super::cut::Cut;
-use crate::protocol::{Body, Row};
+use protocol::{Body, Row};
 
 /// What the model is when it summarises.
 pub(super) const SYSTEM: &str = "\

@@ -9,10 +9,8 @@ use tokio::sync::mpsc;
 use super::*;
 use crate::model::Error;
 use crate::model::script::{Scripted, Step, scripted};
-use crate::protocol::{
-    Assistant, CallId, SessionId, ToolCall, ToolResult, TurnId, Wakeup, WakeupKind,
-};
 use crate::turn;
+use protocol::{Assistant, CallId, SessionId, ToolCall, ToolResult, TurnId, Wakeup, WakeupKind};
 
 /// A transcript that is being written.
 #[derive(Debug, Default)]
@@ -52,7 +50,7 @@ impl Rows {
 
     fn woken(&mut self, text: &str) {
         self.add(Body::Wakeup(Wakeup {
-            process: crate::protocol::ProcessId("proc_1".to_owned()),
+            process: protocol::ProcessId("proc_1".to_owned()),
             kind: WakeupKind::Exit,
             ordinal: 0,
             command: "make".to_owned(),

@@ -8,13 +8,13 @@ use serde_json::{Value, json};
 
 use super::hub::Hub;
 use crate::aside;
-use crate::handle::FrontId;
 use crate::model::{Model, Request};
-use crate::protocol::{Attachment, Event, Found, PromptId, Row, SessionId, SessionRow, TurnId};
 use crate::session::{Caller, Input};
 use crate::store::{Error, Hit, Reader};
 use crate::tool;
 use crate::turn::Voice;
+use protocol::FrontId;
+use protocol::{Attachment, Event, Found, PromptId, Row, SessionId, SessionRow, TurnId};
 
 /// Sessions whose titles are looked through and whose folders are offered.
 const SESSIONS: usize = 5_000;
@@ -168,7 +168,7 @@ impl Hub {
             let Some(loaded) = reader.load(&id, 0)? else {
                 let message = "Nothing of this session is stored yet.".to_owned();
                 let about = "export".to_owned();
-                return Ok(Event::Failed(crate::protocol::Failure { about, message }));
+                return Ok(Event::Failed(protocol::Failure { about, message }));
             };
             let mut meta = serde_json::to_value(&loaded.meta).unwrap_or_default();
             if let Value::Object(meta) = &mut meta {

@@ -4,9 +4,9 @@
 
 use super::hub::Hub;
 use super::now;
-use crate::handle::FrontId;
-use crate::protocol::{Body, Row, SessionId, Storage, Transcript};
 use crate::store::Record;
+use protocol::FrontId;
+use protocol::{Body, Row, SessionId, Storage, Transcript};
 
 /// What a refusal is about.
 const ABOUT: &str = "branch";
@@ -128,7 +128,7 @@ fn upto_now(view: &Transcript) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::{Assistant, CallId, LiveCall, Running, Source, ToolCall, TurnId};
+    use protocol::{Assistant, CallId, LiveCall, Running, Source, ToolCall, TurnId};
 
     #[test]
     fn a_duplicate_ends_where_every_call_has_its_result() {

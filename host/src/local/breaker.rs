@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use crate::protocol::{Millis, SessionId};
+use protocol::{Millis, SessionId};
 
 /// So many matches may be told within [`SPAN`].
 const MOST: usize = 15;

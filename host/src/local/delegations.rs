@@ -2,10 +2,10 @@
 
 use super::hub::Hub;
 use super::{Caller, Role, now};
-use crate::protocol::{End, Exit, Process, ProcessId, SessionId};
 use crate::redact;
 use crate::session::{Input, findings};
 use crate::store::Task;
+use protocol::{End, Exit, Process, ProcessId, SessionId};
 
 /// Rows of a session that are read for what it said last.
 const LAST: usize = 50;

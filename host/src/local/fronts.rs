@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use tokio::task::JoinSet;
 
-use crate::handle::{Backend, FrontId};
-use crate::protocol::{Asked, SessionId};
 use crate::session::Caller;
+use protocol::{Asked, SessionId};
+use protocol::{Backend, FrontId};
 
 /// What a front end is called that says nothing of itself.
 pub(super) const TERMINAL: &str = "terminal";
@@ -121,7 +121,7 @@ mod tests {
     use tokio::sync::mpsc;
 
     use super::*;
-    use crate::handle::pair;
+    use protocol::pair;
 
     fn front(id: u64, session: &str) -> (FrontId, Front) {
         let (_, backend) = pair(FrontId(id), mpsc::unbounded_channel().0);

@@ -21,19 +21,17 @@ use super::lists::News as ListNews;
 use super::orphans::Orphans;
 use super::outbox::Live;
 use super::{Caller, Control, Role, StartError, Work, now};
-use crate::handle::{FrontId, Signal};
 use crate::model::cached::Cached;
 use crate::model::{Model, catalog};
 use crate::process::{Found, Hit, Notice, Processes, Watch};
-use crate::protocol::{
-    Event, Exit, Millis, News, Process, ProcessId, SessionId, Storage, Toast, TurnId,
-};
 use crate::session::{Input, Rules, Session};
 use crate::settings::Settings;
 use crate::store::{self, Lock, Reader, Store};
 use crate::tool::{Kit, terminal};
 use crate::turn::Spoken;
 use crate::wakeup;
+use protocol::{Event, Exit, Millis, News, Process, ProcessId, SessionId, Storage, Toast, TurnId};
+use protocol::{FrontId, Signal};
 
 /// Rows a session is opened with.
 const WINDOW: usize = 200;

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use super::fronts::Front;
 use super::hub::Hub;
-use crate::handle::FrontId;
-use crate::protocol::{Asked, Event, Question, QuestionId, SessionId, Toast};
+use protocol::FrontId;
+use protocol::{Asked, Event, Question, QuestionId, SessionId, Toast};
 
 /// Notes what an event does to the questions that a session has told.
 pub(super) fn note(told: &mut Vec<Question>, event: &Event) {

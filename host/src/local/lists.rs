@@ -7,9 +7,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::hub::Hub;
-use crate::handle::FrontId;
-use crate::protocol::{Ask, Attention, Body, Event, ListedTurn, SessionRow};
 use crate::session::Session;
+use protocol::FrontId;
+use protocol::{Ask, Attention, Body, Event, ListedTurn, SessionRow};
 
 /// Sessions that a list shows, beside those that somebody looks at or that are at work.
 const SESSIONS: usize = 5_000;
@@ -160,9 +160,9 @@ fn mark(row: &mut SessionRow, session: &Session) {
 mod tests {
     use super::*;
     use crate::local::{self, Caller, Role};
-    use crate::protocol::{Command, Part, SessionId, Target, TurnId};
     use crate::serve::tests::settings_in;
     use crate::store::{Durability, Meta, Record, Store};
+    use protocol::{Command, Part, SessionId, Target, TurnId};
 
     #[test]
     fn a_burst_of_changes_is_told_at_its_begin_and_at_its_end_and_never_more_often() {

@@ -4,13 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 use super::hub::Hub;
-use crate::handle::FrontId;
 use crate::process::Found;
-use crate::protocol::{
-    Delivery, Event, Exit, Killer, Process, ProcessId, SessionId, State, Storage,
-};
 use crate::session::Input;
 use crate::store::{Durability, Record};
+use protocol::FrontId;
+use protocol::{Delivery, Event, Exit, Killer, Process, ProcessId, SessionId, State, Storage};
 
 /// What is left of sessions that are gone.
 #[derive(Default)]
@@ -92,7 +90,7 @@ impl Hub {
         let left: Vec<Process> = transcript
             .processes
             .iter()
-            .filter(|p| p.is_live() && p.work == crate::protocol::Work::Command)
+            .filter(|p| p.is_live() && p.work == protocol::Work::Command)
             .cloned()
             .collect();
         self.adopt_orphans(left);

@@ -11,12 +11,12 @@ use tokio::time::Instant;
 
 use super::hub::{FLUSH, Hub, Inbox};
 use super::{inbox, lists, now};
-use crate::handle::FrontId;
-use crate::protocol::{
-    End, Event, Exit, Outcome, ProcessId, Question, Row, SessionId, Source, Storage, TurnId,
-};
 use crate::session::{Ack, Effect, Errand, Input, Plan, Reply, STORE, Say, Session};
 use crate::store::{CommitNo, Durability, Lock, Record, Report};
+use protocol::FrontId;
+use protocol::{
+    End, Event, Exit, Outcome, ProcessId, Question, Row, SessionId, Source, Storage, TurnId,
+};
 
 #[cfg(test)]
 mod tests;

@@ -2,7 +2,7 @@
 //! is said and no name of a session.
 
 use super::hub::Hub;
-use crate::protocol::{Millis, Storage};
+use protocol::{Millis, Storage};
 
 /// What runs now.
 #[derive(Clone, Debug, PartialEq)]

@@ -11,9 +11,9 @@ use super::now;
 use super::outbox::{Live, Waiting};
 use crate::compress;
 use crate::model::catalog;
-use crate::protocol::{Outcome, Row, SessionId};
 use crate::session::{Ack, Caller, Input, LIVE, Plan, Reply, Say, UNWIND};
 use crate::turn::{self, Job, Spoken, Voice};
+use protocol::{Outcome, Row, SessionId};
 
 /// What a spawn beyond the limit hears when the processes are other sessions'.
 const TOO_MANY: &str = "The host runs 64 background processes already, in all its sessions \

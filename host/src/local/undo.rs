@@ -2,10 +2,10 @@
 
 use super::Caller;
 use super::hub::Hub;
-use crate::handle::FrontId;
-use crate::protocol::{Body, PromptId, SessionId};
 use crate::session::{Input, Past};
 use crate::store;
+use protocol::FrontId;
+use protocol::{Body, PromptId, SessionId};
 
 /// Rows of a window that has lost all it held.
 const BEFORE: usize = 100;

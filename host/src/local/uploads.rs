@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 
 use super::asides::Done;
 use super::hub::Hub;
-use crate::handle::FrontId;
-use crate::protocol::{Attachment, SessionId};
 use crate::session::Input;
+use protocol::FrontId;
+use protocol::{Attachment, SessionId};
 
 /// The folder of all uploads, below the state folder.
 const UPLOADS: &str = "uploads";

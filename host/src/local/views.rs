@@ -4,12 +4,12 @@ use super::fronts::Front;
 use super::hub::Hub;
 use super::outbox::Live;
 use super::{Caller, Role, now};
-use crate::handle::{Backend, FrontId, Pushed, Signal};
 use crate::prompt;
-use crate::protocol::{Command, Event, Failure, SessionId, Storage, Target, keep_tail};
 use crate::session::{Input, Session};
 use crate::store::Meta;
 use crate::tool::terminal;
+use protocol::{Backend, FrontId, Pushed, Signal};
+use protocol::{Command, Event, Failure, SessionId, Storage, Target, keep_tail};
 
 /// Characters of a process's output that a view gets.
 const TAIL: usize = 20_000;

@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::catalog;
-use crate::protocol::Millis;
 use crate::settings::{self, Provider};
+use protocol::Millis;
 
 /// How long a list is good.
 const KEPT: Millis = 24 * 60 * 60 * 1000;

@@ -19,8 +19,8 @@ use serde_json::{Map, Value};
 
 use super::error::Peer;
 use super::{Answer, Chunk, Completion, Error, Message, Model, Request, catalog};
-use crate::protocol::{CallId, Stop, ToolCall, Usage};
 use crate::settings::{self, Provider};
+use protocol::{CallId, Stop, ToolCall, Usage};
 
 /// A tool call being written is reported again after this many bytes.
 const CALLING_STEP: usize = 4 * 1024;

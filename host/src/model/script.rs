@@ -12,7 +12,7 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::{Answer, Chunk, Class, Completion, Error, Message, Model, Request};
-use crate::protocol::{CallId, Stop, ToolCall, Usage};
+use protocol::{CallId, Stop, ToolCall, Usage};
 
 /// Between two deltas that are sent as fast as possible the runtime gets its turn this often.
 const YIELD_EVERY: u64 = 32;

@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::tree::Birth;
 use super::wire::VERSION;
-use crate::protocol::{End, Exit, Millis, ProcessId};
+use protocol::{End, Exit, Millis, ProcessId};
 
 /// Size of the exit record, reserved before the child starts.
 const RECORD: usize = 512;

@@ -29,7 +29,7 @@ use super::scan::Scanner;
 use super::tree::{self, Birth};
 use super::wire::{self, Ask, INPUT_LIMIT, Reply, Tell, VERSION};
 use super::{ControlError, Found, Kind, Notice, SpawnError, Spec, Watch};
-use crate::protocol::{End, Exit, ProcessId, SessionId};
+use protocol::{End, Exit, ProcessId, SessionId};
 
 /// How long a held lock may go without an answer before adoption reports it as running anyway.
 const PATIENCE: Duration = Duration::from_secs(2);

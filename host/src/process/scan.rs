@@ -6,8 +6,8 @@
 
 use super::output::Chunk;
 use super::{Hit, Watch};
-use crate::protocol::Millis;
 use crate::redact;
+use protocol::Millis;
 
 /// Most lines that a hit shows.
 const LINES: usize = 20;

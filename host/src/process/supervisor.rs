@@ -27,7 +27,7 @@ use super::folder::{Folder, Order, now, unknown};
 use super::output::Keeper;
 use super::tree::{self, Birth};
 use super::wire::{self, Ask, INPUT_LIMIT, Request, Tell};
-use crate::protocol::{End, Exit, Millis};
+use protocol::{End, Exit, Millis};
 
 /// How long the exit waits for output that is still on its way.
 const OUTPUT_GRACE: Duration = Duration::from_millis(250);

@@ -6,7 +6,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::protocol::Exit;
+use protocol::Exit;
 
 /// Version of the lines and of the files in the folder.
 pub(super) const VERSION: u32 = 1;

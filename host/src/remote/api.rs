@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::http::{Client, Error};
-use crate::protocol::{Attachment, Choice};
 use crate::wire::decode::{self, Session};
+use protocol::{Attachment, Choice};
 
 type Result<T> = std::result::Result<T, Error>;
 

@@ -5,8 +5,8 @@
 use super::api::Api;
 use super::http::{Client, Error};
 use super::{Server, translate};
-use crate::protocol::{SessionId, SessionRow};
 use crate::wire::decode;
+use protocol::{SessionId, SessionRow};
 
 /// The session of that id, of the only id that begins so, or of that title, as
 /// [`crate::store::Reader::find`] does it here. `tui` says which wire the server speaks.

@@ -23,9 +23,9 @@ use super::sse::pace::Backoff;
 use super::sse::{Item, STRAYS, Stream};
 use super::unsent::{Entry, Unsent};
 use super::{Line, NEAR, Wanted, is_prompt, no_link, probed, tell};
-use crate::handle::{Backend, FrontId, Pushed, Signal};
 use crate::local::now;
-use crate::protocol::{
+use protocol::{Backend, FrontId, Pushed, Signal};
+use protocol::{
     Command, Event, Failure, Link, Millis, News, SessionId, Target, Toast, Transcript, TurnId,
 };
 

@@ -15,11 +15,11 @@ mod tests;
 
 use std::collections::{HashMap, HashSet};
 
-use crate::protocol::{
+use crate::wire::decode;
+use protocol::{
     Body, CallId, Event, Goal, GoalState, Millis, Outcome, PromptId, Row, Running, SessionId,
     Source, Toast, Transcript, TurnId, Usage,
 };
-use crate::wire::decode;
 
 pub(super) use questions::{Kind, Verdict, approval_ask, clarify_ask, verdict};
 pub(super) use queue::{Accepted, Refused};
@@ -426,7 +426,7 @@ impl Mirror {
         self.emit(Event::Toast(Toast {
             session: self.view.session.clone(),
             name: self.view.title.clone().unwrap_or_default(),
-            process: Some(crate::protocol::ProcessId(event.task_id)),
+            process: Some(protocol::ProcessId(event.task_id)),
             news,
             text,
         }));

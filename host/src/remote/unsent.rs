@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Server;
 use crate::local::now;
-use crate::protocol::{Body, Event, Millis, PromptId, SessionId, Transcript};
+use protocol::{Body, Event, Millis, PromptId, SessionId, Transcript};
 
 /// See [`Entry::after`].
 const NOT_SENT: u64 = u64::MAX;
@@ -272,7 +272,7 @@ fn take_over(path: &Path) -> Option<(Vec<Entry>, PathBuf, File)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::{Failure, Queued, Row, TurnId};
+    use protocol::{Failure, Queued, Row, TurnId};
 
     fn server(dir: &Path) -> Server {
         Server::parse("http://box:1", dir).unwrap()

@@ -22,10 +22,10 @@ use super::http::Error;
 use super::sse::Item;
 use super::translate::{self, Mirror, Request};
 use super::unsent::{Entry, Unsent};
-use crate::handle::{Backend, Pushed, Signal};
 use crate::local::now;
-use crate::protocol::{Command, Event, Failure, Link, Millis, Queued, SessionId, Target};
 use crate::wire::decode;
+use protocol::{Backend, Pushed, Signal};
+use protocol::{Command, Event, Failure, Link, Millis, Queued, SessionId, Target};
 
 /// How often the state is asked for while streams do not work (E08).
 const POLL: Duration = Duration::from_secs(3);

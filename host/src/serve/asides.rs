@@ -19,13 +19,13 @@ use super::chat::{Cursor, HEARTBEAT};
 use super::sessions::require;
 use super::tape::{Read, Tape};
 use super::{Body, Params, Refusal, Serving, answer, sse};
-use crate::handle::Host;
 use crate::local::now;
-use crate::protocol::{
-    Body as RowBody, Command, Event, Part, PromptId, SessionId, Tokens, Transcript, TurnId,
-};
 use crate::wire::encode::frame::{Frame, secs};
 use crate::wire::encode::session;
+use protocol::Host;
+use protocol::{
+    Body as RowBody, Command, Event, Part, PromptId, SessionId, Tokens, Transcript, TurnId,
+};
 
 /// Side questions that are answered at once, and prompts that run beside sessions.
 const RUNNING: usize = 16;
@@ -411,7 +411,7 @@ async fn run(mut host: Host, mut transcript: Transcript, turn: TurnId) -> String
     });
     let goes_on = transcript.running.is_some()
         || !transcript.queued.is_empty()
-        || transcript.processes.iter().any(crate::protocol::Process::is_live);
+        || transcript.processes.iter().any(protocol::Process::is_live);
     if !goes_on {
         host.send(Command::Delete { session: transcript.session.clone() });
     }

@@ -5,10 +5,10 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{Refusal, Serving};
-use crate::handle::Host;
 use crate::local::Caller;
-use crate::protocol::{Command, Event, SessionId, SessionRow, Target, Transcript};
 use crate::wire::encode::session;
+use protocol::Host;
+use protocol::{Command, Event, SessionId, SessionRow, Target, Transcript};
 
 /// How long the host may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);

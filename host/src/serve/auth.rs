@@ -22,7 +22,7 @@ use serde_json::json;
 use super::listen::Peer;
 use super::{Body, Error, Refusal, Serving, answer};
 use crate::local::now;
-use crate::protocol::Millis;
+use protocol::Millis;
 
 /// The cookie that carries a session.
 const COOKIE: &str = "hermes_session";

@@ -14,7 +14,7 @@ use super::{Body, Params, Refusal, Serving, answer, ask};
 use crate::local::SessionDefault;
 use crate::model::cached::Cached;
 use crate::model::{EFFORTS, catalog};
-use crate::protocol::{Command, Event};
+use protocol::{Command, Event};
 
 /// Folders that are suggested.
 const SUGGESTED: usize = 20;

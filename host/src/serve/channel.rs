@@ -18,10 +18,10 @@ use super::chat::Reading;
 use super::feed::{Feeds, Lease};
 use super::tape::{Read, encode};
 use super::{Body, Params, Refusal, Serving, answer, sse};
-use crate::protocol::{SessionId, TurnId};
 use crate::store::Reader;
 use crate::wire::encode::frame::{Frame, secs};
 use crate::wire::encode::session::session;
+use protocol::{SessionId, TurnId};
 
 pub(super) fn routes() -> Router<Serving> {
     Router::new()

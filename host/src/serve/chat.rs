@@ -21,9 +21,9 @@ use super::tape::{Read, Tape, encode};
 use super::{Body, Params, Refusal, Serving, answer, asides, sse, uploads};
 use crate::local::Access;
 use crate::model::catalog::provider_name;
-use crate::protocol::{Command, Outcome, SessionId, Transcript, TurnId};
 use crate::store::{Reader, StoredTurn};
 use crate::wire::encode::frame::{self, Teller, secs};
+use protocol::{Command, Outcome, SessionId, Transcript, TurnId};
 use starter::{Begun, Starter};
 
 /// What the stream of a turn says while nothing happens.

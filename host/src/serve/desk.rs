@@ -8,8 +8,8 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 
-use crate::handle::Host;
-use crate::protocol::{Event, SessionId};
+use protocol::Host;
+use protocol::{Event, SessionId};
 
 /// Drafts that are kept.
 const DRAFTS: usize = 1_000;
@@ -120,8 +120,8 @@ mod tests {
     use tokio::sync::mpsc;
 
     use super::*;
-    use crate::handle::{FrontId, Pushed, Signal, pair};
-    use crate::protocol::{Body, Row, TurnId};
+    use protocol::{Body, Row, TurnId};
+    use protocol::{FrontId, Pushed, Signal, pair};
 
     #[tokio::test]
     async fn a_new_session_is_held_until_it_is_stored() {

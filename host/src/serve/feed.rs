@@ -12,13 +12,13 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
-use crate::handle::Host;
 use crate::local::{Access, Caller, now};
-use crate::protocol::{
-    Answer, Command, Event, Millis, Question, QuestionId, SessionId, Target, Transcript, TurnId,
-};
 use crate::settings::Settings;
 use crate::wire::encode::frame::Kind;
+use protocol::Host;
+use protocol::{
+    Answer, Command, Event, Millis, Question, QuestionId, SessionId, Target, Transcript, TurnId,
+};
 use state::{State, Streams};
 
 /// How long a feed stays after its last reader left (E05).

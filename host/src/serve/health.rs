@@ -22,8 +22,8 @@ use super::listen::Peer;
 use super::{Params, Serving, answer};
 use crate::local::{Phase, Run, Runs, now};
 use crate::model::catalog;
-use crate::protocol::{Millis, Storage};
 use crate::store;
+use protocol::{Millis, Storage};
 
 /// How long host and store may take to answer.
 const BOUND: Duration = Duration::from_secs(2);

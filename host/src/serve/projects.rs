@@ -14,9 +14,9 @@ use serde_json::{Value, json};
 
 use super::{Body, Params, Refusal, Serving, answer, ask, missing};
 use crate::local::{Access, now};
-use crate::protocol::{SessionId, Storage};
 use crate::store::{self, Filing, Project, Reader};
 use crate::wire::encode::session::seconds;
+use protocol::{SessionId, Storage};
 
 /// Projects that there may be.
 const MOST: usize = 1_000;

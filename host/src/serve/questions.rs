@@ -14,8 +14,8 @@ use tokio::sync::watch;
 use super::feed::Lease;
 use super::tape::{Read, encode};
 use super::{Body, Params, Refusal, Serving, answer, channel, sse};
-use crate::protocol::{Answer, Ask, Choice, Command, SessionId};
 use crate::wire::encode::frame::{Frame, Kind, choice_word, head, question};
+use protocol::{Answer, Ask, Choice, Command, SessionId};
 
 pub(super) fn routes() -> Router<Serving> {
     let pending = |kind| move |serving, params| pending(kind, serving, params);

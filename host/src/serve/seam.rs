@@ -20,10 +20,10 @@ use tokio::sync::watch;
 
 use super::listen::Peer;
 use super::{Course, Params, Refusal, Serving, answer, bounded, sse};
-use crate::handle::{Asker, Host};
 use crate::local::{Access, Caller};
-use crate::protocol::{Command, Event, SessionId, Target};
 use crate::store::Reader;
+use protocol::{Asker, Host};
+use protocol::{Command, Event, SessionId, Target};
 
 /// Longest body of commands: an upload is one of them.
 const COMMANDS: usize = 30 * 1024 * 1024;

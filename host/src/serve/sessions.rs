@@ -18,11 +18,11 @@ use serde_json::{Value, json};
 
 use super::{Params, Refusal, Serving, answer, ask};
 use crate::local::now;
-use crate::protocol::{Command, Event, Found, Row, SessionId, SessionRow, Transcript, TurnId};
 use crate::store::{Error, Reader};
 use crate::wire::encode::session::{
     MOST_MESSAGES, before_words, head, seconds, settled, with_messages,
 };
+use protocol::{Command, Event, Found, Row, SessionId, SessionRow, Transcript, TurnId};
 
 /// Messages of a session that are given at once when no limit was named.
 const ALL: usize = 10_000;
@@ -270,8 +270,8 @@ fn picked(object: &Value, keys: &[&str]) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::{Assistant, Body};
     use crate::store::{Durability, Meta, Record, Store};
+    use protocol::{Assistant, Body};
 
     #[test]
     fn a_page_before_a_window_in_the_midst_of_a_turn_passes_over_what_that_said() {

@@ -16,8 +16,8 @@ use tokio::io::AsyncWriteExt as _;
 
 use super::*;
 use crate::local::{Local, Role};
-use crate::protocol::{Event, Outcome};
 use crate::settings;
+use protocol::{Event, Outcome};
 
 /// Generous bound for what must happen.
 const LONG: Duration = Duration::from_secs(30);

@@ -15,10 +15,10 @@ use axum::routing::post;
 use serde_json::Value;
 
 use super::{Refusal, Serving, answer, ask};
-use crate::protocol::{Attachment, SessionId};
 use crate::redact;
 use crate::session::mention;
 use crate::wire::encode::session::attachment;
+use protocol::{Attachment, SessionId};
 
 /// Largest file, in bytes.
 const LARGEST: usize = 20 * 1024 * 1024;

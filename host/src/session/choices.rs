@@ -3,9 +3,9 @@
 
 use super::{Effect, Out, Session, Stored};
 use crate::model::EFFORTS;
-use crate::protocol::{Answer, Ask, Choice, Event, Failure, Millis, QuestionId};
 use crate::store::Record;
 use crate::tool;
+use protocol::{Answer, Ask, Choice, Event, Failure, Millis, QuestionId};
 
 impl Session {
     /// Puts it on top of lists, or takes it from there. Not activity: it keeps its place by time.

@@ -2,7 +2,7 @@
 
 use super::{Ack, Aim, Caller, Effect, Errand, Out, Reply, Session, Stored, Turn};
 use crate::compress;
-use crate::protocol::{Body, Event, Failure, Millis, Source, Summary, TurnId};
+use protocol::{Body, Event, Failure, Millis, Source, Summary, TurnId};
 
 /// What the user reads when the automatic is switched off.
 const POOR: &str = "Compressing the context has saved next to nothing twice, so it is not \

@@ -3,11 +3,11 @@
 
 use super::turns::PREVIEW;
 use super::{Ack, Caller, Effect, Out, Reply, Session};
-use crate::protocol::{
+use crate::store::{Meta, Record, Task};
+use protocol::{
     Body, End, Exit, Millis, Process, ProcessId, PromptId, Queued, Row, SessionId, Stop, Storage,
     Work,
 };
-use crate::store::{Meta, Record, Task};
 
 /// What came of a delegated task, as far as the last rows of its session tell.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

@@ -4,7 +4,7 @@
 
 use super::{Ack, Aim, Caller, Effect, Errand, Out, Reply, Session, Turn};
 use crate::goal::Verdict;
-use crate::protocol::{
+use protocol::{
     Body, Event, Failure, Goal, GoalAsk, GoalState, Millis, Outcome, PromptId, Queued, Source,
     Stop, Storage, TurnId,
 };

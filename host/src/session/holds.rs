@@ -4,9 +4,9 @@
 
 use super::{Out, Session};
 use crate::model::Class;
-use crate::protocol::{Delivery, Event, Millis, News, Storage, Wakeup, WakeupKind};
 use crate::store::{Entry, Pause, Record, Retry, Stage};
 use crate::wakeup;
+use protocol::{Delivery, Event, Millis, News, Storage, Wakeup, WakeupKind};
 
 /// While other notify processes of the session run, a claim waits for this long without a
 /// further exit, so that tasks which end together cost one request (W06).

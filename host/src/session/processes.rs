@@ -1,13 +1,13 @@
 //! Background processes of a session: spawn, exit, kill, and what becomes of their completions.
 
 use super::{Ack, Effect, Out, Reply, Session, Settling};
-use crate::protocol::{
-    Delivery, End, Event, Exit, Killer, Millis, News, Process, ProcessId, State, Storage, TurnId,
-    WakeupKind, Work,
-};
 use crate::redact;
 use crate::store::{Entry, Record, Stage};
 use crate::wakeup;
+use protocol::{
+    Delivery, End, Event, Exit, Killer, Millis, News, Process, ProcessId, State, Storage, TurnId,
+    WakeupKind, Work,
+};
 
 /// Most background processes that may run at once (P12).
 pub(crate) const LIVE: usize = 64;

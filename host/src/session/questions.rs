@@ -1,11 +1,9 @@
 //! Questions to the user: one queue, in order, each with an id and an end.
 
 use super::{Ack, Effect, Out, Reply, Session, resume};
-use crate::protocol::{
-    Answer, Ask, CallId, Choice, Event, Millis, News, Question, QuestionId, Storage,
-};
 use crate::redact;
 use crate::store::Record;
+use protocol::{Answer, Ask, CallId, Choice, Event, Millis, News, Question, QuestionId, Storage};
 
 impl Session {
     /// A tool call asks. The same call asking again is the same entry (C05).

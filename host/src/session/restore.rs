@@ -6,12 +6,12 @@ use super::resume::{
     self, AWAITED, Case, LEFT, NOT_RUN_AGAIN, RECOVERY, Verdict, Why, unanswered_calls,
 };
 use super::{Caller, Effect, Errand, Out, Rules, Session, Stored};
-use crate::protocol::{
+use crate::store::{Entry, Loaded, OpenTurn, Record, Stage};
+use crate::tool::clarify;
+use protocol::{
     Answer, Ask, Body, CallId, Gauge, Millis, News, Outcome, Question, Running, Source, ToolResult,
     Transcript, TurnId,
 };
-use crate::store::{Entry, Loaded, OpenTurn, Record, Stage};
-use crate::tool::clarify;
 
 /// Why wakeups are held whose turn the host did not survive again and again (R03).
 const AGAIN_AND_AGAIN: &str =
@@ -276,7 +276,7 @@ impl Session {
     }
 
     /// Processes whose supervisors the loop must look for.
-    pub(crate) fn live_processes(&self) -> impl Iterator<Item = &crate::protocol::Process> {
+    pub(crate) fn live_processes(&self) -> impl Iterator<Item = &protocol::Process> {
         self.view.processes.iter().filter(|p| p.is_live() && p.worker().is_none())
     }
 
@@ -291,7 +291,7 @@ impl Session {
             && self.waiting.is_empty()
             && self.prompts.is_empty()
             && !self.is_driven()
-            && !self.view.processes.iter().any(crate::protocol::Process::is_live)
+            && !self.view.processes.iter().any(protocol::Process::is_live)
     }
 }
 

@@ -1,10 +1,10 @@
 //! What becomes of a turn that an earlier host left open: the decision, as a pure function. The
 //! mark of such a turn is that its end is not stored.
 
-use crate::protocol::{
+use crate::store::OpenTurn;
+use protocol::{
     Answer, Ask, Assistant, Body, CallId, LiveCall, Millis, Question, Row, Source, Stop, open_calls,
 };
-use crate::store::OpenTurn;
 
 /// Automatic starts of a turn in a row without a new row; then it is held (R03).
 const STARTS: u32 = 3;

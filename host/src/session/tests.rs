@@ -23,10 +23,8 @@ mod uploads;
 mod watches;
 
 use super::*;
-use crate::protocol::{
-    Ask, Body, Choice, Delivery, End, Killer, State, Stop, ToolCall, WakeupKind,
-};
 use crate::store::{Loaded, OpenTurn, Stage};
+use protocol::{Ask, Body, Choice, Delivery, End, Killer, State, Stop, ToolCall, WakeupKind};
 
 /// A session with a clock of its own that remembers what it did.
 struct Rig {
@@ -155,8 +153,8 @@ fn pid(id: &str) -> ProcessId {
 
 fn process(id: &str) -> Process {
     Process {
-        work: crate::protocol::Work::Command,
-        watching: crate::protocol::Watching::default(),
+        work: protocol::Work::Command,
+        watching: protocol::Watching::default(),
         id: pid(id),
         session: SessionId("s1".to_owned()),
         turn: TurnId(1),

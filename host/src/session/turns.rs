@@ -9,12 +9,12 @@ use super::{
     Ack, Aim, Caller, Effect, Errand, Finished, Out, Plan, Reply, Say, Seen, Session, Shell,
     Stored, Turn,
 };
-use crate::protocol::{
+use crate::store::{Entry, Record, Stage};
+use crate::wakeup;
+use protocol::{
     Assistant, Body, CallId, Delivery, Event, Gauge, Killer, Millis, Outcome, Part, Process,
     PromptId, Queued, Row, Source, Stop, Storage, ToolResult, TurnId, Usage,
 };
-use crate::store::{Entry, Record, Stage};
-use crate::wakeup;
 
 /// Prompt ids remembered to recognise a prompt that is sent again.
 const KNOWN_PROMPTS: usize = 64;
@@ -106,7 +106,7 @@ impl Session {
         let Some(turn) = &self.turn else {
             let about = "steer".to_owned();
             let message = "no turn is running; send it as a prompt".to_owned();
-            self.publish(Event::Failed(crate::protocol::Failure { about, message }), out);
+            self.publish(Event::Failed(protocol::Failure { about, message }), out);
             return;
         };
         if turn.cancelled {
@@ -116,7 +116,7 @@ impl Session {
             Some(earlier) => format!("{earlier}\n{text}"),
             None => text,
         };
-        let id = PromptId::fresh_for(turn.id, now);
+        let id = steer_prompt_id(turn.id, now);
         let id = self.remark.get_or_insert(id).clone();
         let prompt = Queued { id, text: text.clone() };
         out.record(Record::Queued { session: self.id(), prompt });
@@ -393,12 +393,7 @@ impl Session {
     }
 
     /// Makes a row of what was streamed; the journal of the block is folded into it.
-    fn add_answer(
-        &mut self,
-        answer: Assistant,
-        now: Millis,
-        out: &mut Out,
-    ) -> crate::protocol::Row {
+    fn add_answer(&mut self, answer: Assistant, now: Millis, out: &mut Out) -> protocol::Row {
         let (turn, n) = self.view.running.as_ref().map_or((self.turns, 0), |r| (r.turn, r.n));
         let row = self.add_row(turn, now, Body::Assistant(answer), out);
         out.record(Record::Folded { session: self.id(), turn, n });
@@ -615,9 +610,7 @@ fn unfinished(tool: &str, output: &str, why: &str) -> String {
     value.to_string()
 }
 
-impl PromptId {
-    /// The id of a prompt made from a steering remark that found no tool result to join.
-    fn fresh_for(turn: TurnId, now: Millis) -> Self {
-        Self(format!("steer-{turn}-{now}"))
-    }
+/// The id of a prompt made from a steering remark that found no tool result to join.
+fn steer_prompt_id(turn: TurnId, now: Millis) -> PromptId {
+    PromptId(format!("steer-{turn}-{now}"))
 }

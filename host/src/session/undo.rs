@@ -5,10 +5,8 @@
 //! are not, so a row is named for ever by its number and its turn.
 
 use super::{Caller, Out, Session, Stored};
-use crate::protocol::{
-    Body, Event, Failure, Millis, PromptId, Queued, Row, Storage, TurnId, WakeupKind,
-};
 use crate::store::{Record, Stage};
+use protocol::{Body, Event, Failure, Millis, PromptId, Queued, Row, Storage, TurnId, WakeupKind};
 
 use super::turns::PREVIEW;
 

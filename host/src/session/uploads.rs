@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use super::{Effect, Out, Session};
-use crate::protocol::{Attachment, Event};
+use protocol::{Attachment, Event};
 
 impl Session {
     /// A file was written for the next prompt.

@@ -2,12 +2,10 @@
 
 use super::{Out, Session};
 use crate::process::Hit;
-use crate::protocol::{
-    Delivery, Millis, News, Process, ProcessId, TurnId, Wakeup, WakeupKind, Watching,
-};
 use crate::redact;
 use crate::store::{Entry, Record, Stage};
 use crate::wakeup;
+use protocol::{Delivery, Millis, News, Process, ProcessId, TurnId, Wakeup, WakeupKind, Watching};
 
 /// Shortest time between two matches of one process that are told (P03).
 const WINDOW: Millis = 15_000;

@@ -3,9 +3,9 @@
 use super::Defect;
 use super::met::Class;
 use super::world::World;
-use crate::protocol::{Body, Storage};
 use crate::session::{Effect, Input};
 use crate::store::{CommitNo, Record, Report, Stage};
+use protocol::{Body, Storage};
 
 impl World<'_> {
     /// Hands a batch to the store.

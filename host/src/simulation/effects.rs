@@ -5,12 +5,12 @@ use super::met::Class;
 use super::turn::{Actor, Doing};
 use super::world::{Answering, World, number_of, process_id};
 use crate::local::outbox::Item;
-use crate::protocol::{
+use crate::session::{Ack, Effect, Errand, Input, Plan, Reply, STORE, Say, Seen};
+use crate::store::CommitNo;
+use protocol::{
     Body, End, Event, Exit, GoalState, News, Outcome, ProcessId, Row, SessionId, Source, Storage,
     TurnId,
 };
-use crate::session::{Ack, Effect, Errand, Input, Plan, Reply, STORE, Say, Seen};
-use crate::store::CommitNo;
 
 impl World<'_> {
     pub(super) fn carry_out(&mut self, s: usize, effects: Vec<Effect>) {

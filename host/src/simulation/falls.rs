@@ -3,9 +3,9 @@
 use super::disk::is_wakeup;
 use super::met::Class;
 use super::world::{Host, World, process_id};
-use crate::protocol::{Process, Storage, TurnId};
 use crate::session::Input;
 use crate::store::{Record, Stage};
+use protocol::{Process, Storage, TurnId};
 
 impl World<'_> {
     /// The host is killed.

@@ -1,8 +1,8 @@
 //! What must be true when a run is over.
 
 use super::world::{World, process_id};
-use crate::protocol::{Body, Wakeup, WakeupKind};
 use crate::store::Stage;
+use protocol::{Body, Wakeup, WakeupKind};
 
 /// Turns that one word of the user about a goal may bring, with those of a restart.
 const GOAL_TURNS: u32 = 40;

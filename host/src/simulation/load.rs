@@ -6,9 +6,9 @@ use super::Defect;
 use super::met::Class;
 use super::world::{Live, World, number_of};
 use crate::local::outbox::Outbox;
-use crate::protocol::{Answer, Body, Goal, GoalState, Outcome, Storage};
 use crate::session::{Caller, Effect, Errand, Input, Plan, Rules, Session};
 use crate::store::{Loaded, Meta, Record, Stage};
+use protocol::{Answer, Body, Goal, GoalState, Outcome, Storage};
 
 /// Wakeup turns in a row without a user.
 const WAKEUPS: u32 = 3;
@@ -128,11 +128,7 @@ impl World<'_> {
     }
 
     /// What becomes of a turn that was left open; which one is started by itself, if that counts.
-    fn classify_resume(
-        &mut self,
-        effects: &[Effect],
-        attempts: u32,
-    ) -> Option<crate::protocol::TurnId> {
+    fn classify_resume(&mut self, effects: &[Effect], attempts: u32) -> Option<protocol::TurnId> {
         let mut counted = None;
         for effect in effects {
             match effect {

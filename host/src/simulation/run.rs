@@ -6,9 +6,9 @@ use super::met::{Class, Met};
 use super::script::{Script, Step, TASK};
 use super::world::{Typed, World, is_watched, number_of, process_id};
 use crate::process::Hit;
-use crate::protocol::{Answer, Ask, Body, Choice, End, Exit, GoalAsk, PromptId, Source};
 use crate::session::{Caller, Input, Past, Say};
 use crate::store::memory::Memory;
+use protocol::{Answer, Ask, Body, Choice, End, Exit, GoalAsk, PromptId, Source};
 
 /// What went wrong, and what happened before.
 pub(super) struct Failure {

@@ -3,12 +3,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::protocol::{
+use crate::session::Seen;
+use crate::store::{Entry, Loaded, Record, Stage};
+use protocol::{
     Body, CallId, Outcome, Process, ProcessId, PromptId, QuestionId, Row, SessionId, TurnId,
     Wakeup, WakeupKind,
 };
-use crate::session::Seen;
-use crate::store::{Entry, Loaded, Record, Stage};
 
 pub(super) type Key = (ProcessId, WakeupKind, u64);
 

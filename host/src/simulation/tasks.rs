@@ -3,10 +3,8 @@
 use super::met::Class;
 use super::turn::Doing;
 use super::world::{Answering, World, number_of, process_id};
-use crate::protocol::{
-    Delivery, End, Exit, Process, ProcessId, SessionId, State, TurnId, Watching, Work,
-};
 use crate::session::{Input, Say};
+use protocol::{Delivery, End, Exit, Process, ProcessId, SessionId, State, TurnId, Watching, Work};
 
 impl World<'_> {
     /// A call delegates a task.

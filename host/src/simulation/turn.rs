@@ -4,11 +4,11 @@
 use super::met::Class;
 use super::world::{Answering, World, is_watched, process_id};
 use crate::goal::Verdict;
-use crate::protocol::{
+use crate::session::{Ack, Errand, Finished, Plan, Reply, Say, Seen, Shell};
+use protocol::{
     Answer, Ask, Assistant, Body, CallId, Choice, Delivery, Millis, Outcome, Part, Process, Row,
     Source, State, Stop, Storage, ToolCall, ToolResult, TurnId,
 };
-use crate::session::{Ack, Errand, Finished, Plan, Reply, Say, Seen, Shell};
 
 /// The running turn of a session.
 #[derive(Clone, Debug)]
@@ -282,7 +282,7 @@ impl World<'_> {
             id: process_id(p),
             session: self.ids[self.owner_at_spawn(s)].clone(),
             turn,
-            work: crate::protocol::Work::Command,
+            work: protocol::Work::Command,
             command: format!("job {p}"),
             cwd: "/".to_owned(),
             pid: None,
@@ -291,7 +291,7 @@ impl World<'_> {
             exit: None,
             notify,
             watch: if is_watched(p) { vec!["works".to_owned()] } else { Vec::new() },
-            watching: crate::protocol::Watching::default(),
+            watching: protocol::Watching::default(),
             pty: false,
             killed_by: None,
             delivery: Delivery::Open,
@@ -422,14 +422,10 @@ fn answer(calls: Vec<CallId>) -> Assistant {
 
 /// The calls that a turn which goes on runs first, by the host's own rule.
 fn open_calls(rows: &[Row]) -> Vec<CallId> {
-    crate::protocol::open_calls(rows).into_iter().map(|call| call.id).collect()
+    protocol::open_calls(rows).into_iter().map(|call| call.id).collect()
 }
 
-fn finished(
-    call: CallId,
-    seen: Vec<(crate::protocol::ProcessId, Seen)>,
-    unanswered: bool,
-) -> Finished {
+fn finished(call: CallId, seen: Vec<(protocol::ProcessId, Seen)>, unanswered: bool) -> Finished {
     let result = ToolResult {
         call,
         name: "process".to_owned(),

@@ -7,15 +7,15 @@ use super::Defect;
 use super::met::{Class, Met};
 use super::stored::Stored;
 use super::turn::Actor;
-use crate::handle::FrontId;
 use crate::local::outbox::Outbox;
-use crate::protocol::{
-    Ask, CallId, End, Event, Exit, Millis, Outcome, ProcessId, PromptId, SessionId, Storage,
-    Transcript, TurnId,
-};
 use crate::session::{Ack, Input, Say, Session};
 use crate::store::memory::Memory;
 use crate::store::{CommitNo, Record, Report};
+use protocol::FrontId;
+use protocol::{
+    Ask, CallId, End, Event, Exit, Millis, Outcome, ProcessId, PromptId, SessionId, Storage,
+    Transcript, TurnId,
+};
 
 /// How long a cancelled turn may take to unwind.
 const UNWIND: Millis = 10_000;
@@ -409,7 +409,7 @@ impl<'a> World<'a> {
         let id = process_id(p);
         let listed = view.processes.iter().find(|q| q.id == id);
         let twice = listed.is_some_and(|q| !q.is_live());
-        let starting = listed.is_some_and(|q| q.state == crate::protocol::State::Starting);
+        let starting = listed.is_some_and(|q| q.state == protocol::State::Starting);
         let turn = self.procs[p].turn;
         let teardown = running.is_some_and(|r| r.cancelling && r.turn == turn);
         let runs = running.is_some();

@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension, Transaction, params};
 
 use super::value::{V, chunks, json, kind_word, part_word, source_word, split, stage_columns};
 use super::{Entry, Error, Meta, Record, projects, value};
-use crate::protocol::{
+use protocol::{
     Body, Delivery, GoalState, Outcome, Part, Process, Question, Queued, Row, SessionId, TurnId,
     Wakeup,
 };

@@ -8,7 +8,7 @@ use rusqlite::Connection;
 use super::reader::texts;
 use super::value::{from_word, parse, stage};
 use super::{Entry, Error, Meta, Reader, Stage, apply};
-use crate::protocol::{
+use protocol::{
     Delivery, Process, ProcessId, SessionId, State, TurnId, Wakeup, WakeupKind, Watching, Work,
 };
 

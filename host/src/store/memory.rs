@@ -4,7 +4,7 @@
 use super::apply::{Applied, apply};
 use super::error::is_of_record;
 use super::{Error, Loaded, Reader, Record, schema};
-use crate::protocol::SessionId;
+use protocol::SessionId;
 
 /// One database, for many runs.
 pub(crate) struct Memory {

@@ -6,7 +6,7 @@ use rusqlite::{Connection, params};
 
 use super::apply::{Applied, run};
 use super::{Error, Filing, Project, Reader};
-use crate::protocol::SessionId;
+use protocol::SessionId;
 
 pub(super) fn filed(tx: &Connection, filing: &Filing) -> rusqlite::Result<Applied> {
     match filing {

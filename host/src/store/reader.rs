@@ -9,7 +9,7 @@ use rusqlite::{Connection, OptionalExtension, Params, params};
 use super::apply::{REASONING, TEXT};
 use super::value::{LONG, from_word, parse};
 use super::{Error, Loaded, Meta, OpenTurn, backlog, schema};
-use crate::protocol::{
+use protocol::{
     Body, Millis, Outcome, Part, Question, Queued, Row, SessionId, SessionRow, TurnId, keep_tail,
 };
 

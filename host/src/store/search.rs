@@ -6,7 +6,7 @@ use rusqlite::{Connection, params};
 use super::apply::TEXT;
 use super::value::LONG;
 use super::{Error, Reader};
-use crate::protocol::{Body, Millis, SessionId};
+use protocol::{Body, Millis, SessionId};
 
 /// Text taken into one transaction of the index, in bytes.
 const STEP: usize = 256 * 1024;
@@ -91,7 +91,7 @@ fn words(tx: &Connection, id: i64, long: i64, body: &str) -> rusqlite::Result<St
     };
     // A body that cannot be read is the reader's to complain about.
     let Ok(body) = serde_json::from_str::<Body>(body) else { return Ok(text) };
-    let row = crate::protocol::Row { n: 0, turn: crate::protocol::TurnId(0), at: 0, cut: 0, body };
+    let row = protocol::Row { n: 0, turn: protocol::TurnId(0), at: 0, cut: 0, body };
     text.push_str(row.text());
     if let Body::Assistant(answer) = &row.body {
         for call in &answer.calls {

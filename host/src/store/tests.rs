@@ -20,7 +20,7 @@ use tempfile::TempDir;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::*;
-use crate::protocol::{Assistant, Body, CallId, Delivery, End, Exit, State, Stop, ToolResult};
+use protocol::{Assistant, Body, CallId, Delivery, End, Exit, State, Stop, ToolResult};
 
 /// A generous bound on waiting for something that does happen.
 const BOUND: Duration = Duration::from_secs(30);
@@ -137,8 +137,8 @@ pub(super) fn entry(session: &str, process: &str, state: Stage, row: Option<u64>
 
 pub(super) fn process(session: &str, name: &str, state: State, delivery: Delivery) -> Process {
     Process {
-        work: crate::protocol::Work::Command,
-        watching: crate::protocol::Watching::default(),
+        work: protocol::Work::Command,
+        watching: protocol::Watching::default(),
         id: ProcessId(name.into()),
         session: id(session),
         turn: TurnId(1),
@@ -189,7 +189,7 @@ fn a_session_reads_back_as_it_was_written() {
         id: QuestionId("q".into()),
         turn: TurnId(2),
         call: CallId("c".into()),
-        ask: crate::protocol::Ask::Clarify { question: "?".into(), choices: vec!["a".into()] },
+        ask: protocol::Ask::Clarify { question: "?".into(), choices: vec!["a".into()] },
         asked_at: 1,
         timeout: 2,
         deadline,
@@ -446,7 +446,7 @@ fn words_are_found_and_the_index_catches_up() {
     let call = |text: &str| {
         let body = Body::Assistant(Assistant {
             text: text.into(),
-            calls: vec![crate::protocol::ToolCall {
+            calls: vec![protocol::ToolCall {
                 id: CallId("c".into()),
                 name: "terminal".into(),
                 args: serde_json::json!({"command": "cargo vendor"}),

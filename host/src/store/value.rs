@@ -5,9 +5,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::{Error, Stage};
-use crate::protocol::{
-    Assistant, Body, Part, Source, Summary, ToolResult, TurnId, Wakeup, WakeupKind,
-};
+use protocol::{Assistant, Body, Part, Source, Summary, ToolResult, TurnId, Wakeup, WakeupKind};
 
 /// The version of every JSON payload written today.
 pub(super) const V: i64 = 1;

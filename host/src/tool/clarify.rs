@@ -5,8 +5,8 @@ use serde_json::{Value, json};
 
 use super::{Error, Job, Outcome, parse};
 use crate::model::Schema;
-use crate::protocol::{Answer, Ask};
 use crate::session::{Caller, Reply, Say};
+use protocol::{Answer, Ask};
 
 const NOBODY: &str = "Nobody answered. Go on with your best guess and say which one you made, \
                       or stop here if it is too risky.";

@@ -8,11 +8,11 @@ use serde_json::{Value, json};
 
 use super::{Error, Job, Kit, Outcome, parse};
 use crate::model::Schema;
-use crate::protocol::{Delivery, Exit, Process, ProcessId, SessionId, State, Watching, Work};
 use crate::redact;
 use crate::session::{Caller, Findings, Reply, Say, Seen, findings};
 use crate::store::Reader;
 use crate::wakeup;
+use protocol::{Delivery, Exit, Process, ProcessId, SessionId, State, Watching, Work};
 
 /// Characters of a goal in lists.
 const GOAL: usize = 200;

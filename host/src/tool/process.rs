@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 
 use super::{Error, Job, Outcome, parse, terminal};
 use crate::model::Schema;
-use crate::protocol::{End, Exit, Killer, Process, ProcessId};
 use crate::session::{Reply, Say, Seen};
+use protocol::{End, Exit, Killer, Process, ProcessId};
 
 /// Characters of output in `poll`, `wait` and `kill`.
 const PREVIEW: usize = 2_000;

@@ -14,10 +14,10 @@ use super::{Error, Job, Outcome, parse};
 use crate::approval::{self, Finding, Grants, Policy, Verdict};
 use crate::model::Schema;
 use crate::process::Output;
-use crate::protocol::{Answer, Ask, Choice};
 use crate::redact;
 use crate::session::{Caller, Reply, Say, Shell};
 use crate::settings::Mode;
+use protocol::{Answer, Ask, Choice};
 
 /// No secret that is recognised is longer, in characters.
 const SECRET: usize = 8 * 1024;

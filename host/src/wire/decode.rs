@@ -18,7 +18,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-use crate::protocol::Millis;
+use protocol::Millis;
 
 pub(crate) use catalog::{
     Approval, Clarify, Goal, GoalReply, Health, Models, Pending, Profiles, Reasoning, Responded,

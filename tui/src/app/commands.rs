@@ -1,6 +1,6 @@
 //! What the commands that begin with a slash do.
 
-use host::protocol::{Command, Delivery, GoalAsk, Link, Process, PromptId, Row, Target};
+use protocol::{Command, Delivery, GoalAsk, Link, Process, PromptId, Row, Target};
 
 use super::{App, Effect, Notice, Panel, TakingBack};
 use crate::clean::one_line;

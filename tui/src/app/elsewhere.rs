@@ -1,6 +1,6 @@
 //! The questions of all sessions, as the host tells them, and answering those that are not in view.
 
-use host::protocol::{Answer, Ask, Asked, Choice, Command, Millis, QuestionId, SessionId, Target};
+use protocol::{Answer, Ask, Asked, Choice, Command, Millis, QuestionId, SessionId, Target};
 
 use super::{App, Effect, Panel};
 use crate::clean::one_line;

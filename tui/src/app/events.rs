@@ -1,6 +1,6 @@
 //! What the host's events do to the interface, beyond the fold of the transcript.
 
-use host::protocol::{
+use protocol::{
     Answer, Ask, Attachment, Body, Choice, Command, Event, Failure, GoalState, Link, News,
     QuestionId, Row, SessionId, SessionRow, Target,
 };

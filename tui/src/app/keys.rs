@@ -1,7 +1,7 @@
 //! What keys do to the interface, in the order in which its parts may take them.
 
 use crossterm::event::KeyEvent;
-use host::protocol::{Answer, Ask, Choice, Command, Millis, PromptId, QuestionId, Target};
+use protocol::{Answer, Ask, Choice, Command, Millis, PromptId, QuestionId, Target};
 
 use super::{App, Effect, Notice, Panel};
 use crate::card::{self, QUIET};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use host::protocol::{Command, Link, SessionId};
+use protocol::{Command, Link, SessionId};
 
 use super::{App, Effect};
 use crate::keymap::Action;

@@ -1,7 +1,7 @@
 //! What the interface says in a line of its own: below everything while it is news, then at the
 //! place among the rows where it was said. It goes with the next prompt.
 
-use host::protocol::Millis;
+use protocol::Millis;
 use ratatui::style::Style;
 
 use super::App;

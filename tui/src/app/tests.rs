@@ -1,6 +1,6 @@
 //! What keys and events do, in the order in which the parts may take them.
 
-use host::protocol::{
+use protocol::{
     Answer, Choice, Command, Delivery, End, Event, Failure, Gauge, Process, PromptId, QuestionId,
     Queued, SessionId, SessionRow, State, Target, Toast,
 };
@@ -47,7 +47,7 @@ fn escape_closes_the_card_then_interrupts_then_clears_and_never_quits() {
     assert_eq!(sent(press(&mut app, "esc", T0)), [answer("q", Choice::Deny)]);
     app.on_event(&resolved("q", Choice::Deny), T0);
     assert_eq!(sent(press(&mut app, "esc", T0)), [Command::Cancel]);
-    app.on_event(&Event::TurnCancelling { turn: host::protocol::TurnId(1) }, T0);
+    app.on_event(&Event::TurnCancelling { turn: protocol::TurnId(1) }, T0);
     assert_eq!(press(&mut app, "esc", T0), []);
     assert!(app.composer.is_empty());
     for _ in 0..3 {
@@ -345,7 +345,7 @@ fn resume_opens_the_one_session_that_is_meant_and_lists_when_there_are_several()
             model: String::new(),
             source: "tui".into(),
             cwd: String::new(),
-            ..host::protocol::SessionRow::default()
+            ..protocol::SessionRow::default()
         })
         .to_vec();
     let resume = |name: &str| {
@@ -370,7 +370,7 @@ fn a_process_is_killed_by_the_second_k_only() {
     assert_eq!(press(&mut app, "k", T0), []);
     press(&mut app, "up", T0);
     assert_eq!(press(&mut app, "k", T0), [], "another key came between");
-    let id = host::protocol::ProcessId("proc_a".into());
+    let id = protocol::ProcessId("proc_a".into());
     assert_eq!(sent(press(&mut app, "k", T0)), [Command::Kill { id: Some(id.clone()) }]);
     assert_eq!(sent(press(&mut app, "enter", T0)), [Command::Tail { id: id.clone() }]);
     assert_eq!(sent(app.on_tick(T0 + 1_000)), [Command::Tail { id }]);
@@ -396,7 +396,7 @@ fn quitting_asks_only_when_something_runs_in_a_session_of_the_host() {
     let row = |running| SessionRow { id: SessionId("other".into()), running, ..Default::default() };
     let live = Process {
         session: SessionId("other".into()),
-        ..process("proc_o", host::protocol::State::Running, None)
+        ..process("proc_o", protocol::State::Running, None)
     };
     for (processes, running, says) in [
         (vec![], true, "Still running: a turn, also in other sessions."),
@@ -504,8 +504,8 @@ fn a_toast_is_drawn_only_when_its_session_is_not_in_view_and_goes_by_itself() {
         Event::Toast(Toast {
             session: SessionId(session.into()),
             name: String::new(),
-            process: Some(host::protocol::ProcessId("proc_a".into())),
-            news: host::protocol::News::Ended {
+            process: Some(protocol::ProcessId("proc_a".into())),
+            news: protocol::News::Ended {
                 exit: exit(End::Killed, None),
                 delivery: Delivery::Consumed,
             },

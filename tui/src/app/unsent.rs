@@ -1,7 +1,7 @@
 //! What the user sent and no host has confirmed: shown while the way to the host is bad, and
 //! handed back at the end, so that nothing typed is lost.
 
-use host::protocol::{Body, Link, Millis, PromptId, Row, SessionId};
+use protocol::{Body, Link, Millis, PromptId, Row, SessionId};
 
 use super::{App, Panel};
 

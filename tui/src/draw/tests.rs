@@ -1,6 +1,6 @@
 //! Pictures of every visible state, at 80×24 and at 40×12.
 
-use host::protocol::{
+use protocol::{
     Body, Command, Delivery, End, Event, Failure, Gauge, LiveCall, PromptId, Queued, SessionId,
     SessionRow, State, Storage, Toast, ToolCall, Transcript, WakeupKind,
 };
@@ -116,9 +116,9 @@ fn reasoning_streams_and_folds() {
         let text = "First I look.\nThen I weigh.\nThen I doubt.\nNow I know.";
         app.on_event(
             &Event::Delta {
-                turn: host::protocol::TurnId(1),
+                turn: protocol::TurnId(1),
                 n: 1,
-                part: host::protocol::Part::Reasoning,
+                part: protocol::Part::Reasoning,
                 text: text.into(),
             },
             T0,
@@ -258,7 +258,7 @@ fn the_panel_of_processes() {
         let mut app = make();
         press(&mut app, "ctrl-b", T0);
         press(&mut app, "enter", T0);
-        let id = host::protocol::ProcessId("proc_aaaaaaaaaaaa".into());
+        let id = protocol::ProcessId("proc_aaaaaaaaaaaa".into());
         app.on_event(&Event::ProcessTail { id, text: "one\ntwo\n".into() }, T0);
         app
     });
@@ -280,7 +280,7 @@ fn sessions() -> Vec<SessionRow> {
             model: "openai/gpt-5".into(),
             source: "tui".into(),
             cwd: "/srv".into(),
-            ..host::protocol::SessionRow::default()
+            ..protocol::SessionRow::default()
         })
         .collect()
 }
@@ -347,8 +347,8 @@ fn news_of_other_sessions() {
                 &Event::Toast(Toast {
                     session: SessionId("other".into()),
                     name: "Fix the pump".into(),
-                    process: Some(host::protocol::ProcessId(id.into())),
-                    news: host::protocol::News::Ended {
+                    process: Some(protocol::ProcessId(id.into())),
+                    news: protocol::News::Ended {
                         exit: exit(end, code),
                         delivery: Delivery::Waiting,
                     },

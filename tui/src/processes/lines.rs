@@ -1,6 +1,6 @@
 //! How the panel of processes looks: a line each, and all there is to say of the selected one.
 
-use host::protocol::{Delivery, Killer, Millis, Process, SessionId, State, Work};
+use protocol::{Delivery, Killer, Millis, Process, SessionId, State, Work};
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 

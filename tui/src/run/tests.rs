@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex};
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use futures::channel::mpsc as keys;
-use host::protocol::{Command, Row};
-use host::{Backend, FrontId, Pushed, Signal, pair};
+use protocol::{Backend, FrontId, Pushed, Signal, pair};
+use protocol::{Command, Row};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -65,7 +65,7 @@ impl Rig {
         assert_eq!(self.backend.push(event), Pushed::Queued);
     }
 
-    fn attach(&self, rows: Vec<host::protocol::Body>) {
+    fn attach(&self, rows: Vec<protocol::Body>) {
         let transcript = Box::new(window(rows));
         self.push(Event::Attached { transcript, resynced: false });
     }
@@ -110,8 +110,8 @@ async fn a_prompt_goes_out_and_its_answer_appears() {
     rig.shows("hello there").await;
     let answer: Row = row(2, says("hello **there**"));
     rig.push(Event::RowAdded { row: answer });
-    let turn = host::protocol::TurnId(1);
-    rig.push(Event::TurnEnded { turn, outcome: host::protocol::Outcome::Done, at: now() });
+    let turn = protocol::TurnId(1);
+    rig.push(Event::TurnEnded { turn, outcome: protocol::Outcome::Done, at: now() });
     rig.shows("src/engine").await;
     rig.key(KeyCode::Char('d'), KeyModifiers::CONTROL);
     assert_eq!(rig.command().await, Command::ListProcesses);

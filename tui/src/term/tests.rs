@@ -1,7 +1,7 @@
 //! What really goes to the terminal: replayed on another terminal, counted, and searched for
 //! bytes that must not be there.
 
-use host::protocol::{Event, Toast, WakeupKind};
+use protocol::{Event, Toast, WakeupKind};
 
 use super::*;
 use crate::app::App;
@@ -194,34 +194,32 @@ fn foreign_text_brings_no_control_byte_to_the_terminal() {
             "todo",
             &serde_json::json!({"todos": [{"content": HOSTILE, "status": "pending"}]}).to_string(),
         ),
-        host::protocol::Body::Note { text: HOSTILE.into() },
-        host::protocol::Body::Failure { message: HOSTILE.into() },
+        protocol::Body::Note { text: HOSTILE.into() },
+        protocol::Body::Failure { message: HOSTILE.into() },
     ]);
-    if let host::protocol::Body::Wakeup(mut wakeup) = wakeup(WakeupKind::Match, None) {
+    if let protocol::Body::Wakeup(mut wakeup) = wakeup(WakeupKind::Match, None) {
         wakeup.command = HOSTILE.into();
         wakeup.pattern = Some(HOSTILE.into());
         wakeup.text = format!("x\nOutput:\n{HOSTILE}\n{HOSTILE}]");
         wakeup.process.0 = HOSTILE.into();
-        transcript.rows.push(row(9, host::protocol::Body::Wakeup(wakeup)));
+        transcript.rows.push(row(9, protocol::Body::Wakeup(wakeup)));
     }
     transcript.title = Some(HOSTILE.into());
     transcript.model = HOSTILE.into();
     transcript.held = Some(HOSTILE.into());
     transcript.steer = Some(HOSTILE.into());
-    transcript.storage = host::protocol::Storage::Failing(HOSTILE.into());
-    transcript.queued = vec![host::protocol::Queued {
-        id: host::protocol::PromptId("p".into()),
-        text: HOSTILE.into(),
-    }];
-    let mut process = process(HOSTILE, host::protocol::State::Running, None);
+    transcript.storage = protocol::Storage::Failing(HOSTILE.into());
+    transcript.queued =
+        vec![protocol::Queued { id: protocol::PromptId("p".into()), text: HOSTILE.into() }];
+    let mut process = process(HOSTILE, protocol::State::Running, None);
     process.command = HOSTILE.into();
-    process.delivery = host::protocol::Delivery::Held(HOSTILE.into());
+    process.delivery = protocol::Delivery::Held(HOSTILE.into());
     transcript.processes = vec![process];
     let mut app = attached(transcript);
     app.on_event(&started(), T0);
     let running = app.transcript.running.as_mut().unwrap();
     running.reasoning = HOSTILE.into();
-    running.calls.push(host::protocol::LiveCall {
+    running.calls.push(protocol::LiveCall {
         call: call("2", "terminal", &args),
         started_at: None,
         output: HOSTILE.into(),
@@ -229,24 +227,21 @@ fn foreign_text_brings_no_control_byte_to_the_terminal() {
     let mut screen = screen(80, 400);
     let mut bytes = frame(&mut screen, &mut app);
     app.on_event(&delta(&format!("{HOSTILE}\n\n```\n{HOSTILE}")), T0);
-    app.on_event(
-        &Event::TurnStatus { turn: host::protocol::TurnId(1), text: Some(HOSTILE.into()) },
-        T0,
-    );
+    app.on_event(&Event::TurnStatus { turn: protocol::TurnId(1), text: Some(HOSTILE.into()) }, T0);
     app.on_event(
         &Event::Toast(Toast {
-            session: host::protocol::SessionId("other".into()),
+            session: protocol::SessionId("other".into()),
             name: HOSTILE.into(),
-            process: Some(host::protocol::ProcessId(HOSTILE.into())),
-            news: host::protocol::News::Ended {
-                exit: exit(host::protocol::End::Lost, None),
-                delivery: host::protocol::Delivery::Open,
+            process: Some(protocol::ProcessId(HOSTILE.into())),
+            news: protocol::News::Ended {
+                exit: exit(protocol::End::Lost, None),
+                delivery: protocol::Delivery::Open,
             },
             text: HOSTILE.into(),
         }),
         T0,
     );
-    let failure = host::protocol::Failure { about: HOSTILE.into(), message: HOSTILE.into() };
+    let failure = protocol::Failure { about: HOSTILE.into(), message: HOSTILE.into() };
     app.on_event(&Event::Failed(failure), T0);
     app.on_paste(HOSTILE, T0);
     app.on_event(&asked(approval("q", HOSTILE, HOSTILE)), T0);
@@ -258,15 +253,15 @@ fn foreign_text_brings_no_control_byte_to_the_terminal() {
     press(&mut app, "k", T0);
     bytes.extend(frame(&mut screen, &mut app));
     press(&mut app, "enter", T0);
-    let id = host::protocol::ProcessId(HOSTILE.into());
+    let id = protocol::ProcessId(HOSTILE.into());
     app.on_event(&Event::ProcessTail { id, text: HOSTILE.into() }, T0);
     bytes.extend(frame(&mut screen, &mut app));
     app.panel = Some(crate::app::Panel::Sessions(crate::sessions::Sessions::new(
-        &[host::protocol::SessionRow {
+        &[protocol::SessionRow {
             parent: None,
             compressions: 0,
             archived: false,
-            id: host::protocol::SessionId(HOSTILE.into()),
+            id: protocol::SessionId(HOSTILE.into()),
             title: HOSTILE.into(),
             started_at: T0,
             active_at: T0,
@@ -274,9 +269,9 @@ fn foreign_text_brings_no_control_byte_to_the_terminal() {
             model: HOSTILE.into(),
             source: HOSTILE.into(),
             cwd: HOSTILE.into(),
-            ..host::protocol::SessionRow::default()
+            ..protocol::SessionRow::default()
         }],
-        &host::protocol::SessionId("x".into()),
+        &protocol::SessionId("x".into()),
         HOSTILE,
         T0,
     )));

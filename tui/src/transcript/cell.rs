@@ -1,8 +1,6 @@
 //! One stored row as lines.
 
-use host::protocol::{
-    Assistant, Body, End, Exit, Row, Stop, Summary, ToolCall, Wakeup, WakeupKind,
-};
+use protocol::{Assistant, Body, End, Exit, Row, Stop, Summary, ToolCall, Wakeup, WakeupKind};
 use ratatui::text::{Line, Span};
 
 use super::markdown::Stream;

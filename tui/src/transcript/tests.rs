@@ -1,6 +1,6 @@
 //! Which lines are in view, and that streaming gives what the whole gives.
 
-use host::protocol::{Event, Row, Transcript};
+use protocol::{Event, Row, Transcript};
 
 use super::markdown::{Stream, render};
 use super::*;
@@ -201,7 +201,7 @@ fn a_session_of_thousands_of_rows_lays_out_only_what_is_seen() {
 
 #[test]
 fn reasoning_is_shown_whole_on_request() {
-    let mut answer = host::protocol::Assistant { text: "yes".into(), ..Default::default() };
+    let mut answer = protocol::Assistant { text: "yes".into(), ..Default::default() };
     answer.reasoning = "deep thought".into();
     let mut app = app(vec![Body::Assistant(answer)]);
     assert!(!picture(&mut app, 80, 24).contains("deep thought"));
@@ -232,7 +232,7 @@ fn a_live_calls_output_is_shown_as_it_comes() {
     app.on_event(&started(), T0);
     let ask = row(2, calls(vec![call("1", "terminal", r#"{"command":"make"}"#)]));
     app.on_event(&Event::RowAdded { row: ask }, T0);
-    let id = host::protocol::CallId("1".into());
+    let id = protocol::CallId("1".into());
     assert!(picture(&mut app, 80, 24).contains("terminal  make · waiting"));
     app.on_event(&Event::CallStarted { call: id.clone(), at: T0 }, T0);
     app.on_event(&Event::CallOutput { call: id, text: "compiling\n".into() }, T0);

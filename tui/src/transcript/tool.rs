@@ -1,6 +1,6 @@
 //! Tool calls: one header line, then a few lines of what came out.
 
-use host::protocol::{LiveCall, Millis, ToolCall, ToolResult};
+use protocol::{LiveCall, Millis, ToolCall, ToolResult};
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 use serde_json::Value;

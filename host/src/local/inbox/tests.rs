@@ -3,15 +3,15 @@
 use std::time::Duration;
 
 use super::*;
-use crate::handle::Host;
 use crate::local::{self, Caller, Local, Role};
-use crate::protocol::{
-    Answer, Ask, CallId, Choice, Command, Millis, News, PromptId, QuestionId, Target, Toast,
-    Transcript, TurnId,
-};
 use crate::serve::tests::{eventually, settings_in};
 use crate::session::{Ack, Input, Say};
 use crate::store::{Lock, Reader, Report};
+use protocol::Host;
+use protocol::{
+    Answer, Ask, CallId, Choice, Command, Millis, News, PromptId, QuestionId, Target, Toast,
+    Transcript, TurnId,
+};
 
 fn asked(id: &str, at: Millis) -> Question {
     let ask = Ask::Clarify { question: id.to_owned(), choices: Vec::new() };

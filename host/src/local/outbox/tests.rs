@@ -1,8 +1,8 @@
 //! What an outbox holds back, and until when.
 
 use super::*;
-use crate::protocol::Part;
 use crate::store::Meta;
+use protocol::Part;
 
 fn delta(n: u64) -> Effect {
     let (session, turn) = (SessionId("s".to_owned()), TurnId(1));

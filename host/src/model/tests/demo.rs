@@ -8,7 +8,7 @@ use super::{collect, completion, failure, prompt, text};
 use crate::model::demo::{self, Demo};
 use crate::model::script::{Step, play, scripted};
 use crate::model::{Chunk, Class, Message, Model, Request};
-use crate::protocol::Stop;
+use protocol::Stop;
 
 /// The request that follows when all calls of an answer have run.
 fn with_results(mut request: Request, done: &crate::model::Completion, result: &str) -> Request {

@@ -14,8 +14,8 @@ use tokio::sync::oneshot;
 
 use super::{collect, completion, failure, prompt, text};
 use crate::model::{Chunk, Class, Completion, Message, Model, Request, Schema, catalog};
-use crate::protocol::{Stop, ToolCall, Usage};
 use crate::settings::{self, Provider};
+use protocol::{Stop, ToolCall, Usage};
 
 /// What the server answers to one request.
 enum Reply {

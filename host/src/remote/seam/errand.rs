@@ -6,10 +6,10 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::{COMMANDS, last_row, named, stream};
-use crate::protocol::{Command, Event, PromptId, SessionId, Target};
 use crate::remote::http::Client;
 use crate::remote::sse::Item;
 use crate::remote::unsent::{Entry, taken};
+use protocol::{Command, Event, PromptId, SessionId, Target};
 
 /// How long it is tried. What is left is tried again at the next connect.
 const PATIENCE: Duration = Duration::from_mins(1);

@@ -1,7 +1,7 @@
 //! The inbox over a broken link: a host tells nothing of it to a new view where there is none, so
 //! what the front end knows from before would stay. Decides and does no I/O.
 
-use crate::protocol::{Asked, Event};
+use protocol::{Asked, Event};
 
 /// See the module.
 #[derive(Debug, Default)]
@@ -43,7 +43,7 @@ impl Inbox {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::{Ask, CallId, Question, QuestionId, SessionId, TurnId};
+    use protocol::{Ask, CallId, Question, QuestionId, SessionId, TurnId};
 
     fn asked() -> Vec<Asked> {
         let question = Question {

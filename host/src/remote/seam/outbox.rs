@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-use crate::protocol::{Command, GoalAsk, PromptId, Target, TurnId};
+use protocol::{Command, GoalAsk, PromptId, Target, TurnId};
 
 /// Most commands in one request.
 const BATCH: usize = 64;
@@ -226,7 +226,7 @@ fn may_be_repeated(command: &Command) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::{Answer, QuestionId, SessionId};
+    use protocol::{Answer, QuestionId, SessionId};
 
     fn prompt(text: &str) -> Command {
         Command::Prompt { id: PromptId(text.to_owned()), text: text.to_owned() }

@@ -1,8 +1,8 @@
 //! Fresh windows of a view: what they say about the time without a link, and what was typed in it.
 
 use super::{Seam, errand};
-use crate::protocol::{Command, Event, Link, News, Toast, Transcript};
 use crate::remote::tell;
+use protocol::{Command, Event, Link, News, Toast, Transcript};
 
 impl Seam {
     /// A fresh window: the first one, after a switch, or after the link broke.

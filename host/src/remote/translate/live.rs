@@ -3,11 +3,11 @@
 use serde_json::Value;
 
 use super::{Mirror, Request, is_prompt, rows};
-use crate::protocol::{
+use crate::wire::decode;
+use protocol::{
     Assistant, Body, CallId, Event, Millis, Outcome, Part, Row, SessionId, Stop, ToolCall,
     ToolResult, Usage,
 };
-use crate::wire::decode;
 
 impl Mirror {
     /// A frame of the chat stream. `id` is `STREAM:number`, if the frame has one.
@@ -270,7 +270,7 @@ impl Mirror {
         }
         let (from, to) = (self.view.session.clone(), SessionId(next.to_owned()));
         let transcript =
-            Box::new(crate::protocol::Transcript { session: to.clone(), ..self.view.clone() });
+            Box::new(protocol::Transcript { session: to.clone(), ..self.view.clone() });
         self.emit(Event::Attached { transcript, resynced: false });
         self.request(Request::Follow { from, to });
     }

@@ -3,8 +3,8 @@
 
 use super::super::http::Error;
 use super::Mirror;
-use crate::protocol::{Answer, Ask, CallId, Event, Millis, Question, QuestionId, TurnId};
 use crate::wire::decode;
+use protocol::{Answer, Ask, CallId, Event, Millis, Question, QuestionId, TurnId};
 
 /// How long an approval stays open: the server does not say, this is what it starts with.
 const APPROVAL: Millis = 60_000;

@@ -2,10 +2,8 @@
 //! nothing leaves before the server has taken it.
 
 use super::{Chat, Mirror, Request};
-use crate::protocol::{
-    Attachment, Body, Event, Failure, Millis, PromptId, Queued, Row, Source, TurnId,
-};
 use crate::wire::decode;
+use protocol::{Attachment, Body, Event, Failure, Millis, PromptId, Queued, Row, Source, TurnId};
 
 /// How long after a refusal because of a turn that cannot be attached to the next try comes.
 const AGAIN: Millis = 1_000;

@@ -4,11 +4,11 @@ use std::collections::{HashMap, HashSet};
 
 use serde_json::Value;
 
-use crate::protocol::{
+use crate::wire::decode;
+use protocol::{
     Assistant, Attention, Body, CallId, Delivery, Found, Gauge, News, ProcessId, Row, SessionId,
     SessionRow, Stop, Summary, ToolCall, ToolResult, TurnId,
 };
-use crate::wire::decode;
 
 use super::is_prompt;
 

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::super::translate::{self, Kind};
 use super::{Reply, Then, Webui, set};
-use crate::protocol::{Answer, Command, Event, GoalAsk, QuestionId, Target};
+use protocol::{Answer, Command, Event, GoalAsk, QuestionId, Target};
 
 /// How often a compression is asked after, in milliseconds, and how many times.
 const COMPRESSING: (u64, u32) = (1_000, 600);
@@ -223,7 +223,7 @@ impl Webui {
                     return (view, Reply::Did { about: what, done: Err(error), then });
                 }
             };
-            let target = Target::Id(crate::protocol::SessionId(made));
+            let target = Target::Id(protocol::SessionId(made));
             let session = super::find(&api, &target).await;
             (view, Reply::Opened { opening, target, session })
         });

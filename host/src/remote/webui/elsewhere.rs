@@ -5,8 +5,8 @@ use std::collections::{HashMap, HashSet};
 
 use super::super::translate;
 use super::{Reply, Webui};
-use crate::protocol::{Attention, Event, News, SessionId, SessionRow, Toast};
 use crate::wire::decode;
+use protocol::{Attention, Event, News, SessionId, SessionRow, Toast};
 
 /// Messages of a session that tell what its last turn was.
 const TAIL: u32 = 12;

@@ -12,11 +12,11 @@ use super::super::translate::{self, Mirror, Verdict, approval_ask, clarify_ask};
 use super::replies::Reply;
 use super::{Webui, failed};
 use crate::local::now;
-use crate::protocol::{
+use crate::wire::decode;
+use protocol::{
     Answer, Ask, Asked, Attention, CallId, Command, Event, Millis, Question, QuestionId, SessionId,
     Toast, TurnId,
 };
-use crate::wire::decode;
 
 /// Sessions whose heads are asked for.
 const MOST: usize = 16;

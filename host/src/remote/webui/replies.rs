@@ -6,8 +6,8 @@ use super::inbox::Word;
 use super::streams::Source;
 use super::{AGAIN, Webui, elsewhere, failed};
 use crate::local::now;
-use crate::protocol::{Attachment, Event, Millis, PromptId, QuestionId, SessionRow, Target};
 use crate::wire::decode;
+use protocol::{Attachment, Event, Millis, PromptId, QuestionId, SessionRow, Target};
 use tokio::time::Instant;
 
 /// What a request brought.

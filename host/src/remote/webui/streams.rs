@@ -2,7 +2,7 @@
 
 use super::super::http::Client;
 use super::super::sse::{Item, Stream};
-use crate::protocol::{Link, Millis};
+use protocol::{Link, Millis};
 
 /// Which stream.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,8 +8,8 @@ mod loops;
 use std::time::Duration;
 
 use super::super::{Remote, Server, start};
-use crate::Host;
-use crate::protocol::{
+use protocol::Host;
+use protocol::{
     Answer, Ask, Body, Choice, Command, Event, Link, News, PromptId, Row, SessionId, Target,
     Transcript,
 };

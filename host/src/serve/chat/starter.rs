@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 
-use crate::handle::Host;
 use crate::local::{Access, Caller};
-use crate::protocol::{Body, Command, Event, PromptId, SessionId, Source, Transcript, TurnId};
 use crate::serve::Refusal;
 use crate::wire::encode::session;
+use protocol::Host;
+use protocol::{Body, Command, Event, PromptId, SessionId, Source, Transcript, TurnId};
 
 /// How long a change of the session before a turn may take.
 const CHANGE: Duration = Duration::from_secs(2);

@@ -1,10 +1,10 @@
 //! What a start tells of its turn rests on what the readers of its stream will see.
 
 use super::*;
-use crate::handle::Host;
 use crate::local::{Caller, Local, Role, start};
-use crate::protocol::{Event, PromptId, Target};
 use crate::serve::tests::settings_in;
+use protocol::Host;
+use protocol::{Event, PromptId, Target};
 
 /// A host, a view on a new session of it, and that session's feed.
 async fn followed(dir: &std::path::Path) -> (Local, Host, Lease) {

@@ -7,14 +7,14 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
-use crate::handle::Asker;
-use crate::protocol::{
-    Answer, Command, Event, Millis, Outcome, Question, QuestionId, Source, Toast, Transcript,
-    TurnId,
-};
 use crate::serve::tape::Tape;
 use crate::wire::encode::frame::{self, Frame, Kind, Teller, secs};
 use crate::wire::encode::session::{UNTITLED, settled};
+use protocol::Asker;
+use protocol::{
+    Answer, Command, Event, Millis, Outcome, Question, QuestionId, Source, Toast, Transcript,
+    TurnId,
+};
 
 /// Rows kept of a session, as in the host's own window.
 const WINDOW: usize = 400;

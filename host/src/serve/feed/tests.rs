@@ -4,10 +4,6 @@ use serde_json::json;
 
 use super::*;
 use crate::local::{Local, Role};
-use crate::protocol::{
-    Ask, Assistant, Body, CallId, Choice, End, Exit, LiveCall, Outcome, Part, Row, Running, Source,
-    Stop, Toast, ToolCall, ToolResult,
-};
 use crate::serve::channel::Listening;
 use crate::serve::chat::Reading;
 use crate::serve::questions::Showing;
@@ -15,6 +11,10 @@ use crate::serve::tape::{Read, Tape};
 use crate::serve::tests::eventually;
 use crate::store::Lock;
 use crate::wire::encode::frame::Frame;
+use protocol::{
+    Ask, Assistant, Body, CallId, Choice, End, Exit, LiveCall, Outcome, Part, Row, Running, Source,
+    Stop, Toast, ToolCall, ToolResult,
+};
 
 const SESSION: &str = "20260102_030405_abcdef";
 
@@ -226,10 +226,10 @@ fn news_of_another_session_and_the_window_of_another_one_change_nothing_here() {
         Event::Toast(Toast {
             session: SessionId(session.to_owned()),
             name: String::new(),
-            process: Some(crate::protocol::ProcessId("proc_1".to_owned())),
-            news: crate::protocol::News::Ended {
+            process: Some(protocol::ProcessId("proc_1".to_owned())),
+            news: protocol::News::Ended {
                 exit: Exit { end: End::Exited, code: Some(3), signal: None, at: 5_000 },
-                delivery: crate::protocol::Delivery::Waiting,
+                delivery: protocol::Delivery::Waiting,
             },
             text: "make".to_owned(),
         })
@@ -380,7 +380,7 @@ fn host(dir: &std::path::Path) -> (Local, Settings) {
 /// A stored session, nobody looking at it.
 async fn session(local: &Local) -> SessionId {
     let mut host = local.attach(Target::New, Caller::Attended);
-    let id = crate::protocol::PromptId::fresh();
+    let id = protocol::PromptId::fresh();
     host.send(Command::Prompt { id, text: "hello".to_owned() });
     let mut view = Transcript::default();
     while let Some(event) = host.next().await {

@@ -9,12 +9,12 @@ use serde_json::{Value, json};
 
 use super::named;
 use crate::model::catalog;
-use crate::protocol::{Body as RowBody, Command, Event, GoalAsk, GoalState, SessionId};
 use crate::serve::ask::{self, View};
 use crate::serve::desk::Job;
 use crate::serve::{Body, Params, Refusal, Serving, answer, projects};
 use crate::settings::Settings;
 use crate::wire::encode::session::{goal, head, seconds, with_messages};
+use protocol::{Body as RowBody, Command, Event, GoalAsk, GoalState, SessionId};
 
 /// Longest draft that is kept, as JSON.
 const DRAFT: usize = 256 * 1024;

@@ -9,10 +9,10 @@ use serde_json::{Value, json};
 
 use super::change::{require, rows, set_title, view_of};
 use super::page;
-use crate::protocol::{Command, Event};
 use crate::serve::ask::{self, View};
 use crate::serve::{Body, Refusal, Serving, answer};
 use crate::wire::encode::session::with_messages;
+use protocol::{Command, Event};
 
 pub(super) fn routes() -> Router<Serving> {
     Router::new()

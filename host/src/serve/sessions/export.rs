@@ -7,10 +7,10 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use serde_json::Value;
 
-use crate::protocol::Row;
 use crate::serve::{Params, Refusal, Serving, answer, ask};
 use crate::store::Reader;
 use crate::wire::encode::session::{head, messages};
+use protocol::Row;
 
 pub(super) fn routes() -> Router<Serving> {
     Router::new().route("/api/session/export", get(export))
@@ -69,7 +69,7 @@ fn escaped(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::{Body, TurnId};
+    use protocol::{Body, TurnId};
 
     #[test]
     fn nothing_of_a_session_is_markup_in_its_page() {

@@ -1,9 +1,9 @@
 //! Delegated tasks: what the session that delegates does, and the one that works on the task.
 
 use super::*;
-use crate::protocol::Work;
 use crate::session::Errand;
 use crate::store::{Pause, Task};
+use protocol::Work;
 
 fn worker(id: &str) -> SessionId {
     SessionId(format!("worker-{id}"))

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::goal::Verdict;
-use crate::protocol::{Goal, GoalAsk, GoalState};
+use protocol::{Goal, GoalAsk, GoalState};
 
 fn set(rig: &mut Rig, text: &str) -> Vec<Effect> {
     rig.feed(Input::Goal(GoalAsk::Set { text: text.to_owned() }))

@@ -1,8 +1,8 @@
 //! Wakeups that are held, paused, put off or too many, and turns that do not end.
 
 use super::*;
-use crate::protocol::{News, Toast};
 use crate::store::{Pause, Retry};
+use protocol::{News, Toast};
 
 const MINUTE: Millis = 60_000;
 

@@ -259,7 +259,7 @@ fn anything(rig: &mut Rig, what: u8, which: u8) {
     let outcome = Outcome::Failed { class: class.to_owned() };
     let storage =
         [Storage::Ok, Storage::Failing("full".to_owned())][usize::from(which % 2)].clone();
-    let task = crate::protocol::Work::Delegation { session: SessionId(format!("w{id}")) };
+    let task = protocol::Work::Delegation { session: SessionId(format!("w{id}")) };
     let new = rig.session.process(&pid(&id)).is_none();
     let any = rig.session.turn.is_some();
     let running = rig.session.turn.as_ref().is_some_and(|turn| !turn.aim.is_errand());

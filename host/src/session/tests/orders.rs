@@ -1,7 +1,7 @@
 //! Things that happen in whatever order: nothing is lost, nothing is doubled, nothing spins.
 
 use super::*;
-use crate::protocol::{News, Toast};
+use protocol::{News, Toast};
 
 /// All orders of these.
 fn orders<T: Clone>(items: &[T]) -> Vec<Vec<T>> {

@@ -189,7 +189,7 @@ fn an_end_still_waits_for_its_siblings_when_another_one_was_consumed() {
 fn after_a_restart_a_supervisor_is_looked_for_where_a_command_may_still_run() {
     // W14
     let ended = Process { state: State::Ended, ..process("ended") };
-    let work = crate::protocol::Work::Delegation { session: SessionId("s2".to_owned()) };
+    let work = protocol::Work::Delegation { session: SessionId("s2".to_owned()) };
     let task = Process { work, ..process("task") };
     let processes = vec![process("started"), ended, task];
     let loaded = Loaded { meta: meta(), processes, ..Loaded::default() };

@@ -193,7 +193,7 @@ fn a_session_is_at_rest_only_when_nothing_of_it_may_still_happen() {
 #[test]
 fn a_restored_session_shows_what_is_stored_and_has_nothing_to_say() {
     // S01
-    let gauge = crate::protocol::Gauge { used: Some(70), length: Some(100) };
+    let gauge = protocol::Gauge { used: Some(70), length: Some(100) };
     let title = Some("Build".to_owned());
     let row =
         Row { n: 8, turn: TurnId(3), at: 0, cut: 0, body: Body::User { text: "go".to_owned() } };

@@ -376,7 +376,7 @@ fn a_question_is_news_for_whoever_looks_at_another_session() {
         _ => None,
     });
     let Ask::Clarify { question, .. } = which() else { panic!("a question") };
-    assert_eq!(news, Some((crate::protocol::News::Asked, question)));
+    assert_eq!(news, Some((protocol::News::Asked, question)));
 }
 
 #[test]

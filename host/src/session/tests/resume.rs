@@ -530,7 +530,7 @@ fn a_long_turn_says_that_it_still_works_and_never_one_that_is_over() {
     let worked = |effects: &[Effect]| -> Vec<Millis> {
         let news = effects.iter().filter_map(|e| match e {
             Effect::Announce(Event::Toast(toast)) => match toast.news {
-                crate::protocol::News::Working { elapsed } => Some(elapsed),
+                protocol::News::Working { elapsed } => Some(elapsed),
                 _ => None,
             },
             _ => None,

@@ -1,7 +1,7 @@
 //! What the requests of a session took, summed.
 
 use super::*;
-use crate::protocol::Tokens;
+use protocol::Tokens;
 
 fn usage(prompt: u64, completion: u64) -> Usage {
     Usage { prompt, completion, cached: prompt / 2, reasoning: 1, written: 3 }

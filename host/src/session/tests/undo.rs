@@ -358,6 +358,6 @@ fn a_call_whose_result_was_taken_back_is_not_open_in_a_later_turn() {
         row(2, 1, Body::Assistant(answer)),
         row(3, 2, Body::User { text: "next".to_owned() }),
     ];
-    assert_eq!(crate::protocol::open_calls(&rows[..2]).len(), 1);
-    assert_eq!(crate::protocol::open_calls(&rows).len(), 0);
+    assert_eq!(protocol::open_calls(&rows[..2]).len(), 1);
+    assert_eq!(protocol::open_calls(&rows).len(), 0);
 }

@@ -1,7 +1,7 @@
 //! Files that go along with the next prompt.
 
 use super::*;
-use crate::protocol::Attachment;
+use protocol::Attachment;
 
 fn file(name: &str, size: u64) -> Attachment {
     Attachment {

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::process::Hit;
-use crate::protocol::{News, Toast, Watching};
+use protocol::{News, Toast, Watching};
 
 fn watched(id: &str, turn: u64) -> Process {
     Process {

@@ -31,7 +31,7 @@ fn every(name: &str) -> Vec<Record> {
         id: QuestionId("q".into()),
         turn: TurnId(1),
         call: CallId("c".into()),
-        ask: crate::protocol::Ask::Clarify { question: "?".into(), choices: Vec::new() },
+        ask: protocol::Ask::Clarify { question: "?".into(), choices: Vec::new() },
         asked_at: 1,
         timeout: 2,
         deadline: None,
@@ -122,12 +122,12 @@ fn an_orphan_that_has_ended_leaves_the_store() {
     desk.put(every("s"));
     desk.put(vec![deleted("s")]);
     let wish = Process {
-        killed_by: Some(crate::protocol::Killer::User),
+        killed_by: Some(protocol::Killer::User),
         ..process("s", "proc_live", State::Running, Delivery::Open)
     };
     desk.put(vec![Record::Process(wish)]);
     let orphan = &desk.reader().orphans().unwrap()[0];
-    assert_eq!(orphan.killed_by, Some(crate::protocol::Killer::User));
+    assert_eq!(orphan.killed_by, Some(protocol::Killer::User));
     assert_eq!(orphan.delivery, Delivery::Orphaned);
     desk.put(vec![Record::Process(process("s", "proc_live", State::Ended, Delivery::Open))]);
     assert_eq!(desk.reader().orphans().unwrap(), []);

@@ -5,7 +5,7 @@ use proptest::prelude::*;
 use serde_json::{Number, Value};
 
 use super::*;
-use crate::protocol::ToolCall;
+use protocol::ToolCall;
 
 fn text() -> BoxedStrategy<String> {
     let short = vec(any::<char>(), 0..40).prop_map(String::from_iter);

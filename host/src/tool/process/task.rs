@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 
 use super::super::delegate_task::{clean, found, result, status};
 use super::{Args, Error, Job, LOG, Outcome, ending, uptime, with};
-use crate::protocol::{Exit, Process};
 use crate::session::{Reply, Say, Seen};
 use crate::wakeup;
+use protocol::{Exit, Process};
 
 /// How long a kill waits for the task to unwind.
 const UNWIND: Duration = Duration::from_secs(12);

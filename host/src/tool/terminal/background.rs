@@ -6,10 +6,10 @@ use serde_json::{Value, json};
 
 use super::{Args, blocked, shell};
 use crate::process::{Kind, Processes, Spec, Watch};
-use crate::protocol::{Delivery, End, Exit, Process, ProcessId, State, Watching, Work};
 use crate::session::{Caller, Reply, Say, Seen};
 use crate::tool::{Error, Job, Outcome};
 use crate::turn::Voice;
+use protocol::{Delivery, End, Exit, Process, ProcessId, State, Watching, Work};
 
 /// Most patterns of one process.
 const PATTERNS: usize = 20;

@@ -9,9 +9,9 @@ use tokio::sync::mpsc;
 
 use super::{Args, blocked, clean, shell};
 use crate::process::{Kind, Processes, SpawnError, Spec, Watch};
-use crate::protocol::ProcessId;
 use crate::session::Say;
 use crate::tool::{Error, Job, Outcome};
+use protocol::ProcessId;
 
 /// Most characters of output in a result: 40 % from the beginning, 60 % from the end.
 const OUTPUT: usize = 50_000;

@@ -7,9 +7,9 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use crate::process::{Kind, Spec, Watch};
-use crate::protocol::ProcessId;
 use crate::session::Shell;
 use crate::tool::{Job, Kit};
+use protocol::ProcessId;
 
 /// How long a login shell may take to say its environment.
 const LOGIN: Duration = Duration::from_secs(5);

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
 use super::{count, list, ok, seconds};
-use crate::protocol::Millis;
+use protocol::Millis;
 
 /// The head of a queue of questions.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]

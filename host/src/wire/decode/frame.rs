@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::{Session, count, known_count, ok, seconds};
-use crate::protocol::Millis;
+use protocol::Millis;
 
 /// `token`, `reasoning`, `pending_steer_leftover`: a text. Also `warning`, `compressing`, `goal`: a
 /// message, and `goal_continue`: what to go on with.

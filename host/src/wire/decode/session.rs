@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{count, known_count, list, ok, seconds, text};
-use crate::protocol::Millis;
+use protocol::Millis;
 
 /// A session: a line of the list, or with its messages.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
@@ -125,7 +125,7 @@ pub(crate) struct Message {
     pub summary: Option<SummaryMeta>,
 }
 
-/// What a summary of a `hermes-tui serve` stands for: [`crate::protocol::Summary`].
+/// What a summary of a `hermes-tui serve` stands for: [`protocol::Summary`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
 pub(crate) struct SummaryMeta {

@@ -4,7 +4,7 @@
 //! the whole message must be one.
 
 use super::session::WakeupMeta;
-use crate::protocol::{End, Exit, Millis, News, ProcessId, Wakeup, WakeupKind};
+use protocol::{End, Exit, Millis, News, ProcessId, Wakeup, WakeupKind};
 
 const OPEN: &str = "[IMPORTANT: ";
 const PROCESS: &str = "Background process ";
@@ -167,7 +167,7 @@ fn told(head: &str) -> Option<Told<'_>> {
 
 /// What a toast tells, from the summary of a background event: its payload has no kind (P11).
 pub(crate) fn news(summary: &str, at: Millis) -> (News, String) {
-    use crate::protocol::Delivery;
+    use protocol::Delivery;
     let head = summary.strip_prefix(OPEN).or_else(|| summary.strip_prefix("IMPORTANT: "));
     let head = head.unwrap_or(summary).trim_end_matches(']').trim();
     let ended = |end, code| {

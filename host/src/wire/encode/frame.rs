@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 pub(crate) use teller::Teller;
 
-use crate::protocol::{
+use protocol::{
     Answer, Ask, Choice, End, Exit, Goal, GoalState, Millis, News, Question, QuestionId, SessionId,
     Toast, Transcript,
 };

@@ -3,11 +3,11 @@
 
 use serde_json::{Map, Value, json};
 
-use crate::protocol::{
+use crate::session::mentioned;
+use protocol::{
     Assistant, Attachment, Attention, Body, Exit, Goal, GoalState, Millis, Row, Running,
     SessionRow, Source, Stop, Tokens, Transcript, TurnId, Wakeup, WakeupKind,
 };
-use crate::session::mentioned;
 
 /// What a session without a title is called.
 pub(crate) const UNTITLED: &str = "Untitled";

@@ -1,6 +1,6 @@
 //! What keys and events do to background work, waiting prompts and sessions.
 
-use host::protocol::{News, Work};
+use protocol::{News, Work};
 
 use super::*;
 
@@ -22,7 +22,7 @@ fn session(id: &str) -> SessionRow {
         model: String::new(),
         source: "tui".into(),
         cwd: String::new(),
-        ..host::protocol::SessionRow::default()
+        ..protocol::SessionRow::default()
     }
 }
 
@@ -195,7 +195,7 @@ fn the_selection_stays_with_its_process_when_others_come_and_go() {
     press(&mut app, "down", T0);
     press(&mut app, "k", T0);
     app.on_event(&Event::ProcessChanged { process: at("proc_new", 1) }, T0);
-    let id = host::protocol::ProcessId("proc_b".into());
+    let id = protocol::ProcessId("proc_b".into());
     assert_eq!(sent(press(&mut app, "k", T0)), [Command::Kill { id: Some(id) }]);
 }
 
@@ -226,7 +226,7 @@ fn a_process_that_ended_before_the_second_key_is_not_offered_to_be_killed() {
 fn what_the_user_ended_is_said_to_wait_for_the_next_prompt() {
     let ended = Process {
         delivery: Delivery::Consumed,
-        killed_by: Some(host::protocol::Killer::User),
+        killed_by: Some(protocol::Killer::User),
         ..process("proc_a", State::Ended, None)
     };
     let shown = picture(&mut opened(vec![ended]), 80, 24);

@@ -1,6 +1,6 @@
 //! The questions of all sessions: who is marked, whose card opens, and which keys answer.
 
-use host::protocol::{Asked, News, Question, Toast};
+use protocol::{Asked, News, Question, Toast};
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
 
@@ -85,7 +85,7 @@ fn ctrl_o_shows_the_card_of_the_only_question_and_once_more_opens_its_session() 
 // P11
 #[test]
 fn a_toast_names_the_key_only_where_the_key_leads() {
-    let toast = |session: &str, news: host::protocol::News| {
+    let toast = |session: &str, news: protocol::News| {
         Event::Toast(Toast {
             session: SessionId(session.into()),
             name: format!("Session {session}"),
@@ -94,11 +94,11 @@ fn a_toast_names_the_key_only_where_the_key_leads() {
             text: "make".into(),
         })
     };
-    let news = || host::protocol::News::Working { elapsed: 60_000 };
+    let news = || protocol::News::Working { elapsed: 60_000 };
     let mut app = app(vec![user("go")]);
     app.on_event(&toast("b", news()), T0);
     assert!(shows(&mut app, "in Session b · Ctrl+O opens"), "{}", picture(&mut app, 80, 24));
-    app.on_event(&toast("a", host::protocol::News::Asked), T0);
+    app.on_event(&toast("a", protocol::News::Asked), T0);
     tell(&mut app, &[rm("a")], T0);
     app.on_event(&toast("c", news()), T0);
     assert!(shows(&mut app, "in Session a · Ctrl+O shows"), "{}", picture(&mut app, 80, 24));

@@ -1,6 +1,6 @@
 //! What events do about files for the next prompt, answers from elsewhere, and news.
 
-use host::protocol::{Attachment, News, ProcessId};
+use protocol::{Attachment, News, ProcessId};
 
 use super::*;
 

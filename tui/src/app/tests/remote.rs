@@ -1,7 +1,7 @@
 //! What keys and events do about the link, lists that change elsewhere, rows that are taken back,
 //! files, goals and news.
 
-use host::protocol::{Attention, Body, Found, Goal, GoalAsk, GoalState, Link, Source, TurnId};
+use protocol::{Attention, Body, Found, Goal, GoalAsk, GoalState, Link, Source, TurnId};
 
 use super::*;
 

@@ -1,6 +1,6 @@
 //! What the interface says in lines of its own, and when it gives way.
 
-use host::protocol::{Link, Row};
+use protocol::{Link, Row};
 
 use super::*;
 

@@ -1,6 +1,6 @@
 //! What a host elsewhere says is drawn whatever numbers are in it: no sum of them may overflow.
 
-use host::protocol::{
+use protocol::{
     Answer, Asked, Assistant, Attachment, Attention, Body, CallId, Choice, Delivery, End, Event,
     Exit, Goal, GoalState, Killer, Link, ListedTurn, News, Outcome, Part, ProcessId, PromptId,
     Queued, Row, Running, SessionId, SessionRow, Source, State, Storage, Summary, Toast,
@@ -111,7 +111,7 @@ fn events() -> Vec<Event> {
         asked(approval),
         asked(clarify),
         Event::QuestionResolved {
-            id: host::protocol::QuestionId("q1".into()),
+            id: protocol::QuestionId("q1".into()),
             answer: Answer::Approval(Choice::Once),
             by: None,
         },
@@ -168,7 +168,7 @@ fn events() -> Vec<Event> {
     ]
 }
 
-fn question_of(id: &str) -> host::protocol::Question {
+fn question_of(id: &str) -> protocol::Question {
     let mut question = clarify(id, &["one"]);
     question.deadline = Some(T0 + 1);
     question

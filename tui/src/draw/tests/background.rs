@@ -1,6 +1,6 @@
 //! Pictures of what happens without the user: news, wakeups, processes, held wakeups, sessions.
 
-use host::protocol::{
+use protocol::{
     Body, Command, Delivery, End, Event, Failure, Killer, News, Process, ProcessId, SessionId,
     SessionRow, State, Summary, Toast, Transcript, Wakeup, WakeupKind, Watching, Work,
 };
@@ -132,7 +132,7 @@ fn a_compressed_context_is_a_line_that_can_be_unfolded() {
     });
 }
 
-fn woken(kind: WakeupKind, exit: Option<host::protocol::Exit>, command: &str, text: &str) -> Body {
+fn woken(kind: WakeupKind, exit: Option<protocol::Exit>, command: &str, text: &str) -> Body {
     Body::Wakeup(Wakeup {
         process: ProcessId("proc_0123456789ab".into()),
         kind,
@@ -328,7 +328,7 @@ fn session(title: &str) -> SessionRow {
         parent: None,
         compressions: 0,
         archived: false,
-        ..host::protocol::SessionRow::default()
+        ..protocol::SessionRow::default()
     }
 }
 

@@ -1,6 +1,6 @@
 //! Pictures of the inbox, of a title that is being written, and of what is said in lines of its own.
 
-use host::protocol::{Asked, Command, Event, Failure, Question, SessionId, SessionRow};
+use protocol::{Asked, Command, Event, Failure, Question, SessionId, SessionRow};
 
 use ratatui::style::Modifier;
 

@@ -1,7 +1,7 @@
 //! Pictures of what comes with a host elsewhere: the link, what is not sent, uploads, goals, the
 //! live list of sessions.
 
-use host::protocol::{
+use protocol::{
     Attachment, Attention, Command, Event, Failure, Found, Goal, GoalState, Link, SessionId,
     SessionRow, Transcript,
 };

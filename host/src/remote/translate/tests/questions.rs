@@ -1,7 +1,7 @@
 //! Approvals and clarify questions of a hermes-webui, whoever answers them.
 
 use super::*;
-use crate::protocol::{Answer, Choice, QuestionId};
+use protocol::{Answer, Choice, QuestionId};
 
 fn approval(id: &str) -> decode::Approval {
     decode::Approval {
@@ -146,10 +146,7 @@ fn a_clarify_question_keeps_the_servers_clock_and_may_be_endless() {
         (None, 3_600_000, NOW - 5)
     );
     let choices = vec!["a".to_owned()];
-    assert_eq!(
-        question.ask,
-        crate::protocol::Ask::Clarify { question: "Which?".to_owned(), choices }
-    );
+    assert_eq!(question.ask, protocol::Ask::Clarify { question: "Which?".to_owned(), choices });
 }
 
 #[test]

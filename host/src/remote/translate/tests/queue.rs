@@ -1,7 +1,7 @@
 //! What waits for a running turn of a hermes-webui, and what became of it.
 
 use super::*;
-use crate::protocol::Attachment;
+use protocol::Attachment;
 
 fn id(text: &str) -> PromptId {
     PromptId(text.to_owned())

@@ -1,7 +1,7 @@
 //! The rules of a view on a hermes-webui, one by one.
 
 use super::*;
-use crate::protocol::Summary;
+use protocol::Summary;
 
 fn loads(view: &mut View) -> usize {
     view.asked().iter().filter(|request| **request == Request::Load).count()

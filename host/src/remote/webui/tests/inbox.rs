@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::fake::Fake;
 use super::loops::{attached, becomes};
 use super::*;
-use crate::protocol::Asked;
+use protocol::Asked;
 
 impl Front {
     fn inbox(&self) -> &[Asked] {

@@ -297,7 +297,7 @@ async fn a_file_goes_along_with_the_next_prompt_and_only_with_that() {
     // S05
     let Some(url) = url() else { return };
     let mut front = Front::new(&url).await;
-    let data = crate::protocol::Data(b"some text".to_vec());
+    let data = protocol::Data(b"some text".to_vec());
     front.host.send(Command::Upload { name: "note.txt".to_owned(), data });
     front.until("a file", |f| f.view.attachments.len() == 1).await;
     front.turn("ECHO with-file").await;
@@ -310,14 +310,14 @@ async fn a_goal_is_set_goes_on_by_itself_and_is_cleared() {
     let Some(url) = url() else { return };
     let mut front = Front::new(&url).await;
     let text = "ECHO goal-work".to_owned();
-    front.host.send(Command::Goal(crate::protocol::GoalAsk::Set { text }));
+    front.host.send(Command::Goal(protocol::GoalAsk::Set { text }));
     front.until("a goal", |f| f.view.goal.is_some()).await;
     front
         .until("a second turn", |f| {
             f.view.rows.iter().filter(|row| matches!(row.body, Body::User { .. })).count() >= 2
         })
         .await;
-    front.host.send(Command::Goal(crate::protocol::GoalAsk::Clear));
+    front.host.send(Command::Goal(protocol::GoalAsk::Clear));
     front.until("no goal", |f| f.view.goal.is_none()).await;
     front.host.send(Command::Cancel);
     front.until("rest", Front::is_idle).await;

@@ -371,7 +371,7 @@ async fn an_answer_that_comes_too_late_is_no_error() {
 async fn an_upload_that_fails_is_told_and_leaves_nothing_on_its_way() {
     // S05
     let (_fake, mut front) = attached().await;
-    let data = crate::protocol::Data(b"text".to_vec());
+    let data = protocol::Data(b"text".to_vec());
     front.host.send(Command::Upload { name: "note.txt".to_owned(), data });
     front
         .until("a failure", |f| {

@@ -7,11 +7,11 @@ use serde_json::{Value, json};
 
 use super::{Frame, Kind, args, head, preview, question};
 use crate::compress;
-use crate::protocol::{
+use crate::wire::encode::session::{UNTITLED, session, tokens};
+use protocol::{
     Assistant, Body, CallId, Event, Millis, Outcome, Part, QuestionId, Row, Running, SessionId,
     Summary, ToolCall, ToolResult, Transcript, TurnId, Usage,
 };
-use crate::wire::encode::session::{UNTITLED, session, tokens};
 
 /// Usage is told at most this often while text flows.
 const METERING: Millis = 1_000;

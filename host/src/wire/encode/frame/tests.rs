@@ -1,7 +1,7 @@
 //! Shapes of frames that a whole turn does not show.
 
 use super::*;
-use crate::protocol::{Delivery, Event, Outcome, ProcessId, TurnId};
+use protocol::{Delivery, Event, Outcome, ProcessId, TurnId};
 
 #[test]
 fn arguments_are_the_first_four_as_text_and_cut() {

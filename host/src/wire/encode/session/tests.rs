@@ -1,8 +1,8 @@
 use std::path::Path;
 
 use super::*;
-use crate::protocol::{CallId, End, Gauge, ProcessId, SessionId, ToolCall, ToolResult, TurnId};
 use crate::wire::decode;
+use protocol::{CallId, End, Gauge, ProcessId, SessionId, ToolCall, ToolResult, TurnId};
 
 /// The JSON of a recorded answer.
 fn capture(name: &str) -> Value {

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Millis, ProcessId, SessionId, TurnId};
+use crate::{Millis, ProcessId, SessionId, TurnId};
 
 /// A background process, or a delegated task, and what became of it. `session` is its owner, fixed at spawn (W17).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -153,7 +153,7 @@ pub enum Delivery {
 
 impl Delivery {
     /// Whether the agent is still to be told, or is being told.
-    pub(crate) fn is_pending(&self) -> bool {
+    pub fn is_pending(&self) -> bool {
         match self {
             Self::Waiting | Self::Claimed(_) | Self::Held(_) => true,
             Self::Open | Self::Delivered | Self::Consumed | Self::Orphaned => false,

@@ -4,7 +4,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
 
-use super::{Answer, ProcessId, PromptId, QuestionId, SessionId};
+use crate::{Answer, ProcessId, PromptId, QuestionId, SessionId};
 
 /// A request. Where it names no session it concerns the one in view.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{
+use crate::{
     CallId, Event, Exit, Millis, Part, Process, ProcessId, PromptId, Question, SessionId, TurnId,
 };
 
@@ -352,7 +352,7 @@ pub struct Tokens {
 
 impl Tokens {
     /// One more request.
-    pub(crate) fn add(&mut self, usage: &Usage) {
+    pub fn add(&mut self, usage: &Usage) {
         let more = |sum: &mut u64, count: u64| *sum = sum.saturating_add(count);
         more(&mut self.requests, 1);
         more(&mut self.input, usage.prompt);
@@ -560,7 +560,7 @@ impl Transcript {
 
 impl LiveCall {
     /// A call that has not begun.
-    pub(crate) fn waiting(call: &ToolCall) -> Self {
+    pub fn waiting(call: &ToolCall) -> Self {
         Self { call: call.clone(), started_at: None, output: String::new() }
     }
 }
@@ -591,7 +591,7 @@ impl Row {
 
 /// The calls of the last answer in these rows that have no result yet. What follows in another turn
 /// ends them: one whose result was taken back has run, and must not run again.
-pub(crate) fn open_calls<'a>(rows: impl IntoIterator<Item = &'a Row>) -> Vec<ToolCall> {
+pub fn open_calls<'a>(rows: impl IntoIterator<Item = &'a Row>) -> Vec<ToolCall> {
     let mut calls = Vec::new();
     let mut turn = TurnId(0);
     for row in rows {
@@ -613,7 +613,7 @@ pub(crate) fn open_calls<'a>(rows: impl IntoIterator<Item = &'a Row>) -> Vec<Too
 }
 
 /// Keeps the last `max` bytes of a text, cut at a character.
-pub(crate) fn keep_tail(text: &mut String, max: usize) {
+pub fn keep_tail(text: &mut String, max: usize) {
     let cut = text.ceil_char_boundary(text.len().saturating_sub(max));
     text.drain(..cut);
 }

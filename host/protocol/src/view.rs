@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, mpsc};
 
-use crate::protocol::{Command, Event, Row};
+use crate::{Command, Event, Row};
 
 /// Bytes of events kept for a front end that does not read.
 const QUEUE_BYTES: usize = 8 * 1024 * 1024;
@@ -36,14 +36,14 @@ pub struct Host {
 /// The asking half of a [`Host`], for a holder that reads events elsewhere. It does not keep the
 /// view open.
 #[derive(Clone, Debug)]
-pub(crate) struct Asker {
+pub struct Asker {
     id: FrontId,
     signals: mpsc::UnboundedSender<(FrontId, Signal)>,
 }
 
 impl Asker {
     /// As [`Host::send`]; once the view has ended it does nothing.
-    pub(crate) fn send(&self, command: Command) {
+    pub fn send(&self, command: Command) {
         self.signals.send((self.id, Signal::Command(command))).ok();
     }
 }
@@ -90,7 +90,7 @@ impl Host {
     }
 
     /// A second way to ask the same.
-    pub(crate) fn asker(&self) -> Asker {
+    pub fn asker(&self) -> Asker {
         Asker { id: self.id, signals: self.signals.clone() }
     }
 
@@ -239,7 +239,7 @@ fn row_cost(row: &Row) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::{Ask, Asked, CallId, Part, Question, QuestionId, SessionId, TurnId};
+    use crate::{Ask, Asked, CallId, Part, Question, QuestionId, SessionId, TurnId};
 
     fn delta(bytes: usize) -> Event {
         Event::Delta { turn: TurnId(1), n: 1, part: Part::Text, text: "x".repeat(bytes) }

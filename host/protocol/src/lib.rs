@@ -10,6 +10,7 @@ mod id;
 mod process;
 mod question;
 mod transcript;
+mod view;
 
 pub use command::{Command, Data, GoalAsk, Target};
 pub use event::{
@@ -21,9 +22,9 @@ pub use question::{Answer, Ask, Choice, Question};
 pub use transcript::{
     Assistant, Attachment, Body, Gauge, Goal, GoalState, LiveCall, Outcome, Queued, Row, Running,
     Source, Stop, Storage, Summary, Tokens, ToolCall, ToolResult, Transcript, Usage, Wakeup,
-    WakeupKind,
+    WakeupKind, keep_tail, open_calls,
 };
-pub(crate) use transcript::{keep_tail, open_calls};
+pub use view::{Asker, Backend, FrontId, Host, Pushed, Signal, pair};
 
 /// Milliseconds since the Unix epoch, by the host's clock. Every time on the seam is one of these.
 pub type Millis = i64;

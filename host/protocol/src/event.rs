@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{
+use crate::{
     Answer, Attachment, CallId, Delivery, Exit, Goal, Millis, Outcome, Process, ProcessId,
     PromptId, Question, QuestionId, Queued, Row, SessionId, Source, Storage, Tokens, Transcript,
     TurnId, Usage,
@@ -347,7 +347,7 @@ pub struct Asked {
 
 impl Asked {
     /// By this an inbox is in order: the longest waiting first.
-    pub(crate) fn order(&self) -> (Millis, &SessionId) {
+    pub fn order(&self) -> (Millis, &SessionId) {
         (self.question.asked_at, &self.session)
     }
 }
@@ -401,7 +401,7 @@ pub struct Toast {
 
 impl Toast {
     /// An answer to a question of that session came too late.
-    pub(crate) fn late(session: SessionId, name: String) -> Self {
+    pub fn late(session: SessionId, name: String) -> Self {
         Self { session, name, process: None, news: News::Late, text: String::new() }
     }
 }
