@@ -10,16 +10,16 @@ use anyhow::Context as _;
 use host::remote::http::Error;
 use host::remote::{self, Login, Probe, Server};
 use nix::sys::termios::{self, LocalFlags, SetArg, Termios};
-use protocol::Host;
+use protocol::View;
 use protocol::{SessionId, Target};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::oneshot;
 use tui::{Exit, Interface, Leaving};
 
 use crate::dirs::Dirs;
-use crate::elsewhere::{self, Where};
 use crate::env::Env;
 use crate::interactive::save_drafts;
+use crate::running_host::{self, Where};
 use crate::signals::Suspension;
 use crate::{Interrupted, Usage, args, drafts, interactive, signals};
 
@@ -56,11 +56,11 @@ pub(crate) fn run(
                     .to_owned(),
             );
         }
-        notes.extend(elsewhere::notes(&probe, run, Where::There));
+        notes.extend(running_host::notes(&probe, run, Where::There));
         let target = target(&server, probe.tui, run).await?;
         let folder = server.folder();
         let (host, remote) = remote::start(server.clone(), target);
-        elsewhere::set_up(&host, run);
+        running_host::set_up(&host, run);
         let parted = view(host, server.name(), &folder, notes, &mut signals, &mut suspension).await;
         let kept = remote.end().await;
         farewell(&parted, &kept, &server)
@@ -103,7 +103,7 @@ struct Parted {
 /// Runs the interface on a host elsewhere until the user leaves or a signal comes. What is being
 /// written then is kept in `folder`.
 async fn view(
-    mut host: Host,
+    mut host: View,
     place: String,
     folder: &Path,
     notes: Vec<String>,

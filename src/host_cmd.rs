@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use host::serve::socket_path;
+use host::state_dir::socket_path;
 use host::store::Lock;
 use serde_json::{Value, json};
 

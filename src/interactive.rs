@@ -8,20 +8,21 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use host::local::{Caller, Local, Role, StartError, Work};
+use host::embedded::{Attendance, EmbeddedHost, Role, StartError, Work};
 use host::remote::{self, Remote};
-use host::serve::{self, Server, socket_path};
+use host::serve::{self, Server};
+use host::state_dir::socket_path;
 use host::store::Lock;
-use protocol::Host;
 use protocol::Target;
+use protocol::View;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tui::{Exit, Interface, Leaving};
 
 use crate::config::{Config, OnHangup};
 use crate::dirs::Dirs;
 use crate::drafts::{self, Drafts};
-use crate::elsewhere::{self, Where};
 use crate::keep::{self, Loss, Start, Watch};
+use crate::running_host::{self, Where};
 use crate::signals::{Suspension, signals};
 use crate::{Usage, args, drain, sessions_cmd};
 
@@ -48,14 +49,14 @@ pub(crate) fn run(config: &Config, run: &args::Run, dirs: &Dirs) -> anyhow::Resu
     runtime.block_on(async {
         let signals = signals()?;
         let start = Start { exe: &config.settings.exe, dirs, run };
-        let (seat, host) = sit(config, &start, target).await?;
+        let (connection, host) = connect(config, &start, target).await?;
         let drafts = drafts::load(&config.settings.state);
-        let notes = config.notes.iter().chain(seat.notes()).cloned().collect();
-        let attached = matches!(seat, Seat::Other { .. });
+        let notes = config.notes.iter().chain(connection.notes()).cloned().collect();
+        let attached = matches!(connection, Connection::Attached { .. });
         let options =
             tui::Options { follow: config.own.follow, ..options(notes, attached, drafts.clone()) };
         let interface = Interface::new(options);
-        let mut desk = Desk {
+        let mut interactive = Interactive {
             config,
             start,
             signals,
@@ -65,23 +66,23 @@ pub(crate) fn run(config: &Config, run: &args::Run, dirs: &Dirs) -> anyhow::Resu
             revivals: Vec::new(),
             watch: Watch::default(),
         };
-        let code = desk.work(seat, host).await;
-        desk.save_drafts();
+        let code = interactive.work(connection, host).await;
+        interactive.save_drafts();
         code
     })
 }
 
 /// Where the host is.
-enum Seat {
+enum Connection {
     /// In this process, with a server for other interfaces.
-    Own { local: Local, server: Option<Server>, notes: Vec<String> },
+    Embedded { local: EmbeddedHost, server: Option<Server>, notes: Vec<String> },
     /// In another one.
-    Other { remote: Remote, notes: Vec<String> },
+    Attached { remote: Remote, notes: Vec<String> },
 }
 
-impl Seat {
+impl Connection {
     fn notes(&self) -> &[String] {
-        let (Self::Own { notes, .. } | Self::Other { notes, .. }) = self;
+        let (Self::Embedded { notes, .. } | Self::Attached { notes, .. }) = self;
         notes
     }
 }
@@ -101,7 +102,7 @@ enum Ended {
 }
 
 /// What an interface needs around it.
-struct Desk<'a> {
+struct Interactive<'a> {
     config: &'a Config,
     start: Start<'a>,
     signals: UnboundedReceiver<i32>,
@@ -115,11 +116,15 @@ struct Desk<'a> {
 }
 
 /// Takes the state folder, or goes to the process that has it.
-async fn sit(config: &Config, start: &Start<'_>, target: Target) -> anyhow::Result<(Seat, Host)> {
+async fn connect(
+    config: &Config,
+    start: &Start<'_>,
+    target: Target,
+) -> anyhow::Result<(Connection, View)> {
     let state = &config.settings.state;
     let end = Instant::now() + ANSWER;
     loop {
-        let held = match host::local::start(config.settings.clone(), Role::Owner) {
+        let held = match host::embedded::start(config.settings.clone(), Role::Owner) {
             Ok(local) => {
                 let mut notes = local.notes().to_vec();
                 let server = listen(&local, config).await;
@@ -128,11 +133,11 @@ async fn sit(config: &Config, start: &Start<'_>, target: Target) -> anyhow::Resu
                     tokio::spawn(remote::send_left(other(config)));
                 }
                 let is_new = target == Target::New;
-                let host = local.attach(target, Caller::Attended);
+                let host = local.attach(target, Attendance::Attended);
                 if !is_new {
-                    elsewhere::set_model(&host, start.run);
+                    running_host::set_model(&host, start.run);
                 }
-                return Ok((Seat::Own { local, server, notes }, host));
+                return Ok((Connection::Embedded { local, server, notes }, host));
             }
             Err(error @ StartError::Held { .. }) => error,
             Err(error) => return Err(error.into()),
@@ -152,10 +157,10 @@ async fn sit(config: &Config, start: &Start<'_>, target: Target) -> anyhow::Resu
             && probe.tui
         {
             let (host, remote) = remote::start(server, target.clone());
-            elsewhere::set_cwd(&host, &target);
-            elsewhere::set_up(&host, start.run);
-            let notes = elsewhere::notes(&probe, start.run, Where::Here);
-            return Ok((Seat::Other { remote, notes }, host));
+            running_host::set_cwd(&host, &target);
+            running_host::set_up(&host, start.run);
+            let notes = running_host::notes(&probe, start.run, Where::Here);
+            return Ok((Connection::Attached { remote, notes }, host));
         }
         if Instant::now() > end {
             return Err(anyhow::anyhow!("{held}")
@@ -172,7 +177,7 @@ pub(crate) fn is_suspended(pid: u32) -> bool {
 }
 
 /// Listens for other interfaces.
-async fn listen(local: &Local, config: &Config) -> Result<Server, serve::Error> {
+async fn listen(local: &EmbeddedHost, config: &Config) -> Result<Server, serve::Error> {
     let options = serve::Options {
         tcp: None,
         sockets: vec![socket_path(&config.settings.state)],
@@ -195,18 +200,22 @@ pub(crate) fn other(config: &Config) -> remote::Server {
     }
 }
 
-impl Desk<'_> {
-    async fn work(&mut self, mut seat: Seat, mut host: Host) -> anyhow::Result<ExitCode> {
+impl Interactive<'_> {
+    async fn work(
+        &mut self,
+        mut connection: Connection,
+        mut host: View,
+    ) -> anyhow::Result<ExitCode> {
         loop {
-            let ended = self.run(&seat, &mut host).await;
-            match (seat, ended) {
-                (Seat::Own { local, server, notes }, ended) => {
+            let ended = self.run(&connection, &mut host).await;
+            match (connection, ended) {
+                (Connection::Embedded { local, server, notes }, ended) => {
                     let suspends = is_suspend(&ended);
                     let work = work(&local).await;
                     let others = work.fronts > 1;
                     if suspends && !work.runs() && work.timers == 0 && !others {
                         self.suspend().await?;
-                        seat = Seat::Own { local, server, notes };
+                        connection = Connection::Embedded { local, server, notes };
                         continue;
                     }
                     if !suspends {
@@ -216,7 +225,8 @@ impl Desk<'_> {
                     match self.go_over(local, server, host).await {
                         Ok((remote, view)) => {
                             self.suspend().await?;
-                            (seat, host) = (Seat::Other { remote, notes: Vec::new() }, view);
+                            (connection, host) =
+                                (Connection::Attached { remote, notes: Vec::new() }, view);
                         }
                         Err(error) => {
                             self.save_drafts();
@@ -224,15 +234,15 @@ impl Desk<'_> {
                         }
                     }
                 }
-                (Seat::Other { remote, notes }, Ended::HostLost(loss)) => {
+                (Connection::Attached { remote, notes }, Ended::HostLost(loss)) => {
                     self.replace(loss).await;
-                    seat = Seat::Other { remote, notes };
+                    connection = Connection::Attached { remote, notes };
                 }
-                (Seat::Other { remote, notes }, ended) if is_suspend(&ended) => {
+                (Connection::Attached { remote, notes }, ended) if is_suspend(&ended) => {
                     self.suspend().await?;
-                    seat = Seat::Other { remote, notes };
+                    connection = Connection::Attached { remote, notes };
                 }
-                (Seat::Other { remote, .. }, ended) => {
+                (Connection::Attached { remote, .. }, ended) => {
                     drop(host);
                     self.save_drafts();
                     let kept = remote.end().await;
@@ -250,18 +260,22 @@ impl Desk<'_> {
     }
 
     /// Runs the interface until something happens to it.
-    async fn run(&mut self, seat: &Seat, host: &mut Host) -> Ended {
+    async fn run(&mut self, connection: &Connection, host: &mut View) -> Ended {
         let state = &self.config.settings.state;
         let stop_asked = async {
-            match seat {
-                Seat::Own { server: Some(server), .. } => server.stop_asked().await,
-                Seat::Own { server: None, .. } | Seat::Other { .. } => std::future::pending().await,
+            match connection {
+                Connection::Embedded { server: Some(server), .. } => server.stop_asked().await,
+                Connection::Embedded { server: None, .. } | Connection::Attached { .. } => {
+                    std::future::pending().await
+                }
             }
         };
         let host_lost = async {
-            match seat {
-                Seat::Other { remote, .. } => self.watch.next(state, || remote.take_wanted()).await,
-                Seat::Own { .. } => std::future::pending().await,
+            match connection {
+                Connection::Attached { remote, .. } => {
+                    self.watch.next(state, || remote.take_wanted()).await
+                }
+                Connection::Embedded { .. } => std::future::pending().await,
             }
         };
         tokio::select! {
@@ -327,10 +341,10 @@ impl Desk<'_> {
     /// A host in the background goes on with everything, and the interface becomes a view on it.
     async fn go_over(
         &mut self,
-        local: Local,
+        local: EmbeddedHost,
         server: Option<Server>,
-        host: Host,
-    ) -> anyhow::Result<(Remote, Host)> {
+        host: View,
+    ) -> anyhow::Result<(Remote, View)> {
         let state = &self.config.settings.state;
         let mut next = self.start.detached()?;
         drop(host);
@@ -339,14 +353,14 @@ impl Desk<'_> {
         self.interface.set_attached(true);
         let target = self.interface.session().map_or(Target::New, Target::Id);
         let (host, remote) = remote::start(other(self.config), target.clone());
-        elsewhere::set_cwd(&host, &target);
+        running_host::set_cwd(&host, &target);
         Ok((remote, host))
     }
 
     /// The interface of an embedded host has ended: what becomes of what it ran.
     async fn leave(
         &mut self,
-        local: Local,
+        local: EmbeddedHost,
         server: Option<Server>,
         work: Work,
         others: bool,
@@ -365,7 +379,7 @@ impl Desk<'_> {
             (_, OnHangup::Kill) => Leaving::Kill,
         };
         if wish == Leaving::Kill {
-            local.quell();
+            local.interrupt_all();
         }
         let keeps = match wish {
             Leaving::Keep | Leaving::Plain | Leaving::Suspend => work.runs(),
@@ -463,7 +477,7 @@ fn is_suspend(ended: &Ended) -> bool {
     }
 }
 
-async fn work(local: &Local) -> Work {
+async fn work(local: &EmbeddedHost) -> Work {
     let work = tokio::time::timeout(LOOK, local.work()).await;
     work.ok().flatten().unwrap_or_default()
 }

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::Context as _;
-use host::local::Local;
+use host::embedded::EmbeddedHost;
 use host::serve::Server;
 use host::store::Lock;
 
@@ -35,7 +35,7 @@ impl Start<'_> {
 }
 
 /// Stops the host of this process in favour of the one that waits.
-pub(crate) async fn make_way(local: Local, server: Option<Server>) {
+pub(crate) async fn make_way(local: EmbeddedHost, server: Option<Server>) {
     // First: its socket must be gone before the next host makes its own.
     if let Some(server) = server {
         server.make_way().await;

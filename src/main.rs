@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Parser as _;
-use host::local::Local;
+use host::embedded::EmbeddedHost;
 use tokio::sync::mpsc::UnboundedReceiver;
 
 use crate::args::{Cli, Command};
@@ -27,7 +27,6 @@ mod detach;
 mod dirs;
 mod doctor;
 mod drafts;
-mod elsewhere;
 mod env;
 mod host_cmd;
 mod interactive;
@@ -35,6 +34,7 @@ mod keep;
 mod log;
 mod oneshot;
 mod providers;
+mod running_host;
 mod serve_cmd;
 mod sessions_cmd;
 mod signals;
@@ -185,7 +185,7 @@ fn usable(config: Config) -> anyhow::Result<Config> {
 }
 
 /// Lets running turns finish for as long as the config says; another signal ends the waiting.
-async fn drain(local: &Local, signals: &mut UnboundedReceiver<i32>) {
+async fn drain(local: &EmbeddedHost, signals: &mut UnboundedReceiver<i32>) {
     let mut drained = pin!(local.drain());
     if tokio::time::timeout(SOON, &mut drained).await.is_err() {
         let text = "Finishing what runs. Ctrl-C stops at once; the rest goes on at the next start.";

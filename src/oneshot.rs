@@ -7,9 +7,9 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use host::local::{self, Caller, Role};
+use host::embedded::{self, Attendance, Role};
 use host::redact;
-use protocol::Host;
+use protocol::View;
 use protocol::{
     Body, Command, Event, Outcome, PromptId, Row, SessionId, Storage, Target, TurnId, Usage,
 };
@@ -76,12 +76,12 @@ async fn ask(
     prompt: &str,
     report: &Report<'_>,
 ) -> anyhow::Result<ExitCode> {
-    let local = local::start(config.settings.clone(), Role::OneShot)?;
+    let local = embedded::start(config.settings.clone(), Role::OneShot)?;
     let wanted = match &target {
         Target::Id(id) => Some(id.clone()),
         Target::New | Target::Latest => None,
     };
-    let mut host = local.attach(target, Caller::Stateless);
+    let mut host = local.attach(target, Attendance::Stateless);
     let mut seen = Seen { wanted, other, ..Seen::default() };
     let outcome = follow(&mut host, prompt, &mut seen, report).await;
     drop(host);
@@ -91,7 +91,7 @@ async fn ask(
 
 /// Reads events until the turn has ended. An interrupt cancels it and waits for its end.
 async fn follow(
-    host: &mut Host,
+    host: &mut View,
     prompt: &str,
     seen: &mut Seen,
     report: &Report<'_>,

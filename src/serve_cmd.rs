@@ -8,8 +8,9 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use host::local::{Local, Role, StartError};
-use host::serve::{self, Options, Server, socket_path};
+use host::embedded::{EmbeddedHost, Role, StartError};
+use host::serve::{self, Options, Server};
+use host::state_dir::socket_path;
 use host::store::Lock;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
@@ -106,7 +107,7 @@ async fn host(
 }
 
 /// Returns once nothing has run or waited, and nobody has looked, for that long.
-async fn idled(local: &Local, idle: Option<Duration>) {
+async fn idled(local: &EmbeddedHost, idle: Option<Duration>) {
     let Some(idle) = idle else { return std::future::pending().await };
     let mut since = Instant::now();
     while since.elapsed() < idle {
@@ -121,11 +122,11 @@ async fn idled(local: &Local, idle: Option<Duration>) {
 /// Opens the state folder; in the background once the process that started this one makes way.
 /// For nobody else: where several start a host in place of one that was killed, those that come too
 /// late must not take over when the first of them is asked to stop.
-async fn own(config: &Config, place: Place) -> anyhow::Result<Local> {
+async fn own(config: &Config, place: Place) -> anyhow::Result<EmbeddedHost> {
     let starter = u32::try_from(nix::unistd::getppid().as_raw()).ok();
     let end = Instant::now() + MAKE_WAY;
     loop {
-        match host::local::start(config.settings.clone(), Role::Owner) {
+        match host::embedded::start(config.settings.clone(), Role::Owner) {
             Err(StartError::Held { pid, .. })
                 if place == Place::Background
                     && (pid.is_none() || pid == starter)

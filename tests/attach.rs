@@ -8,18 +8,18 @@ mod proxy;
 use std::time::Duration;
 
 use futures::{StreamExt as _, stream};
-use host::local::Local;
+use host::embedded::EmbeddedHost;
 use host::remote::{self, Remote, Server};
 use host::serve;
 use host::settings;
 use protocol::{Body, Command, Event, Link, PromptId, Row, Target, Transcript, TurnId};
 
 use self::proxy::{Do, Fake, Fault, PAGE, Proxy};
-use crate::support::{self, Gate, Home, Reply, View, demo, eventually, start};
+use crate::support::{self, Gate, Home, Reply, TestView, demo, eventually, start};
 
 /// A host in this process and what serves it.
 pub(crate) struct Served {
-    local: Local,
+    local: EmbeddedHost,
     server: serve::Server,
 }
 
@@ -56,16 +56,16 @@ fn server(url: &str, home: &Home) -> Server {
     Server::parse(url, &home.user()).unwrap()
 }
 
-async fn attach(url: &str, home: &Home, target: Target) -> (View, Remote) {
+async fn attach(url: &str, home: &Home, target: Target) -> (TestView, Remote) {
     let (host, remote) = remote::start(server(url, home), target);
-    (View::over(host).await, remote)
+    (TestView::over(host).await, remote)
 }
 
 fn prompts(rows: &[Row], wanted: &str) -> usize {
     rows.iter().filter(|row| matches!(&row.body, Body::User { text } if text == wanted)).count()
 }
 
-fn links(view: &View) -> Vec<&Link> {
+fn links(view: &TestView) -> Vec<&Link> {
     let links = view.events.iter().filter_map(|event| match event {
         Event::Link { link } => Some(link),
         _ => None,
@@ -73,18 +73,18 @@ fn links(view: &View) -> Vec<&Link> {
     links.collect()
 }
 
-async fn is_up(view: &mut View) {
+async fn is_up(view: &mut TestView) {
     view.until("the link", |v| (links(v).last() == Some(&&Link::Up)).then_some(())).await;
 }
 
-async fn is_down(view: &mut View) {
+async fn is_down(view: &mut TestView) {
     view.until("the loss of the link", |v| {
         matches!(links(v).last(), Some(Link::Down { .. } | Link::Stopped { .. })).then_some(())
     })
     .await;
 }
 
-async fn refusal(view: &mut View) -> String {
+async fn refusal(view: &mut TestView) -> String {
     view.until("a refusal", |v| match links(v).last() {
         Some(Link::Refused { message }) => Some(message.clone()),
         _ => None,
@@ -93,8 +93,8 @@ async fn refusal(view: &mut View) -> String {
 }
 
 /// That the view ends with what the host itself has.
-async fn agrees(view: &mut View, local: &Local) {
-    let own = View::attach(local, Target::Id(view.session())).await;
+async fn agrees(view: &mut TestView, local: &EmbeddedHost) {
+    let own = TestView::attach(local, Target::Id(view.session())).await;
     view.until("the transcript of the host", |v| (v.transcript == own.transcript).then_some(()))
         .await;
 }
@@ -148,7 +148,7 @@ async fn what_a_bad_network_answers_is_borne_and_each_try_is_shown() {
     let html = ("content-type", "text/html");
     proxy.lead(None);
     // The open stream goes on; its end is what is noticed.
-    let own = View::attach(&served.local, Target::Id(view.session())).await;
+    let own = TestView::attach(&served.local, Target::Id(view.session())).await;
     drop(own);
     served.server.stop().await;
     is_down(&mut view).await;
@@ -196,7 +196,7 @@ async fn a_host_that_is_started_anew_is_found_again_with_all_that_happened() {
     served.stop().await;
     is_down(&mut view).await;
     let served = Served::start(&home, demo()).await;
-    let mut other = View::attach(&served.local, Target::Id(view.session())).await;
+    let mut other = TestView::attach(&served.local, Target::Id(view.session())).await;
     other.ask(2, "from elsewhere").await;
     proxy.lead(Some(&served.url()));
     view.until("what happened meanwhile", |v| {
@@ -284,7 +284,7 @@ async fn what_is_typed_without_a_link_survives_a_restart_of_the_client() {
     // Another session is in view: it still goes where it was typed.
     let (view, client) = attach(&proxy.url, &home, Target::New).await;
     assert_ne!(view.session(), session);
-    let mut own = View::attach(&local, Target::Id(session)).await;
+    let mut own = TestView::attach(&local, Target::Id(session)).await;
     own.until("the prompt", |v| {
         (prompts(&v.transcript.rows, "typed offline") == 1 && v.transcript.running.is_none())
             .then_some(())
@@ -321,7 +321,7 @@ async fn a_session_that_is_gone_is_said_and_what_was_typed_in_it_comes_back_in_w
     view.prompt("for nobody");
     drop(view);
     client.end().await;
-    let mut own = View::new(&local).await;
+    let mut own = TestView::new(&local).await;
     own.ask(1, "other").await;
     own.send(Command::Delete { session: session.clone() });
     let gone = || home.reader().load(&session, 1).unwrap().is_none().then_some(());
@@ -333,7 +333,7 @@ async fn a_session_that_is_gone_is_said_and_what_was_typed_in_it_comes_back_in_w
     proxy.lead(Some(&format!("http://{}", again.address().unwrap())));
     // By a name that is none, or no more: a new session, and word about it.
     let (mut view, client) = attach(&proxy.url, &home, Target::Id(session.clone())).await;
-    let said = |v: &View, text: &str| {
+    let said = |v: &TestView, text: &str| {
         let told = |e: &Event| matches!(e, Event::Failed(f) if f.message.contains(text));
         v.events.iter().any(told).then_some(())
     };
@@ -371,7 +371,7 @@ async fn a_unix_socket_is_a_way_to_a_host_without_a_login() {
     view.prompt("and goodbye");
     drop(view);
     assert_eq!(remote.end().await, [""; 0]);
-    let mut own = View::attach(&local, Target::Id(session)).await;
+    let mut own = TestView::attach(&local, Target::Id(session)).await;
     own.until("the prompt", |v| {
         (prompts(&v.transcript.rows, "and goodbye") == 1 && v.transcript.running.is_none())
             .then_some(())
@@ -389,7 +389,7 @@ async fn a_thousand_switches_leave_one_stream() {
     let proxy = Proxy::start(&served.url()).await;
     let mut ids = Vec::new();
     for n in 0..2 {
-        let mut view = View::new(&served.local).await;
+        let mut view = TestView::new(&served.local).await;
         view.ask(1, &format!("hello {n}")).await;
         ids.push(view.session());
     }
@@ -607,7 +607,7 @@ async fn an_interrupt_that_was_pressed_without_a_link_meets_no_later_turn() {
     server.stop().await;
     is_down(&mut view).await;
     view.send(Command::Cancel);
-    let mut own = View::attach(&local, Target::Id(view.session())).await;
+    let mut own = TestView::attach(&local, Target::Id(view.session())).await;
     own.prompt("long");
     own.until("the turn", |v| v.turns().contains(&2).then_some(())).await;
     let settings = home.settings(model.model());

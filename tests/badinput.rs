@@ -8,7 +8,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use protocol::{Delivery, End, Event, Process, SessionId, Storage, Target, Wakeup};
 
-use crate::support::{Home, Server, View, eventually, exit_of, is_alive, start, wakeups};
+use crate::support::{Home, Server, TestView, eventually, exit_of, is_alive, start, wakeups};
 use crate::wakeups::{fifo, spawn, waiting};
 
 /// A session whose process has ended with code 5 and the output `over`, while no host ran; its
@@ -16,7 +16,7 @@ use crate::wakeups::{fifo, spawn, waiting};
 async fn ended_alone(home: &Home, server: &Server) -> (SessionId, Process) {
     let local = start(home.settings(server.model()));
     let gate = fifo(&home.work());
-    let mut view = View::new(&local).await;
+    let mut view = TestView::new(&local).await;
     view.ask(1, &spawn(&waiting("a", "echo over; exit 5"))).await;
     home.line_in("up-a").await;
     let (session, process) = (view.session(), view.process());
@@ -43,7 +43,7 @@ async fn told_once(home: &Home, server: &Server, session: &SessionId) -> Wakeup 
     eventually("the wakeup turn in the store", || home.is_settled().then_some(())).await;
     local.stop().await;
     let local = start(home.settings(server.model()));
-    let view = View::attach(&local, Target::Id(session.clone())).await;
+    let view = TestView::attach(&local, Target::Id(session.clone())).await;
     server.stays_at(3).await;
     let told = wakeups(&view.transcript.rows);
     assert_eq!(told.len(), 1, "{}", home.dump());
@@ -119,7 +119,7 @@ async fn records_that_cannot_be_read_keep_no_session_closed_and_a_line_names_the
     assert!(out.contains(&format!("process {} in the state database", process.id)), "{out}");
     let local = start(home.settings(server.model()));
     server.requests(3).await;
-    let mut view = View::attach(&local, Target::Id(session)).await;
+    let mut view = TestView::attach(&local, Target::Id(session)).await;
     view.until("the line", |v| {
         v.events.iter().find(|e| {
             matches!(e, Event::Failed(f) if f.about == "state" && f.message.contains("telepathy"))
@@ -140,7 +140,7 @@ async fn an_exit_that_cannot_be_recorded_is_told_once_when_the_store_recovers() 
     let server = Server::obedient().await;
     let local = start(home.settings(server.model()));
     let gate = fifo(&home.work());
-    let mut view = View::new(&local).await;
+    let mut view = TestView::new(&local).await;
     view.ask(1, &spawn(&waiting("a", "exit 5"))).await;
     home.line_in("up-a").await;
     // Another program keeps the database for itself for longer than the writer waits.

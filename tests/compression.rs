@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::support::Asked;
 use crate::support::{
-    Gate, Home, Reply, Server, Terminal, View, answer, eventually, obey, start, wakeups,
+    Gate, Home, Reply, Server, Terminal, TestView, answer, eventually, obey, start, wakeups,
 };
 use crate::wakeups::{fifo, spawn, waiting};
 
@@ -29,7 +29,7 @@ fn long(asked: &Asked) -> Reply {
 }
 
 /// Asks so many things, one after the other, after that many turns.
-async fn talk(view: &mut View, from: u64, count: u64) {
+async fn talk(view: &mut TestView, from: u64, count: u64) {
     for n in from..from + count {
         view.ask(n, &format!("question {n}")).await;
     }
@@ -44,7 +44,7 @@ fn summaries(rows: &[Row]) -> Vec<Summary> {
 }
 
 /// Asks for a compression and waits for its summary.
-async fn compress(view: &mut View, focus: Option<&str>) -> Summary {
+async fn compress(view: &mut TestView, focus: Option<&str>) -> Summary {
     let before = summaries(&view.transcript.rows).len();
     view.send(Command::Compress { focus: focus.map(str::to_owned) });
     view.until("the summary", |v| {
@@ -55,7 +55,7 @@ async fn compress(view: &mut View, focus: Option<&str>) -> Summary {
 }
 
 /// What the host refused or reported about that.
-async fn failure(view: &mut View, wanted: &str) -> String {
+async fn failure(view: &mut TestView, wanted: &str) -> String {
     view.until(&format!("a word about {wanted}"), |v| {
         v.events.iter().rev().find_map(|event| match event {
             Event::Failed(failure) if failure.about == wanted => Some(failure.message.clone()),
@@ -87,7 +87,7 @@ async fn a_context_that_overflows_is_compressed_and_the_turn_goes_on_also_after_
     })
     .await;
     let local = start(home.settings(server.model()));
-    let mut view = View::new(&local).await;
+    let mut view = TestView::new(&local).await;
     talk(&mut view, 1, 7).await;
     let seen = server.seen();
     let kinds: Vec<_> = seen.iter().skip(6).map(wants_summary).collect();
@@ -111,7 +111,7 @@ async fn a_context_that_overflows_is_compressed_and_the_turn_goes_on_also_after_
     assert!(listed.contains("(compressed 1×)"), "{listed}");
 
     let local = start(home.settings(server.model()));
-    let mut view = View::attach(&local, Target::Id(session)).await;
+    let mut view = TestView::attach(&local, Target::Id(session)).await;
     assert_eq!(questions(&view.transcript.rows), 7);
     view.ask(8, "question 8").await;
     let again = outline(server.seen().last().unwrap());
@@ -127,7 +127,7 @@ async fn a_context_that_overflows_with_one_prompt_fails_in_words_that_help() {
     })
     .await;
     let local = start(home.settings(server.model()));
-    let mut view = View::new(&local).await;
+    let mut view = TestView::new(&local).await;
     view.prompt("a very long prompt");
     assert_eq!(view.turn(1).await, Outcome::Failed { class: "context_overflow".to_owned() });
     let last = view.transcript.rows.last().unwrap();
@@ -148,7 +148,7 @@ async fn a_context_that_fills_up_is_compressed_before_the_next_request() {
     .await;
     let model = settings::Model { context_length: Some(20_000), ..server.model() };
     let local = start(home.settings(model));
-    let mut view = View::new(&local).await;
+    let mut view = TestView::new(&local).await;
     talk(&mut view, 1, 6).await;
     assert_eq!(server.seen().iter().filter(|a| wants_summary(a)).count(), 0);
     assert_eq!(view.transcript.gauge.used, Some(18_000));
@@ -172,7 +172,7 @@ async fn a_process_from_before_a_compression_wakes_the_same_session_in_its_new_c
     let server = Server::start(long).await;
     let local = start(home.settings(server.model()));
     let gate = fifo(&home.work());
-    let mut view = View::new(&local).await;
+    let mut view = TestView::new(&local).await;
     view.ask(1, &spawn(&waiting("a", "echo over"))).await;
     home.line_in("up-a").await;
     talk(&mut view, 2, 5).await;
@@ -209,7 +209,7 @@ async fn compressing_is_refused_while_a_turn_runs_and_before_there_is_anything()
     let server =
         Server::start(move |asked| Reply::After(held.clone(), Box::new(obey(asked)))).await;
     let local = start(home.settings(server.model()));
-    let mut view = View::new(&local).await;
+    let mut view = TestView::new(&local).await;
     view.send(Command::Compress { focus: None });
     assert_eq!(failure(&mut view, "compress").await, "There is nothing to compress yet.");
     view.prompt("hello");
@@ -236,7 +236,7 @@ async fn a_host_that_dies_while_it_compresses_when_asked_has_changed_nothing() {
     })
     .await;
     let local = start(home.settings(server.model()));
-    let mut view = View::new(&local).await;
+    let mut view = TestView::new(&local).await;
     talk(&mut view, 1, 6).await;
     let session = view.session();
     let before = home.stored(&session);
@@ -253,7 +253,7 @@ async fn a_host_that_dies_while_it_compresses_when_asked_has_changed_nothing() {
     .await;
     never.open();
     let local = start(home.settings(server.model()));
-    let mut view = View::attach(&local, Target::Id(session)).await;
+    let mut view = TestView::attach(&local, Target::Id(session)).await;
     assert!(view.transcript.running.is_none());
     assert_eq!(view.transcript.rows, before.rows);
     compress(&mut view, None).await;
@@ -273,7 +273,7 @@ async fn a_host_killed_while_it_compresses_by_itself_loses_nothing() {
     .await;
     home.configure(server.url());
     let local = start(home.settings(server.model()));
-    let mut view = View::new(&local).await;
+    let mut view = TestView::new(&local).await;
     talk(&mut view, 1, 5).await;
     let session = view.session();
     drop(view);
@@ -288,7 +288,7 @@ async fn a_host_killed_while_it_compresses_by_itself_loses_nothing() {
     assert_eq!(summaries(&rows), []);
     gate.open();
     let local = start(home.settings(server.model()));
-    let mut view = View::attach(&local, Target::Id(session.clone())).await;
+    let mut view = TestView::attach(&local, Target::Id(session.clone())).await;
     // The turn may have been taken up again by itself, or wait for a word.
     view.until("rest", |v| v.transcript.running.is_none().then_some(())).await;
     view.prompt("question 7");
@@ -304,7 +304,7 @@ async fn a_host_killed_while_it_compresses_by_itself_loses_nothing() {
 }
 
 /// Branches and waits for the view to be there.
-async fn branch(view: &mut View) -> SessionId {
+async fn branch(view: &mut TestView) -> SessionId {
     let from = view.session();
     view.send(Command::Branch);
     view.until("the branch", |v| (v.session() != from).then(|| v.session())).await
@@ -317,11 +317,11 @@ async fn a_process_of_the_original_is_told_there_and_not_in_the_branch() {
     let server = Server::obedient().await;
     let local = start(home.settings(server.model()));
     let gate = fifo(&home.work());
-    let mut view = View::new(&local).await;
+    let mut view = TestView::new(&local).await;
     view.ask(1, &spawn(&waiting("a", "echo over"))).await;
     home.line_in("up-a").await;
     let original = view.session();
-    let mut other = View::attach(&local, Target::Id(original.clone())).await;
+    let mut other = TestView::attach(&local, Target::Id(original.clone())).await;
     let copy = branch(&mut view).await;
     assert_eq!(view.transcript.rows, other.transcript.rows);
     assert_eq!(view.transcript.parent.as_ref(), Some(&original));
@@ -369,7 +369,7 @@ async fn a_branch_of_a_running_session_ends_with_its_last_finished_turn() {
     })
     .await;
     let local = start(home.settings(server.model()));
-    let mut view = View::new(&local).await;
+    let mut view = TestView::new(&local).await;
     view.send(Command::Branch);
     let why = failure(&mut view, "branch").await;
     assert!(why.starts_with("there is nothing to copy yet"), "{why}");

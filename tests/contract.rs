@@ -9,13 +9,13 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use host::local::Local;
-use host::{remote, serve};
+use host::embedded::EmbeddedHost;
+use host::{remote, state_dir};
 use protocol::{Answer, Ask, Body, Choice, Command, Event, Question, Row, Stop, Target};
 use serde_json::json;
 
 use crate::serve::Serve;
-use crate::support::{Asked, Home, Proxy, Reply, Seen, Server, View, obey, start, wakeups};
+use crate::support::{Asked, Home, Proxy, Reply, Seen, Server, TestView, obey, start, wakeups};
 
 /// How a front end reaches the host.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,7 +36,7 @@ pub(crate) enum Over {
 pub(crate) struct Rig {
     way: Way,
     pub(crate) home: Home,
-    local: Option<Local>,
+    local: Option<EmbeddedHost>,
     /// The program itself.
     serving: Option<Serve>,
     /// Hides that the server is ours, where the WebUI wire is to be spoken.
@@ -81,7 +81,7 @@ impl Rig {
                 Some(Proxy::before(address, Seen::Webui).await)
             }
             Way::Webui(Over::Socket) => {
-                let socket = serve::socket_path(&rig.home.state());
+                let socket = state_dir::socket_path(&rig.home.state());
                 Some(Proxy::on_socket(rig.hiding(), socket, Seen::Webui))
             }
             Way::Embedded | Way::Seam(_) | Way::Running(_) => None,
@@ -93,10 +93,10 @@ impl Rig {
         rig
     }
 
-    pub(crate) async fn view(&self, target: Target) -> View {
+    pub(crate) async fn view(&self, target: Target) -> TestView {
         match &self.way {
-            Way::Embedded => View::attach(self.local.as_ref().unwrap(), target).await,
-            _ => View::over(remote::connect(self.server(), target)).await,
+            Way::Embedded => TestView::attach(self.local.as_ref().unwrap(), target).await,
+            _ => TestView::over(remote::connect(self.server(), target)).await,
         }
     }
 
@@ -111,7 +111,7 @@ impl Rig {
                 format!("http://{}", self.serving.as_ref().unwrap().address())
             }
             (Way::Seam(Over::Socket), _) => {
-                serve::socket_path(&self.home.state()).display().to_string()
+                state_dir::socket_path(&self.home.state()).display().to_string()
             }
         };
         remote::Server::parse(&place, &client).unwrap()
@@ -143,7 +143,7 @@ fn told(rows: &[Row]) -> Vec<(&'static str, String)> {
 }
 
 /// Waits until nothing runs and the agent has said that, so many times in all.
-pub(crate) async fn said(view: &mut View, text: &str, times: usize) {
+pub(crate) async fn said(view: &mut TestView, text: &str, times: usize) {
     view.until(&format!("{times} × {text:?} and rest"), |v| {
         let found = told(&v.transcript.rows).iter().filter(|(_, t)| t.ends_with(text)).count();
         (found >= times && v.transcript.running.is_none()).then_some(())
@@ -151,11 +151,11 @@ pub(crate) async fn said(view: &mut View, text: &str, times: usize) {
     .await;
 }
 
-async fn question(view: &mut View) -> Question {
+async fn question(view: &mut TestView) -> Question {
     view.until("a question", |v| v.transcript.questions.first().cloned()).await
 }
 
-pub(crate) async fn no_question(view: &mut View) {
+pub(crate) async fn no_question(view: &mut TestView) {
     view.until("no question", |v| v.transcript.questions.is_empty().then_some(())).await;
 }
 
@@ -239,7 +239,7 @@ async fn a_turn_is_cancelled_and_keeps_what_was_said(rig: &Rig) {
     .await;
     view.send(Command::Cancel);
     view.until("the end of the turn", |v| v.transcript.running.is_none().then_some(())).await;
-    let partial = |v: &View| {
+    let partial = |v: &TestView| {
         v.transcript.rows.iter().any(|row| {
             matches!(&row.body, Body::Assistant(a)
                 if a.stop == Stop::Partial && a.text.contains("word3"))

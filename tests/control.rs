@@ -3,11 +3,11 @@
 
 use std::fs;
 
-use host::local::Local;
+use host::embedded::EmbeddedHost;
 use protocol::{Outcome, ProcessId, Target};
 use serde_json::{Value, json};
 
-use crate::support::{Home, Server, View, eventually, is_alive, start};
+use crate::support::{Home, Server, TestView, eventually, is_alive, start};
 
 /// A session with a background command that has printed `begin`, under the host that started it
 /// or under the next one.
@@ -17,9 +17,9 @@ async fn running(
     command: &str,
     pty: bool,
     next: bool,
-) -> (Local, View) {
+) -> (EmbeddedHost, TestView) {
     let local = start(home.settings(server.model()));
-    let mut view = View::new(&local).await;
+    let mut view = TestView::new(&local).await;
     let args = json!({ "command": command, "background": true, "pty": pty });
     view.ask(1, &format!("call terminal {args}")).await;
     let id = view.process().id;
@@ -35,12 +35,12 @@ async fn running(
     drop(view);
     local.stop().await;
     let local = start(home.settings(server.model()));
-    let view = View::attach(&local, Target::Id(session)).await;
+    let view = TestView::attach(&local, Target::Id(session)).await;
     (local, view)
 }
 
 /// Asks for these calls of `process`, one after the other, and gives their results.
-async fn calls(view: &mut View, id: &ProcessId, turn: u64, calls: &[Value]) -> Vec<Value> {
+async fn calls(view: &mut TestView, id: &ProcessId, turn: u64, calls: &[Value]) -> Vec<Value> {
     let known = view.results().len();
     let orders: Vec<String> = calls
         .iter()

@@ -3,7 +3,7 @@
 
 use std::time::{Duration, Instant};
 
-use host::local::Local;
+use host::embedded::EmbeddedHost;
 use protocol::{
     Body, Command, Delivery, End, Event, Killer, Outcome, SessionId, SessionRow, Source, State,
     Target, WakeupKind,
@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::crash::{Dice, in_homes};
 use crate::support::{
-    Asked, Gate, Home, LONG, Reply, Server, Terminal, View, answer, demo, eventually, exit_of,
+    Asked, Gate, Home, LONG, Reply, Server, Terminal, TestView, answer, demo, eventually, exit_of,
     start, wakeups,
 };
 
@@ -78,9 +78,9 @@ fn tail_of(event: &Event) -> Option<String> {
     }
 }
 
-async fn rig(home: &Home, server: &Server) -> (Local, View) {
+async fn rig(home: &Home, server: &Server) -> (EmbeddedHost, TestView) {
     let local = start(home.settings(server.model()));
-    let view = View::new(&local).await;
+    let view = TestView::new(&local).await;
     (local, view)
 }
 
@@ -253,7 +253,7 @@ async fn a_task_that_ends_while_the_host_drains_ends_the_wait_for_it_too() {
     let mut settings = home.settings(server.model());
     settings.agent.drain = LONG * 10;
     let local = start(settings);
-    let view = View::new(&local).await;
+    let view = TestView::new(&local).await;
     view.prompt(&format!("call delegate_task {}", json!({ "goal": "A", "background": false })));
     server.requests(2).await;
     let drained = async { tokio::join!(local.drain(), async { gate.open() }) };
@@ -278,14 +278,14 @@ async fn a_task_that_is_delegated_while_the_host_drains_is_the_next_ones() {
     let mut settings = home.settings(server.model());
     settings.agent.drain = LONG;
     let local = start(settings.clone());
-    let view = View::new(&local).await;
+    let view = TestView::new(&local).await;
     view.prompt(&delegate(&["A"]));
     server.requests(1).await;
     let session = view.session();
     let mut drain = Box::pin(local.drain());
     assert!(futures::poll!(&mut drain).is_pending());
     // What is asked of the host later is answered later: the drain has begun.
-    drop(View::new(&local).await);
+    drop(TestView::new(&local).await);
     gate.open();
     drain.as_mut().await;
     drop(drain);
@@ -312,7 +312,7 @@ async fn a_look_at_a_finished_task_keeps_nobody_from_the_session_that_delegated_
     let worker = workers(&home).remove(0).id;
     let (_local, _view) = {
         let local = start(home.settings(server.model()));
-        let view = View::attach(&local, Target::Id(worker)).await;
+        let view = TestView::attach(&local, Target::Id(worker)).await;
         (local, view)
     };
     let run = home.run(&["--resume", &session.0, "-z", "hello"]).await;
@@ -397,7 +397,7 @@ async fn a_task_ends_at_its_own_limit_of_requests() {
     let mut settings = home.settings(server.model());
     settings.delegation.max_iterations = 3;
     let local = start(settings);
-    let mut view = View::new(&local).await;
+    let mut view = TestView::new(&local).await;
     view.ask(1, &delegate(&["A"])).await;
     assert_eq!(view.turn(2).await, Outcome::Done);
     let [told] = wakeups(&view.transcript.rows).try_into().unwrap();
@@ -587,7 +587,7 @@ fn check(home: &Home, session: &SessionId) -> Result<usize, String> {
 async fn delegating_and_hearing_of_it_can_be_seen_with_the_demo_model() {
     let home = Home::new();
     let local = start(home.settings(demo()));
-    let mut view = View::new(&local).await;
+    let mut view = TestView::new(&local).await;
     view.ask(1, "delegate").await;
     assert_eq!(view.turn(2).await, Outcome::Done);
     view.until("the end", |v| v.transcript.running.is_none().then_some(())).await;

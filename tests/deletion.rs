@@ -1,17 +1,17 @@
 //! Deleted and archived sessions, what outlives them, and the processes of the whole host.
 
-use host::local::Local;
+use host::embedded::EmbeddedHost;
 use host::store::{Durability, Record, Report, Store};
 use protocol::{Command, Delivery, Event, Killer, Process, ProcessId, SessionId, State, Target};
 use tokio::sync::mpsc;
 
 use crate::support::{
-    Gate, Home, LONG, Reply, Server, View, eventually, is_alive, obey, start, wakeups,
+    Gate, Home, LONG, Reply, Server, TestView, eventually, is_alive, obey, start, wakeups,
 };
 use crate::wakeups::{fifo, spawn, waiting};
 
 /// All processes that the host lists for a view.
-async fn listed(view: &mut View) -> Vec<Process> {
+async fn listed(view: &mut TestView) -> Vec<Process> {
     view.events.retain(|e| !matches!(e, Event::ProcessesListed { .. }));
     view.send(Command::ListProcesses);
     view.until("the list of processes", |v| {
@@ -24,7 +24,7 @@ async fn listed(view: &mut View) -> Vec<Process> {
 }
 
 /// Waits until the list of processes is as wanted.
-async fn until_listed(view: &mut View, wanted: impl Fn(&[Process]) -> bool) -> Vec<Process> {
+async fn until_listed(view: &mut TestView, wanted: impl Fn(&[Process]) -> bool) -> Vec<Process> {
     let waiting = async {
         loop {
             let processes = listed(view).await;
@@ -38,7 +38,7 @@ async fn until_listed(view: &mut View, wanted: impl Fn(&[Process]) -> bool) -> V
 }
 
 /// What the view was told about `about`.
-fn told(view: &View, about: &str) -> Option<String> {
+fn told(view: &TestView, about: &str) -> Option<String> {
     view.events.iter().find_map(|e| match e {
         Event::Failed(failure) if failure.about == about => Some(failure.message.clone()),
         _ => None,
@@ -60,8 +60,8 @@ fn has_folder(home: &Home, id: &ProcessId) -> bool {
 }
 
 /// A session with a process that lives until killed; its pid and the session are given.
-async fn with_process(home: &Home, local: &Local) -> (View, SessionId, Process, u32) {
-    let mut view = View::new(local).await;
+async fn with_process(home: &Home, local: &EmbeddedHost) -> (TestView, SessionId, Process, u32) {
+    let mut view = TestView::new(local).await;
     view.ask(1, &spawn("trap '' TERM; echo $$ > pid; while :; do sleep 0.2; done")).await;
     let pid = home.line_in("pid").await.parse().unwrap();
     let process = view
@@ -77,10 +77,10 @@ async fn a_deleted_session_is_gone_everywhere_at_once_with_its_processes() {
     let home = Home::new();
     let server = Server::obedient().await;
     let local = start(home.settings(server.model()));
-    let mut asker = View::new(&local).await;
+    let mut command_sender = TestView::new(&local).await;
     let (mut one, session, process, pid) = with_process(&home, &local).await;
-    let mut two = View::attach(&local, Target::Id(session.clone())).await;
-    asker.send(Command::Delete { session: session.clone() });
+    let mut two = TestView::attach(&local, Target::Id(session.clone())).await;
+    command_sender.send(Command::Delete { session: session.clone() });
     for view in [&mut one, &mut two] {
         let message = view.until("the note", |v| told(v, "session")).await;
         assert!(message.contains("was deleted"), "{message}");
@@ -88,17 +88,17 @@ async fn a_deleted_session_is_gone_everywhere_at_once_with_its_processes() {
         assert!(view.transcript.rows.is_empty() && view.transcript.processes.is_empty());
     }
     eventually("the end of the process", || (!is_alive(pid)).then_some(())).await;
-    until_listed(&mut asker, <[_]>::is_empty).await;
+    until_listed(&mut command_sender, <[_]>::is_empty).await;
     eventually("its folder to go", || (!has_folder(&home, &process.id)).then_some(())).await;
     assert!(home.reader().load(&session, 1).unwrap().is_none());
     assert!(!home.state().join("leases").join(&session.0).exists());
-    assert_eq!(asker.toasts(), 0);
+    assert_eq!(command_sender.toasts(), 0);
     server.stays_at(2).await;
     // The views that lost it work.
     one.ask(1, "hello").await;
     // It cannot be opened any more.
-    asker.send(Command::Open(Target::Id(session)));
-    asker.until("the refusal", |v| told(v, "open")).await;
+    command_sender.send(Command::Open(Target::Id(session)));
+    command_sender.until("the refusal", |v| told(v, "open")).await;
 }
 
 // W19
@@ -114,7 +114,7 @@ async fn late_words_of_a_turn_do_not_bring_its_deleted_session_back() {
     .await;
     let local = start(home.settings(server.model()));
     let gate = fifo(&home.work());
-    let mut view = View::new(&local).await;
+    let mut view = TestView::new(&local).await;
     view.ask(1, &spawn(&waiting("a", "exit 0"))).await;
     home.line_in("up-a").await;
     let session = view.session();
@@ -134,7 +134,7 @@ async fn late_words_of_a_turn_do_not_bring_its_deleted_session_back() {
     assert!(home.reader().load(&session, 1).unwrap().is_none(), "{}", home.dump());
     assert!(home.is_settled());
     let local = start(home.settings(server.model()));
-    let mut view = View::new(&local).await;
+    let mut view = TestView::new(&local).await;
     assert_eq!(listed(&mut view).await, []);
     server.stays_at(4).await;
 }
@@ -158,7 +158,7 @@ async fn a_process_whose_session_was_deleted_without_a_host_is_an_orphan_that_ca
     let line = out.lines().find(|l| l.starts_with("orphan")).expect("a line on the orphan");
     assert!(line.contains(&process.id.0) && line.contains("trap"), "{line}");
     let local = start(home.settings(server.model()));
-    let mut view = View::new(&local).await;
+    let mut view = TestView::new(&local).await;
     let running = |all: &[Process]| all.iter().any(|p| p.state == State::Running);
     let all = until_listed(&mut view, running).await;
     assert_eq!(all.len(), 1);
@@ -183,7 +183,7 @@ async fn an_orphan_that_ends_by_itself_wakes_nobody_and_leaves_nothing() {
     let server = Server::obedient().await;
     let local = start(home.settings(server.model()));
     let gate = fifo(&home.work());
-    let mut view = View::new(&local).await;
+    let mut view = TestView::new(&local).await;
     view.ask(1, &spawn(&waiting("a", "exit 3"))).await;
     home.line_in("up-a").await;
     let (session, process) = (view.session(), view.process());
@@ -191,7 +191,7 @@ async fn an_orphan_that_ends_by_itself_wakes_nobody_and_leaves_nothing() {
     local.stop().await;
     store(&home, vec![Record::Deleted { session: session.clone() }]).await;
     let local = start(home.settings(server.model()));
-    let mut view = View::new(&local).await;
+    let mut view = TestView::new(&local).await;
     assert_eq!(listed(&mut view).await.len(), 1);
     drop(gate);
     until_listed(&mut view, <[_]>::is_empty).await;
@@ -229,11 +229,11 @@ async fn the_command_line_deletes_what_no_host_has_open_and_asks_first() {
     let server = Server::obedient().await;
     home.configure(server.url());
     let local = start(home.settings(server.model()));
-    let mut first = View::new(&local).await;
+    let mut first = TestView::new(&local).await;
     first.ask(1, "hello").await;
     let closed = first.session();
     drop(first);
-    let mut view = View::new(&local).await;
+    let mut view = TestView::new(&local).await;
     view.ask(1, "hello again").await;
     let session = view.session();
     let refused = home.run(&["sessions", "delete", &session.0, "-y"]).await;
@@ -266,7 +266,7 @@ async fn an_archived_session_is_woken_and_stays_put_away() {
     home.configure(server.url());
     let local = start(home.settings(server.model()));
     let gate = fifo(&home.work());
-    let mut view = View::new(&local).await;
+    let mut view = TestView::new(&local).await;
     view.ask(1, &spawn(&waiting("a", "exit 4"))).await;
     home.line_in("up-a").await;
     let session = view.session();
@@ -305,7 +305,7 @@ async fn every_process_of_the_host_is_listed_and_can_be_ended_from_any_session()
     let server = Server::obedient().await;
     let local = start(home.settings(server.model()));
     let (mut owner, session, process, pid) = with_process(&home, &local).await;
-    let mut view = View::new(&local).await;
+    let mut view = TestView::new(&local).await;
     let all = listed(&mut view).await;
     assert_eq!(all.len(), 1);
     assert_eq!((&all[0].id, &all[0].session), (&process.id, &session));

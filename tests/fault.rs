@@ -5,12 +5,12 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use host::local::Local;
+use host::embedded::EmbeddedHost;
 use host::{remote, serve};
 use protocol::{Body, Event, Link, Row, Target};
 
 use crate::support::{
-    Asked, BAD_GATEWAY, Fault, Home, Proxy, Reply, Seen, Server, TO_LOGIN, View, start,
+    Asked, BAD_GATEWAY, Fault, Home, Proxy, Reply, Seen, Server, TO_LOGIN, TestView, start,
 };
 
 /// Words of the answer.
@@ -28,7 +28,7 @@ fn whole() -> String {
 struct Rig {
     home: Home,
     model: Server,
-    host: Option<(Local, serve::Server)>,
+    host: Option<(EmbeddedHost, serve::Server)>,
     address: Arc<Mutex<SocketAddr>>,
     proxy: Proxy,
 }
@@ -65,10 +65,10 @@ impl Rig {
         }
     }
 
-    async fn view(&self, target: Target) -> View {
+    async fn view(&self, target: Target) -> TestView {
         let client = self.home.user().join("client");
         let server = remote::Server::parse(&self.proxy.url(), &client).unwrap();
-        View::over(remote::connect(server, target)).await
+        TestView::over(remote::connect(server, target)).await
     }
 }
 
@@ -80,7 +80,7 @@ fn answer(rows: &[Row]) -> String {
     texts.collect::<Vec<_>>().join("|")
 }
 
-async fn words(view: &mut View, word: usize) {
+async fn words(view: &mut TestView, word: usize) {
     view.until("words", |v| {
         let running = v.transcript.running.as_ref()?;
         running.text.contains(&format!("word{word} ")).then_some(())
@@ -88,7 +88,7 @@ async fn words(view: &mut View, word: usize) {
     .await;
 }
 
-async fn rest(view: &mut View) {
+async fn rest(view: &mut TestView) {
     view.until("the end of the turn", |v| {
         let over = v.transcript.running.is_none();
         (over && matches!(v.transcript.rows.last()?.body, Body::Assistant(_))).then_some(())
@@ -97,7 +97,7 @@ async fn rest(view: &mut View) {
 }
 
 /// The link as the user sees it, whenever it changed.
-fn links(view: &View) -> Vec<Link> {
+fn links(view: &TestView) -> Vec<Link> {
     let links = view.events.iter().filter_map(|event| match event {
         Event::Link { link } => Some(link.clone()),
         _ => None,

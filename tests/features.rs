@@ -12,19 +12,19 @@ use protocol::{
 };
 use serde_json::{Value, json};
 
-use crate::support::{Asked, Gate, Home, Reply, Server, View, eventually, obey, start};
+use crate::support::{Asked, Gate, Home, Reply, Server, TestView, eventually, obey, start};
 
 fn texts(rows: &[Row]) -> Vec<String> {
     rows.iter().map(|row| row.text().to_owned()).collect()
 }
 
 /// The first thing of that kind that a view hears from now on.
-async fn hears<T>(view: &mut View, what: &str, mut look: impl FnMut(&Event) -> Option<T>) -> T {
+async fn hears<T>(view: &mut TestView, what: &str, mut look: impl FnMut(&Event) -> Option<T>) -> T {
     view.until(what, |v| v.events.iter().rev().find_map(&mut look)).await
 }
 
 /// What the host refused about that.
-async fn refusal(view: &mut View, about: &str) -> String {
+async fn refusal(view: &mut TestView, about: &str) -> String {
     hears(view, &format!("a refusal of {about}"), |event| match event {
         Event::Failed(failure) if failure.about == about => Some(failure.message.clone()),
         _ => None,
@@ -33,7 +33,7 @@ async fn refusal(view: &mut View, about: &str) -> String {
 }
 
 /// The sessions as the host lists them now.
-async fn listed(view: &mut View) -> Vec<SessionRow> {
+async fn listed(view: &mut TestView) -> Vec<SessionRow> {
     view.events.retain(|e| !matches!(e, Event::SessionsListed { .. }));
     view.send(Command::ListSessions);
     hears(view, "the list", |event| match event {
@@ -44,7 +44,10 @@ async fn listed(view: &mut View) -> Vec<SessionRow> {
 }
 
 /// The list once it is as wanted; looked at again only when the host says that it has changed.
-async fn until_listed(view: &mut View, wanted: impl Fn(&[SessionRow]) -> bool) -> Vec<SessionRow> {
+async fn until_listed(
+    view: &mut TestView,
+    wanted: impl Fn(&[SessionRow]) -> bool,
+) -> Vec<SessionRow> {
     loop {
         view.events.retain(|e| !matches!(e, Event::SessionsChanged));
         let sessions = listed(view).await;
@@ -64,10 +67,10 @@ async fn a_turn_taken_back_is_gone_for_every_view_the_model_and_the_next_host() 
     let home = Home::new();
     let server = Server::obedient().await;
     let local = start(home.settings(server.model()));
-    let mut view = View::new(&local).await;
+    let mut view = TestView::new(&local).await;
     view.ask(1, "one").await;
     let session = view.session();
-    let mut other = View::attach(&local, Target::Id(session.clone())).await;
+    let mut other = TestView::attach(&local, Target::Id(session.clone())).await;
     view.ask(2, "two").await;
     view.send(Command::Undo);
     for view in [&mut view, &mut other] {
@@ -79,7 +82,7 @@ async fn a_turn_taken_back_is_gone_for_every_view_the_model_and_the_next_host() 
     local.stop().await;
 
     let local = start(home.settings(server.model()));
-    let mut view = View::attach(&local, Target::Id(session.clone())).await;
+    let mut view = TestView::attach(&local, Target::Id(session.clone())).await;
     assert_eq!(texts(&view.transcript.rows), ["one", "As you say."]);
     view.ask(3, "three").await;
     let asked = server.seen().last().unwrap().clone();
@@ -107,7 +110,7 @@ async fn an_uploaded_file_waits_for_the_next_prompt_also_over_a_restart() {
     let home = Home::new();
     let server = Server::obedient().await;
     let local = start(home.settings(server.model()));
-    let mut view = View::new(&local).await;
+    let mut view = TestView::new(&local).await;
     view.ask(1, "go").await;
     let session = view.session();
     let upload = |name: &str, data: &[u8]| Command::Upload {
@@ -122,7 +125,7 @@ async fn an_uploaded_file_waits_for_the_next_prompt_also_over_a_restart() {
     local.stop().await;
 
     let local = start(home.settings(server.model()));
-    let mut view = View::attach(&local, Target::Id(session.clone())).await;
+    let mut view = TestView::attach(&local, Target::Id(session.clone())).await;
     let file = view.transcript.attachments[0].clone();
     let folder = home.state().join("uploads").join(&session.0);
     let path = Path::new(&file.path);
@@ -169,7 +172,7 @@ async fn a_goal_goes_on_once_in_the_next_host_until_it_is_reached() {
     })
     .await;
     let local = start(home.settings(server.model()));
-    let mut view = View::new(&local).await;
+    let mut view = TestView::new(&local).await;
     view.send(Command::Goal(GoalAsk::Set { text: "build a house".to_owned() }));
     assert_eq!(view.turn(1).await, Outcome::Done);
     let session = view.session();
@@ -193,7 +196,7 @@ async fn a_goal_goes_on_once_in_the_next_host_until_it_is_reached() {
     let rows = home.stored(&session).rows;
     let notes = rows.iter().filter(|row| matches!(row.body, Body::Note { .. })).count();
     assert_eq!((rows.len(), notes), (4, 1), "{}", home.dump());
-    let late = View::attach(&local, Target::Id(session)).await;
+    let late = TestView::attach(&local, Target::Id(session)).await;
     let goal = late.transcript.goal.clone().unwrap();
     assert_eq!((goal.turns, goal.verdict.as_deref()), (2, Some("the roof")));
     assert!(home.is_settled());
@@ -205,7 +208,7 @@ async fn an_interrupted_goal_pauses_and_stays_paused_in_the_next_host() {
     let home = Home::new();
     let server = Server::start(|_| Reply::Hang("I begin".to_owned())).await;
     let local = start(home.settings(server.model()));
-    let mut view = View::new(&local).await;
+    let mut view = TestView::new(&local).await;
     view.send(Command::Goal(GoalAsk::Set { text: "build a house".to_owned() }));
     view.until("its text", |v| {
         v.transcript.running.as_ref().is_some_and(|r| r.text == "I begin").then_some(())
@@ -217,7 +220,7 @@ async fn an_interrupted_goal_pauses_and_stays_paused_in_the_next_host() {
     drop(view);
     local.stop().await;
     let local = start(home.settings(server.model()));
-    let mut view = View::attach(&local, Target::Id(session)).await;
+    let mut view = TestView::attach(&local, Target::Id(session)).await;
     view.quiet().await;
     let goal = view.transcript.goal.clone().unwrap();
     assert!(matches!(&goal.state, GoalState::Paused(why) if why.contains("interrupted")));
@@ -232,9 +235,9 @@ async fn what_one_front_end_changes_every_other_one_learns_at_once() {
     let home = Home::new();
     let server = Server::obedient().await;
     let local = start(home.settings(server.model()));
-    let mut other = View::new(&local).await;
+    let mut other = TestView::new(&local).await;
     let browser = local.access().labelled("browser");
-    let mut asking = View::new(&local).await;
+    let mut asking = TestView::new(&local).await;
     fs::create_dir(home.work().join("x")).unwrap();
     let args = json!({ "command": "rm -rf x" });
     asking.prompt(&format!("call terminal {args}"));
@@ -245,7 +248,8 @@ async fn what_one_front_end_changes_every_other_one_learns_at_once() {
     assert!(row.running);
     assert_eq!(row.attention, Some((Attention::Approval, 1)));
     // Answered elsewhere: who did it is told.
-    let second = browser.open(asking.session(), host::local::Caller::Attended).await.unwrap();
+    let second =
+        browser.open(asking.session(), host::embedded::Attendance::Attended).await.unwrap();
     let answer = Answer::Approval(Choice::Once);
     second.send(Command::Answer { session: None, id: question.id, answer });
     assert_eq!(asking.turn(1).await, Outcome::Done);
@@ -278,7 +282,7 @@ async fn a_front_end_sets_where_a_session_works_and_whether_it_asks() {
     let home = Home::new();
     let server = Server::obedient().await;
     let local = start(home.settings(server.model()));
-    let mut view = View::new(&local).await;
+    let mut view = TestView::new(&local).await;
     let there = home.user().join("there");
     fs::create_dir_all(there.join("x")).unwrap();
     view.send(Command::SetCwd { cwd: "~/nowhere".to_owned() });
@@ -347,15 +351,15 @@ async fn another_front_ends_switch_moves_nobody_and_is_told_to_the_others() {
     let home = Home::new();
     let server = Server::obedient().await;
     let local = start(home.settings(server.model()));
-    let mut one = View::new(&local).await;
+    let mut one = TestView::new(&local).await;
     one.ask(1, "hello").await;
     let first = one.session();
-    let mut two = View::new(&local).await;
+    let mut two = TestView::new(&local).await;
     let before = two.session();
     two.ask(1, "hello").await;
     one.send(Command::Open(Target::Id(two.session())));
     one.until("the other session", |v| (v.session() == before).then_some(())).await;
-    let told = |v: &View| {
+    let told = |v: &TestView| {
         v.events.iter().find_map(|event| match event {
             Event::Switched { session, .. } => Some(session.clone()),
             _ => None,

@@ -10,7 +10,8 @@ use protocol::{Body, Command, Delivery, Event, News, Outcome, Target, Toast};
 use serde_json::json;
 
 use crate::support::{
-    Asked, Home, Reply, Server, Terminal, View, answer, eventually, is_alive, obey, start, wakeups,
+    Asked, Home, Reply, Server, Terminal, TestView, answer, eventually, is_alive, obey, start,
+    wakeups,
 };
 use crate::wakeups::{fifo, spawn, waiting};
 
@@ -37,7 +38,7 @@ async fn switched(reply: fn() -> Reply) -> (Arc<AtomicBool>, Server) {
 }
 
 /// How many wait, as the last toast about it says.
-fn last_toast(view: &View) -> Option<(u64, String)> {
+fn last_toast(view: &TestView) -> Option<(u64, String)> {
     view.events.iter().rev().find_map(|event| match event {
         Event::Toast(Toast { news: News::Held { waiting }, text, .. }) => {
             Some((*waiting, text.clone()))
@@ -57,8 +58,8 @@ async fn with_a_refused_key_no_further_wakeup_asks_until_another_model_is_chosen
     .await;
     let local = start(home.settings(server.model()));
     let gate = fifo(&home.work());
-    let mut view = View::new(&local).await;
-    let ended = |v: &View, n: usize| {
+    let mut view = TestView::new(&local).await;
+    let ended = |v: &TestView, n: usize| {
         (v.transcript.processes.iter().filter(|p| !p.is_live()).count() == n).then_some(())
     };
     view.ask(1, &format!("{}\n{}", spawn("exit 1"), spawn(&waiting("a", "exit 2")))).await;
@@ -88,7 +89,7 @@ async fn a_pause_outlives_a_restart_with_the_same_key_and_ends_with_another() {
     let home = Home::new();
     let (refuses, server) = switched(refused).await;
     let local = start(home.settings(server.model()));
-    let mut view = View::new(&local).await;
+    let mut view = TestView::new(&local).await;
     let gate = fifo(&home.work());
     view.ask(1, &spawn(&waiting("a", "true"))).await;
     home.line_in("up-a").await;
@@ -100,7 +101,7 @@ async fn a_pause_outlives_a_restart_with_the_same_key_and_ends_with_another() {
     local.stop().await;
 
     let local = start(home.settings(server.model()));
-    let view = View::attach(&local, Target::Id(session.clone())).await;
+    let view = TestView::attach(&local, Target::Id(session.clone())).await;
     assert!(view.transcript.held.is_some(), "still visible");
     server.stays_at(3).await;
     drop(view);
@@ -126,7 +127,7 @@ async fn a_wakeup_that_failed_is_tried_again_at_the_next_start_in_its_one_row() 
     let home = Home::new();
     let (fails, server) = switched(|| Reply::Status(503, "overloaded".to_owned())).await;
     let local = start(home.settings(server.model()));
-    let mut view = View::new(&local).await;
+    let mut view = TestView::new(&local).await;
     let gate = fifo(&home.work());
     view.ask(1, &spawn(&waiting("a", "exit 4"))).await;
     home.line_in("up-a").await;
@@ -174,7 +175,7 @@ async fn a_wakeup_and_a_prompt_start_alike_where_the_working_folder_is_gone() {
     })
     .await;
     let local = start(home.settings(server.model()));
-    let mut view = View::new(&local).await;
+    let mut view = TestView::new(&local).await;
     let folder = home.work().join("sub");
     std::fs::create_dir(&folder).unwrap();
     let gate = fifo(&folder);
@@ -246,7 +247,7 @@ async fn wake_now_runs_what_an_interrupt_held_and_a_toast_counts_it() {
     .await;
     let local = start(home.settings(server.model()));
     let gate = fifo(&home.work());
-    let mut view = View::new(&local).await;
+    let mut view = TestView::new(&local).await;
     view.ask(1, &spawn(&waiting("a", "true"))).await;
     home.line_in("up-a").await;
     view.prompt("hang");
@@ -270,7 +271,7 @@ async fn a_cancelled_turn_whose_command_cannot_be_killed_is_reclaimed() {
     let home = Home::new();
     let server = Server::obedient().await;
     let local = start(home.settings(server.model()));
-    let mut view = View::new(&local).await;
+    let mut view = TestView::new(&local).await;
     // The parent of the shell is the one that would end it; stopped, it cannot.
     let command = json!({ "command": "echo $$ > shell; echo $PPID > parent; sleep 300" });
     view.prompt(&format!("call terminal {command}"));
@@ -278,7 +279,8 @@ async fn a_cancelled_turn_whose_command_cannot_be_killed_is_reclaimed() {
     let shell: u32 = home.line_in("shell").await.parse().unwrap();
     kill(parent, Signal::SIGSTOP).unwrap();
     view.send(Command::Cancel);
-    let cancelling = |v: &View| v.transcript.running.as_ref().filter(|r| r.cancelling).map(|_| ());
+    let cancelling =
+        |v: &TestView| v.transcript.running.as_ref().filter(|r| r.cancelling).map(|_| ());
     view.until("the mark", cancelling).await;
     view.prompt("and then this");
     view.until("the waiting prompt", |v| v.transcript.queued.first().map(|_| ())).await;
@@ -309,7 +311,7 @@ async fn a_wakeup_turn_stops_at_the_same_limit_as_a_user_turn_and_says_so() {
     let mut settings = home.settings(server.model());
     settings.agent.max_turns = 3;
     let local = start(settings);
-    let mut view = View::new(&local).await;
+    let mut view = TestView::new(&local).await;
     view.ask(1, &spawn("true")).await;
     assert_eq!(view.turn(2).await, Outcome::Limit);
     view.until("the mark", |v| (v.transcript.unattended == 1).then_some(())).await;

@@ -3,16 +3,16 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use host::{remote, serve};
+use host::{remote, state_dir};
 use protocol::{Answer, Ask, Asked, Choice, Command, Event, Outcome, SessionId, Target};
 use serde_json::json;
 
 use crate::contract::{Over, Rig, Way, no_question, removal, said};
 use crate::serve::Serve;
-use crate::support::{Fault, Home, Proxy, Seen, Server, View, eventually, start};
+use crate::support::{Fault, Home, Proxy, Seen, Server, TestView, eventually, start};
 
 /// The inbox as a view was told it last.
-fn inbox(view: &View) -> &[Asked] {
+fn inbox(view: &TestView) -> &[Asked] {
     let mut told = view.events.iter().rev().filter_map(|event| match event {
         Event::InboxChanged { questions } => Some(questions.as_slice()),
         _ => None,
@@ -21,7 +21,7 @@ fn inbox(view: &View) -> &[Asked] {
 }
 
 /// Waits until so much is asked, and says what.
-async fn asked(view: &mut View, count: usize) -> Vec<Asked> {
+async fn asked(view: &mut TestView, count: usize) -> Vec<Asked> {
     view.until(&format!("{count} in the inbox"), |v| {
         (inbox(v).len() == count).then(|| inbox(v).to_vec())
     })
@@ -38,7 +38,7 @@ fn clarify() -> String {
     format!("call clarify {args}")
 }
 
-fn failures(view: &View) -> Vec<&Event> {
+fn failures(view: &TestView) -> Vec<&Event> {
     view.events.iter().filter(|event| matches!(event, Event::Failed(_))).collect()
 }
 
@@ -148,8 +148,8 @@ async fn after_a_kill_of_the_host_what_was_asked_is_in_the_inbox_again() {
     let model = Server::obedient().await;
     home.configure(model.url());
     let first = Serve::configured(&home);
-    let socket = serve::socket_path(&home.state()).display().to_string();
-    let view = |target| View::over(remote::connect(at(&socket, &home), target));
+    let socket = state_dir::socket_path(&home.state()).display().to_string();
+    let view = |target| TestView::over(remote::connect(at(&socket, &home), target));
     let mut here = view(Target::New).await;
     here.ask(1, "hello").await;
     let asks = view(Target::New).await;
@@ -190,8 +190,8 @@ async fn a_question_that_runs_out_leaves_the_inbox() {
     let mut settings = home.settings(model.model());
     settings.approvals.timeout = Duration::from_millis(600);
     let local = start(settings);
-    let mut here = View::new(&local).await;
-    let mut asks = View::new(&local).await;
+    let mut here = TestView::new(&local).await;
+    let mut asks = TestView::new(&local).await;
     asks.prompt(&removal(&home.work().join("a")));
     let first = asked(&mut here, 1).await.remove(0);
     assert_eq!(first.question.deadline, None, "nobody has seen it");
@@ -221,10 +221,10 @@ async fn what_was_answered_while_there_was_no_link_is_not_in_the_inbox_after_it(
     let serving = Serve::configured(&home);
     let address = Arc::new(Mutex::new(serving.address().parse().unwrap()));
     let proxy = Proxy::before(address, Seen::Whole).await;
-    let mut far = View::over(remote::connect(at(&proxy.url(), &home), Target::New)).await;
+    let mut far = TestView::over(remote::connect(at(&proxy.url(), &home), Target::New)).await;
     far.ask(1, "hello").await;
     let url = format!("http://{}", serving.address());
-    let mut near = View::over(remote::connect(at(&url, &home), Target::New)).await;
+    let mut near = TestView::over(remote::connect(at(&url, &home), Target::New)).await;
     near.prompt(&clarify());
     let first = asked(&mut far, 1).await.remove(0);
     proxy.set(Fault::Drop);

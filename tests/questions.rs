@@ -6,13 +6,13 @@ use host::settings::Mode;
 use protocol::{Answer, Ask, Choice, Command, Event, Outcome, Question, Target};
 use serde_json::json;
 
-use crate::support::{Home, LONG, Server, View, eventually, start};
+use crate::support::{Home, LONG, Server, TestView, eventually, start};
 
-async fn question(view: &mut View) -> Question {
+async fn question(view: &mut TestView) -> Question {
     view.until("a question", |v| v.transcript.questions.first().cloned()).await
 }
 
-fn resolved(view: &View) -> Vec<Answer> {
+fn resolved(view: &TestView) -> Vec<Answer> {
     let answers = view.events.iter().filter_map(|event| match event {
         Event::QuestionResolved { answer, .. } => Some(answer.clone()),
         _ => None,
@@ -30,13 +30,13 @@ async fn of_two_front_ends_the_first_answer_wins_and_the_other_sees_it() {
     let home = Home::new();
     let server = Server::obedient().await;
     let local = start(home.settings(server.model()));
-    let mut one = View::new(&local).await;
+    let mut one = TestView::new(&local).await;
     std::fs::create_dir(home.work().join("a")).unwrap();
     std::fs::create_dir(home.work().join("b")).unwrap();
     one.prompt(&format!("{}\n{}", removal("a"), removal("b")));
     let first = question(&mut one).await;
     // It comes late and finds the head.
-    let mut two = View::attach(&local, Target::Id(one.session())).await;
+    let mut two = TestView::attach(&local, Target::Id(one.session())).await;
     assert_eq!(two.transcript.questions, std::slice::from_ref(&first));
 
     two.send(Command::Answer {
@@ -49,7 +49,7 @@ async fn of_two_front_ends_the_first_answer_wins_and_the_other_sees_it() {
         id: first.id.clone(),
         answer: Answer::Approval(Choice::Once),
     });
-    let gone = |v: &View| (!resolved(v).is_empty()).then_some(());
+    let gone = |v: &TestView| (!resolved(v).is_empty()).then_some(());
     one.until("the answer", gone).await;
     two.until("the answer", gone).await;
     assert_eq!(resolved(&one), [Answer::Approval(Choice::Deny)]);
@@ -88,14 +88,14 @@ async fn an_approval_for_the_session_is_not_asked_again_there_but_in_another() {
     let home = Home::new();
     let server = Server::obedient().await;
     let local = start(home.settings(server.model()));
-    let mut view = View::new(&local).await;
+    let mut view = TestView::new(&local).await;
     view.prompt(&removal("a"));
     let id = question(&mut view).await.id;
     view.send(Command::Answer { session: None, id, answer: Answer::Approval(Choice::Session) });
     assert_eq!(view.turn(1).await, Outcome::Done);
     view.ask(2, &removal("b")).await;
     assert_eq!(resolved(&view).len(), 1);
-    let mut other = View::new(&local).await;
+    let mut other = TestView::new(&local).await;
     other.prompt(&removal("c"));
     question(&mut other).await;
 }
@@ -108,7 +108,7 @@ async fn the_clock_of_a_question_starts_when_it_is_shown_and_silence_is_no() {
     let mut settings = home.settings(server.model());
     settings.approvals.timeout = Duration::from_millis(600);
     let local = start(settings);
-    let mut view = View::new(&local).await;
+    let mut view = TestView::new(&local).await;
     std::fs::create_dir(home.work().join("a")).unwrap();
     view.prompt(&removal("a"));
     let asked = question(&mut view).await;
@@ -130,7 +130,7 @@ async fn an_interrupt_clears_the_question() {
     let home = Home::new();
     let server = Server::obedient().await;
     let local = start(home.settings(server.model()));
-    let mut view = View::new(&local).await;
+    let mut view = TestView::new(&local).await;
     view.prompt(&removal("a"));
     let asked = question(&mut view).await;
     view.send(Command::Cancel);
@@ -175,7 +175,7 @@ async fn a_clarify_answer_of_several_lines_reaches_the_model_unchanged() {
     let home = Home::new();
     let server = Server::obedient().await;
     let local = start(home.settings(server.model()));
-    let mut view = View::new(&local).await;
+    let mut view = TestView::new(&local).await;
     let args = json!({ "question": "Which one?", "choices": ["a", "b"] });
     view.prompt(&format!("call clarify {args}"));
     let asked = question(&mut view).await;
@@ -200,7 +200,7 @@ async fn a_clarify_question_that_nobody_answers_tells_the_agent_to_go_on_or_stop
     let mut settings = home.settings(server.model());
     settings.agent.clarify_timeout = Duration::from_millis(200);
     let local = start(settings);
-    let mut view = View::new(&local).await;
+    let mut view = TestView::new(&local).await;
     let args = json!({ "question": "Which one?", "choices": ["a", "b", "c", "d", "e", "f"] });
     view.prompt(&format!("call clarify {args}"));
     let asked = question(&mut view).await;
@@ -231,7 +231,7 @@ async fn a_hard_block_is_never_asked_about_also_with_approvals_off() {
         // Harmless should it run after all: there is no such file and nothing to make it with.
         settings.approvals.allow = vec!["format-disk".to_owned()];
         let local = start(settings);
-        let mut view = View::new(&local).await;
+        let mut view = TestView::new(&local).await;
         let args = json!({ "command": "echo ran > ran; mkfs.ext4 /no/such/device" });
         view.ask(1, &format!("call terminal {args}")).await;
         let result = view.results().pop().unwrap();
@@ -250,7 +250,7 @@ async fn a_question_of_a_turn_nobody_watches_waits_for_whoever_comes() {
     let mut settings = home.settings(server.model());
     settings.approvals.timeout = Duration::from_millis(100);
     let local = start(settings);
-    let view = View::new(&local).await;
+    let view = TestView::new(&local).await;
     let session = view.session();
     view.prompt(&removal("a"));
     drop(view);
@@ -259,7 +259,7 @@ async fn a_question_of_a_turn_nobody_watches_waits_for_whoever_comes() {
     })
     .await;
     tokio::time::sleep(Duration::from_millis(300)).await;
-    let mut view = View::attach(&local, Target::Id(session)).await;
+    let mut view = TestView::attach(&local, Target::Id(session)).await;
     let asked = question(&mut view).await;
     view.send(Command::Answer {
         session: None,

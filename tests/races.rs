@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use host::local::{Caller, Role};
+use host::embedded::{Attendance, Role};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use protocol::{
@@ -11,7 +11,7 @@ use protocol::{
 use serde_json::json;
 
 use crate::support::{
-    Gate, Home, LONG, Reply, Server, Terminal, View, demo, eventually, is_alive, obey, start,
+    Gate, Home, LONG, Reply, Server, Terminal, TestView, demo, eventually, is_alive, obey, start,
     wakeups,
 };
 use crate::wakeups::{fifo, spawn, waiting};
@@ -24,7 +24,7 @@ async fn a_spawn_cut_off_by_an_interrupt_does_not_stay_for_ever() {
     std::fs::write(home.user().join(".bash_profile"), "sleep 1\n").unwrap();
     let server = Server::obedient().await;
     let local = start(home.settings(server.model()));
-    let mut view = View::new(&local).await;
+    let mut view = TestView::new(&local).await;
     view.prompt(&spawn("sleep 0.3; echo over"));
     view.until("the record of the spawn", |v| v.transcript.processes.first().map(|_| ())).await;
     view.send(Command::Cancel);
@@ -46,7 +46,7 @@ async fn a_kill_by_the_agent_takes_place_also_if_the_turn_is_interrupted() {
     let home = Home::new();
     let server = Server::obedient().await;
     let local = start(home.settings(server.model()));
-    let mut view = View::new(&local).await;
+    let mut view = TestView::new(&local).await;
     // Something that ignores the polite request.
     let stubborn = "trap '' TERM; echo $$ > pid; while :; do sleep 0.2; done";
     view.ask(1, &spawn(stubborn)).await;
@@ -68,7 +68,7 @@ async fn a_kill_asked_for_in_the_last_moment_takes_place_before_the_host_stops()
     let home = Home::new();
     let server = Server::obedient().await;
     let local = start(home.settings(server.model()));
-    let mut view = View::new(&local).await;
+    let mut view = TestView::new(&local).await;
     let stubborn = "trap '' TERM; echo $$ > stubborn; while :; do sleep 0.2; done";
     let meek = "echo $$ > meek; sleep 300";
     view.ask(1, &format!("{}\n{}", spawn(stubborn), spawn(meek))).await;
@@ -145,7 +145,7 @@ async fn many_that_end_while_no_host_runs_are_told_once_in_few_turns() {
     let server = Server::obedient().await;
     let local = start(home.settings(server.model()));
     let gate = fifo(&home.work());
-    let mut view = View::new(&local).await;
+    let mut view = TestView::new(&local).await;
     let calls: Vec<_> = (0..TASKS)
         .map(|i| spawn(&waiting(&i.to_string(), &format!("echo end {i}; exit {i}"))))
         .collect();
@@ -208,18 +208,18 @@ async fn a_session_that_a_one_shot_run_held_at_the_start_is_taken_up_when_it_is_
     .await;
     let local = start(home.settings(server.model()));
     let gate = fifo(&home.work());
-    let mut view = View::new(&local).await;
+    let mut view = TestView::new(&local).await;
     view.ask(1, &spawn(&waiting("a", "true"))).await;
     home.line_in("up-a").await;
     let session = view.session();
     drop(view);
     local.stop().await;
-    let oneshot = host::local::start(home.settings(server.model()), Role::OneShot).unwrap();
-    let mut asking = oneshot.attach(Target::Id(session.clone()), Caller::Stateless);
+    let oneshot = host::embedded::start(home.settings(server.model()), Role::OneShot).unwrap();
+    let mut asking = oneshot.attach(Target::Id(session.clone()), Attendance::Stateless);
     asking.send(Command::Prompt { id: PromptId::fresh(), text: "hold".to_owned() });
     server.requests(3).await;
     let local = start(home.settings(server.model()));
-    let mut other = View::new(&local).await;
+    let mut other = TestView::new(&local).await;
     other.ask(1, "something else").await;
     drop(gate);
     hold.open();
@@ -280,7 +280,7 @@ fn cpu(pid: u32) -> u64 {
 async fn the_demo_model_answers_a_prompt_that_came_with_a_completion() {
     let home = Home::new();
     let local = start(home.settings(demo()));
-    let mut view = View::new(&local).await;
+    let mut view = TestView::new(&local).await;
     view.ask(1, "background 1").await;
     view.prompt("slow 30");
     view.until("the toast", |v| (v.toasts() == 1).then_some(())).await;
@@ -329,7 +329,7 @@ async fn sessions_that_begin_in_the_same_second_have_ids_of_their_own() {
     let mut views = Vec::new();
     let begun = Instant::now();
     for _ in 0..2_000 {
-        let view = View::new(&local).await;
+        let view = TestView::new(&local).await;
         assert!(ids.insert(view.session()), "an id came twice");
         views.push(view);
     }

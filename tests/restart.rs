@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use host::local::{Caller, Role};
+use host::embedded::{Attendance, Role};
 use host::store::{Durability, Meta, Record, Report, Store};
 use protocol::{
     Answer, Assistant, Body, Choice, Command, Event, News, Outcome, Question, Row, SessionId,
@@ -11,7 +11,7 @@ use protocol::{
 use tokio::sync::mpsc;
 
 use crate::support::{
-    Gate, Home, LONG, Reply, Server, Terminal, View, demo, eventually, exe, obey, start,
+    Gate, Home, LONG, Reply, Server, Terminal, TestView, demo, eventually, exe, obey, start,
 };
 
 /// Writes a session as a host would have.
@@ -57,7 +57,7 @@ fn asked(text: &str) -> Body {
 }
 
 /// The bytes of a window as it goes to a front end.
-fn bytes(view: &View) -> usize {
+fn bytes(view: &TestView) -> usize {
     serde_json::to_vec(&view.transcript).unwrap().len()
 }
 
@@ -70,7 +70,7 @@ async fn a_session_of_four_thousand_rows_opens_with_its_tail_and_pages_back() {
         .collect();
     let session = store(&home, "20260101_000000_aaaaaa", bodies).await;
     let local = start(home.settings(demo()));
-    let mut view = View::attach(&local, Target::Id(session)).await;
+    let mut view = TestView::attach(&local, Target::Id(session)).await;
     let rows = &view.transcript.rows;
     assert!(rows.len() <= 400, "{} rows", rows.len());
     assert!(bytes(&view) < 256 * 1024, "{} bytes", bytes(&view));
@@ -102,7 +102,7 @@ async fn a_session_with_an_answer_of_20_mb_opens_with_its_tail() {
     let session =
         store(&home, "20260101_000000_bbbbbb", vec![asked("tell me everything"), said(long)]).await;
     let local = start(home.settings(demo()));
-    let view = View::attach(&local, Target::Id(session.clone())).await;
+    let view = TestView::attach(&local, Target::Id(session.clone())).await;
     let answer = view.transcript.rows.last().unwrap();
     assert!(bytes(&view) < 256 * 1024, "{} bytes", bytes(&view));
     assert!(answer.text().ends_with("and this is its end"));
@@ -144,10 +144,10 @@ async fn a_session_that_a_one_shot_run_holds_is_refused_by_name_and_pid() {
     let home = Home::new();
     let server = Server::obedient().await;
     let owner = start(home.settings(server.model()));
-    let mut view = View::new(&owner).await;
+    let mut view = TestView::new(&owner).await;
     view.ask(1, "hello").await;
-    let oneshot = host::local::start(home.settings(server.model()), Role::OneShot).unwrap();
-    let mut other = oneshot.attach(Target::Id(view.session()), Caller::Stateless);
+    let oneshot = host::embedded::start(home.settings(server.model()), Role::OneShot).unwrap();
+    let mut other = oneshot.attach(Target::Id(view.session()), Attendance::Stateless);
     let refusal = loop {
         let event = tokio::time::timeout(LONG, other.next()).await.unwrap().unwrap();
         if let Event::Failed(failure) = event {
@@ -157,7 +157,7 @@ async fn a_session_that_a_one_shot_run_holds_is_refused_by_name_and_pid() {
     assert!(refusal.contains(&view.session().0), "{refusal}");
     assert!(refusal.contains(&format!("process {}", std::process::id())), "{refusal}");
     // A second owner is refused whole.
-    let second = host::local::start(home.settings(server.model()), Role::Owner).unwrap_err();
+    let second = host::embedded::start(home.settings(server.model()), Role::Owner).unwrap_err();
     let text = second.to_string();
     assert!(text.contains("HERMES_TUI_HOME"), "{text}");
     assert!(text.contains(&format!("process {}", std::process::id())), "{text}");
@@ -170,7 +170,7 @@ async fn a_host_that_stops_in_good_order_leaves_its_processes_to_the_next_one() 
     let server = Server::obedient().await;
     let local = start(home.settings(server.model()));
     let gate = crate::wakeups::fifo(&home.work());
-    let mut view = View::new(&local).await;
+    let mut view = TestView::new(&local).await;
     let command = crate::wakeups::waiting("a", "read line; echo got $line; exit 6");
     view.ask(1, &crate::wakeups::spawn(&command)).await;
     home.line_in("up-a").await;
@@ -179,7 +179,7 @@ async fn a_host_that_stops_in_good_order_leaves_its_processes_to_the_next_one() 
     local.stop().await;
     server.stays_at(2).await;
     let local = start(home.settings(server.model()));
-    let mut view = View::attach(&local, Target::Id(session)).await;
+    let mut view = TestView::attach(&local, Target::Id(session)).await;
     view.until("the adopted process", |v| {
         let p = v.process();
         (p.state == protocol::State::Running && p.pid == process.pid).then_some(())
@@ -331,7 +331,7 @@ async fn a_question_that_was_pending_at_a_kill_is_asked_again_and_its_answer_goe
 
     // Answered by another front end of the next host.
     let local = start(home.settings(server.model()));
-    let mut view = View::attach(&local, Target::Latest).await;
+    let mut view = TestView::attach(&local, Target::Latest).await;
     let asked = view.until("the question", |v| v.transcript.questions.first().cloned()).await;
     let answer = Answer::Text("blue".to_owned());
     view.send(Command::Answer { session: None, id: asked.id, answer });
@@ -358,7 +358,7 @@ async fn a_command_that_waits_for_approval_at_a_kill_runs_once_when_it_is_approv
     assert!(!home.work().join("runs").exists());
 
     let local = start(home.settings(server.model()));
-    let mut view = View::attach(&local, Target::Latest).await;
+    let mut view = TestView::attach(&local, Target::Latest).await;
     let asked = view.until("the question", |v| v.transcript.questions.first().cloned()).await;
     view.send(Command::Answer {
         session: None,
@@ -386,9 +386,9 @@ async fn a_host_that_is_told_to_stop_lets_turns_finish_and_leaves_the_others_ope
     let mut settings = home.settings(server.model());
     settings.agent.drain = Duration::from_secs(3);
     let local = start(settings.clone());
-    let mut slow = View::new(&local).await;
+    let mut slow = TestView::new(&local).await;
     slow.prompt("slow");
-    let mut never = View::new(&local).await;
+    let mut never = TestView::new(&local).await;
     never.prompt("never");
     server.requests(2).await;
     let (done, open) = (slow.session(), never.session());
@@ -452,8 +452,8 @@ async fn a_long_turn_tells_every_view_that_it_still_works_until_it_ends() {
     let mut settings = home.settings(server.model());
     settings.agent.notify_interval = Some(Duration::from_millis(100));
     let local = start(settings);
-    let mut elsewhere = View::new(&local).await;
-    let mut view = View::new(&local).await;
+    let mut elsewhere = TestView::new(&local).await;
+    let mut view = TestView::new(&local).await;
     view.prompt("slow");
     elsewhere.until("two notes", |v| (v.toasts() >= 2).then_some(())).await;
     gate.open();

@@ -9,18 +9,18 @@ mod history;
 mod projects;
 mod uploads;
 
-use host::local::Local;
+use host::embedded::EmbeddedHost;
 use host::serve;
 use protocol::{SessionId, Target};
 use reqwest::{Client, Response};
 use serde_json::{Value, json};
 
-use crate::support::{Gate, Home, LONG, Reply, Server, View, demo, eventually, obey, start};
+use crate::support::{Gate, Home, LONG, Reply, Server, TestView, demo, eventually, obey, start};
 
 /// A host in this process that serves on loopback.
 struct Rig {
     home: Home,
-    local: Local,
+    local: EmbeddedHost,
     server: serve::Server,
     client: Client,
 }
@@ -81,8 +81,8 @@ impl Rig {
     }
 
     /// A session with so many finished turns.
-    async fn session(&self, turns: u64) -> (View, String) {
-        let mut view = View::new(&self.local).await;
+    async fn session(&self, turns: u64) -> (TestView, String) {
+        let mut view = TestView::new(&self.local).await;
         for n in 1..=turns {
             view.ask(n, &format!("prompt {n}")).await;
         }
@@ -344,7 +344,7 @@ async fn a_new_session_is_there_before_its_first_prompt() {
     rig.got(&format!("/api/session?session_id={id}")).await;
     let named = json!({ "session_id": id, "title": "Mine" });
     assert_eq!(rig.done("/api/session/rename", named).await["session"]["title"], "Mine");
-    let mut view = View::attach(&rig.local, Target::Id(SessionId(id.clone()))).await;
+    let mut view = TestView::attach(&rig.local, Target::Id(SessionId(id.clone()))).await;
     assert_eq!(view.session().0, id);
     view.ask(1, "hello").await;
     drop(view);
@@ -528,7 +528,7 @@ async fn models_are_asked_of_the_provider_and_a_session_keeps_its_own() {
     rig.done("/api/models/refresh", json!({ "provider": "openai" })).await;
     let again = rig.got(&format!("/api/session?session_id={id}")).await;
     assert_eq!(again["session"]["model"], json!(ids[1]));
-    let mut view = View::attach(&rig.local, Target::Id(SessionId(id))).await;
+    let mut view = TestView::attach(&rig.local, Target::Id(SessionId(id))).await;
     view.ask(2, "go on").await;
     let asked = server.seen().into_iter().rfind(|asked| !asked.body.is_null()).unwrap();
     assert_eq!(asked.body["model"], "second-model");

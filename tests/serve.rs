@@ -7,14 +7,15 @@ use std::process::{Child, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
-use host::serve::{self, Options, socket_path};
+use host::serve::{self, Options};
+use host::state_dir::socket_path;
 use host::store::Lock;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use protocol::{Command, Event, Outcome, PromptId, SessionId, Transcript};
 use serde_json::{Value, json};
 
-use crate::support::{Home, LONG, View, demo, eventually, is_alive, start};
+use crate::support::{Home, LONG, TestView, demo, eventually, is_alive, start};
 
 /// A running `hermes-tui serve`, killed at the end.
 pub(crate) struct Serve {
@@ -180,15 +181,15 @@ async fn views_over_tcp_and_over_the_socket_fold_to_what_an_embedded_view_has() 
     };
     let server = serve::start(local.access(), &settings, options).await.unwrap();
     let base = format!("http://{}", server.address().unwrap());
-    let mut near = View::new(&local).await;
+    let mut near = TestView::new(&local).await;
     near.ask(1, "tool").await;
     let session = near.session().0;
     let mut over_tcp = Far::open(&client(None), &base, &session).await;
     let mut over_uds = Far::open(&client(Some(socket)), "http://localhost", &session).await;
-    for (turn, asker) in [(2, 0), (3, 1)] {
-        let far = if asker == 0 { &mut over_tcp } else { &mut over_uds };
+    for (turn, command_sender) in [(2, 0), (3, 1)] {
+        let far = if command_sender == 0 { &mut over_tcp } else { &mut over_uds };
         far.ask("tools").await;
-        let other = if asker == 0 { &mut over_uds } else { &mut over_tcp };
+        let other = if command_sender == 0 { &mut over_uds } else { &mut over_tcp };
         other.until(|event| matches!(event, Event::TurnEnded { .. })).await;
         assert_eq!(near.turn(turn).await, Outcome::Done);
         near.quiet().await;

@@ -5,7 +5,7 @@ use std::fs;
 use protocol::{Body, Command, Outcome};
 use serde_json::{Value, json};
 
-use crate::support::{Home, Reply, Server, View, eventually, is_alive, obey, run, start};
+use crate::support::{Home, Reply, Server, TestView, eventually, is_alive, obey, run, start};
 use crate::wakeups::{fifo, spawn};
 
 fn call(command: &str) -> String {
@@ -29,7 +29,7 @@ async fn children_know_the_session_of_their_own_turn() {
     let home = Home::new();
     let server = Server::obedient().await;
     let local = start(home.settings(server.model()));
-    let mut views = [View::new(&local).await, View::new(&local).await];
+    let mut views = [TestView::new(&local).await, TestView::new(&local).await];
     // In the foreground and in the background, in both at once.
     for (i, view) in views.iter().enumerate() {
         let fore = call(&format!("sleep 0.2; env > fore-{i}"));
@@ -102,7 +102,7 @@ async fn a_one_shot_run_is_told_that_nobody_can_be_woken() {
     // Nor does a host that comes later owe it a turn.
     let session = home.latest().unwrap();
     let local = start(home.settings(server.model()));
-    let mut view = View::attach(&local, protocol::Target::Id(session)).await;
+    let mut view = TestView::attach(&local, protocol::Target::Id(session)).await;
     view.quiet().await;
     assert_eq!(view.turns(), [0; 0]);
     server.stays_at(2).await;
@@ -117,7 +117,7 @@ async fn folder_and_variables_belong_to_the_session() {
     let home = Home::new();
     let server = Server::obedient().await;
     let local = start(home.settings(server.model()));
-    let mut views = [View::new(&local).await, View::new(&local).await];
+    let mut views = [TestView::new(&local).await, TestView::new(&local).await];
     for (i, view) in views.iter().enumerate() {
         fs::create_dir(home.work().join(format!("of-{i}"))).unwrap();
         view.prompt(&call(&format!("cd of-{i}; export MINE='m {i}'; unset LANG; ONLY_{i}=x")));
@@ -143,7 +143,7 @@ async fn folder_and_variables_belong_to_the_session() {
     drop(views);
     local.stop().await;
     let local = start(home.settings(server.model()));
-    let mut view = View::attach(&local, protocol::Target::Id(session)).await;
+    let mut view = TestView::attach(&local, protocol::Target::Id(session)).await;
     view.ask(5, &spawn("pwd; echo $MINE")).await;
     assert_eq!(view.turn(6).await, Outcome::Done);
     let told = crate::support::wakeups(&view.transcript.rows);
@@ -156,7 +156,7 @@ async fn a_remark_joins_the_next_tool_result() {
     let server = Server::obedient().await;
     let local = start(home.settings(server.model()));
     let gate = fifo(&home.work());
-    let mut view = View::new(&local).await;
+    let mut view = TestView::new(&local).await;
     view.prompt(&call("exec 3<gate; echo up > up; cat <&3; echo over"));
     home.line_in("up").await;
     view.send(Command::Steer { text: "mind the gap".to_owned() });
@@ -177,7 +177,7 @@ async fn an_interrupt_kills_the_whole_tree_and_the_next_prompt_runs() {
     let home = Home::new();
     let server = Server::obedient().await;
     let local = start(home.settings(server.model()));
-    let mut view = View::new(&local).await;
+    let mut view = TestView::new(&local).await;
     view.prompt(&call("sleep 40 & echo $! > child; wait"));
     let child: u32 = home.line_in("child").await.parse().unwrap();
     view.prompt("and then this");
@@ -202,7 +202,7 @@ async fn an_answer_that_is_cut_is_kept_as_partial_and_the_turn_says_why() {
     })
     .await;
     let local = start(home.settings(server.model()));
-    let mut view = View::new(&local).await;
+    let mut view = TestView::new(&local).await;
     view.prompt("cut");
     assert!(matches!(view.turn(1).await, Outcome::Failed { .. }));
     let texts: Vec<_> = view.transcript.rows.iter().map(protocol::Row::text).collect();

@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
-use host::local::Local;
+use host::embedded::EmbeddedHost;
 use host::serve::{self, Options};
 use host::settings::Settings;
 use protocol::{Answer, Body, Choice, Command, SessionId, Target, WakeupKind};
@@ -20,12 +20,12 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::support::{Home, LONG, Reply, Server, View, answer, obey, start, wakeups};
+use crate::support::{Home, LONG, Reply, Server, TestView, answer, obey, start, wakeups};
 
 /// A host that serves.
 struct Site {
     home: Home,
-    local: Local,
+    local: EmbeddedHost,
     server: serve::Server,
     http: reqwest::Client,
     model: Server,
@@ -50,13 +50,13 @@ impl Site {
 
     /// A session with one turn behind it, so that it is stored.
     async fn session(&self) -> String {
-        let mut view = View::new(&self.local).await;
+        let mut view = TestView::new(&self.local).await;
         view.ask(1, "hello").await;
         view.session().0
     }
 
-    async fn view(&self, session: &str) -> View {
-        View::attach(&self.local, Target::Id(SessionId(session.to_owned()))).await
+    async fn view(&self, session: &str) -> TestView {
+        TestView::attach(&self.local, Target::Id(SessionId(session.to_owned()))).await
     }
 
     fn url(&self, path: &str) -> String {

@@ -11,7 +11,7 @@ pub(crate) use home::{Home, demo, exe, is_alive, reap, run, settings_in};
 pub(crate) use proxy::{BAD_GATEWAY, Fault, Proxy, Seen, TO_LOGIN};
 pub(crate) use server::{Asked, Gate, Reply, Server, answer, obey};
 pub(crate) use terminal::Terminal;
-pub(crate) use view::{View, exit_of, start, wakeups};
+pub(crate) use view::{TestView, exit_of, start, wakeups};
 
 use std::time::{Duration, Instant};
 

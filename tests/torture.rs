@@ -19,7 +19,7 @@ use serde_json::json;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::crash::Dice;
-use crate::support::{Home, Reply, Server, View, obey, settings_in, start};
+use crate::support::{Home, Reply, Server, TestView, obey, settings_in, start};
 
 /// Sessions at work.
 const SESSIONS: usize = 20;
@@ -158,7 +158,7 @@ async fn host() {
     let mut lanes = tokio::task::JoinSet::new();
     for lane in 0..SESSIONS.max(known.len()) {
         let target = known.get(lane).cloned().map_or(Target::New, Target::Id);
-        let mut view = View::attach(&local, target).await;
+        let mut view = TestView::attach(&local, target).await;
         let mut dice = Dice(dice.next());
         lanes.spawn(async move {
             loop {
@@ -178,7 +178,7 @@ async fn host() {
 }
 
 /// One thing a user does.
-fn act(view: &View, dice: &mut Dice, lane: usize) {
+fn act(view: &TestView, dice: &mut Dice, lane: usize) {
     let token = format!("t{lane}-{:016x}", dice.next());
     let millis = dice.next() % 1_500;
     let code = dice.next() % 4;

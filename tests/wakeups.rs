@@ -15,7 +15,7 @@ use protocol::{Body, Command, Delivery, End, Event, Killer, Outcome, Source, Tar
 use serde_json::json;
 
 use crate::support::{
-    Gate, Home, Reply, Server, View, answer, demo, eventually, exit_of, is_alive, obey, start,
+    Gate, Home, Reply, Server, TestView, answer, demo, eventually, exit_of, is_alive, obey, start,
     wakeups,
 };
 
@@ -44,7 +44,7 @@ async fn with_no_front_end_a_completion_runs_one_turn_and_a_later_one_finds_it()
     let server = Server::obedient().await;
     let local = start(home.settings(server.model()));
     let gate = fifo(&home.work());
-    let mut view = View::new(&local).await;
+    let mut view = TestView::new(&local).await;
     view.ask(1, &spawn(&waiting("a", "echo over"))).await;
     home.line_in("up-a").await;
     let session = view.session();
@@ -57,7 +57,7 @@ async fn with_no_front_end_a_completion_runs_one_turn_and_a_later_one_finds_it()
     assert_eq!(wakeups(&rows).len(), 1, "{}", home.dump());
     assert!(matches!(&rows.last().unwrap().body, Body::Assistant(a) if a.text == "I was woken."));
     server.stays_at(3).await;
-    let late = View::attach(&local, Target::Id(session)).await;
+    let late = TestView::attach(&local, Target::Id(session)).await;
     assert_eq!(wakeups(&late.transcript.rows).len(), 1);
     assert_eq!(late.process().delivery, Delivery::Delivered);
     assert!(late.transcript.running.is_none());
@@ -68,8 +68,8 @@ async fn with_no_front_end_a_completion_runs_one_turn_and_a_later_one_finds_it()
 async fn a_front_end_gets_a_toast_and_the_turn_from_its_first_delta() {
     let home = Home::new();
     let local = start(home.settings(demo()));
-    let mut other = View::new(&local).await;
-    let mut view = View::new(&local).await;
+    let mut other = TestView::new(&local).await;
+    let mut view = TestView::new(&local).await;
     view.ask(1, "background 1").await;
     assert_eq!(view.turn(2).await, Outcome::Done);
     let at = |wanted: fn(&Event) -> bool| view.events.iter().position(wanted).unwrap();
@@ -94,7 +94,7 @@ async fn what_comes_during_a_turn_waits_and_goes_with_the_prompt_in_one_request(
     .await;
     let local = start(home.settings(server.model()));
     let gate = fifo(&home.work());
-    let mut view = View::new(&local).await;
+    let mut view = TestView::new(&local).await;
     view.ask(1, &spawn(&waiting("a", "exit 4"))).await;
     home.line_in("up-a").await;
     view.prompt("hold");
@@ -132,7 +132,7 @@ async fn a_completion_during_a_turn_fires_once_when_it_ends_with_no_action() {
     })
     .await;
     let local = start(home.settings(server.model()));
-    let mut view = View::new(&local).await;
+    let mut view = TestView::new(&local).await;
     let gate = fifo(&home.work());
     view.ask(1, &spawn(&waiting("a", "true"))).await;
     home.line_in("up-a").await;
@@ -153,7 +153,7 @@ async fn a_task_that_ends_before_its_own_turn_does_is_told_exactly_once() {
     let home = Home::new();
     let server = Server::obedient().await;
     let local = start(home.settings(server.model()));
-    let mut view = View::new(&local).await;
+    let mut view = TestView::new(&local).await;
     for turn in 1..=10 {
         view.ask(2 * turn - 1, &spawn("true")).await;
         assert_eq!(view.turn(2 * turn).await, Outcome::Done);
@@ -174,7 +174,7 @@ async fn tasks_that_end_together_cost_one_request_also_with_a_slow_login_shell()
     }
     let server = Server::obedient().await;
     let local = start(home.settings(server.model()));
-    let mut view = View::new(&local).await;
+    let mut view = TestView::new(&local).await;
     let mut asked = 0;
     let mut turn = 1;
     for round in 0.. {
@@ -236,7 +236,7 @@ async fn an_end_that_the_agent_has_awaited_does_not_wake_it() {
     let home = Home::new();
     let server = Server::obedient().await;
     let local = start(home.settings(server.model()));
-    let mut view = View::new(&local).await;
+    let mut view = TestView::new(&local).await;
     for (turn, look) in ["wait", "log", "poll"].into_iter().enumerate() {
         let order = match look {
             // The end must be there before it can be looked at.
@@ -276,7 +276,7 @@ async fn a_kill_by_the_agent_does_not_wake_it() {
     let home = Home::new();
     let server = Server::obedient().await;
     let local = start(home.settings(server.model()));
-    let mut view = View::new(&local).await;
+    let mut view = TestView::new(&local).await;
     let kill = json!({ "action": "kill", "session_id": "$ID" });
     for turn in 1..=5 {
         view.ask(turn, &format!("{}\nthen\ncall process {kill}", spawn("sleep 60"))).await;
@@ -300,7 +300,7 @@ async fn a_kill_by_the_user_starts_no_turn_and_the_next_request_says_it() {
     let home = Home::new();
     let server = Server::obedient().await;
     let local = start(home.settings(server.model()));
-    let mut view = View::new(&local).await;
+    let mut view = TestView::new(&local).await;
     view.ask(1, &spawn("sleep 60")).await;
     let id = view.process().id;
     view.send(Command::Kill { id: Some(id.clone()) });
@@ -327,7 +327,7 @@ async fn a_failure_wakes_with_its_true_status() {
     // Or a shell that kills itself is asked about.
     settings.approvals.mode = settings::Mode::Off;
     let local = start(settings);
-    let mut view = View::new(&local).await;
+    let mut view = TestView::new(&local).await;
     let cases = [
         ("echo oh no; exit 3", Some(3), None, "exited (exit code 3)"),
         ("kill -KILL $$", None, Some(9), "(exit code ?, SIGKILL)"),
@@ -353,7 +353,7 @@ async fn a_command_that_cannot_start_says_so_at_once_and_leaves_nothing_behind()
     let server = Server::obedient().await;
     let mut settings = home.settings(server.model());
     let local = start(settings.clone());
-    let mut view = View::new(&local).await;
+    let mut view = TestView::new(&local).await;
     let args = json!({ "command": "true", "background": true, "notify_on_complete": true,
         "workdir": "/no/such/folder" });
     view.ask(1, &format!("call terminal {args}")).await;
@@ -366,7 +366,7 @@ async fn a_command_that_cannot_start_says_so_at_once_and_leaves_nothing_behind()
 
     settings.terminal.shell = home.path().join("no/such/dash");
     let local = start(settings);
-    let mut view = View::new(&local).await;
+    let mut view = TestView::new(&local).await;
     view.ask(1, &spawn("true")).await;
     let result = view.results().pop().unwrap();
     assert!(result["error"].as_str().unwrap().contains("did not start"), "{result}");
@@ -383,7 +383,7 @@ async fn a_grandchild_that_keeps_the_output_open_does_not_hold_the_wakeup_up() {
     let home = Home::new();
     let server = Server::obedient().await;
     let local = start(home.settings(server.model()));
-    let mut view = View::new(&local).await;
+    let mut view = TestView::new(&local).await;
     view.ask(1, &spawn("sleep 300 & echo $! > grandchild; echo over")).await;
     assert_eq!(view.turn(2).await, Outcome::Done);
     let grandchild = home.line_in("grandchild").await.parse().unwrap();
@@ -402,13 +402,13 @@ async fn a_hundred_sessions_at_once_are_each_woken_by_their_own() {
     let local = start(home.settings(server.model()));
     let mut views = Vec::new();
     for _ in 0..SESSIONS {
-        views.push(View::new(&local).await);
+        views.push(TestView::new(&local).await);
     }
     let order = spawn("echo I am of $HERMES_SESSION_ID; sleep 0.5");
     // More than 64 at once are refused; who is refused asks again.
     let mut requests = 0;
     let mut turn = 1;
-    let mut left: Vec<&mut View> = views.iter_mut().collect();
+    let mut left: Vec<&mut TestView> = views.iter_mut().collect();
     while !left.is_empty() {
         for view in &left {
             view.prompt(&order);
@@ -453,7 +453,7 @@ async fn an_interrupted_turn_holds_what_ends_later_until_the_next_prompt_also_ov
     .await;
     let local = start(home.settings(server.model()));
     let gate = fifo(&home.work());
-    let mut view = View::new(&local).await;
+    let mut view = TestView::new(&local).await;
     view.ask(1, &spawn(&waiting("a", "true"))).await;
     home.line_in("up-a").await;
     view.prompt("hang");
@@ -471,7 +471,7 @@ async fn an_interrupted_turn_holds_what_ends_later_until_the_next_prompt_also_ov
     local.stop().await;
 
     let local = start(home.settings(server.model()));
-    let mut view = View::attach(&local, Target::Id(session)).await;
+    let mut view = TestView::attach(&local, Target::Id(session)).await;
     assert!(view.transcript.held.is_some());
     server.stays_at(3).await;
     view.ask(3, "go on").await;
@@ -494,7 +494,7 @@ async fn a_wakeup_that_the_model_does_not_answer_is_kept_and_rides_with_the_next
     })
     .await;
     let local = start(home.settings(server.model()));
-    let mut view = View::new(&local).await;
+    let mut view = TestView::new(&local).await;
     view.ask(1, &spawn("exit 5")).await;
     assert!(matches!(view.turn(2).await, Outcome::Failed { .. }));
     assert!(matches!(view.process().delivery, Delivery::Held(_)), "{:?}", view.process());
@@ -523,7 +523,7 @@ async fn with_a_key_that_is_refused_a_wakeup_is_held_and_goes_with_the_prompt_th
     .await;
     let local = start(home.settings(server.model()));
     let gate = fifo(&home.work());
-    let mut view = View::new(&local).await;
+    let mut view = TestView::new(&local).await;
     view.ask(1, &format!("{}\n{}", spawn(&waiting("a", "exit 1")), spawn("sleep 300"))).await;
     home.line_in("up-a").await;
     refuses.store(true, Ordering::Relaxed);
@@ -550,7 +550,7 @@ async fn the_tail_in_a_wakeup_is_short_whole_lines_plain_and_without_secrets() {
     let home = Home::new();
     let server = Server::obedient().await;
     let local = start(home.settings(server.model()));
-    let mut view = View::new(&local).await;
+    let mut view = TestView::new(&local).await;
     let secret = "sk-proj-abcdefghijklmnopqrstuvwxyz0123456789ABCDEF";
     let command = format!(
         "i=0; while [ $i -lt 900 ]; do i=$((i+1)); echo line $i; done; \
@@ -574,7 +574,7 @@ async fn a_process_whose_supervisor_is_killed_is_told_as_lost() {
     let home = Home::new();
     let server = Server::obedient().await;
     let local = start(home.settings(server.model()));
-    let mut view = View::new(&local).await;
+    let mut view = TestView::new(&local).await;
     view.ask(1, &spawn("echo $PPID > supervisor; exec sleep 300")).await;
     let supervisor = home.line_in("supervisor").await.parse().unwrap();
     kill(Pid::from_raw(supervisor), Signal::SIGKILL).unwrap();
@@ -596,7 +596,7 @@ async fn a_chain_of_wakeups_stops_after_twenty_and_goes_on_when_somebody_says_so
     })
     .await;
     let local = start(home.settings(server.model()));
-    let mut view = View::new(&local).await;
+    let mut view = TestView::new(&local).await;
     view.ask(1, &spawn("true")).await;
     assert_eq!(view.turn(21).await, Outcome::Done);
     let held = view.until("the hold", |v| v.transcript.held.clone()).await;
@@ -624,7 +624,7 @@ async fn a_wakeup_turn_has_what_a_user_turn_has() {
     })
     .await;
     let local = start(home.settings(server.model()));
-    let mut view = View::new(&local).await;
+    let mut view = TestView::new(&local).await;
     std::fs::create_dir(home.work().join("sub")).unwrap();
     let order = json!({ "command": "cd sub; export KEPT=kept" });
     view.ask(1, &format!("call terminal {order}\nthen\n{}", spawn("sleep 0.2"))).await;

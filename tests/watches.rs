@@ -15,7 +15,7 @@ use tokio::time::timeout;
 
 use crate::process::{Bench, printed};
 use crate::support::{
-    Gate, Home, LONG, Reply, Server, Terminal, View, eventually, obey, start, wakeups,
+    Gate, Home, LONG, Reply, Server, Terminal, TestView, eventually, obey, start, wakeups,
 };
 use crate::wakeups::{fifo, waiting};
 
@@ -228,7 +228,7 @@ async fn a_pattern_wakes_the_agent_on_pipes_and_terminals() {
         let server = Server::obedient().await;
         let local = start(home.settings(server.model()));
         let gate = fifo(&home.work());
-        let mut view = View::new(&local).await;
+        let mut view = TestView::new(&local).await;
         let command = waiting("a", "printf 'Password: '; read x; echo got $x");
         view.ask(1, &watch(&command, "Password", pty)).await;
         assert_eq!(view.results()[0]["watch_patterns"], json!(["Password"]));
@@ -282,7 +282,7 @@ async fn a_match_in_the_turn_that_spawned_it_is_stale_and_a_later_one_wakes() {
     .await;
     let local = start(home.settings(server.model()));
     let gate = fifo(&home.work());
-    let mut view = View::new(&local).await;
+    let mut view = TestView::new(&local).await;
     view.prompt(&watch(
         &format!("echo ready; {}", waiting("a", "echo ready again; read x")),
         "ready",
@@ -311,7 +311,7 @@ async fn after_new_a_match_starts_no_turn() {
         let server = Server::obedient().await;
         let local = start(home.settings(server.model()));
         let gate = fifo(&home.work());
-        let mut view = View::new(&local).await;
+        let mut view = TestView::new(&local).await;
         view.ask(1, &watch(&waiting("a", "echo ready; read x"), "ready", false)).await;
         home.line_in("up-a").await;
         let session = view.session();
@@ -319,7 +319,7 @@ async fn after_new_a_match_starts_no_turn() {
         let other = if begin_anew {
             None
         } else {
-            Some(View::attach(&local, Target::Id(session.clone())).await)
+            Some(TestView::attach(&local, Target::Id(session.clone())).await)
         };
         view.send(Command::Open(Target::New));
         view.until("a new session", |v| (v.session() != session).then_some(())).await;
@@ -343,7 +343,7 @@ async fn notify_wins_over_watch_and_the_result_says_so() {
     let server = Server::obedient().await;
     let local = start(home.settings(server.model()));
     let gate = fifo(&home.work());
-    let mut view = View::new(&local).await;
+    let mut view = TestView::new(&local).await;
     let args = json!({
         "command": waiting("a", "echo ready; read x; exit 5"), "background": true,
         "notify_on_complete": true, "watch_patterns": ["ready"],
@@ -451,7 +451,7 @@ async fn too_many_matches_at_once_are_dropped_for_a_while_and_completions_are_no
     let server = Server::obedient().await;
     let local = start(home.settings(server.model()));
     let gate = fifo(&home.work());
-    let mut view = View::new(&local).await;
+    let mut view = TestView::new(&local).await;
     let names: Vec<String> = (0..20).map(|n| n.to_string()).collect();
     let calls: Vec<String> = names
         .iter()
@@ -463,7 +463,7 @@ async fn too_many_matches_at_once_are_dropped_for_a_while_and_completions_are_no
         home.line_in(&format!("up-{name}")).await;
     }
     drop(gate);
-    let news = |v: &View, wanted: fn(&News) -> bool| {
+    let news = |v: &TestView, wanted: fn(&News) -> bool| {
         v.events.iter().filter(|e| matches!(e, Event::Toast(t) if wanted(&t.news))).count()
     };
     view.until("the end of one", |v| {
@@ -501,7 +501,7 @@ async fn a_watch_that_matches_too_often_is_switched_off_and_the_end_still_wakes(
     let home = Home::new();
     let server = Server::obedient().await;
     let mut local = start(home.settings(server.model()));
-    let mut view = View::new(&local).await;
+    let mut view = TestView::new(&local).await;
     let command = "echo up > up; while read line; do echo ERROR $line; done; exit 6";
     view.ask(1, &watch(command, "ERROR", false)).await;
     home.line_in("up").await;
@@ -529,7 +529,7 @@ async fn a_watch_that_matches_too_often_is_switched_off_and_the_end_still_wakes(
             let left = (told_at + 15_000 - now()).max(0) as u64;
             tokio::time::sleep(Duration::from_millis(left)).await;
             local = start(home.settings(server.model()));
-            view = View::attach(&local, Target::Id(session.clone())).await;
+            view = TestView::attach(&local, Target::Id(session.clone())).await;
         }
     }
     let process = view.process();

@@ -1,16 +1,14 @@
 //! The agent host: sessions, turns, models, tools, background processes, wakeups and their store.
 //!
-//! A front end holds a [`Host`]; behind it stands the embedded host ([`local`]). Only
+//! A front end holds a [`View`]; behind it stands the embedded host ([`embedded`]). Only
 //! [`protocol`] types cross that seam.
 
+pub mod agent;
 pub mod approval;
-mod aside;
-mod compress;
-mod goal;
-pub mod local;
+mod clock;
+pub mod embedded;
 pub mod model;
 pub mod process;
-pub mod prompt;
 pub mod redact;
 pub mod remote;
 pub mod serve;
@@ -18,9 +16,11 @@ mod session;
 pub mod settings;
 #[cfg(test)]
 mod simulation;
+pub mod state_dir;
 pub mod store;
 pub mod tool;
-mod turn;
+mod toolset;
+mod turn_link;
 mod wakeup;
 mod wire;
 pub use protocol;

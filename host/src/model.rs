@@ -50,6 +50,24 @@ pub struct Request {
     pub session: String,
     /// How hard to think, one of [`EFFORTS`]; `None` = as the provider does.
     pub reasoning: Option<String>,
+    /// What the answer is for.
+    pub purpose: Purpose,
+}
+
+/// What the answer to a request is for. No provider is told.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Purpose {
+    /// To go on with a session.
+    #[default]
+    Turn,
+    /// To answer a question beside it.
+    SideQuestion,
+    /// To find out whether a goal is reached.
+    GoalJudge,
+    /// To find a title.
+    Title,
+    /// To summarise what no longer fits the context.
+    Summary,
 }
 
 /// One entry of a conversation.

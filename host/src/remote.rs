@@ -1,14 +1,14 @@
 //! The client of a remote host: of our own `serve` over the seam wire, or of a hermes-webui over
-//! its protocol. What it gives is the same [`protocol::Host`] as the embedded one's.
+//! its protocol. What it gives is the same [`protocol::View`] as the embedded one's.
 
 mod api;
 pub(crate) mod auth;
 mod find;
 pub mod http;
+pub(crate) mod pending_prompts;
 mod seam;
 pub(crate) mod sse;
 mod translate;
-pub(crate) mod unsent;
 mod webui;
 
 use std::fs;
@@ -25,11 +25,11 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use self::http::{Client, Error};
+use self::pending_prompts::{Entry, Unsent};
 use self::sse::pace::Backoff;
-use self::unsent::{Entry, Unsent};
-use crate::local::now;
-use protocol::{Backend, FrontId, Host, Signal, pair};
+use crate::clock::now;
 use protocol::{Command, Event, Failure, Link, Millis, Target};
+use protocol::{Signal, View, ViewId, ViewSink, pair};
 
 /// Longest wait for an answer about the server itself.
 const PROBE: Duration = Duration::from_secs(15);
@@ -286,7 +286,7 @@ impl Remote {
         self.wanted.0.swap(false, Ordering::Relaxed)
     }
 
-    /// Lets what was asked for go out, for a few seconds at most. The [`Host`] must be dropped.
+    /// Lets what was asked for go out, for a few seconds at most. The [`View`] must be dropped.
     /// Returns the prompts that are kept for the next connection.
     pub async fn end(mut self) -> Vec<String> {
         let ended = tokio::time::timeout(END, &mut self.task).await;
@@ -302,26 +302,26 @@ impl Drop for Remote {
 
 /// A view on a session of a remote host, and the connection behind it. Returns at once: how the
 /// link is, is an event. Must be called inside a tokio runtime.
-pub fn start(server: Server, target: Target) -> (Host, Remote) {
+pub fn start(server: Server, target: Target) -> (View, Remote) {
     let wanted = Wanted::default();
     let (host, task) = spawn(server, target, wanted.clone());
     (host, Remote { task, wanted })
 }
 
-/// As [`start`]; the connection ends after its [`Host`], or with the runtime.
-pub fn connect(server: Server, target: Target) -> Host {
+/// As [`start`]; the connection ends after its [`View`], or with the runtime.
+pub fn connect(server: Server, target: Target) -> View {
     spawn(server, target, Wanted::default()).0
 }
 
 /// Sends what interfaces that are gone have left for this server; returns at once if that is
 /// nothing, and gives up after a minute: what is left then waits for the next time.
 pub async fn send_left(server: Server) {
-    if !unsent::is_left(&server) {
+    if !pending_prompts::is_left(&server) {
         return;
     }
     let (mut host, remote) = start(server.clone(), Target::New);
     let sent = async {
-        while unsent::is_waiting(&server) {
+        while pending_prompts::is_waiting(&server) {
             // An event may tell of it; when nothing happens it is looked at all the same.
             if let Ok(None) = tokio::time::timeout(LOOK, host.next()).await {
                 break;
@@ -333,10 +333,10 @@ pub async fn send_left(server: Server) {
     remote.end().await;
 }
 
-fn spawn(server: Server, target: Target, wanted: Wanted) -> (Host, JoinHandle<Vec<String>>) {
+fn spawn(server: Server, target: Target, wanted: Wanted) -> (View, JoinHandle<Vec<String>>) {
     let (tx, signals) = mpsc::unbounded_channel();
     // The only view of its channel.
-    let (host, backend) = pair(FrontId(1), tx);
+    let (host, backend) = pair(ViewId(1), tx);
     (host, tokio::spawn(drive(server, target, backend, signals, wanted)))
 }
 
@@ -344,8 +344,8 @@ fn spawn(server: Server, target: Target, wanted: Wanted) -> (Host, JoinHandle<Ve
 struct Line {
     client: Client,
     target: Target,
-    backend: Backend,
-    signals: mpsc::UnboundedReceiver<(FrontId, Signal)>,
+    backend: ViewSink,
+    signals: mpsc::UnboundedReceiver<(ViewId, Signal)>,
     /// What was asked before the server was reached.
     early: Vec<Command>,
     unsent: Unsent,
@@ -360,8 +360,8 @@ struct Line {
 async fn drive(
     server: Server,
     target: Target,
-    backend: Backend,
-    mut signals: mpsc::UnboundedReceiver<(FrontId, Signal)>,
+    backend: ViewSink,
+    mut signals: mpsc::UnboundedReceiver<(ViewId, Signal)>,
     wanted: Wanted,
 ) -> Vec<String> {
     let mut unsent = Unsent::open(&server);
@@ -419,12 +419,12 @@ async fn drive(
 }
 
 /// Tells the front end how the link is.
-fn tell(backend: &Backend, link: Link) {
+fn tell(backend: &ViewSink, link: Link) {
     // A front end that does not read this has more to catch up with.
     let _ = backend.push(Event::Link { link });
 }
 
-fn refuse(backend: &Backend, message: String) {
+fn refuse(backend: &ViewSink, message: String) {
     tell(backend, Link::Refused { message });
 }
 
@@ -445,8 +445,8 @@ fn keep_prompt(command: &Command, unsent: &mut Unsent, target: &Target) {
 
 /// There is no link and will be none: what is typed is kept, what is asked is refused.
 async fn keep_prompts(
-    signals: &mut mpsc::UnboundedReceiver<(FrontId, Signal)>,
-    backend: &Backend,
+    signals: &mut mpsc::UnboundedReceiver<(ViewId, Signal)>,
+    backend: &ViewSink,
     unsent: &mut Unsent,
     target: &Target,
 ) -> Vec<String> {

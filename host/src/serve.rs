@@ -1,13 +1,12 @@
 //! The server: gives views of this host to others, over TCP and over a Unix socket. Our own
 //! front ends speak the seam wire, everybody else the protocol of hermes-webui.
 
-mod asides;
 mod ask;
 mod auth;
 mod catalog;
 mod channel;
 mod chat;
-mod desk;
+mod client_state;
 mod feed;
 mod guard;
 mod health;
@@ -18,6 +17,7 @@ mod reply;
 mod seam;
 mod sessions;
 mod settings;
+mod side_questions;
 mod sse;
 mod tape;
 #[cfg(test)]
@@ -25,7 +25,7 @@ pub(crate) mod tests;
 mod uploads;
 
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -38,7 +38,8 @@ use tokio::task::JoinHandle;
 pub use reply::Refusal;
 pub(crate) use reply::{Body, Params, answer, bounded, missing};
 
-use crate::local::{Access, now};
+use crate::clock::now;
+use crate::embedded::HostHandle;
 use crate::settings::Settings;
 use protocol::Millis;
 
@@ -94,7 +95,7 @@ pub enum Error {
 #[derive(Debug)]
 pub struct Server {
     address: Option<SocketAddr>,
-    course: watch::Sender<Course>,
+    shutdown: watch::Sender<Shutdown>,
     asked: watch::Receiver<bool>,
     tasks: Vec<JoinHandle<()>>,
     /// Removes the socket files.
@@ -105,16 +106,16 @@ pub struct Server {
 #[derive(Clone, Debug)]
 pub(crate) struct Serving {
     /// The way to the host.
-    pub(crate) access: Access,
+    pub(crate) access: HostHandle,
     /// What the host was told.
     pub(crate) settings: Arc<Settings>,
     /// What the streams of the WebUI protocol share.
     pub(crate) feeds: feed::Feeds,
     /// What is remembered between two requests.
-    desk: desk::Desk,
+    client_state: client_state::ClientState,
     /// Projects.
-    shelf: projects::Shelf,
-    asides: asides::Asides,
+    projects: projects::Projects,
+    side_questions: side_questions::SideQuestions,
     /// When this server started.
     pub(crate) started_at: Millis,
     /// The version told to clients.
@@ -129,12 +130,12 @@ pub(crate) struct Serving {
     /// Somebody asked the process to stop.
     asked: watch::Sender<bool>,
     /// Streams should end once it is over.
-    course: watch::Receiver<Course>,
+    shutdown: watch::Receiver<Shutdown>,
 }
 
 /// Whether a server goes on, and if not, whether somebody else does.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Course {
+pub(crate) enum Shutdown {
     /// It goes on.
     #[default]
     Serves,
@@ -144,20 +145,18 @@ pub(crate) enum Course {
     Stops,
 }
 
-impl Course {
+impl Shutdown {
     pub(crate) fn is_over(self) -> bool {
         self != Self::Serves
     }
 }
 
-/// Where the host of a state folder listens: beside its lock, or in a private folder below /tmp
-/// if that path is too long for a socket.
-pub fn socket_path(state: &Path) -> PathBuf {
-    listen::socket_path(state)
-}
-
 /// Starts a server for a host. Listens when this returns.
-pub async fn start(access: Access, settings: &Settings, options: Options) -> Result<Server, Error> {
+pub async fn start(
+    access: HostHandle,
+    settings: &Settings,
+    options: Options,
+) -> Result<Server, Error> {
     if let Some(tcp) = options.tcp
         && !tcp.ip().is_loopback()
         && options.password.as_deref().is_none_or(str::is_empty)
@@ -180,17 +179,17 @@ pub async fn start(access: Access, settings: &Settings, options: Options) -> Res
         files.push(file);
     }
     let address = tcp.as_ref().map(listen::Tcp::address);
-    let (course, coming) = watch::channel(Course::Serves);
+    let (shutdown, coming) = watch::channel(Shutdown::Serves);
     let (ask, asked) = watch::channel(false);
     let settings = Arc::new(settings.clone());
     let serving = Serving {
         feeds: feed::Feeds::new(&access, &settings),
-        desk: desk::Desk::default(),
-        shelf: projects::Shelf::load(&access).await.map_err(|error| Error::State {
+        client_state: client_state::ClientState::default(),
+        projects: projects::Projects::load(&access).await.map_err(|error| Error::State {
             place: access.state().display().to_string(),
             error: std::io::Error::other(error),
         })?,
-        asides: asides::Asides::default(),
+        side_questions: side_questions::SideQuestions::default(),
         auth: Arc::new(auth::Auth::load(access.state(), options.password)?),
         access,
         settings,
@@ -202,17 +201,17 @@ pub async fn start(access: Access, settings: &Settings, options: Options) -> Res
         pulse: health::Pulse::default(),
         views: seam::Views::default(),
         asked: ask,
-        course: coming,
+        shutdown: coming,
     };
     let app = router(&serving).with_state(serving.clone());
     let mut tasks = Vec::new();
     if let Some(tcp) = tcp {
-        tasks.push(tokio::spawn(listen::serve(tcp, app.clone(), serving.course.clone())));
+        tasks.push(tokio::spawn(listen::serve(tcp, app.clone(), serving.shutdown.clone())));
     }
     for socket in sockets {
-        tasks.push(tokio::spawn(listen::serve(socket, app.clone(), serving.course.clone())));
+        tasks.push(tokio::spawn(listen::serve(socket, app.clone(), serving.shutdown.clone())));
     }
-    Ok(Server { address, course, asked, tasks, _sockets: files })
+    Ok(Server { address, shutdown, asked, tasks, _sockets: files })
 }
 
 impl Server {
@@ -233,16 +232,16 @@ impl Server {
     /// Takes no more requests, tells our own front ends that nobody comes after this server, ends
     /// streams where an event ends and waits for what is being answered, but not for long.
     pub async fn stop(self) {
-        self.end(Course::Stops).await;
+        self.end(Shutdown::Stops).await;
     }
 
     /// As [`Server::stop`], for another process that listens here next: front ends just come back.
     pub async fn make_way(self) {
-        self.end(Course::MakesWay).await;
+        self.end(Shutdown::MakesWay).await;
     }
 
-    async fn end(mut self, course: Course) {
-        self.course.send_replace(course);
+    async fn end(mut self, shutdown: Shutdown) {
+        self.shutdown.send_replace(shutdown);
         let tasks = std::mem::take(&mut self.tasks);
         let ends: Vec<_> = tasks.iter().map(JoinHandle::abort_handle).collect();
         if tokio::time::timeout(STOP, futures::future::join_all(tasks)).await.is_err() {
@@ -255,10 +254,10 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         // Who drops it without a word may have broken down.
-        self.course.send_if_modified(|course| {
-            let serves = !course.is_over();
+        self.shutdown.send_if_modified(|shutdown| {
+            let serves = !shutdown.is_over();
             if serves {
-                *course = Course::MakesWay;
+                *shutdown = Shutdown::MakesWay;
             }
             serves
         });
@@ -281,7 +280,7 @@ fn routes() -> Router<Serving> {
         .merge(auth::routes())
         .merge(seam::routes())
         .merge(chat::routes())
-        .merge(asides::routes())
+        .merge(side_questions::routes())
         .merge(channel::routes())
         .merge(questions::routes())
         .merge(sessions::routes())

@@ -22,13 +22,16 @@ mod undo;
 mod uploads;
 mod watches;
 
+pub(crate) use compression::{COMPRESSING, POOR_COMPRESSIONS, is_poor};
 pub(crate) use delegations::{Findings, findings};
+pub(crate) use goal::GoalVerdict;
 pub(crate) use processes::LIVE;
+pub(crate) use questions::clarify_result;
 pub(crate) use turns::{STORE, UNWIND};
 pub(crate) use undo::Past;
 pub(crate) use uploads::{mention, mentioned};
 
-use delegations::Duty;
+use delegations::TaskProgress;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -45,7 +48,7 @@ const TITLE: usize = 200;
 
 /// What a caller of turns can take part in (W26). Each front end states it when it attaches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Caller {
+pub enum Attendance {
     /// Somebody who stays: can be asked, and woken later.
     Attended,
     /// A one-shot run: nobody answers questions, and nobody is there when a process ends.
@@ -68,7 +71,7 @@ pub(crate) struct Rules {
     pub(crate) notify_interval: Option<Millis>,
     /// A digest of what the session's requests are made with: provider, address, model and key
     /// (W20).
-    pub(crate) lane: String,
+    pub(crate) fingerprint: String,
     /// How many delegated tasks run at once.
     pub(crate) max_children: usize,
 }
@@ -80,7 +83,7 @@ impl Default for Rules {
             max_wakeups: 20,
             freshness: Some(3_600_000),
             notify_interval: Some(180_000),
-            lane: String::new(),
+            fingerprint: String::new(),
             max_children: 3,
         }
     }
@@ -90,7 +93,7 @@ impl Default for Rules {
 #[derive(Clone, Debug)]
 pub(crate) enum Input {
     /// A front end sent a prompt.
-    Prompt { id: PromptId, text: String, caller: Caller },
+    Prompt { id: PromptId, text: String, attendance: Attendance },
     /// A front end took a waiting prompt back.
     Unqueue(PromptId),
     /// A front end has a remark for the running turn.
@@ -111,7 +114,7 @@ pub(crate) enum Input {
     Archive(bool),
     /// A front end takes the last user turn back; `again`: its text is asked once more, as this
     /// prompt.
-    Undo { past: Past, again: Option<(PromptId, Caller)> },
+    Undo { past: Past, again: Option<(PromptId, Attendance)> },
     /// A front end takes all rows after that one back.
     Truncate { after: u64, past: Past },
     /// A front end chose the tools of the session's turns; `None` = all.
@@ -134,12 +137,12 @@ pub(crate) enum Input {
     Delete,
     /// The user began anew elsewhere: matches of earlier processes start no turn here (P05).
     Reset,
-    /// A front end chose another model; its context length if known, and its lane.
-    SetModel { model: String, context: Option<u64>, lane: String },
+    /// A front end chose another model; its context length if known, and the fingerprint of its credentials.
+    SetModel { model: String, context: Option<u64>, fingerprint: String },
     /// A front end renamed the session.
     SetTitle(String),
     /// The running turn says something; `ack` is how it hears back.
-    Said { turn: TurnId, ack: Ack, say: Say },
+    TurnEvent { turn: TurnId, ack: Ack, event: TurnEvent },
     /// A process has ended; its last output, plain and redacted.
     Exited { process: ProcessId, exit: Exit, output: String },
     /// Lines of a watched process matched. Not admitted: too many matched in the whole host (P04).
@@ -168,7 +171,7 @@ pub(crate) struct Ack(pub(crate) u64);
 
 /// What a running turn says.
 #[derive(Clone, Debug)]
-pub(crate) enum Say {
+pub(crate) enum TurnEvent {
     /// The model streamed text.
     Delta { part: Part, text: String },
     /// What the turn waits for.
@@ -203,10 +206,10 @@ pub(crate) enum Say {
     NotCompressed { message: String, failed: bool },
     /// The model was asked whether that goal is reached: what it found, if that can be read.
     /// Replied when it is written down.
-    Judged { goal: String, verdict: Option<crate::goal::Verdict> },
+    Judged { goal: String, verdict: Option<GoalVerdict> },
     /// The model could not be asked; why.
     NotJudged(String),
-    /// The provider counted that for a request that no [`Say::Answered`] tells of.
+    /// The provider counted that for a request that no [`TurnEvent::Answered`] tells of.
     Used(Usage),
     /// A tool call wants to know the session's processes.
     Processes,
@@ -275,8 +278,8 @@ pub(crate) enum Effect {
     /// Tell every front end of the host.
     Announce(Event),
     /// Start a turn.
-    Start(Plan),
-    /// Drop the running turn; [`Say::Ended`] follows.
+    Start(TurnPlan),
+    /// Drop the running turn; [`TurnEvent::Ended`] follows.
     Stop(TurnId),
     /// Answer a waiting turn.
     Reply { ack: Ack, reply: Reply },
@@ -298,7 +301,7 @@ pub(crate) enum Effect {
 
 /// What a turn is to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Errand {
+pub(crate) enum TurnKind {
     /// Answer what the transcript ends with.
     Answer,
     /// Go on where an earlier host stopped: calls of the last answer that have no result yet are
@@ -312,11 +315,11 @@ pub(crate) enum Errand {
 
 /// What a turn needs to know to run. User turns and wakeup turns differ in `source` only (W28).
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Plan {
+pub(crate) struct TurnPlan {
     pub(crate) turn: TurnId,
     pub(crate) source: Source,
-    pub(crate) caller: Caller,
-    pub(crate) errand: Errand,
+    pub(crate) attendance: Attendance,
+    pub(crate) kind: TurnKind,
     /// Tokens of the session's last prompt, if known.
     pub(crate) used: Option<u64>,
     pub(crate) model: String,
@@ -339,14 +342,14 @@ pub(crate) struct Session {
     /// Events that wait for a turn, in order. Claimed ones are in `turn`.
     waiting: Vec<Entry>,
     /// Prompts that wait, with what their senders can take part in.
-    prompts: VecDeque<(Queued, Caller)>,
+    prompts: VecDeque<(Queued, Attendance)>,
     /// What the remark to the running turn becomes if no result takes it along.
     remark: Option<PromptId>,
     turn: Option<Turn>,
     /// When the cancelled turn is given up (W23).
     reclaim_at: Option<Millis>,
-    /// What the last turn was started with ([`Rules::lane`]).
-    asked_lane: String,
+    /// What the last turn was started with ([`Rules::fingerprint`]).
+    last_fingerprint: String,
     /// How many held wakeups the last toast told of.
     toasted: usize,
     /// When the last exit came and when the first of the waiting ones did (W06).
@@ -356,7 +359,7 @@ pub(crate) struct Session {
     stopping: bool,
     /// Nothing starts but the prompts of its front end: a one-shot run.
     passive: bool,
-    duty: Duty,
+    task_progress: TaskProgress,
     /// What an active goal needs next.
     goal_next: goal::Next,
     rules: Rules,
@@ -387,7 +390,7 @@ enum Aim {
 
 impl Aim {
     /// It answers nothing, and is not in the store.
-    fn is_errand(self) -> bool {
+    fn is_internal(self) -> bool {
         match self {
             Self::Compress | Self::Judge => true,
             Self::Answer | Self::Goal => false,
@@ -453,13 +456,13 @@ impl Session {
             remark: None,
             turn: None,
             reclaim_at: None,
-            asked_lane: String::new(),
+            last_fingerprint: String::new(),
             toasted: 0,
             settling: None,
             always: BTreeSet::new(),
             stopping: false,
             passive: false,
-            duty: Duty::Open,
+            task_progress: TaskProgress::Open,
             goal_next: goal::Next::Judge,
             rules,
         }
@@ -510,7 +513,9 @@ impl Session {
         }
         self.mind_the_clock(now);
         match input {
-            Input::Prompt { id, text, caller } => self.prompt(id, text, caller, now, &mut out),
+            Input::Prompt { id, text, attendance } => {
+                self.prompt(id, text, attendance, now, &mut out);
+            }
             Input::Unqueue(id) => self.unqueue(&id, &mut out),
             Input::Steer(text) => self.steer(text, now, &mut out),
             Input::Cancel => self.cancel(now, &mut out),
@@ -539,8 +544,8 @@ impl Session {
             Input::Matched { process, hit, admitted } => {
                 self.matched(&process, hit, admitted, now, &mut out);
             }
-            Input::SetModel { model, context, lane } => {
-                self.set_lane(lane, &mut out);
+            Input::SetModel { model, context, fingerprint } => {
+                self.set_lane(fingerprint, &mut out);
                 self.meta.model.clone_from(&model);
                 self.touch(now, &mut out);
                 self.publish(Event::ModelChanged { model, context }, &mut out);
@@ -551,7 +556,7 @@ impl Session {
                 self.touch(now, &mut out);
                 self.publish(Event::TitleChanged { title }, &mut out);
             }
-            Input::Said { turn, ack, say } => self.said(turn, ack, say, now, &mut out),
+            Input::TurnEvent { turn, ack, event } => self.said(turn, ack, event, now, &mut out),
             Input::Exited { process, exit, output } => {
                 self.exited(&process, exit, &output, now, &mut out);
             }

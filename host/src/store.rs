@@ -167,7 +167,7 @@ pub enum Record {
         rule: String,
     },
     /// Something about projects, which are no session's.
-    Filed(Filing),
+    Projects(ProjectChange),
 }
 
 /// A drawer that sessions can be filed in.
@@ -185,7 +185,7 @@ pub struct Project {
 
 /// What changes about projects.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Filing {
+pub enum ProjectChange {
     /// One came to be or is another now (insert or replace by id).
     Project(Project),
     /// One is gone; its sessions are in none from now on.
@@ -223,7 +223,7 @@ impl Record {
             | Self::Resumed { session, .. }
             | Self::Undone { session, .. }
             | Self::Deleted { session } => Some(session),
-            Self::Granted { .. } | Self::Filed(_) => None,
+            Self::Granted { .. } | Self::Projects(_) => None,
         }
     }
 }
@@ -337,7 +337,8 @@ pub struct Pause {
     pub reason: String,
     /// What was rejected: a digest of provider, address, model and key. Another one is worth a
     /// try.
-    pub lane: String,
+    #[serde(rename = "lane")]
+    pub fingerprint: String,
 }
 
 /// When failed wakeups are tried again (W29).

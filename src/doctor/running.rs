@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use host::serve::socket_path;
+use host::state_dir::socket_path;
 use host::store::Lock;
 
 use super::{Check, note, ok};

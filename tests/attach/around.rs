@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use host::local::Local;
-use host::{remote, serve, settings};
+use host::embedded::EmbeddedHost;
+use host::{remote, serve, settings, state_dir};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use protocol::{Command, Event, Link, SessionId, Target, Transcript};
@@ -14,13 +14,17 @@ use tokio::sync::Notify;
 
 use super::proxy::Proxy;
 use super::{Served, attach, is_down, is_up, links, prompts, server};
-use crate::support::{self, Gate, Home, Reply, Terminal, View, demo, eventually, start};
+use crate::support::{self, Gate, Home, Reply, Terminal, TestView, demo, eventually, start};
 
 /// A host whose server can be started again, with a version of its own.
-async fn listening(local: &Local, settings: &settings::Settings, version: &str) -> serve::Server {
+async fn listening(
+    local: &EmbeddedHost,
+    settings: &settings::Settings,
+    version: &str,
+) -> serve::Server {
     let options = serve::Options {
         tcp: Some("127.0.0.1:0".parse().unwrap()),
-        sockets: vec![serve::socket_path(&settings.state)],
+        sockets: vec![state_dir::socket_path(&settings.state)],
         version: version.to_owned(),
         ..serve::Options::default()
     };
@@ -108,7 +112,7 @@ async fn another_version_of_the_host_is_told_in_a_line_also_when_it_comes_later(
 }
 
 /// The sessions that a view had in sight, in order.
-fn seen(view: &View) -> Vec<String> {
+fn seen(view: &TestView) -> Vec<String> {
     let windows = view.events.iter().filter_map(|event| match event {
         Event::Attached { transcript, .. } => Some(transcript.session.0.clone()),
         _ => None,

@@ -204,7 +204,7 @@ async fn the_session_of_a_background_prompt_stays_where_somebody_has_asked_on() 
     let (_view, id) = rig.session(1).await;
     let begun = rig.done("/api/background", json!({ "session_id": id, "prompt": "count" })).await;
     let own = SessionId(begun["session_id"].as_str().unwrap().to_owned());
-    let mut other = View::attach(&rig.local, Target::Id(own.clone())).await;
+    let mut other = TestView::attach(&rig.local, Target::Id(own.clone())).await;
     other.prompt("and then?");
     other.until("the queue", |v| (v.transcript.queued.len() == 1).then_some(())).await;
     gate.open();

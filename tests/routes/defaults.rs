@@ -26,7 +26,7 @@ async fn new_sessions_begin_with_the_default_until_the_host_ends() {
     let seen = rig.got(&format!("/api/reasoning?session_id={id}")).await;
     assert_eq!(seen["reasoning_effort"], "max");
     // Also for those who do not come over this protocol.
-    let view = View::new(&rig.local).await;
+    let view = TestView::new(&rig.local).await;
     assert_eq!(view.transcript.model, "demo/other");
     drop(view);
     // A session that was there keeps what it has.

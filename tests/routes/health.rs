@@ -6,8 +6,8 @@ use protocol::Command;
 use super::*;
 
 /// A session whose turn waits for an answer.
-async fn waiting(local: &Local) -> View {
-    let mut view = View::new(local).await;
+async fn waiting(local: &EmbeddedHost) -> TestView {
+    let mut view = TestView::new(local).await;
     view.prompt("clarify open");
     view.until("the question", |v| v.transcript.questions.first().map(|_| ())).await;
     view

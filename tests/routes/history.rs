@@ -1,6 +1,6 @@
 //! What a session holds: cut, cleared, counted, asked again, and which tools it has.
 
-use host::local::Caller;
+use host::embedded::Attendance;
 
 use super::*;
 use crate::support::Asked;
@@ -174,7 +174,8 @@ async fn what_requests_took_is_summed_over_turns_and_hosts_and_told_everywhere()
     local.stop().await;
     let local = start(home.settings(server.model()));
     let view =
-        View::over(local.access().open(SessionId(id), Caller::Attended).await.unwrap()).await;
+        TestView::over(local.access().open(SessionId(id), Attendance::Attended).await.unwrap())
+            .await;
     assert_eq!(view.transcript.tokens.input, 421, "in another host");
     local.stop().await;
 }
@@ -223,7 +224,7 @@ async fn a_session_has_the_tools_that_were_chosen_and_the_others_are_refused() {
     let new = rig.done("/api/session/new", body).await["session"].clone();
     assert_eq!(new["enabled_toolsets"], json!(["clarify"]));
     let new = SessionId(new["session_id"].as_str().unwrap().to_owned());
-    let mut view = View::attach(&rig.local, Target::Id(new)).await;
+    let mut view = TestView::attach(&rig.local, Target::Id(new)).await;
     view.ask(1, "hello").await;
     assert_eq!(tools(&server.seen().pop().unwrap()), ["clarify"]);
     rig.stop().await;

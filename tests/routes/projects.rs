@@ -61,7 +61,7 @@ async fn a_new_session_begins_in_a_project_and_leaves_nothing_there_when_it_is_d
     let new = rig.done("/api/session/new", json!({ "project_id": drawer })).await;
     assert_eq!(new["session"]["project_id"], drawer);
     let id = new["session"]["session_id"].as_str().unwrap().to_owned();
-    let mut view = View::attach(&rig.local, Target::Id(SessionId(id.clone()))).await;
+    let mut view = TestView::attach(&rig.local, Target::Id(SessionId(id.clone()))).await;
     view.ask(1, "hello").await;
     drop(view);
     assert_eq!(rig.got("/api/sessions").await["sessions"][0]["project_id"], drawer);

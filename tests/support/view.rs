@@ -1,37 +1,37 @@
 //! A front end without a screen: the events of a view and the transcript they make.
 
-use host::local::{self, Caller, Local, Role};
+use host::embedded::{self, Attendance, EmbeddedHost, Role};
 use host::settings::Settings;
-use protocol::Host;
+use protocol::View;
 use protocol::{
     Body, Command, Delivery, Event, Exit, Outcome, Process, PromptId, Row, SessionId, Target,
     Transcript, TurnId, Wakeup,
 };
 
 /// A host in this process.
-pub(crate) fn start(settings: Settings) -> Local {
-    local::start(settings, Role::Owner).unwrap()
+pub(crate) fn start(settings: Settings) -> EmbeddedHost {
+    embedded::start(settings, Role::Owner).unwrap()
 }
 
 /// See the module.
-pub(crate) struct View {
-    host: Host,
+pub(crate) struct TestView {
+    host: View,
     pub(crate) transcript: Transcript,
     pub(crate) events: Vec<Event>,
 }
 
-impl View {
+impl TestView {
     /// A view on a new session.
-    pub(crate) async fn new(local: &Local) -> Self {
+    pub(crate) async fn new(local: &EmbeddedHost) -> Self {
         Self::attach(local, Target::New).await
     }
 
-    pub(crate) async fn attach(local: &Local, target: Target) -> Self {
-        Self::over(local.attach(target, Caller::Attended)).await
+    pub(crate) async fn attach(local: &EmbeddedHost, target: Target) -> Self {
+        Self::over(local.attach(target, Attendance::Attended)).await
     }
 
     /// A view over a host of any kind, once its window is there.
-    pub(crate) async fn over(host: Host) -> Self {
+    pub(crate) async fn over(host: View) -> Self {
         let mut view = Self { host, transcript: Transcript::default(), events: Vec::new() };
         let window = |event: &Event| matches!(event, Event::Attached { .. });
         view.until("its window", |v| v.events.iter().any(window).then_some(())).await;

@@ -3,12 +3,12 @@
 //! Invariant: what is shown of a session is the fold of its events; nothing here repeats it.
 
 mod commands;
-mod elsewhere;
 mod events;
 mod keys;
-mod leaving;
-mod said;
-mod unsent;
+mod notices;
+mod other_sessions;
+mod pending_prompts;
+mod quitting;
 
 use protocol::{
     Answer, Ask, Command, Link, Millis, Process, ProcessId, Question, QuestionId, Transcript,
@@ -29,10 +29,10 @@ use crate::sessions::Sessions;
 use crate::theme::Theme;
 use crate::toast::Toasts;
 use crate::transcript::{Scene, View};
-use elsewhere::Elsewhere;
-pub(crate) use said::Notice;
-use said::Said;
-use unsent::Sent;
+pub(crate) use notices::Notice;
+use notices::Said;
+use other_sessions::Elsewhere;
+use pending_prompts::Sent;
 
 /// Rows kept in memory; older ones are asked for again when they are scrolled to.
 const ROWS: usize = 4_000;

@@ -1,6 +1,6 @@
 //! The terminal interface: what a session looks like and what keys do to it.
 //!
-//! It knows [`protocol`] and [`host::Host`], nothing of models, tools or files. [`run()`] owns
+//! It knows [`protocol`] and [`host::View`], nothing of models, tools or files. [`run()`] owns
 //! the terminal and all waiting; everything else is state ([`app`]) and drawing.
 
 mod app;

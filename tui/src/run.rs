@@ -10,7 +10,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crossterm::event::{self, Event as Input, MouseEventKind};
 use futures::{Stream, StreamExt};
-use protocol::Host;
+use protocol::View;
 use protocol::{Command, Data, Event, Millis, SessionId};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::{Instant, sleep_until};
@@ -85,7 +85,7 @@ impl Interface {
     /// Takes the terminal, and gives it back when the user leaves or suspends, when the host stops
     /// or when this is dropped. A host that is not the one of the run before is to begin with a
     /// fresh window.
-    pub async fn run(&mut self, host: &mut Host) -> io::Result<Exit> {
+    pub async fn run(&mut self, host: &mut View) -> io::Result<Exit> {
         let terminal = Terminal::enter(self.kind)?;
         let (width, height) = crossterm::terminal::size().unwrap_or((80, 24));
         let screen = Screen::new(io::stdout(), self.kind, width, height);
@@ -130,7 +130,7 @@ impl fmt::Debug for Interface {
 }
 
 /// Runs the interface once.
-pub async fn run(mut host: Host, options: Options) -> io::Result<Exit> {
+pub async fn run(mut host: View, options: Options) -> io::Result<Exit> {
     Interface::new(options).run(&mut host).await
 }
 
@@ -189,7 +189,7 @@ impl Drop for Terminal {
 
 /// The loop itself, over any writer and any source of input.
 pub(crate) async fn drive<W, S>(
-    host: &mut Host,
+    host: &mut View,
     app: &mut App,
     screen: Screen<W>,
     mut inputs: S,
@@ -268,7 +268,7 @@ struct Front<'a, W> {
 }
 
 impl<W: Write> Front<'_, W> {
-    fn on_event(&mut self, event: &Event, host: &Host) {
+    fn on_event(&mut self, event: &Event, host: &View) {
         let effects = self.app.on_event(event, now());
         self.apply(effects, host);
         self.change(match event {
@@ -279,7 +279,7 @@ impl<W: Write> Front<'_, W> {
     }
 
     /// A key, a paste, the mouse, a new size; `None` = the terminal is gone.
-    fn on_input(&mut self, input: Option<Input>, host: &Host) {
+    fn on_input(&mut self, input: Option<Input>, host: &View) {
         let Some(input) = input else {
             self.done = Some(Leaving::Plain);
             return;
@@ -306,7 +306,7 @@ impl<W: Write> Front<'_, W> {
         self.apply(effects, host);
     }
 
-    fn on_tick(&mut self, host: &Host) {
+    fn on_tick(&mut self, host: &View) {
         let effects = self.app.on_tick(now());
         self.apply(effects, host);
         self.change(Changed::Soon);
@@ -318,7 +318,7 @@ impl<W: Write> Front<'_, W> {
         }
     }
 
-    fn apply(&mut self, effects: Vec<Effect>, host: &Host) {
+    fn apply(&mut self, effects: Vec<Effect>, host: &View) {
         for effect in effects {
             match effect {
                 Effect::Send(command) => host.send(command),
@@ -336,7 +336,7 @@ impl<W: Write> Front<'_, W> {
         }
     }
 
-    fn draw_if_due(&mut self, host: &Host) -> io::Result<()> {
+    fn draw_if_due(&mut self, host: &View) -> io::Result<()> {
         let begun = Instant::now();
         let due = match self.changed {
             Changed::No => false,

@@ -24,7 +24,7 @@ pub use transcript::{
     Source, Stop, Storage, Summary, Tokens, ToolCall, ToolResult, Transcript, Usage, Wakeup,
     WakeupKind, keep_tail, open_calls,
 };
-pub use view::{Asker, Backend, FrontId, Host, Pushed, Signal, pair};
+pub use view::{CommandSender, Pushed, Signal, View, ViewId, ViewSink, pair};
 
 /// Milliseconds since the Unix epoch, by the host's clock. Every time on the seam is one of these.
 pub type Millis = i64;

@@ -14,35 +14,35 @@ const QUEUE_BYTES: usize = 8 * 1024 * 1024;
 
 /// Tells the views of one host apart.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct FrontId(pub u64);
+pub struct ViewId(pub u64);
 
 /// What comes from a view: a command, or its end.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Signal {
     /// The front end asks for something.
     Command(Command),
-    /// The [`Host`] was dropped.
+    /// The [`View`] was dropped.
     Detached,
 }
 
 /// A front end's end. Dropping it ends the view, never the host.
 #[derive(Debug)]
-pub struct Host {
-    id: FrontId,
-    signals: mpsc::UnboundedSender<(FrontId, Signal)>,
+pub struct View {
+    id: ViewId,
+    signals: mpsc::UnboundedSender<(ViewId, Signal)>,
     queue: Arc<Queue>,
 }
 
-/// The asking half of a [`Host`], for a holder that reads events elsewhere. It does not keep the
+/// The asking half of a [`View`], for a holder that reads events elsewhere. It does not keep the
 /// view open.
 #[derive(Clone, Debug)]
-pub struct Asker {
-    id: FrontId,
-    signals: mpsc::UnboundedSender<(FrontId, Signal)>,
+pub struct CommandSender {
+    id: ViewId,
+    signals: mpsc::UnboundedSender<(ViewId, Signal)>,
 }
 
-impl Asker {
-    /// As [`Host::send`]; once the view has ended it does nothing.
+impl CommandSender {
+    /// As [`View::send`]; once the view has ended it does nothing.
     pub fn send(&self, command: Command) {
         self.signals.send((self.id, Signal::Command(command))).ok();
     }
@@ -50,7 +50,7 @@ impl Asker {
 
 /// A host's end of one view: where its events go.
 #[derive(Debug)]
-pub struct Backend {
+pub struct ViewSink {
     queue: Arc<Queue>,
 }
 
@@ -78,20 +78,20 @@ struct Events {
 }
 
 /// A connected pair of ends. What the view asks goes into `signals`, marked with `id`.
-pub fn pair(id: FrontId, signals: mpsc::UnboundedSender<(FrontId, Signal)>) -> (Host, Backend) {
+pub fn pair(id: ViewId, signals: mpsc::UnboundedSender<(ViewId, Signal)>) -> (View, ViewSink) {
     let queue = Arc::new(Queue::default());
-    (Host { id, signals, queue: queue.clone() }, Backend { queue })
+    (View { id, signals, queue: queue.clone() }, ViewSink { queue })
 }
 
-impl Host {
-    /// Asks for something. Never waits; a stopped host shows as the end of [`Host::next`].
+impl View {
+    /// Asks for something. Never waits; a stopped host shows as the end of [`View::next`].
     pub fn send(&self, command: Command) {
         self.signals.send((self.id, Signal::Command(command))).ok();
     }
 
     /// A second way to ask the same.
-    pub fn asker(&self) -> Asker {
-        Asker { id: self.id, signals: self.signals.clone() }
+    pub fn command_sender(&self) -> CommandSender {
+        CommandSender { id: self.id, signals: self.signals.clone() }
     }
 
     /// The next event; `None` once the host has stopped and all its events were taken.
@@ -117,13 +117,13 @@ impl Host {
     }
 }
 
-impl Drop for Host {
+impl Drop for View {
     fn drop(&mut self) {
         self.signals.send((self.id, Signal::Detached)).ok();
     }
 }
 
-impl Backend {
+impl ViewSink {
     /// Adds an event. Never waits.
     pub fn push(&self, event: Event) -> Pushed {
         let cost = cost(&event);
@@ -145,7 +145,7 @@ impl Backend {
     }
 }
 
-impl Drop for Backend {
+impl Drop for ViewSink {
     fn drop(&mut self) {
         self.queue.lock().closed = true;
         self.queue.changed.notify_one();
@@ -245,9 +245,9 @@ mod tests {
         Event::Delta { turn: TurnId(1), n: 1, part: Part::Text, text: "x".repeat(bytes) }
     }
 
-    fn ends() -> (Host, Backend, mpsc::UnboundedReceiver<(FrontId, Signal)>) {
+    fn ends() -> (View, ViewSink, mpsc::UnboundedReceiver<(ViewId, Signal)>) {
         let (tx, rx) = mpsc::unbounded_channel();
-        let (host, backend) = pair(FrontId(1), tx);
+        let (host, backend) = pair(ViewId(1), tx);
         (host, backend, rx)
     }
 
@@ -320,7 +320,7 @@ mod tests {
     async fn dropping_a_host_only_says_that_the_view_ended() {
         let (host, backend, mut signals) = ends();
         drop(host);
-        assert_eq!(signals.recv().await, Some((FrontId(1), Signal::Detached)));
+        assert_eq!(signals.recv().await, Some((ViewId(1), Signal::Detached)));
         assert_eq!(backend.push(delta(1)), Pushed::Queued);
     }
 }

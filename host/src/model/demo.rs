@@ -6,8 +6,7 @@ use serde_json::Value;
 
 use super::asset::{Asset, Values};
 use super::script::{Step, play};
-use super::{Answer, Class, Message, Model, Request};
-use crate::goal;
+use super::{Answer, Class, Message, Model, Purpose, Request};
 
 /// What the demo model is called.
 pub const NAME: &str = "demo";
@@ -71,7 +70,7 @@ impl Model for Demo {
     }
 
     fn stream(&self, request: Request) -> Answer {
-        if request.system == goal::SYSTEM {
+        if request.purpose == Purpose::GoalJudge {
             return play(vec![Step::text(judge(&request.messages))], &request);
         }
         let steps = answer(&request.messages).unwrap_or_else(|why| {

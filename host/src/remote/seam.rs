@@ -2,7 +2,7 @@
 //! as long as its stream; who loses the stream opens another view, and its first event, a fresh
 //! window, is the whole state. So there is no cursor, and nothing can be lost or doubled.
 
-mod errand;
+mod handover;
 mod inbox;
 mod outbox;
 mod window;
@@ -19,15 +19,15 @@ use self::inbox::Inbox;
 use self::outbox::Outbox;
 use self::window::{is_empty, last_row};
 use super::http::{Client, Error};
+use super::pending_prompts::{Entry, Unsent};
 use super::sse::pace::Backoff;
 use super::sse::{Item, STRAYS, Stream};
-use super::unsent::{Entry, Unsent};
 use super::{Line, NEAR, Wanted, is_prompt, no_link, probed, tell};
-use crate::local::now;
-use protocol::{Backend, FrontId, Pushed, Signal};
+use crate::clock::now;
 use protocol::{
     Command, Event, Failure, Link, Millis, News, SessionId, Target, Toast, Transcript, TurnId,
 };
+use protocol::{Pushed, Signal, ViewId, ViewSink};
 
 const EVENTS: &str = "/api/tui/v1/events";
 const COMMANDS: &str = "/api/tui/v1/commands";
@@ -50,8 +50,8 @@ pub(super) async fn run(line: Line) -> Vec<String> {
         unsent,
         outbox: Outbox::default(),
         flying: None,
-        errand: None,
-        errands: Vec::new(),
+        handover: None,
+        handovers: Vec::new(),
         fold: None,
         inbox: Inbox::default(),
         gone: None,
@@ -94,15 +94,15 @@ struct Seam {
     stream: Stream,
     /// What the next view looks at.
     target: Target,
-    backend: Backend,
-    signals: mpsc::UnboundedReceiver<(FrontId, Signal)>,
+    backend: ViewSink,
+    signals: mpsc::UnboundedReceiver<(ViewId, Signal)>,
     unsent: Unsent,
     outbox: Outbox,
     /// The request with commands that is under way.
     flying: Option<BoxFuture<'static, Sent>>,
     /// Prompts of other sessions are handed over one session after the other.
-    errand: Option<BoxFuture<'static, errand::Done>>,
-    errands: Vec<errand::Errand>,
+    handover: Option<BoxFuture<'static, handover::Done>>,
+    handovers: Vec<handover::Handover>,
     /// What the front end has: the fold of what it was told.
     fold: Option<Transcript>,
     /// What waits for an answer in all sessions, as the front end knows it.
@@ -143,8 +143,8 @@ enum Farewell {
 enum Step {
     Item(Option<Item>),
     Sent(Sent),
-    Errand(errand::Done),
-    Signal(Option<(FrontId, Signal)>),
+    Handover(handover::Done),
+    Signal(Option<(ViewId, Signal)>),
     Paused,
 }
 
@@ -174,7 +174,7 @@ impl Seam {
             signal = self.signals.recv() => Step::Signal(signal),
             sent = maybe(&mut self.flying) => Step::Sent(sent),
             item = self.stream.next(), if !self.is_over => Step::Item(item),
-            done = maybe(&mut self.errand) => Step::Errand(done),
+            done = maybe(&mut self.handover) => Step::Handover(done),
             () = tokio::time::sleep_until(pause.unwrap_or_else(Instant::now)), if pause.is_some() => {
                 Step::Paused
             }
@@ -189,8 +189,8 @@ impl Seam {
                 self.flying = None;
                 self.sent(sent);
             }
-            Step::Errand(errand::Done { mut taken, homeless }) => {
-                self.errand = None;
+            Step::Handover(handover::Done { mut taken, homeless }) => {
+                self.handover = None;
                 for entry in homeless {
                     let text = entry.text;
                     let message = format!("the session that this was typed in is gone: {text}");

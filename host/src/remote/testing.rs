@@ -12,14 +12,14 @@ use super::http::Client;
 /// What is done on a connection, after its request was read.
 #[derive(Clone, Debug)]
 pub(crate) enum Do {
-    Say(Vec<u8>),
+    TurnEvent(Vec<u8>),
     Wait(Duration),
     /// Says nothing more and keeps the connection.
     Hold,
 }
 
 pub(crate) fn say(text: impl AsRef<[u8]>) -> Do {
-    Do::Say(text.as_ref().to_vec())
+    Do::TurnEvent(text.as_ref().to_vec())
 }
 
 /// The head of an event stream and what follows.
@@ -71,7 +71,7 @@ impl Fake {
                 log.lock().unwrap().push(String::from_utf8(head).unwrap().to_lowercase());
                 for step in script {
                     match step {
-                        Do::Say(bytes) => {
+                        Do::TurnEvent(bytes) => {
                             socket.write_all(&bytes).await.ok();
                         }
                         Do::Wait(time) => tokio::time::sleep(time).await,

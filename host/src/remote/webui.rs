@@ -1,7 +1,7 @@
 //! The client of a hermes-webui: the loop that does the I/O. What it means is [`translate`]'s.
 
+mod background_sessions;
 mod commands;
-mod elsewhere;
 mod inbox;
 mod replies;
 mod streams;
@@ -12,20 +12,20 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use self::elsewhere::Elsewhere;
+use self::background_sessions::Elsewhere;
 use self::inbox::Inbox;
 use self::replies::{Reply, Then};
 use self::streams::{Source, Streams};
 use super::Line;
 use super::api::{self, Api};
 use super::http::Error;
+use super::pending_prompts::{Entry, Unsent};
 use super::sse::Item;
 use super::translate::{self, Mirror, Request};
-use super::unsent::{Entry, Unsent};
-use crate::local::now;
+use crate::clock::now;
 use crate::wire::decode;
-use protocol::{Backend, Pushed, Signal};
 use protocol::{Command, Event, Failure, Link, Millis, Queued, SessionId, Target};
+use protocol::{Pushed, Signal, ViewSink};
 
 /// How often the state is asked for while streams do not work (E08).
 const POLL: Duration = Duration::from_secs(3);
@@ -64,7 +64,7 @@ pub(super) async fn run(line: Line) -> Vec<String> {
 /// See the module.
 struct Webui {
     api: Api,
-    backend: Backend,
+    backend: ViewSink,
     mirror: Mirror,
     /// Counts the sessions that were in view: answers for an earlier one are dropped.
     view: u64,
@@ -95,7 +95,7 @@ struct Webui {
 }
 
 impl Webui {
-    fn new(api: Api, backend: Backend, unsent: Unsent) -> Self {
+    fn new(api: Api, backend: ViewSink, unsent: Unsent) -> Self {
         Self {
             streams: Streams::new(api.client()),
             api,

@@ -5,9 +5,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::{Refusal, Serving};
-use crate::local::Caller;
+use crate::embedded::Attendance;
 use crate::wire::encode::session;
-use protocol::Host;
+use protocol::View;
 use protocol::{Command, Event, SessionId, SessionRow, Target, Transcript};
 
 /// How long the host may take to answer.
@@ -18,25 +18,25 @@ const PAUSE: Duration = Duration::from_millis(20);
 const DAMAGE: &str = "state";
 
 /// A view for one request.
-pub(super) struct View {
-    host: Host,
-    /// The session in view, kept up to date by [`View::ask`].
+pub(super) struct RequestView {
+    host: View,
+    /// The session in view, kept up to date by [`RequestView::ask`].
     pub(super) transcript: Transcript,
 }
 
 /// A view on that session; 404 if there is none.
-pub(super) async fn open(serving: &Serving, session: &str) -> Result<View, Refusal> {
+pub(super) async fn open(serving: &Serving, session: &str) -> Result<RequestView, Refusal> {
     let id = SessionId(session.to_owned());
-    match serving.access.open(id, Caller::Attended).await {
-        Ok(host) => View::on(host).await,
+    match serving.access.open(id, Attendance::Attended).await {
+        Ok(host) => RequestView::on(host).await,
         Err(why) if is_unknown(&why) => Err(Refusal::not_found("Session not found")),
         Err(why) => Err(busy(why)),
     }
 }
 
 /// A view on no session in particular, for what concerns the whole host. It leaves nothing.
-pub(super) async fn anywhere(serving: &Serving) -> Result<View, Refusal> {
-    View::on(serving.access.attach(Target::New, Caller::Attended)).await
+pub(super) async fn anywhere(serving: &Serving) -> Result<RequestView, Refusal> {
+    RequestView::on(serving.access.attach(Target::New, Attendance::Attended)).await
 }
 
 /// The sessions, newest first.
@@ -53,8 +53,8 @@ fn busy(why: impl Into<String>) -> Refusal {
     Refusal::new(axum::http::StatusCode::SERVICE_UNAVAILABLE, why)
 }
 
-impl View {
-    async fn on(mut host: Host) -> Result<Self, Refusal> {
+impl RequestView {
+    async fn on(mut host: View) -> Result<Self, Refusal> {
         let window = async {
             while let Some(event) = host.next().await {
                 if let Event::Attached { transcript, .. } = event {
@@ -88,7 +88,7 @@ impl View {
         self.wait_within(PATIENCE, &mut answer).await
     }
 
-    /// As [`View::ask`], for what takes longer.
+    /// As [`RequestView::ask`], for what takes longer.
     pub(super) async fn ask_within<T>(
         &mut self,
         patience: Duration,
@@ -169,16 +169,16 @@ impl View {
     }
 
     /// The way to the host stays open in this end.
-    pub(super) fn into_host(self) -> Host {
+    pub(super) fn into_host(self) -> View {
         self.host
     }
 }
 
 /// Adds what only the server knows of a session.
 pub(super) fn completed(serving: &Serving, mut session: Value, transcript: &Transcript) -> Value {
-    session["composer_draft"] = serving.desk.draft(&transcript.session);
+    session["composer_draft"] = serving.client_state.draft(&transcript.session);
     session["active_stream_id"] = json!(serving.feeds.active(transcript));
-    session["project_id"] = json!(serving.shelf.of(&transcript.session));
+    session["project_id"] = json!(serving.projects.of(&transcript.session));
     session
 }
 
@@ -189,6 +189,6 @@ pub(super) fn listed(serving: &Serving, row: &SessionRow) -> Value {
     let turn = row.turn.filter(|turn| !turn.cancelling);
     let stream = turn.map(|turn| serving.feeds.stream(&row.id, turn.turn));
     line["active_stream_id"] = json!(stream);
-    line["project_id"] = json!(serving.shelf.of(&row.id));
+    line["project_id"] = json!(serving.projects.of(&row.id));
     line
 }

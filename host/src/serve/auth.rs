@@ -21,7 +21,7 @@ use serde_json::json;
 
 use super::listen::Peer;
 use super::{Body, Error, Refusal, Serving, answer};
-use crate::local::now;
+use crate::clock::now;
 use protocol::Millis;
 
 /// The cookie that carries a session.

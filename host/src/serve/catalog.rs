@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::sessions::model_name;
 use super::{Body, Params, Refusal, Serving, answer, ask};
-use crate::local::SessionDefault;
+use crate::embedded::SessionDefault;
 use crate::model::cached::Cached;
 use crate::model::{EFFORTS, catalog};
 use protocol::{Command, Event};

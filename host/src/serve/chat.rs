@@ -18,11 +18,11 @@ use tokio::sync::watch;
 
 use super::feed::{Feed, Feeds, Lease, StreamId};
 use super::tape::{Read, Tape, encode};
-use super::{Body, Params, Refusal, Serving, answer, asides, sse, uploads};
-use crate::local::Access;
+use super::{Body, Params, Refusal, Serving, answer, side_questions, sse, uploads};
+use crate::embedded::HostHandle;
 use crate::model::catalog::provider_name;
 use crate::store::{Reader, StoredTurn};
-use crate::wire::encode::frame::{self, Teller, secs};
+use crate::wire::encode::frame::{self, FrameEncoder, secs};
 use protocol::{Command, Outcome, SessionId, Transcript, TurnId};
 use starter::{Begun, Starter};
 
@@ -157,21 +157,21 @@ async fn told(feed: &Feed, turn: TurnId) -> f64 {
                 let state = feed.lock();
                 let running = state.transcript.running.as_ref().filter(|r| r.turn == turn);
                 let ended = || state.runs.iter().any(|run| run.turn >= turn);
-                running.map(|r| r.started_at).or_else(|| ended().then(crate::local::now))
+                running.map(|r| r.started_at).or_else(|| ended().then(crate::clock::now))
             };
             if let Some(at) = began {
                 return secs(at);
             }
             if changes.changed().await.is_err() {
-                return secs(crate::local::now());
+                return secs(crate::clock::now());
             }
         }
     };
     // A feed that fell behind may have missed a whole turn.
     let wait = tokio::time::timeout(TOLD, wait);
     tokio::select! {
-        at = wait => at.unwrap_or_else(|_| secs(crate::local::now())),
-        () = feed.over() => secs(crate::local::now()),
+        at = wait => at.unwrap_or_else(|_| secs(crate::clock::now())),
+        () = feed.over() => secs(crate::clock::now()),
     }
 }
 
@@ -280,8 +280,8 @@ async fn stream(
 ) -> Result<Response, Refusal> {
     let unknown = || Refusal::not_found("stream not found");
     let id = params.get("stream_id").ok_or_else(unknown)?;
-    if let Some(question) = serving.asides.question(id) {
-        return Ok(asides::response(&serving, question, cursor(id, &params, &headers)));
+    if let Some(question) = serving.side_questions.question(id) {
+        return Ok(side_questions::response(&serving, question, cursor(id, &params, &headers)));
     }
     let known = serving.feeds.parse(id).ok_or_else(unknown)?;
     let feed = serving.feeds.lease(&known.session).await.map_err(|_| unknown())?;
@@ -305,7 +305,7 @@ async fn stream(
 }
 
 /// A client may have heard of a turn from another view before the feed has: then it waits.
-async fn arrival(access: &Access, feed: &Feed, known: &StreamId) {
+async fn arrival(access: &HostHandle, feed: &Feed, known: &StreamId) {
     let has = || feed.lock().runs.iter().any(|run| run.turn >= known.turn);
     if has() || stored(access, known).await.is_none_or(|stored| stored.outcome.is_some()) {
         return;
@@ -373,7 +373,7 @@ async fn dead(
 }
 
 /// What is stored of a turn.
-async fn stored(access: &Access, id: &StreamId) -> Option<StoredTurn> {
+async fn stored(access: &HostHandle, id: &StreamId) -> Option<StoredTurn> {
     let (state, id) = (access.state().to_owned(), id.clone());
     let read = move || Reader::open(&state)?.turn(&id.session, id.turn);
     match tokio::task::spawn_blocking(read).await {
@@ -390,18 +390,18 @@ async fn stored(access: &Access, id: &StreamId) -> Option<StoredTurn> {
 /// load the session: what goes on goes on under another stream.
 fn retell(transcript: &Transcript, known: &StreamId, id: &str, stored: StoredTurn) -> Tape {
     let mut tape = Tape::new(Some(id.to_owned()), usize::MAX);
-    let mut teller = Teller::new(known.session.clone(), known.turn, stored.started_at);
+    let mut encoder = FrameEncoder::new(known.session.clone(), known.turn, stored.started_at);
     let ended_at = stored.rows.last().map_or(stored.started_at, |row| row.at);
     let window =
         Transcript { session: known.session.clone(), rows: stored.rows, ..Transcript::default() };
-    for frame in teller.catch_up(&window, ended_at) {
+    for frame in encoder.catch_up(&window, ended_at) {
         tape.push(&frame);
     }
     let frames = match stored.outcome {
         None | Some(Outcome::Interrupted) => {
             vec![frame::interrupted(&known.session, id, tape.last(), 0)]
         }
-        Some(outcome) => teller.end(&outcome, transcript, ended_at),
+        Some(outcome) => encoder.end(&outcome, transcript, ended_at),
     };
     for frame in &frames {
         tape.push(frame);
@@ -412,7 +412,7 @@ fn retell(transcript: &Transcript, known: &StreamId, id: &str, stored: StoredTur
 
 async fn status(State(serving): State<Serving>, params: Params) -> Result<Response, Refusal> {
     let id = params.get("stream_id").ok_or_else(|| Refusal::bad("stream_id required"))?;
-    if let Some(question) = serving.asides.question(id) {
+    if let Some(question) = serving.side_questions.question(id) {
         return Ok(answer(&question.status(id)));
     }
     let unknown = json!({ "active": false, "stream_id": id, "replay_available": false });
@@ -476,7 +476,7 @@ async fn cancel(
     if site.is_some_and(|site| site != "same-origin") {
         return Err(Refusal::new(StatusCode::FORBIDDEN, "Cross-origin mismatch"));
     }
-    let aside = serving.asides.question(id).map(|question| question.cancel());
+    let aside = serving.side_questions.question(id).map(|question| question.cancel());
     if let Some(cancelled) = aside {
         return Ok(answer(&json!({ "ok": true, "cancelled": cancelled, "stream_id": id })));
     }

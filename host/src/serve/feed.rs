@@ -12,10 +12,11 @@ use std::time::Duration;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
-use crate::local::{Access, Caller, now};
+use crate::clock::now;
+use crate::embedded::{Attendance, HostHandle};
 use crate::settings::Settings;
 use crate::wire::encode::frame::Kind;
-use protocol::Host;
+use protocol::View;
 use protocol::{
     Answer, Command, Event, Millis, Question, QuestionId, SessionId, Target, Transcript, TurnId,
 };
@@ -32,7 +33,7 @@ pub(crate) struct Feeds(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    access: Access,
+    access: HostHandle,
     /// Four hex digits that tell this run's streams from those of an earlier one.
     nonce: String,
     linger: Duration,
@@ -103,12 +104,12 @@ impl std::ops::Deref for Lease {
 }
 
 impl Feeds {
-    pub(super) fn new(access: &Access, _settings: &Arc<Settings>) -> Self {
+    pub(super) fn new(access: &HostHandle, _settings: &Arc<Settings>) -> Self {
         Self::lingering(access, LINGER)
     }
 
     /// With another time for E05.
-    pub(super) fn lingering(access: &Access, linger: Duration) -> Self {
+    pub(super) fn lingering(access: &HostHandle, linger: Duration) -> Self {
         let nonce = uuid::Uuid::new_v4().simple().to_string()[..4].to_owned();
         Self(Arc::new(Shared {
             access: access.clone(),
@@ -261,7 +262,8 @@ impl Shared {
 
 /// Feeds one feed until nobody needs it any more.
 async fn run(shared: Arc<Shared>, feed: Arc<Feed>) {
-    let mut host: Host = match shared.access.open(feed.session.clone(), Caller::Attended).await {
+    let mut host: View = match shared.access.open(feed.session.clone(), Attendance::Attended).await
+    {
         Ok(host) => host,
         Err(why) => {
             shared.remove(&feed);
@@ -270,7 +272,7 @@ async fn run(shared: Arc<Shared>, feed: Arc<Feed>) {
             return;
         }
     };
-    feed.lock().asker = Some(host.asker());
+    feed.lock().command_sender = Some(host.command_sender());
     loop {
         let idle_until = feed.lock().idle_until(shared.linger);
         tokio::select! {
@@ -296,7 +298,7 @@ async fn run(shared: Arc<Shared>, feed: Arc<Feed>) {
 /// Counts what the host says about its lists, as long as somebody wants to know.
 async fn listen(shared: Arc<Shared>) {
     // A view on a session that is never written to: what concerns all sessions reaches it too.
-    let mut host = shared.access.attach(Target::New, Caller::Attended);
+    let mut host = shared.access.attach(Target::New, Attendance::Attended);
     loop {
         tokio::select! {
             event = host.next() => match event {
@@ -352,8 +354,8 @@ impl Feed {
 
     /// Asks the host for something.
     pub(crate) fn send(&self, command: Command) {
-        if let Some(asker) = &self.lock().asker {
-            asker.send(command);
+        if let Some(command_sender) = &self.lock().command_sender {
+            command_sender.send(command);
         }
     }
 

@@ -20,7 +20,8 @@ use tokio::time::{Instant, timeout};
 
 use super::listen::Peer;
 use super::{Params, Serving, answer};
-use crate::local::{Phase, Run, Runs, now};
+use crate::clock::now;
+use crate::embedded::{Phase, Run, Runs};
 use crate::model::catalog;
 use crate::store;
 use protocol::{Millis, Storage};

@@ -18,11 +18,8 @@ use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::watch;
 use tokio::time::{Instant, Sleep};
 
-use super::Course;
+use super::Shutdown;
 use crate::process;
-
-/// Longest socket path that every system takes.
-const SOCKET_PATH: usize = 100;
 
 /// A connection without life for that long is closed. A stream has its comments in between.
 const IDLE: Duration = Duration::from_mins(1);
@@ -37,15 +34,6 @@ pub(super) enum Peer {
     Tcp(SocketAddr),
     /// A process of our own user, by its credentials.
     Unix,
-}
-
-/// See [`super::socket_path`].
-pub(super) fn socket_path(state: &Path) -> PathBuf {
-    let near = state.join("host.sock");
-    if near.as_os_str().len() <= SOCKET_PATH {
-        return near;
-    }
-    process::private_socket("h", state)
 }
 
 /// A listener on an address.
@@ -113,7 +101,7 @@ impl Unix {
 }
 
 /// Answers connections until the server stops and all have ended.
-pub(super) async fn serve<L>(listener: L, app: Router, mut course: watch::Receiver<Course>)
+pub(super) async fn serve<L>(listener: L, app: Router, mut shutdown: watch::Receiver<Shutdown>)
 where
     L: Listener,
     L::Addr: std::fmt::Debug,
@@ -121,7 +109,7 @@ where
 {
     let make = app.into_make_service_with_connect_info::<Peer>();
     let stopped = async move {
-        let _ = course.wait_for(|course| course.is_over()).await;
+        let _ = shutdown.wait_for(|shutdown| shutdown.is_over()).await;
     };
     if let Err(error) = axum::serve(listener, make).with_graceful_shutdown(stopped).await {
         tracing::warn!("the server ended: {error}");

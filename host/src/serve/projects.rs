@@ -13,8 +13,9 @@ use axum::routing::{get, post};
 use serde_json::{Value, json};
 
 use super::{Body, Params, Refusal, Serving, answer, ask, missing};
-use crate::local::{Access, now};
-use crate::store::{self, Filing, Project, Reader};
+use crate::clock::now;
+use crate::embedded::HostHandle;
+use crate::store::{self, Project, ProjectChange, Reader};
 use crate::wire::encode::session::seconds;
 use protocol::{SessionId, Storage};
 
@@ -34,14 +35,14 @@ pub(super) fn routes() -> Router<Serving> {
 
 /// All projects and what is in them.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Shelf {
-    drawers: Arc<Mutex<Drawers>>,
+pub(super) struct Projects {
+    drawers: Arc<Mutex<ProjectFolders>>,
     /// Held by who changes something: what is stored last is what is known here.
     changing: Arc<tokio::sync::Mutex<()>>,
 }
 
 #[derive(Debug, Default)]
-struct Drawers {
+struct ProjectFolders {
     /// The oldest first.
     projects: Vec<Project>,
     placed: HashMap<SessionId, String>,
@@ -49,25 +50,25 @@ struct Drawers {
     is_behind: bool,
 }
 
-impl Shelf {
+impl Projects {
     /// What is stored. Nobody serves yet, so nobody holds a session that is to be stored later.
-    pub(super) async fn load(access: &Access) -> Result<Self, store::Error> {
-        if let Err(why) = access.file(Filing::Tidied).await {
+    pub(super) async fn load(access: &HostHandle) -> Result<Self, store::Error> {
+        if let Err(why) = access.file(ProjectChange::Tidied).await {
             tracing::warn!("projects were not tidied: {why}");
         }
-        let drawers = Drawers::stored(access.state())?;
+        let drawers = ProjectFolders::stored(access.state())?;
         Ok(Self { drawers: Arc::new(Mutex::new(drawers)), changing: Arc::default() })
     }
 
     /// Reads what is stored once the store works again, if something was left to it.
-    async fn catch_up(&self, access: &Access) {
+    async fn catch_up(&self, access: &HostHandle) {
         if !self.lock().is_behind
             || access.runs().await.is_none_or(|runs| runs.storage != Storage::Ok)
         {
             return;
         }
         let state = access.state().to_owned();
-        match tokio::task::spawn_blocking(move || Drawers::stored(&state)).await {
+        match tokio::task::spawn_blocking(move || ProjectFolders::stored(&state)).await {
             Ok(Ok(drawers)) => *self.lock() = drawers,
             Ok(Err(error)) => tracing::warn!("projects cannot be read: {error}"),
             Err(error) => tracing::warn!("projects were not read: {error}"),
@@ -75,13 +76,13 @@ impl Shelf {
     }
 
     /// Waits until nobody else changes something.
-    async fn change(&self, access: &Access) -> tokio::sync::MutexGuard<'_, ()> {
+    async fn change(&self, access: &HostHandle) -> tokio::sync::MutexGuard<'_, ()> {
         let changing = self.changing.lock().await;
         self.catch_up(access).await;
         changing
     }
 
-    fn lock(&self) -> MutexGuard<'_, Drawers> {
+    fn lock(&self) -> MutexGuard<'_, ProjectFolders> {
         self.drawers.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -101,44 +102,44 @@ impl Shelf {
     }
 }
 
-impl Drawers {
+impl ProjectFolders {
     fn stored(state: &Path) -> Result<Self, store::Error> {
         let reader = Reader::open(state)?;
         Ok(Self { projects: reader.projects()?, placed: reader.placed()?, is_behind: false })
     }
 
-    fn take(&mut self, filing: Filing) {
-        match filing {
-            Filing::Project(project) => {
+    fn take(&mut self, project_change: ProjectChange) {
+        match project_change {
+            ProjectChange::Project(project) => {
                 match self.projects.iter_mut().find(|known| known.id == project.id) {
                     Some(known) => *known = project,
                     None => self.projects.push(project),
                 }
             }
-            Filing::Gone { project } => {
+            ProjectChange::Gone { project } => {
                 self.projects.retain(|known| known.id != project);
                 self.placed.retain(|_, known| *known != project);
             }
-            Filing::Placed { session, project: Some(project) } => {
+            ProjectChange::Placed { session, project: Some(project) } => {
                 self.placed.insert(session, project);
             }
-            Filing::Placed { session, project: None } => {
+            ProjectChange::Placed { session, project: None } => {
                 self.placed.remove(&session);
             }
-            Filing::Tidied => {}
+            ProjectChange::Tidied => {}
         }
     }
 }
 
 /// Stores a change, and only then shows it.
-async fn file(serving: &Serving, filing: Filing) -> Result<(), Refusal> {
-    serving.access.file(filing.clone()).await.map_err(|why| {
+async fn file(serving: &Serving, project_change: ProjectChange) -> Result<(), Refusal> {
+    serving.access.file(project_change.clone()).await.map_err(|why| {
         tracing::error!("a project could not be stored: {why}");
-        serving.shelf.lock().is_behind = true;
+        serving.projects.lock().is_behind = true;
         let text = "The store cannot be written now; it is tried again by itself.";
         Refusal::new(StatusCode::SERVICE_UNAVAILABLE, text)
     })?;
-    serving.shelf.lock().take(filing);
+    serving.projects.lock().take(project_change);
     serving.feeds.lists_changed();
     Ok(())
 }
@@ -149,18 +150,18 @@ pub(super) async fn move_to(
     session: SessionId,
     project: Option<&str>,
 ) -> Result<(), Refusal> {
-    let _changing = serving.shelf.change(&serving.access).await;
-    let project = project.map(|id| serving.shelf.project(id)).transpose()?;
+    let _changing = serving.projects.change(&serving.access).await;
+    let project = project.map(|id| serving.projects.project(id)).transpose()?;
     let project = project.map(|project| project.id);
-    file(serving, Filing::Placed { session, project }).await
+    file(serving, ProjectChange::Placed { session, project }).await
 }
 
 async fn list(State(serving): State<Serving>, params: Params) -> Response {
     let all = matches!(params.get("all_profiles"), Some("1" | "true" | "yes" | "on"));
-    if serving.shelf.lock().is_behind {
-        drop(serving.shelf.change(&serving.access).await);
+    if serving.projects.lock().is_behind {
+        drop(serving.projects.change(&serving.access).await);
     }
-    let projects: Vec<Value> = serving.shelf.lock().projects.iter().map(told).collect();
+    let projects: Vec<Value> = serving.projects.lock().projects.iter().map(told).collect();
     answer(&json!({
         "projects": projects,
         "all_profiles": all,
@@ -206,14 +207,14 @@ async fn create(State(serving): State<Serving>, body: Body) -> Result<Response, 
     if let Some(profile) = body.text("profile").filter(|profile| *profile != "default") {
         return Err(Refusal::bad(format!("this host has no profile {profile}")));
     }
-    let _changing = serving.shelf.change(&serving.access).await;
-    if serving.shelf.lock().projects.len() >= MOST {
+    let _changing = serving.projects.change(&serving.access).await;
+    if serving.projects.lock().projects.len() >= MOST {
         return Err(Refusal::new(StatusCode::CONFLICT, "there are too many projects"));
     }
     let mut id = uuid::Uuid::new_v4().simple().to_string();
     id.truncate(12);
     let project = Project { id, name, color, at: now() };
-    file(&serving, Filing::Project(project.clone())).await?;
+    file(&serving, ProjectChange::Project(project.clone())).await?;
     Ok(answer(&json!({ "ok": true, "project": told(&project) })))
 }
 
@@ -221,18 +222,18 @@ async fn rename(State(serving): State<Serving>, body: Body) -> Result<Response, 
     let (Some(id), Some(name)) = (body.text("project_id"), name(&body)) else {
         return Err(missing("project_id, name"));
     };
-    let _changing = serving.shelf.change(&serving.access).await;
-    let known = serving.shelf.project(id)?;
+    let _changing = serving.projects.change(&serving.access).await;
+    let known = serving.projects.project(id)?;
     let project = Project { name, color: color(&body, known.color.clone())?, ..known };
-    file(&serving, Filing::Project(project.clone())).await?;
+    file(&serving, ProjectChange::Project(project.clone())).await?;
     Ok(answer(&json!({ "ok": true, "project": told(&project) })))
 }
 
 async fn delete(State(serving): State<Serving>, body: Body) -> Result<Response, Refusal> {
     let id = body.text("project_id").ok_or_else(|| missing("project_id"))?;
-    let _changing = serving.shelf.change(&serving.access).await;
-    let project = serving.shelf.project(id)?.id;
-    file(&serving, Filing::Gone { project }).await?;
+    let _changing = serving.projects.change(&serving.access).await;
+    let project = serving.projects.project(id)?.id;
+    file(&serving, ProjectChange::Gone { project }).await?;
     Ok(answer(&json!({ "ok": true })))
 }
 

@@ -19,11 +19,11 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::listen::Peer;
-use super::{Course, Params, Refusal, Serving, answer, bounded, sse};
-use crate::local::{Access, Caller};
+use super::{Params, Refusal, Serving, Shutdown, answer, bounded, sse};
+use crate::embedded::{Attendance, HostHandle};
 use crate::store::Reader;
-use protocol::{Asker, Host};
 use protocol::{Command, Event, SessionId, Target};
+use protocol::{CommandSender, View};
 
 /// Longest body of commands: an upload is one of them.
 const COMMANDS: usize = 30 * 1024 * 1024;
@@ -45,13 +45,13 @@ pub(super) fn routes() -> Router<Serving> {
 /// The open views, by the token that their commands carry.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Views {
-    open: Arc<Mutex<HashMap<String, Asker>>>,
+    open: Arc<Mutex<HashMap<String, CommandSender>>>,
     /// What was left out and said so (E15).
     left_out: Arc<Mutex<HashSet<String>>>,
 }
 
 impl Views {
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Asker>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, CommandSender>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -63,16 +63,16 @@ impl Views {
 }
 
 /// One view; its end is the end of its stream.
-struct View {
+struct Connection {
     token: String,
-    host: Host,
+    host: View,
     views: Views,
     /// The number of the last event sent.
     id: u64,
-    course: watch::Receiver<Course>,
+    shutdown: watch::Receiver<Shutdown>,
 }
 
-impl Drop for View {
+impl Drop for Connection {
     fn drop(&mut self) {
         self.views.lock().remove(&self.token);
     }
@@ -81,34 +81,34 @@ impl Drop for View {
 async fn events(State(serving): State<Serving>, params: Params) -> Result<Response, Refusal> {
     let access = &serving.access;
     let host = match params.get("session") {
-        None | Some("latest") => access.attach(Target::Latest, Caller::Attended),
-        Some("new") => access.attach(Target::New, Caller::Attended),
+        None | Some("latest") => access.attach(Target::Latest, Attendance::Attended),
+        Some("new") => access.attach(Target::New, Attendance::Attended),
         Some(name) => open(access, name).await.map_err(Refusal::not_found)?,
     };
     let token = uuid::Uuid::new_v4().simple().to_string();
-    serving.views.lock().insert(token.clone(), host.asker());
+    serving.views.lock().insert(token.clone(), host.command_sender());
     let hello = json!({ "view": token, "version": &*serving.version });
     let hello = frame("view", None, &hello.to_string());
-    let (views, course) = (serving.views.clone(), serving.course.clone());
-    let view = View { token, host, views, id: 0, course };
+    let (views, shutdown) = (serving.views.clone(), serving.shutdown.clone());
+    let view = Connection { token, host, views, id: 0, shutdown };
     let frames = stream::once(async { Bytes::from(hello) }).chain(told(view));
     Ok(sse::response(&serving, sse::QUIET, frames))
 }
 
 /// A view on the session of that id, or of what else people call it by.
-async fn open(access: &Access, name: &str) -> Result<Host, String> {
-    let refusal = match access.open(SessionId(name.to_owned()), Caller::Attended).await {
+async fn open(access: &HostHandle, name: &str) -> Result<View, String> {
+    let refusal = match access.open(SessionId(name.to_owned()), Attendance::Attended).await {
         Ok(host) => return Ok(host),
         Err(refusal) => refusal,
     };
     match called(access, name).await {
-        Some(id) if id.0 != name => access.open(id, Caller::Attended).await,
+        Some(id) if id.0 != name => access.open(id, Attendance::Attended).await,
         Some(_) | None => Err(refusal),
     }
 }
 
 /// The stored session that people call that.
-async fn called(access: &Access, name: &str) -> Option<SessionId> {
+async fn called(access: &HostHandle, name: &str) -> Option<SessionId> {
     let (state, name) = (access.state().to_owned(), name.to_owned());
     let find = move || Reader::open(&state).and_then(|reader| reader.find(&name));
     tokio::task::spawn_blocking(find).await.ok()?.ok()?
@@ -122,15 +122,15 @@ async fn find(State(serving): State<Serving>, params: Params) -> Response {
 
 /// The events of a view, as they come; when the server is stopped on purpose, that at the end: who
 /// just loses the stream tries to come back.
-fn told(view: View) -> impl Stream<Item = Bytes> + Send {
+fn told(view: Connection) -> impl Stream<Item = Bytes> + Send {
     stream::unfold(Some(view), |view| async move {
         let mut view = view?;
         let mut text = String::new();
         let mut next = tokio::select! {
             biased;
             event = view.host.next() => Some(event?),
-            course = view.course.wait_for(|course| course.is_over()) => {
-                let stops = course.is_ok_and(|course| *course == Course::Stops);
+            shutdown = view.shutdown.wait_for(|shutdown| shutdown.is_over()) => {
+                let stops = shutdown.is_ok_and(|shutdown| *shutdown == Shutdown::Stops);
                 let last = stops.then(|| frame("stopped", None, "{}"));
                 return last.map(|last| (Bytes::from(last), None));
             }
@@ -159,8 +159,9 @@ async fn commands(
     body: Bytes,
 ) -> Result<Response, Refusal> {
     let token = params.get("view").unwrap_or_default();
-    let asker = serving.views.lock().get(token).cloned();
-    let asker = asker.ok_or_else(|| Refusal::not_found("there is no such view"))?;
+    let command_sender = serving.views.lock().get(token).cloned();
+    let command_sender =
+        command_sender.ok_or_else(|| Refusal::not_found("there is no such view"))?;
     let body: Value = serde_json::from_slice(&body)
         .map_err(|error| Refusal::bad(format!("the commands are no JSON: {error}")))?;
     let asked = match body {
@@ -173,7 +174,7 @@ async fn commands(
     for command in asked {
         let name = command.get("command").cloned().unwrap_or_default();
         match serde_json::from_value::<Command>(command) {
-            Ok(command) => asker.send(command),
+            Ok(command) => command_sender.send(command),
             Err(error) => {
                 if serving.views.is_news(&name.to_string()) {
                     tracing::warn!("commands {name} are left out: {error}");

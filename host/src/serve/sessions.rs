@@ -17,7 +17,7 @@ use axum::routing::get;
 use serde_json::{Value, json};
 
 use super::{Params, Refusal, Serving, answer, ask};
-use crate::local::now;
+use crate::clock::now;
 use crate::store::{Error, Reader};
 use crate::wire::encode::session::{
     MOST_MESSAGES, before_words, head, seconds, settled, with_messages,
@@ -257,7 +257,7 @@ async fn usage(State(serving): State<Serving>, params: Params) -> Result<Respons
 }
 
 /// A view on the session that a query names.
-async fn named(serving: &Serving, params: &Params) -> Result<ask::View, Refusal> {
+async fn named(serving: &Serving, params: &Params) -> Result<ask::RequestView, Refusal> {
     let id = params.get("session_id").ok_or_else(|| Refusal::bad("Missing session_id"))?;
     ask::open(serving, id).await
 }

@@ -12,7 +12,7 @@ use futures::FutureExt as _;
 use futures::stream::{self, Stream, StreamExt as _};
 use tokio::sync::watch;
 
-use super::{Course, Serving};
+use super::{Serving, Shutdown};
 
 /// After so much silence a comment is sent (E07).
 pub(super) const KEEPALIVE: Duration = Duration::from_secs(5);
@@ -23,7 +23,7 @@ pub(crate) const QUIET: &str = ": keepalive\n\n";
 struct State {
     frames: Pin<Box<dyn Stream<Item = Bytes> + Send>>,
     comment: &'static str,
-    course: watch::Receiver<Course>,
+    shutdown: watch::Receiver<Shutdown>,
 }
 
 /// An endless answer of these frames (each a whole event or several, with its blank line). It ends
@@ -33,7 +33,7 @@ pub(crate) fn response(
     comment: &'static str,
     frames: impl Stream<Item = Bytes> + Send + 'static,
 ) -> Response {
-    let state = State { frames: Box::pin(frames), comment, course: serving.course.clone() };
+    let state = State { frames: Box::pin(frames), comment, shutdown: serving.shutdown.clone() };
     let body = told(state).map(Ok::<_, std::convert::Infallible>);
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8")),
@@ -49,7 +49,7 @@ fn told(state: State) -> impl Stream<Item = Bytes> + Send {
             biased;
             frame = state.frames.next() => frame?,
             // The word may have come after the frames were asked: they may have a last one for it.
-            _ = state.course.wait_for(|course| course.is_over()) => {
+            _ = state.shutdown.wait_for(|shutdown| shutdown.is_over()) => {
                 state.frames.next().now_or_never().flatten()?
             }
             () = tokio::time::sleep(KEEPALIVE) => Bytes::from_static(state.comment.as_bytes()),
@@ -67,20 +67,20 @@ mod tests {
     #[tokio::test]
     async fn the_last_frame_of_a_stopped_server_goes_out_also_when_the_stop_comes_between() {
         // E13
-        let (stop, course) = watch::channel(Course::Serves);
+        let (stop, shutdown) = watch::channel(Shutdown::Serves);
         let mut asked = 0;
         let frames = stream::poll_fn(move |_| {
             asked += 1;
             match asked {
                 1 => {
-                    stop.send_replace(Course::Stops);
+                    stop.send_replace(Shutdown::Stops);
                     Poll::Pending
                 }
                 2 => Poll::Ready(Some(Bytes::from_static(b"stopped"))),
                 _ => Poll::Ready(None),
             }
         });
-        let state = State { frames: Box::pin(frames), comment: QUIET, course };
+        let state = State { frames: Box::pin(frames), comment: QUIET, shutdown };
         assert_eq!(told(state).collect::<Vec<_>>().await, ["stopped"]);
     }
 }

@@ -3,6 +3,7 @@
 mod bounds;
 
 use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use axum::http::StatusCode;
@@ -15,8 +16,9 @@ use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 
 use super::*;
-use crate::local::{Local, Role};
+use crate::embedded::{EmbeddedHost, Role};
 use crate::settings;
+use crate::state_dir::socket_path;
 use protocol::{Event, Outcome};
 
 /// Generous bound for what must happen.
@@ -25,7 +27,7 @@ const LONG: Duration = Duration::from_secs(30);
 /// A host with its server, in a folder of its own.
 struct Site {
     dir: tempfile::TempDir,
-    local: Local,
+    local: EmbeddedHost,
     server: Server,
     http: Client,
     uds: Client,
@@ -85,7 +87,7 @@ impl Site {
     async fn start(password: Option<&str>) -> Self {
         let dir = tempfile::tempdir().unwrap();
         let settings = settings_in(dir.path());
-        let local = crate::local::start(settings.clone(), Role::Owner).unwrap();
+        let local = crate::embedded::start(settings.clone(), Role::Owner).unwrap();
         let socket = socket_path(&settings.state);
         let options = Options {
             tcp: Some("127.0.0.1:0".parse().unwrap()),
@@ -335,7 +337,7 @@ async fn who_knows_the_password_gets_a_session_that_a_logout_ends() {
 async fn an_address_that_others_reach_is_not_opened_without_a_password() {
     let dir = tempfile::tempdir().unwrap();
     let settings = settings_in(dir.path());
-    let local = crate::local::start(settings.clone(), Role::Owner).unwrap();
+    let local = crate::embedded::start(settings.clone(), Role::Owner).unwrap();
     for password in [None, Some(String::new())] {
         let tcp = Some("0.0.0.0:0".parse().unwrap());
         let options = Options { tcp, password, ..Options::default() };
@@ -493,12 +495,12 @@ async fn a_client_that_takes_no_bytes_is_let_go() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("s");
     let (socket, _file) = listen::Unix::bind(&path, deadline).unwrap();
-    let (stop, stopping) = watch::channel(Course::Serves);
+    let (stop, stopping) = watch::channel(Shutdown::Serves);
     let server = tokio::spawn(listen::serve(socket, Router::new().route("/", flood), stopping));
     let mut client = tokio::net::UnixStream::connect(&path).await.unwrap();
     client.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
     tokio::time::timeout(LONG, is_gone).await.unwrap().unwrap();
-    stop.send_replace(Course::Stops);
+    stop.send_replace(Shutdown::Stops);
     tokio::time::timeout(LONG, server).await.unwrap().unwrap();
 }
 

@@ -4,7 +4,7 @@
 use super::{Effect, Out, Session, Stored};
 use crate::model::EFFORTS;
 use crate::store::Record;
-use crate::tool;
+use crate::toolset;
 use protocol::{Answer, Ask, Choice, Event, Failure, Millis, QuestionId};
 
 impl Session {
@@ -69,7 +69,7 @@ impl Session {
 
     /// Which tools its turns have from the next one on; `None` = all.
     pub(super) fn set_toolsets(&mut self, toolsets: Option<Vec<String>>, out: &mut Out) {
-        if let Err(message) = toolsets.as_deref().map_or(Ok(()), tool::check) {
+        if let Err(message) = toolsets.as_deref().map_or(Ok(()), toolset::check) {
             let about = "toolsets".to_owned();
             return self.publish(Event::Failed(Failure { about, message }), out);
         }

@@ -1,13 +1,17 @@
 //! Compression of the model's context: what a summary does to the session.
 
-use super::{Ack, Aim, Caller, Effect, Errand, Out, Reply, Session, Stored, Turn};
-use crate::compress;
+use super::{Ack, Aim, Attendance, Effect, Out, Reply, Session, Stored, Turn, TurnKind};
 use protocol::{Body, Event, Failure, Millis, Source, Summary, TurnId};
 
 /// What the user reads when the automatic is switched off.
 const POOR: &str = "Compressing the context has saved next to nothing twice, so it is not \
                     compressed by itself any more in this session. /compress still does it; a \
                     new session (/new) has all the room.";
+
+/// So many compressions in a row that save next to nothing switch the automatic off.
+pub(crate) const POOR_COMPRESSIONS: u32 = 2;
+/// The status of a turn while the context is being compressed.
+pub(crate) const COMPRESSING: &str = "compressing the context";
 
 impl Session {
     /// A front end wants the context compressed: a turn of its own that answers nothing. It is
@@ -28,21 +32,21 @@ impl Session {
         self.turns = id;
         self.publish(Event::TurnStarted { turn: id, source: Source::User, at: now }, out);
         self.turn = Some(Turn { aim: Aim::Compress, ..self.begun(id, Vec::new(), now) });
-        let errand = Errand::Compress { focus };
-        let plan = self.plan(id, Source::User, Caller::Attended, errand);
+        let kind = TurnKind::Compress { focus };
+        let plan = self.plan(id, Source::User, Attendance::Attended, kind);
         out.effects.push(Effect::Start(plan));
     }
 
     /// A turn has compressed the context.
     pub(super) fn compressed(&mut self, summary: Summary, ack: Ack, now: Millis, out: &mut Out) {
-        let poor = compress::is_poor(&summary);
+        let poor = is_poor(&summary);
         self.meta.compressions += 1;
         self.meta.compression_failed_at = None;
         self.meta.poor_compressions = if poor { self.meta.poor_compressions + 1 } else { 0 };
         self.meta.gauge.used = Some(summary.after);
         let row = self.add_row(self.turns, now, Body::Summary(summary), out);
         self.touch(now, out);
-        if self.meta.poor_compressions == compress::POOR {
+        if self.meta.poor_compressions == POOR_COMPRESSIONS {
             self.not_now(POOR.to_owned(), out);
         }
         out.reply(ack, Reply::Row(row));
@@ -66,4 +70,9 @@ impl Session {
     fn not_now(&mut self, message: String, out: &mut Out) {
         self.publish(Event::Failed(Failure { about: "compress".to_owned(), message }), out);
     }
+}
+
+/// Whether a compression saved next to nothing.
+pub(crate) fn is_poor(summary: &Summary) -> bool {
+    summary.before.saturating_sub(summary.after) * 10 < summary.before
 }

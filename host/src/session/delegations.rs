@@ -2,7 +2,7 @@
 //! its task has come to an end and what came of it.
 
 use super::turns::PREVIEW;
-use super::{Ack, Caller, Effect, Out, Reply, Session};
+use super::{Ack, Attendance, Effect, Out, Reply, Session};
 use crate::store::{Meta, Record, Task};
 use protocol::{
     Body, End, Exit, Millis, Process, ProcessId, PromptId, Queued, Row, SessionId, Stop, Storage,
@@ -50,7 +50,7 @@ impl Findings {
 
 /// How far the task that a session works on has come, in this run of the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Duty {
+pub(super) enum TaskProgress {
     /// It is worked on, if there is one.
     Open,
     /// It was taken back.
@@ -167,16 +167,16 @@ impl Session {
     }
 
     /// What a turn of this session can take part in: nobody sits in front of a delegated task.
-    pub(super) fn caller(&self, caller: Caller) -> Caller {
-        match caller {
-            Caller::Attended if self.meta.task.is_some() => Caller::Delegated,
+    pub(super) fn attendance(&self, attendance: Attendance) -> Attendance {
+        match attendance {
+            Attendance::Attended if self.meta.task.is_some() => Attendance::Delegated,
             other => other,
         }
     }
 
     /// Nobody waits for the task of this session any more: what runs for it ends.
     pub(super) fn abandon(&mut self, now: Millis, out: &mut Out) {
-        self.duty = Duty::Abandoned;
+        self.task_progress = TaskProgress::Abandoned;
         self.prompts.clear();
         for prompt in self.view.queued.clone() {
             self.leave_queue(&prompt.id, out);
@@ -193,16 +193,16 @@ impl Session {
     /// drains, for who waits for it would else use up that time (R05). A turn that a stopping host
     /// leaves open is no end, and a one-shot run that was only asked something here makes none.
     pub(super) fn report(&mut self, now: Millis, out: &mut Out) {
-        let silent = match self.duty {
-            Duty::Open => self.passive,
-            Duty::Abandoned => false,
-            Duty::Reported => true,
+        let silent = match self.task_progress {
+            TaskProgress::Open => self.passive,
+            TaskProgress::Abandoned => false,
+            TaskProgress::Reported => true,
         };
         if silent {
             return;
         }
         if let (Some(task), Some((exit, text))) = (self.meta.task.clone(), self.verdict(now)) {
-            self.duty = Duty::Reported;
+            self.task_progress = TaskProgress::Reported;
             out.effects.push(Effect::Report {
                 parent: task.parent,
                 process: task.process,
@@ -225,7 +225,7 @@ impl Session {
         let comes =
             lives || self.wakes_at().is_some() || matches!(self.view.storage, Storage::Failing(_));
         match held {
-            _ if self.duty == Duty::Abandoned => {}
+            _ if self.task_progress == TaskProgress::Abandoned => {}
             Some(why) => findings.failure = Some(format!("It cannot go on by itself: {why}.")),
             None if comes => return None,
             None => {}

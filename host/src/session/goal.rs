@@ -2,8 +2,7 @@
 //! model is asked whether the goal is reached; if not, the next turn starts by itself. Prompts and
 //! completions that wait go first. A turn that did not end well pauses it.
 
-use super::{Ack, Aim, Caller, Effect, Errand, Out, Reply, Session, Turn};
-use crate::goal::Verdict;
+use super::{Ack, Aim, Attendance, Effect, Out, Reply, Session, Turn, TurnKind};
 use protocol::{
     Body, Event, Failure, Goal, GoalAsk, GoalState, Millis, Outcome, PromptId, Queued, Source,
     Stop, Storage, TurnId,
@@ -23,6 +22,15 @@ pub(super) enum Next {
     Judge,
     /// A turn.
     Turn,
+}
+
+/// What the model found when it was asked whether a goal is reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct GoalVerdict {
+    /// The goal is reached.
+    pub(crate) done: bool,
+    /// What shows it or what is missing, in a line.
+    pub(crate) reason: String,
 }
 
 /// Whether a prompt says a new goal: the turn before it did not work on that one.
@@ -87,7 +95,7 @@ impl Session {
         self.goal_next = Next::Turn;
         self.change_goal(Some(goal), out);
         let id = PromptId(format!("{PROMPT}{}-{now}", self.turns));
-        self.prompt(id, text.to_owned(), Caller::Attended, now, out);
+        self.prompt(id, text.to_owned(), Attendance::Attended, now, out);
         Ok(())
     }
 
@@ -130,8 +138,8 @@ impl Session {
                 self.turns = id;
                 self.publish(Event::TurnStarted { turn: id, source: Source::User, at: now }, out);
                 self.turn = Some(Turn { aim: Aim::Judge, ..self.begun(id, Vec::new(), now) });
-                let errand = Errand::Judge { goal: goal.text, turns: goal.turns };
-                let plan = self.plan(id, Source::User, Caller::Attended, errand);
+                let kind = TurnKind::Judge { goal: goal.text, turns: goal.turns };
+                let plan = self.plan(id, Source::User, Attendance::Attended, kind);
                 out.effects.push(Effect::Start(plan));
                 None
             }
@@ -139,17 +147,23 @@ impl Session {
     }
 
     /// The model has said how the goal stands; no verdict = nobody can tell, so it goes on.
-    pub(super) fn judged(&mut self, goal: &str, verdict: Option<Verdict>, ack: Ack, out: &mut Out) {
+    pub(super) fn judged(
+        &mut self,
+        goal: &str,
+        verdict: Option<GoalVerdict>,
+        ack: Ack,
+        out: &mut Out,
+    ) {
         out.reply(ack, Reply::Go);
         // The user may have changed it meanwhile.
         let Some(known) = self.active_goal().filter(|known| known.text == goal) else { return };
         let mut goal = known.clone();
         match verdict {
-            Some(Verdict { done: true, reason }) => {
+            Some(GoalVerdict { done: true, reason }) => {
                 goal.state = GoalState::Done;
                 goal.verdict = Some(reason);
             }
-            Some(Verdict { done: false, reason }) => goal.verdict = Some(reason),
+            Some(GoalVerdict { done: false, reason }) => goal.verdict = Some(reason),
             None => goal.verdict = Some("the model gave no verdict that can be read".to_owned()),
         }
         if goal.state == GoalState::Active && goal.turns >= goal.max_turns {

@@ -85,9 +85,9 @@ impl Session {
     }
 
     /// Another model, address or key: what the earlier one refused or failed at may work now.
-    pub(super) fn set_lane(&mut self, lane: String, out: &mut Out) {
-        if lane != self.rules.lane {
-            self.rules.lane = lane;
+    pub(super) fn set_lane(&mut self, fingerprint: String, out: &mut Out) {
+        if fingerprint != self.rules.fingerprint {
+            self.rules.fingerprint = fingerprint;
             self.end_pause(out);
         }
     }
@@ -96,7 +96,7 @@ impl Session {
     /// one (W20).
     pub(super) fn resume_wakeups(&mut self, now: Millis, out: &mut Out) {
         match (&self.meta.pause, &mut self.meta.retry) {
-            (Some(pause), _) if pause.lane == self.rules.lane => {}
+            (Some(pause), _) if pause.fingerprint == self.rules.fingerprint => {}
             (Some(_), _) => self.end_pause(out),
             (None, retry) => {
                 if let Some(retry) = retry {
@@ -113,12 +113,13 @@ impl Session {
             return;
         }
         let refusal = refusal(class);
-        if refusal.is_some() && self.asked_lane != self.rules.lane {
+        if refusal.is_some() && self.last_fingerprint != self.rules.fingerprint {
             // The user has chosen another one meanwhile.
             return self.requeue(carried, &Stage::Finished, out);
         }
         let reason = if let Some(fix) = refusal {
-            let pause = Pause { reason: fix.to_owned(), lane: self.rules.lane.clone() };
+            let pause =
+                Pause { reason: fix.to_owned(), fingerprint: self.rules.fingerprint.clone() };
             self.meta.pause = Some(pause);
             self.meta.retry = None;
             fix.to_owned()

@@ -87,12 +87,12 @@ impl Session {
     /// The agent will kill: from here on the end is consumed (W08).
     pub(super) fn killing(&mut self, process: &ProcessId, ack: Ack, out: &mut Out) {
         // Also here, not by the tool alone: an interrupt must not part the mark from the kill.
-        self.doom(process, Killer::Agent, out);
+        self.request_kill(process, Killer::Agent, out);
         out.reply(ack, Reply::Go);
     }
 
     /// Writes down that a process is to end, and asks for it.
-    pub(super) fn doom(&mut self, id: &ProcessId, killer: Killer, out: &mut Out) {
+    pub(super) fn request_kill(&mut self, id: &ProcessId, killer: Killer, out: &mut Out) {
         if let Some(mut process) = self.process(id).cloned()
             && process.is_live()
             && process.killed_by.is_none()

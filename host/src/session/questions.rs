@@ -3,6 +3,8 @@
 use super::{Ack, Effect, Out, Reply, Session, resume};
 use crate::redact;
 use crate::store::Record;
+use serde_json::{Value, json};
+
 use protocol::{Answer, Ask, CallId, Choice, Event, Millis, News, Question, QuestionId, Storage};
 
 impl Session {
@@ -239,4 +241,9 @@ impl Session {
             self.resolve(&id, &Answer::Expired, None, now, out);
         }
     }
+}
+
+/// The result of a clarify call, as the agent gets it.
+pub(crate) fn clarify_result(question: &str, choices: &[String], text: &str) -> Value {
+    json!({ "question": question, "choices_offered": choices, "user_response": text })
 }

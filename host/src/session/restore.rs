@@ -2,12 +2,12 @@
 
 use std::collections::VecDeque;
 
+use super::questions::clarify_result;
 use super::resume::{
     self, AWAITED, Case, LEFT, NOT_RUN_AGAIN, RECOVERY, Verdict, Why, unanswered_calls,
 };
-use super::{Caller, Effect, Errand, Out, Rules, Session, Stored};
+use super::{Attendance, Effect, Out, Rules, Session, Stored, TurnKind};
 use crate::store::{Entry, Loaded, OpenTurn, Record, Stage};
-use crate::tool::clarify;
 use protocol::{
     Answer, Ask, Body, CallId, Gauge, Millis, News, Outcome, Question, Running, Source, ToolResult,
     Transcript, TurnId,
@@ -26,7 +26,7 @@ impl Session {
     /// prompt (W05, W26).
     pub(crate) fn restore(
         loaded: Loaded,
-        caller: Caller,
+        attendance: Attendance,
         context: Option<u64>,
         rules: Rules,
         now: Millis,
@@ -45,7 +45,7 @@ impl Session {
         } = loaded;
         let mut session = Self::new(meta.clone(), context, rules);
         session.stored = Stored::Yes;
-        session.passive = caller == Caller::Stateless;
+        session.passive = attendance == Attendance::Stateless;
         session.turns = turns;
         session.next_row = earlier + rows.len() as u64 + 1;
         if let Some(last) = rows.last() {
@@ -68,7 +68,7 @@ impl Session {
         }
         if !session.passive {
             session.prompts =
-                queued.into_iter().map(|q| (q, Caller::Attended)).collect::<VecDeque<_>>();
+                queued.into_iter().map(|q| (q, Attendance::Attended)).collect::<VecDeque<_>>();
         }
         let mut out = Out::default();
         let mut claimed = Vec::new();
@@ -150,7 +150,7 @@ impl Session {
         (running.answered, self.view.questions) =
             questions.into_iter().partition(|q| q.answer.is_some());
         self.turn = Some(running);
-        self.asked_lane.clone_from(&self.rules.lane);
+        self.last_fingerprint.clone_from(&self.rules.fingerprint);
         match verdict {
             Verdict::Done => self.ended(Outcome::Done, None, now, out),
             Verdict::Cancelled => self.ended(Outcome::Cancelled, None, now, out),
@@ -165,11 +165,16 @@ impl Session {
                 if let Some(attempt) = attempt {
                     self.mark_resumed(turn, attempt, out);
                 }
-                let caller = match self.meta.task {
-                    Some(_) => Caller::Delegated,
-                    None => Caller::Attended,
+                let attendance = match self.meta.task {
+                    Some(_) => Attendance::Delegated,
+                    None => Attendance::Attended,
                 };
-                out.effects.push(Effect::Start(self.plan(turn, source, caller, Errand::Resume)));
+                out.effects.push(Effect::Start(self.plan(
+                    turn,
+                    source,
+                    attendance,
+                    TurnKind::Resume,
+                )));
             }
         }
     }
@@ -238,9 +243,9 @@ impl Session {
     pub(super) fn stop(&mut self, now: Millis, out: &mut Out) {
         self.stopping = true;
         let Some(turn) = &self.turn else { return };
-        if turn.cancelled || turn.aim.is_errand() || self.passive {
+        if turn.cancelled || turn.aim.is_internal() || self.passive {
             // A compression that was cut off has changed nothing: nobody needs to know.
-            let failure = (!turn.aim.is_errand()).then(|| Why::Stale.text().to_owned());
+            let failure = (!turn.aim.is_internal()).then(|| Why::Stale.text().to_owned());
             self.ended(Outcome::Interrupted, failure, now, out);
         } else {
             self.queue_remark(out);
@@ -305,7 +310,7 @@ fn given(question: &Question) -> Option<ToolResult> {
     Some(ToolResult {
         call: question.call.clone(),
         name: "clarify".to_owned(),
-        text: clarify::response(asked, choices, text).to_string(),
+        text: clarify_result(asked, choices, text).to_string(),
         failed: false,
         millis: 0,
         unanswered: false,

@@ -61,17 +61,17 @@ impl Rig {
     fn prompt(&mut self, text: &str) -> Vec<Effect> {
         self.prompts += 1;
         let id = PromptId(format!("p{}", self.prompts));
-        self.feed(Input::Prompt { id, text: text.to_owned(), caller: Caller::Attended })
+        self.feed(Input::Prompt { id, text: text.to_owned(), attendance: Attendance::Attended })
     }
 
-    fn say(&mut self, say: Say) -> Vec<Effect> {
+    fn event(&mut self, event: TurnEvent) -> Vec<Effect> {
         let turn = self.session.turns;
-        self.feed(Input::Said { turn, ack: Ack(7), say })
+        self.feed(Input::TurnEvent { turn, ack: Ack(7), event })
     }
 
     fn spawn(&mut self, id: &str) {
-        self.say(Say::Spawn(Box::new(process(id))));
-        self.say(Say::Running { process: pid(id), pid: 1 });
+        self.event(TurnEvent::Spawn(Box::new(process(id))));
+        self.event(TurnEvent::Running { process: pid(id), pid: 1 });
     }
 
     fn exit(&mut self, id: &str) -> Vec<Effect> {
@@ -81,11 +81,11 @@ impl Rig {
 
     fn answer(&mut self, text: &str) -> Vec<Effect> {
         let answer = Assistant { text: text.to_owned(), ..Assistant::default() };
-        self.say(Say::Answered { answer, usage: None, context: None })
+        self.event(TurnEvent::Answered { answer, usage: None, context: None })
     }
 
     fn end(&mut self) -> Vec<Effect> {
-        self.say(Say::Ended { outcome: Outcome::Done, failure: None })
+        self.event(TurnEvent::Ended { outcome: Outcome::Done, failure: None })
     }
 
     fn result(&mut self, seen: Vec<(ProcessId, Seen)>) -> Vec<Effect> {
@@ -97,7 +97,7 @@ impl Rig {
             millis: 1,
             unanswered: false,
         };
-        self.say(Say::Result(Finished { result, seen, shell: None, todo: None }))
+        self.event(TurnEvent::Result(Finished { result, seen, shell: None, todo: None }))
     }
 
     fn starts(&self) -> Vec<Source> {
@@ -183,7 +183,7 @@ fn approval(rule: &str) -> Ask {
 }
 
 fn ask(rig: &mut Rig, call: &str, ask: Ask) -> Vec<Effect> {
-    rig.say(Say::Ask { call: CallId(call.to_owned()), ask, timeout: 60_000 })
+    rig.event(TurnEvent::Ask { call: CallId(call.to_owned()), ask, timeout: 60_000 })
 }
 
 /// A session whose first turn spawned these and has ended.
@@ -369,7 +369,7 @@ fn a_poll_counts_only_when_its_turn_ends_normally() {
         rig.spawn("a");
         rig.exit("a");
         rig.result(vec![(pid("a"), Seen::AtTurnEnd)]);
-        rig.say(Say::Ended { outcome, failure: None });
+        rig.event(TurnEvent::Ended { outcome, failure: None });
         assert_eq!(rig.starts(), turns);
     }
 }
@@ -380,7 +380,7 @@ fn a_kill_by_the_agent_is_written_down_first_and_never_wakes() {
     let mut rig = Rig::new();
     rig.prompt("go");
     rig.spawn("a");
-    let effects = rig.say(Say::Killing(pid("a")));
+    let effects = rig.event(TurnEvent::Killing(pid("a")));
     let record = effects.iter().position(
         |e| matches!(e, Effect::Record(Record::Process(p)) if p.killed_by == Some(Killer::Agent)),
     );
@@ -401,7 +401,8 @@ fn a_kill_that_was_written_down_is_repeated_after_a_restart() {
     process.state = State::Running;
     process.killed_by = Some(Killer::Agent);
     let loaded = Loaded { meta: meta(), processes: vec![process], ..Loaded::default() };
-    let (mut session, _) = Session::restore(loaded, Caller::Attended, None, Rules::default(), 0);
+    let (mut session, _) =
+        Session::restore(loaded, Attendance::Attended, None, Rules::default(), 0);
     let effects = session.handle(Input::Adopted { process: pid("a"), pid: Some(1) }, 0);
     assert!(effects.contains(&Effect::Kill(pid("a"))));
 }
@@ -445,7 +446,7 @@ fn every_kind_of_end_wakes_with_its_true_status() {
             End::FailedStart => {
                 let mut rig = Rig::new();
                 rig.prompt("go");
-                rig.say(Say::Spawn(Box::new(process("a"))));
+                rig.event(TurnEvent::Spawn(Box::new(process("a"))));
                 rig.end();
                 rig.effects.clear();
                 rig
@@ -465,7 +466,7 @@ fn a_spawn_is_written_down_before_the_child_may_run() {
     // W27
     let mut rig = Rig::new();
     rig.prompt("go");
-    let effects = rig.say(Say::Spawn(Box::new(process("a"))));
+    let effects = rig.event(TurnEvent::Spawn(Box::new(process("a"))));
     let place = |f: fn(&Effect) -> bool| effects.iter().position(f).unwrap();
     let go = place(|e| matches!(e, Effect::Reply { reply: Reply::Go, .. }));
     assert!(place(|e| matches!(e, Effect::Record(Record::Process(p)) if p.notify)) < go);
@@ -482,7 +483,7 @@ fn a_wakeup_and_a_user_turn_differ_in_their_source_only() {
     rig.answer("x");
     rig.end();
     rig.prompt("again");
-    let plans: Vec<Plan> = rig
+    let plans: Vec<TurnPlan> = rig
         .effects
         .iter()
         .filter_map(|e| match e {
@@ -491,7 +492,7 @@ fn a_wakeup_and_a_user_turn_differ_in_their_source_only() {
         })
         .collect();
     let [wakeup, user] = plans.as_slice() else { panic!("{plans:?}") };
-    let same = Plan { source: user.source, turn: user.turn, ..wakeup.clone() };
+    let same = TurnPlan { source: user.source, turn: user.turn, ..wakeup.clone() };
     assert_eq!(same, *user);
 }
 
@@ -510,7 +511,7 @@ fn a_working_directory_change_stays_with_the_session() {
         unanswered: false,
     };
     let finished = Finished { result, seen: Vec::new(), shell: Some(shell.clone()), todo: None };
-    rig.say(Say::Result(finished));
+    rig.event(TurnEvent::Result(finished));
     rig.end();
     let effects = rig.prompt("next");
     assert!(effects.iter().any(|e| matches!(e, Effect::Start(plan) if plan.shell == shell)));
@@ -525,7 +526,7 @@ fn a_cancelled_turn_holds_what_waits_until_the_next_prompt() {
     rig.spawn("a");
     rig.exit("a");
     rig.feed(Input::Cancel);
-    rig.say(Say::Ended { outcome: Outcome::Cancelled, failure: None });
+    rig.event(TurnEvent::Ended { outcome: Outcome::Cancelled, failure: None });
     assert_eq!(rig.starts(), [Source::User]);
     assert!(rig.session.transcript().held.is_some());
     rig.prompt("next");
@@ -538,12 +539,12 @@ fn a_prompt_interrupted_before_an_answer_is_marked_for_the_next_turn() {
     let mut rig = Rig::new();
     rig.prompt("delete it all");
     rig.feed(Input::Cancel);
-    rig.say(Say::Ended { outcome: Outcome::Cancelled, failure: None });
+    rig.event(TurnEvent::Ended { outcome: Outcome::Cancelled, failure: None });
     assert_eq!(rig.rows(), ["user", "note"]);
     rig.prompt("go");
     rig.answer("half");
     rig.feed(Input::Cancel);
-    rig.say(Say::Ended { outcome: Outcome::Cancelled, failure: None });
+    rig.event(TurnEvent::Ended { outcome: Outcome::Cancelled, failure: None });
     assert_eq!(rig.rows(), ["user", "note", "user", "assistant"], "an answer says it itself");
 }
 
@@ -553,7 +554,7 @@ fn what_a_failed_wakeup_carried_is_held_and_told_once() {
     let mut rig = idle_with(&["a"]);
     rig.exit("a");
     let outcome = Outcome::Failed { class: "unreachable".to_owned() };
-    rig.say(Say::Ended { outcome, failure: Some("no".to_owned()) });
+    rig.event(TurnEvent::Ended { outcome, failure: Some("no".to_owned()) });
     assert!(matches!(rig.delivery("a"), Delivery::Held(_)));
     assert_eq!(rig.starts(), [Source::Wakeup], "no retry storm");
     rig.feed(Input::WakeNow);
@@ -591,7 +592,7 @@ fn a_claim_the_model_never_answered_runs_again_without_a_second_row() {
         ..Loaded::default()
     };
     let (session, effects) =
-        Session::restore(loaded, Caller::Attended, None, Rules::default(), 5_000);
+        Session::restore(loaded, Attendance::Attended, None, Rules::default(), 5_000);
     assert_eq!(starts(&effects), [Source::Wakeup]);
     let told =
         session.transcript().rows.iter().filter(|r| matches!(r.body, Body::Wakeup(_))).count();
@@ -637,7 +638,8 @@ fn calls_without_a_result_are_reported_as_interrupted_after_a_restart() {
     };
     let loaded =
         Loaded { meta: meta(), rows, turns: TurnId(1), open: Some(open), ..Loaded::default() };
-    let (session, effects) = Session::restore(loaded, Caller::Attended, None, Rules::default(), 0);
+    let (session, effects) =
+        Session::restore(loaded, Attendance::Attended, None, Rules::default(), 0);
     assert_eq!(starts(&effects), []);
     let rows = &session.transcript().rows;
     assert_eq!(
@@ -653,7 +655,7 @@ fn a_prompt_sent_twice_is_one_prompt() {
     let prompt = || Input::Prompt {
         id: PromptId("same".to_owned()),
         text: "hi".to_owned(),
-        caller: Caller::Attended,
+        attendance: Attendance::Attended,
     };
     rig.feed(prompt());
     rig.feed(prompt());
@@ -683,8 +685,8 @@ fn late_words_of_a_turn_do_not_touch_its_successor() {
     rig.prompt("one");
     rig.end();
     rig.prompt("two");
-    let say = Say::Delta { part: Part::Text, text: "late".to_owned() };
-    assert_eq!(rig.feed(Input::Said { turn: TurnId(1), ack: Ack(0), say }), []);
+    let event = TurnEvent::Delta { part: Part::Text, text: "late".to_owned() };
+    assert_eq!(rig.feed(Input::TurnEvent { turn: TurnId(1), ack: Ack(0), event }), []);
 }
 
 #[test]
@@ -693,17 +695,17 @@ fn what_became_of_a_spawn_holds_also_when_its_turn_was_interrupted() {
     let mut rig = Rig::new();
     rig.prompt("go");
     for id in ["a", "b"] {
-        rig.say(Say::Spawn(Box::new(process(id))));
+        rig.event(TurnEvent::Spawn(Box::new(process(id))));
     }
     rig.feed(Input::Cancel);
-    rig.say(Say::Ended { outcome: Outcome::Cancelled, failure: None });
+    rig.event(TurnEvent::Ended { outcome: Outcome::Cancelled, failure: None });
     let turn = TurnId(1);
-    let say = Say::Running { process: pid("a"), pid: 9 };
-    rig.feed(Input::Said { turn, ack: Ack(0), say });
+    let event = TurnEvent::Running { process: pid("a"), pid: 9 };
+    rig.feed(Input::TurnEvent { turn, ack: Ack(0), event });
     assert_eq!(rig.session.process(&pid("a")).unwrap().state, State::Running);
     let exit = Exit { end: End::FailedStart, code: None, signal: None, at: 0 };
-    let say = Say::FailedStart { process: pid("b"), exit };
-    rig.feed(Input::Said { turn, ack: Ack(0), say });
+    let event = TurnEvent::FailedStart { process: pid("b"), exit };
+    rig.feed(Input::TurnEvent { turn, ack: Ack(0), event });
     assert_eq!(rig.delivery("b"), Delivery::Waiting);
 }
 
@@ -713,7 +715,7 @@ fn a_kill_is_sent_also_when_its_turn_is_interrupted_before_it_can() {
     let mut rig = Rig::new();
     rig.prompt("go");
     rig.spawn("a");
-    let effects = rig.say(Say::Killing(pid("a")));
+    let effects = rig.event(TurnEvent::Killing(pid("a")));
     assert!(effects.contains(&Effect::Kill(pid("a"))));
 }
 
@@ -725,7 +727,7 @@ fn an_end_that_a_running_call_shows_makes_no_toast() {
     let mut rig = Rig::new();
     rig.prompt("go");
     rig.spawn("a");
-    rig.say(Say::Awaiting(pid("a")));
+    rig.event(TurnEvent::Awaiting(pid("a")));
     assert_eq!(toasts(&rig.exit("a")), 0);
     rig.result(vec![(pid("a"), Seen::Now)]);
     assert_eq!(toasts(&rig.end()), 0);
@@ -735,7 +737,7 @@ fn an_end_that_a_running_call_shows_makes_no_toast() {
     let mut rig = Rig::new();
     rig.prompt("go");
     rig.spawn("a");
-    rig.say(Say::Awaiting(pid("a")));
+    rig.event(TurnEvent::Awaiting(pid("a")));
     rig.exit("a");
     assert_eq!(toasts(&rig.end()), 1);
     assert_eq!(rig.starts(), [Source::User, Source::Wakeup]);
@@ -746,7 +748,7 @@ fn a_wakeup_without_an_answer_is_held_and_does_not_loop() {
     // W29
     let mut rig = idle_with(&["a"]);
     rig.exit("a");
-    rig.say(Say::Ended { outcome: Outcome::Limit, failure: None });
+    rig.event(TurnEvent::Ended { outcome: Outcome::Limit, failure: None });
     assert_eq!(rig.starts(), [Source::Wakeup]);
     assert!(matches!(rig.delivery("a"), Delivery::Held(_)));
 }
@@ -756,9 +758,9 @@ fn a_wakeup_told_again_after_a_partial_answer_ends_in_a_word_to_answer_to() {
     // W16
     let mut rig = idle_with(&["a"]);
     rig.exit("a");
-    rig.say(Say::Delta { part: Part::Text, text: "half".to_owned() });
+    rig.event(TurnEvent::Delta { part: Part::Text, text: "half".to_owned() });
     let outcome = Outcome::Failed { class: "truncated".to_owned() };
-    rig.say(Say::Ended { outcome, failure: Some("cut".to_owned()) });
+    rig.event(TurnEvent::Ended { outcome, failure: Some("cut".to_owned()) });
     rig.feed(Input::WakeNow);
     assert_eq!(rig.rows().last(), Some(&"note"));
     assert_eq!(rig.told(), ["a"]);

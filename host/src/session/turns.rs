@@ -6,8 +6,8 @@ use std::collections::BTreeSet;
 
 use super::resume::{self, ALONE, NEVER};
 use super::{
-    Ack, Aim, Caller, Effect, Errand, Finished, Out, Plan, Reply, Say, Seen, Session, Shell,
-    Stored, Turn,
+    Ack, Aim, Attendance, Effect, Finished, Out, Reply, Seen, Session, Shell, Stored, Turn,
+    TurnEvent, TurnKind, TurnPlan,
 };
 use crate::store::{Entry, Record, Stage};
 use crate::wakeup;
@@ -44,7 +44,7 @@ impl Session {
         &mut self,
         id: PromptId,
         text: String,
-        caller: Caller,
+        attendance: Attendance,
         now: Millis,
         out: &mut Out,
     ) {
@@ -64,7 +64,7 @@ impl Session {
         if self.turn.is_some() || self.stopping {
             self.enqueue(prompt.clone(), out);
         }
-        self.prompts.push_back((prompt, caller));
+        self.prompts.push_back((prompt, attendance));
     }
 
     pub(super) fn knows_prompt(&self, id: &PromptId) -> bool {
@@ -152,7 +152,7 @@ impl Session {
             self.note_remark(&remark.text, out);
         }
         for task in tasks {
-            self.doom(&task, Killer::User, out);
+            self.request_kill(&task, Killer::User, out);
         }
         // Also a host that dies before the turn has unwound must not go on with it.
         self.mark_resumed(id, NEVER, out);
@@ -165,11 +165,11 @@ impl Session {
         if self.turn.is_some() || self.stopping {
             return;
         }
-        let (lead, caller) = match self.prompts.pop_front() {
-            Some((prompt, caller)) => (Lead::Prompt(prompt), caller),
-            None if self.may_wake(now, out) => (Lead::Events, Caller::Attended),
+        let (lead, attendance) = match self.prompts.pop_front() {
+            Some((prompt, attendance)) => (Lead::Prompt(prompt), attendance),
+            None if self.may_wake(now, out) => (Lead::Events, Attendance::Attended),
             None if self.is_driven() => match self.pursue(now, out) {
-                Some(words) => (Lead::Goal(words), Caller::Attended),
+                Some(words) => (Lead::Goal(words), Attendance::Attended),
                 None => return,
             },
             None => return,
@@ -184,10 +184,10 @@ impl Session {
         let id = TurnId(self.turns.0 + 1);
         self.turns = id;
         self.settling = None;
-        self.asked_lane.clone_from(&self.rules.lane);
+        self.last_fingerprint.clone_from(&self.rules.fingerprint);
         out.record(Record::TurnStarted { session: self.id(), turn: id, source, at: now });
         self.publish(Event::TurnStarted { turn: id, source, at: now }, out);
-        if caller == Caller::Stateless {
+        if attendance == Attendance::Stateless {
             self.mark_resumed(id, ALONE, out);
         }
         let before = self.next_row;
@@ -221,7 +221,7 @@ impl Session {
             self.add_row(id, now, Body::Note { text }, out);
         }
         self.touch(now, out);
-        out.effects.push(Effect::Start(self.plan(id, source, caller, Errand::Answer)));
+        out.effects.push(Effect::Start(self.plan(id, source, attendance, TurnKind::Answer)));
     }
 
     /// Whether what waits may start a turn of its own now; too many in a row are held (W31).
@@ -261,14 +261,14 @@ impl Session {
         &self,
         turn: TurnId,
         source: Source,
-        caller: Caller,
-        errand: Errand,
-    ) -> Plan {
-        Plan {
+        attendance: Attendance,
+        kind: TurnKind,
+    ) -> TurnPlan {
+        TurnPlan {
             turn,
             source,
-            caller: self.caller(caller),
-            errand,
+            attendance: self.attendance(attendance),
+            kind,
             used: self.view.gauge.used,
             model: self.meta.model.clone(),
             reasoning: self.meta.reasoning.clone(),
@@ -303,22 +303,31 @@ impl Session {
         entries
     }
 
-    pub(super) fn said(&mut self, turn: TurnId, ack: Ack, say: Say, now: Millis, out: &mut Out) {
-        match say {
+    pub(super) fn said(
+        &mut self,
+        turn: TurnId,
+        ack: Ack,
+        event: TurnEvent,
+        now: Millis,
+        out: &mut Out,
+    ) {
+        match event {
             // Facts about a process hold whether its turn still runs or not.
-            Say::Running { process, pid } => return self.adopted(&process, Some(pid), out),
-            Say::FailedStart { process, exit } => {
+            TurnEvent::Running { process, pid } => return self.adopted(&process, Some(pid), out),
+            TurnEvent::FailedStart { process, exit } => {
                 return self.failed_start(turn, &process, exit, now, out);
             }
             // So does what a request has cost.
-            Say::Used(usage) => {
+            TurnEvent::Used(usage) => {
                 self.count(&usage, out);
                 return self.touch(now, out);
             }
             _ => {}
         }
-        if let (Say::Spawn(_) | Say::Delegate { .. } | Say::Ask { .. }, Some(running)) =
-            (&say, &self.turn)
+        if let (
+            TurnEvent::Spawn(_) | TurnEvent::Delegate { .. } | TurnEvent::Ask { .. },
+            Some(running),
+        ) = (&event, &self.turn)
             && running.cancelled
         {
             return out.reply(ack, Reply::Refused("the turn was interrupted".to_owned()));
@@ -328,41 +337,43 @@ impl Session {
             out.reply(ack, Reply::Refused("the turn is over".to_owned()));
             return;
         }
-        match say {
-            Say::Delta { part, text } => self.delta(turn, part, text, out),
-            Say::Status(text) => self.publish(Event::TurnStatus { turn, text }, out),
-            Say::Answered { answer, usage, context } => {
+        match event {
+            TurnEvent::Delta { part, text } => self.delta(turn, part, text, out),
+            TurnEvent::Status(text) => self.publish(Event::TurnStatus { turn, text }, out),
+            TurnEvent::Answered { answer, usage, context } => {
                 self.answered(answer, usage, context, ack, now, out);
             }
-            Say::CallStarted(call) => {
+            TurnEvent::CallStarted(call) => {
                 self.publish(Event::CallStarted { call, at: now }, out);
                 out.reply(ack, Reply::Go);
             }
-            Say::CallOutput { call, text } => self.publish(Event::CallOutput { call, text }, out),
-            Say::Result(finished) => self.result(finished, ack, now, out),
-            Say::Awaiting(process) => {
+            TurnEvent::CallOutput { call, text } => {
+                self.publish(Event::CallOutput { call, text }, out);
+            }
+            TurnEvent::Result(finished) => self.result(finished, ack, now, out),
+            TurnEvent::Awaiting(process) => {
                 if let Some(turn) = &mut self.turn {
                     turn.awaited.insert(process);
                 }
             }
-            Say::Processes => {
+            TurnEvent::Processes => {
                 out.reply(ack, Reply::Processes(self.view.processes.clone()));
             }
-            Say::Delegate { process, brief, waits } => {
+            TurnEvent::Delegate { process, brief, waits } => {
                 self.delegate(*process, brief, waits, ack, now, out);
             }
-            Say::AwaitEnd(process) => self.await_end(&process, ack, out),
-            Say::Compressed(summary) => self.compressed(summary, ack, now, out),
-            Say::NotCompressed { message, failed } => {
+            TurnEvent::AwaitEnd(process) => self.await_end(&process, ack, out),
+            TurnEvent::Compressed(summary) => self.compressed(summary, ack, now, out),
+            TurnEvent::NotCompressed { message, failed } => {
                 self.not_compressed(message, failed, now, out);
             }
-            Say::Judged { goal, verdict } => self.judged(&goal, verdict, ack, out),
-            Say::NotJudged(why) => self.not_judged(&why, out),
-            Say::Ask { call, ask, timeout } => self.ask(call, ask, timeout, ack, now, out),
-            Say::Spawn(process) => self.spawn(*process, ack, now, out),
-            Say::Running { .. } | Say::FailedStart { .. } | Say::Used(_) => {}
-            Say::Killing(process) => self.killing(&process, ack, out),
-            Say::Ended { outcome, failure } => self.ended(outcome, failure, now, out),
+            TurnEvent::Judged { goal, verdict } => self.judged(&goal, verdict, ack, out),
+            TurnEvent::NotJudged(why) => self.not_judged(&why, out),
+            TurnEvent::Ask { call, ask, timeout } => self.ask(call, ask, timeout, ack, now, out),
+            TurnEvent::Spawn(process) => self.spawn(*process, ack, now, out),
+            TurnEvent::Running { .. } | TurnEvent::FailedStart { .. } | TurnEvent::Used(_) => {}
+            TurnEvent::Killing(process) => self.killing(&process, ack, out),
+            TurnEvent::Ended { outcome, failure } => self.ended(outcome, failure, now, out),
         }
     }
 
@@ -483,7 +494,7 @@ impl Session {
             .rev()
             .take_while(|r| r.turn == turn.id)
             .any(|r| matches!(r.body, Body::Assistant(_) | Body::Tool(_)));
-        if outcome == Outcome::Cancelled && silent && !turn.aim.is_errand() {
+        if outcome == Outcome::Cancelled && silent && !turn.aim.is_internal() {
             self.add_row(turn.id, now, Body::Note { text: INTERRUPTED.to_owned() }, out);
         }
         if let (Some(message), false) = (failure, turn.cancelled) {
@@ -500,7 +511,7 @@ impl Session {
                     self.consume(&process, out);
                 }
                 // A compression may have asked nobody (W20).
-                if unanswered.is_empty() && !turn.aim.is_errand() {
+                if unanswered.is_empty() && !turn.aim.is_internal() {
                     self.end_pause(out);
                 }
                 self.put_off("no answer", unanswered, now, out);
@@ -536,7 +547,7 @@ impl Session {
     pub(super) fn queue_remark(&mut self, out: &mut Out) {
         if let Some(prompt) = self.take_remark(out) {
             self.enqueue(prompt.clone(), out);
-            self.prompts.push_front((prompt, Caller::Attended));
+            self.prompts.push_front((prompt, Attendance::Attended));
         }
     }
 

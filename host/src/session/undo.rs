@@ -4,7 +4,7 @@
 //! Row numbers have no gaps: those of rows that were taken back are given again. Numbers of turns
 //! are not, so a row is named for ever by its number and its turn.
 
-use super::{Caller, Out, Session, Stored};
+use super::{Attendance, Out, Session, Stored};
 use crate::store::{Record, Stage};
 use protocol::{Body, Event, Failure, Millis, PromptId, Queued, Row, Storage, TurnId, WakeupKind};
 
@@ -40,7 +40,7 @@ impl Session {
     pub(super) fn undo(
         &mut self,
         past: Past,
-        again: Option<(PromptId, Caller)>,
+        again: Option<(PromptId, Attendance)>,
         now: Millis,
         out: &mut Out,
     ) {
@@ -60,12 +60,12 @@ impl Session {
             }
         };
         self.cut_off(&prompt, past, out);
-        if let (Some((id, caller)), Body::User { text }) = (again, prompt.body) {
+        if let (Some((id, attendance)), Body::User { text }) = (again, prompt.body) {
             self.remember_prompt(&id);
             if self.next_row == 1 {
                 self.meta.preview = text.chars().take(PREVIEW).collect();
             }
-            self.prompts.push_front((Queued { id, text }, caller));
+            self.prompts.push_front((Queued { id, text }, attendance));
         }
         self.touch(now, out);
     }

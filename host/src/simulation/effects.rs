@@ -4,8 +4,8 @@ use super::Defect;
 use super::met::Class;
 use super::turn::{Actor, Doing};
 use super::world::{Answering, World, number_of, process_id};
-use crate::local::outbox::Item;
-use crate::session::{Ack, Effect, Errand, Input, Plan, Reply, STORE, Say, Seen};
+use crate::embedded::outbox::Item;
+use crate::session::{Ack, Effect, Input, Reply, STORE, Seen, TurnEvent, TurnKind, TurnPlan};
 use crate::store::CommitNo;
 use protocol::{
     Body, End, Event, Exit, GoalState, News, Outcome, ProcessId, Row, SessionId, Source, Storage,
@@ -15,7 +15,7 @@ use protocol::{
 impl World<'_> {
     pub(super) fn carry_out(&mut self, s: usize, effects: Vec<Effect>) {
         for effect in &effects {
-            if let Effect::Start(Plan { errand: Errand::Judge { .. }, turn, .. }) = effect {
+            if let Effect::Start(TurnPlan { kind: TurnKind::Judge { .. }, turn, .. }) = effect {
                 self.host.errands.insert((s, *turn));
             }
         }
@@ -131,14 +131,14 @@ impl World<'_> {
 
     fn perform_unwritten(&mut self, s: usize, effect: Effect) {
         match effect {
-            Effect::Start(Plan { turn, source, errand, .. })
-                if source == Source::Wakeup || errand == Errand::Resume =>
+            Effect::Start(TurnPlan { turn, source, kind, .. })
+                if source == Source::Wakeup || kind == TurnKind::Resume =>
             {
-                let again = errand == Errand::Resume;
+                let again = kind == TurnKind::Resume;
                 self.met.note(if again { Class::FailingResume } else { Class::FailingClaim });
                 let outcome = Outcome::Failed { class: STORE.to_owned() };
                 let failure = Some("It could not be written down.".to_owned());
-                self.say(s, turn, Say::Ended { outcome, failure }, None);
+                self.event(s, turn, TurnEvent::Ended { outcome, failure }, None);
             }
             Effect::Reply { ack, reply: Reply::Go } => {
                 let waiting = self.host.live.get(&s).and_then(|l| l.acks.get(&ack.0)).copied();
@@ -147,8 +147,8 @@ impl World<'_> {
                 };
                 self.reply(s, ack, &Reply::Refused("the store fails".to_owned()));
                 let exit = Exit { end: End::FailedStart, code: None, signal: None, at: self.now };
-                let say = Say::FailedStart { process: process_id(p), exit };
-                self.say(s, turn, say, None);
+                let event = TurnEvent::FailedStart { process: process_id(p), exit };
+                self.event(s, turn, event, None);
             }
             Effect::Acknowledge(process) => {
                 if let Some(live) = self.host.live.get_mut(&s) {
@@ -160,13 +160,13 @@ impl World<'_> {
         }
     }
 
-    fn start(&mut self, s: usize, plan: &Plan) {
+    fn start(&mut self, s: usize, plan: &TurnPlan) {
         // One that was cut off and does not unwind in time is given up; it says nothing any more.
         if let Some(actor) = self.actor(s).filter(|a| a.aborted.is_none()) {
             let (old, new) = (actor.turn, plan.turn);
             self.fail(format!("two turns: {new} of s{s} starts while {old} runs"));
         }
-        let again = plan.errand == Errand::Resume;
+        let again = plan.kind == TurnKind::Resume;
         let rows = self.session(s).map(|x| x.transcript().rows.as_slice()).unwrap_or_default();
         let goes_on = |row: &Row| matches!(&row.body, Body::Note { text } if text.starts_with("[Go on working"));
         let goal = rows.last().is_some_and(goes_on);
@@ -189,7 +189,7 @@ impl World<'_> {
     fn count_resume(&mut self, s: usize, turn: TurnId) {
         let resuming = self.host.live.get_mut(&s).and_then(|live| live.resuming.take());
         let Some((_, before)) = resuming.filter(|(resumed, _)| *resumed == turn) else { return };
-        let rows = self.stored.shelf(&self.ids[s]).map(|shelf| &shelf.rows);
+        let rows = self.stored.projects(&self.ids[s]).map(|projects| &projects.rows);
         let last = rows.and_then(|rows| rows.keys().next_back()).copied().unwrap_or(0);
         let known = self.resumes.get(&(s, turn)).copied().unwrap_or((0, 0));
         let count = if before > known.1 { 1 } else { known.0 + 1 };
@@ -233,10 +233,10 @@ impl World<'_> {
             }
             Effect::Publish(event) | Effect::Announce(event) => self.event_rests(id, event),
             Effect::Start(plan) => {
-                self.stored.shelf(id).is_some_and(|x| x.turns.contains_key(&plan.turn))
+                self.stored.projects(id).is_some_and(|x| x.turns.contains_key(&plan.turn))
             }
             Effect::Reply { reply: Reply::Row(row), .. } => {
-                self.stored.shelf(id).is_some_and(|x| x.written.contains(row))
+                self.stored.projects(id).is_some_and(|x| x.written.contains(row))
             }
             Effect::Reply { ack, reply: Reply::Go } => {
                 match self.host.live.get(&s).and_then(|l| l.acks.get(&ack.0)) {
@@ -244,7 +244,7 @@ impl World<'_> {
                         let process = self.stored.processes.get(&process_id(*p));
                         process
                             .and_then(|p| p.worker())
-                            .is_some_and(|w| self.stored.shelf(w).is_some())
+                            .is_some_and(|w| self.stored.projects(w).is_some())
                     }
                     Some((_, Answering::Spawn(p))) => {
                         let process = self.stored.processes.get(&process_id(*p));
@@ -262,9 +262,9 @@ impl World<'_> {
             Effect::Acknowledge(process) => {
                 self.stored.processes.get(process).is_some_and(|x| !x.is_live())
             }
-            Effect::Open(session) => self.stored.shelf(session).is_some(),
+            Effect::Open(session) => self.stored.projects(session).is_some(),
             // Taken back before it began, or a turn has ended; the user may have prompted since.
-            Effect::Report { .. } => self.stored.shelf(id).is_some_and(|x| {
+            Effect::Report { .. } => self.stored.projects(id).is_some_and(|x| {
                 x.turns.is_empty() || x.turns.values().any(|turn| turn.outcome.is_some())
             }),
             _ => true,
@@ -273,18 +273,18 @@ impl World<'_> {
     }
 
     fn event_rests(&self, id: &SessionId, event: &Event) -> bool {
-        let Some(shelf) = self.stored.shelf(id) else {
+        let Some(projects) = self.stored.projects(id) else {
             return !matches!(event, Event::RowAdded { .. } | Event::TurnStarted { .. });
         };
         let process = |p: &ProcessId| self.stored.processes.get(p);
         match event {
-            Event::RowAdded { row } => shelf.written.contains(row),
-            Event::TurnStarted { turn, .. } => shelf.turns.contains_key(turn),
+            Event::RowAdded { row } => projects.written.contains(row),
+            Event::TurnStarted { turn, .. } => projects.turns.contains_key(turn),
             Event::TurnEnded { turn, .. } => {
-                shelf.turns.get(turn).is_some_and(|t| t.outcome.is_some())
+                projects.turns.get(turn).is_some_and(|t| t.outcome.is_some())
             }
-            Event::PromptQueued { prompt } => shelf.queued.contains(&prompt.id),
-            Event::QuestionAsked { question } => shelf.questions.contains(&question.id),
+            Event::PromptQueued { prompt } => projects.queued.contains(&prompt.id),
+            Event::QuestionAsked { question } => projects.questions.contains(&question.id),
             Event::ProcessChanged { process: shown } => process(&shown.id).is_some_and(|stored| {
                 (shown.is_live() || !stored.is_live())
                     && (shown.killed_by.is_none() || stored.killed_by.is_some())

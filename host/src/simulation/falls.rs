@@ -2,7 +2,7 @@
 
 use super::disk::is_wakeup;
 use super::met::Class;
-use super::world::{Host, World, process_id};
+use super::world::{SimHost, World, process_id};
 use crate::session::Input;
 use crate::store::{Record, Stage};
 use protocol::{Process, Storage, TurnId};
@@ -84,7 +84,7 @@ impl World<'_> {
 
     /// Another host takes up what is stored; the disk works for it.
     pub(super) fn restart(&mut self, ended: u8) {
-        self.host = Host::default();
+        self.host = SimHost::default();
         self.now += std::mem::take(&mut self.away);
         self.generation += 1;
         self.tally.restarts += 1;

@@ -148,8 +148,8 @@ impl World<'_> {
 
     fn each_prompt_once(&self) -> Result<(), String> {
         for (s, id) in self.ids.iter().enumerate() {
-            let Some(shelf) = self.stored.shelf(id) else { continue };
-            let users: Vec<&str> = shelf
+            let Some(projects) = self.stored.projects(id) else { continue };
+            let users: Vec<&str> = projects
                 .rows
                 .values()
                 .filter_map(|r| match &r.body {
@@ -160,13 +160,14 @@ impl World<'_> {
             let mut order = 0;
             for typed in self.prompts.iter().filter(|p| p.session == s) {
                 let at: Vec<usize> = (0..users.len()).filter(|i| users[*i] == typed.text).collect();
-                let must = shelf.queued.contains(&typed.id) || typed.generation == self.generation;
+                let must =
+                    projects.queued.contains(&typed.id) || typed.generation == self.generation;
                 match at.as_slice() {
                     [only] if *only < order => {
                         return Err(format!("order: {} of {id} came late", typed.text));
                     }
                     [only] => order = *only,
-                    [] if typed.unqueued || !must || shelf.undone.contains(&typed.text) => {}
+                    [] if typed.unqueued || !must || projects.undone.contains(&typed.text) => {}
                     _ => {
                         return Err(format!(
                             "prompt: {} is in {} rows of {id}",

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use super::Defect;
 use super::met::Class;
 use super::world::{Live, World, number_of};
-use crate::local::outbox::Outbox;
-use crate::session::{Caller, Effect, Errand, Input, Plan, Rules, Session};
+use crate::embedded::outbox::Outbox;
+use crate::session::{Attendance, Effect, Input, Rules, Session, TurnKind, TurnPlan};
 use crate::store::{Loaded, Meta, Record, Stage};
 use protocol::{Answer, Body, Goal, GoalState, Outcome, Storage};
 
@@ -46,11 +46,11 @@ impl World<'_> {
             let stored = loaded.rows.last().map_or(0, |row| row.n);
             let attempts = loaded.open.as_ref().map_or(0, |open| open.attempts);
             let rules = rules(&loaded.meta.model);
-            let caller = match loaded.meta.task {
-                Some(_) => Caller::Delegated,
-                None => Caller::Attended,
+            let attendance = match loaded.meta.task {
+                Some(_) => Attendance::Delegated,
+                None => Attendance::Attended,
             };
-            let made = Session::restore(loaded, caller, Some(1000), rules, self.now);
+            let made = Session::restore(loaded, attendance, Some(1000), rules, self.now);
             resuming = self.classify_resume(&made.1, attempts).map(|turn| (turn, stored));
             made
         } else if s < self.users {
@@ -132,7 +132,7 @@ impl World<'_> {
         let mut counted = None;
         for effect in effects {
             match effect {
-                Effect::Start(Plan { errand: Errand::Resume, .. }) => {
+                Effect::Start(TurnPlan { kind: TurnKind::Resume, .. }) => {
                     self.met.note(Class::Resumed);
                     self.met.note_if(attempts > 0, Class::ResumedAgain);
                     self.met.note_if(counted.is_none(), Class::ResumedUncounted);
@@ -162,10 +162,10 @@ impl World<'_> {
 }
 
 /// What requests of a model are made with.
-pub(super) fn lane(model: &str) -> String {
-    format!("lane of {model}")
+pub(super) fn fingerprint(model: &str) -> String {
+    format!("fingerprint of {model}")
 }
 
 fn rules(model: &str) -> Rules {
-    Rules { max_wakeups: WAKEUPS, lane: lane(model), ..Rules::default() }
+    Rules { max_wakeups: WAKEUPS, fingerprint: fingerprint(model), ..Rules::default() }
 }

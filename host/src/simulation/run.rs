@@ -1,12 +1,12 @@
 //! Runs a script: carries its steps out, lets everything come to an end, and judges what is left.
 
 use super::Defect;
-use super::load::lane;
+use super::load::fingerprint;
 use super::met::{Class, Met};
 use super::script::{Script, Step, TASK};
 use super::world::{Typed, World, is_watched, number_of, process_id};
 use crate::process::Hit;
-use crate::session::{Caller, Input, Past, Say};
+use crate::session::{Attendance, Input, Past, TurnEvent};
 use crate::store::memory::Memory;
 use protocol::{Answer, Ask, Body, Choice, End, Exit, GoalAsk, PromptId, Source};
 
@@ -171,8 +171,8 @@ impl World<'_> {
         self.met.note_if(paused, Class::OtherModelInPause);
         self.met.note_if(tried, Class::OtherModelInRetry);
         self.tally.releases += 1;
-        let lane = lane(&model);
-        self.feed(s, Input::SetModel { model, context: Some(1000), lane });
+        let fingerprint = fingerprint(&model);
+        self.feed(s, Input::SetModel { model, context: Some(1000), fingerprint });
     }
 
     fn prompt(&mut self, s: usize) {
@@ -186,7 +186,7 @@ impl World<'_> {
         let typed =
             Typed { session: s, id: id.clone(), text: text.clone(), generation, unqueued: false };
         self.prompts.push(typed);
-        self.command(s, Input::Prompt { id, text, caller: Caller::Attended });
+        self.command(s, Input::Prompt { id, text, attendance: Attendance::Attended });
     }
 
     fn undo(&mut self, s: usize, again: bool) {
@@ -196,7 +196,7 @@ impl World<'_> {
         self.classify_undo(s);
         let again = again.then(|| {
             self.met.note(Class::Retried);
-            (PromptId(format!("r{}", self.fresh_call())), Caller::Attended)
+            (PromptId(format!("r{}", self.fresh_call())), Attendance::Attended)
         });
         self.feed(s, Input::Undo { past: Past::default(), again });
     }
@@ -268,7 +268,7 @@ impl World<'_> {
             typed.generation = now;
             let (id, text) = (typed.id.clone(), typed.text.clone());
             self.met.note(Class::PromptTwice);
-            self.command(s, Input::Prompt { id, text, caller: Caller::Attended });
+            self.command(s, Input::Prompt { id, text, attendance: Attendance::Attended });
         }
     }
 
@@ -345,26 +345,26 @@ impl World<'_> {
     fn launch(&mut self, fails: bool) {
         let Some((s, turn, p)) = self.host.launching.pop_front() else { return };
         let process = process_id(p);
-        let say = if fails {
+        let event = if fails {
             let exit = Exit { end: End::FailedStart, code: None, signal: None, at: self.now };
-            Say::FailedStart { process, exit }
+            TurnEvent::FailedStart { process, exit }
         } else {
             self.procs[p].launched = true;
             self.host.watched.insert(p);
-            Say::Running { process, pid: p as u32 }
+            TurnEvent::Running { process, pid: p as u32 }
         };
         self.note(|| format!("process {p} launched: {}", !fails));
-        self.host.words.push_back((s, turn, say));
+        self.host.words.push_back((s, turn, event));
     }
 
     pub(super) fn word(&mut self) {
-        let Some((s, turn, say)) = self.host.words.pop_front() else { return };
-        let (p, runs) = match &say {
-            Say::FailedStart { process, .. } => (number_of(process), false),
-            Say::Running { process, .. } => (number_of(process), true),
+        let Some((s, turn, event)) = self.host.words.pop_front() else { return };
+        let (p, runs) = match &event {
+            TurnEvent::FailedStart { process, .. } => (number_of(process), false),
+            TurnEvent::Running { process, .. } => (number_of(process), true),
             _ => return,
         };
-        self.say(s, turn, say, None);
+        self.event(s, turn, event, None);
         self.launched(s, turn, p, runs);
     }
 

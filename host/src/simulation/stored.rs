@@ -14,7 +14,7 @@ pub(super) type Key = (ProcessId, WakeupKind, u64);
 
 #[derive(Default)]
 pub(super) struct Stored {
-    pub(super) sessions: BTreeMap<SessionId, Shelf>,
+    pub(super) sessions: BTreeMap<SessionId, StoredProjects>,
     pub(super) processes: BTreeMap<ProcessId, Process>,
     pub(super) ledger: BTreeMap<Key, Entry>,
     /// Wakeup rows: their session, place in the order of all rows, and content. Also those that
@@ -41,7 +41,7 @@ pub(super) struct Shown {
 }
 
 #[derive(Default)]
-pub(super) struct Shelf {
+pub(super) struct StoredProjects {
     pub(super) rows: BTreeMap<u64, Row>,
     /// All that ever were, also those that were taken back.
     pub(super) written: Vec<Row>,
@@ -59,13 +59,13 @@ pub(super) struct Past {
 }
 
 impl Stored {
-    pub(super) fn shelf(&self, id: &SessionId) -> Option<&Shelf> {
+    pub(super) fn projects(&self, id: &SessionId) -> Option<&StoredProjects> {
         self.sessions.get(id)
     }
 
-    fn shelf_mut(&mut self, id: &SessionId) -> &mut Shelf {
+    fn shelf_mut(&mut self, id: &SessionId) -> &mut StoredProjects {
         if !self.sessions.contains_key(id) {
-            self.sessions.insert(id.clone(), Shelf::default());
+            self.sessions.insert(id.clone(), StoredProjects::default());
         }
         self.sessions.entry(id.clone()).or_default()
     }
@@ -98,9 +98,9 @@ impl Stored {
                     }
                     _ => {}
                 }
-                let shelf = self.shelf_mut(session);
-                shelf.rows.insert(row.n, row.clone());
-                shelf.written.push(row.clone());
+                let projects = self.shelf_mut(session);
+                projects.rows.insert(row.n, row.clone());
+                projects.written.push(row.clone());
             }
             Record::Undone { session, after } => self.undone(session, *after),
             Record::TurnStarted { session, turn, .. } => {
@@ -109,10 +109,10 @@ impl Stored {
             }
             Record::TurnEnded { session, turn, outcome, .. } => {
                 let last = self.places;
-                let shelf = self.shelf_mut(session);
+                let projects = self.shelf_mut(session);
                 // Of a turn that only judged a goal the end is all that is known.
                 let past = Past { outcome: Some(outcome.clone()), last };
-                shelf.turns.insert(*turn, past);
+                projects.turns.insert(*turn, past);
             }
             Record::Queued { session, prompt } => {
                 self.shelf_mut(session).queued.insert(prompt.id.clone());
@@ -157,10 +157,10 @@ impl Stored {
     /// Compares what was read from the database with the mirror, and looks whether it fits
     /// together: what a host finds after any crash.
     pub(super) fn compare(&self, id: &SessionId, loaded: &Loaded) -> Result<(), String> {
-        let Some(shelf) = self.shelf(id) else {
+        let Some(projects) = self.projects(id) else {
             return Err(format!("store: {id} was not written"));
         };
-        if !loaded.rows.iter().eq(shelf.rows.values()) {
+        if !loaded.rows.iter().eq(projects.rows.values()) {
             return Err(format!("store: the rows of {id} are not those that were committed"));
         }
         if let Some(at) = (1..).zip(&loaded.rows).find(|(n, row)| *n != row.n) {
@@ -182,7 +182,7 @@ impl Stored {
                 ));
             }
             if let Some(n) = entry.row {
-                let row = shelf.rows.get(&n);
+                let row = projects.rows.get(&n);
                 let tells = row.is_some_and(|row| {
                     matches!(&row.body, Body::Wakeup(w) if w.process == entry.process
                         && w.kind == entry.kind && w.ordinal == entry.ordinal)
@@ -206,7 +206,7 @@ impl Stored {
         match shown.how {
             Seen::Now => Some(shown.row),
             Seen::AtTurnEnd => {
-                let past = self.shelf(&shown.session)?.turns.get(&shown.turn)?;
+                let past = self.projects(&shown.session)?.turns.get(&shown.turn)?;
                 let whole = matches!(past.outcome, Some(Outcome::Done | Outcome::Limit));
                 whole.then_some(past.last)
             }

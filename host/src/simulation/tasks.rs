@@ -3,7 +3,7 @@
 use super::met::Class;
 use super::turn::Doing;
 use super::world::{Answering, World, number_of, process_id};
-use crate::session::{Input, Say};
+use crate::session::{Input, TurnEvent};
 use protocol::{Delivery, End, Exit, Process, ProcessId, SessionId, State, TurnId, Watching, Work};
 
 impl World<'_> {
@@ -36,15 +36,16 @@ impl World<'_> {
         self.met.note(if waits { Class::DelegatedAndAwaited } else { Class::Delegated });
         self.met.note_if(self.is_failing(), Class::FailingDelegation);
         self.met.note_if(self.host.draining, Class::DelegatedInDrain);
-        let say = Say::Delegate { process: Box::new(process), brief: format!("brief {p}"), waits };
-        self.say(s, turn, say, Some((ack, Answering::Task(p))));
+        let event =
+            TurnEvent::Delegate { process: Box::new(process), brief: format!("brief {p}"), waits };
+        self.event(s, turn, event, Some((ack, Answering::Task(p))));
     }
 
     /// A call waits for the end of a task.
     pub(super) fn await_end(&mut self, s: usize, turn: TurnId, p: usize, bounded: bool) {
         let ack = self.fresh_ack(s);
         self.becomes(s, Doing::Ending { ack, process: p, bounded });
-        self.say(s, turn, Say::AwaitEnd(process_id(p)), Some((ack, Answering::Turn)));
+        self.event(s, turn, TurnEvent::AwaitEnd(process_id(p)), Some((ack, Answering::Turn)));
     }
 
     pub(super) fn task_of(&self, session: &SessionId) -> Option<usize> {

@@ -3,8 +3,8 @@
 
 use super::met::Class;
 use super::world::{Answering, World, is_watched, process_id};
-use crate::goal::Verdict;
-use crate::session::{Ack, Errand, Finished, Plan, Reply, Say, Seen, Shell};
+use crate::session::GoalVerdict;
+use crate::session::{Ack, Finished, Reply, Seen, Shell, TurnEvent, TurnKind, TurnPlan};
 use protocol::{
     Answer, Ask, Assistant, Body, CallId, Choice, Delivery, Millis, Outcome, Part, Process, Row,
     Source, State, Stop, Storage, ToolCall, ToolResult, TurnId,
@@ -59,14 +59,14 @@ pub(super) enum Doing {
 
 impl Actor {
     /// A turn that goes on first runs the calls that have no result yet.
-    pub(super) fn new(plan: &Plan, rows: &[Row]) -> Self {
-        let resumed = plan.errand == Errand::Resume;
+    pub(super) fn new(plan: &TurnPlan, rows: &[Row]) -> Self {
+        let resumed = plan.kind == TurnKind::Resume;
         let calls = if resumed { open_calls(rows) } else { Vec::new() };
         Self {
             turn: plan.turn,
             source: plan.source,
-            doing: match &plan.errand {
-                Errand::Judge { goal, .. } => Doing::Judging(goal.clone()),
+            doing: match &plan.kind {
+                TurnKind::Judge { goal, .. } => Doing::Judging(goal.clone()),
                 _ if calls.is_empty() => Doing::Thinking,
                 _ => Doing::Calls,
             },
@@ -122,21 +122,21 @@ impl World<'_> {
         let verdict = match choice % 5 {
             0 | 1 => {
                 if choice.is_multiple_of(2) {
-                    self.say(s, turn, Say::NotJudged("nobody answers".to_owned()), None);
+                    self.event(s, turn, TurnEvent::NotJudged("nobody answers".to_owned()), None);
                 }
                 let outcome = Outcome::Failed { class: "unreachable".to_owned() };
                 return self.end_turn(s, outcome, None);
             }
             2 => None,
-            3 => Some(Verdict { done: false, reason }),
+            3 => Some(GoalVerdict { done: false, reason }),
             _ => {
                 self.met.note(Class::GoalReached);
-                Some(Verdict { done: true, reason })
+                Some(GoalVerdict { done: true, reason })
             }
         };
         let ack = self.fresh_ack(s);
         self.becomes(s, Doing::Judged(ack));
-        self.say(s, turn, Say::Judged { goal, verdict }, Some((ack, Answering::Turn)));
+        self.event(s, turn, TurnEvent::Judged { goal, verdict }, Some((ack, Answering::Turn)));
     }
 
     fn think(&mut self, s: usize, choice: u8, detail: u8) {
@@ -145,7 +145,7 @@ impl World<'_> {
         match choice % 10 {
             0 | 1 => {
                 let part = if detail.is_multiple_of(3) { Part::Reasoning } else { Part::Text };
-                self.say(s, turn, Say::Delta { part, text: format!("d{detail} ") }, None);
+                self.event(s, turn, TurnEvent::Delta { part, text: format!("d{detail} ") }, None);
             }
             6..=8 if requests < 5 => {
                 let calls: Vec<CallId> = (0..=detail % 2).map(|_| self.fresh_call()).collect();
@@ -174,8 +174,8 @@ impl World<'_> {
         actor.requests += 1;
         actor.doing = Doing::Row { ack, last };
         let turn = actor.turn;
-        let say = Say::Answered { answer: answer(calls), usage: None, context: None };
-        self.say(s, turn, say, Some((ack, Answering::Turn)));
+        let event = TurnEvent::Answered { answer: answer(calls), usage: None, context: None };
+        self.event(s, turn, event, Some((ack, Answering::Turn)));
     }
 
     fn call(&mut self, s: usize, choice: u8, detail: u8) {
@@ -221,7 +221,7 @@ impl World<'_> {
             (0..=2, _) => self.spawn(s, turn, !detail.is_multiple_of(6)),
             (3, Some(p)) if !ended(self, p) => {
                 self.becomes(s, Doing::Waiting(p));
-                self.say(s, turn, Say::Awaiting(process_id(p)), None);
+                self.event(s, turn, TurnEvent::Awaiting(process_id(p)), None);
             }
             (3 | 4 | 6, Some(p)) if ended(self, p) => {
                 self.becomes(s, Doing::Give(Some((p, Seen::Now))));
@@ -233,7 +233,12 @@ impl World<'_> {
                 let ack = self.fresh_ack(s);
                 self.becomes(s, Doing::Killing { ack, process: p });
                 self.met.note(Class::KillByAgent);
-                self.say(s, turn, Say::Killing(process_id(p)), Some((ack, Answering::Turn)));
+                self.event(
+                    s,
+                    turn,
+                    TurnEvent::Killing(process_id(p)),
+                    Some((ack, Answering::Turn)),
+                );
             }
             (7, _) => {
                 let ask = if detail.is_multiple_of(2) {
@@ -251,8 +256,8 @@ impl World<'_> {
             }
             _ => {
                 self.becomes(s, Doing::Give(None));
-                self.say(s, turn, Say::CallStarted(call.clone()), None);
-                self.say(s, turn, Say::CallOutput { call, text: "out".to_owned() }, None);
+                self.event(s, turn, TurnEvent::CallStarted(call.clone()), None);
+                self.event(s, turn, TurnEvent::CallOutput { call, text: "out".to_owned() }, None);
             }
         }
     }
@@ -261,14 +266,14 @@ impl World<'_> {
         let ack = self.fresh_ack(s);
         self.becomes(s, Doing::Asking(ack));
         self.asks.insert(call.clone(), ask.clone());
-        let say = Say::Ask { call, ask, timeout: 60_000 };
-        self.say(s, turn, say, Some((ack, Answering::Turn)));
+        let event = TurnEvent::Ask { call, ask, timeout: 60_000 };
+        self.event(s, turn, event, Some((ack, Answering::Turn)));
     }
 
     fn has_result(&self, s: usize, call: &CallId) -> bool {
         let is_it = |row: &Row| matches!(&row.body, Body::Tool(result) if result.call == *call);
-        let shelf = self.stored.shelf(&self.ids[s]);
-        shelf.is_some_and(|shelf| shelf.rows.values().any(is_it))
+        let projects = self.stored.projects(&self.ids[s]);
+        projects.is_some_and(|projects| projects.rows.values().any(is_it))
             || self.session(s).is_some_and(|x| x.transcript().rows.iter().any(is_it))
     }
 
@@ -297,7 +302,7 @@ impl World<'_> {
             delivery: Delivery::Open,
         };
         self.met.note_if(self.is_failing(), Class::FailingSpawn);
-        self.say(s, turn, Say::Spawn(Box::new(process)), Some((ack, Answering::Spawn(p))));
+        self.event(s, turn, TurnEvent::Spawn(Box::new(process)), Some((ack, Answering::Spawn(p))));
     }
 
     fn give(&mut self, s: usize, seen: Option<(usize, Seen)>) {
@@ -316,15 +321,15 @@ impl World<'_> {
         }
         let unanswered = self.actor_mut(s).is_some_and(|a| std::mem::take(&mut a.unanswered));
         let seen = seen.iter().map(|(p, how)| (process_id(*p), *how)).collect();
-        let say = Say::Result(finished(call, seen, unanswered));
-        self.say(s, turn, say, Some((ack, Answering::Turn)));
+        let event = TurnEvent::Result(finished(call, seen, unanswered));
+        self.event(s, turn, event, Some((ack, Answering::Turn)));
     }
 
     pub(super) fn end_turn(&mut self, s: usize, outcome: Outcome, failure: Option<String>) {
         let Some(live) = self.host.live.get_mut(&s) else { return };
         let Some(actor) = live.actor.take() else { return };
         live.over.push(actor.turn);
-        self.say(s, actor.turn, Say::Ended { outcome, failure }, None);
+        self.event(s, actor.turn, TurnEvent::Ended { outcome, failure }, None);
     }
 
     /// A waiting turn hears back.
@@ -390,20 +395,20 @@ impl World<'_> {
         let aborted = live.actor.as_ref().filter(|a| a.aborted.is_some()).map(|a| a.turn);
         let Some(turn) = aborted.or_else(|| live.over.last().copied()) else { return };
         let call = CallId(format!("late{}", self.now));
-        let say = match detail % 6 {
-            0 => Say::Delta { part: Part::Text, text: "late ".to_owned() },
-            1 => Say::Answered { answer: answer(Vec::new()), usage: None, context: None },
-            2 => Say::Result(finished(call, Vec::new(), false)),
-            3 if aborted.is_none() => Say::Ended { outcome: Outcome::Done, failure: None },
+        let event = match detail % 6 {
+            0 => TurnEvent::Delta { part: Part::Text, text: "late ".to_owned() },
+            1 => TurnEvent::Answered { answer: answer(Vec::new()), usage: None, context: None },
+            2 => TurnEvent::Result(finished(call, Vec::new(), false)),
+            3 if aborted.is_none() => TurnEvent::Ended { outcome: Outcome::Done, failure: None },
             4 => {
                 self.met.note_if(aborted.is_some(), Class::LateSpawn);
                 return self.spawn(s, turn, true);
             }
-            _ => Say::Status(Some("late".to_owned())),
+            _ => TurnEvent::Status(Some("late".to_owned())),
         };
         self.met.note_if(aborted.is_none(), Class::LateWords);
         let ack = self.fresh_ack(s);
-        self.say(s, turn, say, Some((ack, Answering::Turn)));
+        self.event(s, turn, event, Some((ack, Answering::Turn)));
     }
 
     pub(super) fn becomes(&mut self, s: usize, doing: Doing) {

@@ -7,11 +7,11 @@ use super::Defect;
 use super::met::{Class, Met};
 use super::stored::Stored;
 use super::turn::Actor;
-use crate::local::outbox::Outbox;
-use crate::session::{Ack, Input, Say, Session};
+use crate::embedded::outbox::Outbox;
+use crate::session::{Ack, Input, Session, TurnEvent};
 use crate::store::memory::Memory;
 use crate::store::{CommitNo, Record, Report};
-use protocol::FrontId;
+use protocol::ViewId;
 use protocol::{
     Ask, CallId, End, Event, Exit, Millis, Outcome, ProcessId, PromptId, SessionId, Storage,
     Transcript, TurnId,
@@ -32,7 +32,7 @@ pub(super) struct World<'a> {
     pub(super) users: usize,
     pub(super) procs: Vec<Proc>,
     pub(super) prompts: Vec<Typed>,
-    pub(super) host: Host,
+    pub(super) host: SimHost,
     pub(super) stored: Stored,
     pub(super) tally: Tally,
     /// The session the user looks at.
@@ -93,7 +93,7 @@ pub(super) struct Tally {
 
 /// What a crash takes.
 #[derive(Default)]
-pub(super) struct Host {
+pub(super) struct SimHost {
     pub(super) live: BTreeMap<usize, Live>,
     pub(super) owners: BTreeMap<ProcessId, usize>,
     pub(super) storage: Storage,
@@ -109,7 +109,7 @@ pub(super) struct Host {
     /// Written down, to be launched: session, turn, process.
     pub(super) launching: VecDeque<(usize, TurnId, usize)>,
     /// Words on their way: session, turn.
-    pub(super) words: VecDeque<(usize, TurnId, Say)>,
+    pub(super) words: VecDeque<(usize, TurnId, TurnEvent)>,
     /// Processes this host spawned or has found again.
     pub(super) watched: BTreeSet<usize>,
     pub(super) notices: Vec<usize>,
@@ -143,7 +143,7 @@ pub(super) enum Answering {
 
 /// A view.
 pub(super) struct Front {
-    pub(super) id: FrontId,
+    pub(super) id: ViewId,
     pub(super) view: Transcript,
     pub(super) awaits_window: bool,
 }
@@ -179,7 +179,7 @@ impl<'a> World<'a> {
             users: usize::from(sessions),
             procs: Vec::new(),
             prompts: Vec::new(),
-            host: Host::default(),
+            host: SimHost::default(),
             stored: Stored::default(),
             tally: Tally::default(),
             current: 0,
@@ -267,24 +267,24 @@ impl<'a> World<'a> {
     }
 
     /// A turn says something, as the loop hears it.
-    pub(super) fn say(
+    pub(super) fn event(
         &mut self,
         s: usize,
         turn: TurnId,
-        say: Say,
+        event: TurnEvent,
         reply: Option<(Ack, Answering)>,
     ) {
-        match &say {
-            Say::Spawn(process) => {
+        match &event {
+            TurnEvent::Spawn(process) => {
                 let owner = self.owner_at_spawn(s);
                 self.host.owners.insert(process.id.clone(), owner);
             }
-            Say::Delegate { process, .. } => {
+            TurnEvent::Delegate { process, .. } => {
                 self.host.owners.insert(process.id.clone(), s);
             }
             _ => {}
         }
-        if let (Some(Defect::HeldDropped), Say::Ended { .. }) = (self.defect, &say)
+        if let (Some(Defect::HeldDropped), TurnEvent::Ended { .. }) = (self.defect, &event)
             && let Some(live) = self.host.live.get_mut(&s)
             && live.session.transcript().running.as_ref().is_some_and(|r| r.cancelling)
         {
@@ -299,7 +299,7 @@ impl<'a> World<'a> {
             }
             None => Ack(0),
         };
-        self.feed(s, Input::Said { turn, ack, say });
+        self.feed(s, Input::TurnEvent { turn, ack, event });
     }
 
     /// Feeds one input to a session and carries out what follows.
@@ -314,7 +314,7 @@ impl<'a> World<'a> {
     /// One more view.
     pub(super) fn attach(&mut self, s: usize) {
         self.host.fronts += 1;
-        let id = FrontId(self.host.fronts);
+        let id = ViewId(self.host.fronts);
         let Some(live) = self.host.live.get_mut(&s) else { return };
         if live.fronts.len() == 3 {
             live.fronts.remove(1);
@@ -333,7 +333,7 @@ impl<'a> World<'a> {
         self.met.note(Class::LateView);
     }
 
-    pub(super) fn window(&mut self, s: usize, id: FrontId, event: &Event) {
+    pub(super) fn window(&mut self, s: usize, id: ViewId, event: &Event) {
         let Some(live) = self.host.live.get_mut(&s) else { return };
         if let Some(front) = live.fronts.iter_mut().find(|f| f.id == id) {
             front.awaits_window = false;

@@ -85,7 +85,7 @@ pub(super) fn apply(tx: &mut Transaction<'_>, record: &Record) -> rusqlite::Resu
         Record::Branched { from, upto, meta } => branched(tx, from, *upto, meta),
         Record::Deleted { session } => deleted(tx, session),
         Record::Granted { rule } => run(tx, "INSERT OR IGNORE INTO grants VALUES (?)", [rule]),
-        Record::Filed(filing) => projects::filed(tx, filing),
+        Record::Projects(project_change) => projects::filed(tx, project_change),
     }
 }
 

@@ -5,30 +5,30 @@ use std::collections::HashMap;
 use rusqlite::{Connection, params};
 
 use super::apply::{Applied, run};
-use super::{Error, Filing, Project, Reader};
+use super::{Error, Project, ProjectChange, Reader};
 use protocol::SessionId;
 
-pub(super) fn filed(tx: &Connection, filing: &Filing) -> rusqlite::Result<Applied> {
-    match filing {
-        Filing::Project(project) => run(
+pub(super) fn filed(tx: &Connection, project_change: &ProjectChange) -> rusqlite::Result<Applied> {
+    match project_change {
+        ProjectChange::Project(project) => run(
             tx,
             "INSERT OR REPLACE INTO projects (id, name, color, at) VALUES (?, ?, ?, ?)",
             params![project.id, project.name, project.color, project.at],
         ),
-        Filing::Gone { project } => {
+        ProjectChange::Gone { project } => {
             run(tx, "DELETE FROM placed WHERE project = ?", [project])?;
             run(tx, "DELETE FROM projects WHERE id = ?", [project])
         }
-        Filing::Placed { session, project: Some(project) } => run(
+        ProjectChange::Placed { session, project: Some(project) } => run(
             tx,
             "INSERT OR REPLACE INTO placed (session, project) SELECT ?1, id FROM projects
              WHERE id = ?2 AND NOT EXISTS (SELECT 1 FROM deleted WHERE session = ?1)",
             params![session.0, project],
         ),
-        Filing::Placed { session, project: None } => {
+        ProjectChange::Placed { session, project: None } => {
             run(tx, "DELETE FROM placed WHERE session = ?", [&session.0])
         }
-        Filing::Tidied => {
+        ProjectChange::Tidied => {
             run(tx, "DELETE FROM placed WHERE session NOT IN (SELECT id FROM sessions)", [])
         }
     }

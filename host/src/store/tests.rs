@@ -26,13 +26,13 @@ use protocol::{Assistant, Body, CallId, Delivery, End, Exit, State, Stop, ToolRe
 const BOUND: Duration = Duration::from_secs(30);
 
 /// A store in a folder of its own, with its reports.
-pub(super) struct Desk {
+pub(super) struct TestStore {
     pub(super) dir: TempDir,
     pub(super) store: Store,
     pub(super) reports: UnboundedReceiver<Report>,
 }
 
-impl Desk {
+impl TestStore {
     pub(super) fn new() -> Self {
         let dir = TempDir::new().unwrap();
         let (store, reports) = open(&dir.path().join("state"));
@@ -165,7 +165,7 @@ pub(super) fn bytes_read() -> u64 {
 
 #[test]
 fn a_session_reads_back_as_it_was_written() {
-    let mut desk = Desk::new();
+    let mut store = TestStore::new();
     let meta = Meta {
         id: id("20260101_000000_abcdef"),
         title: Some("Tea".into()),
@@ -209,7 +209,7 @@ fn a_session_reads_back_as_it_was_written() {
         body: Body::Assistant(Assistant { text: "one ".into(), ..Assistant::default() }),
     };
     let session = meta.id.clone();
-    desk.put(vec![
+    store.put(vec![
         Record::Session(meta.clone()),
         add(&name, user(1, "first")),
         Record::TurnStarted {
@@ -241,7 +241,7 @@ fn a_session_reads_back_as_it_was_written() {
         Record::Granted { rule: "rm".into() },
     ]);
     // R07: what was streamed and is in no row yet is found again.
-    let no = desk.store.write(
+    let no = store.store.write(
         vec![
             delta(1, Part::Reasoning, "hm"),
             delta(2, Part::Text, "one "),
@@ -253,9 +253,9 @@ fn a_session_reads_back_as_it_was_written() {
         ],
         Durability::Flush,
     );
-    desk.settle(no);
-    let desk = desk.again();
-    let reader = desk.reader();
+    store.settle(no);
+    let store = store.again();
+    let reader = store.reader();
     let loaded = reader.load(&session, 2).unwrap().unwrap();
     let second = Row { turn: TurnId(2), ..user(2, "second") };
     assert_eq!(loaded.meta, meta);
@@ -283,12 +283,12 @@ fn a_session_reads_back_as_it_was_written() {
     assert_eq!(reader.load(&id("none"), 2).unwrap(), None);
     let row = &reader.sessions(9).unwrap()[0];
     assert_eq!((row.rows, row.title.as_str(), row.active_at), (3, "Tea", 90));
-    assert_eq!(desk.store.refused(), 0);
+    assert_eq!(store.store.refused(), 0);
 }
 
 #[test]
 fn the_list_is_newest_first_and_reads_no_metadata() {
-    let mut desk = Desk::new();
+    let mut store = TestStore::new();
     let records = (0..3000).map(|n| {
         Record::Session(Meta {
             id: id(&format!("s{n:04}")),
@@ -299,9 +299,9 @@ fn the_list_is_newest_first_and_reads_no_metadata() {
         })
     });
     let records: Vec<Record> = records.collect();
-    desk.put(records);
-    desk.put(vec![add("s0007", Row { at: 99_999, ..user(1, "hi") })]);
-    let reader = desk.reader();
+    store.put(records);
+    store.put(vec![add("s0007", Row { at: 99_999, ..user(1, "hi") })]);
+    let reader = store.reader();
     let before = bytes_read();
     let list = reader.sessions(3000).unwrap();
     let read = bytes_read() - before;
@@ -316,7 +316,7 @@ fn the_list_is_newest_first_and_reads_no_metadata() {
 
 #[test]
 fn a_session_is_found_by_id_prefix_or_title() {
-    let mut desk = Desk::new();
+    let mut store = TestStore::new();
     let titled = |name: &str, title: &str, active_at| {
         Record::Session(Meta {
             id: id(name),
@@ -325,7 +325,7 @@ fn a_session_is_found_by_id_prefix_or_title() {
             ..Meta::default()
         })
     };
-    desk.put(vec![
+    store.put(vec![
         titled("2026_a", "tea", 1),
         titled("2026_ab", "tea", 2),
         titled("2027_%", "other", 9),
@@ -337,7 +337,7 @@ fn a_session_is_found_by_id_prefix_or_title() {
         }),
         Record::Session(Meta { id: id("2029"), preview: "hi".into(), ..Meta::default() }),
     ]);
-    let reader = desk.reader();
+    let reader = store.reader();
     let find = |name: &str| reader.find(name).unwrap().map(|id| id.0);
     assert_eq!(find("2026_a").as_deref(), Some("2026_a"));
     assert_eq!(find("2027").as_deref(), Some("2027_%"));
@@ -361,47 +361,47 @@ fn a_store_that_does_not_exist_reads_as_empty() {
 
 #[test]
 fn all_that_waits_is_one_transaction() {
-    let mut desk = Desk::new();
-    desk.put(vec![session("s", 1)]);
-    let before = desk.store.transactions();
+    let mut store = TestStore::new();
+    store.put(vec![session("s", 1)]);
+    let before = store.store.transactions();
     // While somebody else writes, batches pile up behind the first.
-    let other = rusqlite::Connection::open(desk.folder().join(schema::FILE)).unwrap();
+    let other = rusqlite::Connection::open(store.folder().join(schema::FILE)).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
-    let first = desk.store.write(vec![add("s", user(1, "1"))], Durability::Flush);
+    let first = store.store.write(vec![add("s", user(1, "1"))], Durability::Flush);
     std::thread::sleep(Duration::from_millis(50));
     let mut last = first;
     for n in 2..=100 {
-        last = desk.store.write(vec![add("s", user(n, "n"))], Durability::Barrier);
+        last = store.store.write(vec![add("s", user(n, "n"))], Durability::Barrier);
     }
     // R08: a reader is never held up by a writer, whoever it is.
-    assert_eq!(desk.reader().sessions(9).unwrap()[0].rows, 0);
+    assert_eq!(store.reader().sessions(9).unwrap()[0].rows, 0);
     other.execute_batch("ROLLBACK").unwrap();
-    desk.settle(last);
+    store.settle(last);
     assert_eq!(last.0 - first.0, 99);
-    let made = desk.store.transactions() - before;
+    let made = store.store.transactions() - before;
     assert!((1..=3).contains(&made), "{made} transactions for 100 batches");
-    let rows = desk.reader().rows(&id("s")).unwrap();
+    let rows = store.reader().rows(&id("s")).unwrap();
     assert!(rows.iter().map(|r| r.n).eq(1..=100));
 }
 
 #[test]
 fn a_reader_sees_one_moment_while_rows_arrive() {
-    let mut desk = Desk::new();
-    desk.put(vec![session("s", 1)]);
-    let reader = desk.reader();
+    let mut store = TestStore::new();
+    store.put(vec![session("s", 1)]);
+    let reader = store.reader();
     let mut last = CommitNo(0);
     for n in 1..=300 {
-        last = desk.store.write(vec![add("s", user(n, "n"))], Durability::Flush);
+        last = store.store.write(vec![add("s", user(n, "n"))], Durability::Flush);
         let loaded = reader.load(&id("s"), 10).unwrap().unwrap();
         let end = loaded.rows.last().map_or(0, |row| row.n);
         assert_eq!(loaded.earlier + loaded.rows.len() as u64, end);
     }
-    desk.settle(last);
+    store.settle(last);
 }
 
 #[test]
 fn the_last_handle_stores_what_waits() {
-    let Desk { dir, store, reports } = Desk::new();
+    let TestStore { dir, store, reports } = TestStore::new();
     let clone = store.clone();
     store.write(vec![session("s", 1)], Durability::Flush);
     drop(store);
@@ -417,20 +417,20 @@ fn the_last_handle_stores_what_waits() {
 
 #[test]
 fn a_write_after_the_end_is_reported_not_lost_in_silence() {
-    let mut desk = Desk::new();
-    desk.store.clone().close().unwrap();
-    let no = desk.store.write(vec![session("s", 1)], Durability::Barrier);
-    assert!(matches!(desk.report(), Report::Failing { upto, .. } if upto == no));
+    let mut store = TestStore::new();
+    store.store.clone().close().unwrap();
+    let no = store.store.write(vec![session("s", 1)], Durability::Barrier);
+    assert!(matches!(store.report(), Report::Failing { upto, .. } if upto == no));
 }
 
 #[test]
 fn files_are_for_their_owner_only() {
     use std::os::unix::fs::PermissionsExt;
-    let mut desk = Desk::new();
-    desk.put(vec![session("s", 1)]);
+    let mut store = TestStore::new();
+    store.put(vec![session("s", 1)]);
     let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
-    assert_eq!(mode(&desk.folder()), 0o700);
-    for entry in std::fs::read_dir(desk.folder()).unwrap() {
+    assert_eq!(mode(&store.folder()), 0o700);
+    for entry in std::fs::read_dir(store.folder()).unwrap() {
         let path = entry.unwrap().path();
         assert_eq!(mode(&path), 0o600, "{}", path.display());
     }
@@ -438,7 +438,7 @@ fn files_are_for_their_owner_only() {
 
 #[test]
 fn words_are_found_and_the_index_catches_up() {
-    let mut desk = Desk::new();
+    let mut store = TestStore::new();
     let mut huge = "filler words ".repeat(40_000);
     huge.insert_str(0, "alpha ");
     huge.insert_str(260_000, " lostword ");
@@ -456,15 +456,15 @@ fn words_are_found_and_the_index_catches_up() {
         });
         Row { n: 2, turn: TurnId(1), at: 2, cut: 0, body }
     };
-    desk.put(vec![
+    store.put(vec![
         session("s", 1),
         add("s", user(1, "Wie spät ist es in Köln, \"bitte\"?")),
         add("s", call("one moment")),
         add("s", user(3, &huge)),
     ]);
     // Ended before it had time to index: as after a kill, the next start goes on.
-    let desk = desk.again();
-    let reader = desk.reader();
+    let store = store.again();
+    let reader = store.reader();
     let found = |query: &str| {
         let hits = reader.search(query, 9).unwrap();
         hits.into_iter().map(|hit| hit.n).collect::<Vec<u64>>()
@@ -485,7 +485,7 @@ fn words_are_found_and_the_index_catches_up() {
 #[test]
 fn the_tail_of_a_huge_answer_is_read_without_the_rest() {
     // R08
-    let mut desk = Desk::new();
+    let mut store = TestStore::new();
     let mut text = String::new();
     for n in 0..2_000_000 {
         writeln!(text, "é{n:08}").unwrap();
@@ -499,10 +499,10 @@ fn the_tail_of_a_huge_answer_is_read_without_the_rest() {
         unanswered: false,
     });
     let row = Row { n: 1, turn: TurnId(1), at: 1, cut: 0, body };
-    desk.put(vec![session("s", 1), add("s", row.clone()), add("s", user(2, "thanks"))]);
-    let desk = desk.again();
+    store.put(vec![session("s", 1), add("s", row.clone()), add("s", user(2, "thanks"))]);
+    let store = store.again();
     let before = bytes_read();
-    let reader = desk.reader();
+    let reader = store.reader();
     let loaded = reader.load(&id("s"), 50).unwrap().unwrap();
     let read = bytes_read() - before;
     let tail = loaded.rows[0].text();
@@ -517,13 +517,13 @@ fn the_tail_of_a_huge_answer_is_read_without_the_rest() {
 #[test]
 fn the_tail_of_a_long_session_is_read_without_the_rest() {
     // R08
-    let mut desk = Desk::new();
+    let mut store = TestStore::new();
     let text = "word ".repeat(1000);
-    desk.put(vec![session("s", 1)]);
-    desk.put((1..=4000).map(|n| add("s", user(n, &text))).collect());
-    let desk = desk.again();
+    store.put(vec![session("s", 1)]);
+    store.put((1..=4000).map(|n| add("s", user(n, &text))).collect());
+    let store = store.again();
     let before = bytes_read();
-    let loaded = desk.reader().load(&id("s"), 100).unwrap().unwrap();
+    let loaded = store.reader().load(&id("s"), 100).unwrap().unwrap();
     let read = bytes_read() - before;
     assert_eq!((loaded.rows.len(), loaded.earlier), (100, 3900));
     assert!(read < 2_000_000, "{read} of 20 MB were read");
@@ -531,7 +531,7 @@ fn the_tail_of_a_long_session_is_read_without_the_rest() {
 
 #[test]
 fn journals_go_a_day_after_their_turn_or_beyond_64_mb() {
-    let mut desk = Desk::new();
+    let mut store = TestStore::new();
     let day = 24 * 3600 * 1000;
     let turn = |turn, end: Option<i64>| {
         let session = id("s");
@@ -555,14 +555,14 @@ fn journals_go_a_day_after_their_turn_or_beyond_64_mb() {
         records.extend(end.map(|at| Record::TurnEnded { session, turn, outcome, at }));
         records
     };
-    desk.put(vec![session("s", 1)]);
-    desk.put(turn(1, Some(10 * day)));
-    desk.put(turn(2, Some(11 * day)));
-    desk.put(turn(3, Some(12 * day)));
-    desk.put(turn(4, None));
-    let folder = desk.folder();
-    let dir = desk.dir;
-    desk.store.close().unwrap();
+    store.put(vec![session("s", 1)]);
+    store.put(turn(1, Some(10 * day)));
+    store.put(turn(2, Some(11 * day)));
+    store.put(turn(3, Some(12 * day)));
+    store.put(turn(4, None));
+    let folder = store.folder();
+    let dir = store.dir;
+    store.store.close().unwrap();
     let mut conn = rusqlite::Connection::open(folder.join(schema::FILE)).unwrap();
     let left = |conn: &rusqlite::Connection| -> Vec<(i64, i64)> {
         conn.prepare("SELECT turn, count(*) FROM journal GROUP BY turn ORDER BY turn")

@@ -3,9 +3,9 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Error, Job, Outcome, parse};
+use super::{CallContext, Error, ToolOutput, parse};
 use crate::model::Schema;
-use crate::session::{Caller, Reply, Say};
+use crate::session::{Attendance, Reply, TurnEvent, clarify_result};
 use protocol::{Answer, Ask};
 
 const NOBODY: &str = "Nobody answered. Go on with your best guess and say which one you made, \
@@ -34,19 +34,19 @@ struct Args {
     choices: Vec<Value>,
 }
 
-pub(crate) async fn run(args: &Value, job: Job) -> Result<Outcome, Error> {
+pub(crate) async fn run(args: &Value, ctx: CallContext) -> Result<ToolOutput, Error> {
     let Args { question, choices } = parse(args)?;
     if question.trim().is_empty() {
         return Err(Error("`question` is empty".to_owned()));
     }
     let choices: Vec<String> = choices.iter().take(4).filter_map(label).collect();
     let mut unanswered = false;
-    let text = match job.plan.caller {
-        Caller::Stateless | Caller::Delegated => NOBODY.to_owned(),
-        Caller::Attended => {
+    let text = match ctx.plan.attendance {
+        Attendance::Stateless | Attendance::Delegated => NOBODY.to_owned(),
+        Attendance::Attended => {
             let ask = Ask::Clarify { question: question.clone(), choices: choices.clone() };
-            let timeout = job.kit.clarify_timeout.as_millis() as i64;
-            match job.voice.ask(Say::Ask { call: job.call, ask, timeout }).await {
+            let timeout = ctx.tools.clarify_timeout.as_millis() as i64;
+            match ctx.link.ask(TurnEvent::Ask { call: ctx.call, ask, timeout }).await {
                 Reply::Answer(Answer::Text(text)) => text,
                 Reply::Answer(Answer::Expired) => {
                     unanswered = true;
@@ -60,13 +60,8 @@ pub(crate) async fn run(args: &Value, job: Job) -> Result<Outcome, Error> {
             }
         }
     };
-    let value = response(&question, &choices, &text);
-    Ok(Outcome { value, unanswered, ..Outcome::default() })
-}
-
-/// What the agent gets.
-pub(crate) fn response(question: &str, choices: &[String], text: &str) -> Value {
-    json!({ "question": question, "choices_offered": choices, "user_response": text })
+    let value = clarify_result(&question, &choices, &text);
+    Ok(ToolOutput { value, unanswered, ..ToolOutput::default() })
 }
 
 /// A choice as text; models also send objects.

@@ -6,10 +6,10 @@ use std::fmt::Write as _;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Error, Job, Kit, Outcome, parse};
+use super::{CallContext, Error, ToolContext, ToolOutput, parse};
 use crate::model::Schema;
 use crate::redact;
-use crate::session::{Caller, Findings, Reply, Say, Seen, findings};
+use crate::session::{Attendance, Findings, Reply, Seen, TurnEvent, findings};
 use crate::store::Reader;
 use crate::wakeup;
 use protocol::{Delivery, Exit, Process, ProcessId, SessionId, State, Watching, Work};
@@ -106,17 +106,17 @@ impl Task {
         text
     }
 
-    fn process(&self, notify: bool, job: &Job) -> Process {
+    fn process(&self, notify: bool, ctx: &CallContext) -> Process {
         let goal: Vec<&str> = self.goal.split_whitespace().collect();
         Process {
             id: ProcessId::fresh_task(),
-            session: job.voice.session.clone(),
-            turn: job.plan.turn,
+            session: ctx.link.session.clone(),
+            turn: ctx.plan.turn,
             work: Work::Delegation { session: SessionId::fresh(&jiff::Zoned::now()) },
             command: goal.join(" ").chars().take(GOAL).collect(),
-            cwd: job.plan.shell.cwd.clone(),
+            cwd: ctx.plan.shell.cwd.clone(),
             pid: None,
-            started_at: crate::local::now(),
+            started_at: crate::clock::now(),
             state: State::Starting,
             exit: None,
             notify,
@@ -129,17 +129,17 @@ impl Task {
     }
 }
 
-pub(crate) async fn run(args: &Value, job: Job) -> Result<Outcome, Error> {
+pub(crate) async fn run(args: &Value, ctx: CallContext) -> Result<ToolOutput, Error> {
     let args: Args = parse(args)?;
     let asked = args.background.unwrap_or(true);
-    let tasks = args.into_tasks(job.kit.max_children)?;
-    let notify = job.plan.caller != Caller::Stateless;
+    let tasks = args.into_tasks(ctx.tools.max_children)?;
+    let notify = ctx.plan.attendance != Attendance::Stateless;
     let waits = !(notify && asked);
     let mut entries = Vec::new();
     for task in tasks {
-        let process = Box::new(task.process(notify, &job));
-        let said = Say::Delegate { process: process.clone(), brief: task.brief(), waits };
-        let entry = match job.voice.ask(said).await {
+        let process = Box::new(task.process(notify, &ctx));
+        let said = TurnEvent::Delegate { process: process.clone(), brief: task.brief(), waits };
+        let entry = match ctx.link.ask(said).await {
             Reply::Go => Entry::Started(process),
             Reply::Refused(why) => Entry::Refused { goal: process.command, why },
             Reply::Row(_) | Reply::Answer(_) | Reply::Processes(_) | Reply::Ended { .. } => {
@@ -149,7 +149,7 @@ pub(crate) async fn run(args: &Value, job: Job) -> Result<Outcome, Error> {
         entries.push(entry);
     }
     let none = !entries.iter().any(|entry| matches!(entry, Entry::Started(_)));
-    let shown = futures::future::join_all(entries.into_iter().map(|e| e.show(waits, &job))).await;
+    let shown = futures::future::join_all(entries.into_iter().map(|e| e.show(waits, &ctx))).await;
     let (rows, seen): (Vec<Value>, Vec<_>) = shown.into_iter().unzip();
     let mut value = json!({ "tasks": rows });
     if none {
@@ -161,7 +161,7 @@ pub(crate) async fn run(args: &Value, job: Job) -> Result<Outcome, Error> {
         value["note"] = note.into();
     }
     let seen = seen.into_iter().flatten().map(|id| (id, Seen::Now)).collect();
-    Ok(Outcome { value, seen, ..Outcome::default() })
+    Ok(ToolOutput { value, seen, ..ToolOutput::default() })
 }
 
 /// What became of one task of a call.
@@ -172,7 +172,7 @@ enum Entry {
 
 impl Entry {
     /// As the agent reads it, and the task whose end that shows.
-    async fn show(self, waits: bool, job: &Job) -> (Value, Option<ProcessId>) {
+    async fn show(self, waits: bool, ctx: &CallContext) -> (Value, Option<ProcessId>) {
         let process = match self {
             Self::Refused { goal, why } => {
                 let row = json!({ "goal": goal, "status": "not started", "error": why });
@@ -190,10 +190,10 @@ impl Entry {
         if !waits {
             return (row, None);
         }
-        match job.voice.ask(Say::AwaitEnd(process.id.clone())).await {
+        match ctx.link.ask(TurnEvent::AwaitEnd(process.id.clone())).await {
             Reply::Ended { exit } => {
                 row["status"] = status(&exit).into();
-                row["result"] = result(&process, &job.kit).await.into();
+                row["result"] = result(&process, &ctx.tools).await.into();
                 (row, Some(process.id))
             }
             _ => (row, None),
@@ -207,15 +207,15 @@ pub(super) fn status(exit: &Exit) -> &'static str {
 }
 
 /// What it found, as much as a result shows of it.
-pub(super) async fn result(process: &Process, kit: &Kit) -> String {
-    let text = found(process, kit).await.text();
+pub(super) async fn result(process: &Process, tools: &ToolContext) -> String {
+    let text = found(process, tools).await.text();
     wakeup::both_ends(&clean(&text), wakeup::RESULT, &process.id)
 }
 
 /// What it found, read from the session that worked on it.
-pub(super) async fn found(process: &Process, kit: &Kit) -> Findings {
+pub(super) async fn found(process: &Process, tools: &ToolContext) -> Findings {
     let Some(worker) = process.worker().cloned() else { return Findings::default() };
-    let state = kit.state.clone();
+    let state = tools.state.clone();
     let read = move || Reader::open(&state)?.load(&worker, LAST);
     match tokio::task::spawn_blocking(read).await {
         Ok(Ok(Some(loaded))) => findings(&loaded.rows),

@@ -9,9 +9,9 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Error, Job, Outcome, parse, terminal};
+use super::{CallContext, Error, ToolOutput, parse, terminal};
 use crate::model::Schema;
-use crate::session::{Reply, Say, Seen};
+use crate::session::{Reply, Seen, TurnEvent};
 use protocol::{End, Exit, Killer, Process, ProcessId};
 
 /// Characters of output in `poll`, `wait` and `kill`.
@@ -56,13 +56,13 @@ struct Args {
     limit: Option<usize>,
 }
 
-pub(crate) async fn run(args: &Value, job: Job) -> Result<Outcome, Error> {
+pub(crate) async fn run(args: &Value, ctx: CallContext) -> Result<ToolOutput, Error> {
     let args: Args = parse(args)?;
-    let Reply::Processes(all) = job.voice.ask(Say::Processes).await else {
+    let Reply::Processes(all) = ctx.link.ask(TurnEvent::Processes).await else {
         return Err(Error("the processes cannot be listed now".to_owned()));
     };
     if args.action == "list" {
-        return Ok(list(&all, &job).await.into());
+        return Ok(list(&all, &ctx).await.into());
     }
     let known = ["poll", "log", "wait", "kill", "write", "submit", "close"];
     if !known.contains(&args.action.as_str()) {
@@ -79,29 +79,29 @@ pub(crate) async fn run(args: &Value, job: Job) -> Result<Outcome, Error> {
         );
     };
     if process.worker().is_some() {
-        return task::run(&process, &args, &job).await;
+        return task::run(&process, &args, &ctx).await;
     }
     match args.action.as_str() {
-        "poll" => Ok(poll(&process, &job)),
-        "log" => Ok(log(&process, &args, &job)),
-        "wait" => Ok(wait(&process, &args, &job).await),
-        "kill" => Ok(kill(&process, &job).await),
-        "close" => close(&process, &job).await,
-        action => write(&process, action, &args, &job).await,
+        "poll" => Ok(poll(&process, &ctx)),
+        "log" => Ok(log(&process, &args, &ctx)),
+        "wait" => Ok(wait(&process, &args, &ctx).await),
+        "kill" => Ok(kill(&process, &ctx).await),
+        "close" => close(&process, &ctx).await,
+        action => write(&process, action, &args, &ctx).await,
     }
 }
 
 /// How it ended, as far as is known: the session's word first, the supervisor's else.
-fn exit_of(process: &Process, job: &Job) -> Option<Exit> {
-    process.exit.clone().or_else(|| job.kit.processes.exit(&process.id))
+fn exit_of(process: &Process, ctx: &CallContext) -> Option<Exit> {
+    process.exit.clone().or_else(|| ctx.tools.processes.exit(&process.id))
 }
 
-fn preview(id: &ProcessId, job: &Job, chars: usize) -> String {
-    terminal::tail(&job.kit.processes.output(id), chars)
+fn preview(id: &ProcessId, ctx: &CallContext, chars: usize) -> String {
+    terminal::tail(&ctx.tools.processes.output(id), chars)
 }
 
 fn uptime(process: &Process) -> i64 {
-    let end = process.exit.as_ref().map_or_else(crate::local::now, |e| e.at);
+    let end = process.exit.as_ref().map_or_else(crate::clock::now, |e| e.at);
     ((end - process.started_at) / 1000).max(0)
 }
 
@@ -150,12 +150,12 @@ fn with(mut value: Value, fields: Vec<(&'static str, Value)>) -> Value {
     value
 }
 
-async fn list(all: &[Process], job: &Job) -> Value {
+async fn list(all: &[Process], ctx: &CallContext) -> Value {
     let mut rows = Vec::with_capacity(all.len());
     for p in all {
         let (exit, preview, task) = match p.worker() {
-            Some(worker) => (p.exit.clone(), task::preview(p, job, 200).await, Some(&worker.0)),
-            None => (exit_of(p, job), preview(&p.id, job, 200), None),
+            Some(worker) => (p.exit.clone(), task::preview(p, ctx, 200).await, Some(&worker.0)),
+            None => (exit_of(p, ctx), preview(&p.id, ctx, 200), None),
         };
         let mut row = json!({
             "session_id": p.id.0,
@@ -177,25 +177,25 @@ async fn list(all: &[Process], job: &Job) -> Value {
     json!({ "processes": rows })
 }
 
-fn poll(process: &Process, job: &Job) -> Outcome {
-    let exit = exit_of(process, job);
+fn poll(process: &Process, ctx: &CallContext) -> ToolOutput {
+    let exit = exit_of(process, ctx);
     let value = json!({
         "session_id": process.id.0,
         "command": process.command,
         "status": if exit.is_some() { "exited" } else { "running" },
         "pid": process.pid,
         "uptime_seconds": uptime(process),
-        "output_preview": preview(&process.id, job, 1_000),
+        "output_preview": preview(&process.id, ctx, 1_000),
     });
     let seen = exit.iter().map(|_| (process.id.clone(), Seen::AtTurnEnd)).collect();
     let value = with(value, watch(process));
     let value = with(value, exit.map(|e| ending(process, &e)).unwrap_or_default());
-    Outcome { value, seen, ..Outcome::default() }
+    ToolOutput { value, seen, ..ToolOutput::default() }
 }
 
-fn log(process: &Process, args: &Args, job: &Job) -> Outcome {
-    let exit = exit_of(process, job);
-    let output = job.kit.processes.output(&process.id);
+fn log(process: &Process, args: &Args, ctx: &CallContext) -> ToolOutput {
+    let exit = exit_of(process, ctx);
+    let output = ctx.tools.processes.output(&process.id);
     let limit = args.limit.unwrap_or(LINES);
     let page = match args.offset {
         Some(offset) => output.lines(offset, limit),
@@ -218,21 +218,21 @@ fn log(process: &Process, args: &Args, job: &Job) -> Outcome {
     let saw_the_end = exit.is_some() && last_shown && complete;
     let seen = if saw_the_end { vec![(process.id.clone(), Seen::Now)] } else { Vec::new() };
     let value = with(value, exit.map(|e| ending(process, &e)).unwrap_or_default());
-    Outcome { value, seen, ..Outcome::default() }
+    ToolOutput { value, seen, ..ToolOutput::default() }
 }
 
-async fn wait(process: &Process, args: &Args, job: &Job) -> Outcome {
-    let most = job.kit.terminal.timeout;
+async fn wait(process: &Process, args: &Args, ctx: &CallContext) -> ToolOutput {
+    let most = ctx.tools.terminal.timeout;
     let asked = args.timeout.map_or(most, Duration::from_secs);
     let limit = asked.min(most);
-    let mut exit = exit_of(process, job);
+    let mut exit = exit_of(process, ctx);
     if exit.is_none() {
         // So that an end which this call is about to show is not announced on top (W07).
-        job.voice.say(Say::Awaiting(process.id.clone()));
+        ctx.link.report(TurnEvent::Awaiting(process.id.clone()));
         exit =
-            tokio::time::timeout(limit, job.kit.processes.wait(&process.id)).await.ok().flatten();
+            tokio::time::timeout(limit, ctx.tools.processes.wait(&process.id)).await.ok().flatten();
     }
-    let output = preview(&process.id, job, PREVIEW);
+    let output = preview(&process.id, ctx, PREVIEW);
     let value = json!({ "session_id": process.id.0, "command": process.command });
     let Some(exit) = exit else {
         let mut note = format!("Waited {}s, process still running", limit.as_secs());
@@ -250,19 +250,19 @@ async fn wait(process: &Process, args: &Args, job: &Job) -> Outcome {
     fields.extend(ending(process, &exit));
     fields.push(("output", json!(output)));
     let seen = vec![(process.id.clone(), Seen::Now)];
-    Outcome { value: with(value, fields), seen, ..Outcome::default() }
+    ToolOutput { value: with(value, fields), seen, ..ToolOutput::default() }
 }
 
-async fn kill(process: &Process, job: &Job) -> Outcome {
+async fn kill(process: &Process, ctx: &CallContext) -> ToolOutput {
     let value = json!({ "session_id": process.id.0, "command": process.command });
-    let (status, exit) = match exit_of(process, job) {
+    let (status, exit) = match exit_of(process, ctx) {
         Some(exit) => {
             // What is left of its tree, or of a child whose supervisor is gone.
-            job.kit.processes.kill(&process.id).await;
+            ctx.tools.processes.kill(&process.id).await;
             ("already_exited", Some(exit))
         }
-        None => match job.voice.ask(Say::Killing(process.id.clone())).await {
-            Reply::Go => match job.kit.processes.kill(&process.id).await {
+        None => match ctx.link.ask(TurnEvent::Killing(process.id.clone())).await {
+            Reply::Go => match ctx.tools.processes.kill(&process.id).await {
                 Some(exit) => ("killed", Some(exit)),
                 None => ("killing", None),
             },
@@ -275,26 +275,31 @@ async fn kill(process: &Process, job: &Job) -> Outcome {
     let seen = exit.iter().map(|_| (process.id.clone(), Seen::Now)).collect();
     let mut fields = vec![("status", json!(status))];
     fields.extend(exit.map(|e| ending(process, &e)).unwrap_or_default());
-    fields.push(("output", json!(preview(&process.id, job, PREVIEW))));
-    Outcome { value: with(value, fields), seen, ..Outcome::default() }
+    fields.push(("output", json!(preview(&process.id, ctx, PREVIEW))));
+    ToolOutput { value: with(value, fields), seen, ..ToolOutput::default() }
 }
 
-async fn write(process: &Process, action: &str, args: &Args, job: &Job) -> Result<Outcome, Error> {
+async fn write(
+    process: &Process,
+    action: &str,
+    args: &Args,
+    ctx: &CallContext,
+) -> Result<ToolOutput, Error> {
     let Some(mut data) = args.data.clone() else {
         return Err(Error(format!("`data` is needed for {action}")));
     };
     if action == "submit" {
         data.push('\n');
     }
-    Ok(match job.kit.processes.write(&process.id, data.as_bytes()).await {
+    Ok(match ctx.tools.processes.write(&process.id, data.as_bytes()).await {
         Ok(bytes) => json!({ "status": "ok", "bytes_written": bytes }),
         Err(error) => json!({ "status": "error", "error": error.to_string() }),
     }
     .into())
 }
 
-async fn close(process: &Process, job: &Job) -> Result<Outcome, Error> {
-    Ok(match job.kit.processes.close_stdin(&process.id).await {
+async fn close(process: &Process, ctx: &CallContext) -> Result<ToolOutput, Error> {
+    Ok(match ctx.tools.processes.close_stdin(&process.id).await {
         Ok(()) => json!({ "status": "ok", "message": "EOF sent" }),
         Err(error) => json!({ "status": "error", "error": error.to_string() }),
     }

@@ -10,12 +10,12 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Error, Job, Outcome, parse};
+use super::{CallContext, Error, ToolOutput, parse};
 use crate::approval::{self, Finding, Grants, Policy, Verdict};
 use crate::model::Schema;
 use crate::process::Output;
 use crate::redact;
-use crate::session::{Caller, Reply, Say, Shell};
+use crate::session::{Attendance, Reply, Shell, TurnEvent};
 use crate::settings::Mode;
 use protocol::{Answer, Ask, Choice};
 
@@ -67,25 +67,25 @@ struct Args {
     watch_patterns: Vec<String>,
 }
 
-pub(crate) async fn run(args: &Value, job: Job) -> Result<Outcome, Error> {
+pub(crate) async fn run(args: &Value, ctx: CallContext) -> Result<ToolOutput, Error> {
     let args: Args = parse(args)?;
     if args.command.trim().is_empty() {
         return Err(Error("`command` is empty".to_owned()));
     }
-    if let Some(why) = &job.kit.terminal.refused {
+    if let Some(why) = &ctx.tools.terminal.refused {
         return Ok(blocked(why, "error").into());
     }
-    let cwd = workdir(&args, &job.plan.shell)?;
-    let approval = match approve(&args.command, &job).await {
+    let cwd = workdir(&args, &ctx.plan.shell)?;
+    let approval = match approve(&args.command, &ctx).await {
         Ok(note) => note,
         Err(Refusal { value, unanswered }) => {
-            return Ok(Outcome { value, unanswered, ..Outcome::default() });
+            return Ok(ToolOutput { value, unanswered, ..ToolOutput::default() });
         }
     };
     let mut outcome = if args.background {
-        background::run(args, cwd, &job).await?
+        background::run(args, cwd, &ctx).await?
     } else {
-        foreground::run(args, cwd, &job).await?
+        foreground::run(args, cwd, &ctx).await?
     };
     if let (Some(note), Value::Object(map)) = (approval, &mut outcome.value) {
         map.insert("approval".to_owned(), note.into());
@@ -127,12 +127,12 @@ impl From<Value> for Refusal {
 
 /// Decides whether a command may run, asking as often as it breaks rules nobody has granted.
 /// `Err` is the result that says why not.
-async fn approve(command: &str, job: &Job) -> Result<Option<String>, Refusal> {
-    let settings = &job.kit.approvals;
-    let mode = match job.plan.caller {
+async fn approve(command: &str, ctx: &CallContext) -> Result<Option<String>, Refusal> {
+    let settings = &ctx.tools.approvals;
+    let mode = match ctx.plan.attendance {
         // Whether it asks is the session's matter, and may change at any moment.
-        Caller::Attended => Mode::Manual,
-        Caller::Stateless | Caller::Delegated => settings.mode,
+        Attendance::Attended => Mode::Manual,
+        Attendance::Stateless | Attendance::Delegated => settings.mode,
     };
     let policy = Policy { mode, deny: settings.deny.clone(), always: settings.allow.clone() };
     let mut granted = Grants::default();
@@ -151,7 +151,7 @@ async fn approve(command: &str, job: &Job) -> Result<Option<String>, Refusal> {
             Verdict::Ask(finding) => finding,
         };
         let rule = finding.rule;
-        match answer(command, finding, job).await {
+        match answer(command, finding, ctx).await {
             Ok(None) => {}
             Ok(Some(Choice::Once)) => note = Some("approved by the user".to_owned()),
             Ok(Some(Choice::Session | Choice::Always)) => {
@@ -169,12 +169,16 @@ async fn approve(command: &str, job: &Job) -> Result<Option<String>, Refusal> {
 }
 
 /// The user's choice; none where approvals are off.
-async fn answer(command: &str, finding: Finding, job: &Job) -> Result<Option<Choice>, Refusal> {
-    if job.plan.caller != Caller::Attended {
+async fn answer(
+    command: &str,
+    finding: Finding,
+    ctx: &CallContext,
+) -> Result<Option<Choice>, Refusal> {
+    if ctx.plan.attendance != Attendance::Attended {
         // C12: nobody can answer, so the policy decides at once; the field tells the caller.
-        let place = match job.plan.caller {
-            Caller::Delegated => "a delegated task",
-            Caller::Attended | Caller::Stateless => "a one-shot run",
+        let place = match ctx.plan.attendance {
+            Attendance::Delegated => "a delegated task",
+            Attendance::Attended | Attendance::Stateless => "a one-shot run",
         };
         let why = format!(
             "This command needs an approval ({}), and nobody can give one in {place}: denied. \
@@ -192,9 +196,9 @@ async fn answer(command: &str, finding: Finding, job: &Job) -> Result<Option<Cho
         reason: finding.reason,
         allow_always: finding.allow_always,
     };
-    let timeout = job.kit.approvals.timeout.as_millis() as i64;
+    let timeout = ctx.tools.approvals.timeout.as_millis() as i64;
     let mut unanswered = false;
-    let why = match job.voice.ask(Say::Ask { call: job.call.clone(), ask, timeout }).await {
+    let why = match ctx.link.ask(TurnEvent::Ask { call: ctx.call.clone(), ask, timeout }).await {
         Reply::Answer(Answer::Approval(choice)) => return Ok(Some(choice)),
         Reply::Go => return Ok(None),
         Reply::Answer(Answer::Expired) => {

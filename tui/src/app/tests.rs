@@ -11,8 +11,8 @@ use crate::testing::*;
 mod background;
 mod inbox;
 mod news;
+mod notices;
 mod remote;
-mod said;
 
 fn running() -> App {
     let mut app = app(vec![user("go")]);

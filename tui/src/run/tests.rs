@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex};
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use futures::channel::mpsc as keys;
-use protocol::{Backend, FrontId, Pushed, Signal, pair};
 use protocol::{Command, Row};
+use protocol::{Pushed, Signal, ViewId, ViewSink, pair};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
@@ -42,8 +42,8 @@ impl Sink {
 }
 
 struct Rig {
-    backend: Backend,
-    signals: mpsc::UnboundedReceiver<(FrontId, Signal)>,
+    backend: ViewSink,
+    signals: mpsc::UnboundedReceiver<(ViewId, Signal)>,
     keys: keys::UnboundedSender<io::Result<Input>>,
     sink: Sink,
     task: JoinHandle<io::Result<Exit>>,
@@ -52,7 +52,7 @@ struct Rig {
 impl Rig {
     fn new() -> Self {
         let (tx, signals) = mpsc::unbounded_channel();
-        let (mut host, backend) = pair(FrontId(1), tx);
+        let (mut host, backend) = pair(ViewId(1), tx);
         let (keys, inputs) = keys::unbounded();
         let sink = Sink::default();
         let screen = Screen::new(sink.clone(), Kind::Full, 80, 24);
@@ -216,7 +216,7 @@ impl Stream for FirstWaker {
 #[tokio::test]
 async fn a_key_is_heard_by_a_source_that_keeps_only_its_first_waker() {
     let (tx, _signals) = mpsc::unbounded_channel();
-    let (mut host, _backend) = pair(FrontId(1), tx);
+    let (mut host, _backend) = pair(ViewId(1), tx);
     let source = FirstWaker::default();
     let screen = Screen::new(Sink::default(), Kind::Full, 80, 24);
     let (mut app, inputs) = (App::new(options(), now()), source.clone());

@@ -1,6 +1,6 @@
 //! Fresh windows of a view: what they say about the time without a link, and what was typed in it.
 
-use super::{Seam, errand};
+use super::{Seam, handover};
 use crate::remote::tell;
 use protocol::{Command, Event, Link, News, Toast, Transcript};
 
@@ -53,7 +53,7 @@ impl Seam {
                 session if is_empty && gone.is_some() && *session == gone => {
                     again.push(entry.clone());
                 }
-                session => errand::add(&mut self.errands, session.clone(), entry.clone()),
+                session => handover::add(&mut self.handovers, session.clone(), entry.clone()),
             }
         }
         for entry in again.into_iter().rev() {
@@ -62,11 +62,11 @@ impl Seam {
     }
 
     pub(super) fn run_errands(&mut self) {
-        if self.errand.is_none()
-            && let Some(errand) = self.errands.pop()
+        if self.handover.is_none()
+            && let Some(handover) = self.handovers.pop()
         {
-            let session = errand.session.clone().unwrap_or_default();
-            let what = match errand.entries.len() {
+            let session = handover.session.clone().unwrap_or_default();
+            let what = match handover.entries.len() {
                 1 => "A prompt that was".to_owned(),
                 count => format!("{count} prompts that were"),
             };
@@ -77,7 +77,7 @@ impl Seam {
                 news: News::Unknown,
                 text: format!("{what} not sent the last time: on the way now"),
             }));
-            self.errand = Some(Box::pin(errand::run(self.client.clone(), errand)));
+            self.handover = Some(Box::pin(handover::run(self.client.clone(), handover)));
         }
     }
 

@@ -11,7 +11,7 @@ use super::super::http::Error;
 use super::super::translate::{self, Mirror, Verdict, approval_ask, clarify_ask};
 use super::replies::Reply;
 use super::{Webui, failed};
-use crate::local::now;
+use crate::clock::now;
 use crate::wire::decode;
 use protocol::{
     Answer, Ask, Asked, Attention, CallId, Command, Event, Millis, Question, QuestionId, SessionId,

@@ -4,8 +4,8 @@ use super::super::http::Error;
 use super::super::translate::{self, Accepted, Refused, Verdict};
 use super::inbox::Word;
 use super::streams::Source;
-use super::{AGAIN, Webui, elsewhere, failed};
-use crate::local::now;
+use super::{AGAIN, Webui, background_sessions, failed};
+use crate::clock::now;
 use crate::wire::decode;
 use protocol::{Attachment, Event, Millis, PromptId, QuestionId, SessionRow, Target};
 use tokio::time::Instant;
@@ -98,7 +98,7 @@ impl Webui {
             return self.inbox_word(word);
         }
         if let Reply::Ended { row, tail } = reply {
-            return self.push(Event::Toast(elsewhere::ended(*row, tail.ok().as_ref())));
+            return self.push(Event::Toast(background_sessions::ended(*row, tail.ok().as_ref())));
         }
         if view != self.view {
             return;

@@ -8,7 +8,7 @@ mod loops;
 use std::time::Duration;
 
 use super::super::{Remote, Server, start};
-use protocol::Host;
+use protocol::View;
 use protocol::{
     Answer, Ask, Body, Choice, Command, Event, Link, News, PromptId, Row, SessionId, Target,
     Transcript,
@@ -17,7 +17,7 @@ use protocol::{
 const LIMIT: Duration = Duration::from_mins(1);
 
 struct Front {
-    host: Host,
+    host: View,
     remote: Remote,
     view: Transcript,
     events: Vec<Event>,

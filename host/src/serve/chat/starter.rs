@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use axum::http::StatusCode;
 
-use crate::local::{Access, Caller};
+use crate::embedded::{Attendance, HostHandle};
 use crate::serve::Refusal;
 use crate::wire::encode::session;
-use protocol::Host;
+use protocol::View;
 use protocol::{Body, Command, Event, PromptId, SessionId, Source, Transcript, TurnId};
 
 /// How long a change of the session before a turn may take.
@@ -27,13 +27,13 @@ pub(super) enum Begun {
 
 /// A view of its own for one prompt: what the host says to it is about that prompt.
 pub(super) struct Starter {
-    host: Host,
+    host: View,
     transcript: Transcript,
 }
 
 impl Starter {
-    pub(super) async fn open(access: &Access, session: &SessionId) -> Result<Self, Refusal> {
-        let host = access.open(session.clone(), Caller::Attended).await;
+    pub(super) async fn open(access: &HostHandle, session: &SessionId) -> Result<Self, Refusal> {
+        let host = access.open(session.clone(), Attendance::Attended).await;
         let mut host = host.map_err(|_| Refusal::not_found("Session not found"))?;
         match host.next().await {
             Some(Event::Attached { transcript, .. }) => Ok(Self { host, transcript: *transcript }),

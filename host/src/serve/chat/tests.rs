@@ -1,17 +1,17 @@
 //! What a start tells of its turn rests on what the readers of its stream will see.
 
 use super::*;
-use crate::local::{Caller, Local, Role, start};
+use crate::embedded::{Attendance, EmbeddedHost, Role, start};
 use crate::serve::tests::settings_in;
-use protocol::Host;
+use protocol::View;
 use protocol::{Event, PromptId, Target};
 
 /// A host, a view on a new session of it, and that session's feed.
-async fn followed(dir: &std::path::Path) -> (Local, Host, Lease) {
+async fn followed(dir: &std::path::Path) -> (EmbeddedHost, View, Lease) {
     let settings = settings_in(dir);
     let local = start(settings.clone(), Role::Owner).unwrap();
     let access = local.access();
-    let mut host = access.attach(Target::New, Caller::Attended);
+    let mut host = access.attach(Target::New, Attendance::Attended);
     let Some(Event::Attached { transcript, .. }) = host.next().await else { panic!("no window") };
     let feeds = Feeds::new(&access, &std::sync::Arc::new(settings));
     let feed = feeds.lease(&transcript.session).await.unwrap();

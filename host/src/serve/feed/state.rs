@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 use tokio::time::Instant;
 
 use crate::serve::tape::Tape;
-use crate::wire::encode::frame::{self, Frame, Kind, Teller, secs};
+use crate::wire::encode::frame::{self, Frame, FrameEncoder, Kind, secs};
 use crate::wire::encode::session::{UNTITLED, settled};
-use protocol::Asker;
+use protocol::CommandSender;
 use protocol::{
     Answer, Command, Event, Millis, Outcome, Question, QuestionId, Source, Toast, Transcript,
     TurnId,
@@ -38,7 +38,7 @@ pub(in crate::serve) struct State {
     streams: Streams,
     /// Whether the first window has come.
     open: bool,
-    teller: Option<Teller>,
+    encoder: Option<FrameEncoder>,
     /// What the session's channel has told.
     pub(in crate::serve) channel: Tape,
     /// The questions that were answered.
@@ -52,7 +52,7 @@ pub(in crate::serve) struct State {
     /// How many streams show approvals and clarify questions.
     showing: [usize; 2],
     /// The way to the host, once there is one.
-    pub(super) asker: Option<Asker>,
+    pub(super) command_sender: Option<CommandSender>,
     /// How many hold the feed.
     pub(super) users: usize,
     /// Since when nobody reads and nothing runs, if so.
@@ -101,7 +101,7 @@ impl State {
             runs: VecDeque::new(),
             streams,
             open: false,
-            teller: None,
+            encoder: None,
             channel: Tape::new(Some(token), CHANNEL),
             approvals: Tape::new(None, ANSWERED),
             clarifies: Tape::new(None, ANSWERED),
@@ -109,7 +109,7 @@ impl State {
             answering: HashMap::new(),
             shown: Vec::new(),
             showing: [0; 2],
-            asker: None,
+            command_sender: None,
             users: 0,
             idle_since: now,
         }
@@ -179,7 +179,7 @@ impl State {
 
     /// The view is gone: a turn that runs is told no further here.
     pub(super) fn end(&mut self) {
-        self.teller = None;
+        self.encoder = None;
         self.break_off();
     }
 
@@ -273,7 +273,7 @@ impl State {
     /// what the window came instead of.
     fn begin_anew(&mut self, now: Millis) {
         let late = std::mem::replace(&mut self.open, true);
-        self.teller = None;
+        self.encoder = None;
         let running = self.transcript.running.as_ref().map(|r| (r.turn, r.started_at));
         if self.runs.back().is_some_and(|run| Some(run.turn) != running.map(|(turn, _)| turn)) {
             self.break_off();
@@ -298,9 +298,9 @@ impl State {
             let tape = Tape::new(Some(self.streams.of(turn)), TAPE);
             self.runs.push_back(Run { turn, tape, outcome: None, readers: 0, left_at: 0 });
         }
-        let mut teller = Teller::new(session, turn, at);
-        let frames = teller.catch_up(&self.transcript, now);
-        self.teller = Some(teller);
+        let mut encoder = FrameEncoder::new(session, turn, at);
+        let frames = encoder.catch_up(&self.transcript, now);
+        self.encoder = Some(encoder);
         self.put(turn, &frames);
     }
 
@@ -313,16 +313,16 @@ impl State {
     }
 
     fn tell(&mut self, event: &Event, now: Millis) {
-        let Some(teller) = &mut self.teller else { return };
-        let turn = teller.turn();
-        let frames = teller.event(event, &self.transcript, now);
+        let Some(encoder) = &mut self.encoder else { return };
+        let turn = encoder.turn();
+        let frames = encoder.event(event, &self.transcript, now);
         self.put(turn, &frames);
     }
 
     fn finish(&mut self, turn: TurnId, outcome: &Outcome, at: Millis) {
         self.idle_since = Instant::now();
-        if let Some(teller) = self.teller.take_if(|teller| teller.turn() == turn) {
-            let frames = teller.end(outcome, &self.transcript, at);
+        if let Some(encoder) = self.encoder.take_if(|encoder| encoder.turn() == turn) {
+            let frames = encoder.end(outcome, &self.transcript, at);
             self.put(turn, &frames);
         }
         if let Some(run) = self.run(turn) {
@@ -438,11 +438,11 @@ impl State {
 
     pub(super) fn start_clock(&mut self, kind: Kind) {
         let head = frame::head(&self.transcript.questions, kind).0;
-        if let (Some(head), Some(asker)) = (head, &self.asker)
+        if let (Some(head), Some(command_sender)) = (head, &self.command_sender)
             && head.deadline.is_none()
             && !self.shown.contains(&head.id)
         {
-            asker.send(Command::Shown { session: None, id: head.id.clone() });
+            command_sender.send(Command::Shown { session: None, id: head.id.clone() });
             self.shown.push(head.id.clone());
         }
     }

@@ -3,7 +3,7 @@
 use serde_json::json;
 
 use super::*;
-use crate::local::{Local, Role};
+use crate::embedded::{EmbeddedHost, Role};
 use crate::serve::channel::Listening;
 use crate::serve::chat::Reading;
 use crate::serve::questions::Showing;
@@ -372,14 +372,14 @@ fn a_call_that_runs_in_the_first_window_is_told_with_what_it_is() {
     assert_eq!(gist(&frames), ["context_status", "reasoning", "token so", "tool \"c1\""]);
 }
 
-fn host(dir: &std::path::Path) -> (Local, Settings) {
+fn host(dir: &std::path::Path) -> (EmbeddedHost, Settings) {
     let settings = crate::serve::tests::settings_in(dir);
-    (crate::local::start(settings.clone(), Role::Owner).unwrap(), settings)
+    (crate::embedded::start(settings.clone(), Role::Owner).unwrap(), settings)
 }
 
 /// A stored session, nobody looking at it.
-async fn session(local: &Local) -> SessionId {
-    let mut host = local.attach(Target::New, Caller::Attended);
+async fn session(local: &EmbeddedHost) -> SessionId {
+    let mut host = local.attach(Target::New, Attendance::Attended);
     let id = protocol::PromptId::fresh();
     host.send(Command::Prompt { id, text: "hello".to_owned() });
     let mut view = Transcript::default();

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 
 use super::named;
 use crate::model::catalog;
-use crate::serve::ask::{self, View};
-use crate::serve::desk::Job;
+use crate::serve::ask::{self, RequestView};
+use crate::serve::client_state::Job;
 use crate::serve::{Body, Params, Refusal, Serving, answer, projects};
 use crate::settings::Settings;
 use crate::wire::encode::session::{goal, head, seconds, with_messages};
@@ -53,7 +53,7 @@ pub(in crate::serve) fn require<const N: usize>(
 }
 
 /// A view on the session that a body names.
-pub(super) async fn view_of(serving: &Serving, body: &Body) -> Result<View, Refusal> {
+pub(super) async fn view_of(serving: &Serving, body: &Body) -> Result<RequestView, Refusal> {
     let [id] = require(body, ["session_id"])?;
     ask::open(serving, &id).await
 }
@@ -81,7 +81,7 @@ pub(in crate::serve) fn model_name(
     }
 }
 
-async fn set_model(view: &mut View, model: String) -> Result<(), Refusal> {
+async fn set_model(view: &mut RequestView, model: String) -> Result<(), Refusal> {
     if view.transcript.model == model {
         return Ok(());
     }
@@ -89,7 +89,7 @@ async fn set_model(view: &mut View, model: String) -> Result<(), Refusal> {
     view.ask(Command::SetModel { model }, set).await
 }
 
-async fn set_cwd(view: &mut View, cwd: String) -> Result<(), Refusal> {
+async fn set_cwd(view: &mut RequestView, cwd: String) -> Result<(), Refusal> {
     if view.transcript.cwd == cwd {
         return Ok(());
     }
@@ -117,7 +117,7 @@ async fn new(State(serving): State<Serving>, body: Body) -> Result<Response, Ref
     }
     let session = with_messages(head(&view.transcript, None), &[], 0);
     let session = ask::completed(&serving, session, &view.transcript);
-    if !serving.desk.hold(view.into_host()) {
+    if !serving.client_state.hold(view.into_host()) {
         return Err(Refusal::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "too many new sessions wait for their first prompt",
@@ -133,7 +133,7 @@ async fn rename(State(serving): State<Serving>, body: Body) -> Result<Response, 
     Ok(answer(&json!({ "session": view.head(&serving).await? })))
 }
 
-pub(super) async fn set_title(view: &mut View, title: String) -> Result<(), Refusal> {
+pub(super) async fn set_title(view: &mut RequestView, title: String) -> Result<(), Refusal> {
     if view.transcript.title.as_deref().unwrap_or_default() == title {
         return Ok(());
     }
@@ -159,7 +159,7 @@ async fn archive(State(serving): State<Serving>, body: Body) -> Result<Response,
 /// The session with a mark; one that is not stored yet is in no list to read it from.
 async fn marked(
     serving: &Serving,
-    mut view: View,
+    mut view: RequestView,
     key: &str,
     value: bool,
 ) -> Result<Response, Refusal> {
@@ -176,8 +176,8 @@ async fn delete(State(serving): State<Serving>, body: Body) -> Result<Response, 
     // The list is read after the command was carried out, so a refusal comes before it.
     match view.sessions().await {
         Ok(_) => {
-            serving.desk.forget(&id);
-            serving.shelf.forget(&id);
+            serving.client_state.forget(&id);
+            serving.projects.forget(&id);
         }
         // To delete twice is to delete.
         Err(refusal) if ask::is_unknown(refusal.body["error"].as_str().unwrap_or_default()) => {}
@@ -189,7 +189,7 @@ async fn delete(State(serving): State<Serving>, body: Body) -> Result<Response, 
 }
 
 /// The copy that a command makes: the view goes there.
-async fn copied(view: &mut View, command: Command) -> Result<(), Refusal> {
+async fn copied(view: &mut RequestView, command: Command) -> Result<(), Refusal> {
     let from = view.transcript.session.clone();
     view.ask(command, |event| match event {
         Event::Attached { transcript, .. } if transcript.session != from => Some(()),
@@ -231,12 +231,12 @@ async fn branch(State(serving): State<Serving>, body: Body) -> Result<Response, 
     })))
 }
 
-pub(super) fn rows(view: &View) -> u64 {
+pub(super) fn rows(view: &RequestView) -> u64 {
     view.transcript.earlier + view.transcript.rows.len() as u64
 }
 
 /// Takes the last user turn of so many rows back: its text and how many rows went.
-async fn take_back(view: &mut View, count: u64) -> Result<(String, u64), Refusal> {
+async fn take_back(view: &mut RequestView, count: u64) -> Result<(String, u64), Refusal> {
     let text = view.transcript.rows.iter().rev().find_map(|row| match &row.body {
         RowBody::User { text } => Some(text.clone()),
         _ => None,
@@ -310,7 +310,10 @@ fn chosen(value: Option<&Value>) -> Result<Option<Vec<String>>, Refusal> {
     names.map(Some).ok_or_else(|| Refusal::bad("each toolset must be a non-empty string"))
 }
 
-async fn set_toolsets(view: &mut View, toolsets: Option<Vec<String>>) -> Result<(), Refusal> {
+async fn set_toolsets(
+    view: &mut RequestView,
+    toolsets: Option<Vec<String>>,
+) -> Result<(), Refusal> {
     if view.transcript.toolsets == toolsets {
         return Ok(());
     }
@@ -329,7 +332,7 @@ async fn toolsets(State(serving): State<Serving>, body: Body) -> Result<Response
 async fn draft(State(serving): State<Serving>, params: Params) -> Result<Response, Refusal> {
     let id = params.get("session_id").ok_or_else(|| Refusal::bad("session_id is required"))?;
     let view = ask::open(&serving, id).await?;
-    Ok(answer(&json!({ "draft": serving.desk.draft(&view.transcript.session) })))
+    Ok(answer(&json!({ "draft": serving.client_state.draft(&view.transcript.session) })))
 }
 
 async fn keep_draft(State(serving): State<Serving>, body: Body) -> Result<Response, Refusal> {
@@ -343,7 +346,7 @@ async fn keep_draft(State(serving): State<Serving>, body: Body) -> Result<Respon
     if draft.to_string().len() > DRAFT {
         return Err(Refusal::new(StatusCode::PAYLOAD_TOO_LARGE, "The draft is too long to keep"));
     }
-    serving.desk.keep_draft(view.transcript.session, draft.clone());
+    serving.client_state.keep_draft(view.transcript.session, draft.clone());
     Ok(answer(&json!({ "ok": true, "draft": draft })))
 }
 
@@ -374,13 +377,14 @@ async fn compress(State(serving): State<Serving>, body: Body) -> Result<Response
             "Session is still streaming; wait for the current turn to finish.",
         ));
     }
-    serving.desk.note_job(id.clone(), Job::Running);
+    serving.client_state.note_job(id.clone(), Job::Running);
     if let Err(refusal) = view.ask(Command::Compress { focus }, started).await {
         let why = refusal.body["error"].as_str().unwrap_or_default().to_owned();
-        serving.desk.note_job(id.clone(), Job::Failed(why));
+        serving.client_state.note_job(id.clone(), Job::Failed(why));
         return Ok(job(&serving, &id));
     }
-    let (desk, mut host, session) = (serving.desk.clone(), view.into_host(), id.clone());
+    let (client_state, mut host, session) =
+        (serving.client_state.clone(), view.into_host(), id.clone());
     tokio::spawn(async move {
         let mut end = Job::Failed("the context was not compressed".to_owned());
         while let Some(event) = host.next().await {
@@ -395,7 +399,7 @@ async fn compress(State(serving): State<Serving>, body: Body) -> Result<Response
                 _ => {}
             }
         }
-        desk.note_job(session, end);
+        client_state.note_job(session, end);
     });
     Ok(job(&serving, &id))
 }
@@ -409,7 +413,7 @@ async fn compress_status(
 }
 
 fn job(serving: &Serving, id: &SessionId) -> Response {
-    let (status, error) = match serving.desk.job(id) {
+    let (status, error) = match serving.client_state.job(id) {
         None => ("idle", None),
         Some(Job::Running) => ("running", None),
         Some(Job::Done) => ("done", None),

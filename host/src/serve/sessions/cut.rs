@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::change::{require, rows, set_title, view_of};
 use super::page;
-use crate::serve::ask::{self, View};
+use crate::serve::ask::{self, RequestView};
 use crate::serve::{Body, Refusal, Serving, answer};
 use crate::wire::encode::session::with_messages;
 use protocol::{Command, Event};
@@ -35,7 +35,7 @@ fn keep_count(body: &Body) -> Result<u64, Refusal> {
 }
 
 /// Leaves so many rows, which are messages one each.
-async fn keep(view: &mut View, count: u64) -> Result<(), Refusal> {
+async fn keep(view: &mut RequestView, count: u64) -> Result<(), Refusal> {
     if view.transcript.running.is_some() {
         return Err(Refusal::new(
             StatusCode::CONFLICT,

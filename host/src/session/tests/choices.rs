@@ -42,7 +42,7 @@ fn the_users_folder_holds_against_a_turn_that_runs_elsewhere() {
         shell: Some(Shell { cwd: cwd.to_owned(), env: [("A".to_owned(), None)].into() }),
         todo: None,
     };
-    rig.say(Say::Result(finished("/old")));
+    rig.event(TurnEvent::Result(finished("/old")));
     assert_eq!(rig.session.transcript().cwd, "/new");
     assert!(rig.session.meta().env.contains_key("A"));
     rig.answer("done");
@@ -54,7 +54,7 @@ fn the_users_folder_holds_against_a_turn_that_runs_elsewhere() {
     });
     assert_eq!(plan.unwrap().shell.cwd, "/new");
     assert_eq!(rig.rows(), ["user", "tool", "assistant", "note", "user"], "the agent is told");
-    rig.say(Say::Result(finished("/later")));
+    rig.event(TurnEvent::Result(finished("/later")));
     assert_eq!(rig.session.transcript().cwd, "/later", "the agent moves as ever");
 }
 
@@ -78,7 +78,8 @@ fn an_effort_is_stored_and_asked_with_and_an_unknown_one_is_refused() {
     });
     assert_eq!(plan.unwrap().reasoning.as_deref(), Some("high"));
     let restored = Loaded { meta: rig.session.meta().clone(), ..Loaded::default() };
-    let (again, _) = Session::restore(restored, Caller::Attended, None, Rules::default(), rig.now);
+    let (again, _) =
+        Session::restore(restored, Attendance::Attended, None, Rules::default(), rig.now);
     assert_eq!(again.transcript().reasoning.as_deref(), Some("high"));
 }
 
@@ -131,7 +132,7 @@ fn the_chosen_toolsets_count_from_the_next_turn_on_and_a_wrong_choice_changes_no
     }
     let loaded = Loaded { meta: rig.session.meta().clone(), ..Loaded::default() };
     let (session, _) =
-        Session::restore(loaded, Caller::Attended, Some(1000), Rules::default(), rig.now);
+        Session::restore(loaded, Attendance::Attended, Some(1000), Rules::default(), rig.now);
     assert_eq!(session.transcript().toolsets, file, "also in another host");
     assert_eq!(rig.session.meta().branch(5).toolsets, file, "and in a copy");
     rig.feed(Input::SetToolsets(None));

@@ -1,14 +1,14 @@
 //! What a compression does to its session: it stays the same one.
 
 use super::*;
-use crate::compress;
+use crate::agent::compression;
 
 fn summary(before: u64, after: u64) -> Summary {
     Summary { text: "in short".to_owned(), head: 1, tail: 2, rows: 0, before, after }
 }
 
 fn compressed(rig: &mut Rig, before: u64, after: u64) -> Vec<Effect> {
-    rig.say(Say::Compressed(summary(before, after)))
+    rig.event(TurnEvent::Compressed(summary(before, after)))
 }
 
 /// What was said to the user about it.
@@ -22,7 +22,7 @@ fn failures(effects: &[Effect]) -> Vec<&str> {
     messages
 }
 
-fn plan(effects: &[Effect]) -> &Plan {
+fn plan(effects: &[Effect]) -> &TurnPlan {
     for effect in effects {
         if let Effect::Start(plan) = effect {
             return plan;
@@ -35,7 +35,7 @@ fn plan(effects: &[Effect]) -> &Plan {
 fn context(rig: &Rig) -> Vec<&'static str> {
     let rows: Vec<_> =
         rig.session.transcript().rows.iter().cloned().map(std::sync::Arc::new).collect();
-    compress::context(&rows).iter().map(|r| kind(r)).collect()
+    compression::context(&rows).iter().map(|r| kind(r)).collect()
 }
 
 #[test]
@@ -66,7 +66,7 @@ fn compressing_is_a_turn_that_answers_nothing() {
     let mut rig = idle_with(&["a"]);
     let effects = rig.feed(Input::Compress { focus: Some("the tests".to_owned()) });
     let plan = plan(&effects);
-    assert_eq!(plan.errand, Errand::Compress { focus: Some("the tests".to_owned()) });
+    assert_eq!(plan.kind, TurnKind::Compress { focus: Some("the tests".to_owned()) });
     assert_eq!((plan.source, plan.turn), (Source::User, TurnId(2)));
     // A prompt waits for it like for any turn.
     rig.prompt("and then");
@@ -103,7 +103,7 @@ fn a_compression_that_comes_to_nothing_leaves_no_trace() {
     assert!(!effects.iter().any(|e| matches!(e, Effect::Record(_))), "{effects:?}");
     let rows = rig.rows();
     rig.feed(Input::Cancel);
-    rig.say(Say::Ended { outcome: Outcome::Cancelled, failure: None });
+    rig.event(TurnEvent::Ended { outcome: Outcome::Cancelled, failure: None });
     assert_eq!(rig.rows(), rows, "no remark about a prompt that was never sent");
     rig.feed(Input::Compress { focus: None });
     rig.feed(Input::Stop);
@@ -136,11 +136,11 @@ fn two_compressions_in_a_row_that_save_next_to_nothing_are_said_once() {
 fn a_failed_compression_is_told_and_remembered() {
     let mut rig = idle_with(&["a"]);
     rig.prompt("go");
-    let say = |failed| Say::NotCompressed { message: "no".to_owned(), failed };
-    let effects = rig.say(say(false));
+    let event = |failed| TurnEvent::NotCompressed { message: "no".to_owned(), failed };
+    let effects = rig.event(event(false));
     assert_eq!(failures(&effects), ["no"]);
     assert_eq!(rig.session.meta().compression_failed_at, None);
-    let effects = rig.say(say(true));
+    let effects = rig.event(event(true));
     assert_eq!(failures(&effects), ["no"]);
     assert!(effects.iter().any(|e| matches!(e,
         Effect::Record(Record::Session(m)) if m.compression_failed_at == Some(1_000))));
@@ -153,8 +153,8 @@ fn a_summary_behind_a_partial_answer_does_not_hide_that_it_is_partial() {
     // W16: the wakeup is told already; the model needs a word to answer to.
     let mut rig = idle_with(&["a"]);
     rig.exit("a");
-    rig.say(Say::Delta { part: Part::Text, text: "half".to_owned() });
-    rig.say(Say::Ended {
+    rig.event(TurnEvent::Delta { part: Part::Text, text: "half".to_owned() });
+    rig.event(TurnEvent::Ended {
         outcome: Outcome::Failed { class: "truncated".to_owned() },
         failure: None,
     });

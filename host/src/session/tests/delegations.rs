@@ -1,7 +1,7 @@
 //! Delegated tasks: what the session that delegates does, and the one that works on the task.
 
 use super::*;
-use crate::session::Errand;
+use crate::session::TurnKind;
 use crate::store::{Pause, Task};
 use protocol::Work;
 
@@ -16,7 +16,7 @@ fn task(id: &str) -> Process {
 
 fn delegate(rig: &mut Rig, id: &str, waits: bool) -> Vec<Effect> {
     let process = Box::new(task(id));
-    rig.say(Say::Delegate { process, brief: format!("brief {id}"), waits })
+    rig.event(TurnEvent::Delegate { process, brief: format!("brief {id}"), waits })
 }
 
 /// The worker's report reaches the session that delegated.
@@ -47,8 +47,8 @@ fn worker_meta() -> Meta {
     }
 }
 
-fn loaded_as(loaded: Loaded, caller: Caller) -> Rig {
-    let (session, effects) = Session::restore(loaded, caller, None, Rules::default(), 1_000);
+fn loaded_as(loaded: Loaded, attendance: Attendance) -> Rig {
+    let (session, effects) = Session::restore(loaded, attendance, None, Rules::default(), 1_000);
     let view = session.transcript().clone();
     Rig { session, now: 1_000, prompts: 0, effects, view }
 }
@@ -57,7 +57,7 @@ fn loaded_as(loaded: Loaded, caller: Caller) -> Rig {
 fn working() -> Rig {
     let brief = Queued { id: PromptId("a".to_owned()), text: "brief a".to_owned() };
     let loaded = Loaded { meta: worker_meta(), queued: vec![brief], ..Loaded::default() };
-    loaded_as(loaded, Caller::Attended)
+    loaded_as(loaded, Attendance::Attended)
 }
 
 /// What was reported so far: codes and texts.
@@ -79,7 +79,7 @@ fn refusal(effects: &[Effect]) -> Option<&str> {
     })
 }
 
-fn plans(rig: &Rig) -> Vec<Plan> {
+fn plans(rig: &Rig) -> Vec<TurnPlan> {
     let plans = rig.effects.iter().filter_map(|e| match e {
         Effect::Start(plan) => Some(plan.clone()),
         _ => None,
@@ -132,7 +132,7 @@ fn a_task_starts_where_its_session_works_now_and_with_its_model() {
         unanswered: false,
     };
     let shell = Some(shell);
-    rig.say(Say::Result(Finished { result, seen: Vec::new(), shell, todo: None }));
+    rig.event(TurnEvent::Result(Finished { result, seen: Vec::new(), shell, todo: None }));
     let effects = delegate(&mut rig, "a", false);
     let meta = effects.iter().find_map(|e| match e {
         Effect::Record(Record::Session(meta)) if meta.task.is_some() => Some(meta),
@@ -222,9 +222,9 @@ fn a_call_that_waits_hears_of_the_end_and_its_result_does_not_wake() {
         let mut effects = Vec::new();
         if ends_first {
             found(&mut rig, "a", 0);
-            effects.extend(rig.say(Say::AwaitEnd(pid("a"))));
+            effects.extend(rig.event(TurnEvent::AwaitEnd(pid("a"))));
         } else {
-            effects.extend(rig.say(Say::AwaitEnd(pid("a"))));
+            effects.extend(rig.event(TurnEvent::AwaitEnd(pid("a"))));
             assert_eq!(effects, []);
             effects.extend(found(&mut rig, "a", 0));
         }
@@ -245,9 +245,9 @@ fn a_call_that_waits_hears_of_the_end_and_its_result_does_not_wake() {
 fn a_wait_for_what_is_not_there_is_refused_and_one_ends_with_its_turn() {
     let mut rig = Rig::new();
     rig.prompt("go");
-    assert!(refusal(&rig.say(Say::AwaitEnd(pid("nothing")))).is_some());
+    assert!(refusal(&rig.event(TurnEvent::AwaitEnd(pid("nothing")))).is_some());
     delegate(&mut rig, "a", false);
-    rig.say(Say::AwaitEnd(pid("a")));
+    rig.event(TurnEvent::AwaitEnd(pid("a")));
     let effects = rig.end();
     assert!(refusal(&effects).is_some(), "nobody is left waiting: {effects:?}");
 }
@@ -259,13 +259,13 @@ fn a_cancel_ends_the_tasks_its_turn_waits_for_and_holds_the_results_of_the_other
     rig.prompt("go");
     delegate(&mut rig, "a", true);
     delegate(&mut rig, "b", false);
-    rig.say(Say::AwaitEnd(pid("a")));
+    rig.event(TurnEvent::AwaitEnd(pid("a")));
     let effects = rig.feed(Input::Cancel);
     let kills: Vec<_> = effects.iter().filter(|e| matches!(e, Effect::Kill(_))).collect();
     assert_eq!(kills, [&Effect::Kill(pid("a"))]);
     let mark = |e: &Effect| matches!(e, Effect::Record(Record::Process(p)) if p.killed_by == Some(Killer::User));
     assert!(effects.iter().any(mark), "written down first");
-    rig.say(Say::Ended { outcome: Outcome::Cancelled, failure: None });
+    rig.event(TurnEvent::Ended { outcome: Outcome::Cancelled, failure: None });
     found(&mut rig, "a", 1);
     found(&mut rig, "b", 0);
     assert_eq!(rig.starts(), [Source::User]);
@@ -282,7 +282,7 @@ fn a_wait_by_the_process_tool_does_not_end_its_task_with_the_turn() {
     let mut rig = Rig::new();
     rig.prompt("go");
     delegate(&mut rig, "a", false);
-    rig.say(Say::AwaitEnd(pid("a")));
+    rig.event(TurnEvent::AwaitEnd(pid("a")));
     let effects = rig.feed(Input::Cancel);
     assert!(!effects.iter().any(|e| matches!(e, Effect::Kill(_))));
 }
@@ -308,7 +308,7 @@ fn a_kill_by_the_agent_is_repeated_after_a_crash() {
     let mut killed = task("a");
     killed.killed_by = Some(Killer::Agent);
     let loaded = Loaded { meta: meta(), processes: vec![killed], ..Loaded::default() };
-    let mut rig = loaded_as(loaded, Caller::Attended);
+    let mut rig = loaded_as(loaded, Attendance::Attended);
     assert_eq!(rig.session.live_processes().count(), 0, "no supervisor is looked for");
     assert_eq!(rig.session.live_delegations(), [(pid("a"), worker("a"))]);
     let effects = rig.feed(Input::Adopted { process: pid("a"), pid: None });
@@ -323,7 +323,7 @@ fn a_task_that_could_not_be_written_down_never_begins() {
     rig.prompt("go");
     delegate(&mut rig, "a", false);
     let exit = Exit { end: End::FailedStart, code: None, signal: None, at: 0 };
-    let effects = rig.say(Say::FailedStart { process: pid("a"), exit });
+    let effects = rig.event(TurnEvent::FailedStart { process: pid("a"), exit });
     assert!(effects.iter().any(|e| {
         matches!(e, Effect::Record(Record::Unqueued { session, prompt })
             if *session == worker("a") && prompt.0 == "a")
@@ -335,8 +335,8 @@ fn the_prompt_of_a_task_starts_by_itself_with_nobody_there() {
     // W28
     let mut rig = working();
     let [plan] = plans(&rig).try_into().unwrap();
-    assert_eq!((plan.source, plan.caller), (Source::User, Caller::Delegated));
-    assert_eq!(plan.errand, Errand::Answer);
+    assert_eq!((plan.source, plan.attendance), (Source::User, Attendance::Delegated));
+    assert_eq!(plan.kind, TurnKind::Answer);
     // Also woken, and also when somebody types there.
     rig.spawn("x");
     rig.answer("waiting for x");
@@ -345,18 +345,18 @@ fn the_prompt_of_a_task_starts_by_itself_with_nobody_there() {
     rig.answer("x is done");
     rig.prompt("and?");
     rig.end();
-    let callers: Vec<_> = plans(&rig).iter().map(|p| p.caller).collect();
-    assert_eq!(callers, [Caller::Delegated; 3]);
+    let callers: Vec<_> = plans(&rig).iter().map(|p| p.attendance).collect();
+    assert_eq!(callers, [Attendance::Delegated; 3]);
 }
 
 #[test]
 fn a_one_shot_prompt_in_the_session_of_a_task_keeps_its_own_caller() {
     // W26
     let loaded = Loaded { meta: worker_meta(), ..Loaded::default() };
-    let mut rig = loaded_as(loaded, Caller::Stateless);
+    let mut rig = loaded_as(loaded, Attendance::Stateless);
     let (id, text) = (PromptId("p".to_owned()), "x".to_owned());
-    rig.feed(Input::Prompt { id, text, caller: Caller::Stateless });
-    assert_eq!(plans(&rig)[0].caller, Caller::Stateless);
+    rig.feed(Input::Prompt { id, text, attendance: Attendance::Stateless });
+    assert_eq!(plans(&rig)[0].attendance, Attendance::Stateless);
     rig.answer("y");
     rig.end();
     assert_eq!(reports(&rig), [], "it ends nothing of its host's");
@@ -383,7 +383,7 @@ fn the_report_of_a_task_is_the_same_after_a_restart() {
     rig.end();
     let rows = rig.session.transcript().rows.clone();
     let loaded = Loaded { meta: worker_meta(), rows, turns: TurnId(1), ..Loaded::default() };
-    let again = loaded_as(loaded, Caller::Attended);
+    let again = loaded_as(loaded, Attendance::Attended);
     assert_eq!(reports(&again), reports(&rig));
     assert_eq!(plans(&again), []);
 }
@@ -403,8 +403,8 @@ fn a_task_that_ended_badly_is_reported_as_failed_with_the_reason() {
     ];
     for (outcome, failure, expected) in ends {
         let mut rig = working();
-        rig.say(Say::Delta { part: Part::Text, text: "half".to_owned() });
-        rig.say(Say::Ended { outcome, failure });
+        rig.event(TurnEvent::Delta { part: Part::Text, text: "half".to_owned() });
+        rig.event(TurnEvent::Ended { outcome, failure });
         assert_eq!(reports(&rig), [(1, expected.to_owned())]);
     }
 }
@@ -439,7 +439,7 @@ fn a_task_whose_turn_did_not_survive_is_never_left_open() {
     // Long after the last row, so that it is not gone on with.
     let late = 1_000 + 2 * 3_600_000;
     let rules = Rules::default();
-    let (session, effects) = Session::restore(loaded, Caller::Attended, None, rules, late);
+    let (session, effects) = Session::restore(loaded, Attendance::Attended, None, rules, late);
     let view = session.transcript().clone();
     let rig = Rig { session, now: late, prompts: 0, effects, view };
     assert_eq!(plans(&rig), []);
@@ -465,7 +465,7 @@ fn a_background_command_that_wakes_nobody_does_not_keep_a_task_open() {
     for (watch, reported) in [(vec![], 1), (vec!["ready".to_owned()], 0)] {
         let mut rig = working();
         let silent = Process { notify: false, watch, ..process("x") };
-        rig.say(Say::Spawn(Box::new(silent)));
+        rig.event(TurnEvent::Spawn(Box::new(silent)));
         rig.answer("x runs");
         rig.end();
         assert_eq!(reports(&rig).len(), reported);
@@ -479,7 +479,7 @@ fn a_task_that_is_held_or_paused_is_over_and_says_why() {
         rig.spawn("x");
         rig.answer("x runs");
         rig.end();
-        rig.session.duty = Duty::Open;
+        rig.session.task_progress = TaskProgress::Open;
     };
     let mut held = working();
     ended(&mut held);
@@ -487,7 +487,7 @@ fn a_task_that_is_held_or_paused_is_over_and_says_why() {
     held.feed(Input::Tick);
     let mut paused = working();
     ended(&mut paused);
-    let pause = Pause { reason: "the key was rejected".to_owned(), lane: String::new() };
+    let pause = Pause { reason: "the key was rejected".to_owned(), fingerprint: String::new() };
     paused.session.meta.pause = Some(pause);
     paused.feed(Input::Tick);
     for (rig, why) in [(held, "20 wakeups ran in a row"), (paused, "the key was rejected")] {
@@ -526,7 +526,7 @@ fn a_task_whose_wakeup_is_tried_again_is_not_over() {
     rig.end();
     rig.exit("x");
     let outcome = Outcome::Failed { class: "unreachable".to_owned() };
-    rig.say(Say::Ended { outcome, failure: Some("no network".to_owned()) });
+    rig.event(TurnEvent::Ended { outcome, failure: Some("no network".to_owned()) });
     assert!(rig.session.meta.retry.is_some());
     assert_eq!(reports(&rig), []);
 
@@ -535,7 +535,7 @@ fn a_task_whose_wakeup_is_tried_again_is_not_over() {
         rig.now = rig.session.deadline().expect("a retry");
         rig.feed(Input::Tick);
         let outcome = Outcome::Failed { class: "unreachable".to_owned() };
-        rig.say(Say::Ended { outcome, failure: Some("no network".to_owned()) });
+        rig.event(TurnEvent::Ended { outcome, failure: Some("no network".to_owned()) });
     }
     let [(code, text)] = reports(&rig).try_into().unwrap();
     assert_eq!(code, 1);
@@ -546,7 +546,7 @@ fn a_task_whose_wakeup_is_tried_again_is_not_over() {
 fn a_host_that_stops_ends_no_task() {
     // R05
     let mut rig = working();
-    rig.say(Say::Delta { part: Part::Text, text: "half".to_owned() });
+    rig.event(TurnEvent::Delta { part: Part::Text, text: "half".to_owned() });
     rig.feed(Input::Stop);
     assert_eq!(reports(&rig), []);
 }
@@ -562,7 +562,7 @@ fn a_task_taken_back_stops_its_turn_its_commands_and_what_waits() {
     assert!(effects.contains(&Effect::Kill(pid("x"))));
     let unqueued = |e: &Effect| matches!(e, Effect::Record(Record::Unqueued { prompt, .. }) if prompt.0 == "p1");
     assert!(effects.iter().any(unqueued));
-    rig.say(Say::Ended { outcome: Outcome::Cancelled, failure: None });
+    rig.event(TurnEvent::Ended { outcome: Outcome::Cancelled, failure: None });
     assert_eq!(rig.starts(), [Source::User], "nothing starts any more");
     assert_eq!(reports(&rig)[0].0, 1);
 }
@@ -587,7 +587,7 @@ fn a_task_taken_back_before_it_began_never_begins() {
     // W08: a one-shot run that ends it starts nothing either.
     let brief = Queued { id: PromptId("a".to_owned()), text: "brief a".to_owned() };
     let loaded = Loaded { meta: worker_meta(), queued: vec![brief], ..Loaded::default() };
-    let mut rig = loaded_as(loaded, Caller::Stateless);
+    let mut rig = loaded_as(loaded, Attendance::Stateless);
     assert_eq!(reports(&rig), [], "its prompt waits for a host");
     let effects = rig.feed(Input::Abandon);
     assert!(effects.iter().any(|e| matches!(e, Effect::Record(Record::Unqueued { .. }))));
@@ -598,22 +598,26 @@ fn a_task_taken_back_before_it_began_never_begins() {
 #[test]
 fn findings_are_the_last_words_whatever_follows_them() {
     let row = |n, body| Row { n, turn: TurnId(1), at: 0, cut: 0, body };
-    let say = |text: &str, stop| Assistant { text: text.to_owned(), stop, ..Assistant::default() };
+    let event =
+        |text: &str, stop| Assistant { text: text.to_owned(), stop, ..Assistant::default() };
     let cases = [
         (vec![], "", Some("It never began.")),
-        (vec![Body::Assistant(say("a", Stop::End))], "a", None),
+        (vec![Body::Assistant(event("a", Stop::End))], "a", None),
         (
-            vec![Body::Assistant(say("a", Stop::End)), Body::User { text: "b".to_owned() }],
+            vec![Body::Assistant(event("a", Stop::End)), Body::User { text: "b".to_owned() }],
             "a",
             Some("It was interrupted before it was done."),
         ),
         (
-            vec![Body::Assistant(say("a", Stop::Calls)), Body::Assistant(say(" ", Stop::Partial))],
+            vec![
+                Body::Assistant(event("a", Stop::Calls)),
+                Body::Assistant(event(" ", Stop::Partial)),
+            ],
             "a",
             Some("It was interrupted before it was done."),
         ),
         (
-            vec![Body::Assistant(say("a", Stop::Partial))],
+            vec![Body::Assistant(event("a", Stop::Partial))],
             "a",
             Some("It was interrupted before it was done."),
         ),
@@ -646,6 +650,6 @@ fn a_task_that_a_one_shot_run_loads_before_it_began_is_not_over() {
     // W26, W17
     let brief = Queued { id: PromptId("a".to_owned()), text: "brief a".to_owned() };
     let loaded = Loaded { meta: worker_meta(), queued: vec![brief], ..Loaded::default() };
-    let rig = loaded_as(loaded, Caller::Stateless);
+    let rig = loaded_as(loaded, Attendance::Stateless);
     assert_eq!((rig.session.verdict(1_000), reports(&rig)), (None, vec![]));
 }

@@ -33,7 +33,7 @@ fn nothing_is_heard_of_a_deleted_session_any_more() {
     let rows = rig.rows().len();
     rig.answer("late");
     rig.result(Vec::new());
-    rig.say(Say::Spawn(Box::new(process("c"))));
+    rig.event(TurnEvent::Spawn(Box::new(process("c"))));
     rig.end();
     rig.exit("a");
     rig.prompt("is anybody there?");

@@ -105,7 +105,7 @@ impl Disk {
             Record::Branched { .. }
             | Record::Deleted { .. }
             | Record::Granted { .. }
-            | Record::Filed(_) => {}
+            | Record::Projects(_) => {}
         }
     }
 
@@ -156,7 +156,7 @@ impl Disk {
 
     pub(super) fn restart_with(&mut self, rules: Rules, now: Millis) -> Rig {
         let (session, effects) =
-            Session::restore(self.loaded(), Caller::Attended, None, rules, now);
+            Session::restore(self.loaded(), Attendance::Attended, None, rules, now);
         self.write(&effects);
         let view = session.transcript().clone();
         Rig { session, now, prompts: 100, effects, view }

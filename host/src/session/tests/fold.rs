@@ -17,10 +17,10 @@ fn happen(rig: &mut Rig, what: u8, which: u8) {
         4 if running => drop(rig.end()),
         5 if running => {
             let part = if which.is_multiple_of(2) { Part::Text } else { Part::Reasoning };
-            drop(rig.say(Say::Delta { part, text: "d".to_owned() }));
+            drop(rig.event(TurnEvent::Delta { part, text: "d".to_owned() }));
         }
         6 if running => drop(rig.result(vec![(pid(&id), Seen::Now)])),
-        7 if running => drop(rig.say(Say::Ended {
+        7 if running => drop(rig.event(TurnEvent::Ended {
             outcome: Outcome::Failed { class: "x".to_owned() },
             failure: Some("no".to_owned()),
         })),
@@ -28,7 +28,7 @@ fn happen(rig: &mut Rig, what: u8, which: u8) {
             let cancelled = rig.session.turn.is_some();
             rig.feed(Input::Cancel);
             if cancelled {
-                rig.say(Say::Ended { outcome: Outcome::Cancelled, failure: None });
+                rig.event(TurnEvent::Ended { outcome: Outcome::Cancelled, failure: None });
             }
         }
         9 => drop(rig.feed(Input::WakeNow)),

@@ -1,7 +1,7 @@
 //! A goal that the agent works on turn by turn.
 
 use super::*;
-use crate::goal::Verdict;
+use crate::session::GoalVerdict;
 use protocol::{Goal, GoalAsk, GoalState};
 
 fn set(rig: &mut Rig, text: &str) -> Vec<Effect> {
@@ -14,16 +14,16 @@ fn goal(rig: &Rig) -> Goal {
 }
 
 /// What the running turn is for.
-fn errand(rig: &Rig) -> Option<Errand> {
+fn kind(rig: &Rig) -> Option<TurnKind> {
     let mut started = rig.effects.iter().rev().filter_map(|e| match e {
-        Effect::Start(plan) => Some(plan.errand.clone()),
+        Effect::Start(plan) => Some(plan.kind.clone()),
         _ => None,
     });
     rig.session.turn.as_ref().and_then(|_| started.next())
 }
 
 fn judges(rig: &Rig) -> bool {
-    matches!(errand(rig), Some(Errand::Judge { .. }))
+    matches!(kind(rig), Some(TurnKind::Judge { .. }))
 }
 
 fn turn(rig: &mut Rig) {
@@ -32,14 +32,14 @@ fn turn(rig: &mut Rig) {
 }
 
 fn verdict(rig: &mut Rig, verdict: Option<(bool, &str)>) {
-    let Some(Errand::Judge { goal, .. }) = errand(rig) else { panic!("{:?}", errand(rig)) };
-    let verdict = verdict.map(|(done, reason)| Verdict { done, reason: reason.to_owned() });
-    rig.say(Say::Judged { goal, verdict });
+    let Some(TurnKind::Judge { goal, .. }) = kind(rig) else { panic!("{:?}", kind(rig)) };
+    let verdict = verdict.map(|(done, reason)| GoalVerdict { done, reason: reason.to_owned() });
+    rig.event(TurnEvent::Judged { goal, verdict });
     rig.end();
 }
 
 fn ends(rig: &mut Rig, outcome: Outcome) {
-    rig.say(Say::Ended { outcome, failure: None });
+    rig.event(TurnEvent::Ended { outcome, failure: None });
 }
 
 fn paused(rig: &Rig) -> Option<String> {
@@ -58,7 +58,8 @@ fn restarted(rig: &Rig) -> Rig {
         ..Loaded::default()
     };
     let rules = Rules::default();
-    let (session, effects) = Session::restore(loaded, Caller::Attended, Some(1000), rules, rig.now);
+    let (session, effects) =
+        Session::restore(loaded, Attendance::Attended, Some(1000), rules, rig.now);
     let view = session.transcript().clone();
     Rig { session, now: rig.now, prompts: 50, effects, view }
 }
@@ -68,7 +69,7 @@ fn a_goal_goes_on_turn_by_turn_until_it_is_reached() {
     // S08
     let mut rig = Rig::new();
     set(&mut rig, " build it ");
-    assert_eq!(errand(&rig), Some(Errand::Answer));
+    assert_eq!(kind(&rig), Some(TurnKind::Answer));
     assert_eq!(rig.session.transcript().rows[0].text(), "build it");
     turn(&mut rig);
     assert!(judges(&rig));
@@ -108,7 +109,7 @@ fn a_turn_that_did_not_end_well_pauses_it_with_the_reason() {
     }
     let mut rig = Rig::new();
     set(&mut rig, "build it");
-    rig.say(Say::Delta { part: Part::Text, text: "half of".to_owned() });
+    rig.event(TurnEvent::Delta { part: Part::Text, text: "half of".to_owned() });
     rig.end();
     assert!(paused(&rig).unwrap().contains("cut off"));
 }
@@ -120,9 +121,9 @@ fn a_judgement_that_fails_pauses_it_and_one_that_cannot_be_read_does_not() {
     set(&mut rig, "build it");
     turn(&mut rig);
     verdict(&mut rig, None);
-    assert_eq!(errand(&rig), Some(Errand::Answer), "it goes on");
+    assert_eq!(kind(&rig), Some(TurnKind::Answer), "it goes on");
     turn(&mut rig);
-    rig.say(Say::NotJudged("no network".to_owned()));
+    rig.event(TurnEvent::NotJudged("no network".to_owned()));
     ends(&mut rig, Outcome::Failed { class: "unreachable".to_owned() });
     assert!(paused(&rig).unwrap().contains("no network"));
     // Where not even that was said.
@@ -151,7 +152,7 @@ fn it_pauses_after_its_most_turns_and_a_resume_gives_it_as_many_again() {
     assert!(paused(&rig).unwrap().contains("20 turns"));
     assert!(rig.session.turn.is_none());
     rig.feed(Input::Goal(GoalAsk::Resume));
-    assert_eq!((errand(&rig), goal(&rig).turns), (Some(Errand::Answer), 0));
+    assert_eq!((kind(&rig), goal(&rig).turns), (Some(TurnKind::Answer), 0));
 }
 
 #[test]
@@ -211,10 +212,10 @@ fn the_user_pauses_resumes_and_clears_it_at_any_moment() {
     assert_eq!(rig.rows().last(), Some(&"note"));
     turn(&mut rig);
     // What was said about a goal that is gone holds for no other.
-    let Some(Errand::Judge { goal: old, .. }) = errand(&rig) else { panic!() };
+    let Some(TurnKind::Judge { goal: old, .. }) = kind(&rig) else { panic!() };
     set(&mut rig, "another");
-    let verdict = Some(Verdict { done: true, reason: "built".to_owned() });
-    rig.say(Say::Judged { goal: old, verdict });
+    let verdict = Some(GoalVerdict { done: true, reason: "built".to_owned() });
+    rig.event(TurnEvent::Judged { goal: old, verdict });
     rig.end();
     assert_eq!(goal(&rig).state, GoalState::Active);
     assert_eq!(rig.session.transcript().rows.last().unwrap().text(), "another");
@@ -285,7 +286,7 @@ fn what_is_held_stays_held_while_a_goal_goes_on() {
     ends(&mut rig, Outcome::Cancelled);
     assert!(rig.view.held.is_some());
     rig.feed(Input::Goal(GoalAsk::Resume));
-    assert_eq!(errand(&rig), Some(Errand::Answer));
+    assert_eq!(kind(&rig), Some(TurnKind::Answer));
     turn(&mut rig);
     verdict(&mut rig, None);
     assert_eq!(rig.told(), Vec::<String>::new());

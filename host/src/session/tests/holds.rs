@@ -8,7 +8,7 @@ const MINUTE: Millis = 60_000;
 
 impl Rig {
     /// The same session after its host was killed, as the store has it.
-    fn restarted(&self, lane: &str) -> Self {
+    fn restarted(&self, fingerprint: &str) -> Self {
         let mut ledger: Vec<Entry> = Vec::new();
         let mut meta = self.session.meta().clone();
         for effect in &self.effects {
@@ -33,24 +33,24 @@ impl Rig {
             ledger,
             ..Loaded::default()
         };
-        Self::of(loaded, lane, self.now)
+        Self::of(loaded, fingerprint, self.now)
     }
 
-    fn of(loaded: Loaded, lane: &str, now: Millis) -> Self {
-        let rules = Rules { lane: lane.to_owned(), ..Rules::default() };
-        let (session, effects) = Session::restore(loaded, Caller::Attended, None, rules, now);
+    fn of(loaded: Loaded, fingerprint: &str, now: Millis) -> Self {
+        let rules = Rules { fingerprint: fingerprint.to_owned(), ..Rules::default() };
+        let (session, effects) = Session::restore(loaded, Attendance::Attended, None, rules, now);
         let view = session.transcript().clone();
         Self { session, now, prompts: 100, effects, view }
     }
 
     fn fail(&mut self, class: &str) -> Vec<Effect> {
         let outcome = Outcome::Failed { class: class.to_owned() };
-        self.say(Say::Ended { outcome, failure: Some(format!("{class} failed")) })
+        self.event(TurnEvent::Ended { outcome, failure: Some(format!("{class} failed")) })
     }
 
-    fn model(&mut self, lane: &str) -> Vec<Effect> {
-        let (model, lane) = ("other".to_owned(), lane.to_owned());
-        self.feed(Input::SetModel { model, context: None, lane })
+    fn model(&mut self, fingerprint: &str) -> Vec<Effect> {
+        let (model, fingerprint) = ("other".to_owned(), fingerprint.to_owned());
+        self.feed(Input::SetModel { model, context: None, fingerprint })
     }
 
     /// Lets time pass as the loop does: ticks when the session wants one.
@@ -124,7 +124,7 @@ fn a_paused_wakeup_goes_on_with_another_model_and_not_with_the_refused_one() {
     let mut rig = failed_with("auth");
     rig.model("");
     assert_eq!(rig.starts(), [Source::Wakeup], "the same key is not asked again");
-    rig.model("another lane");
+    rig.model("another fingerprint");
     assert_eq!(rig.starts(), [Source::Wakeup; 2]);
     assert_eq!((rig.pause(), rig.held()), (None, None));
     rig.answer("ok");
@@ -203,12 +203,12 @@ fn a_model_chosen_while_the_refused_turn_ran_is_asked_at_once() {
     // W20
     let mut rig = idle_with(&["a"]);
     rig.exit("a");
-    rig.model("another lane");
+    rig.model("another fingerprint");
     rig.fail("auth");
     assert_eq!(rig.starts(), [Source::Wakeup; 2]);
     assert_eq!(rig.pause(), None);
     rig.fail("auth");
-    assert_eq!(rig.pause().unwrap().lane, "another lane");
+    assert_eq!(rig.pause().unwrap().fingerprint, "another fingerprint");
     assert_eq!(rig.starts(), [Source::Wakeup; 2]);
 }
 
@@ -352,13 +352,13 @@ fn a_one_shot_run_retries_nothing_and_takes_all_along() {
         ledger: failed.session.waiting.clone(),
         ..Loaded::default()
     };
-    let rules = Rules { lane: "another".to_owned(), ..Rules::default() };
+    let rules = Rules { fingerprint: "another".to_owned(), ..Rules::default() };
     let (mut session, effects) =
-        Session::restore(loaded, Caller::Stateless, None, rules, failed.now);
+        Session::restore(loaded, Attendance::Stateless, None, rules, failed.now);
     assert_eq!((starts(&effects), session.deadline()), (Vec::new(), None));
     let text = "and?".to_owned();
     let id = PromptId("p".to_owned());
-    let prompt = Input::Prompt { id, text, caller: Caller::Stateless };
+    let prompt = Input::Prompt { id, text, attendance: Attendance::Stateless };
     let effects = session.handle(prompt, failed.now);
     assert_eq!(starts(&effects), [Source::User]);
     assert!(session.waiting.is_empty(), "it rides along");
@@ -399,7 +399,7 @@ fn an_interrupt_holds_what_waits_and_what_ends_later_until_the_next_prompt() {
     rig.spawn("b");
     rig.exit("a");
     rig.feed(Input::Cancel);
-    rig.say(Say::Ended { outcome: Outcome::Cancelled, failure: None });
+    rig.event(TurnEvent::Ended { outcome: Outcome::Cancelled, failure: None });
     assert_eq!(rig.starts(), [Source::User]);
     assert_eq!(rig.toasts(), [1]);
     rig.exit("b");
@@ -427,7 +427,7 @@ fn wake_now_runs_what_an_interrupt_held() {
     rig.spawn("a");
     rig.exit("a");
     rig.feed(Input::Cancel);
-    rig.say(Say::Ended { outcome: Outcome::Cancelled, failure: None });
+    rig.event(TurnEvent::Ended { outcome: Outcome::Cancelled, failure: None });
     rig.feed(Input::WakeNow);
     assert_eq!(rig.starts(), [Source::User, Source::Wakeup]);
     assert_eq!(rig.held(), None);
@@ -440,7 +440,7 @@ fn what_a_cancelled_wakeup_turn_carried_counts_as_delivered() {
     let mut rig = idle_with(&["a"]);
     rig.exit("a");
     rig.feed(Input::Cancel);
-    rig.say(Say::Ended { outcome: Outcome::Cancelled, failure: None });
+    rig.event(TurnEvent::Ended { outcome: Outcome::Cancelled, failure: None });
     assert_eq!(rig.delivery("a"), Delivery::Delivered);
     assert_eq!(rig.held(), None, "nothing else waits or runs");
     rig.feed(Input::WakeNow);
@@ -455,7 +455,7 @@ fn after_an_interrupt_queued_prompts_go_on_and_a_remark_is_kept_for_the_next_tur
     rig.answer("first");
     rig.feed(Input::Steer("use make".to_owned()));
     rig.feed(Input::Cancel);
-    rig.say(Say::Ended { outcome: Outcome::Cancelled, failure: None });
+    rig.event(TurnEvent::Ended { outcome: Outcome::Cancelled, failure: None });
     assert_eq!(rig.starts(), [Source::User], "the remark starts nothing");
     assert_eq!(rig.session.transcript().steer, None);
     rig.prompt("one");
@@ -463,7 +463,7 @@ fn after_an_interrupt_queued_prompts_go_on_and_a_remark_is_kept_for_the_next_tur
     assert!(rows[rows.len() - 2].text().contains("use make"), "the next turn reads it");
     rig.prompt("two");
     rig.feed(Input::Cancel);
-    rig.say(Say::Ended { outcome: Outcome::Cancelled, failure: None });
+    rig.event(TurnEvent::Ended { outcome: Outcome::Cancelled, failure: None });
     assert_eq!(rig.starts(), [Source::User; 3]);
     assert_eq!(rig.session.transcript().rows.last().unwrap().text(), "two");
 }
@@ -538,28 +538,28 @@ fn whatever_a_reclaimed_turn_says_later_is_refused() {
     let seen = vec![(pid("a"), Seen::Now)];
     let result = Finished { result, seen, shell: Some(Shell::default()), todo: Some(true.into()) };
     let late = Assistant { text: "late".to_owned(), ..Assistant::default() };
-    for say in [
-        Say::Delta { part: Part::Text, text: "late".to_owned() },
-        Say::Status(Some("late".to_owned())),
-        Say::Answered { answer: late, usage: None, context: None },
-        Say::CallStarted(call.clone()),
-        Say::CallOutput { call: call.clone(), text: "late".to_owned() },
-        Say::Result(result),
-        Say::Ask { call, ask: approval("late"), timeout: 1 },
-        Say::Spawn(Box::new(process("late"))),
-        Say::Awaiting(pid("a")),
-        Say::Killing(pid("a")),
-        Say::Delegate {
+    for event in [
+        TurnEvent::Delta { part: Part::Text, text: "late".to_owned() },
+        TurnEvent::Status(Some("late".to_owned())),
+        TurnEvent::Answered { answer: late, usage: None, context: None },
+        TurnEvent::CallStarted(call.clone()),
+        TurnEvent::CallOutput { call: call.clone(), text: "late".to_owned() },
+        TurnEvent::Result(result),
+        TurnEvent::Ask { call, ask: approval("late"), timeout: 1 },
+        TurnEvent::Spawn(Box::new(process("late"))),
+        TurnEvent::Awaiting(pid("a")),
+        TurnEvent::Killing(pid("a")),
+        TurnEvent::Delegate {
             process: Box::new(process("late")),
             brief: "late".to_owned(),
             waits: false,
         },
-        Say::AwaitEnd(pid("a")),
-        Say::Processes,
-        Say::Ended { outcome: Outcome::Done, failure: Some("late".to_owned()) },
+        TurnEvent::AwaitEnd(pid("a")),
+        TurnEvent::Processes,
+        TurnEvent::Ended { outcome: Outcome::Done, failure: Some("late".to_owned()) },
     ] {
-        let shown = format!("{say:?}");
-        let effects = rig.feed(Input::Said { turn: TurnId(1), ack: Ack(3), say });
+        let shown = format!("{event:?}");
+        let effects = rig.feed(Input::TurnEvent { turn: TurnId(1), ack: Ack(3), event });
         assert!(
             matches!(&effects[..], [Effect::Reply { reply: Reply::Refused(_), .. }]),
             "{shown}: {effects:?}"
@@ -652,7 +652,7 @@ fn what_ends_after_the_last_retry_failed_keeps_an_hours_distance_by_any_clock() 
 fn letting_go_is_written_down_also_when_nothing_waits() {
     // W20, W29
     for retry in [None, Some(Retry { attempt: 2, at: 9_000 })] {
-        let pause = Some(Pause { reason: "no key".to_owned(), lane: "same".to_owned() });
+        let pause = Some(Pause { reason: "no key".to_owned(), fingerprint: "same".to_owned() });
         let meta = Meta { pause, retry, ..meta() };
         let mut rig = Rig::of(Loaded { meta, ..Loaded::default() }, "same", 1_000);
         assert!(rig.pause().is_some());

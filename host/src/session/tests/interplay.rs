@@ -4,14 +4,14 @@ use proptest::prelude::*;
 
 use super::disk::Disk;
 use super::*;
-use crate::session::Errand;
+use crate::session::TurnKind;
 use crate::store::{Pause, Task};
 
 const HOUR: Millis = 3_600_000;
 
-fn errands(rig: &Rig) -> Vec<(u64, Errand)> {
+fn errands(rig: &Rig) -> Vec<(u64, TurnKind)> {
     let plans = rig.effects.iter().filter_map(|e| match e {
-        Effect::Start(plan) => Some((plan.turn.0, plan.errand.clone())),
+        Effect::Start(plan) => Some((plan.turn.0, plan.kind.clone())),
         _ => None,
     });
     plans.collect()
@@ -36,7 +36,7 @@ fn worker() -> Rig {
     let brief = Queued { id: PromptId("task".to_owned()), text: "brief".to_owned() };
     let loaded = Loaded { meta, queued: vec![brief], ..Loaded::default() };
     let (session, effects) =
-        Session::restore(loaded, Caller::Attended, None, Rules::default(), 1_000);
+        Session::restore(loaded, Attendance::Attended, None, Rules::default(), 1_000);
     let view = session.transcript().clone();
     Rig { session, now: 1_000, prompts: 0, effects, view }
 }
@@ -77,7 +77,7 @@ fn what_a_task_that_was_taken_back_still_waited_for_starts_nothing() {
     rig.end();
     rig.exit("a");
     let outcome = Outcome::Failed { class: "server".to_owned() };
-    rig.say(Say::Ended { outcome, failure: Some("no".to_owned()) });
+    rig.event(TurnEvent::Ended { outcome, failure: Some("no".to_owned()) });
     assert_eq!(reports(&rig), 0);
     rig.feed(Input::Abandon);
     assert_eq!(reports(&rig), 1);
@@ -115,7 +115,7 @@ fn a_remark_that_no_result_has_taken_along_outlives_a_kill() {
     // After an interrupt it is a note of the past.
     rig.feed(Input::Steer("wait".to_owned()));
     rig.feed(Input::Cancel);
-    rig.say(Say::Ended { outcome: Outcome::Cancelled, failure: None });
+    rig.event(TurnEvent::Ended { outcome: Outcome::Cancelled, failure: None });
     assert_eq!(Disk::of(&rig).restart(rig.now).session.transcript().queued, []);
 }
 
@@ -125,13 +125,13 @@ fn a_half_answer_to_what_an_earlier_turn_had_told_goes_on_too() {
     let mut rig = recorded_with(&["a"]);
     rig.exit("a");
     let outcome = Outcome::Failed { class: "server".to_owned() };
-    rig.say(Say::Ended { outcome, failure: None });
+    rig.event(TurnEvent::Ended { outcome, failure: None });
     rig.feed(Input::WakeNow);
-    rig.say(Say::Delta { part: Part::Text, text: "I was".to_owned() });
+    rig.event(TurnEvent::Delta { part: Part::Text, text: "I was".to_owned() });
     assert_eq!(rig.starts(), [Source::User, Source::Wakeup, Source::Wakeup]);
     let mut disk = Disk::of(&rig);
     let rig = disk.restart(rig.now);
-    assert_eq!(errands(&rig), [(3, Errand::Resume)]);
+    assert_eq!(errands(&rig), [(3, TurnKind::Resume)]);
     assert_eq!(rig.delivery("a"), Delivery::Claimed(TurnId(3)));
 }
 
@@ -139,12 +139,12 @@ fn a_half_answer_to_what_an_earlier_turn_had_told_goes_on_too() {
 fn a_compression_that_asked_nobody_proves_no_key() {
     // W20
     let mut rig = idle_with(&["a"]);
-    let lane = rig.session.rules.lane.clone();
-    rig.session.meta.pause = Some(Pause { reason: "no key".to_owned(), lane });
+    let fingerprint = rig.session.rules.fingerprint.clone();
+    rig.session.meta.pause = Some(Pause { reason: "no key".to_owned(), fingerprint });
     rig.exit("a");
     rig.feed(Input::Compress { focus: None });
     let message = "There is nothing to compress yet.".to_owned();
-    rig.say(Say::NotCompressed { message, failed: false });
+    rig.event(TurnEvent::NotCompressed { message, failed: false });
     rig.end();
     assert_eq!(rig.starts(), [Source::User]);
 }
@@ -156,7 +156,7 @@ fn an_end_that_was_seen_stays_so_when_its_watch_is_switched_off_afterwards() {
     rig.prompt("look");
     let watch = vec!["x".to_owned()];
     let process = Process { notify: false, watch, turn: TurnId(1), ..process("a") };
-    rig.say(Say::Spawn(Box::new(process)));
+    rig.event(TurnEvent::Spawn(Box::new(process)));
     let hit = |rig: &mut Rig| {
         let (pattern, text) = ("x".to_owned(), "x".to_owned());
         let hit = Hit { pattern, text, lines: 1, upto: 1, at: rig.now };
@@ -193,7 +193,7 @@ fn an_end_that_was_polled_counts_also_if_its_turn_ends_in_the_next_host() {
     let mut rig = disk.restart(rig.now);
     rig.answer("it has ended");
     rig.end();
-    assert_eq!(errands(&rig), [(1, Errand::Resume)]);
+    assert_eq!(errands(&rig), [(1, TurnKind::Resume)]);
     assert_eq!(rig.delivery("a"), Delivery::Consumed);
     // Not if that turn does not end normally, nor in a later turn.
     let mut rig = disk.restart(rig.now + 10 * HOUR);
@@ -218,7 +218,7 @@ fn a_match_that_was_found_while_the_end_was_on_its_way_is_told_before_it() {
     let mut rig = Rig::new();
     rig.prompt("go");
     let watch = vec!["x".to_owned()];
-    rig.say(Say::Spawn(Box::new(Process { watch, ..process("a") })));
+    rig.event(TurnEvent::Spawn(Box::new(Process { watch, ..process("a") })));
     rig.answer("started");
     rig.end();
     rig.prompt("busy");
@@ -262,7 +262,7 @@ fn anything(rig: &mut Rig, what: u8, which: u8) {
     let task = protocol::Work::Delegation { session: SessionId(format!("w{id}")) };
     let new = rig.session.process(&pid(&id)).is_none();
     let any = rig.session.turn.is_some();
-    let running = rig.session.turn.as_ref().is_some_and(|turn| !turn.aim.is_errand());
+    let running = rig.session.turn.as_ref().is_some_and(|turn| !turn.aim.is_internal());
     match what % 20 {
         0 => drop(rig.prompt("prompt")),
         1 if running && new => rig.spawn(&id),
@@ -270,12 +270,12 @@ fn anything(rig: &mut Rig, what: u8, which: u8) {
             let watch = vec!["x".to_owned()];
             let turn = rig.session.turns;
             let process = Process { notify: false, watch, turn, ..process(&id) };
-            drop(rig.say(Say::Spawn(Box::new(process))));
+            drop(rig.event(TurnEvent::Spawn(Box::new(process))));
         }
         3 if running && new => {
             let process = Box::new(Process { work: task, ..process(&id) });
             let waits = which.is_multiple_of(8);
-            drop(rig.say(Say::Delegate { process, brief: "brief".to_owned(), waits }));
+            drop(rig.event(TurnEvent::Delegate { process, brief: "brief".to_owned(), waits }));
         }
         4 => drop(rig.exit(&id)),
         5 => {
@@ -286,7 +286,7 @@ fn anything(rig: &mut Rig, what: u8, which: u8) {
         }
         6 if running => drop(rig.answer("text")),
         7 | 8 if any => drop(rig.end()),
-        9 if any => drop(rig.say(Say::Ended { outcome, failure: None })),
+        9 if any => drop(rig.event(TurnEvent::Ended { outcome, failure: None })),
         10 => drop(rig.feed(Input::Cancel)),
         11 => drop(rig.feed(Input::WakeNow)),
         12 if running => {
@@ -316,7 +316,11 @@ fn anything(rig: &mut Rig, what: u8, which: u8) {
             2 => Input::Abandon,
             3 => Input::Reset,
             4 => Input::Kill(None),
-            5 => Input::SetModel { model: "m".to_owned(), context: None, lane: which.to_string() },
+            5 => Input::SetModel {
+                model: "m".to_owned(),
+                context: None,
+                fingerprint: which.to_string(),
+            },
             6 => Input::Kill(Some(pid(&id))),
             _ => Input::Archive(true),
         })),
@@ -329,7 +333,7 @@ fn restart(rig: &mut Rig) {
     let (rules, now) = (Rules::default(), rig.now);
     let meta = Meta { task: rig.session.meta.task.clone(), ..meta() };
     let loaded = Disk::that_began_with(meta, rig).loaded();
-    let (session, effects) = Session::restore(loaded, Caller::Attended, None, rules, now);
+    let (session, effects) = Session::restore(loaded, Attendance::Attended, None, rules, now);
     rig.view = session.transcript().clone();
     rig.session = session;
     rig.effects.extend(effects);
@@ -408,7 +412,7 @@ proptest! {
             rig.feed(Input::WakeNow);
             rig.now += HOUR;
             rig.feed(Input::Tick);
-            if rig.session.turn.as_ref().is_some_and(|turn| !turn.aim.is_errand()) {
+            if rig.session.turn.as_ref().is_some_and(|turn| !turn.aim.is_internal()) {
                 rig.answer("x");
             }
             if rig.session.turn.is_some() {

@@ -62,11 +62,11 @@ fn in_every_order_of_exits_prompts_interrupts_and_failures_each_end_is_told_once
         ("a prompt", |rig| drop(rig.prompt("hello"))),
         ("an interrupt", |rig| {
             rig.feed(Input::Cancel);
-            rig.say(Say::Ended { outcome: Outcome::Cancelled, failure: None });
+            rig.event(TurnEvent::Ended { outcome: Outcome::Cancelled, failure: None });
         }),
         ("a failure", |rig| {
             let outcome = Outcome::Failed { class: "server".to_owned() };
-            rig.say(Say::Ended { outcome, failure: Some("no".to_owned()) });
+            rig.event(TurnEvent::Ended { outcome, failure: Some("no".to_owned()) });
         }),
         ("a turn ends", Rig::finish),
     ];
@@ -140,9 +140,9 @@ fn an_end_that_is_reported_before_the_start_is_told_once() {
     // W04 W12: a fast task; the report that it runs comes late.
     let mut rig = Rig::new();
     rig.prompt("go");
-    rig.say(Say::Spawn(Box::new(process("a"))));
+    rig.event(TurnEvent::Spawn(Box::new(process("a"))));
     rig.exit("a");
-    rig.say(Say::Running { process: pid("a"), pid: 1 });
+    rig.event(TurnEvent::Running { process: pid("a"), pid: 1 });
     assert_eq!(rig.session.process(&pid("a")).unwrap().state, State::Ended);
     rig.answer("started");
     rig.end();
@@ -166,7 +166,7 @@ fn a_wakeup_is_marked_as_one_on_every_path_and_a_prompt_never_is() {
         if outcome == Outcome::Cancelled {
             rig.feed(Input::Cancel);
         }
-        rig.say(Say::Ended { outcome: outcome.clone(), failure: None });
+        rig.event(TurnEvent::Ended { outcome: outcome.clone(), failure: None });
         rig.feed(Input::WakeNow);
         rig.prompt("and I say");
         rig.finish();
@@ -200,7 +200,7 @@ fn whatever_holds_wakeups_no_tick_is_due_for_ever() {
         |rig| {
             rig.prompt("go");
             rig.feed(Input::Cancel);
-            rig.say(Say::Ended { outcome: Outcome::Cancelled, failure: None });
+            rig.event(TurnEvent::Ended { outcome: Outcome::Cancelled, failure: None });
         },
         |rig| drop(rig.prompt("runs")),
         |rig| {
@@ -208,14 +208,14 @@ fn whatever_holds_wakeups_no_tick_is_due_for_ever() {
             rig.now += 250;
             rig.feed(Input::Tick);
             let outcome = Outcome::Failed { class: "auth".to_owned() };
-            rig.say(Say::Ended { outcome, failure: None });
+            rig.event(TurnEvent::Ended { outcome, failure: None });
         },
         |rig| {
             rig.exit("c");
             rig.now += 250;
             rig.feed(Input::Tick);
             let outcome = Outcome::Failed { class: "server".to_owned() };
-            rig.say(Say::Ended { outcome, failure: None });
+            rig.event(TurnEvent::Ended { outcome, failure: None });
         },
     ];
     for (n, hold) in holds.into_iter().enumerate() {

@@ -9,8 +9,8 @@ fn quiet(id: &str) -> Process {
 }
 
 fn spawn_quiet(rig: &mut Rig, id: &str) {
-    rig.say(Say::Spawn(Box::new(quiet(id))));
-    rig.say(Say::Running { process: pid(id), pid: 1 });
+    rig.event(TurnEvent::Spawn(Box::new(quiet(id))));
+    rig.event(TurnEvent::Running { process: pid(id), pid: 1 });
 }
 
 fn ends(rig: &mut Rig, id: &str, end: End) -> Vec<Effect> {
@@ -42,7 +42,7 @@ fn a_process_found_again_is_written_down_only_if_something_is_new() {
         let process = Process { state, pid: known, ..process("a") };
         let loaded = Loaded { meta: meta(), processes: vec![process], ..Loaded::default() };
         let (mut session, _) =
-            Session::restore(loaded, Caller::Attended, None, Rules::default(), 0);
+            Session::restore(loaded, Attendance::Attended, None, Rules::default(), 0);
         let effects = session.handle(Input::Adopted { process: pid("a"), pid: found }, 0);
         let record = |e: &Effect| matches!(e, Effect::Record(Record::Process(_)));
         assert_eq!(effects.iter().any(record), changes, "{state:?} {known:?} {found:?}");
@@ -85,7 +85,7 @@ fn a_kill_changes_how_an_exit_is_called_and_never_that_the_end_is_unknown() {
         let mut rig = Rig::new();
         rig.prompt("go");
         rig.spawn("a");
-        rig.say(Say::Killing(pid("a")));
+        rig.event(TurnEvent::Killing(pid("a")));
         ends(&mut rig, "a", end);
         let exit = rig.session.process(&pid("a")).unwrap().exit.clone().unwrap();
         assert_eq!(exit.end, expected);
@@ -97,17 +97,17 @@ fn a_failed_start_is_a_toast_only_where_no_running_call_tells_it() {
     // W12
     let failed = |rig: &mut Rig| {
         let exit = Exit { end: End::FailedStart, code: None, signal: None, at: rig.now };
-        let say = Say::FailedStart { process: pid("a"), exit };
-        rig.feed(Input::Said { turn: TurnId(1), ack: Ack(0), say })
+        let event = TurnEvent::FailedStart { process: pid("a"), exit };
+        rig.feed(Input::TurnEvent { turn: TurnId(1), ack: Ack(0), event })
     };
     let mut rig = Rig::new();
     rig.prompt("go");
-    rig.say(Say::Spawn(Box::new(process("a"))));
+    rig.event(TurnEvent::Spawn(Box::new(process("a"))));
     assert_eq!(toasts(&failed(&mut rig)), 0, "the result of the call says it");
 
     let mut rig = Rig::new();
     rig.prompt("go");
-    rig.say(Say::Spawn(Box::new(process("a"))));
+    rig.event(TurnEvent::Spawn(Box::new(process("a"))));
     rig.answer("started");
     rig.end();
     rig.prompt("next");
@@ -193,7 +193,7 @@ fn after_a_restart_a_supervisor_is_looked_for_where_a_command_may_still_run() {
     let task = Process { work, ..process("task") };
     let processes = vec![process("started"), ended, task];
     let loaded = Loaded { meta: meta(), processes, ..Loaded::default() };
-    let (session, _) = Session::restore(loaded, Caller::Attended, None, Rules::default(), 0);
+    let (session, _) = Session::restore(loaded, Attendance::Attended, None, Rules::default(), 0);
     let live: Vec<_> = session.live_processes().map(|p| p.id.0.as_str()).collect();
     assert_eq!(live, ["started"]);
 }
@@ -213,7 +213,7 @@ fn what_a_failed_turn_had_polled_is_forgotten_on_disk_too() {
     };
     assert_eq!(polled(&rig.effects), Some(1));
     let outcome = Outcome::Failed { class: "server".to_owned() };
-    let effects = rig.say(Say::Ended { outcome, failure: None });
+    let effects = rig.event(TurnEvent::Ended { outcome, failure: None });
     assert_eq!(polled(&effects), Some(0));
     rig.exit("a");
     assert_eq!(rig.starts(), [Source::User, Source::Wakeup]);
@@ -227,7 +227,7 @@ fn the_65th_background_process_is_refused_with_the_name_of_the_oldest() {
     for i in 0..64 {
         rig.spawn(&format!("p{i}"));
     }
-    let effects = rig.say(Say::Spawn(Box::new(process("one_more"))));
+    let effects = rig.event(TurnEvent::Spawn(Box::new(process("one_more"))));
     let [Effect::Reply { reply: Reply::Refused(why), .. }] = &effects[..] else {
         panic!("{effects:?}")
     };

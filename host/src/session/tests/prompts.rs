@@ -2,12 +2,12 @@
 
 use super::*;
 
-fn plan(effects: &[Effect]) -> Plan {
+fn plan(effects: &[Effect]) -> TurnPlan {
     let plans = effects.iter().filter_map(|e| match e {
         Effect::Start(plan) => Some(plan.clone()),
         _ => None,
     });
-    let plans: Vec<Plan> = plans.collect();
+    let plans: Vec<TurnPlan> = plans.collect();
     let [plan] = &plans[..] else { panic!("{plans:?}") };
     plan.clone()
 }
@@ -48,11 +48,11 @@ fn a_prompt_that_is_taken_back_never_runs_and_the_others_do() {
 fn a_turn_of_the_users_own_session_can_ask_and_be_woken() {
     // W26
     let mut rig = Rig::new();
-    assert_eq!(plan(&rig.prompt("go")).caller, Caller::Attended);
+    assert_eq!(plan(&rig.prompt("go")).attendance, Attendance::Attended);
     rig.spawn("a");
     rig.answer("started");
     rig.end();
-    assert_eq!(plan(&rig.exit("a")).caller, Caller::Attended);
+    assert_eq!(plan(&rig.exit("a")).attendance, Attendance::Attended);
 }
 
 #[test]
@@ -103,9 +103,9 @@ fn calling(tools: &[&str]) -> Rig {
         args: serde_json::Value::Null,
     });
     let answer = Assistant { calls: calls.collect(), stop: Stop::Calls, ..Assistant::default() };
-    rig.say(Say::Answered { answer, usage: None, context: None });
+    rig.event(TurnEvent::Answered { answer, usage: None, context: None });
     for name in tools {
-        rig.say(Say::CallStarted(CallId((*name).to_owned())));
+        rig.event(TurnEvent::CallStarted(CallId((*name).to_owned())));
     }
     rig.now += 500;
     rig
@@ -125,9 +125,9 @@ fn a_command_that_was_cut_off_keeps_its_output_and_how_long_it_ran() {
     // R06
     let mut rig = calling(&["terminal"]);
     let call = CallId("terminal".to_owned());
-    rig.say(Say::CallOutput { call, text: "half\n".to_owned() });
+    rig.event(TurnEvent::CallOutput { call, text: "half\n".to_owned() });
     rig.feed(Input::Cancel);
-    rig.say(Say::Ended { outcome: Outcome::Cancelled, failure: None });
+    rig.event(TurnEvent::Ended { outcome: Outcome::Cancelled, failure: None });
     let [(result, value)] = &results(&rig)[..] else { panic!() };
     assert_eq!((result.millis, result.failed), (500, true));
     assert_eq!(value["output"], "half\n[Command interrupted]");
@@ -146,7 +146,7 @@ fn only_a_delegation_that_a_stopping_host_cut_off_says_that_its_tasks_go_on() {
         (Outcome::Interrupted, "read_file", false),
     ] {
         let mut rig = calling(&[tool]);
-        rig.say(Say::Ended { outcome: outcome.clone(), failure: None });
+        rig.event(TurnEvent::Ended { outcome: outcome.clone(), failure: None });
         let [(_, value)] = &results(&rig)[..] else { panic!() };
         assert_eq!(value.as_object().unwrap().len(), 1, "{value}");
         let why = value["error"].as_str().unwrap();
@@ -159,9 +159,9 @@ fn thoughts_that_were_streamed_before_an_interrupt_are_kept_as_partial() {
     // R07
     let mut rig = Rig::new();
     rig.prompt("go");
-    rig.say(Say::Delta { part: Part::Reasoning, text: "hm".to_owned() });
+    rig.event(TurnEvent::Delta { part: Part::Reasoning, text: "hm".to_owned() });
     rig.feed(Input::Cancel);
-    rig.say(Say::Ended { outcome: Outcome::Cancelled, failure: None });
+    rig.event(TurnEvent::Ended { outcome: Outcome::Cancelled, failure: None });
     let kept = &rig.session.transcript().rows[1].body;
     assert!(
         matches!(kept, Body::Assistant(a) if a.reasoning == "hm" && a.stop == Stop::Partial),
@@ -205,13 +205,14 @@ fn a_restored_session_shows_what_is_stored_and_has_nothing_to_say() {
         ..Loaded::default()
     };
     let (mut session, effects) =
-        Session::restore(loaded, Caller::Attended, None, Rules::default(), 0);
+        Session::restore(loaded, Attendance::Attended, None, Rules::default(), 0);
     assert_eq!(effects, []);
     let view = session.transcript();
     assert_eq!((&view.title, view.earlier, view.unattended), (&title, 7, 2));
     assert_eq!(view.gauge, gauge);
     let id = PromptId("p".to_owned());
-    session.handle(Input::Prompt { id, text: "on".to_owned(), caller: Caller::Attended }, 0);
+    session
+        .handle(Input::Prompt { id, text: "on".to_owned(), attendance: Attendance::Attended }, 0);
     assert_eq!(session.transcript().rows.last().unwrap().n, 9);
 }
 
@@ -219,7 +220,7 @@ fn a_restored_session_shows_what_is_stored_and_has_nothing_to_say() {
 fn the_first_row_of_a_session_is_number_one_also_after_a_restart() {
     let brief = Queued { id: PromptId("p".to_owned()), text: "go".to_owned() };
     let loaded = Loaded { meta: meta(), queued: vec![brief], ..Loaded::default() };
-    let (session, _) = Session::restore(loaded, Caller::Attended, None, Rules::default(), 0);
+    let (session, _) = Session::restore(loaded, Attendance::Attended, None, Rules::default(), 0);
     assert_eq!(session.transcript().rows.first().map(|row| row.n), Some(1));
 }
 
@@ -229,7 +230,7 @@ fn a_prompt_that_is_sent_again_is_known_after_the_session_was_away_from_memory()
     let prompt = |id: &str| Input::Prompt {
         id: PromptId(id.to_owned()),
         text: "hi".to_owned(),
-        caller: Caller::Attended,
+        attendance: Attendance::Attended,
     };
     let mut rig = Rig::new();
     rig.feed(prompt("ran"));
@@ -248,14 +249,14 @@ fn a_prompt_that_is_sent_again_is_known_after_the_session_was_away_from_memory()
         ..Loaded::default()
     };
     let (mut session, _) =
-        Session::restore(loaded, Caller::Attended, None, Rules::default(), rig.now);
+        Session::restore(loaded, Attendance::Attended, None, Rules::default(), rig.now);
     for id in ["ran", "waits", "waits", "ran"] {
         session.handle(prompt(id), rig.now);
     }
     assert!(session.transcript().queued.is_empty(), "{:?}", session.transcript().queued);
     let turn = session.transcript().running.as_ref().map(|running| running.turn);
     assert_eq!(turn, Some(TurnId(2)), "the one that waited");
-    let say = Say::Ended { outcome: Outcome::Done, failure: None };
-    session.handle(Input::Said { turn: TurnId(2), ack: Ack(0), say }, rig.now);
+    let event = TurnEvent::Ended { outcome: Outcome::Done, failure: None };
+    session.handle(Input::TurnEvent { turn: TurnId(2), ack: Ack(0), event }, rig.now);
     assert_eq!(session.transcript().running, None, "no third turn");
 }

@@ -149,7 +149,7 @@ fn calling(calls: &[&str]) -> Rig {
         args: serde_json::Value::Null,
     });
     let answer = Assistant { calls: calls.collect(), stop: Stop::Calls, ..Assistant::default() };
-    rig.say(Say::Answered { answer, usage: None, context: None });
+    rig.event(TurnEvent::Answered { answer, usage: None, context: None });
     rig
 }
 
@@ -161,7 +161,7 @@ fn only(rig: &Rig) -> Question {
 }
 
 fn resumes(rig: &Rig) -> bool {
-    rig.effects.iter().any(|e| matches!(e, Effect::Start(p) if p.errand == Errand::Resume))
+    rig.effects.iter().any(|e| matches!(e, Effect::Start(p) if p.kind == TurnKind::Resume))
 }
 
 fn open_calls(rig: &Rig) -> Vec<String> {
@@ -331,7 +331,7 @@ fn an_interrupt_withdraws_a_restored_question_and_prompts_wait_for_it_until_then
     let effects = rig.feed(Input::Cancel);
     assert!(effects.contains(&Effect::Stop(TurnId(1))));
     assert!(rig.session.transcript().questions.is_empty());
-    rig.say(Say::Ended { outcome: Outcome::Cancelled, failure: None });
+    rig.event(TurnEvent::Ended { outcome: Outcome::Cancelled, failure: None });
     assert_eq!(rig.rows().last(), Some(&"user"));
 }
 
@@ -353,7 +353,7 @@ fn a_question_of_a_wakeup_turn_waits_a_day_also_over_a_restart_and_then_counts_a
         stop: Stop::Calls,
         ..Assistant::default()
     };
-    rig.say(Say::Answered { answer, usage: None, context: None });
+    rig.event(TurnEvent::Answered { answer, usage: None, context: None });
     ask(&mut rig, "c1", approval("r"));
     let day = rig.now + 86_400_000;
     let mut disk = Disk::of(&rig);
@@ -370,7 +370,7 @@ fn a_question_is_news_for_whoever_looks_at_another_session() {
     // C16
     let mut rig = calling(&["c1"]);
     let call = CallId("c1".to_owned());
-    let effects = rig.say(Say::Ask { call, ask: which(), timeout: 60_000 });
+    let effects = rig.event(TurnEvent::Ask { call, ask: which(), timeout: 60_000 });
     let news = effects.iter().find_map(|effect| match effect {
         Effect::Announce(Event::Toast(toast)) => Some((toast.news.clone(), toast.text.clone())),
         _ => None,

@@ -15,7 +15,7 @@ fn call(id: &str, name: &str) -> ToolCall {
 fn calls(rig: &mut Rig, calls: &[(&str, &str)]) {
     let calls = calls.iter().map(|(id, name)| call(id, name)).collect();
     let answer = Assistant { calls, stop: Stop::Calls, ..Assistant::default() };
-    rig.say(Say::Answered { answer, usage: None, context: None });
+    rig.event(TurnEvent::Answered { answer, usage: None, context: None });
 }
 
 fn tool(rig: &mut Rig, id: &str, unanswered: bool) -> Vec<Effect> {
@@ -27,11 +27,11 @@ fn tool(rig: &mut Rig, id: &str, unanswered: bool) -> Vec<Effect> {
         millis: 1,
         unanswered,
     };
-    rig.say(Say::Result(Finished { result, seen: Vec::new(), shell: None, todo: None }))
+    rig.event(TurnEvent::Result(Finished { result, seen: Vec::new(), shell: None, todo: None }))
 }
 
 fn delta(rig: &mut Rig, text: &str) {
-    rig.say(Say::Delta { part: Part::Text, text: text.to_owned() });
+    rig.event(TurnEvent::Delta { part: Part::Text, text: text.to_owned() });
 }
 
 /// A session whose user turn runs; what it has recorded so far is what a kill would leave.
@@ -41,9 +41,9 @@ fn running() -> Rig {
     rig
 }
 
-fn errands(rig: &Rig) -> Vec<(u64, Errand)> {
+fn errands(rig: &Rig) -> Vec<(u64, TurnKind)> {
     let plans = rig.effects.iter().filter_map(|e| match e {
-        Effect::Start(plan) => Some((plan.turn.0, plan.errand.clone())),
+        Effect::Start(plan) => Some((plan.turn.0, plan.kind.clone())),
         _ => None,
     });
     plans.collect()
@@ -53,7 +53,7 @@ fn kinds(disk: &Disk) -> Vec<&'static str> {
     disk.rows.iter().map(kind).collect()
 }
 
-const RESUMED: (u64, Errand) = (1, Errand::Resume);
+const RESUMED: (u64, TurnKind) = (1, TurnKind::Resume);
 
 #[test]
 fn unfinished_work_that_is_fresh_goes_on_as_the_same_turn() {
@@ -75,13 +75,15 @@ fn unfinished_work_that_is_fresh_goes_on_as_the_same_turn() {
             "an answer at the output limit",
             |rig| {
                 let answer = Assistant { stop: Stop::Length, ..Assistant::default() };
-                rig.say(Say::Answered { answer, usage: None, context: None });
+                rig.event(TurnEvent::Answered { answer, usage: None, context: None });
             },
             &["user", "assistant", "note"],
         ),
         (
             "reasoning",
-            |rig| drop(rig.say(Say::Delta { part: Part::Reasoning, text: "hm".to_owned() })),
+            |rig| {
+                drop(rig.event(TurnEvent::Delta { part: Part::Reasoning, text: "hm".to_owned() }));
+            },
             &["user", "assistant", "note"],
         ),
     ];
@@ -176,7 +178,7 @@ fn a_turn_that_is_given_up_holds_no_completion_that_it_did_not_carry() {
     let rig = disk.restart(rig.now);
     assert_eq!(disk.outcome(1), Some(Outcome::Interrupted));
     assert_eq!((rig.told(), rig.session.transcript().held.clone()), (vec!["a".to_owned()], None));
-    assert_eq!(errands(&rig), [(2, Errand::Answer)]);
+    assert_eq!(errands(&rig), [(2, TurnKind::Answer)]);
 }
 
 #[test]
@@ -378,13 +380,14 @@ fn a_one_shot_run_takes_nothing_up_and_nobody_takes_its_turn_up() {
     // W26
     let mut rig = Rig::new();
     let id = PromptId("p".to_owned());
-    rig.feed(Input::Prompt { id, text: "go".to_owned(), caller: Caller::Stateless });
+    rig.feed(Input::Prompt { id, text: "go".to_owned(), attendance: Attendance::Stateless });
     let mut disk = Disk::of(&rig);
     assert_eq!(errands(&disk.restart(rig.now)), []);
     assert_eq!(disk.outcome(1), Some(Outcome::Interrupted));
 
     let loaded = Disk::of(&running()).loaded();
-    let (_, effects) = Session::restore(loaded, Caller::Stateless, None, Rules::default(), 1_000);
+    let (_, effects) =
+        Session::restore(loaded, Attendance::Stateless, None, Rules::default(), 1_000);
     assert_eq!(starts(&effects), []);
 }
 
@@ -396,7 +399,7 @@ fn a_completion_nobody_answered_starts_again_however_old_and_however_often() {
     let mut disk = Disk::of(&rig);
     for n in 1..6 {
         let rig = disk.restart(n * 100 * HOUR);
-        assert_eq!(errands(&rig), [(2, Errand::Resume)]);
+        assert_eq!(errands(&rig), [(2, TurnKind::Resume)]);
         assert_eq!(rig.told(), ["a"]);
     }
     let mut rig = disk.restart(HOUR);
@@ -429,11 +432,11 @@ fn a_completion_that_was_half_answered_goes_on_or_is_told_again_if_that_was_long
     let disk = Disk::of(&rig);
     let mut fresh = disk.clone();
     let rig = fresh.restart(1_000);
-    assert_eq!(errands(&rig), [(2, Errand::Resume)]);
+    assert_eq!(errands(&rig), [(2, TurnKind::Resume)]);
     assert_eq!(rig.delivery("a"), Delivery::Claimed(TurnId(2)));
     let mut old = disk.clone();
     let mut rig = old.restart(100 * HOUR);
-    assert_eq!(errands(&rig), [(3, Errand::Answer)]);
+    assert_eq!(errands(&rig), [(3, TurnKind::Answer)]);
     assert_eq!(rig.told(), ["a"]);
     rig.answer("I see");
     assert_eq!(rig.delivery("a"), Delivery::Delivered);
@@ -470,7 +473,7 @@ fn a_prompt_that_is_given_up_does_not_take_the_completions_with_it() {
     assert_eq!(rig.starts(), [Source::User, Source::User]);
     let mut disk = Disk::of(&rig);
     let rig = disk.restart(100 * HOUR);
-    assert_eq!(errands(&rig), [(3, Errand::Answer)]);
+    assert_eq!(errands(&rig), [(3, TurnKind::Answer)]);
     assert_eq!(rig.starts(), [Source::Wakeup]);
     assert_eq!(rig.told(), ["a"]);
     let rows: Vec<_> = disk.rows.iter().rev().take(2).map(Row::text).collect();
@@ -675,7 +678,7 @@ fn an_end_that_was_polled_counts_when_the_turn_ends_normally_in_the_next_host() 
         if outcome == Outcome::Done {
             rig.answer("done");
         }
-        rig.say(Say::Ended { outcome: outcome.clone(), failure: None });
+        rig.event(TurnEvent::Ended { outcome: outcome.clone(), failure: None });
         assert_eq!(rig.starts().len(), starts, "{outcome:?}");
         let consumed = rig.session.process(&pid("a")).unwrap().delivery == Delivery::Consumed;
         assert_eq!(consumed, outcome == Outcome::Done, "{outcome:?}");

@@ -10,7 +10,7 @@ fn while_the_store_fails_nothing_is_spawned_and_nothing_wakes() {
     assert_eq!(rig.starts(), []);
     rig.prompt("go on");
     assert_eq!(rig.starts(), [Source::User]);
-    let effects = rig.say(Say::Spawn(Box::new(process("b"))));
+    let effects = rig.event(TurnEvent::Spawn(Box::new(process("b"))));
     assert!(matches!(&effects[..], [Effect::Reply { reply: Reply::Refused(_), .. }]));
     rig.end();
     rig.feed(Input::Storage(Storage::Ok));
@@ -23,7 +23,10 @@ fn a_wakeup_whose_claim_could_not_be_stored_goes_on_when_the_store_does() {
     let mut rig = idle_with(&["a"]);
     rig.exit("a");
     rig.feed(Input::Storage(Storage::Failing("full".to_owned())));
-    rig.say(Say::Ended { outcome: Outcome::Failed { class: STORE.to_owned() }, failure: None });
+    rig.event(TurnEvent::Ended {
+        outcome: Outcome::Failed { class: STORE.to_owned() },
+        failure: None,
+    });
     assert_eq!(rig.starts(), [Source::Wakeup]);
     rig.feed(Input::Storage(Storage::Ok));
     assert_eq!(rig.starts(), [Source::Wakeup, Source::Wakeup]);
@@ -62,7 +65,7 @@ fn a_wakeup_that_the_model_failed_while_the_store_does_is_put_off_and_not_repeat
     rig.exit("a");
     rig.feed(Input::Storage(Storage::Failing("full".to_owned())));
     let outcome = Outcome::Failed { class: "unreachable".to_owned() };
-    rig.say(Say::Ended { outcome, failure: None });
+    rig.event(TurnEvent::Ended { outcome, failure: None });
     assert!(matches!(rig.delivery("a"), Delivery::Held(_)));
     rig.feed(Input::Storage(Storage::Ok));
     assert_eq!(rig.starts(), [Source::Wakeup]);

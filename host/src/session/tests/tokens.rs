@@ -9,7 +9,7 @@ fn usage(prompt: u64, completion: u64) -> Usage {
 
 fn answer_counted(rig: &mut Rig, usage: Usage) {
     let answer = Assistant { text: "x".to_owned(), ..Assistant::default() };
-    rig.say(Say::Answered { answer, usage: Some(usage), context: Some(1000) });
+    rig.event(TurnEvent::Answered { answer, usage: Some(usage), context: Some(1000) });
 }
 
 #[test]
@@ -19,8 +19,8 @@ fn every_request_counts_whatever_it_was_for_and_the_gauge_shows_the_last_answer_
     assert_eq!(rig.session.transcript().tokens, Tokens::default());
     rig.prompt("go");
     answer_counted(&mut rig, usage(100, 10));
-    rig.say(Say::Used(usage(1_000, 200)));
-    rig.say(Say::Compressed(Summary { after: 40, ..Summary::default() }));
+    rig.event(TurnEvent::Used(usage(1_000, 200)));
+    rig.event(TurnEvent::Compressed(Summary { after: 40, ..Summary::default() }));
     answer_counted(&mut rig, usage(60, 6));
     rig.end();
     let sums = Tokens { requests: 3, input: 1_160, output: 216, cached: 580, written: 9 };
@@ -55,7 +55,7 @@ fn sums_outlive_a_restart_and_rows_that_were_taken_back_and_a_copy_begins_withou
     assert_eq!(rig.session.meta().branch(5).tokens, Tokens::default());
     let loaded = Loaded { meta: rig.session.meta().clone(), ..Loaded::default() };
     let (session, _) =
-        Session::restore(loaded, Caller::Attended, Some(1000), Rules::default(), 9_000);
+        Session::restore(loaded, Attendance::Attended, Some(1000), Rules::default(), 9_000);
     assert_eq!(session.transcript().tokens, rig.view.tokens);
 }
 
@@ -65,7 +65,7 @@ fn a_request_that_ends_after_its_turn_counts_still() {
     rig.prompt("go");
     let turn = rig.session.turns;
     rig.end();
-    rig.feed(Input::Said { turn, ack: Ack(0), say: Say::Used(usage(50, 5)) });
+    rig.feed(Input::TurnEvent { turn, ack: Ack(0), event: TurnEvent::Used(usage(50, 5)) });
     assert_eq!(rig.view.tokens.input, 50);
 }
 

@@ -8,7 +8,7 @@ fn undo(rig: &mut Rig) -> Vec<Effect> {
 }
 
 fn retry(rig: &mut Rig, id: &str) -> Vec<Effect> {
-    let again = Some((PromptId(id.to_owned()), Caller::Attended));
+    let again = Some((PromptId(id.to_owned()), Attendance::Attended));
     rig.feed(Input::Undo { past: Past::default(), again })
 }
 
@@ -88,10 +88,10 @@ fn the_gauge_is_unknown_after_it_and_a_summary_that_goes_is_not_counted() {
     let mut rig = Rig::new();
     ask_and_answer(&mut rig, "one");
     rig.prompt("two");
-    rig.say(Say::Compressed(Summary { text: "short".to_owned(), ..Summary::default() }));
+    rig.event(TurnEvent::Compressed(Summary { text: "short".to_owned(), ..Summary::default() }));
     let usage = Usage { prompt: 500, ..Usage::default() };
     let answer = Assistant::default();
-    rig.say(Say::Answered { answer, usage: Some(usage), context: Some(1000) });
+    rig.event(TurnEvent::Answered { answer, usage: Some(usage), context: Some(1000) });
     rig.end();
     assert_eq!(rig.session.meta().compressions, 1);
     undo(&mut rig);
@@ -105,7 +105,7 @@ fn a_retry_asks_the_same_once_more_in_one_commit_and_is_one_however_often_it_is_
     let mut rig = Rig::new();
     ask_and_answer(&mut rig, "one");
     rig.prompt("two");
-    rig.say(Say::Ended {
+    rig.event(TurnEvent::Ended {
         outcome: Outcome::Failed { class: "server".to_owned() },
         failure: Some("broken".to_owned()),
     });
@@ -125,7 +125,7 @@ fn what_no_model_has_answered_is_told_again_after_its_row_was_taken_back() {
     // W29
     let mut rig = idle_with(&["a"]);
     rig.exit("a");
-    rig.say(Say::Ended {
+    rig.event(TurnEvent::Ended {
         outcome: Outcome::Failed { class: "unreachable".to_owned() },
         failure: None,
     });
@@ -167,13 +167,13 @@ fn matches_of_what_the_undone_turn_spawned_start_no_turn_and_its_end_does() {
         ..process(id)
     };
     rig.prompt("one");
-    rig.say(Say::Spawn(Box::new(watched("old", 1))));
+    rig.event(TurnEvent::Spawn(Box::new(watched("old", 1))));
     rig.answer("spawned");
     rig.end();
     rig.now += 10;
     rig.prompt("two");
-    rig.say(Say::Spawn(Box::new(watched("new", 2))));
-    rig.say(Say::Spawn(Box::new(Process { turn: TurnId(2), ..process("end") })));
+    rig.event(TurnEvent::Spawn(Box::new(watched("new", 2))));
+    rig.event(TurnEvent::Spawn(Box::new(Process { turn: TurnId(2), ..process("end") })));
     rig.answer("spawned");
     rig.end();
     rig.now += 10;
@@ -211,7 +211,7 @@ fn a_prompt_beyond_the_window_is_found_in_the_store_and_the_window_filled_again(
         turns: TurnId(2),
         ..Loaded::default()
     };
-    let (session, _) = Session::restore(loaded, Caller::Attended, None, Rules::default(), 1);
+    let (session, _) = Session::restore(loaded, Attendance::Attended, None, Rules::default(), 1);
     let view = session.transcript().clone();
     let mut rig = Rig { session, now: 5, prompts: 0, effects: Vec::new(), view };
     assert_eq!((rig.session.last_prompt(), rig.session.last_row()), (None, 302));
@@ -291,8 +291,8 @@ fn matches_of_what_a_cut_turn_spawned_wake_nobody_and_its_end_does() {
     ask_and_answer(&mut rig, "one");
     rig.prompt("two");
     let watched = Process { watch: vec!["x".to_owned()], turn: TurnId(2), ..process("w") };
-    rig.say(Say::Spawn(Box::new(watched)));
-    rig.say(Say::Running { process: pid("w"), pid: 1 });
+    rig.event(TurnEvent::Spawn(Box::new(watched)));
+    rig.event(TurnEvent::Running { process: pid("w"), pid: 1 });
     rig.answer("spawned");
     rig.end();
     truncate(&mut rig, 3);
@@ -311,7 +311,7 @@ fn a_wakeup_row_that_goes_unanswered_is_told_once_more() {
     // W29
     let mut rig = idle_with(&["a"]);
     rig.exit("a");
-    rig.say(Say::Ended {
+    rig.event(TurnEvent::Ended {
         outcome: Outcome::Failed { class: "server".to_owned() },
         failure: Some("broken".to_owned()),
     });
@@ -333,7 +333,7 @@ fn what_the_window_does_not_know_of_rows_that_go_is_told_by_the_store() {
     let meta = Meta { compressions: 3, ..rig.session.meta().clone() };
     let loaded = Loaded { meta, rows: rows[3..].to_vec(), earlier: 3, ..Loaded::default() };
     let (session, _) =
-        Session::restore(loaded, Caller::Attended, Some(1000), Rules::default(), rig.now);
+        Session::restore(loaded, Attendance::Attended, Some(1000), Rules::default(), rig.now);
     rig.view = session.transcript().clone();
     rig.session = session;
     let past = Past { first: Some(rows[1].clone()), before: rows[..1].to_vec(), summaries: 2 };

@@ -24,7 +24,7 @@ fn files_go_with_the_next_prompt_and_are_gone_whatever_becomes_of_its_turn() {
                 [Attached file: /up/b.txt (text/plain, 1.5 MB)]";
     assert_eq!(rig.session.transcript().rows[0].text(), text);
     assert_eq!((rig.view.attachments.len(), rig.session.meta().attachments.len()), (0, 0));
-    rig.say(Say::Ended {
+    rig.event(TurnEvent::Ended {
         outcome: Outcome::Failed { class: "server".to_owned() },
         failure: Some("broken".to_owned()),
     });
@@ -43,14 +43,18 @@ fn a_prompt_that_waits_keeps_its_files_and_one_sent_twice_takes_none_of_the_next
     let waiting = rig.view.queued[0].clone();
     assert_eq!(waiting.text, "[Attached file: /up/a (text/plain, 1 kB)]");
     rig.feed(Input::Uploaded(file("b", 1)));
-    rig.feed(Input::Prompt { id: waiting.id, text: String::new(), caller: Caller::Attended });
+    rig.feed(Input::Prompt {
+        id: waiting.id,
+        text: String::new(),
+        attendance: Attendance::Attended,
+    });
     assert_eq!(rig.view.attachments, [file("b", 1)]);
     // Asking again takes the text as it was, not what waits for the next prompt.
     rig.end();
     rig.end();
     rig.feed(Input::Undo {
         past: Past::default(),
-        again: Some((PromptId("again".to_owned()), Caller::Attended)),
+        again: Some((PromptId("again".to_owned()), Attendance::Attended)),
     });
     assert_eq!(rig.session.transcript().rows.last().unwrap().text(), waiting.text);
     assert_eq!(rig.view.attachments, [file("b", 1)]);
@@ -65,7 +69,8 @@ fn files_are_stored_with_the_session_and_go_when_they_are_taken_back() {
     let effects = rig.feed(Input::Uploaded(file("a", 1)));
     let Some(Effect::Record(Record::Session(meta))) = effects.first() else { panic!() };
     let loaded = Loaded { meta: meta.clone(), ..Loaded::default() };
-    let (again, _) = Session::restore(loaded, Caller::Attended, None, Rules::default(), rig.now);
+    let (again, _) =
+        Session::restore(loaded, Attendance::Attended, None, Rules::default(), rig.now);
     assert_eq!(again.transcript().attachments, [file("a", 1)]);
     let effects = rig.feed(Input::DropUploads);
     assert_eq!(effects.last(), Some(&Effect::Discard(vec![file("a", 1)])));

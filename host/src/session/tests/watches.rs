@@ -15,8 +15,8 @@ fn watched(id: &str, turn: u64) -> Process {
 
 fn spawn(rig: &mut Rig, id: &str) {
     let turn = rig.session.turns.0;
-    rig.say(Say::Spawn(Box::new(watched(id, turn))));
-    rig.say(Say::Running { process: pid(id), pid: 1 });
+    rig.event(TurnEvent::Spawn(Box::new(watched(id, turn))));
+    rig.event(TurnEvent::Running { process: pid(id), pid: 1 });
 }
 
 /// A session whose first turn spawned watched processes and has ended.
@@ -324,7 +324,7 @@ fn what_a_process_prints_while_it_is_being_ended_wakes_nobody() {
             rig.feed(Input::Kill(Some(pid("a"))));
         } else {
             rig.prompt("end it");
-            rig.say(Say::Killing(pid("a")));
+            rig.event(TurnEvent::Killing(pid("a")));
             answered(&mut rig);
         }
         rig.effects.clear();
@@ -372,7 +372,7 @@ fn a_match_of_a_held_session_waits_until_somebody_acts() {
     let mut rig = watching(&["a"]);
     rig.prompt("long");
     rig.feed(Input::Cancel);
-    rig.say(Say::Ended { outcome: Outcome::Cancelled, failure: None });
+    rig.event(TurnEvent::Ended { outcome: Outcome::Cancelled, failure: None });
     assert!(rig.session.transcript().held.is_some(), "a watched process may still wake");
     rig.effects.clear();
     matches(&mut rig, "a");
@@ -406,7 +406,7 @@ fn a_match_whose_turn_the_host_did_not_survive_is_told_again_in_the_same_row() {
         ..Loaded::default()
     };
     let rules = Rules::default();
-    let (session, effects) = Session::restore(loaded, Caller::Attended, None, rules, rig.now);
+    let (session, effects) = Session::restore(loaded, Attendance::Attended, None, rules, rig.now);
     assert_eq!(starts(&effects), [Source::Wakeup]);
     let told = session.transcript().rows.iter().filter(|r| matches!(r.body, Body::Wakeup(_)));
     assert_eq!(told.count(), 1);
@@ -470,7 +470,7 @@ fn a_watch_begins_with_the_end_of_the_turn_that_spawned_it_and_no_later_one_move
     spawn(&mut rig, "b");
     for (id, turn) in [("earlier", 1), ("later", 2)] {
         let unwatched = Process { watch: Vec::new(), ..watched(id, turn) };
-        rig.say(Say::Spawn(Box::new(unwatched)));
+        rig.event(TurnEvent::Spawn(Box::new(unwatched)));
     }
     rig.answer("done");
     rig.end();

@@ -3,15 +3,15 @@
 use super::*;
 
 /// A session with two ended processes, and the SQL of some damage.
-fn damaged(sql: &str) -> (Desk, Loaded) {
-    let mut desk = Desk::new();
+fn damaged(sql: &str) -> (TestStore, Loaded) {
+    let mut store = TestStore::new();
     let finished = |name: &str, at| Entry {
         wakeup: Some(wakeup(name, WakeupKind::Exit, 0)),
         at,
         ..entry("s", name, Stage::Finished, None)
     };
     let prompt = |n: &str| Queued { id: PromptId(n.into()), text: format!("text {n}") };
-    desk.put(vec![
+    store.put(vec![
         session("s", 1),
         add("s", user(1, "hello")),
         Record::Process(process("s", "proc_1", State::Ended, Delivery::Waiting)),
@@ -21,13 +21,13 @@ fn damaged(sql: &str) -> (Desk, Loaded) {
         Record::Queued { session: id("s"), prompt: prompt("a") },
         Record::Queued { session: id("s"), prompt: prompt("b") },
     ]);
-    let conn = rusqlite::Connection::open(desk.folder().join(schema::FILE)).unwrap();
+    let conn = rusqlite::Connection::open(store.folder().join(schema::FILE)).unwrap();
     conn.execute_batch(sql).unwrap();
-    let loaded = desk.reader().load(&id("s"), 9).unwrap().unwrap();
+    let loaded = store.reader().load(&id("s"), 9).unwrap().unwrap();
     let lines = loaded.damage.iter().filter(|l| !l.contains("waiting prompt"));
-    let known = desk.reader().damage().unwrap();
+    let known = store.reader().damage().unwrap();
     assert!(lines.clone().all(|line| known.contains(line)), "the doctor sees the same");
-    (desk, loaded)
+    (store, loaded)
 }
 
 #[test]
@@ -64,12 +64,12 @@ fn an_unknown_stage_is_held_or_still_to_come_and_named() {
 
 #[test]
 fn an_event_of_an_unknown_kind_is_left_alone_and_named() {
-    let (mut desk, loaded) =
+    let (mut store, loaded) =
         damaged("UPDATE ledger SET kind = 'telepathy' WHERE process = 'proc_1'");
     assert_eq!(loaded.ledger.len(), 1);
     assert!(loaded.damage[0].contains("telepathy"), "{:?}", loaded.damage);
-    desk.put(vec![session("s", 2)]);
-    let counts = desk.reader().ledger_counts().unwrap();
+    store.put(vec![session("s", 2)]);
+    let counts = store.reader().ledger_counts().unwrap();
     assert_eq!(counts["finished"], 1, "nothing disappears");
 }
 
@@ -91,10 +91,10 @@ fn an_unreadable_prompt_does_not_take_the_others_along() {
 
 #[test]
 fn work_of_a_session_that_was_lost_is_named_and_not_taken_up() {
-    let (desk, _loaded) = damaged("");
-    let conn = rusqlite::Connection::open(desk.folder().join(schema::FILE)).unwrap();
+    let (store, _loaded) = damaged("");
+    let conn = rusqlite::Connection::open(store.folder().join(schema::FILE)).unwrap();
     conn.execute("DELETE FROM sessions", []).unwrap();
-    let reader = desk.reader();
+    let reader = store.reader();
     assert_eq!(reader.lost_owners().unwrap(), [id("s")]);
     assert_eq!(reader.unsettled().unwrap(), []);
     assert_eq!(reader.orphans().unwrap().len(), 1);
@@ -102,10 +102,10 @@ fn work_of_a_session_that_was_lost_is_named_and_not_taken_up() {
 
 #[test]
 fn what_is_under_way_in_all_sessions_is_counted() {
-    let (desk, _loaded) = damaged("");
-    let underway = desk.reader().underway().unwrap();
+    let (store, _loaded) = damaged("");
+    let underway = store.reader().underway().unwrap();
     assert_eq!((underway.queued, underway.due), (2, 1), "{underway:?}");
-    let conn = rusqlite::Connection::open(desk.folder().join(schema::FILE)).unwrap();
+    let conn = rusqlite::Connection::open(store.folder().join(schema::FILE)).unwrap();
     conn.execute_batch(
         "DELETE FROM turns; DELETE FROM questions;
          INSERT INTO turns (session, turn, source, started_at) VALUES ('s', 8, 'user', 1);
@@ -114,17 +114,17 @@ fn what_is_under_way_in_all_sessions_is_counted() {
          INSERT INTO questions (session, id, v, body) VALUES ('s', 'q', 1, '{}');",
     )
     .unwrap();
-    let underway = desk.reader().underway().unwrap();
+    let underway = store.reader().underway().unwrap();
     assert_eq!((underway.turns, underway.questions), (1, 1), "{underway:?}");
 }
 
 #[test]
 fn held_and_paused_sessions_are_listed_with_their_reasons() {
     // W20 W22
-    let mut desk = Desk::new();
+    let mut store = TestStore::new();
     let meta = |name: &str| Meta { id: id(name), ..Meta::default() };
-    let pause = Pause { reason: "key rejected".into(), lane: String::new() };
-    desk.put(vec![
+    let pause = Pause { reason: "key rejected".into(), fingerprint: String::new() };
+    store.put(vec![
         Record::Session(meta("free")),
         Record::Session(Meta { held: Some("cancelled".into()), ..meta("held") }),
         Record::Session(Meta { pause: Some(pause), ..meta("paused") }),
@@ -132,7 +132,7 @@ fn held_and_paused_sessions_are_listed_with_their_reasons() {
         Record::Ledger(entry("held", "proc_1", Stage::Finished, None)),
         Record::Ledger(entry("one", "proc_2", Stage::Held("too many".into()), None)),
     ]);
-    let mut held = desk.reader().held().unwrap();
+    let mut held = store.reader().held().unwrap();
     held.sort_by(|a, b| a.session.cmp(&b.session));
     let seen: Vec<_> = held
         .iter()
@@ -146,7 +146,7 @@ fn held_and_paused_sessions_are_listed_with_their_reasons() {
             ("paused", "key rejected", true, 0)
         ]
     );
-    assert_eq!(desk.reader().underway().unwrap().due, 0, "nobody delivers these unasked");
-    desk.put(vec![Record::Ledger(entry("free", "proc_3", Stage::Finished, None))]);
-    assert_eq!(desk.reader().underway().unwrap().due, 1);
+    assert_eq!(store.reader().underway().unwrap().due, 0, "nobody delivers these unasked");
+    store.put(vec![Record::Ledger(entry("free", "proc_3", Stage::Finished, None))]);
+    assert_eq!(store.reader().underway().unwrap().due, 1);
 }

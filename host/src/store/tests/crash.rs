@@ -210,14 +210,14 @@ fn stranger(folder: &Path) {
 
 #[test]
 fn a_read_only_folder_is_named_and_can_be_read() {
-    let mut desk = Desk::new();
-    desk.put(vec![session("s", 1), add("s", user(1, "readable"))]);
-    let folder = desk.folder();
-    desk.store.close().unwrap();
+    let mut store = TestStore::new();
+    store.put(vec![session("s", 1), add("s", user(1, "readable"))]);
+    let folder = store.folder();
+    store.store.close().unwrap();
     let mode = |path: &Path, mode| {
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
     };
-    mode(desk.dir.path(), 0o755);
+    mode(store.dir.path(), 0o755);
     mode(&folder.join(schema::FILE), 0o444);
     mode(&folder, 0o555);
     let words = Kid::start("stranger", &folder).line("refused ");

@@ -10,18 +10,18 @@ fn file(folder: &Path) -> PathBuf {
 
 /// A folder with a closed store of 20 sessions with 100 rows each.
 fn filled() -> (TempDir, PathBuf) {
-    let mut desk = Desk::new();
+    let mut store = TestStore::new();
     for s in 0..20 {
         let name = format!("s{s:02}");
         let mut records = vec![session(&name, s)];
         records.extend((1..=99).map(|n| add(&name, user(n, &"text ".repeat(100)))));
         let told = Body::Wakeup(wakeup(&name, WakeupKind::Exit, 0));
         records.push(add(&name, Row { n: 100, turn: TurnId(1), at: 1, cut: 0, body: told }));
-        desk.put(records);
+        store.put(records);
     }
-    let folder = desk.folder();
-    desk.store.close().unwrap();
-    (desk.dir, folder)
+    let folder = store.folder();
+    store.store.close().unwrap();
+    (store.dir, folder)
 }
 
 /// Damages four pages in the middle that hold rows and nothing else.
@@ -142,62 +142,62 @@ fn a_suspicion_that_proves_wrong_costs_nothing() {
 
 #[test]
 fn a_full_disk_keeps_batches_in_order_until_there_is_room() {
-    let mut desk = Desk::new();
-    desk.put(vec![session("s", 1)]);
-    desk.store.sql("PRAGMA max_page_count = 1");
+    let mut store = TestStore::new();
+    store.put(vec![session("s", 1)]);
+    store.store.sql("PRAGMA max_page_count = 1");
     let big = "x".repeat(300_000);
-    let first = desk.store.write(vec![add("s", user(1, &big))], Durability::Barrier);
-    let Report::Failing { upto, message } = desk.report() else { panic!("it was written") };
+    let first = store.store.write(vec![add("s", user(1, &big))], Durability::Barrier);
+    let Report::Failing { upto, message } = store.report() else { panic!("it was written") };
     assert_eq!(upto, first);
     assert!(message.contains("full"), "{message}");
     // Every later batch is reported, so that nobody waits for it in vain.
     let mut last = first;
     for n in 2..=5 {
-        last = desk.store.write(vec![add("s", user(n, &big))], Durability::Barrier);
-        assert!(matches!(desk.report(), Report::Failing { upto, .. } if upto == last));
+        last = store.store.write(vec![add("s", user(n, &big))], Durability::Barrier);
+        assert!(matches!(store.report(), Report::Failing { upto, .. } if upto == last));
     }
-    assert_eq!(desk.reader().rows(&id("s")).unwrap(), []);
+    assert_eq!(store.reader().rows(&id("s")).unwrap(), []);
     // Tries in between are not news.
     std::thread::sleep(Duration::from_millis(1500));
-    assert!(desk.reports.try_recv().is_err());
-    desk.store.sql("PRAGMA max_page_count = 1000000");
-    assert_eq!(desk.report(), Report::Committed(first));
-    assert_eq!(desk.report(), Report::Recovered(last));
-    assert_eq!(desk.report(), Report::Committed(last));
-    let rows = desk.reader().rows(&id("s")).unwrap();
+    assert!(store.reports.try_recv().is_err());
+    store.store.sql("PRAGMA max_page_count = 1000000");
+    assert_eq!(store.report(), Report::Committed(first));
+    assert_eq!(store.report(), Report::Recovered(last));
+    assert_eq!(store.report(), Report::Committed(last));
+    let rows = store.reader().rows(&id("s")).unwrap();
     assert!(rows.iter().map(|r| r.n).eq(1..=5));
-    desk.put(vec![add("s", user(6, "as before"))]);
-    let desk = desk.again();
-    assert_eq!(desk.reader().sessions(1).unwrap()[0].rows, 6);
+    store.put(vec![add("s", user(6, "as before"))]);
+    let store = store.again();
+    assert_eq!(store.reader().sessions(1).unwrap()[0].rows, 6);
 }
 
 #[test]
 fn what_could_not_be_written_is_named_at_the_end() {
-    let mut desk = Desk::new();
-    desk.put(vec![session("s", 1)]);
-    desk.store.sql("PRAGMA max_page_count = 1");
+    let mut store = TestStore::new();
+    store.put(vec![session("s", 1)]);
+    store.store.sql("PRAGMA max_page_count = 1");
     let batch = vec![add("s", user(1, &"x".repeat(300_000)))];
-    desk.store.write(batch, Durability::Barrier);
-    let error = desk.store.close().unwrap_err();
+    store.store.write(batch, Durability::Barrier);
+    let error = store.store.close().unwrap_err();
     assert!(matches!(&error, Error::Unwritten { batches: 1, .. }), "{error}");
 }
 
 #[test]
 fn a_row_that_cannot_be_read_costs_itself_alone() {
     // R09 W29: the session opens, and what waits in it can be told.
-    let mut desk = Desk::new();
-    desk.put(vec![session("s", 1), add("s", user(1, "one")), add("s", user(2, "two"))]);
-    desk.put(vec![Record::TurnStarted {
+    let mut store = TestStore::new();
+    store.put(vec![session("s", 1), add("s", user(1, "one")), add("s", user(2, "two"))]);
+    store.put(vec![Record::TurnStarted {
         session: id("s"),
         turn: TurnId(1),
         source: Source::User,
         at: 1,
     }]);
-    rusqlite::Connection::open(desk.folder().join(schema::FILE))
+    rusqlite::Connection::open(store.folder().join(schema::FILE))
         .unwrap()
         .execute("UPDATE rows SET body = '{\"is\":' WHERE n = 1", [])
         .unwrap();
-    let reader = desk.reader();
+    let reader = store.reader();
     let loaded = reader.load(&id("s"), 9).unwrap().unwrap();
     for rows in [loaded.rows, reader.rows(&id("s")).unwrap(), loaded.open.unwrap().rows] {
         assert_eq!(rows.len(), 2);

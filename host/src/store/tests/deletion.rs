@@ -7,8 +7,8 @@ fn deleted(name: &str) -> Record {
 }
 
 /// How many rows each table has that names the session.
-fn traces(desk: &Desk, name: &str) -> Vec<(&'static str, i64)> {
-    let conn = rusqlite::Connection::open(desk.folder().join(schema::FILE)).unwrap();
+fn traces(store: &TestStore, name: &str) -> Vec<(&'static str, i64)> {
+    let conn = rusqlite::Connection::open(store.folder().join(schema::FILE)).unwrap();
     let count = |table: &'static str, column: &str| {
         let sql = format!("SELECT count(*) FROM {table} WHERE {column} = ?");
         (table, conn.query_row(&sql, [name], |row| row.get(0)).unwrap())
@@ -68,17 +68,17 @@ fn every(name: &str) -> Vec<Record> {
 #[test]
 fn of_a_deleted_session_only_its_live_processes_and_its_ledger_are_left() {
     // W19
-    let mut desk = Desk::new();
-    desk.put(every("s"));
-    desk.put(
+    let mut store = TestStore::new();
+    store.put(every("s"));
+    store.put(
         every("t")
             .into_iter()
             .filter(|r| !matches!(r, Record::Process(_) | Record::Ledger(_)))
             .collect(),
     );
-    desk.put(vec![deleted("s")]);
-    assert_eq!(traces(&desk, "s"), [("processes", 1)]);
-    let reader = desk.reader();
+    store.put(vec![deleted("s")]);
+    assert_eq!(traces(&store, "s"), [("processes", 1)]);
+    let reader = store.reader();
     let orphans = reader.orphans().unwrap();
     assert_eq!(orphans.len(), 1);
     assert_eq!(
@@ -91,60 +91,60 @@ fn of_a_deleted_session_only_its_live_processes_and_its_ledger_are_left() {
     assert!(!reader.unsettled().unwrap().contains(&id("s")), "no host takes it up");
     assert_eq!(reader.load(&id("s"), 9).unwrap(), None);
     assert_eq!(reader.rows(&id("t")).unwrap().len(), 2);
-    assert_eq!(desk.store.refused(), 0);
+    assert_eq!(store.store.refused(), 0);
 }
 
 #[test]
 fn late_records_do_not_bring_a_deleted_session_back() {
     // W19
-    let mut desk = Desk::new();
-    desk.put(every("s"));
-    desk.put(vec![deleted("s")]);
+    let mut store = TestStore::new();
+    store.put(every("s"));
+    store.put(vec![deleted("s")]);
     let mut late = every("s");
     late.push(Record::Resolved { session: id("s"), question: QuestionId("q".into()) });
     late.push(Record::Folded { session: id("s"), turn: TurnId(1), n: 1 });
     late.push(Record::Ledger(entry("s", "proc_done", Stage::Delivered(TurnId(2)), Some(3))));
     late.push(deleted("s"));
-    desk.put(late);
-    assert_eq!(traces(&desk, "s"), [("processes", 1)]);
-    let counts = desk.reader().ledger_counts().unwrap();
+    store.put(late);
+    assert_eq!(traces(&store, "s"), [("processes", 1)]);
+    let counts = store.reader().ledger_counts().unwrap();
     assert_eq!(counts, BTreeMap::from([("orphaned".to_owned(), 2)]));
     // Nor does a later start of the store.
-    let mut desk = desk.again();
-    desk.put(vec![session("s", 9), add("s", user(3, "ghost"))]);
-    assert_eq!(traces(&desk, "s"), [("processes", 1)]);
+    let mut store = store.again();
+    store.put(vec![session("s", 9), add("s", user(3, "ghost"))]);
+    assert_eq!(traces(&store, "s"), [("processes", 1)]);
 }
 
 #[test]
 fn an_orphan_that_has_ended_leaves_the_store() {
     // W19
-    let mut desk = Desk::new();
-    desk.put(every("s"));
-    desk.put(vec![deleted("s")]);
+    let mut store = TestStore::new();
+    store.put(every("s"));
+    store.put(vec![deleted("s")]);
     let wish = Process {
         killed_by: Some(protocol::Killer::User),
         ..process("s", "proc_live", State::Running, Delivery::Open)
     };
-    desk.put(vec![Record::Process(wish)]);
-    let orphan = &desk.reader().orphans().unwrap()[0];
+    store.put(vec![Record::Process(wish)]);
+    let orphan = &store.reader().orphans().unwrap()[0];
     assert_eq!(orphan.killed_by, Some(protocol::Killer::User));
     assert_eq!(orphan.delivery, Delivery::Orphaned);
-    desk.put(vec![Record::Process(process("s", "proc_live", State::Ended, Delivery::Open))]);
-    assert_eq!(desk.reader().orphans().unwrap(), []);
-    assert_eq!(traces(&desk, "s"), []);
+    store.put(vec![Record::Process(process("s", "proc_live", State::Ended, Delivery::Open))]);
+    assert_eq!(store.reader().orphans().unwrap(), []);
+    assert_eq!(traces(&store, "s"), []);
 }
 
 #[test]
 fn search_finds_nothing_of_a_deleted_session_and_later_rows_as_themselves() {
     // Ids of deleted rows are given again: the index must not point the old words at them.
-    let mut desk = Desk::new();
-    desk.put(vec![session("s", 1), session("t", 1), add("t", user(1, "kept"))]);
-    desk.put(vec![add("s", user(1, "vanished")), add("s", user(2, "vanished too"))]);
-    let reader = desk.reader();
+    let mut store = TestStore::new();
+    store.put(vec![session("s", 1), session("t", 1), add("t", user(1, "kept"))]);
+    store.put(vec![add("s", user(1, "vanished")), add("s", user(2, "vanished too"))]);
+    let reader = store.reader();
     until("the index", || reader.search("vanished", 9).unwrap().len() == 2);
-    desk.put(vec![deleted("s")]);
+    store.put(vec![deleted("s")]);
     assert_eq!(reader.search("vanished", 9).unwrap(), []);
-    desk.put(vec![add("t", user(2, "fresh words")), add("t", user(3, "fresh again"))]);
+    store.put(vec![add("t", user(2, "fresh words")), add("t", user(3, "fresh again"))]);
     until("the index", || reader.search("fresh", 9).unwrap().len() == 2);
     assert_eq!(reader.search("vanished", 9).unwrap(), []);
     assert_eq!(reader.search("kept", 9).unwrap().len(), 1);
@@ -152,13 +152,13 @@ fn search_finds_nothing_of_a_deleted_session_and_later_rows_as_themselves() {
 
 #[test]
 fn an_index_of_the_old_schema_is_made_anew() {
-    let mut desk = Desk::new();
-    desk.put(vec![session("s", 1), add("s", user(1, "needle"))]);
-    let reader = desk.reader();
+    let mut store = TestStore::new();
+    store.put(vec![session("s", 1), add("s", user(1, "needle"))]);
+    let reader = store.reader();
     until("the index", || reader.search("needle", 9).unwrap().len() == 1);
     drop(reader);
-    let folder = desk.folder();
-    desk.store.close().unwrap();
+    let folder = store.folder();
+    store.store.close().unwrap();
     // As the first released schema left it.
     let conn = rusqlite::Connection::open(folder.join(schema::FILE)).unwrap();
     conn.execute_batch(
@@ -185,19 +185,19 @@ fn an_index_of_the_old_schema_is_made_anew() {
 
 #[test]
 fn the_tasks_a_session_delegated_are_known_and_its_branches_are_none() {
-    let mut desk = Desk::new();
+    let mut store = TestStore::new();
     let child = |name: &str, task| {
         Record::Session(Meta { id: id(name), parent: Some(id("s")), task, ..Meta::default() })
     };
     let task = Task { parent: id("s"), process: ProcessId("proc_1".into()) };
-    desk.put(vec![session("s", 1), child("branch", None), child("task", Some(task))]);
-    assert_eq!(desk.reader().delegated(&id("s")).unwrap(), [id("task")]);
+    store.put(vec![session("s", 1), child("branch", None), child("task", Some(task))]);
+    assert_eq!(store.reader().delegated(&id("s")).unwrap(), [id("task")]);
 }
 
 #[test]
 fn the_latest_session_is_none_that_was_put_away_or_delegated() {
     // W19
-    let mut desk = Desk::new();
+    let mut store = TestStore::new();
     let with = |name: &str, active_at, source: &str| Meta {
         id: id(name),
         active_at,
@@ -205,39 +205,39 @@ fn the_latest_session_is_none_that_was_put_away_or_delegated() {
         ..Meta::default()
     };
     let task = Task { parent: id("a"), process: ProcessId("proc_1".into()) };
-    desk.put(vec![
+    store.put(vec![
         Record::Session(with("a", 1, "tui")),
         Record::Session(with("b", 2, "cli")),
         Record::Session(Meta { archived: true, ..with("c", 3, "tui") }),
         Record::Session(Meta { task: Some(task), ..with("d", 4, "tui") }),
     ]);
-    let reader = desk.reader();
+    let reader = store.reader();
     assert_eq!(reader.latest(None).unwrap(), Some(id("b")));
     assert_eq!(reader.latest(Some("tui")).unwrap(), Some(id("a")));
     // Without one of its own kind it is any.
-    desk.put(vec![deleted("a")]);
+    store.put(vec![deleted("a")]);
     assert_eq!(reader.latest(Some("tui")).unwrap(), Some(id("b")));
 }
 
 #[test]
 fn with_a_session_go_those_that_work_on_its_tasks_in_one_commit() {
     // W19: also one that was delegated in the same moment. A kill in between leaves all or nothing.
-    let mut desk = Desk::new();
+    let mut store = TestStore::new();
     let task = Task { parent: id("s"), process: ProcessId("deleg".into()) };
     let meta =
         Meta { id: id("worker"), parent: Some(id("s")), task: Some(task), ..Meta::default() };
     let branch = Meta { id: id("branch"), parent: Some(id("s")), ..Meta::default() };
     let prompt = Queued { id: PromptId("deleg".into()), text: "brief".into() };
-    desk.put(vec![
+    store.put(vec![
         session("s", 1),
         Record::Session(meta),
         Record::Session(branch),
         Record::Queued { session: id("worker"), prompt: prompt.clone() },
         deleted("s"),
     ]);
-    assert_eq!(traces(&desk, "worker"), []);
-    assert!(desk.reader().unsettled().unwrap().is_empty());
-    assert_eq!(desk.reader().find("branch").unwrap(), Some(id("branch")));
-    desk.put(vec![Record::Queued { session: id("worker"), prompt }]);
-    assert_eq!(traces(&desk, "worker"), []);
+    assert_eq!(traces(&store, "worker"), []);
+    assert!(store.reader().unsettled().unwrap().is_empty());
+    assert_eq!(store.reader().find("branch").unwrap(), Some(id("branch")));
+    store.put(vec![Record::Queued { session: id("worker"), prompt }]);
+    assert_eq!(traces(&store, "worker"), []);
 }

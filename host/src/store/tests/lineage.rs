@@ -16,11 +16,11 @@ fn branch(from: &str, to: &str, upto: u64) -> Record {
 #[test]
 fn a_branch_has_the_rows_of_its_original_whole_and_nothing_that_waits_there() {
     // W18
-    let mut desk = Desk::new();
+    let mut store = TestStore::new();
     let long = "é".repeat(100_000);
     let told = Row { body: Body::Wakeup(wakeup("proc_1", WakeupKind::Exit, 0)), ..user(3, "") };
     let waits = Queued { id: PromptId("p".into()), text: "later".into() };
-    desk.put(vec![
+    store.put(vec![
         session("s", 1),
         add("s", user(1, "short")),
         add("s", user(2, &long)),
@@ -32,20 +32,20 @@ fn a_branch_has_the_rows_of_its_original_whole_and_nothing_that_waits_there() {
         Record::Ledger(entry("s", "proc_2", Stage::Spawned, None)),
         branch("s", "b", 3),
     ]);
-    assert_eq!(desk.store.refused(), 0);
-    let reader = desk.reader();
+    assert_eq!(store.store.refused(), 0);
+    let reader = store.reader();
     assert_eq!(reader.rows(&id("b")).unwrap(), reader.rows(&id("s")).unwrap()[..3]);
     let copy = reader.load(&id("b"), 10).unwrap().unwrap();
     assert_eq!((copy.rows.len(), copy.earlier, copy.turns), (3, 0, TurnId(1)));
     assert_eq!((copy.open, copy.queued, copy.processes, copy.ledger), Default::default());
     assert_eq!(copy.meta.parent, Some(id("s")));
     // The original goes on: what happens there is told there, and its rows are its own.
-    desk.put(vec![
+    store.put(vec![
         add("s", user(5, "more")),
         Record::Ledger(entry("s", "proc_1", Stage::Delivered(TurnId(1)), Some(3))),
         add("b", user(4, "another way")),
     ]);
-    assert_eq!(desk.store.refused(), 0);
+    assert_eq!(store.store.refused(), 0);
     let texts = |name: &str| {
         let rows = reader.rows(&id(name)).unwrap();
         rows.iter().skip(3).map(|r| r.text().to_owned()).collect::<Vec<_>>()
@@ -53,14 +53,14 @@ fn a_branch_has_the_rows_of_its_original_whole_and_nothing_that_waits_there() {
     assert_eq!(texts("s"), ["not finished", "more"]);
     assert_eq!(texts("b"), ["another way"]);
     // A copy of a told event does not make it tellable again.
-    desk.put(vec![add("b", Row { n: 5, ..told })]);
-    assert_eq!(desk.store.refused(), 1);
+    store.put(vec![add("b", Row { n: 5, ..told })]);
+    assert_eq!(store.store.refused(), 1);
 }
 
 #[test]
 fn a_copy_of_nothing_or_over_another_session_is_refused_alone() {
-    let mut desk = Desk::new();
-    desk.put(vec![
+    let mut store = TestStore::new();
+    store.put(vec![
         session("s", 1),
         add("s", user(1, "mine")),
         session("other", 2),
@@ -69,8 +69,8 @@ fn a_copy_of_nothing_or_over_another_session_is_refused_alone() {
         branch("gone", "b", 1),
         add("s", user(2, "behind it")),
     ]);
-    assert_eq!(desk.store.refused(), 2);
-    let reader = desk.reader();
+    assert_eq!(store.store.refused(), 2);
+    let reader = store.reader();
     assert_eq!(reader.rows(&id("other")).unwrap()[0].text(), "theirs");
     assert_eq!(reader.load(&id("b"), 1).unwrap(), None);
     assert_eq!(reader.rows(&id("s")).unwrap().len(), 2);
@@ -79,9 +79,9 @@ fn a_copy_of_nothing_or_over_another_session_is_refused_alone() {
 #[test]
 fn a_compressed_session_is_one_row_and_a_branch_a_row_of_its_own() {
     // S03
-    let mut desk = Desk::new();
+    let mut store = TestStore::new();
     let compressed = Meta { id: id("s"), active_at: 9, compressions: 3, ..Meta::default() };
-    desk.put(vec![
+    store.put(vec![
         session("s", 1),
         add("s", user(1, "hello")),
         Record::Session(compressed),
@@ -89,7 +89,7 @@ fn a_compressed_session_is_one_row_and_a_branch_a_row_of_its_own() {
         branch("s", "b2", 1),
         branch("b2", "b3", 1),
     ]);
-    let list = desk.reader().sessions(10).unwrap();
+    let list = store.reader().sessions(10).unwrap();
     let rows: Vec<_> = list
         .iter()
         .map(|s| (s.id.0.as_str(), s.parent.as_ref().map(|p| p.0.as_str()), s.compressions, s.rows))
@@ -105,9 +105,9 @@ fn a_compressed_session_is_one_row_and_a_branch_a_row_of_its_own() {
 
 #[test]
 fn the_last_row_before_a_turn_is_found() {
-    let mut desk = Desk::new();
+    let mut store = TestStore::new();
     let row = |n, turn| Row { turn: TurnId(turn), ..user(n, "x") };
-    desk.put(vec![session("s", 1), add("s", row(1, 1)), add("s", row(2, 1)), add("s", row(3, 2))]);
-    let last = |turn| desk.reader().last_row(&id("s"), TurnId(turn)).unwrap();
+    store.put(vec![session("s", 1), add("s", row(1, 1)), add("s", row(2, 1)), add("s", row(3, 2))]);
+    let last = |turn| store.reader().last_row(&id("s"), TurnId(turn)).unwrap();
     assert_eq!((last(1), last(2), last(3)), (None, Some(2), Some(3)));
 }

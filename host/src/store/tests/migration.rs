@@ -71,17 +71,17 @@ fn everything_in_a_file_of_the_first_schema_is_there_and_goes_on() {
     assert!(reader.granted().unwrap().contains("always"));
     until("the index", || reader.search("needle", 9).unwrap().len() == 1);
     // What the new schema knows can be written to it.
-    let mut desk = Desk { dir, store, reports };
+    let mut store = TestStore { dir, store, reports };
     let resumed = Record::Resumed { session: id("s"), turn: TurnId(1), attempt: 2, row: 3 };
     let claimed = Entry { state: Stage::Claimed(TurnId(1)), ..loaded.ledger[0].clone() };
     let archived = Meta { archived: true, pinned: true, ..loaded.meta };
-    desk.put(vec![resumed, Record::Ledger(claimed), Record::Session(archived)]);
-    assert_eq!(desk.store.refused(), 0);
+    store.put(vec![resumed, Record::Ledger(claimed), Record::Session(archived)]);
+    assert_eq!(store.store.refused(), 0);
     let again = reader.load(&id("s"), 9).unwrap().unwrap();
     assert_eq!(again.open.unwrap().attempts, 2);
     let listed = &reader.sessions(9).unwrap()[0];
     assert!(listed.archived && listed.pinned);
-    desk.put(vec![Record::Deleted { session: id("s") }]);
+    store.put(vec![Record::Deleted { session: id("s") }]);
     assert_eq!(reader.search("needle", 9).unwrap().len(), 0);
     assert_eq!(reader.ledger_counts().unwrap()["delivered"], 1);
 }

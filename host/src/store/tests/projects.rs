@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::*;
-use crate::store::{Filing, Project, probe};
+use crate::store::{Project, ProjectChange, probe};
 
 fn project(id: &str, at: Millis) -> Project {
     Project { id: id.into(), name: format!("project {id}"), color: Some("#fff".into()), at }
@@ -11,11 +11,11 @@ fn project(id: &str, at: Millis) -> Project {
 
 fn place(session: &str, project: Option<&str>) -> Record {
     let project = project.map(str::to_owned);
-    Record::Filed(Filing::Placed { session: id(session), project })
+    Record::Projects(ProjectChange::Placed { session: id(session), project })
 }
 
-fn placed(desk: &Desk) -> Vec<(String, String)> {
-    let all = desk.reader().placed().unwrap();
+fn placed(store: &TestStore) -> Vec<(String, String)> {
+    let all = store.reader().placed().unwrap();
     let mut all: Vec<_> = all.into_iter().map(|(session, project)| (session.0, project)).collect();
     all.sort();
     all
@@ -23,60 +23,60 @@ fn placed(desk: &Desk) -> Vec<(String, String)> {
 
 #[test]
 fn a_session_is_in_one_project_at_most_and_in_none_that_is_gone() {
-    let mut desk = Desk::new();
-    let make = |id: &str, at| Record::Filed(Filing::Project(project(id, at)));
-    desk.put(vec![make("b", 2), make("a", 1), session("s", 1), session("t", 1)]);
-    desk.put(vec![place("s", Some("a")), place("t", Some("a")), place("s", Some("b"))]);
+    let mut store = TestStore::new();
+    let make = |id: &str, at| Record::Projects(ProjectChange::Project(project(id, at)));
+    store.put(vec![make("b", 2), make("a", 1), session("s", 1), session("t", 1)]);
+    store.put(vec![place("s", Some("a")), place("t", Some("a")), place("s", Some("b"))]);
     // One that does not exist takes nothing in.
-    desk.put(vec![place("t", Some("none"))]);
+    store.put(vec![place("t", Some("none"))]);
     let pair = |session: &str, project: &str| (session.to_owned(), project.to_owned());
-    assert_eq!(placed(&desk), [pair("s", "b"), pair("t", "a")]);
+    assert_eq!(placed(&store), [pair("s", "b"), pair("t", "a")]);
     let renamed = Project { name: "other".into(), color: None, ..project("a", 1) };
-    desk.put(vec![Record::Filed(Filing::Project(renamed.clone()))]);
-    assert_eq!(placed(&desk).len(), 2, "to rename it takes nothing out");
+    store.put(vec![Record::Projects(ProjectChange::Project(renamed.clone()))]);
+    assert_eq!(placed(&store).len(), 2, "to rename it takes nothing out");
 
-    let mut desk = desk.again();
-    assert_eq!(desk.reader().projects().unwrap(), [renamed, project("b", 2)]);
-    assert_eq!(placed(&desk).len(), 2);
-    desk.put(vec![Record::Filed(Filing::Gone { project: "a".into() })]);
-    assert_eq!(placed(&desk), [pair("s", "b")]);
-    desk.put(vec![Record::Deleted { session: id("s") }]);
-    assert_eq!(placed(&desk), []);
+    let mut store = store.again();
+    assert_eq!(store.reader().projects().unwrap(), [renamed, project("b", 2)]);
+    assert_eq!(placed(&store).len(), 2);
+    store.put(vec![Record::Projects(ProjectChange::Gone { project: "a".into() })]);
+    assert_eq!(placed(&store), [pair("s", "b")]);
+    store.put(vec![Record::Deleted { session: id("s") }]);
+    assert_eq!(placed(&store), []);
     // A late word does not bring it back.
-    desk.put(vec![place("s", Some("b")), place("t", Some("b")), place("t", None)]);
-    assert_eq!(placed(&desk), []);
-    assert_eq!(desk.store.refused(), 0);
+    store.put(vec![place("s", Some("b")), place("t", Some("b")), place("t", None)]);
+    assert_eq!(placed(&store), []);
+    assert_eq!(store.store.refused(), 0);
 }
 
 #[test]
 fn the_store_can_be_written_or_it_is_said_why_not_and_nothing_changes() {
-    let mut desk = Desk::new();
-    desk.put(vec![session("s", 1), add("s", user(1, "one"))]);
+    let mut store = TestStore::new();
+    store.put(vec![session("s", 1), add("s", user(1, "one"))]);
     let patience = Duration::from_millis(50);
-    probe(&desk.folder(), patience).unwrap();
-    let conn = rusqlite::Connection::open(desk.folder().join(schema::FILE)).unwrap();
+    probe(&store.folder(), patience).unwrap();
+    let conn = rusqlite::Connection::open(store.folder().join(schema::FILE)).unwrap();
     conn.execute_batch("BEGIN IMMEDIATE").unwrap();
-    assert!(probe(&desk.folder(), patience).is_err());
+    assert!(probe(&store.folder(), patience).is_err());
     conn.execute_batch("ROLLBACK").unwrap();
     drop(conn);
-    probe(&desk.folder(), patience).unwrap();
-    assert!(probe(&desk.folder().join("nowhere"), patience).is_err());
-    assert!(!desk.folder().join("nowhere").exists());
-    desk.put(vec![add("s", user(2, "two"))]);
-    let desk = desk.again();
-    assert_eq!(desk.reader().rows(&id("s")).unwrap().len(), 2);
-    assert_eq!(desk.reader().count().unwrap(), 1);
+    probe(&store.folder(), patience).unwrap();
+    assert!(probe(&store.folder().join("nowhere"), patience).is_err());
+    assert!(!store.folder().join("nowhere").exists());
+    store.put(vec![add("s", user(2, "two"))]);
+    let store = store.again();
+    assert_eq!(store.reader().rows(&id("s")).unwrap().len(), 2);
+    assert_eq!(store.reader().count().unwrap(), 1);
 }
 
 #[test]
 fn looks_at_the_store_do_not_let_its_log_grow_for_ever() {
-    let mut desk = Desk::new();
-    desk.put(vec![session("s", 1)]);
+    let mut store = TestStore::new();
+    store.put(vec![session("s", 1)]);
     for _ in 0..1_500 {
-        probe(&desk.folder(), Duration::from_secs(2)).unwrap();
+        probe(&store.folder(), Duration::from_secs(2)).unwrap();
     }
-    let log = std::fs::metadata(schema::wal(&desk.folder())).unwrap().len();
+    let log = std::fs::metadata(schema::wal(&store.folder())).unwrap().len();
     assert!(log < 5 << 20, "{log} bytes: nobody else writes, so nobody else empties it");
-    let desk = desk.again();
-    assert_eq!(desk.reader().sessions(10).unwrap().len(), 1);
+    let store = store.again();
+    assert_eq!(store.reader().sessions(10).unwrap().len(), 1);
 }

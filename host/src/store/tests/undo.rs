@@ -22,9 +22,9 @@ fn tells(n: u64, process: &str) -> Record {
 
 #[test]
 fn rows_that_were_taken_back_are_gone_and_their_numbers_are_free() {
-    let mut desk = Desk::new();
+    let mut store = TestStore::new();
     let long = format!("needle {}", "long ".repeat(30_000));
-    desk.put(vec![
+    store.put(vec![
         session("s", 1),
         session("t", 1),
         add("s", user(1, "stays")),
@@ -32,10 +32,10 @@ fn rows_that_were_taken_back_are_gone_and_their_numbers_are_free() {
         add("s", user(3, "needle too")),
         add("t", user(3, "needle of another")),
     ]);
-    let reader = desk.reader();
+    let reader = store.reader();
     until("the index", || reader.search("needle", 9).unwrap().len() == 3);
-    desk.put(vec![Record::Undone { session: id("s"), after: 1 }, add("s", user(2, "new words"))]);
-    assert_eq!(desk.store.refused(), 0);
+    store.put(vec![Record::Undone { session: id("s"), after: 1 }, add("s", user(2, "new words"))]);
+    assert_eq!(store.store.refused(), 0);
     let rows: Vec<String> =
         reader.rows(&id("s")).unwrap().iter().map(|r| r.text().to_owned()).collect();
     assert_eq!(rows, ["stays", "new words"]);
@@ -49,8 +49,8 @@ fn rows_that_were_taken_back_are_gone_and_their_numbers_are_free() {
 #[test]
 fn what_was_answered_stays_told_and_what_was_not_may_be_told_once_more() {
     // W29
-    let mut desk = Desk::new();
-    desk.put(vec![
+    let mut store = TestStore::new();
+    store.put(vec![
         session("s", 1),
         add("s", user(1, "stays")),
         tells(2, "answered"),
@@ -59,31 +59,31 @@ fn what_was_answered_stays_told_and_what_was_not_may_be_told_once_more() {
         claimed("open", 3, Stage::Held("no answer".into())),
         Record::Undone { session: id("s"), after: 1 },
     ]);
-    let loaded = desk.reader().load(&id("s"), 9).unwrap().unwrap();
+    let loaded = store.reader().load(&id("s"), 9).unwrap().unwrap();
     let open: Vec<_> = loaded.ledger.iter().map(|e| (e.process.0.as_str(), e.row)).collect();
     assert_eq!(open, [("open", None)]);
-    desk.put(vec![tells(2, "answered")]);
-    assert_eq!(desk.store.refused(), 1, "it was told");
-    desk.put(vec![tells(2, "open"), claimed("open", 2, Stage::Claimed(TurnId(3)))]);
-    assert_eq!(desk.store.refused(), 1);
-    desk.put(vec![tells(3, "open")]);
-    assert_eq!(desk.store.refused(), 2, "and once more means once");
+    store.put(vec![tells(2, "answered")]);
+    assert_eq!(store.store.refused(), 1, "it was told");
+    store.put(vec![tells(2, "open"), claimed("open", 2, Stage::Claimed(TurnId(3)))]);
+    assert_eq!(store.store.refused(), 1);
+    store.put(vec![tells(3, "open")]);
+    assert_eq!(store.store.refused(), 2, "and once more means once");
     // A settled entry keeps the row that told it.
-    desk.store.sql("UPDATE ledger SET stage = 'delivered' WHERE process = 'open'");
-    let kept = desk.reader().load(&id("s"), 9).unwrap().unwrap();
+    store.store.sql("UPDATE ledger SET stage = 'delivered' WHERE process = 'open'");
+    let kept = store.reader().load(&id("s"), 9).unwrap().unwrap();
     assert_eq!(kept.rows.len(), 2);
 }
 
 #[test]
 fn a_cut_in_the_midst_of_a_turn_leaves_what_is_before_it_and_its_number_used() {
-    let mut desk = Desk::new();
+    let mut store = TestStore::new();
     let started = |turn| Record::TurnStarted {
         session: id("s"),
         turn: TurnId(turn),
         source: Source::User,
         at: 1,
     };
-    desk.put(vec![
+    store.put(vec![
         session("s", 1),
         started(2),
         add("s", user(1, "stays")),
@@ -93,12 +93,12 @@ fn a_cut_in_the_midst_of_a_turn_leaves_what_is_before_it_and_its_number_used() {
         claimed("goes", 3, Stage::Held("no answer".into())),
         Record::Undone { session: id("s"), after: 2 },
     ]);
-    let loaded = desk.reader().load(&id("s"), 9).unwrap().unwrap();
+    let loaded = store.reader().load(&id("s"), 9).unwrap().unwrap();
     assert_eq!(loaded.rows.len(), 2);
     assert_eq!(loaded.turns, TurnId(2), "no later turn has that number");
     let mut open: Vec<_> = loaded.ledger.iter().map(|e| (e.process.0.as_str(), e.row)).collect();
     open.sort_unstable();
     assert_eq!(open, [("goes", None), ("stays", Some(2))]);
-    desk.put(vec![tells(3, "stays")]);
-    assert_eq!(desk.store.refused(), 1, "it is told");
+    store.put(vec![tells(3, "stays")]);
+    assert_eq!(store.store.refused(), 1, "it is told");
 }

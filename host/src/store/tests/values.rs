@@ -100,7 +100,7 @@ proptest! {
 
     #[test]
     fn rows_come_back_byte_for_byte(bodies in vec((body(), any::<i64>(), any::<u32>()), 1..6)) {
-        let mut desk = Desk::new();
+        let mut store = TestStore::new();
         let mut events = BTreeSet::new();
         let rows: Vec<Row> = bodies
             .into_iter()
@@ -111,14 +111,14 @@ proptest! {
             .zip(1..)
             .map(|((body, at, turn), n)| Row { n, turn: TurnId(turn.into()), at, cut: 0, body })
             .collect();
-        desk.put(rows.iter().map(|row| add("s", row.clone())).collect());
-        let back = desk.reader().rows(&id("s")).unwrap();
-        prop_assert_eq!(desk.store.refused(), 0);
+        store.put(rows.iter().map(|row| add("s", row.clone())).collect());
+        let back = store.reader().rows(&id("s")).unwrap();
+        prop_assert_eq!(store.store.refused(), 0);
         let bytes = |rows: &[Row]| serde_json::to_string(rows).unwrap();
         prop_assert!(bytes(&back) == bytes(&rows));
         prop_assert!(back == rows);
         // The window holds the same, but for the beginnings of long texts.
-        let window = desk.reader().load(&id("s"), 99).unwrap().unwrap().rows;
+        let window = store.reader().load(&id("s"), 99).unwrap().unwrap().rows;
         for (cut, row) in window.iter().zip(&rows) {
             prop_assert!(row.text().ends_with(cut.text()));
             prop_assert_eq!(cut.cut as usize + cut.text().len(), row.text().len());
@@ -131,7 +131,7 @@ proptest! {
 #[test]
 fn numbers_of_a_tool_call_keep_every_digit() {
     // A digit lost here would change the prefix that a provider has cached.
-    let mut desk = Desk::new();
+    let mut store = TestStore::new();
     let floats = [0.1 + 0.2, 1.0 / 3.0, 5e-300, f64::MAX, 123_456.789_012_345_67]
         .into_iter()
         .flat_map(|f| std::iter::successors(Some(f), |f| Some(f.next_down())).take(100));
@@ -141,8 +141,8 @@ fn numbers_of_a_tool_call_keep_every_digit() {
     let calls = args.iter().map(call).collect();
     let body = Body::Assistant(Assistant { calls, ..Assistant::default() });
     let row = Row { n: 1, turn: TurnId(1), at: 1, cut: 0, body };
-    desk.put(vec![add("s", row.clone())]);
-    assert_eq!(desk.reader().rows(&id("s")).unwrap(), [row]);
+    store.put(vec![add("s", row.clone())]);
+    assert_eq!(store.reader().rows(&id("s")).unwrap(), [row]);
 }
 
 #[test]

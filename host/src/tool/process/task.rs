@@ -5,20 +5,24 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::super::delegate_task::{clean, found, result, status};
-use super::{Args, Error, Job, LOG, Outcome, ending, uptime, with};
-use crate::session::{Reply, Say, Seen};
+use super::{Args, CallContext, Error, LOG, ToolOutput, ending, uptime, with};
+use crate::session::{Reply, Seen, TurnEvent};
 use crate::wakeup;
 use protocol::{Exit, Process};
 
 /// How long a kill waits for the task to unwind.
 const UNWIND: Duration = Duration::from_secs(12);
 
-pub(super) async fn run(process: &Process, args: &Args, job: &Job) -> Result<Outcome, Error> {
+pub(super) async fn run(
+    process: &Process,
+    args: &Args,
+    ctx: &CallContext,
+) -> Result<ToolOutput, Error> {
     match args.action.as_str() {
-        "poll" => Ok(poll(process, job).await),
-        "log" => Ok(log(process, args, job).await),
-        "wait" => Ok(wait(process, args, job).await),
-        "kill" => Ok(kill(process, job).await),
+        "poll" => Ok(poll(process, ctx).await),
+        "log" => Ok(log(process, args, ctx).await),
+        "wait" => Ok(wait(process, args, ctx).await),
+        "kill" => Ok(kill(process, ctx).await),
         action => Err(Error(format!(
             "{} is a delegated task and takes no input: `{action}` is for commands",
             process.id
@@ -27,8 +31,8 @@ pub(super) async fn run(process: &Process, args: &Args, job: &Job) -> Result<Out
 }
 
 /// What its agent said last.
-pub(super) async fn preview(process: &Process, job: &Job, chars: usize) -> String {
-    wakeup::both_ends(&clean(&found(process, &job.kit).await.answer), chars, &process.id)
+pub(super) async fn preview(process: &Process, ctx: &CallContext, chars: usize) -> String {
+    wakeup::both_ends(&clean(&found(process, &ctx.tools).await.answer), chars, &process.id)
 }
 
 /// What every result tells.
@@ -43,20 +47,20 @@ fn about(process: &Process, exit: Option<&Exit>) -> Value {
     with(value, exit.map(|e| ending(process, e)).unwrap_or_default())
 }
 
-async fn poll(process: &Process, job: &Job) -> Outcome {
+async fn poll(process: &Process, ctx: &CallContext) -> ToolOutput {
     let exit = process.exit.as_ref();
     let fields = vec![
         ("uptime_seconds", json!(uptime(process))),
-        ("output_preview", json!(preview(process, job, 1_000).await)),
+        ("output_preview", json!(preview(process, ctx, 1_000).await)),
     ];
     let seen = exit.iter().map(|_| (process.id.clone(), Seen::AtTurnEnd)).collect();
-    Outcome { value: with(about(process, exit), fields), seen, ..Outcome::default() }
+    ToolOutput { value: with(about(process, exit), fields), seen, ..ToolOutput::default() }
 }
 
 /// The whole result, or what there is of it so far.
-async fn log(process: &Process, args: &Args, job: &Job) -> Outcome {
+async fn log(process: &Process, args: &Args, ctx: &CallContext) -> ToolOutput {
     let exit = process.exit.as_ref();
-    let found = found(process, &job.kit).await;
+    let found = found(process, &ctx.tools).await;
     let text = clean(&if exit.is_some() { found.text() } else { found.answer });
     let total = text.lines().count();
     let first = args.offset.unwrap_or(0).min(total);
@@ -73,39 +77,39 @@ async fn log(process: &Process, args: &Args, job: &Job) -> Outcome {
     ];
     let saw_the_end = exit.is_some() && last_shown && complete;
     let seen = if saw_the_end { vec![(process.id.clone(), Seen::Now)] } else { Vec::new() };
-    Outcome { value: with(about(process, exit), fields), seen, ..Outcome::default() }
+    ToolOutput { value: with(about(process, exit), fields), seen, ..ToolOutput::default() }
 }
 
-async fn wait(process: &Process, args: &Args, job: &Job) -> Outcome {
-    let most = job.kit.terminal.timeout;
+async fn wait(process: &Process, args: &Args, ctx: &CallContext) -> ToolOutput {
+    let most = ctx.tools.terminal.timeout;
     let limit = args.timeout.map_or(most, Duration::from_secs).min(most);
-    if let Some(exit) = end(process, limit, job).await {
-        return ended(process, "exited", &exit, job).await;
+    if let Some(exit) = end(process, limit, ctx).await {
+        return ended(process, "exited", &exit, ctx).await;
     }
     let note = format!("Waited {}s, the task still runs", limit.as_secs());
     let fields = vec![("status", json!("timeout")), ("timeout_note", json!(note))];
     with(about(process, None), fields).into()
 }
 
-async fn kill(process: &Process, job: &Job) -> Outcome {
+async fn kill(process: &Process, ctx: &CallContext) -> ToolOutput {
     if let Some(exit) = &process.exit {
-        return ended(process, "already_exited", exit, job).await;
+        return ended(process, "already_exited", exit, ctx).await;
     }
-    if let Reply::Refused(why) = job.voice.ask(Say::Killing(process.id.clone())).await {
+    if let Reply::Refused(why) = ctx.link.ask(TurnEvent::Killing(process.id.clone())).await {
         return json!({ "status": "error", "error": why }).into();
     }
-    match end(process, UNWIND, job).await {
-        Some(exit) => ended(process, "killed", &exit, job).await,
+    match end(process, UNWIND, ctx).await {
+        Some(exit) => ended(process, "killed", &exit, ctx).await,
         None => with(about(process, None), vec![("status", json!("killing"))]).into(),
     }
 }
 
 /// Waits for its end, so long at most.
-async fn end(process: &Process, limit: Duration, job: &Job) -> Option<Exit> {
+async fn end(process: &Process, limit: Duration, ctx: &CallContext) -> Option<Exit> {
     if process.exit.is_some() {
         return process.exit.clone();
     }
-    let ask = job.voice.ask(Say::AwaitEnd(process.id.clone()));
+    let ask = ctx.link.ask(TurnEvent::AwaitEnd(process.id.clone()));
     match tokio::time::timeout(limit, ask).await {
         Ok(Reply::Ended { exit }) => Some(exit),
         Ok(_) | Err(_) => None,
@@ -113,8 +117,8 @@ async fn end(process: &Process, limit: Duration, job: &Job) -> Option<Exit> {
 }
 
 /// The result that shows its end.
-async fn ended(process: &Process, how: &str, exit: &Exit, job: &Job) -> Outcome {
-    let fields = vec![("status", json!(how)), ("output", json!(result(process, &job.kit).await))];
+async fn ended(process: &Process, how: &str, exit: &Exit, ctx: &CallContext) -> ToolOutput {
+    let fields = vec![("status", json!(how)), ("output", json!(result(process, &ctx.tools).await))];
     let seen = vec![(process.id.clone(), Seen::Now)];
-    Outcome { value: with(about(process, Some(exit)), fields), seen, ..Outcome::default() }
+    ToolOutput { value: with(about(process, Some(exit)), fields), seen, ..ToolOutput::default() }
 }

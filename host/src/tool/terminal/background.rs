@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 
 use super::{Args, blocked, shell};
 use crate::process::{Kind, Processes, Spec, Watch};
-use crate::session::{Caller, Reply, Say, Seen};
-use crate::tool::{Error, Job, Outcome};
-use crate::turn::Voice;
+use crate::session::{Attendance, Reply, Seen, TurnEvent};
+use crate::tool::{CallContext, Error, ToolOutput};
+use crate::turn_link::TurnLink;
 use protocol::{Delivery, End, Exit, Process, ProcessId, State, Watching, Work};
 
 /// Most patterns of one process.
@@ -16,22 +16,22 @@ const PATTERNS: usize = 20;
 /// Most characters of a pattern.
 const PATTERN: usize = 200;
 
-pub(super) async fn run(args: Args, cwd: PathBuf, job: &Job) -> Result<Outcome, Error> {
+pub(super) async fn run(args: Args, cwd: PathBuf, ctx: &CallContext) -> Result<ToolOutput, Error> {
     check(&args.watch_patterns)?;
     let wants_wakeup = args.notify_on_complete || !args.watch_patterns.is_empty();
-    let can_wake = job.plan.caller != Caller::Stateless;
+    let can_wake = ctx.plan.attendance != Attendance::Stateless;
     let notify = args.notify_on_complete && can_wake;
     // Both at once would tell the agent twice of the same: the end wins (P06).
     let watch = if can_wake && !notify { args.watch_patterns.clone() } else { Vec::new() };
     let id = ProcessId::fresh();
     let process = Process {
         id: id.clone(),
-        session: job.voice.session.clone(),
-        turn: job.plan.turn,
+        session: ctx.link.session.clone(),
+        turn: ctx.plan.turn,
         command: args.command.clone(),
         cwd: cwd.display().to_string(),
         pid: None,
-        started_at: crate::local::now(),
+        started_at: crate::clock::now(),
         state: State::Starting,
         exit: None,
         notify,
@@ -42,26 +42,26 @@ pub(super) async fn run(args: Args, cwd: PathBuf, job: &Job) -> Result<Outcome, 
         killed_by: None,
         delivery: Delivery::Open,
     };
-    let base = shell::login(&job.kit).await.to_vec();
+    let base = shell::login(&ctx.tools).await.to_vec();
     let spec = Spec {
         id: id.clone(),
         command: args.command,
-        shell: shell::program(&job.kit.terminal.shell),
+        shell: shell::program(&ctx.tools.terminal.shell),
         cwd,
-        env: shell::environment(&base, job, args.pty),
+        env: shell::environment(&base, ctx, args.pty),
         pty: args.pty,
         kind: Kind::Background,
         watch: Watch { patterns: watch.clone(), offset: 0 },
     };
     // A task of its own: a turn that is interrupted here must not part the record from the child.
-    let spawning = spawn(process, spec, job.voice.clone(), job.kit.processes.clone());
+    let spawning = spawn(process, spec, ctx.link.clone(), ctx.tools.processes.clone());
     let spawned = tokio::spawn(spawning).await;
     let pid = match spawned.unwrap_or_else(|_| Err(Failed("the spawn broke".to_owned()))) {
         Ok(pid) => pid,
         Err(failed) => {
             let value = blocked(&failed.0, "error");
             // The agent reads of it here: no wakeup needed on top.
-            return Ok(Outcome { value, seen: vec![(id, Seen::Now)], ..Outcome::default() });
+            return Ok(ToolOutput { value, seen: vec![(id, Seen::Now)], ..ToolOutput::default() });
         }
     };
     let mut value = json!({
@@ -120,11 +120,11 @@ struct Failed(String);
 async fn spawn(
     process: Process,
     spec: Spec,
-    voice: Voice,
+    link: TurnLink,
     processes: Processes,
 ) -> Result<u32, Failed> {
     let id = process.id.clone();
-    match voice.ask(Say::Spawn(Box::new(process))).await {
+    match link.ask(TurnEvent::Spawn(Box::new(process))).await {
         Reply::Go => {}
         Reply::Refused(why) => return Err(Failed(why)),
         Reply::Row(_) | Reply::Answer(_) | Reply::Processes(_) | Reply::Ended { .. } => {
@@ -133,13 +133,13 @@ async fn spawn(
     }
     match processes.spawn(spec).await {
         Ok(pid) => {
-            voice.say(Say::Running { process: id, pid });
+            link.report(TurnEvent::Running { process: id, pid });
             Ok(pid)
         }
         Err(error) => {
-            let at = crate::local::now();
+            let at = crate::clock::now();
             let exit = Exit { end: End::FailedStart, code: None, signal: None, at };
-            voice.say(Say::FailedStart { process: id, exit });
+            link.report(TurnEvent::FailedStart { process: id, exit });
             Err(Failed(format!("The process did not start: {error}")))
         }
     }

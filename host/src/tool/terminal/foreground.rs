@@ -9,8 +9,8 @@ use tokio::sync::mpsc;
 
 use super::{Args, blocked, clean, shell};
 use crate::process::{Kind, Processes, SpawnError, Spec, Watch};
-use crate::session::Say;
-use crate::tool::{Error, Job, Outcome};
+use crate::session::TurnEvent;
+use crate::tool::{CallContext, Error, ToolOutput};
 use protocol::ProcessId;
 
 /// Most characters of output in a result: 40 % from the beginning, 60 % from the end.
@@ -20,38 +20,38 @@ const LIVE: Duration = Duration::from_millis(60);
 /// Most bytes of live output handed on at once.
 const LIVE_BYTES: usize = 8 * 1024;
 
-pub(super) async fn run(args: Args, cwd: PathBuf, job: &Job) -> Result<Outcome, Error> {
+pub(super) async fn run(args: Args, cwd: PathBuf, ctx: &CallContext) -> Result<ToolOutput, Error> {
     if let Some(advice) = belongs_in_background(&args.command) {
         return Ok(blocked(advice, "error").into());
     }
-    let limit = args.timeout.map_or(job.kit.terminal.timeout, Duration::from_secs);
-    if limit > job.kit.terminal.max_timeout {
+    let limit = args.timeout.map_or(ctx.tools.terminal.timeout, Duration::from_secs);
+    if limit > ctx.tools.terminal.max_timeout {
         let why = format!(
             "A foreground command may run at most {} s. Use background=true with \
              notify_on_complete=true for longer ones.",
-            job.kit.terminal.max_timeout.as_secs()
+            ctx.tools.terminal.max_timeout.as_secs()
         );
         return Ok(blocked(&why, "error").into());
     }
-    let id = Processes::foreground_id(&job.voice.session);
-    let snapshot = job.kit.scratch.join(format!("{id}.shell"));
-    let shell = shell::program(&job.kit.terminal.shell);
-    let base = shell::login(&job.kit).await.to_vec();
+    let id = Processes::foreground_id(&ctx.link.session);
+    let snapshot = ctx.tools.scratch.join(format!("{id}.shell"));
+    let shell = shell::program(&ctx.tools.terminal.shell);
+    let base = shell::login(&ctx.tools).await.to_vec();
     let spec = Spec {
         id: id.clone(),
         command: shell::wrapped(&args.command, &snapshot),
         shell,
         cwd,
-        env: shell::environment(&base, job, args.pty),
+        env: shell::environment(&base, ctx, args.pty),
         pty: args.pty,
         kind: Kind::Foreground,
         watch: Watch::default(),
     };
     let mut running = Running {
-        processes: job.kit.processes.clone(),
+        processes: ctx.tools.processes.clone(),
         id: id.clone(),
         snapshot,
-        alive: job.alive.clone(),
+        alive: ctx.alive.clone(),
     };
     let mut started = running.processes.spawn(spec.clone()).await;
     if let (Err(SpawnError::Launch(_)), Ok(spare)) = (&started, running.processes.spare()) {
@@ -64,7 +64,7 @@ pub(super) async fn run(args: Args, cwd: PathBuf, job: &Job) -> Result<Outcome, 
     if let Err(error) = started {
         return Ok(blocked(&format!("The command did not start: {error}"), "error").into());
     }
-    let mut follower = Follower { processes, id: &id, job, from: 0, held: Vec::new() };
+    let mut follower = Follower { processes, id: &id, ctx, from: 0, held: Vec::new() };
     let ended = tokio::select! {
         exit = processes.wait(&id) => exit,
         () = follower.follow() => None,
@@ -94,8 +94,8 @@ pub(super) async fn run(args: Args, cwd: PathBuf, job: &Job) -> Result<Outcome, 
             map.insert("exit_code".to_owned(), (128 + signal).into());
         }
     }
-    let after = shell::read_back(&running.snapshot, &base, &job.plan.shell);
-    Ok(Outcome { value, shell: after, ..Outcome::default() })
+    let after = shell::read_back(&running.snapshot, &base, &ctx.plan.shell);
+    Ok(ToolOutput { value, shell: after, ..ToolOutput::default() })
 }
 
 /// Kills a foreground command whose call was dropped, and cleans up after every one.
@@ -131,7 +131,7 @@ impl Drop for Running {
 struct Follower<'a> {
     processes: &'a Processes,
     id: &'a ProcessId,
-    job: &'a Job,
+    ctx: &'a CallContext,
     from: u64,
     held: Vec<u8>,
 }
@@ -154,7 +154,7 @@ impl Follower<'_> {
             }
             let lines: Vec<u8> = self.held.drain(..end).collect();
             let text = clean(&String::from_utf8_lossy(&lines));
-            self.job.voice.say(Say::CallOutput { call: self.job.call.clone(), text });
+            self.ctx.link.report(TurnEvent::CallOutput { call: self.ctx.call.clone(), text });
         }
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::process::{Kind, Spec, Watch};
 use crate::session::Shell;
-use crate::tool::{Job, Kit};
+use crate::tool::{CallContext, ToolContext};
 use protocol::ProcessId;
 
 /// How long a login shell may take to say its environment.
@@ -19,16 +19,17 @@ const VOLATILE: &[&str] = &["_", "SHLVL", "PWD", "OLDPWD", "PPID", "BASHPID"];
 
 /// The environment of a login shell, without what children must not get. Taken once per host; where
 /// the shell does not answer in time, the host's own stands in.
-pub(crate) async fn login(kit: &Kit) -> &[(String, String)] {
-    let asked = kit.login.get_or_try_init(|| async { ask_login_shell(kit).await.ok_or(()) }).await;
+pub(crate) async fn login(tools: &ToolContext) -> &[(String, String)] {
+    let asked =
+        tools.login.get_or_try_init(|| async { ask_login_shell(tools).await.ok_or(()) }).await;
     // The next command asks again.
-    asked.map_or(&kit.terminal.env, |env| env)
+    asked.map_or(&tools.terminal.env, |env| env)
 }
 
-async fn ask_login_shell(kit: &Kit) -> Option<Vec<(String, String)>> {
-    let settings = &kit.terminal;
+async fn ask_login_shell(tools: &ToolContext) -> Option<Vec<(String, String)>> {
+    let settings = &tools.terminal;
     let id = ProcessId::fresh();
-    let file = kit.scratch.join(format!("{id}.login"));
+    let file = tools.scratch.join(format!("{id}.login"));
     let spec = Spec {
         id: id.clone(),
         command: format!(
@@ -43,16 +44,16 @@ async fn ask_login_shell(kit: &Kit) -> Option<Vec<(String, String)>> {
         kind: Kind::Foreground,
         watch: Watch::default(),
     };
-    let late = kit.processes.spawn(spec).await.is_ok()
-        && tokio::time::timeout(LOGIN, kit.processes.wait(&id)).await.is_err();
+    let late = tools.processes.spawn(spec).await.is_ok()
+        && tokio::time::timeout(LOGIN, tools.processes.wait(&id)).await.is_err();
     if late {
         tracing::warn!("the login shell did not say its environment in time");
-        kit.processes.kill(&id).await;
+        tools.processes.kill(&id).await;
     }
     let found = std::fs::read(&file).unwrap_or_default();
     std::fs::remove_file(&file).ok();
-    kit.processes.acknowledge(&id);
-    kit.processes.remove(&id);
+    tools.processes.acknowledge(&id);
+    tools.processes.remove(&id);
     let mut env = variables(&found);
     if env.is_empty() {
         // A shell that hangs would hang again; a full disk passes.
@@ -91,17 +92,17 @@ pub(super) fn wrapped(command: &str, snapshot: &Path) -> String {
 /// The complete environment of a child of this call (W25, W30).
 pub(super) fn environment(
     base: &[(String, String)],
-    job: &Job,
+    ctx: &CallContext,
     pty: bool,
 ) -> Vec<(String, String)> {
     let mut env: BTreeMap<String, String> = base.iter().cloned().collect();
-    for (name, value) in &job.plan.shell.env {
+    for (name, value) in &ctx.plan.shell.env {
         match value {
             Some(value) => env.insert(name.clone(), value.clone()),
             None => env.remove(name),
         };
     }
-    let session = job.voice.session.0.as_str();
+    let session = ctx.link.session.0.as_str();
     for (name, value) in [
         ("HERMES_SESSION_ID", session),
         ("HERMES_SESSION_KEY", session),

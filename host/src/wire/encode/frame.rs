@@ -1,10 +1,10 @@
 //! The frames of streams: what one is, and the objects that they carry.
 
-mod teller;
+mod encoder;
 
 use serde_json::{Map, Value, json};
 
-pub(crate) use teller::Teller;
+pub(crate) use encoder::FrameEncoder;
 
 use protocol::{
     Answer, Ask, Choice, End, Exit, Goal, GoalState, Millis, News, Question, QuestionId, SessionId,

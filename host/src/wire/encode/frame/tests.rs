@@ -49,10 +49,10 @@ fn a_goal_is_told_and_nobody_is_asked_to_go_on_with_it() {
         max_turns: 20,
         verdict: Some("two tests fail".to_owned()),
     };
-    let mut teller = Teller::new(session.clone(), TurnId(1), 0);
+    let mut encoder = FrameEncoder::new(session.clone(), TurnId(1), 0);
     let mut tell = |goal: Option<&Goal>| {
         let event = Event::GoalChanged { goal: goal.cloned() };
-        let frames = teller.event(&event, &Transcript::default(), 0);
+        let frames = encoder.event(&event, &Transcript::default(), 0);
         assert_eq!(frames.len(), 1);
         assert_eq!(frames[0].name, "goal");
         frames[0].data["state"].as_str().unwrap().to_owned()
@@ -67,10 +67,10 @@ fn a_goal_is_told_and_nobody_is_asked_to_go_on_with_it() {
 
 #[test]
 fn every_outcome_ends_the_stream_in_its_own_way() {
-    let mut teller = Teller::new(SessionId("s".to_owned()), TurnId(1), 0);
-    teller.failure = Some("why".to_owned());
+    let mut encoder = FrameEncoder::new(SessionId("s".to_owned()), TurnId(1), 0);
+    encoder.failure = Some("why".to_owned());
     let end = |outcome: Outcome| {
-        let frames = teller.end(&outcome, &Transcript::default(), 5);
+        let frames = encoder.end(&outcome, &Transcript::default(), 5);
         let last = frames.last().unwrap().clone();
         assert!(["stream_end", "cancel", "apperror"].contains(&last.name), "E10");
         (last.name, last.data["type"].as_str().unwrap_or_default().to_owned(), last.data)

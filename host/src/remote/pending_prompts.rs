@@ -1,0 +1,382 @@
+//! Prompts that were typed and of which no host has said that it has them. They are on disk before
+//! they are sent, and leave it when the host shows them: what is typed survives the end of the
+//! link, of the client and of the machine.
+//!
+//! Each connection has a file of its own and holds a lock beside it; what lies in a file whose
+//! lock is free belongs to a client that is gone and is taken over.
+
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::Server;
+use crate::clock::now;
+use protocol::{Body, Event, Millis, PromptId, SessionId, Transcript};
+
+/// See [`Entry::after`].
+const NOT_SENT: u64 = u64::MAX;
+
+/// One prompt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Entry {
+    /// Names it at the host, so that sending it twice is one prompt.
+    pub(crate) id: PromptId,
+    /// The session it was typed in; `None` = one that did not exist yet.
+    pub(crate) session: Option<SessionId>,
+    /// The last row of the session when it was first sent: its own comes later. As long as it was
+    /// not sent no row can be its own: [`NOT_SENT`].
+    pub(crate) after: u64,
+    /// What was typed.
+    pub(crate) text: String,
+    /// When, by our clock.
+    pub(crate) at: Millis,
+}
+
+impl Entry {
+    /// What was typed just now.
+    pub(crate) fn typed(id: &PromptId, session: Option<SessionId>, text: &str) -> Self {
+        let (id, text) = (id.clone(), text.to_owned());
+        Self { id, session, after: NOT_SENT, text, at: now() }
+    }
+
+    /// Notes where it is about to be sent, `last` being the last row there. A prompt that is sent
+    /// again keeps its place. Whether anything changed.
+    pub(crate) fn place(&mut self, session: &SessionId, last: u64) -> bool {
+        if self.after != NOT_SENT && self.session.as_ref() == Some(session) {
+            return false;
+        }
+        self.session = Some(session.clone());
+        self.after = last;
+        true
+    }
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(crate) struct Unsent {
+    entries: Vec<Entry>,
+    path: PathBuf,
+    /// Held as long as there is something in the file.
+    lock: Option<File>,
+}
+
+impl Unsent {
+    /// What clients that are gone have left for this server.
+    pub(crate) fn open(server: &Server) -> Self {
+        let own = uuid::Uuid::new_v4().simple().to_string();
+        let mut unsent =
+            Self { entries: Vec::new(), path: server.file(&format!("unsent-{own}")), lock: None };
+        let mut left: Vec<_> = files(server).iter().filter_map(|path| take_over(path)).collect();
+        left.sort_by_key(|(entries, ..)| entries.first().map(|entry| entry.at));
+        for (entries, ..) in &left {
+            unsent.entries.extend(entries.iter().cloned());
+        }
+        if unsent.entries.is_empty() || unsent.save().is_ok() {
+            for (_, path, _lock) in &left {
+                fs::remove_file(path).ok();
+                fs::remove_file(lock_of(path)).ok();
+            }
+        }
+        unsent
+    }
+
+    /// All of them, oldest first.
+    pub(crate) fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// What was typed, oldest first.
+    pub(crate) fn texts(&self) -> Vec<String> {
+        self.entries.iter().map(|entry| entry.text.clone()).collect()
+    }
+
+    /// Keeps a prompt. One that cannot be kept is said so in the log: it is still sent.
+    pub(crate) fn add(&mut self, entry: Entry) {
+        if self.entries.iter().any(|known| known.id == entry.id) {
+            return;
+        }
+        self.entries.push(entry);
+        self.keep();
+    }
+
+    /// Notes where a prompt is about to be sent: [`Entry::place`].
+    pub(crate) fn place(&mut self, id: &PromptId, session: &SessionId, last: u64) {
+        let found = self.entries.iter_mut().find(|entry| entry.id == *id);
+        if found.is_some_and(|entry| entry.place(session, last)) {
+            self.keep();
+        }
+    }
+
+    /// A session goes on under another id, and with it what waits there.
+    pub(crate) fn moved(&mut self, from: &SessionId, to: &SessionId) {
+        let waiting = self.entries.iter_mut().filter(|entry| entry.session.as_ref() == Some(from));
+        let mut any = false;
+        for entry in waiting {
+            // Its rows are numbered anew.
+            (entry.session, entry.after) = (Some(to.clone()), NOT_SENT);
+            any = true;
+        }
+        if any {
+            self.keep();
+        }
+    }
+
+    /// Forgets prompts.
+    pub(crate) fn remove(&mut self, ids: &[PromptId]) {
+        let before = self.entries.len();
+        self.entries.retain(|entry| !ids.contains(&entry.id));
+        if self.entries.len() != before {
+            self.keep();
+        }
+    }
+
+    /// Forgets what an event of that session shows to have been taken, and says what that is.
+    pub(crate) fn seen(&mut self, session: &SessionId, event: &Event) -> Vec<PromptId> {
+        let taken = taken(&self.entries, session, event);
+        self.remove(&taken);
+        taken
+    }
+
+    fn keep(&mut self) {
+        if let Err(error) = self.save() {
+            tracing::warn!(%error, "a prompt that is not sent yet could not be written down");
+        }
+    }
+
+    fn save(&mut self) -> io::Result<()> {
+        if self.entries.is_empty() {
+            match fs::remove_file(&self.path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+            if self.lock.take().is_some() {
+                fs::remove_file(lock_of(&self.path)).ok();
+            }
+            return Ok(());
+        }
+        if self.lock.is_none() {
+            let path = lock_of(&self.path);
+            // Also makes the folder.
+            super::write_private(&path, b"")?;
+            let lock = File::open(&path)?;
+            lock.try_lock()?;
+            self.lock = Some(lock);
+        }
+        super::write_private(&self.path, &serde_json::to_vec_pretty(&self.entries)?)
+    }
+}
+
+/// Which of the prompts the host has, as an event of that session shows.
+pub(crate) fn taken(entries: &[Entry], session: &SessionId, event: &Event) -> Vec<PromptId> {
+    let mut found = Vec::new();
+    match event {
+        Event::PromptQueued { prompt } => found.push(prompt.id.clone()),
+        Event::PromptUnqueued { id } => found.push(id.clone()),
+        // Refused: its front end has the text again.
+        Event::Failed(failure) if failure.about.starts_with("prompt") => {
+            let named = entries.iter().find(|entry| failure.about.contains(&entry.id.0));
+            let sent =
+                |entry: &&Entry| entry.after != NOT_SENT && entry.session.as_ref() == Some(session);
+            let refused = named.or_else(|| entries.iter().rev().find(sent));
+            found.extend(refused.map(|entry| entry.id.clone()));
+        }
+        Event::RowAdded { row } => {
+            if let Body::User { text } = &row.body {
+                // One row is one prompt: the oldest of several with the same words.
+                let entry = entries.iter().find(|entry| {
+                    entry.session.as_ref() == Some(session)
+                        && row.n > entry.after
+                        && is_text_of(text, &entry.text)
+                });
+                found.extend(entry.map(|entry| entry.id.clone()));
+            }
+        }
+        Event::Attached { transcript, .. } => found = shown(entries, transcript),
+        _ => {}
+    }
+    found
+}
+
+/// Which of the prompts a window shows.
+fn shown(entries: &[Entry], transcript: &Transcript) -> Vec<PromptId> {
+    let mut rows: Vec<(u64, &str)> = Vec::new();
+    for row in &transcript.rows {
+        if let Body::User { text } = &row.body {
+            rows.push((row.n, text));
+        }
+    }
+    let mut found = Vec::new();
+    for entry in entries.iter().filter(|e| e.session.as_ref() == Some(&transcript.session)) {
+        if transcript.queued.iter().any(|queued| queued.id == entry.id) {
+            found.push(entry.id.clone());
+        } else if let Some(at) =
+            rows.iter().position(|(n, text)| *n > entry.after && is_text_of(text, &entry.text))
+        {
+            rows.remove(at);
+            found.push(entry.id.clone());
+        }
+    }
+    found
+}
+
+/// A row has what was typed, and after it what the host adds (the files that went along).
+fn is_text_of(row: &str, typed: &str) -> bool {
+    let rest = row.trim().strip_prefix(typed.trim());
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('\n'))
+}
+
+fn lock_of(path: &Path) -> PathBuf {
+    path.with_extension("lock")
+}
+
+/// The files of all connections to that server.
+fn files(server: &Server) -> Vec<PathBuf> {
+    let any = server.file("unsent-");
+    let (Some(folder), Some(name)) = (any.parent(), any.file_name()) else { return Vec::new() };
+    let name = name.to_string_lossy().into_owned();
+    let start = name.trim_end_matches(".json");
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let ours = entries.map(|entry| entry.path()).filter(|path| {
+        let file = path.file_name().unwrap_or_default().to_string_lossy();
+        file.starts_with(start) && path.extension().is_some_and(|e| e == "json")
+    });
+    ours.collect()
+}
+
+/// Whether a client that is gone has left something for that server.
+pub(super) fn is_left(server: &Server) -> bool {
+    files(server).iter().any(|path| take_over(path).is_some())
+}
+
+/// Whether anything waits for that server, of clients that are gone or not.
+pub(super) fn is_waiting(server: &Server) -> bool {
+    !files(server).is_empty()
+}
+
+/// What a client that is gone has left in that file, with the lock on it.
+fn take_over(path: &Path) -> Option<(Vec<Entry>, PathBuf, File)> {
+    let lock = File::options().create(true).append(true).open(lock_of(path)).ok()?;
+    lock.try_lock().ok()?;
+    let text = fs::read(path).ok()?;
+    match serde_json::from_slice(&text) {
+        Ok(entries) => Some((entries, path.to_owned(), lock)),
+        Err(error) => {
+            tracing::warn!(path = %path.display(), %error, "prompts that were not sent cannot be read");
+            None
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use protocol::{Failure, Queued, Row, TurnId};
+
+    fn server(dir: &Path) -> Server {
+        Server::parse("http://box:1", dir).unwrap()
+    }
+
+    fn entry(id: &str, session: &str, after: u64, text: &str) -> Entry {
+        Entry {
+            id: PromptId(id.to_owned()),
+            session: Some(SessionId(session.to_owned())),
+            after,
+            text: text.to_owned(),
+            at: 1,
+        }
+    }
+
+    fn user(n: u64, text: &str) -> Row {
+        Row { n, turn: TurnId(1), at: 0, cut: 0, body: Body::User { text: text.to_owned() } }
+    }
+
+    fn ids(unsent: &Unsent) -> Vec<&str> {
+        unsent.entries().iter().map(|entry| entry.id.0.as_str()).collect()
+    }
+
+    #[test]
+    fn what_was_typed_survives_its_client_and_goes_to_the_next_one_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut first = Unsent::open(&server(dir.path()));
+        first.add(entry("a", "s", 0, "one"));
+        first.add(entry("b", "s", 0, "two"));
+        first.add(entry("b", "s", 0, "two"));
+        // A second client beside it: nothing is taken from who lives.
+        let beside = Unsent::open(&server(dir.path()));
+        assert_eq!(ids(&beside), [""; 0]);
+        drop(first);
+        let second = Unsent::open(&server(dir.path()));
+        assert_eq!(ids(&second), ["a", "b"]);
+        assert_eq!(ids(&Unsent::open(&server(dir.path()))), [""; 0]);
+        assert_eq!(ids(&Unsent::open(&Server::parse("http://box", dir.path()).unwrap())), [""; 0]);
+        drop(second);
+        let mut third = Unsent::open(&server(dir.path()));
+        third.remove(&[PromptId("a".to_owned()), PromptId("b".to_owned())]);
+        drop(third);
+        assert_eq!(ids(&Unsent::open(&server(dir.path()))), [""; 0]);
+        let left = fs::read_dir(dir.path().join("remote")).unwrap().count();
+        assert_eq!(left, 0, "nothing is left behind");
+    }
+
+    #[test]
+    fn a_prompt_is_taken_when_the_host_shows_it_and_not_before() {
+        let session = SessionId("s".to_owned());
+        let entries =
+            [entry("a", "s", 4, "go"), entry("b", "s", 4, "go"), entry("c", "t", 0, "go")];
+        let row = |n, text: &str| Event::RowAdded { row: user(n, text) };
+        let unsent = [entry("d", "s", NOT_SENT, "go")];
+        assert_eq!(taken(&unsent, &session, &row(9, "go")), [], "it was never sent");
+        let told = |event: &Event| {
+            taken(&entries, &session, event).into_iter().map(|id| id.0).collect::<Vec<_>>()
+        };
+        assert_eq!(told(&row(4, "go")), [""; 0], "an older row with the same words");
+        assert_eq!(told(&row(5, "stop")), [""; 0]);
+        assert_eq!(told(&row(5, "good")), [""; 0]);
+        assert_eq!(told(&row(5, "go")), ["a"], "one row is one prompt");
+        let queued = Queued { id: PromptId("b".to_owned()), text: "go".to_owned() };
+        assert_eq!(told(&Event::PromptQueued { prompt: queued.clone() }), ["b"]);
+        let mut transcript = Transcript { session: session.clone(), ..Transcript::default() };
+        transcript.rows = vec![user(4, "go"), user(6, "go")];
+        let window =
+            |t: &Transcript| Event::Attached { transcript: Box::new(t.clone()), resynced: false };
+        assert_eq!(told(&window(&transcript)), ["a"]);
+        transcript.queued = vec![queued];
+        assert_eq!(told(&window(&transcript)), ["a", "b"]);
+        let refused = |about: &str| {
+            let (about, message) = (about.to_owned(), String::new());
+            Event::Failed(Failure { about, message })
+        };
+        assert_eq!(told(&refused("prompt a")), ["a"]);
+        assert_eq!(told(&refused("prompt")), ["b"], "the last one that was sent there");
+        assert_eq!(told(&refused("open")), [""; 0]);
+        transcript.session = SessionId("u".to_owned());
+        assert_eq!(told(&window(&transcript)), [""; 0]);
+    }
+
+    #[test]
+    fn what_waits_goes_along_when_its_session_goes_on_under_another_id() {
+        // S03: also for the client that comes after this one.
+        let dir = tempfile::tempdir().unwrap();
+        let ids = ["old", "new", "else"].map(|id| SessionId(id.to_owned()));
+        let mut first = Unsent::open(&server(dir.path()));
+        first.add(entry("a", "old", 40, "go"));
+        first.add(entry("b", "else", 3, "on"));
+        first.moved(&ids[0], &ids[1]);
+        drop(first);
+        let mut next = Unsent::open(&server(dir.path()));
+        let of = |unsent: &Unsent| {
+            unsent
+                .entries()
+                .iter()
+                .map(|e| (e.session.clone().unwrap(), e.after))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(of(&next), [(ids[1].clone(), NOT_SENT), (ids[2].clone(), 3)]);
+        // Rows are counted anew there.
+        next.place(&PromptId("a".to_owned()), &ids[1], 2);
+        let row = Event::RowAdded { row: user(3, "go") };
+        assert_eq!(next.seen(&ids[1], &row), [PromptId("a".to_owned())]);
+    }
+}

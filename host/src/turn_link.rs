@@ -1,0 +1,45 @@
+//! The link from a running turn to the loop that feeds its session. It carries messages and their
+//! replies; what they mean is the session's business.
+
+use tokio::sync::{mpsc, oneshot};
+
+use crate::session::{Reply, TurnEvent};
+use protocol::{SessionId, TurnId};
+
+/// What a turn reports, on its way to the loop.
+#[derive(Debug)]
+pub(crate) struct TurnMessage {
+    pub(crate) session: SessionId,
+    pub(crate) turn: TurnId,
+    pub(crate) event: TurnEvent,
+    /// Where the reply goes, if the turn waits for one.
+    pub(crate) reply: Option<oneshot::Sender<Reply>>,
+}
+
+/// How a running turn reports to its session.
+#[derive(Clone, Debug)]
+pub(crate) struct TurnLink {
+    pub(crate) session: SessionId,
+    pub(crate) turn: TurnId,
+    pub(crate) messages: mpsc::UnboundedSender<TurnMessage>,
+}
+
+impl TurnLink {
+    /// Reports something without waiting.
+    pub(crate) fn report(&self, event: TurnEvent) {
+        self.send(event, None);
+    }
+
+    /// Reports something and waits until it is stored or answered.
+    pub(crate) async fn ask(&self, event: TurnEvent) -> Reply {
+        let (tx, rx) = oneshot::channel();
+        self.send(event, Some(tx));
+        // The loop is gone only when the host stops, and then this future is dropped too.
+        rx.await.unwrap_or_else(|_| Reply::Refused("the host is stopping".to_owned()))
+    }
+
+    fn send(&self, event: TurnEvent, reply: Option<oneshot::Sender<Reply>>) {
+        let message = TurnMessage { session: self.session.clone(), turn: self.turn, event, reply };
+        self.messages.send(message).ok();
+    }
+}
