@@ -1,8 +1,9 @@
 //! Rules about the tree itself that no compiler checks: sizes, dependency arrows, one home for
-//! colours, SQL and tools.
+//! colours, SQL and tools, and ids that stand for the rules of `docs/rules.md`.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests fail by panicking")]
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -191,28 +192,117 @@ fn the_tree_names_no_path_of_a_machine() {
     none("no path of a machine belongs here", wrong);
 }
 
+/// The page that holds the text of every rule.
+const RULES: &str = "docs/rules.md";
+
+/// A row of that page.
+struct Rule {
+    id: String,
+    holds: bool,
+}
+
+/// The rules of the page in its order. A row of a table that cannot be read as one is an error.
+fn rules() -> Vec<Rule> {
+    let text = fs::read_to_string(root().join(RULES)).unwrap();
+    let mut rules = Vec::new();
+    for line in text.lines().filter(|line| line.starts_with('|')) {
+        let cells: Vec<&str> = line.trim_matches('|').split('|').map(str::trim).collect();
+        match cells[..] {
+            ["id", "state", "rule"] | ["---", "---", "---"] => {}
+            [id, state @ ("holds" | "planned"), rule] if is_id(id) && !rule.is_empty() => {
+                rules.push(Rule { id: id.to_owned(), holds: state == "holds" });
+            }
+            _ => panic!("{RULES}: this row is no rule: {line}"),
+        }
+    }
+    rules
+}
+
+/// A capital letter and two digits.
+fn is_id(word: &str) -> bool {
+    matches!(word.as_bytes(), [b'A'..=b'Z', b'0'..=b'9', b'0'..=b'9'])
+}
+
+/// The ids in a text: whole words, as `grep -w` sees them.
+fn ids(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|c: char| !c.is_alphanumeric() && c != '_').filter(|word| is_id(word))
+}
+
+/// What a line of Rust says as a comment, alone or behind code. Strings are no comments.
+fn comment(line: &str) -> Option<&str> {
+    line.trim_start().strip_prefix("//").or_else(|| line.split_once(" // ").map(|(_, after)| after))
+}
+
+/// The ids in comments at most five lines away from the head of a test.
+fn beside_tests() -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for (_, text) in sources("") {
+        let lines: Vec<&str> = text.lines().map(str::trim).collect();
+        for (at, line) in lines.iter().enumerate() {
+            let near = &lines[at.saturating_sub(5)..(at + 5).min(lines.len())];
+            let is_head = |l: &&str| l.starts_with("#[test]") || l.starts_with("#[tokio::test");
+            if let Some(words) = line.strip_prefix("//")
+                && near.iter().any(is_head)
+            {
+                found.extend(ids(words).map(str::to_owned));
+            }
+        }
+    }
+    found
+}
+
 #[test]
-fn every_rule_of_the_host_stands_beside_a_test() {
-    let ids = [('W', 31), ('P', 14), ('R', 10), ('E', 17), ('C', 16)]
-        .into_iter()
-        .flat_map(|(letter, last)| (1..=last).map(move |n| format!("{letter}{n:02}")))
-        .chain((4..=8).map(|n| format!("S{n:02}")));
-    let sources = sources("");
-    let beside = |id: &str| {
-        sources.iter().any(|(_, text)| {
-            let lines: Vec<&str> = text.lines().map(str::trim).collect();
-            let near = |at: usize| {
-                let from = at.saturating_sub(5);
-                lines[from..(at + 5).min(lines.len())]
-                    .iter()
-                    .any(|line| line.starts_with("#[test]") || line.starts_with("#[tokio::test"))
-            };
-            lines.iter().enumerate().any(|(at, line)| {
-                line.strip_prefix("//").is_some_and(|words| {
-                    words.split(|c: char| !c.is_alphanumeric()).any(|word| word == id)
-                }) && near(at)
-            })
-        })
+fn rules_are_grouped_by_letter_and_numbered_without_gaps() {
+    let mut last = BTreeMap::new();
+    let mut wrong = Vec::new();
+    let mut letter = None;
+    for Rule { id, .. } in rules() {
+        let (group, number) = id.split_at(1);
+        let number: u32 = number.parse().unwrap();
+        let before = last.insert(group.to_owned(), number).unwrap_or(0);
+        let goes_on = before == 0 || letter.as_deref() == Some(group);
+        if number != before + 1 || !goes_on {
+            wrong.push(id.clone());
+        }
+        letter = Some(group.to_owned());
+    }
+    assert!(!last.is_empty(), "{RULES} holds no rule");
+    none("these stand twice, or not behind the one before them", wrong);
+}
+
+#[test]
+fn a_rule_holds_exactly_if_its_id_stands_beside_a_test() {
+    let proven = beside_tests();
+    let rules = rules();
+    let differ = |holds: bool| {
+        let wrong = rules.iter().filter(|r| r.holds == holds && proven.contains(&r.id) != holds);
+        wrong.map(|r| r.id.clone()).collect()
     };
-    none("no test names these", ids.filter(|id| !beside(id)).collect());
+    none(&format!("{RULES} says that these hold, but no test names them"), differ(true));
+    none(&format!("{RULES} says that these are planned, but a test names them"), differ(false));
+}
+
+#[test]
+fn every_id_in_the_tree_is_a_rule() {
+    let rules = rules();
+    let is_wrong = |id: &&str| {
+        let used = rules.iter().any(|rule| rule.id[..1] == id[..1]);
+        used && !rules.iter().any(|rule| rule.id == *id)
+    };
+    let mut wrong = Vec::new();
+    let mut look = |name: &str, n: usize, words: &str| {
+        wrong.extend(ids(words).filter(is_wrong).map(|id| format!("{name}:{}: {id}", n + 1)));
+    };
+    for (name, text) in sources("") {
+        for (n, line) in text.lines().enumerate() {
+            look(&name, n, comment(line).unwrap_or_default());
+        }
+    }
+    for name in ["README.md", "ARCHITECTURE.md", "CONTRIBUTING.md", "CHANGELOG.md", RULES] {
+        let text = fs::read_to_string(root().join(name)).unwrap();
+        for (n, line) in text.lines().enumerate() {
+            look(name, n, line);
+        }
+    }
+    none(&format!("{RULES} has no such rule"), wrong);
 }

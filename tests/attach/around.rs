@@ -120,7 +120,7 @@ fn seen(view: &TestView) -> Vec<String> {
     windows.collect()
 }
 
-// S01 E01
+// E01
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_session_that_is_asked_for_by_title_is_the_first_and_only_one_that_shows() {
     let home = Home::new();

@@ -190,7 +190,7 @@ async fn a_prompt_runs_in_a_session_of_its_own_and_its_answer_is_given_once() {
     rig.stop().await;
 }
 
-// S01: nothing that was typed is lost.
+// Nothing that was typed is lost.
 #[tokio::test(flavor = "multi_thread")]
 async fn the_session_of_a_background_prompt_stays_where_somebody_has_asked_on() {
     let gate = Gate::closed();

@@ -134,10 +134,13 @@ fn every_offered_name_can_be_selected_and_opened() {
     }
 }
 
+// S01
 #[test]
-fn a_configured_context_length_wins() {
-    let model = open(&configured(Provider::OpenAi, "gpt-5", None)).unwrap();
-    assert_eq!(model.context_length(), Some(64_000));
+fn a_configured_context_length_wins_and_without_one_the_catalogs_counts() {
+    let mut settings = configured(Provider::OpenAi, "gpt-5", None);
+    assert_eq!(open(&settings).unwrap().context_length(), Some(64_000));
+    settings.context_length = None;
+    assert_eq!(open(&settings).unwrap().context_length(), Some(400_000));
 }
 
 #[test]
