@@ -139,18 +139,117 @@ fn sql_has_one_home() {
 #[test]
 fn every_tool_is_in_the_table() {
     let table = read(&root().join("host/src/tool.rs"));
-    let (_, list) = table.split_once("fn schemas(").unwrap();
-    let list = list.split("\n}\n").next().unwrap();
+    let (_, list) = table.split_once("const TABLE").unwrap();
+    let list = list.split("\n];\n").next().unwrap();
     let mut tools = 0;
     for path in fs::read_dir(root().join("host/src/tool")).unwrap().map(|e| e.unwrap().path()) {
         let tool = path.file_stem().unwrap().to_string_lossy().into_owned();
         if path.is_file() && read(&path).contains("pub(crate) fn schema()") {
             tools += 1;
-            assert!(list.contains(&format!("{tool}::schema()")), "{tool} is in no request");
+            assert!(list.contains(&format!(" {tool}::schema)")), "{tool} is in no request");
             assert!(table.contains(&format!("\"{tool}\" =>")), "{tool} is never called");
         }
     }
-    assert_eq!(tools, list.matches("::schema()").count(), "a tool has a file of its own");
+    assert_eq!(tools, list.matches("::schema").count(), "a tool has a file of its own");
+}
+
+/// The modules of the host, lowest first: each uses only those above it in this list.
+const HOST: [&str; 21] = [
+    "lib",
+    "clock",
+    "redact",
+    "settings",
+    "approval",
+    "model",
+    "process",
+    "store",
+    "state_dir",
+    "toolset",
+    "wakeup",
+    "session",
+    "turn_link",
+    "wire",
+    "tool",
+    "agent",
+    "embedded",
+    "serve",
+    "remote",
+    "simulation",
+    "testing",
+];
+
+#[test]
+fn modules_of_the_host_use_only_what_is_below_them() {
+    let place = |module: &str| HOST.iter().position(|m| *m == module);
+    let mut wrong = Vec::new();
+    for (from, to, name) in uses("host/src") {
+        match (place(&from), place(&to)) {
+            (Some(from), Some(to)) if to < from => {}
+            _ => wrong.push(format!("{name} uses {to}")),
+        }
+    }
+    none("these arrows point up (HOST in tests/tidy.rs holds the order)", wrong);
+}
+
+#[test]
+fn modules_of_a_crate_form_no_circle() {
+    for below in CRATES {
+        let uses = uses(below);
+        let mut left: Vec<&str> = uses.iter().flat_map(|(a, b, _)| [&**a, &**b]).collect();
+        left.sort_unstable();
+        left.dedup();
+        // What uses nothing that is left is in no circle.
+        loop {
+            let before = left.len();
+            let has = |m: &str, of: &[&str]| of.contains(&m);
+            let stays = |m: &&str| uses.iter().any(|(a, b, _)| a == m && has(b, &left));
+            let next: Vec<&str> = left.iter().filter(|m| stays(m)).copied().collect();
+            left = next;
+            if left.len() == before {
+                break;
+            }
+        }
+        assert!(left.is_empty(), "{below}: a circle is among {left:?}");
+    }
+}
+
+/// The crates whose top-level modules form no circle.
+const CRATES: [&str; 2] = ["host/src", "host/protocol/src"];
+
+/// Which top-level module of a crate names which other one, and in which file. Tests may look
+/// anywhere.
+fn uses(below: &str) -> Vec<(String, String, String)> {
+    let module = |name: &str| {
+        let inside = name.strip_prefix(below).unwrap().trim_start_matches('/');
+        inside.split('/').next().unwrap().trim_end_matches(".rs").to_owned()
+    };
+    let sources: Vec<_> = sources(below).into_iter().filter(|(name, _)| !is_test(name)).collect();
+    let known: Vec<String> = sources.iter().map(|(name, _)| module(name)).collect();
+    let mut uses = Vec::new();
+    for (name, text) in &sources {
+        let from = module(name);
+        let text = text.split("#[cfg(test)]\nmod tests {").next().unwrap();
+        let code: Vec<&str> = code(text).map(|(_, line)| line).collect();
+        let code = code.join("\n");
+        for (at, _) in code.match_indices("crate::") {
+            let rest = &code[at + "crate::".len()..];
+            let named: Vec<&str> = match rest.strip_prefix('{') {
+                // Names at the beginning of each item of the list.
+                Some(list) => list.split('}').next().unwrap().split(',').collect(),
+                None => vec![rest],
+            };
+            for item in named {
+                let item = item.trim_start();
+                let end = item.find(|c: char| !c.is_alphanumeric() && c != '_');
+                let to = &item[..end.unwrap_or(item.len())];
+                if to != from && known.iter().any(|m| m == to) {
+                    uses.push((from.clone(), to.to_owned(), name.clone()));
+                }
+            }
+        }
+    }
+    assert!(!uses.is_empty() || known.len() < 10, "{below} is not read rightly");
+    uses
 }
 
 #[test]
