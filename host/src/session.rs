@@ -32,7 +32,7 @@ mod watches;
 
 pub use input::Attendance;
 
-pub(crate) use compression::{COMPRESSING, POOR_COMPRESSIONS, is_poor};
+pub(crate) use compression::{POOR_COMPRESSIONS, is_poor};
 pub(crate) use delegations::{Findings, findings};
 pub(crate) use effect::{Effect, Reply, TurnKind, TurnPlan};
 pub(crate) use goal::GoalVerdict;

@@ -2,7 +2,7 @@
 
 use super::turn::Purpose;
 use super::{Ack, Effects, Reply, Session, Stored, TurnKind};
-use protocol::{Body, Event, Failure, Millis, Summary};
+use protocol::{Body, Event, Failure, Millis, Subject, Summary};
 
 /// The message to the user when automatic compression is switched off.
 const POOR: &str = "Compressing the context has saved next to nothing twice, so it is not \
@@ -11,8 +11,6 @@ const POOR: &str = "Compressing the context has saved next to nothing twice, so 
 
 /// So many compressions in a row that save next to nothing switch automatic compression off.
 pub(crate) const POOR_COMPRESSIONS: u32 = 2;
-/// The status of a turn while the context is being compressed.
-pub(crate) const COMPRESSING: &str = "compressing the context";
 
 impl Session {
     /// The user wants the context compressed: a turn of its own that answers nothing.
@@ -68,7 +66,7 @@ impl Session {
     }
 
     fn report_compression(&mut self, message: String, out: &mut Effects) {
-        self.publish(Event::Failed(Failure { about: "compress".to_owned(), message }), out);
+        self.publish(Event::Failed(Failure { about: Subject::Compress, message }), out);
     }
 }
 

@@ -6,7 +6,7 @@ use super::turn::{Purpose, Turn};
 use super::{Ack, Attendance, Effects, Reply, Session, TurnKind};
 use protocol::{
     Body, Event, Failure, Goal, GoalAsk, GoalState, Millis, Outcome, PromptId, Queued, Stop,
-    Storage,
+    Storage, Subject,
 };
 
 /// Turns after which a goal waits for the user.
@@ -73,7 +73,7 @@ impl Session {
             }
         };
         if let Err(message) = result {
-            let about = "goal".to_owned();
+            let about = Subject::Goal;
             self.publish(Event::Failed(Failure { about, message }), out);
         }
     }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::{GoalVerdict, Past};
 use crate::process::Hit;
 use protocol::{
-    Answer, Assistant, Attachment, CallId, Exit, GoalAsk, Millis, Outcome, Part, Process,
+    Activity, Answer, Assistant, Attachment, CallId, Exit, GoalAsk, Millis, Outcome, Part, Process,
     ProcessId, PromptId, QuestionId, Storage, Summary, ToolResult, TurnId, Usage,
 };
 
@@ -107,8 +107,8 @@ pub(crate) struct Ack(pub(crate) u64);
 pub(crate) enum TurnEvent {
     /// The model streamed text.
     Delta { part: Part, text: String },
-    /// What the turn waits for.
-    Status(Option<String>),
+    /// What the turn waits for; `None` = nothing special any more.
+    Status { text: Option<String>, activity: Activity },
     /// The model's answer is complete. Replied with its row.
     Answered { answer: Assistant, usage: Option<Usage>, context: Option<u64> },
     /// A tool call begins. Replied once that is stored.
@@ -150,6 +150,13 @@ pub(crate) enum TurnEvent {
     Killing(ProcessId),
     /// The turn is over. No more follows.
     Ended { outcome: Outcome, failure: Option<String> },
+}
+
+impl TurnEvent {
+    /// A status of one line: what the turn waits for.
+    pub(crate) fn status(text: String) -> Self {
+        Self::Status { text: Some(text), activity: Activity::Other }
+    }
 }
 
 /// The end of a tool call and what it changed.

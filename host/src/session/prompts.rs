@@ -2,7 +2,7 @@
 
 use super::{Attendance, Effects, Session, Stored};
 use crate::store::Record;
-use protocol::{Event, Failure, Millis, PromptId, Queued, TurnId};
+use protocol::{Event, Failure, Millis, PromptId, Queued, Subject, TurnId};
 
 /// Prompt ids remembered to recognise a prompt that is sent again.
 const KNOWN_PROMPTS: usize = 64;
@@ -73,7 +73,7 @@ impl Session {
     /// result takes it along, so that a killed host does not lose it.
     pub(super) fn steer(&mut self, text: String, now: Millis, out: &mut Effects) {
         let Some(turn) = &self.turn else {
-            let about = "steer".to_owned();
+            let about = Subject::Steer;
             let message = "no turn is running; send it as a prompt".to_owned();
             return self.publish(Event::Failed(Failure { about, message }), out);
         };

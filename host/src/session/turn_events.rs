@@ -59,7 +59,9 @@ impl Session {
     ) {
         match event {
             TurnEvent::Delta { part, text } => self.delta(turn, part, text, out),
-            TurnEvent::Status(text) => self.publish(Event::TurnStatus { turn, text }, out),
+            TurnEvent::Status { text, activity } => {
+                self.publish(Event::TurnStatus { turn, text, activity }, out);
+            }
             TurnEvent::Answered { answer, usage, context } => {
                 self.answered(answer, usage, context, ack, now, out);
             }

@@ -7,7 +7,7 @@
 use super::prompts::PREVIEW;
 use super::{Attendance, Effects, Session, Stored};
 use crate::store::Record;
-use protocol::{Body, Event, Failure, Millis, PromptId, Queued, Row, Storage, TurnId};
+use protocol::{Body, Event, Failure, Millis, PromptId, Queued, Row, Storage, Subject, TurnId};
 
 /// Matches of a process never wake the agent again (P05).
 const NEVER: Millis = Millis::MAX;
@@ -46,7 +46,7 @@ impl Session {
         if again.as_ref().is_some_and(|(id, _)| self.knows_prompt(id)) {
             return;
         }
-        let about = if again.is_some() { "retry" } else { "undo" };
+        let about = if again.is_some() { Subject::Retry } else { Subject::Undo };
         let prompt = self.may_undo().and_then(|()| {
             let known = self.last_prompt().cloned().or_else(|| past.first.clone());
             known.ok_or_else(|| "Nothing to undo.".to_owned())
@@ -54,7 +54,7 @@ impl Session {
         let prompt = match prompt {
             Ok(prompt) => prompt,
             Err(message) => {
-                let failure = Failure { about: about.to_owned(), message };
+                let failure = Failure { about, message };
                 return self.publish(Event::Failed(failure), out);
             }
         };
@@ -83,7 +83,7 @@ impl Session {
                 self.touch(now, out);
             }
             Err(message) => {
-                let about = "truncate".to_owned();
+                let about = Subject::Truncate;
                 self.publish(Event::Failed(Failure { about, message }), out);
             }
         }
