@@ -6,11 +6,11 @@ use std::fmt::Write as _;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{CallContext, Error, ToolContext, ToolOutput, parse};
-use crate::model::Schema;
+use super::{CallContext, Error, Run, Tool, ToolContext, ToolOutput, parse};
 use crate::redact;
 use crate::session::{Attendance, Findings, Reply, Seen, TurnEvent, findings};
 use crate::store::Reader;
+use crate::toolset::Toolset;
 use crate::wakeup;
 use protocol::{Delivery, Exit, Process, ProcessId, SessionId, State, Watching, Work};
 
@@ -22,37 +22,41 @@ const LAST: usize = 50;
 const NOBODY: &str = "Nobody is there to be woken after a one-shot run, so this call has waited \
                       for the tasks.";
 
-pub(crate) fn schema() -> Schema {
-    Schema {
-        name: "delegate_task",
-        description: "Give work to agents of their own. Each starts with an empty context and \
-                      your working directory, knows only the goal and context you write, cannot \
-                      ask anybody, and reports one result. By default it works in the background \
-                      and its result wakes you: end your turn meanwhile. Pass background=false \
-                      to wait for the results instead. `process` shows and ends what runs.",
-        parameters: json!({
-            "type": "object",
-            "properties": {
-                "goal": { "type": "string",
-                    "description": "What is to be done, and what the result must say" },
-                "context": { "type": "string",
-                    "description": "All it needs to know: paths, findings, limits" },
-                "tasks": {
-                    "type": "array",
-                    "description": "A few tasks at once, instead of goal and context",
-                    "items": {
-                        "type": "object",
-                        "properties": {
-                            "goal": { "type": "string" },
-                            "context": { "type": "string" }
-                        },
-                        "required": ["goal"]
-                    }
-                },
-                "background": { "type": "boolean" }
-            }
-        }),
-    }
+pub(super) const TOOL: Tool = Tool {
+    name: "delegate_task",
+    description: "Give work to agents of their own. Each starts with an empty context and \
+                  your working directory, knows only the goal and context you write, cannot \
+                  ask anybody, and reports one result. By default it works in the background \
+                  and its result wakes you: end your turn meanwhile. Pass background=false \
+                  to wait for the results instead. `process` shows and ends what runs.",
+    parameters,
+    toolset: Toolset::Delegation,
+    run: Run::Alone(|args, ctx| Box::pin(run(args, ctx))),
+};
+
+fn parameters() -> Value {
+    json!({
+        "type": "object",
+        "properties": {
+            "goal": { "type": "string",
+                "description": "What is to be done, and what the result must say" },
+            "context": { "type": "string",
+                "description": "All it needs to know: paths, findings, limits" },
+            "tasks": {
+                "type": "array",
+                "description": "A few tasks at once, instead of goal and context",
+                "items": {
+                    "type": "object",
+                    "properties": {
+                        "goal": { "type": "string" },
+                        "context": { "type": "string" }
+                    },
+                    "required": ["goal"]
+                }
+            },
+            "background": { "type": "boolean" }
+        }
+    })
 }
 
 #[derive(Deserialize)]
@@ -129,7 +133,7 @@ impl Task {
     }
 }
 
-pub(crate) async fn run(args: &Value, ctx: CallContext) -> Result<ToolOutput, Error> {
+async fn run(args: &Value, ctx: CallContext) -> Result<ToolOutput, Error> {
     let args: Args = parse(args)?;
     let asked = args.background.unwrap_or(true);
     let tasks = args.into_tasks(ctx.tools.max_children)?;

@@ -20,8 +20,8 @@ use ignore::{DirEntry, WalkBuilder};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{Error, disk, parse};
-use crate::model::Schema;
+use super::{Access, Error, Run, Tool, disk, parse};
+use crate::toolset::Toolset;
 
 /// A search takes no longer.
 const LONGEST_SEARCH: Duration = Duration::from_secs(10);
@@ -72,33 +72,41 @@ struct Args {
     context: Option<i64>,
 }
 
-/// What the model is told about this tool.
-pub(crate) fn schema() -> Schema {
-    Schema {
-        name: "search_files",
-        description: "Search file contents by regular expression, or find files by glob \
-                      (target=files, newest first). Skips binary files and what .gitignore names. \
-                      Use this instead of grep, find or ls.",
-        parameters: json!({
-            "type": "object",
-            "properties": {
-                "pattern": {"type": "string", "description": "Regex (Rust syntax), or a glob like *.py for target=files"},
-                "target": {"type": "string", "enum": ["content", "files"], "default": "content"},
-                "path": {"type": "string", "default": ".", "description": "Directory or file to search"},
-                "file_glob": {"type": "string", "description": "Only files whose name matches"},
-                "limit": {"type": "integer", "default": RESULTS},
-                "offset": {"type": "integer", "default": 0, "description": "Results to skip"},
-                "output_mode": {"type": "string", "enum": ["content", "files_only", "count"], "default": "content"},
-                "context": {"type": "integer", "default": 0, "description": "Lines around each match"}
-            },
-            "required": ["pattern"]
-        }),
-    }
+pub(super) const TOOL: Tool = Tool {
+    name: "search_files",
+    description: "Search file contents by regular expression, or find files by glob \
+                  (target=files, newest first). Skips binary files and what .gitignore names. \
+                  Use this instead of grep, find or ls.",
+    parameters,
+    toolset: Toolset::File,
+    run: Run::OnFiles { run, access },
+};
+
+fn parameters() -> Value {
+    json!({
+        "type": "object",
+        "properties": {
+            "pattern": {"type": "string", "description": "Regex (Rust syntax), or a glob like *.py for target=files"},
+            "target": {"type": "string", "enum": ["content", "files"], "default": "content"},
+            "path": {"type": "string", "default": ".", "description": "Directory or file to search"},
+            "file_glob": {"type": "string", "description": "Only files whose name matches"},
+            "limit": {"type": "integer", "default": RESULTS},
+            "offset": {"type": "integer", "default": 0, "description": "Results to skip"},
+            "output_mode": {"type": "string", "enum": ["content", "files_only", "count"], "default": "content"},
+            "context": {"type": "integer", "default": 0, "description": "Lines around each match"}
+        },
+        "required": ["pattern"]
+    })
 }
 
 /// Searches.
-pub(crate) fn run(args: &Value, cwd: &Path) -> Result<Value, Error> {
+fn run(args: &Value, cwd: &Path) -> Result<Value, Error> {
     search(args, cwd, LONGEST_SEARCH)
+}
+
+fn access(args: &Value, cwd: &Path) -> Access {
+    let path = args.get("path").and_then(Value::as_str).unwrap_or(".");
+    Access::Reads(vec![if path == "." { cwd.to_owned() } else { cwd.join(path) }])
 }
 
 fn search(args: &Value, cwd: &Path, longest: Duration) -> Result<Value, Error> {

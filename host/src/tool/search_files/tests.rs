@@ -196,7 +196,7 @@ fn a_search_out_of_time_says_so() {
 
 #[test]
 fn the_schema_is_small() {
-    let schema = schema();
+    let schema = TOOL.schema();
     assert!(schema.description.len() <= 300, "{}", schema.description.len());
     assert!(schema.parameters.to_string().len() <= 1200, "{}", schema.parameters);
 }
