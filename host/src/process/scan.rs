@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn after_a_restart_an_unfinished_line_is_looked_at_again_as_a_whole() {
+    fn after_a_restart_an_unfinished_line_is_scanned_again() {
         // P02
         let mut first = scanner(&["ready", "go"]);
         let output = b"go\nrea".to_vec();

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{CallContext, Error, Run, Tool, ToolOutput, parse};
-use crate::approval::{self, Finding, Grants, Policy, Verdict};
+use crate::approval::{self, Decision, Finding, Grants, Policy};
 use crate::process::Output;
 use crate::redact;
 use crate::session::{Attendance, Reply, Shell, TurnEvent};
@@ -143,8 +143,8 @@ async fn approve(command: &str, ctx: &CallContext) -> Result<Option<String>, Ref
     let mut note = None;
     loop {
         let finding = match approval::check(command, &policy, &granted) {
-            Verdict::Allow => return Ok(note),
-            Verdict::Block(finding) => {
+            Decision::Allow => return Ok(note),
+            Decision::Block(finding) => {
                 let why = format!(
                     "Blocked: {} (rule {}, in `{}`). This cannot be approved; do not try to get \
                      around it.",
@@ -152,7 +152,7 @@ async fn approve(command: &str, ctx: &CallContext) -> Result<Option<String>, Ref
                 );
                 return Err(blocked(&why, "blocked").into());
             }
-            Verdict::Ask(finding) => finding,
+            Decision::Ask(finding) => finding,
         };
         let rule = finding.rule;
         match answer(command, finding, ctx).await {

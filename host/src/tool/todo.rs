@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn replacing_forgets_what_was_there_and_the_last_of_an_id_counts() {
+    fn replacing_drops_the_old_list_and_the_last_of_an_id_counts() {
         let todos = json!({"todos": [
             {"id": "x", "content": "one", "status": "pending"},
             {"id": "x", "content": "two", "status": "cancelled"}

@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_as_long_as_names_can_be_is_written_and_a_longer_path_refused() {
+    fn the_longest_name_is_written_and_a_longer_path_refused() {
         let dir = tempfile::tempdir().unwrap();
         write(dir.path(), &"n".repeat(255), "x").unwrap();
         assert!(write(dir.path(), &"d/".repeat(50_000), "x").is_err());

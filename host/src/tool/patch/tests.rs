@@ -258,7 +258,7 @@ fn anchors_say_which_of_several_places_is_meant() {
 }
 
 #[test]
-fn hunks_are_in_order_or_where_they_are_unique_and_never_over_each_other() {
+fn hunks_are_in_order_or_unique_and_never_overlap() {
     let dir = dir_with(&[("a", "a\nx\nb\nx\nc\n")]);
     // After the first hunk only one x is left.
     v4a(&dir, "*** Update File: a\n@@\n-b\n+B\n@@\n-x\n+y").unwrap();
