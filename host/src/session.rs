@@ -35,7 +35,7 @@ use delegations::TaskProgress;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
-use crate::process::Hit;
+use crate::process::WatchHit;
 use crate::store::{Entry, Meta, Record};
 use protocol::{
     Answer, Assistant, Attachment, CallId, Event, Exit, GoalAsk, Millis, News, Outcome, Part,
@@ -146,7 +146,7 @@ pub(crate) enum Input {
     /// A process has ended; its last output, plain and redacted.
     Exited { process: ProcessId, exit: Exit, output: String },
     /// Lines of a watched process matched. Not admitted: too many matched in the whole host (P04).
-    Matched { process: ProcessId, hit: Hit, admitted: bool },
+    Matched { process: ProcessId, hit: WatchHit, admitted: bool },
     /// A process from before a restart runs.
     Adopted { process: ProcessId, pid: Option<u32> },
     /// Time has passed ([`Session::deadline`]).

@@ -159,7 +159,7 @@ fn an_end_that_was_seen_stays_so_when_its_watch_is_switched_off_afterwards() {
     rig.event(TurnEvent::Spawn(Box::new(process)));
     let hit = |rig: &mut Rig| {
         let (pattern, text) = ("x".to_owned(), "x".to_owned());
-        let hit = Hit { pattern, text, lines: 1, upto: 1, at: rig.now };
+        let hit = WatchHit { pattern, text, lines: 1, upto: 1, at: rig.now };
         rig.feed(Input::Matched { process: pid("a"), hit, admitted: true });
     };
     for _ in 0..2 {
@@ -223,7 +223,7 @@ fn a_match_that_was_found_while_the_end_was_on_its_way_is_told_before_it() {
     rig.end();
     rig.prompt("busy");
     let (pattern, text) = ("x".to_owned(), "x".to_owned());
-    let hit = Hit { pattern, text, lines: 1, upto: 1, at: rig.now + 20 };
+    let hit = WatchHit { pattern, text, lines: 1, upto: 1, at: rig.now + 20 };
     rig.feed(Input::Matched { process: pid("a"), hit, admitted: true });
     rig.exit("a");
     let mut disk = Disk::of(&rig);
@@ -280,7 +280,7 @@ fn anything(rig: &mut Rig, what: u8, which: u8) {
         4 => drop(rig.exit(&id)),
         5 => {
             let (pattern, text) = ("x".to_owned(), "x".to_owned());
-            let hit = Hit { pattern, text, lines: 1, upto: u64::from(which), at: rig.now };
+            let hit = WatchHit { pattern, text, lines: 1, upto: u64::from(which), at: rig.now };
             let admitted = !which.is_multiple_of(5);
             drop(rig.feed(Input::Matched { process: pid(&id), hit, admitted }));
         }
