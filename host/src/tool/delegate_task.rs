@@ -144,15 +144,18 @@ async fn run(args: &Value, ctx: CallContext) -> Result<ToolOutput, Error> {
         let process = Box::new(task.process(notify, &ctx));
         let said = TurnEvent::Delegate { process: process.clone(), brief: task.brief(), waits };
         let entry = match ctx.link.ask(said).await {
-            Reply::Go => Entry::Started(process),
-            Reply::Refused(why) => Entry::Refused { goal: process.command, why },
+            Reply::Go => TaskStart::Started(process),
+            Reply::Refused(why) => TaskStart::Refused { goal: process.command, why },
             Reply::Row(_) | Reply::Answer(_) | Reply::Processes(_) | Reply::Ended { .. } => {
-                Entry::Refused { goal: process.command, why: "it was not written down".to_owned() }
+                TaskStart::Refused {
+                    goal: process.command,
+                    why: "it was not written down".to_owned(),
+                }
             }
         };
         entries.push(entry);
     }
-    let none = !entries.iter().any(|entry| matches!(entry, Entry::Started(_)));
+    let none = !entries.iter().any(|entry| matches!(entry, TaskStart::Started(_)));
     let shown = futures::future::join_all(entries.into_iter().map(|e| e.show(waits, &ctx))).await;
     let (rows, seen): (Vec<Value>, Vec<_>) = shown.into_iter().unzip();
     let mut value = json!({ "tasks": rows });
@@ -169,12 +172,12 @@ async fn run(args: &Value, ctx: CallContext) -> Result<ToolOutput, Error> {
 }
 
 /// What became of one task of a call.
-enum Entry {
+enum TaskStart {
     Started(Box<Process>),
     Refused { goal: String, why: String },
 }
 
-impl Entry {
+impl TaskStart {
     /// As the agent reads it, and the task whose end that shows.
     async fn show(self, waits: bool, ctx: &CallContext) -> (Value, Option<ProcessId>) {
         let process = match self {
@@ -212,12 +215,12 @@ pub(super) fn status(exit: &Exit) -> &'static str {
 
 /// What it found, as much as a result shows of it.
 pub(super) async fn result(process: &Process, tools: &ToolContext) -> String {
-    let text = found(process, tools).await.text();
+    let text = load_findings(process, tools).await.text();
     wakeup::both_ends(&clean(&text), wakeup::RESULT, &process.id)
 }
 
 /// What it found, read from the session that worked on it.
-pub(super) async fn found(process: &Process, tools: &ToolContext) -> Findings {
+pub(super) async fn load_findings(process: &Process, tools: &ToolContext) -> Findings {
     let Some(worker) = process.worker().cloned() else { return Findings::default() };
     let state = tools.state.clone();
     let read = move || Reader::open(&state)?.load(&worker, LAST);

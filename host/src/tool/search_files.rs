@@ -322,7 +322,7 @@ fn files(walk: &Walk, page: &Page, matcher: &RegexMatcher, output: Output) -> Va
             break;
         };
         let Some(file) = walk.open(entry.path()) else { continue };
-        let mut sink = Counting { count: 0, first_only };
+        let mut sink = MatchCounter { count: 0, first_only };
         let done = searcher.search_reader(matcher, file, &mut sink);
         if done.is_err_and(|e| e.kind() == ErrorKind::TimedOut) {
             cut = Some(Cut::Time);
@@ -356,12 +356,12 @@ fn files(walk: &Walk, page: &Page, matcher: &RegexMatcher, output: Output) -> Va
     finish(result, page, shown, cut)
 }
 
-struct Counting {
+struct MatchCounter {
     count: u64,
     first_only: bool,
 }
 
-impl Sink for Counting {
+impl Sink for MatchCounter {
     type Error = std::io::Error;
 
     fn matched(&mut self, _: &Searcher, _: &SinkMatch<'_>) -> Result<bool, Self::Error> {
@@ -388,7 +388,7 @@ struct Match {
 
 fn lines(walk: &Walk, page: &Page, matcher: &RegexMatcher, context: usize) -> Value {
     let mut searcher = searcher(context);
-    let mut sink = Collecting {
+    let mut sink = MatchCollector {
         page,
         matcher,
         matches: Vec::new(),
@@ -430,7 +430,7 @@ fn lines(walk: &Walk, page: &Page, matcher: &RegexMatcher, context: usize) -> Va
 }
 
 /// Takes the matches of the page, and ends the search with the one after it.
-struct Collecting<'a> {
+struct MatchCollector<'a> {
     page: &'a Page,
     matcher: &'a RegexMatcher,
     matches: Vec<Match>,
@@ -441,7 +441,7 @@ struct Collecting<'a> {
     cut: Option<Cut>,
 }
 
-impl Sink for Collecting<'_> {
+impl Sink for MatchCollector<'_> {
     type Error = std::io::Error;
 
     fn matched(&mut self, _: &Searcher, found: &SinkMatch<'_>) -> Result<bool, Self::Error> {
