@@ -15,16 +15,17 @@ use protocol::{
 };
 use ratatui::text::Line;
 
-use crate::card::{Card, Keys};
+use crate::arming::Keys;
+use crate::card::Card;
 use crate::composer::Composer;
 use crate::confirm::Confirm;
 use crate::inbox::Inbox;
 use crate::link;
 use crate::numbers::count;
+use crate::options::Options;
 use crate::picker::Picker;
 use crate::processes::Processes;
 use crate::quit::{Leaving, Quit};
-use crate::run::Options;
 use crate::sessions::Sessions;
 use crate::theme::Theme;
 use crate::toast::Toasts;

@@ -1,20 +1,22 @@
 //! A card above the input: a box with a title, and the state of the question in it.
 
+mod approval;
+mod clarify;
+
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use protocol::{Answer, Ask, Choice, Millis, Question, QuestionId};
-use ratatui::style::Style;
-use ratatui::text::{Line, Span};
+use ratatui::text::Line;
 
+pub(crate) use clarify::meant;
+
+use crate::arming::{Keys, QUIET};
+use crate::boxed::boxed;
 use crate::keymap::Action;
 use crate::theme::Theme;
 use crate::time::{between, span};
-use crate::transcript::wrap::{columns, fit};
-use crate::{approval, clarify};
-
-/// How long the keyboard must be quiet before a card takes keys (C11).
-pub(crate) const QUIET: u64 = 500;
+use crate::wrap::{columns, fit};
 
 /// Columns of the name of a session that stay whatever stands behind it.
 const LEAST: usize = 6;
@@ -45,17 +47,6 @@ pub(crate) enum Outcome {
     Moved,
     /// The question is answered.
     Answered(Answer),
-}
-
-/// Whether a card takes keys.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Keys {
-    /// It does.
-    Armed,
-    /// Not yet: the keyboard was in use a moment ago.
-    Quieting,
-    /// Not while something is typed in the input.
-    Typing,
 }
 
 /// What a card is drawn with.
@@ -189,46 +180,4 @@ fn answer(question: &Question, index: usize) -> Outcome {
         Ask::Clarify { choices, .. } => choices.get(index).cloned().map(Answer::Text),
     };
     answer.map_or(Outcome::Ignored, Outcome::Answered)
-}
-
-/// Lines in a box with a title.
-pub(crate) fn boxed(
-    title: &str,
-    body: Vec<Line<'static>>,
-    width: usize,
-    style: Style,
-) -> Vec<Line<'static>> {
-    let inner = width.saturating_sub(4);
-    let title = fit(title, width.saturating_sub(6));
-    let rule = "─".repeat(width.saturating_sub(5 + columns(&title)));
-    let mut lines = vec![Line::styled(format!("╭─ {title} {rule}╮"), style)];
-    for line in body {
-        let used = line_width(&line);
-        let mut spans = vec![Span::styled("│ ", style)];
-        let own = line.style;
-        spans.extend(line.spans.into_iter().map(|span| {
-            let style = own.patch(span.style);
-            span.style(style)
-        }));
-        spans.push(Span::raw(" ".repeat(inner.saturating_sub(used))));
-        spans.push(Span::styled(" │", style));
-        lines.push(Line::from(spans));
-    }
-    lines.push(Line::styled(format!("╰{}╯", "─".repeat(width.saturating_sub(2))), style));
-    lines
-}
-
-/// How many columns a line takes.
-pub(crate) fn line_width(line: &Line<'_>) -> usize {
-    line.spans.iter().map(|span| columns(&span.content)).sum()
-}
-
-/// The line that says which keys a card takes.
-pub(crate) fn hint(keys: Keys, armed: &str, width: usize, theme: &Theme) -> Line<'static> {
-    let text = match keys {
-        Keys::Armed => armed,
-        Keys::Quieting => "takes keys once the keyboard is quiet",
-        Keys::Typing => "takes keys once the input is empty",
-    };
-    Line::styled(fit(text, width), theme.dim)
 }

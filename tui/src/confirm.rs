@@ -4,12 +4,13 @@
 use protocol::{Command, Millis, SessionId};
 use ratatui::text::Line;
 
-use crate::card::{Keys, QUIET, boxed, hint};
+use crate::arming::{Keys, QUIET, hint};
+use crate::boxed::boxed;
 use crate::clean::{head, one_line};
 use crate::keymap::Action;
 use crate::theme::Theme;
 use crate::time::between;
-use crate::transcript::wrap::{Break, fit, text};
+use crate::wrap::{Break, fit, text};
 
 /// Bytes of a session's name that are looked at: it may be a long prompt.
 const NAME: usize = 400;

@@ -7,7 +7,8 @@ use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
 use crate::app::{App, Panel};
-use crate::card::{Sight, boxed};
+use crate::boxed::boxed;
+use crate::card::Sight;
 use crate::clean::{self, clean, one_line};
 use crate::composer::Composer;
 use crate::numbers::bytes;
@@ -15,7 +16,7 @@ use crate::processes::Scene;
 use crate::quit::Left;
 use crate::term::Frame;
 use crate::theme::Theme;
-use crate::transcript::wrap::{Break, columns, fit, text};
+use crate::wrap::{Break, columns, fit, text};
 use crate::{goal, help, slash, status};
 
 /// Lines of the menu of commands.
@@ -337,7 +338,7 @@ fn toasts(app: &App, plan: &Plan, buffer: &mut Buffer) {
     let lines = app.toasts.lines(&app.transcript.session, asked, width, &app.theme);
     let count = lines.len().min(plan.body);
     for (i, line) in lines.iter().rev().take(count).enumerate() {
-        let x = width.saturating_sub(crate::card::line_width(line));
+        let x = width.saturating_sub(crate::wrap::line_width(line));
         let y = plan.body - 1 - i;
         put(buffer, x, y, line);
     }

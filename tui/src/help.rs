@@ -5,7 +5,7 @@ use ratatui::text::{Line, Span};
 use crate::keymap::KEYS;
 use crate::slash::TABLE;
 use crate::theme::Theme;
-use crate::transcript::wrap::{Break, columns, wrap};
+use crate::wrap::{Break, columns, wrap};
 
 pub(crate) fn lines(width: usize, theme: &Theme) -> Vec<Line<'static>> {
     let commands: Vec<(String, &str)> = TABLE

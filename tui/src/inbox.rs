@@ -4,8 +4,8 @@
 use protocol::{Answer, Ask, Asked, Millis, QuestionId, SessionId};
 use ratatui::text::Line;
 
-use crate::card::{Card, Keys, Outcome as Done, Sight};
-use crate::clarify::meant;
+use crate::arming::Keys;
+use crate::card::{Card, Outcome as Done, Sight, meant};
 use crate::clean::{head, one_line};
 use crate::composer::Composer;
 use crate::keymap::Action;
@@ -13,7 +13,7 @@ use crate::numbers::count;
 use crate::select::Entry;
 use crate::theme::Theme;
 use crate::time::{between, span};
-use crate::transcript::wrap::{columns, fit};
+use crate::wrap::{columns, fit};
 
 /// Bytes of a question that are looked at.
 const LOOKED_AT: usize = 1_000;

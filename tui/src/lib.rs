@@ -4,9 +4,9 @@
 //! the terminal and all waiting; everything else is state ([`app`]) and drawing.
 
 mod app;
-mod approval;
+mod arming;
+mod boxed;
 mod card;
-mod clarify;
 mod clean;
 mod composer;
 mod confirm;
@@ -18,7 +18,9 @@ mod inbox;
 mod keymap;
 mod link;
 mod numbers;
+mod options;
 mod picker;
+mod process_exit;
 mod processes;
 mod quit;
 mod refresh;
@@ -34,8 +36,10 @@ mod theme;
 mod time;
 mod toast;
 mod transcript;
+mod wrap;
 
+pub use options::Options;
 pub use quit::Leaving;
-pub use run::{Exit, Interface, Options, run};
+pub use run::{Exit, Interface, run};
 pub use term::Drawn;
 pub use theme::Palette;

@@ -4,7 +4,7 @@ use protocol::{Link, Millis};
 
 use crate::clean::one_line;
 use crate::time::span;
-use crate::transcript::wrap::{columns, fit};
+use crate::wrap::{columns, fit};
 
 /// Columns of a reason.
 const WHY: usize = 44;

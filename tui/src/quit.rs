@@ -4,12 +4,13 @@
 use protocol::{Millis, Process, SessionId, SessionRow, Transcript, Work};
 use ratatui::text::Line;
 
-use crate::card::{QUIET, boxed};
+use crate::arming::QUIET;
+use crate::boxed::boxed;
 use crate::keymap::Action;
 use crate::numbers::count;
 use crate::theme::Theme;
 use crate::time::between;
-use crate::transcript::wrap::{Break, fit, text};
+use crate::wrap::{Break, fit, text};
 
 const CHOICES: [&str; 4] = ["keep it running", "leave it", "kill it", "do not quit"];
 

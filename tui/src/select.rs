@@ -6,7 +6,7 @@ use unicode_segmentation::UnicodeSegmentation;
 use crate::clean::one_line;
 use crate::keymap::Action;
 use crate::theme::Theme;
-use crate::transcript::wrap::{columns, fit};
+use crate::wrap::{columns, fit};
 
 /// An entry: what is picked by, and what stands around it. All of it is clean.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]

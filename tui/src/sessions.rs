@@ -12,7 +12,7 @@ use crate::refresh::Refresh;
 use crate::select::{self, Entry, Listed, Select};
 use crate::theme::Theme;
 use crate::time::{ago, between};
-use crate::transcript::wrap::{columns, fit};
+use crate::wrap::{columns, fit};
 
 /// Characters from which on messages are searched too.
 const WORTH_SEARCHING: usize = 3;

@@ -10,7 +10,7 @@ use crate::link;
 use crate::numbers::{count, tokens};
 use crate::theme::Theme;
 use crate::time::{between, span};
-use crate::transcript::wrap::{columns, fit};
+use crate::wrap::{columns, fit};
 
 /// Cells of the context bar.
 const BAR: u64 = 8;

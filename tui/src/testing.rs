@@ -11,7 +11,7 @@ use ratatui::layout::Rect;
 
 use crate::app::{App, Effect};
 use crate::draw::draw;
-use crate::run::Options;
+use crate::options::Options;
 use crate::term::Frame;
 
 /// The moment at which tests begin.

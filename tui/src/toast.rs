@@ -8,10 +8,10 @@ use ratatui::text::Line;
 
 use crate::clean::one_line;
 use crate::numbers::count;
+use crate::process_exit::describe;
 use crate::theme::Theme;
 use crate::time::{between, span};
-use crate::transcript::ending;
-use crate::transcript::wrap::{columns, fit};
+use crate::wrap::{columns, fit};
 
 /// Toasts drawn at once; a line more says how many others there are (E12).
 const SHOWN: usize = 3;
@@ -178,8 +178,8 @@ fn line(toast: &Toast, current: &SessionId, opens: &str, width: usize) -> String
 
 fn what(news: &News, here: bool) -> String {
     match news {
-        News::Ended { exit, delivery: Delivery::Held(_) } => format!("{}, held", ending(exit)),
-        News::Ended { exit, .. } => ending(exit),
+        News::Ended { exit, delivery: Delivery::Held(_) } => format!("{}, held", describe(exit)),
+        News::Ended { exit, .. } => describe(exit),
         News::Matched { pattern } => format!("matched \"{}\"", fit(&one_line(pattern), 24)),
         News::WatchDisabled => "watch switched off".to_owned(),
         News::Tripped => "too many matches, dropped for a while".to_owned(),

@@ -9,7 +9,6 @@ mod markdown;
 mod scroll;
 mod table;
 mod tool;
-pub(crate) mod wrap;
 
 use std::collections::HashMap;
 
@@ -18,7 +17,7 @@ use ratatui::style::Style;
 use ratatui::text::Line;
 
 use cell::Context;
-pub(crate) use cell::{Reasoning, ending};
+pub(crate) use cell::Reasoning;
 use markdown::Stream;
 pub(crate) use scroll::Move;
 use scroll::Place;

@@ -11,7 +11,7 @@ use crate::goal;
 use crate::numbers::count;
 use crate::picker::Kind;
 use crate::sessions::{Sessions, find};
-use crate::transcript::wrap::fit;
+use crate::wrap::fit;
 
 /// Columns of the name of whoever answered.
 const NAME: usize = 30;

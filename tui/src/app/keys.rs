@@ -4,8 +4,8 @@ use crossterm::event::KeyEvent;
 use protocol::{Answer, Ask, Choice, Command, Millis, PromptId, QuestionId, Target};
 
 use super::{App, Effect, Notice, Panel};
-use crate::card::{self, QUIET};
-use crate::clarify;
+use crate::arming::QUIET;
+use crate::card;
 use crate::clean::one_line;
 use crate::composer;
 use crate::confirm::{self, Confirm};
@@ -346,7 +346,7 @@ impl App {
         if let Some(question) = self.answers_by_text() {
             let (id, ask) = (question.id.clone(), question.ask.clone());
             self.notice = None;
-            let answer = clarify::meant(&ask, self.composer.take());
+            let answer = card::meant(&ask, self.composer.take());
             return vec![self.answer(id, answer)];
         }
         if let Some(name) = self.uploading.first() {

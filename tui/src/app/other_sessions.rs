@@ -6,7 +6,7 @@ use super::{App, Effect, Panel};
 use crate::clean::one_line;
 use crate::inbox::{Gone, Inbox, Outcome, Scene, called};
 use crate::keymap::Action;
-use crate::transcript::wrap::fit;
+use crate::wrap::fit;
 
 /// Columns of the name of a session.
 const NAME: usize = 30;

@@ -7,10 +7,10 @@ use ratatui::text::{Line, Span};
 use super::{Processes, Tail, ordered};
 use crate::clean::{clean, one_line};
 use crate::numbers::count;
+use crate::process_exit::describe;
 use crate::theme::Theme;
 use crate::time::{between, span};
-use crate::transcript::ending;
-use crate::transcript::wrap::{Break, columns, fit, text};
+use crate::wrap::{Break, columns, fit, text};
 
 /// Rows of the panel from which on the selected process is described.
 const ROOMY: usize = 8;
@@ -165,8 +165,8 @@ fn state(process: &Process, theme: &Theme) -> (Style, String) {
         }
         (State::Starting, _) => (theme.dim, "starting".to_owned()),
         (State::Running, _) => (theme.warn, "running".to_owned()),
-        (State::Ended, Some(exit)) if exit.code == Some(0) => (theme.ok, ending(exit)),
-        (State::Ended, Some(exit)) => (theme.error, ending(exit)),
+        (State::Ended, Some(exit)) if exit.code == Some(0) => (theme.ok, describe(exit)),
+        (State::Ended, Some(exit)) => (theme.error, describe(exit)),
         (State::Ended, None) => (theme.dim, "ended".to_owned()),
     }
 }

@@ -1,15 +1,16 @@
 //! One stored row as lines.
 
-use protocol::{Assistant, Body, End, Exit, Row, Stop, Summary, ToolCall, Wakeup, WakeupKind};
+use protocol::{Assistant, Body, Row, Stop, Summary, ToolCall, Wakeup, WakeupKind};
 use ratatui::text::{Line, Span};
 
 use super::markdown::Stream;
 use super::tool;
-use super::wrap::{Break, fit, text, wrap};
-use crate::card::boxed;
+use crate::boxed::boxed;
 use crate::clean::{clean, head, one_line, output, tail};
 use crate::numbers::{count, tokens};
+use crate::process_exit::describe;
 use crate::theme::Theme;
+use crate::wrap::{Break, fit, text, wrap};
 
 /// Lines of a prompt that are shown; a pasted file would bury the answer.
 const PROMPT_LINES: usize = 40;
@@ -164,19 +165,6 @@ pub(crate) fn thinking(reasoning: &str, cx: &Context<'_>) -> Vec<Line<'static>> 
     lines
 }
 
-/// How a process ended, in a few words (P11).
-pub(crate) fn ending(exit: &Exit) -> String {
-    match (exit.end, exit.code, exit.signal) {
-        (End::Exited, Some(0), _) => "finished".to_owned(),
-        (End::Exited, Some(code), _) => format!("failed (exit {code})"),
-        (End::Exited, None, Some(signal)) => format!("failed (signal {signal})"),
-        (End::Exited, None, None) => "ended (exit code unknown)".to_owned(),
-        (End::Killed, _, _) => "killed".to_owned(),
-        (End::Lost, _, _) => "lost".to_owned(),
-        (End::FailedStart, _, _) => "failed to start".to_owned(),
-    }
-}
-
 /// What stands for older rows in the model's context: a line, and its text when it is unfolded.
 fn summary(summary: &Summary, cx: &Context<'_>) -> Vec<Line<'static>> {
     let rows = count(summary.rows, "row");
@@ -201,13 +189,13 @@ fn card(wakeup: &Wakeup, cx: &Context<'_>) -> Vec<Line<'static>> {
     let theme = cx.theme;
     let inner = cx.width.saturating_sub(4);
     let says = match wakeup.kind {
-        WakeupKind::Exit => wakeup.exit.as_ref().map_or_else(|| "ended".to_owned(), ending),
+        WakeupKind::Exit => wakeup.exit.as_ref().map_or_else(|| "ended".to_owned(), describe),
         WakeupKind::Match => {
             format!("matched \"{}\"", one_line(wakeup.pattern.as_deref().unwrap_or_default()))
         }
         WakeupKind::WatchDisabled => "watch switched off".to_owned(),
         WakeupKind::Delegation => match &wakeup.exit {
-            Some(exit) => format!("delegated task {}", ending(exit)),
+            Some(exit) => format!("delegated task {}", describe(exit)),
             None => "delegated task ended".to_owned(),
         },
     };

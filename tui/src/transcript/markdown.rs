@@ -8,9 +8,9 @@ use ratatui::style::{Modifier, Style};
 use ratatui::text::{Line, Span};
 
 use super::table::Table;
-use super::wrap::{Break, columns, wrap};
 use crate::clean::{clean, one_line};
 use crate::theme::Theme;
+use crate::wrap::{Break, columns, wrap};
 
 /// Text longer than this is not laid out as a whole,
 const LONG: usize = 1024 * 1024;

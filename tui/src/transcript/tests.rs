@@ -215,7 +215,7 @@ fn tables_fit_the_width() {
     for width in [10, 20, 40] {
         let lines = render(text, width, &theme()).lines;
         for line in &lines {
-            assert!(crate::card::line_width(line) <= width, "{width}: {line}");
+            assert!(crate::wrap::line_width(line) <= width, "{width}: {line}");
         }
         let letters = |text: &str| {
             let mut letters: Vec<char> = text.chars().filter(|c| c.is_alphabetic()).collect();

@@ -6,11 +6,11 @@ use ratatui::text::{Line, Span};
 use serde_json::Value;
 
 use super::diff;
-use super::wrap::{Break, columns, fit, text};
 use crate::clean::{clean, one_line, output, tail};
 use crate::numbers::count;
 use crate::theme::Theme;
 use crate::time::{between, span, took};
+use crate::wrap::{Break, columns, fit, text};
 
 /// Lines shown of an output: this many of its head
 const HEAD: usize = 3;

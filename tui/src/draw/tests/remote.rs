@@ -8,7 +8,7 @@ use protocol::{
 
 use super::widths;
 use crate::app::App;
-use crate::run::Options;
+use crate::options::Options;
 use crate::testing::*;
 
 fn attached_to(place: &str, transcript: Transcript) -> App {

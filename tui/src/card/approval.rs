@@ -5,11 +5,12 @@ use std::ops::Range;
 use protocol::{Ask, Choice, Question};
 use ratatui::text::{Line, Span};
 
-use crate::card::{Sight, hint};
+use super::Sight;
+use crate::arming::hint;
 use crate::clean::{clean, one_line};
 use crate::numbers::count;
 use crate::theme::Theme;
-use crate::transcript::wrap::{Break, columns, fit, text, wrap};
+use crate::wrap::{Break, columns, fit, text, wrap};
 
 /// Lines of the command that are shown at most.
 const COMMAND: usize = 8;

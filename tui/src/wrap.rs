@@ -69,6 +69,11 @@ pub(crate) fn columns(text: &str) -> usize {
     }
 }
 
+/// How many columns a line takes.
+pub(crate) fn line_width(line: &Line<'_>) -> usize {
+    line.spans.iter().map(|span| columns(&span.content)).sum()
+}
+
 /// As much of a text as fits, with an ellipsis where it was cut.
 pub(crate) fn fit(text: &str, width: usize) -> String {
     if columns(text) <= width {

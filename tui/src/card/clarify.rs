@@ -3,10 +3,10 @@
 use protocol::{Answer, Ask, Question};
 use ratatui::text::Line;
 
-use crate::card::{Keys, hint};
+use crate::arming::{Keys, hint};
 use crate::clean::{clean, one_line};
 use crate::theme::Theme;
-use crate::transcript::wrap::{Break, fit, text};
+use crate::wrap::{Break, fit, text};
 
 pub(crate) fn lines(
     question: &Question,

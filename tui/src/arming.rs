@@ -1,0 +1,31 @@
+//! When a card or a dialog takes keys: only once the keyboard has been quiet, so that a key that
+//! was meant for something else decides nothing (C11).
+
+use ratatui::text::Line;
+
+use crate::theme::Theme;
+use crate::wrap::fit;
+
+/// How long the keyboard must be quiet before a card takes keys (C11).
+pub(crate) const QUIET: u64 = 500;
+
+/// Whether a card takes keys.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Keys {
+    /// It does.
+    Armed,
+    /// Not yet: the keyboard was in use a moment ago.
+    Quieting,
+    /// Not while something is typed in the input.
+    Typing,
+}
+
+/// The line that says which keys a card takes.
+pub(crate) fn hint(keys: Keys, armed: &str, width: usize, theme: &Theme) -> Line<'static> {
+    let text = match keys {
+        Keys::Armed => armed,
+        Keys::Quieting => "takes keys once the keyboard is quiet",
+        Keys::Typing => "takes keys once the input is empty",
+    };
+    Line::styled(fit(text, width), theme.dim)
+}
