@@ -11,7 +11,7 @@ pub(crate) const QUIET: u64 = 500;
 
 /// Whether a card takes keys.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Keys {
+pub(crate) enum Readiness {
     /// It does.
     Armed,
     /// Not yet: the keyboard was in use a moment ago.
@@ -21,11 +21,11 @@ pub(crate) enum Keys {
 }
 
 /// The line that says which keys a card takes.
-pub(crate) fn hint(keys: Keys, armed: &str, width: usize, theme: &Theme) -> Line<'static> {
+pub(crate) fn hint(keys: Readiness, armed: &str, width: usize, theme: &Theme) -> Line<'static> {
     let text = match keys {
-        Keys::Armed => armed,
-        Keys::Quieting => "takes keys once the keyboard is quiet",
-        Keys::Typing => "takes keys once the input is empty",
+        Readiness::Armed => armed,
+        Readiness::Quieting => "takes keys once the keyboard is quiet",
+        Readiness::Typing => "takes keys once the input is empty",
     };
     Line::styled(fit(text, width), theme.dim)
 }

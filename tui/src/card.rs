@@ -9,9 +9,9 @@ use std::fmt::Write;
 use protocol::{Answer, Ask, Choice, Millis, Question, QuestionId};
 use ratatui::text::Line;
 
-pub(crate) use clarify::meant;
+pub(crate) use clarify::parse_answer;
 
-use crate::arming::{Keys, QUIET};
+use crate::arming::{QUIET, Readiness};
 use crate::boxed::boxed;
 use crate::keymap::Action;
 use crate::theme::Theme;
@@ -30,7 +30,7 @@ pub(crate) struct Card {
     id: Option<QuestionId>,
     since: Millis,
     selected: usize,
-    told: bool,
+    shown_reported: bool,
     /// Lines by which the command is scrolled.
     scroll: isize,
     /// Lines of the command that were in view, and all of them.
@@ -40,7 +40,7 @@ pub(crate) struct Card {
 
 /// What a key did to a card.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
+pub(crate) enum CardEvent {
     /// Nothing; the key is for others.
     Ignored,
     /// The selection moved.
@@ -51,12 +51,12 @@ pub(crate) enum Outcome {
 
 /// What a card is drawn with.
 #[derive(Clone, Copy)]
-pub(crate) struct Sight<'a> {
+pub(crate) struct CardContext<'a> {
     /// What people call the session that asks, if it is not the one in view.
     pub(crate) name: Option<&'a str>,
     /// How many questions of that session wait.
     pub(crate) total: usize,
-    pub(crate) keys: Keys,
+    pub(crate) keys: Readiness,
     pub(crate) now: Millis,
     /// Columns and lines.
     pub(crate) size: (usize, usize),
@@ -81,8 +81,8 @@ impl Card {
     }
 
     /// True once per question: it has just been shown for the first time (C08).
-    pub(crate) fn tell(&mut self) -> bool {
-        self.id.is_some() && !std::mem::replace(&mut self.told, true)
+    pub(crate) fn mark_shown(&mut self) -> bool {
+        self.id.is_some() && !std::mem::replace(&mut self.shown_reported, true)
     }
 
     /// Whether the user can have read it.
@@ -100,13 +100,13 @@ impl Card {
         self.id.is_some() && self.is_settled(now) && between(now, typed_at) >= QUIET
     }
 
-    pub(crate) fn on_action(&mut self, question: &Question, action: Action) -> Outcome {
+    pub(crate) fn on_action(&mut self, question: &Question, action: Action) -> CardEvent {
         let count = match &question.ask {
             Ask::Approval { allow_always, .. } => approval::choices(*allow_always).len(),
             Ask::Clarify { choices, .. } => choices.len(),
         };
         if count == 0 {
-            return Outcome::Ignored;
+            return CardEvent::Ignored;
         }
         match action {
             Action::PageDown if self.total.is_some() => self.scroll += PAGE,
@@ -116,33 +116,43 @@ impl Card {
             Action::Enter => return self.answer(question, self.selected),
             Action::Text(c @ '1'..='9') => {
                 let index = c as usize - '1' as usize;
-                return if index < count { self.answer(question, index) } else { Outcome::Ignored };
+                return if index < count {
+                    self.answer(question, index)
+                } else {
+                    CardEvent::Ignored
+                };
             }
-            _ => return Outcome::Ignored,
+            _ => return CardEvent::Ignored,
         }
-        Outcome::Moved
+        CardEvent::Moved
     }
 
     /// A choice. A command that was not all in view can be denied, not approved.
-    fn answer(&self, question: &Question, index: usize) -> Outcome {
+    fn answer(&self, question: &Question, index: usize) -> CardEvent {
         let outcome = answer(question, index);
-        let denies =
-            matches!(&outcome, Outcome::Answered(Answer::Approval(Choice::Deny) | Answer::Text(_)));
+        let denies = matches!(
+            &outcome,
+            CardEvent::Answered(Answer::Approval(Choice::Deny) | Answer::Text(_))
+        );
         let whole = self.total.is_none_or(|total| self.seen.len() >= total);
-        if denies || whole { outcome } else { Outcome::Moved }
+        if denies || whole { outcome } else { CardEvent::Moved }
     }
 
     /// The card as lines, box and all, at most as many as there is room for.
-    pub(crate) fn lines(&mut self, question: &Question, sight: &Sight<'_>) -> Vec<Line<'static>> {
-        let Sight { keys, now, theme, .. } = *sight;
-        let (width, height) = sight.size;
+    pub(crate) fn lines(
+        &mut self,
+        question: &Question,
+        cx: &CardContext<'_>,
+    ) -> Vec<Line<'static>> {
+        let CardContext { keys, now, theme, .. } = *cx;
+        let (width, height) = cx.size;
         let inner = width.saturating_sub(4);
         let room = height.saturating_sub(2);
         let (name, body) = match &question.ask {
             Ask::Approval { .. } => {
                 let size = (inner, room);
-                let sight = Sight { size, ..*sight };
-                let (lines, view) = approval::lines(question, self.selected, self.scroll, &sight);
+                let cx = CardContext { size, ..*cx };
+                let (lines, view) = approval::lines(question, self.selected, self.scroll, &cx);
                 self.seen.extend(view.shown);
                 self.total = Some(view.total);
                 ("Run this?", lines)
@@ -152,32 +162,32 @@ impl Card {
             }
         };
         let mut title = name.to_owned();
-        if sight.total > 1 {
-            write!(title, " · 1 of {}", sight.total).ok();
+        if cx.total > 1 {
+            write!(title, " · 1 of {}", cx.total).ok();
         }
         if let Some(deadline) = question.deadline {
             let left = u64::try_from(deadline.saturating_sub(now)).unwrap_or(0).div_ceil(1_000);
             write!(title, " · {} left", span(left)).ok();
         }
-        if let Some(session) = sight.name {
+        if let Some(session) = cx.name {
             // The name gives way to what is asked and how long there is.
             let room = width.saturating_sub(9 + columns(&title)).max(LEAST);
             title = format!("{} · {title}", fit(session, room));
         }
         let style = match keys {
-            Keys::Armed => theme.question_border,
-            Keys::Quieting | Keys::Typing => theme.dim,
+            Readiness::Armed => theme.question_border,
+            Readiness::Quieting | Readiness::Typing => theme.dim,
         };
         boxed(&title, body, width, style)
     }
 }
 
-fn answer(question: &Question, index: usize) -> Outcome {
+fn answer(question: &Question, index: usize) -> CardEvent {
     let answer = match &question.ask {
         Ask::Approval { allow_always, .. } => {
             approval::choices(*allow_always).get(index).map(|(choice, _)| Answer::Approval(*choice))
         }
         Ask::Clarify { choices, .. } => choices.get(index).cloned().map(Answer::Text),
     };
-    answer.map_or(Outcome::Ignored, Outcome::Answered)
+    answer.map_or(CardEvent::Ignored, CardEvent::Answered)
 }

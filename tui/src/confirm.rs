@@ -4,7 +4,7 @@
 use protocol::{Command, Millis, SessionId};
 use ratatui::text::Line;
 
-use crate::arming::{Keys, QUIET, hint};
+use crate::arming::{QUIET, Readiness, hint};
 use crate::boxed::boxed;
 use crate::clean::{head, one_line};
 use crate::keymap::Action;
@@ -17,7 +17,7 @@ const NAME: usize = 400;
 
 /// What is asked.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum About {
+enum Question {
     /// Whether this session is deleted.
     Delete(SessionId),
     /// Whether approvals are switched off.
@@ -27,7 +27,7 @@ enum About {
 /// The open question.
 #[derive(Debug)]
 pub(crate) struct Confirm {
-    about: About,
+    question: Question,
     name: String,
     /// What else is to be known, in a sentence.
     also: String,
@@ -40,13 +40,13 @@ pub(crate) struct Confirm {
 
 /// What was decided.
 #[derive(Debug, PartialEq)]
-pub(crate) enum Outcome {
+pub(crate) enum ConfirmEvent {
     /// Nothing yet.
-    Open,
+    StayOpen,
     /// This is to be done.
-    Yes(Command),
+    Confirmed(Command),
     /// Nothing is to be done.
-    No,
+    Declined,
 }
 
 impl Confirm {
@@ -55,7 +55,7 @@ impl Confirm {
         let name = one_line(head(name, NAME));
         let name = if name.is_empty() { one_line(&session.0) } else { name };
         Self {
-            about: About::Delete(session),
+            question: Question::Delete(session),
             name,
             also,
             selected: 0,
@@ -67,7 +67,7 @@ impl Confirm {
     /// Whether approvals are to be switched off for the session in view.
     pub(crate) fn yolo(now: Millis) -> Self {
         Self {
-            about: About::Yolo,
+            question: Question::Yolo,
             name: "Commands of this session run without asking.".to_owned(),
             also: "What can never be approved stays blocked. /yolo switches it off again."
                 .to_owned(),
@@ -86,20 +86,20 @@ impl Confirm {
         (!self.is_armed(now)).then_some(self.quiet_since + QUIET as Millis)
     }
 
-    pub(crate) fn on_action(&mut self, action: Action, now: Millis) -> Outcome {
+    pub(crate) fn on_action(&mut self, action: Action, now: Millis) -> ConfirmEvent {
         if matches!(action, Action::Escape | Action::Interrupt) {
-            return Outcome::No;
+            return ConfirmEvent::Declined;
         }
         if !self.is_armed(now) {
             self.quiet_since = now;
             self.typed |= matches!(action, Action::Text(_));
-            return Outcome::Open;
+            return ConfirmEvent::StayOpen;
         }
         let chosen = match action {
             Action::Up | Action::Down | Action::Left | Action::Right | Action::Tab => {
                 self.selected = 1 - self.selected;
                 self.typed = false;
-                return Outcome::Open;
+                return ConfirmEvent::StayOpen;
             }
             Action::Enter => self.selected,
             Action::Text('1') => 0,
@@ -107,33 +107,33 @@ impl Confirm {
             _ => {
                 self.quiet_since = now;
                 self.typed |= matches!(action, Action::Text(_));
-                return Outcome::Open;
+                return ConfirmEvent::StayOpen;
             }
         };
         if chosen == 0 {
-            return Outcome::No;
+            return ConfirmEvent::Declined;
         }
         if self.typed {
-            return Outcome::Open;
+            return ConfirmEvent::StayOpen;
         }
-        Outcome::Yes(match &self.about {
-            About::Delete(session) => Command::Delete { session: session.clone() },
-            About::Yolo => Command::SetYolo { yolo: true },
+        ConfirmEvent::Confirmed(match &self.question {
+            Question::Delete(session) => Command::Delete { session: session.clone() },
+            Question::Yolo => Command::SetYolo { yolo: true },
         })
     }
 
     pub(crate) fn lines(&self, now: Millis, width: usize, theme: &Theme) -> Vec<Line<'static>> {
         let inner = width.saturating_sub(4);
         let (keys, border) = if self.is_armed(now) {
-            (Keys::Armed, theme.question_border)
+            (Readiness::Armed, theme.question_border)
         } else {
-            (Keys::Quieting, theme.dim)
+            (Readiness::Quieting, theme.dim)
         };
-        let (title, choices, esc) = match self.about {
-            About::Delete(_) => {
+        let (title, choices, esc) = match self.question {
+            Question::Delete(_) => {
                 ("Delete this session?", ["keep it", "delete it for good"], "Esc keeps it")
             }
-            About::Yolo => {
+            Question::Yolo => {
                 ("Switch approvals off?", ["keep asking", "run everything"], "Esc keeps asking")
             }
         };

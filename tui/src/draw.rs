@@ -8,16 +8,16 @@ use ratatui::text::{Line, Span};
 
 use crate::app::{App, Panel};
 use crate::boxed::boxed;
-use crate::card::Sight;
+use crate::card::CardContext;
 use crate::clean::{self, clean, one_line};
 use crate::composer::Composer;
 use crate::numbers::bytes;
-use crate::processes::Scene;
-use crate::quit::Left;
+use crate::processes::ProcessesContext;
+use crate::quit::RunningWork;
 use crate::term::Frame;
 use crate::theme::Theme;
 use crate::wrap::{Break, columns, fit, text};
-use crate::{goal, help, slash, status};
+use crate::{goal, help, status};
 
 /// Lines of the menu of commands.
 const MENU: usize = 7;
@@ -54,9 +54,9 @@ struct Plan {
 pub(crate) fn draw(app: &mut App, buffer: &mut Buffer) -> Frame {
     let area = buffer.area;
     let (width, height) = (usize::from(area.width), usize::from(area.height));
-    app.composer.set_width(width.saturating_sub(2));
+    app.input.composer.set_width(width.saturating_sub(2));
     let plan = plan(app, width, height);
-    app.with_view(|view, scene| view.arrange(scene, width, plan.body));
+    app.arrange(width, plan.body);
     paint(app, &plan, buffer)
 }
 
@@ -65,10 +65,10 @@ fn plan(app: &mut App, width: usize, height: usize) -> Plan {
     let mut room = height - usize::from(status.is_some());
     let rule = height >= 8;
     room -= usize::from(rule);
-    let hidden = app.panel.is_some();
+    let hidden = app.overlays.panel.is_some();
     if hidden {
         let most = (height / 3).max(1).min(room);
-        let (input, caret) = match &mut app.panel {
+        let (input, caret) = match &mut app.overlays.panel {
             Some(Panel::Inbox(inbox)) => match inbox.input(width.saturating_sub(2)) {
                 Some(answer) => input(answer, &app.theme, width, most),
                 None => (Vec::new(), None),
@@ -87,7 +87,7 @@ fn plan(app: &mut App, width: usize, height: usize) -> Plan {
         return Plan { above, rule: false, input, caret, body, status };
     }
     let most = (height / 3).max(1).min(room);
-    let (input, caret) = input(&app.composer, &app.theme, width, most);
+    let (input, caret) = input(&app.input.composer, &app.theme, width, most);
     room = room.saturating_sub(input.len());
     // The transcript keeps a line as long as there is one to spare.
     let mut free = room.saturating_sub(usize::from(room > 3));
@@ -105,19 +105,19 @@ fn plan(app: &mut App, width: usize, height: usize) -> Plan {
 /// The question in view, or the one before quitting.
 fn card(app: &mut App, width: usize, height: usize) -> Vec<Line<'static>> {
     let now = app.now();
-    let mut lines = if let Some(quit) = app.leaving.as_ref().filter(|quit| quit.is_open()) {
-        quit.lines(Left::of(&app.transcript, quit), width, &app.theme)
-    } else if let Some(confirm) = &app.confirm {
+    let mut lines = if let Some(quit) = app.overlays.quit.as_ref().filter(|quit| quit.is_open()) {
+        quit.lines(RunningWork::of(&app.transcript, quit), width, &app.theme)
+    } else if let Some(confirm) = &app.overlays.confirm {
         confirm.lines(app.now(), width, &app.theme)
-    } else if let Some(panel) = &mut app.panel {
+    } else if let Some(panel) = &mut app.overlays.panel {
         let Panel::Inbox(inbox) = panel else { return Vec::new() };
         let Some(lines) = inbox.card(now, (width, height), &app.theme) else { return Vec::new() };
         lines
     } else if let Some(question) = app.question().cloned() {
         let total = app.transcript.questions.len();
-        let (keys, now, size) = (app.card_keys(), app.now(), (width, height));
-        let sight = Sight { name: None, total, keys, now, size, theme: &app.theme };
-        app.card.lines(&question, &sight)
+        let (keys, now, size) = (app.card_readiness(), app.now(), (width, height));
+        let cx = CardContext { name: None, total, keys, now, size, theme: &app.theme };
+        app.questions.card.lines(&question, &cx)
     } else {
         return Vec::new();
     };
@@ -138,7 +138,7 @@ fn said(app: &App, width: usize) -> Vec<Line<'static>> {
     if let Link::Refused { message } = &app.link {
         lines.extend(marked("✗ ", message, theme.error, width, NOTICE));
     }
-    if let Some((mark, message, style)) = app.news().map(|notice| notice.look(theme)) {
+    if let Some((mark, message, style)) = app.current_notice().map(|notice| notice.parts(theme)) {
         lines.extend(marked(mark, message, style, width, NOTICE));
     }
     lines
@@ -189,7 +189,8 @@ fn waiting(app: &App, width: usize, height: usize) -> Vec<Line<'static>> {
         lines.push(dim(format!("steering: {}", one_line(steer))));
     }
     let queued = app.transcript.queued.iter().map(|queued| ("queued", queued.text.as_str()));
-    let queued: Vec<(&str, &str)> = queued.chain(app.late()).collect();
+    let queued: Vec<(&str, &str)> =
+        queued.chain(app.pending.prompts.overdue(&app.link, app.now())).collect();
     let room = height.saturating_sub(lines.len() + usize::from(files.is_some()));
     let hidden = if queued.len() > room { queued.len() + 1 - room.max(1) } else { 0 };
     if hidden > 0 {
@@ -210,7 +211,7 @@ fn waiting(app: &App, width: usize, height: usize) -> Vec<Line<'static>> {
 fn files(app: &App, width: usize) -> Option<Line<'static>> {
     let theme = &app.theme;
     let name = |name: &str| fit(&one_line(name), width.min(NAME));
-    let uploading = app.uploading.iter();
+    let uploading = app.pending.uploads.names();
     let uploading = uploading.map(|file| (format!("[uploading {} …]", name(file)), theme.warn));
     let attached = app
         .transcript
@@ -239,8 +240,8 @@ fn files(app: &App, width: usize) -> Option<Line<'static>> {
 
 /// The commands that complete what is typed.
 fn menu(app: &App, width: usize, height: usize) -> Vec<Line<'static>> {
-    let entries = slash::completions(app.composer.text());
-    let selected = app.completion.min(entries.len().saturating_sub(1));
+    let entries = app.input.completions();
+    let selected = app.input.selected_completion(entries.len());
     // A line of them goes to the word that there are more.
     let cut = entries.len() > height && height > 1;
     let height = height - usize::from(cut);
@@ -295,7 +296,7 @@ fn paint(app: &App, plan: &Plan, buffer: &mut Buffer) -> Frame {
         put(buffer, 0, y, line);
         y += 1;
     };
-    if let Some(panel) = &app.panel {
+    if let Some(panel) = &app.overlays.panel {
         for line in panel_lines(app, panel, usize::from(area.width), plan.body) {
             put(buffer, &line);
         }
@@ -334,8 +335,8 @@ fn paint(app: &App, plan: &Plan, buffer: &mut Buffer) -> Frame {
 /// News over the lower right corner of the transcript.
 fn toasts(app: &App, plan: &Plan, buffer: &mut Buffer) {
     let width = usize::from(buffer.area.width);
-    let asked = app.asking_elsewhere() > 0;
-    let lines = app.toasts.lines(&app.transcript.session, asked, width, &app.theme);
+    let asked = app.sessions_waiting() > 0;
+    let lines = app.feedback.toasts.lines(&app.transcript.session, asked, width, &app.theme);
     let count = lines.len().min(plan.body);
     for (i, line) in lines.iter().rev().take(count).enumerate() {
         let x = width.saturating_sub(crate::wrap::line_width(line));
@@ -348,20 +349,20 @@ fn panel_lines(app: &App, panel: &Panel, width: usize, height: usize) -> Vec<Lin
     let theme = &app.theme;
     let (inner, room) = (width.saturating_sub(4), height.saturating_sub(2));
     let (title, mut body) = match panel {
-        Panel::Help { up } => {
+        Panel::Help { top } => {
             let lines = help::lines(inner, theme);
-            let skip = (*up).min(lines.len().saturating_sub(room));
+            let skip = (*top).min(lines.len().saturating_sub(room));
             ("Help · ↑↓ · Esc closes".to_owned(), lines.into_iter().skip(skip).collect())
         }
         Panel::Processes(panel) => {
             let transcript = &app.transcript;
             let (own, session) = (&transcript.processes, &transcript.session);
-            panel.lines(&Scene { own, session, now: app.now(), theme }, (inner, room))
+            panel.lines(&ProcessesContext { own, session, now: app.now(), theme }, (inner, room))
         }
         Panel::Sessions(sessions) => {
             ("Sessions · Enter opens · Esc".to_owned(), sessions.lines(inner, room, theme))
         }
-        Panel::Inbox(inbox) => inbox.lines(&app.inbox(), (inner, room)),
+        Panel::Inbox(inbox) => inbox.lines(&app.inbox_context(), (inner, room)),
         Panel::Picker(picker) => (picker.title().to_owned(), picker.lines(inner, room, theme)),
     };
     body.truncate(room);

@@ -17,17 +17,17 @@ pub(crate) struct Saved {
     /// The whole path.
     pub(crate) path: String,
     /// The path that was asked for, if there was such a file already: it was left alone.
-    pub(crate) taken: Option<String>,
+    pub(crate) existing: Option<String>,
 }
 
 /// Name and content of a file, or why there is none, in words.
 pub(crate) fn read(path: &str, home: Option<&str>) -> Result<(String, Vec<u8>), String> {
-    let path = &find(path, home);
-    let about = fs::metadata(path).map_err(|error| reason(&error))?;
-    if about.is_dir() {
+    let path = &resolve(path, home);
+    let metadata = fs::metadata(path).map_err(|error| reason(&error))?;
+    if metadata.is_dir() {
         return Err("it is a folder; only files can be handed over".to_owned());
     }
-    if !about.is_file() {
+    if !metadata.is_file() {
         return Err("it is no regular file".to_owned());
     }
     let mut data = Vec::new();
@@ -64,8 +64,8 @@ pub(crate) fn save(
                     fs::remove_file(&path).ok();
                     return Err(format!("{}: {}", shown(&path), reason(&error)));
                 }
-                let taken = (n > 1).then(|| shown(&wanted));
-                return Ok(Saved { path: shown(&path), taken });
+                let existing = (n > 1).then(|| shown(&wanted));
+                return Ok(Saved { path: shown(&path), existing });
             }
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
             Err(error) => return Err(format!("{}: {}", shown(&path), reason(&error))),
@@ -75,7 +75,7 @@ pub(crate) fn save(
 }
 
 /// A path as people type it or as terminals paste it: `~`, quotes, escaped spaces.
-fn find(path: &str, home: Option<&str>) -> PathBuf {
+fn resolve(path: &str, home: Option<&str>) -> PathBuf {
     let plain = expand(path, home);
     if !plain.exists() && path.contains('\\') {
         let unescaped = expand(&path.replace("\\ ", " "), home);

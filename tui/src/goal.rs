@@ -24,7 +24,7 @@ pub(crate) fn line(goal: &Goal) -> Option<(String, bool)> {
 }
 
 /// All there is to say of it.
-pub(crate) fn status(goal: Option<&Goal>) -> String {
+pub(crate) fn describe(goal: Option<&Goal>) -> String {
     let Some(goal) = goal else { return "no goal is set; /goal TEXT sets one".to_owned() };
     let text = one_line(head(&goal.text, LOOKED_AT));
     let turns = count(goal.turns, "turn");

@@ -39,7 +39,7 @@ mod transcript;
 mod wrap;
 
 pub use options::Options;
-pub use quit::Leaving;
+pub use quit::ExitMode;
 pub use run::{Exit, Interface, run};
-pub use term::Drawn;
+pub use term::DrawStats;
 pub use theme::Palette;

@@ -18,7 +18,7 @@ pub struct Options {
     /// What the user should know from the start.
     pub notes: Vec<String>,
     /// How people call the host, if it is not this machine's own.
-    pub place: Option<String>,
+    pub host_name: Option<String>,
     /// The host is another process: quitting leaves it as it is, and asks nothing.
     pub attached: bool,
     /// Go along when another front end opens another session (`hermes_tui.follow`).

@@ -5,7 +5,7 @@ use ratatui::text::Line;
 
 use crate::clean::one_line;
 use crate::keymap::Action;
-use crate::select::{self, Entry, Select};
+use crate::select::{Select, SelectEvent, SelectItem};
 use crate::theme::Theme;
 
 /// How hard a model can think.
@@ -16,7 +16,7 @@ pub(crate) const DEFAULT: &str = "default";
 
 /// What is picked.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum PickerKind {
     Model,
     Workspace,
     Profile,
@@ -26,18 +26,18 @@ pub(crate) enum Kind {
 /// The panel.
 #[derive(Debug)]
 pub(crate) struct Picker {
-    kind: Kind,
+    kind: PickerKind,
     select: Select,
     values: Vec<String>,
 }
 
 /// What a key did.
 #[derive(Debug, PartialEq)]
-pub(crate) enum Outcome {
+pub(crate) enum PickerEvent {
     /// The panel stays.
-    Open,
+    StayOpen,
     /// It is to be closed.
-    Closed,
+    Close,
     /// It is to be closed, and this is wanted.
     Picked(Command),
 }
@@ -47,7 +47,11 @@ impl Picker {
     pub(crate) fn fill(&mut self, values: &[String], current: &str) {
         let entry = |value: &String| {
             let detail = if value == current { "in use" } else { "" };
-            Entry { label: one_line(value), detail: detail.to_owned(), ..Entry::default() }
+            SelectItem {
+                label: one_line(value),
+                detail: detail.to_owned(),
+                ..SelectItem::default()
+            }
         };
         self.values = values.to_vec();
         self.select.refill(values.iter().map(entry).collect());
@@ -57,41 +61,48 @@ impl Picker {
     }
 
     /// The values, which the host has been asked for.
-    pub(crate) fn asking(kind: Kind) -> Self {
+    pub(crate) fn asking(kind: PickerKind) -> Self {
         Self { kind, select: Select::asking(), values: Vec::new() }
     }
 
     /// What it waits for, if the values have not come yet.
-    pub(crate) fn asks_for(&self) -> Option<Kind> {
+    pub(crate) fn awaited(&self) -> Option<PickerKind> {
         self.select.is_asking().then_some(self.kind)
     }
 
     /// The efforts.
-    pub(crate) fn of_efforts(current: Option<&str>) -> Self {
+    pub(crate) fn efforts(current: Option<&str>) -> Self {
         let values: Vec<String> =
             std::iter::once(DEFAULT).chain(EFFORTS).map(str::to_owned).collect();
-        let mut picker = Self::asking(Kind::Reasoning);
+        let mut picker = Self::asking(PickerKind::Reasoning);
         picker.fill(&values, current.unwrap_or(DEFAULT));
         picker
     }
 
     pub(crate) fn title(&self) -> &'static str {
         match self.kind {
-            Kind::Model => "Models · Enter uses · Esc",
-            Kind::Workspace => "Folders · Enter works there · Esc",
-            Kind::Profile => "Profiles · Enter uses · Esc",
-            Kind::Reasoning => "Reasoning · Enter uses · Esc",
+            PickerKind::Model => "Models · Enter uses · Esc",
+            PickerKind::Workspace => "Folders · Enter works there · Esc",
+            PickerKind::Profile => "Profiles · Enter uses · Esc",
+            PickerKind::Reasoning => "Reasoning · Enter uses · Esc",
         }
     }
 
-    pub(crate) fn on_action(&mut self, action: Action) -> Outcome {
+    pub(crate) fn on_action(&mut self, action: Action) -> PickerEvent {
         match self.select.on_action(action) {
-            select::Outcome::Open => Outcome::Open,
-            select::Outcome::Closed => Outcome::Closed,
-            select::Outcome::Picked(index) => match self.values.get(index) {
-                Some(value) => Outcome::Picked(command(self.kind, value)),
-                None => Outcome::Open,
+            SelectEvent::StayOpen => PickerEvent::StayOpen,
+            SelectEvent::Close => PickerEvent::Close,
+            SelectEvent::Pick(index) => match self.values.get(index) {
+                Some(value) => PickerEvent::Picked(command(self.kind, value)),
+                None => PickerEvent::StayOpen,
             },
+        }
+    }
+
+    /// Narrows the values by pasted text.
+    pub(crate) fn on_paste(&mut self, text: &str) {
+        for c in text.chars().filter(|c| !c.is_control()) {
+            self.on_action(Action::Text(c));
         }
     }
 
@@ -101,13 +112,13 @@ impl Picker {
 }
 
 /// What asks for this value.
-pub(crate) fn command(kind: Kind, value: &str) -> Command {
+pub(crate) fn command(kind: PickerKind, value: &str) -> Command {
     let value = value.to_owned();
     match kind {
-        Kind::Model => Command::SetModel { model: value },
-        Kind::Workspace => Command::SetCwd { cwd: value },
-        Kind::Profile => Command::SetProfile { name: value },
-        Kind::Reasoning => {
+        PickerKind::Model => Command::SetModel { model: value },
+        PickerKind::Workspace => Command::SetCwd { cwd: value },
+        PickerKind::Profile => Command::SetProfile { name: value },
+        PickerKind::Reasoning => {
             Command::SetReasoning { effort: Some(value).filter(|value| value != DEFAULT) }
         }
     }

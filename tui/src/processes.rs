@@ -3,7 +3,7 @@
 
 mod lines;
 
-pub(crate) use lines::Scene;
+pub(crate) use lines::ProcessesContext;
 
 use std::collections::HashMap;
 
@@ -18,15 +18,15 @@ use crate::refresh::Refresh;
 pub(crate) struct Processes {
     selected: Option<ProcessId>,
     tail: Option<Tail>,
-    kills: Option<ProcessId>,
-    everywhere: Option<Everywhere>,
+    kill_armed: Option<ProcessId>,
+    all_sessions: Option<AllSessions>,
     /// Why this host does not tell what runs.
-    untold: Option<String>,
+    unavailable: Option<String>,
 }
 
 /// The processes of all sessions, as the host last told them.
 #[derive(Debug, Default)]
-struct Everywhere {
+struct AllSessions {
     /// `None` = not told yet.
     processes: Option<Vec<Process>>,
     names: HashMap<SessionId, String>,
@@ -42,11 +42,11 @@ struct Tail {
 
 /// What a key did.
 #[derive(Debug, PartialEq)]
-pub(crate) enum Outcome {
+pub(crate) enum ProcessesEvent {
     /// The panel stays.
-    Open,
+    StayOpen,
     /// It is to be closed.
-    Closed,
+    Close,
     /// It stays and asks for something.
     Send(Vec<Command>),
 }
@@ -59,8 +59,8 @@ impl Processes {
 
     /// What the panel lists: of the session in view (`own`), or of all.
     pub(crate) fn listed<'a>(&'a self, own: &'a [Process]) -> &'a [Process] {
-        match &self.everywhere {
-            Some(everywhere) => everywhere.processes.as_deref().unwrap_or_default(),
+        match &self.all_sessions {
+            Some(all_sessions) => all_sessions.processes.as_deref().unwrap_or_default(),
             None => own,
         }
     }
@@ -74,43 +74,44 @@ impl Processes {
     /// Something about a process of the host has changed: its list is asked for again, but never
     /// twice at once.
     pub(crate) fn on_change(&mut self) -> Option<Command> {
-        self.everywhere.as_mut()?.refresh.on_change().then_some(Command::ListProcesses)
+        self.all_sessions.as_mut()?.refresh.on_change().then_some(Command::ListProcesses)
     }
 
     /// The answer.
     pub(crate) fn on_listed(&mut self, processes: &[Process]) -> Option<Command> {
-        let everywhere = self.everywhere.as_mut()?;
-        self.untold = None;
-        everywhere.processes = Some(processes.to_vec());
-        everywhere.refresh.on_answer().then_some(Command::ListProcesses)
+        let all_sessions = self.all_sessions.as_mut()?;
+        self.unavailable = None;
+        all_sessions.processes = Some(processes.to_vec());
+        all_sessions.refresh.on_answer().then_some(Command::ListProcesses)
     }
 
     /// The host refused something, maybe the list. True if it was that.
     pub(crate) fn on_failed(&mut self, failure: &Failure) -> bool {
         let is_list = failure.about == "processes";
         if is_list {
-            self.untold = Some(failure.message.clone());
+            self.unavailable = Some(failure.message.clone());
         }
-        self.everywhere.take_if(|everywhere| everywhere.processes.is_none());
-        if let Some(everywhere) = &mut self.everywhere {
-            everywhere.refresh.on_refusal();
+        self.all_sessions.take_if(|all_sessions| all_sessions.processes.is_none());
+        if let Some(all_sessions) = &mut self.all_sessions {
+            all_sessions.refresh.on_refusal();
         }
         is_list
     }
 
     /// Something that lists of sessions show has changed, maybe a name.
     pub(crate) fn on_sessions_changed(&self) -> Option<Command> {
-        self.everywhere.as_ref().map(|_| Command::ListSessions)
+        self.all_sessions.as_ref().map(|_| Command::ListSessions)
     }
 
     /// What people call the sessions.
     pub(crate) fn on_sessions(&mut self, rows: &[SessionRow]) {
-        if let Some(everywhere) = &mut self.everywhere {
-            everywhere.names = rows.iter().map(|row| (row.id.clone(), row.title.clone())).collect();
+        if let Some(all_sessions) = &mut self.all_sessions {
+            all_sessions.names =
+                rows.iter().map(|row| (row.id.clone(), row.title.clone())).collect();
         }
     }
 
-    pub(crate) fn on_action(&mut self, action: Action, own: &[Process]) -> Outcome {
+    pub(crate) fn on_action(&mut self, action: Action, own: &[Process]) -> ProcessesEvent {
         if let Some(tail) = &mut self.tail {
             match action {
                 Action::Up => tail.up += 1,
@@ -119,17 +120,17 @@ impl Processes {
                 Action::PageDown => tail.up = tail.up.saturating_sub(10),
                 Action::End | Action::Last => tail.up = 0,
                 Action::Escape | Action::Left | Action::Interrupt => self.tail = None,
-                Action::Processes => return Outcome::Closed,
+                Action::Processes => return ProcessesEvent::Close,
                 _ => {}
             }
-            return Outcome::Open;
+            return ProcessesEvent::StayOpen;
         }
         let listed = ordered(self.listed(own));
         let at = self.at(&listed);
         let chosen = listed.get(at).map(|process| (*process).clone());
         let beside = |at: usize| listed.get(at).map(|process| process.id.clone());
         let (above, below) = (beside(at.saturating_sub(1)), beside(at + 1));
-        let confirmed = self.kills.take();
+        let confirmed = self.kill_armed.take();
         // From here on the selection stays with this process, whatever moves around it.
         self.selected = chosen.as_ref().map(|process| process.id.clone());
         match action {
@@ -139,32 +140,34 @@ impl Processes {
             Action::Text('k') => {
                 if let Some(process) = chosen.filter(Process::is_live) {
                     if confirmed.as_ref() == Some(&process.id) {
-                        return Outcome::Send(vec![Command::Kill { id: Some(process.id) }]);
+                        return ProcessesEvent::Send(vec![Command::Kill { id: Some(process.id) }]);
                     }
-                    self.kills = Some(process.id);
+                    self.kill_armed = Some(process.id);
                 }
             }
-            Action::Text('a') if self.everywhere.is_some() => self.everywhere = None,
+            Action::Text('a') if self.all_sessions.is_some() => self.all_sessions = None,
             Action::Text('a') => {
-                self.everywhere =
-                    Some(Everywhere { refresh: Refresh::asked(), ..Everywhere::default() });
-                return Outcome::Send(vec![Command::ListProcesses, Command::ListSessions]);
+                self.all_sessions =
+                    Some(AllSessions { refresh: Refresh::asked(), ..AllSessions::default() });
+                return ProcessesEvent::Send(vec![Command::ListProcesses, Command::ListSessions]);
             }
-            Action::Escape | Action::Interrupt | Action::Processes => return Outcome::Closed,
+            Action::Escape | Action::Interrupt | Action::Processes => return ProcessesEvent::Close,
             _ => {}
         }
-        Outcome::Open
+        ProcessesEvent::StayOpen
     }
 
     /// The session that works on a delegated task, or the output of a command.
-    fn open(&mut self, chosen: Option<Process>) -> Outcome {
-        let Some(process) = chosen else { return Outcome::Open };
+    fn open(&mut self, chosen: Option<Process>) -> ProcessesEvent {
+        let Some(process) = chosen else { return ProcessesEvent::StayOpen };
         match process.work {
-            Work::Delegation { session } => Outcome::Send(vec![Command::Open(Target::Id(session))]),
+            Work::Delegation { session } => {
+                ProcessesEvent::Send(vec![Command::Open(Target::Id(session))])
+            }
             Work::Command => {
                 let id = process.id;
                 self.tail = Some(Tail { id: id.clone(), text: String::new(), up: 0 });
-                Outcome::Send(vec![Command::Tail { id }])
+                ProcessesEvent::Send(vec![Command::Tail { id }])
             }
         }
     }

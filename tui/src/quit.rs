@@ -16,14 +16,14 @@ const CHOICES: [&str; 4] = ["keep it running", "leave it", "kill it", "do not qu
 
 /// How the interface was left: what is to become of what runs in its host.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Leaving {
+pub enum ExitMode {
     /// There was nothing to decide: nothing runs, or the host is another process.
     #[default]
     Plain,
     /// A host is to go on with it in the background.
-    Keep,
+    Background,
     /// Commands run on, turns wait for the next start.
-    Leave,
+    Pause,
     /// It is to end.
     Kill,
     /// Nobody leaves: the interface is to be suspended (P14).
@@ -32,7 +32,7 @@ pub enum Leaving {
 
 /// The wish to quit, and the question that may follow.
 #[derive(Debug, Default)]
-pub(crate) struct Quit {
+pub(crate) struct QuitDialog {
     selected: usize,
     open: bool,
     /// When it opened, or the last digit came that was not meant for it.
@@ -44,7 +44,7 @@ pub(crate) struct Quit {
 
 /// What still runs in a host.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Left {
+pub(crate) struct RunningWork {
     turns: usize,
     commands: usize,
     /// Those of the commands whose end wakes the agent.
@@ -56,17 +56,17 @@ pub(crate) struct Left {
 
 /// What was decided.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
+pub(crate) enum QuitEvent {
     /// Nothing yet.
-    Open,
+    StayOpen,
     /// Quit, and this is to become of what runs.
-    Quit(Leaving),
+    Quit(ExitMode),
     /// Stay.
-    Stay,
+    Cancel,
 }
 
-impl Left {
-    pub(crate) fn of(transcript: &Transcript, quit: &Quit) -> Self {
+impl RunningWork {
+    pub(crate) fn of(transcript: &Transcript, quit: &QuitDialog) -> Self {
         let mut left = Self { turns: usize::from(transcript.running.is_some()), ..Self::default() };
         for process in &transcript.processes {
             left.add(process);
@@ -97,44 +97,44 @@ impl Left {
         self.waking += usize::from(process.notify && process.work == Work::Command);
     }
 
-    pub(crate) fn is_nothing(self) -> bool {
+    pub(crate) fn is_empty(self) -> bool {
         self == Self::default()
     }
 
     /// What it is.
-    fn what(self) -> String {
-        let what = self.parts();
-        if what.is_empty() {
+    fn summary(self) -> String {
+        let summary = self.parts();
+        if summary.is_empty() {
             return "Nothing runs any more.".to_owned();
         }
         let elsewhere = if self.elsewhere { ", also in other sessions" } else { "" };
-        format!("Still running: {}{elsewhere}.", what.join(", "))
+        format!("Still running: {}{elsewhere}.", summary.join(", "))
     }
 
     /// The same for who has left a host that is another process, if it is anything.
-    pub(crate) fn goes_on(self) -> Option<String> {
-        let what = self.parts();
-        (!what.is_empty()).then(|| format!("Goes on without you: {}.", what.join(", ")))
+    pub(crate) fn still_running(self) -> Option<String> {
+        let summary = self.parts();
+        (!summary.is_empty()).then(|| format!("Goes on without you: {}.", summary.join(", ")))
     }
 
     fn parts(self) -> Vec<String> {
-        let mut what = Vec::new();
+        let mut summary = Vec::new();
         match self.turns {
             0 => {}
-            1 => what.push("a turn".to_owned()),
-            turns => what.push(count(turns, "turn")),
+            1 => summary.push("a turn".to_owned()),
+            turns => summary.push(count(turns, "turn")),
         }
         if self.commands > 0 {
-            what.push(count(self.commands, "background command"));
+            summary.push(count(self.commands, "background command"));
         }
         if self.tasks > 0 {
-            what.push(count(self.tasks, "delegated task"));
+            summary.push(count(self.tasks, "delegated task"));
         }
-        what
+        summary
     }
 
     /// What becomes of it when it is left.
-    fn after_leaving(self) -> String {
+    fn after_pausing(self) -> String {
         let mut says = Vec::new();
         match (self.commands, self.waking) {
             (0, _) => {}
@@ -169,7 +169,7 @@ impl Left {
     }
 }
 
-impl Quit {
+impl QuitDialog {
     /// Whether the card shows.
     pub(crate) fn is_open(&self) -> bool {
         self.open
@@ -201,39 +201,44 @@ impl Quit {
     }
 
     /// The card may open under somebody's hands: a digit counts only once the keyboard was quiet.
-    pub(crate) fn on_action(&mut self, action: Action, now: Millis) -> Outcome {
+    pub(crate) fn on_action(&mut self, action: Action, now: Millis) -> QuitEvent {
         let count = CHOICES.len();
         if matches!(action, Action::Text(_)) && between(now, self.quiet_since) < QUIET {
             self.quiet_since = now;
-            return Outcome::Open;
+            return QuitEvent::StayOpen;
         }
         let chosen = match action {
             Action::Up | Action::Left => {
                 self.selected = (self.selected + count - 1) % count;
-                return Outcome::Open;
+                return QuitEvent::StayOpen;
             }
             Action::Down | Action::Right | Action::Tab => {
                 self.selected = (self.selected + 1) % count;
-                return Outcome::Open;
+                return QuitEvent::StayOpen;
             }
             Action::Enter => self.selected,
             Action::Text(c @ '1'..='4') => c as usize - '1' as usize,
             Action::Interrupt | Action::EndOfInput => 0,
             Action::Escape => 3,
-            _ => return Outcome::Open,
+            _ => return QuitEvent::StayOpen,
         };
         match chosen {
-            0 => Outcome::Quit(Leaving::Keep),
-            1 => Outcome::Quit(Leaving::Leave),
-            2 => Outcome::Quit(Leaving::Kill),
-            _ => Outcome::Stay,
+            0 => QuitEvent::Quit(ExitMode::Background),
+            1 => QuitEvent::Quit(ExitMode::Pause),
+            2 => QuitEvent::Quit(ExitMode::Kill),
+            _ => QuitEvent::Cancel,
         }
     }
 
     /// The card; below the choices it says what the selected one does.
-    pub(crate) fn lines(&self, left: Left, width: usize, theme: &Theme) -> Vec<Line<'static>> {
+    pub(crate) fn lines(
+        &self,
+        left: RunningWork,
+        width: usize,
+        theme: &Theme,
+    ) -> Vec<Line<'static>> {
         let inner = width.saturating_sub(4);
-        let mut body = text(&left.what(), theme.text, inner, Break::Word);
+        let mut body = text(&left.summary(), theme.text, inner, Break::Word);
         for (i, choice) in CHOICES.iter().enumerate() {
             let style = if i == self.selected { theme.selected } else { theme.text };
             body.push(Line::styled(fit(&format!(" {} {choice} ", i + 1), inner), style));
@@ -242,7 +247,7 @@ impl Quit {
             0 => "It goes on in the background, and the agent with it; `hermes-tui -c` comes back \
                   to it."
                 .to_owned(),
-            1 => left.after_leaving(),
+            1 => left.after_pausing(),
             2 => left.after_killing(),
             _ => String::new(),
         };

@@ -10,24 +10,24 @@ use crate::wrap::{columns, fit};
 
 /// An entry: what is picked by, and what stands around it. All of it is clean.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Entry {
+pub(crate) struct SelectItem {
     /// A few signs in front; all entries keep room for the widest.
     pub(crate) marks: String,
     pub(crate) label: String,
     pub(crate) detail: String,
     /// A line below.
     pub(crate) below: Option<String>,
-    pub(crate) listed: Listed,
+    pub(crate) visibility: Visibility,
     /// In place of the label: a text that is being written, before its caret and behind it.
-    pub(crate) writes: Option<(String, String)>,
+    pub(crate) editing: Option<(String, String)>,
 }
 
 /// When an entry is listed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Listed {
+pub(crate) enum Visibility {
     /// While label and detail hold the words of the filter.
     #[default]
-    ByText,
+    Filtered,
     /// Whatever the filter says: others have found it fitting.
     Always,
 }
@@ -35,15 +35,15 @@ pub(crate) enum Listed {
 /// The list.
 #[derive(Debug, Default)]
 pub(crate) struct Select {
-    entries: Vec<Entry>,
+    entries: Vec<SelectItem>,
     filter: String,
     selected: usize,
-    filled: Filled,
+    loading: Loading,
 }
 
 /// Whether the entries are known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Filled {
+enum Loading {
     #[default]
     Yes,
     /// The host has been asked for them.
@@ -52,28 +52,28 @@ enum Filled {
 
 /// What a key did.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
+pub(crate) enum SelectEvent {
     /// The list stays.
-    Open,
+    StayOpen,
     /// It is to be closed.
-    Closed,
+    Close,
     /// The entry with this index was picked.
-    Picked(usize),
+    Pick(usize),
 }
 
 impl Select {
-    pub(crate) fn new(entries: Vec<Entry>, filter: &str) -> Self {
+    pub(crate) fn new(entries: Vec<SelectItem>, filter: &str) -> Self {
         Self { entries, filter: filter.to_owned(), ..Self::default() }
     }
 
     /// A list that the host has been asked for. It can be narrowed, and closed, before it comes.
     pub(crate) fn asking() -> Self {
-        Self { filled: Filled::NotYet, ..Self::default() }
+        Self { loading: Loading::NotYet, ..Self::default() }
     }
 
     /// Whether it has not come yet.
     pub(crate) fn is_asking(&self) -> bool {
-        self.filled == Filled::NotYet
+        self.loading == Loading::NotYet
     }
 
     /// What was typed to narrow it.
@@ -82,15 +82,15 @@ impl Select {
     }
 
     /// Other entries, under the same filter.
-    pub(crate) fn refill(&mut self, entries: Vec<Entry>) {
+    pub(crate) fn refill(&mut self, entries: Vec<SelectItem>) {
         self.entries = entries;
-        self.filled = Filled::Yes;
+        self.loading = Loading::Yes;
         self.selected = self.selected.min(self.matching().len().saturating_sub(1));
     }
 
     /// Selects the entry with this index, if it is listed.
     pub(crate) fn choose(&mut self, index: usize) {
-        if let Some(at) = self.matching().iter().position(|listed| *listed == index) {
+        if let Some(at) = self.matching().iter().position(|visibility| *visibility == index) {
             self.selected = at;
         }
     }
@@ -101,20 +101,20 @@ impl Select {
     }
 
     /// Whether an entry holds the words of the filter.
-    pub(crate) fn has_words(&self, entry: &Entry) -> bool {
+    pub(crate) fn matches_filter(&self, entry: &SelectItem) -> bool {
         let text = format!("{} {}", entry.label, entry.detail).to_lowercase();
         self.filter.to_lowercase().split_whitespace().all(|word| text.contains(word))
     }
 
     fn matching(&self) -> Vec<usize> {
-        let fits = |entry: &Entry| match entry.listed {
-            Listed::Always => true,
-            Listed::ByText => self.has_words(entry),
+        let fits = |entry: &SelectItem| match entry.visibility {
+            Visibility::Always => true,
+            Visibility::Filtered => self.matches_filter(entry),
         };
         self.entries.iter().enumerate().filter(|(_, e)| fits(e)).map(|(i, _)| i).collect()
     }
 
-    pub(crate) fn on_action(&mut self, action: Action) -> Outcome {
+    pub(crate) fn on_action(&mut self, action: Action) -> SelectEvent {
         let matching = self.matching();
         let last = matching.len().saturating_sub(1);
         match action {
@@ -138,13 +138,13 @@ impl Select {
             }
             Action::Enter => {
                 if let Some(index) = matching.get(self.selected) {
-                    return Outcome::Picked(*index);
+                    return SelectEvent::Pick(*index);
                 }
             }
-            Action::Escape | Action::Interrupt => return Outcome::Closed,
+            Action::Escape | Action::Interrupt => return SelectEvent::Close,
             _ => {}
         }
-        Outcome::Open
+        SelectEvent::StayOpen
     }
 
     /// The filter with a `note` beside it, and the entries that fit.
@@ -165,7 +165,8 @@ impl Select {
             };
             lines.push(Line::styled(why, theme.dim));
         }
-        let all: Vec<&Entry> = matching.iter().filter_map(|at| self.entries.get(*at)).collect();
+        let all: Vec<&SelectItem> =
+            matching.iter().filter_map(|at| self.entries.get(*at)).collect();
         let marks = all.iter().map(|entry| columns(&entry.marks)).max().unwrap_or(0);
         let room = height.saturating_sub(1).max(1);
         let mut taken = 0;
@@ -220,7 +221,7 @@ fn writing(before: &str, after: &str, width: usize, theme: &Theme) -> Vec<Span<'
     ]
 }
 
-impl Entry {
+impl SelectItem {
     fn height(&self) -> usize {
         1 + usize::from(self.below.is_some())
     }
@@ -242,7 +243,7 @@ impl Entry {
         let (style, mark) =
             if selected { (theme.selected, theme.selected) } else { (theme.text, theme.warn) };
         let mut spans = vec![Span::styled(format!(" {}{signs}", self.marks), mark)];
-        match &self.writes {
+        match &self.editing {
             Some((before, after)) => spans.extend(writing(before, after, room + 1, theme)),
             None => spans.push(Span::styled(format!("{label}{space}"), style)),
         }

@@ -20,7 +20,7 @@ const MOUSE_OFF: &[u8] = b"\x1b[?1006l\x1b[?1000l";
 
 /// How much was written to the terminal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Drawn {
+pub struct DrawStats {
     /// Frames that changed something.
     pub frames: u64,
     /// Bytes of all of them.
@@ -38,14 +38,14 @@ pub(crate) struct Frame {
 
 /// What the terminal can be expected to understand, from its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum TerminalKind {
     /// All of it.
     Full,
     /// No scroll regions, no key protocol.
     Basic,
 }
 
-impl Kind {
+impl TerminalKind {
     /// By the value of `TERM`.
     pub(crate) fn of(term: &str) -> Self {
         match term {
@@ -56,7 +56,7 @@ impl Kind {
 }
 
 /// Takes the terminal over.
-pub(crate) fn enter(out: &mut impl Write, kind: Kind) -> io::Result<()> {
+pub(crate) fn enter(out: &mut impl Write, kind: TerminalKind) -> io::Result<()> {
     terminal::enable_raw_mode()?;
     // What a terminal takes for wider than we do must not run over into the next row.
     execute!(
@@ -66,7 +66,7 @@ pub(crate) fn enter(out: &mut impl Write, kind: Kind) -> io::Result<()> {
         event::EnableBracketedPaste
     )?;
     out.write_all(MOUSE_ON)?;
-    if kind == Kind::Full {
+    if kind == TerminalKind::Full {
         // Tells Shift+Enter from Enter where the terminal knows the protocol; others ignore it.
         let flags = event::KeyboardEnhancementFlags::DISAMBIGUATE_ESCAPE_CODES;
         execute!(out, event::PushKeyboardEnhancementFlags(flags))?;
@@ -75,8 +75,8 @@ pub(crate) fn enter(out: &mut impl Write, kind: Kind) -> io::Result<()> {
 }
 
 /// Gives it back. Errors are ignored: there is nobody left to tell.
-pub(crate) fn leave(out: &mut impl Write, kind: Kind) {
-    if kind == Kind::Full {
+pub(crate) fn leave(out: &mut impl Write, kind: TerminalKind) {
+    if kind == TerminalKind::Full {
         execute!(out, event::PopKeyboardEnhancementFlags).ok();
     }
     out.write_all(MOUSE_OFF).ok();
@@ -95,17 +95,17 @@ pub(crate) fn leave(out: &mut impl Write, kind: Kind) {
 #[derive(Debug)]
 pub(crate) struct Screen<W> {
     out: W,
-    kind: Kind,
+    kind: TerminalKind,
     shown: Buffer,
     next: Buffer,
     cursor: Option<Position>,
     fresh: bool,
     bytes: Vec<u8>,
-    drawn: Drawn,
+    stats: DrawStats,
 }
 
 impl<W: Write> Screen<W> {
-    pub(crate) fn new(out: W, kind: Kind, width: u16, height: u16) -> Self {
+    pub(crate) fn new(out: W, kind: TerminalKind, width: u16, height: u16) -> Self {
         let buffer = Buffer::empty(Rect::new(0, 0, width, height));
         Self {
             out,
@@ -115,12 +115,12 @@ impl<W: Write> Screen<W> {
             cursor: None,
             fresh: true,
             bytes: Vec::new(),
-            drawn: Drawn::default(),
+            stats: DrawStats::default(),
         }
     }
 
-    pub(crate) fn drawn(&self) -> Drawn {
-        self.drawn
+    pub(crate) fn stats(&self) -> DrawStats {
+        self.stats
     }
 
     /// The terminal has another size now.
@@ -146,7 +146,7 @@ impl<W: Write> Screen<W> {
         if self.fresh {
             self.shown = Buffer::empty(self.next.area);
             backend.clear_region(ClearType::All)?;
-        } else if self.kind == Kind::Full {
+        } else if self.kind == TerminalKind::Full {
             let by = shift(&self.shown, &self.next, &frame.scrolls);
             if by > 0 {
                 backend.scroll_region_up(frame.scrolls.clone(), by.unsigned_abs())?;
@@ -183,8 +183,8 @@ impl<W: Write> Screen<W> {
         queue!(whole, terminal::EndSynchronizedUpdate)?;
         self.out.write_all(&whole)?;
         self.out.flush()?;
-        self.drawn.frames += 1;
-        self.drawn.bytes += whole.len() as u64;
+        self.stats.frames += 1;
+        self.stats.bytes += whole.len() as u64;
         self.cursor = frame.cursor;
         self.fresh = false;
         std::mem::swap(&mut self.shown, &mut self.next);

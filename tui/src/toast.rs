@@ -35,75 +35,74 @@ const REMEMBERED: usize = 1_000;
 /// The news of the last moments, oldest first.
 #[derive(Debug, Default)]
 pub(crate) struct Toasts {
-    fresh: Vec<(Millis, Toast)>,
+    visible: Vec<(Millis, Toast)>,
     /// What came, drawn or not, oldest first.
-    told: VecDeque<(Millis, Toast)>,
+    recent: VecDeque<(Millis, Toast)>,
     /// The session that the last news from elsewhere is about.
-    elsewhere: Option<SessionId>,
+    latest_other: Option<SessionId>,
 }
 
 impl Toasts {
     /// Keeps it, unless `current` is its session and tells it by other means.
     pub(crate) fn push(&mut self, toast: &Toast, current: &SessionId, now: Millis) {
-        if self.told.iter().any(|(at, old)| is_again(old, toast, between(now, *at))) {
+        if self.recent.iter().any(|(at, old)| is_repeat(old, toast, between(now, *at))) {
             return;
         }
-        self.told.push_back((now, toast.clone()));
-        if self.told.len() > REMEMBERED {
-            self.told.pop_front();
+        self.recent.push_back((now, toast.clone()));
+        if self.recent.len() > REMEMBERED {
+            self.recent.pop_front();
         }
         if toast.session != *current {
-            self.elsewhere = Some(toast.session.clone());
+            self.latest_other = Some(toast.session.clone());
         }
-        if toast.session != *current || is_told_by_toast_alone(&toast.news) {
-            self.fresh.push((now + MILLIS, toast.clone()));
+        if toast.session != *current || needs_toast(&toast.news) {
+            self.visible.push((now + MILLIS, toast.clone()));
         }
     }
 
     /// Drops those whose time is over.
     pub(crate) fn on_tick(&mut self, now: Millis) {
-        self.fresh.retain(|(until, _)| now < *until && *until - now <= MILLIS);
+        self.visible.retain(|(until, _)| now < *until && *until - now <= MILLIS);
     }
 
     /// The session that the last news from elsewhere is about.
-    pub(crate) fn elsewhere(&self) -> Option<&SessionId> {
-        self.elsewhere.as_ref()
+    pub(crate) fn latest_other(&self) -> Option<&SessionId> {
+        self.latest_other.as_ref()
     }
 
     /// Drops those that the session which came into view shows itself.
     pub(crate) fn on_session(&mut self, session: &SessionId) {
-        self.elsewhere.take_if(|elsewhere| elsewhere == session);
-        self.fresh
-            .retain(|(_, toast)| toast.session != *session || is_told_by_toast_alone(&toast.news));
+        self.latest_other.take_if(|latest_other| latest_other == session);
+        self.visible.retain(|(_, toast)| toast.session != *session || needs_toast(&toast.news));
     }
 
     /// When the next one goes.
     pub(crate) fn next_tick(&self) -> Option<Millis> {
-        self.fresh.iter().map(|(until, _)| *until).min()
+        self.visible.iter().map(|(until, _)| *until).min()
     }
 
-    /// `asked`: a question waits elsewhere, and the key leads there first.
+    /// `questions_waiting`: a question waits elsewhere, and the key leads there first.
     pub(crate) fn lines(
         &self,
         current: &SessionId,
-        asked: bool,
+        questions_waiting: bool,
         width: usize,
         theme: &Theme,
     ) -> Vec<Line<'static>> {
-        let hidden = self.fresh.len().saturating_sub(SHOWN);
+        let hidden = self.visible.len().saturating_sub(SHOWN);
         let more = (hidden > 0)
             .then(|| fit(&format!(" +{hidden} more · Ctrl+B a lists all "), width.min(WIDTH)));
-        let shown = self.fresh.iter().enumerate().skip(hidden).map(|(at, (_, toast))| {
+        let shown = self.visible.iter().enumerate().skip(hidden).map(|(at, (_, toast))| {
             // The key leads to a question, else to the newest.
-            let opens = if asked {
+            let opens = if questions_waiting {
                 toast.news == News::Asked
             } else {
-                at + 1 == self.fresh.len() && self.elsewhere.as_ref() == Some(&toast.session)
+                at + 1 == self.visible.len() && self.latest_other.as_ref() == Some(&toast.session)
             };
             let opens = match (opens, width >= ROOMY) {
                 (false, _) => "",
                 (true, false) => " · Ctrl+O",
-                (true, true) if asked => " · Ctrl+O shows",
+                (true, true) if questions_waiting => " · Ctrl+O shows",
                 (true, true) => " · Ctrl+O opens",
             };
             line(toast, current, opens, width)
@@ -113,7 +112,7 @@ impl Toasts {
 }
 
 /// Whether a toast tells what another one has told, so long ago. A process ends once.
-fn is_again(old: &Toast, new: &Toast, apart: u64) -> bool {
+fn is_repeat(old: &Toast, new: &Toast, apart: u64) -> bool {
     if (&old.session, &old.process) != (&new.session, &new.process) {
         return false;
     }
@@ -134,7 +133,7 @@ fn is_again(old: &Toast, new: &Toast, apart: u64) -> bool {
 }
 
 /// Whether nothing else in its session shows it: no card, no clock.
-fn is_told_by_toast_alone(news: &News) -> bool {
+fn needs_toast(news: &News) -> bool {
     match news {
         News::Held { .. } | News::Tripped | News::Released { .. } | News::Late => true,
         News::Ended { .. }
@@ -150,7 +149,7 @@ fn is_told_by_toast_alone(news: &News) -> bool {
 fn line(toast: &Toast, current: &SessionId, opens: &str, width: usize) -> String {
     let width = width.min(WIDTH + columns(opens));
     let here = toast.session == *current;
-    let what = format!(" ⚑ {}", what(&toast.news, here));
+    let news_text = format!(" ⚑ {}", news_text(&toast.news, here));
     let place = if here {
         String::new()
     } else {
@@ -159,24 +158,24 @@ fn line(toast: &Toast, current: &SessionId, opens: &str, width: usize) -> String
         format!(" · in {}", fit(&name, width / 3))
     };
     // The key goes before anything of what happened does.
-    let fits = columns(&what) + columns(&place) + columns(opens) < width;
+    let fits = columns(&news_text) + columns(&place) + columns(opens) < width;
     let place = if fits { format!("{place}{opens}") } else { place };
     // Why they are held stands in the status line of their session.
     let text = match &toast.news {
         News::Held { .. } if here => String::new(),
         _ => one_line(&toast.text),
     };
-    let room = width.saturating_sub(columns(&what) + columns(&place) + 4);
+    let room = width.saturating_sub(columns(&news_text) + columns(&place) + 4);
     let text = if text.is_empty() || room < 6 {
         String::new()
     } else {
         format!(" · {}", fit(&text, room))
     };
-    let line = format!("{what}{text}{place}");
+    let line = format!("{news_text}{text}{place}");
     format!("{} ", fit(&line, width.saturating_sub(1)))
 }
 
-fn what(news: &News, here: bool) -> String {
+fn news_text(news: &News, here: bool) -> String {
     match news {
         News::Ended { exit, delivery: Delivery::Held(_) } => format!("{}, held", describe(exit)),
         News::Ended { exit, .. } => describe(exit),

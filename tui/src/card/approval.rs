@@ -5,7 +5,7 @@ use std::ops::Range;
 use protocol::{Ask, Choice, Question};
 use ratatui::text::{Line, Span};
 
-use super::Sight;
+use super::CardContext;
 use crate::arming::hint;
 use crate::clean::{clean, one_line};
 use crate::numbers::count;
@@ -35,7 +35,7 @@ pub(crate) fn deny(allow_always: bool) -> usize {
 
 /// How much of a command a card shows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct View {
+pub(crate) struct Excerpt {
     /// The lines of the command in view; none where the choices do not fit.
     pub(crate) shown: Range<usize>,
     /// How many there are.
@@ -47,12 +47,12 @@ pub(crate) fn lines(
     question: &Question,
     selected: usize,
     scroll: isize,
-    sight: &Sight<'_>,
-) -> (Vec<Line<'static>>, View) {
-    let (width, height) = sight.size;
-    let theme = sight.theme;
+    cx: &CardContext<'_>,
+) -> (Vec<Line<'static>>, Excerpt) {
+    let (width, height) = cx.size;
+    let theme = cx.theme;
     let Ask::Approval { command, part, rule, reason, allow_always } = &question.ask else {
-        return (Vec::new(), View::default());
+        return (Vec::new(), Excerpt::default());
     };
     let choices = choices(*allow_always);
     let mut bottom = text(&clean(reason), theme.warn, width, Break::Word);
@@ -64,18 +64,18 @@ pub(crate) fn lines(
         bottom.extend(text(&covers(rule, *allow_always), theme.dim, width, Break::Word));
     }
     if height > bottom.len() + 2 {
-        let esc = if sight.name.is_some() { "Esc goes back" } else { "Esc denies" };
-        let keys = hint(sight.keys, &format!("↑↓ Enter or a digit · {esc}"), width, theme);
+        let esc = if cx.name.is_some() { "Esc goes back" } else { "Esc denies" };
+        let keys = hint(cx.keys, &format!("↑↓ Enter or a digit · {esc}"), width, theme);
         bottom.push(keys);
     }
     let room = height.saturating_sub(bottom.len()).clamp(1, COMMAND);
-    let (mut lines, mut view) = excerpt(command, part, scroll, (width, room), theme);
+    let (mut lines, mut excerpt_view) = excerpt(command, part, scroll, (width, room), theme);
     if bottom.len() + lines.len() > height {
         // What is not on the screen cannot be chosen with open eyes.
-        view.shown = 0..0;
+        excerpt_view.shown = 0..0;
     }
     lines.extend(bottom);
-    (lines, view)
+    (lines, excerpt_view)
 }
 
 /// What the choices between "once" and "deny" are given for: more than the command in view.
@@ -126,7 +126,7 @@ fn excerpt(
     scroll: isize,
     size: (usize, usize),
     theme: &Theme,
-) -> (Vec<Line<'static>>, View) {
+) -> (Vec<Line<'static>>, Excerpt) {
     let (width, height) = size;
     let (command, part) = (clean(command), clean(part));
     let fired = command.find(part.trim()).filter(|_| !part.trim().is_empty());
@@ -152,7 +152,7 @@ fn excerpt(
     }
     let total = lines.len();
     if total <= height {
-        return (lines, View { shown: 0..total, total });
+        return (lines, Excerpt { shown: 0..total, total });
     }
     // A line of the excerpt goes to the remark on what is not shown.
     let room = height.saturating_sub(1).max(1);
@@ -169,5 +169,5 @@ fn excerpt(
             theme.dim,
         ));
     }
-    (shown, View { shown: start..start + room, total })
+    (shown, Excerpt { shown: start..start + room, total })
 }

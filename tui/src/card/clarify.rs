@@ -3,7 +3,7 @@
 use protocol::{Answer, Ask, Question};
 use ratatui::text::Line;
 
-use crate::arming::{Keys, hint};
+use crate::arming::{Readiness, hint};
 use crate::clean::{clean, one_line};
 use crate::theme::Theme;
 use crate::wrap::{Break, fit, text};
@@ -11,7 +11,7 @@ use crate::wrap::{Break, fit, text};
 pub(crate) fn lines(
     question: &Question,
     selected: usize,
-    keys: Keys,
+    keys: Readiness,
     width: usize,
     height: usize,
     theme: &Theme,
@@ -27,7 +27,7 @@ pub(crate) fn lines(
         .collect();
     if choices.is_empty() {
         bottom.push(Line::styled(fit("type the answer, Enter sends it", width), theme.dim));
-    } else if keys == Keys::Typing {
+    } else if keys == Readiness::Typing {
         bottom.push(Line::styled(fit("Enter sends what is typed as the answer", width), theme.dim));
     } else {
         bottom.push(hint(keys, "↑↓ Enter or a digit · or type an answer", width, theme));
@@ -43,7 +43,7 @@ pub(crate) fn lines(
 }
 
 /// What is meant by a typed answer: the number of an offered one is that one.
-pub(crate) fn meant(ask: &Ask, text: String) -> Answer {
+pub(crate) fn parse_answer(ask: &Ask, text: String) -> Answer {
     let Ask::Clarify { choices, .. } = ask else { return Answer::Text(text) };
     let number = text.trim().parse::<usize>().ok();
     let chosen = number.and_then(|number| choices.get(number.checked_sub(1)?));

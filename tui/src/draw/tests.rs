@@ -395,7 +395,7 @@ fn no_size_panics() {
                 press(&mut app, "esc", T0);
             }
             for command in ["/help", "/"] {
-                app.composer.clear();
+                app.input.composer.clear();
                 enter_text(&mut app, command, T0);
                 paint(&mut app, width, height);
                 press(&mut app, "enter", T0);

@@ -13,10 +13,10 @@ fn an_export_never_goes_over_a_file_that_is_there() {
     let dir = folder();
     let path = text(&dir.path().join("notes.md"));
     let first = save(&path, "unused", "one", None).unwrap();
-    assert_eq!(first, Saved { path: path.clone(), taken: None });
+    assert_eq!(first, Saved { path: path.clone(), existing: None });
     let second = save(&path, "unused", "two", None).unwrap();
     let other = text(&dir.path().join("notes-2.md"));
-    assert_eq!(second, Saved { path: other.clone(), taken: Some(path.clone()) });
+    assert_eq!(second, Saved { path: other.clone(), existing: Some(path.clone()) });
     assert_eq!(fs::read_to_string(&path).unwrap(), "one");
     assert_eq!(fs::read_to_string(other).unwrap(), "two");
 }

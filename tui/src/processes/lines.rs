@@ -16,7 +16,7 @@ use crate::wrap::{Break, columns, fit, text};
 const ROOMY: usize = 8;
 
 /// What the panel is drawn with.
-pub(crate) struct Scene<'a> {
+pub(crate) struct ProcessesContext<'a> {
     /// The processes of the session in view.
     pub(crate) own: &'a [Process],
     /// That session.
@@ -29,35 +29,32 @@ impl Processes {
     /// Title and lines.
     pub(crate) fn lines(
         &self,
-        scene: &Scene<'_>,
+        cx: &ProcessesContext<'_>,
         size: (usize, usize),
     ) -> (String, Vec<Line<'static>>) {
         let (width, height) = size;
         if let Some(tail) = &self.tail {
-            return (
-                format!("{} · Esc back", one_line(&tail.id.0)),
-                output(tail, size, scene.theme),
-            );
+            return (format!("{} · Esc back", one_line(&tail.id.0)), output(tail, size, cx.theme));
         }
-        let title = match &self.everywhere {
+        let title = match &self.all_sessions {
             None => "Processes of this session",
             Some(_) => "Processes of all sessions",
         };
-        let theme = scene.theme;
-        let listed = ordered(self.listed(scene.own));
+        let theme = cx.theme;
+        let listed = ordered(self.listed(cx.own));
         let at = self.at(&listed);
         let hint = self.hint(listed.get(at).copied(), width, theme);
         let mut room = height.saturating_sub(1).max(1);
-        let mut about = Vec::new();
+        let mut details = Vec::new();
         if let Some(process) = listed.get(at).filter(|_| height >= ROOMY) {
-            about = self.about(process, scene, width);
-            about.truncate(room / 2);
-            room -= about.len();
+            details = self.details(process, cx, width);
+            details.truncate(room / 2);
+            room -= details.len();
         }
         let mut lines = Vec::new();
         if listed.is_empty() {
-            let waits = self.everywhere.as_ref().is_some_and(|all| all.processes.is_none());
-            if let Some(why) = &self.untold {
+            let waits = self.all_sessions.as_ref().is_some_and(|all| all.processes.is_none());
+            if let Some(why) = &self.unavailable {
                 lines.extend(text(&clean(why), theme.warn, width, Break::Word));
                 lines.truncate(room);
             } else {
@@ -67,12 +64,12 @@ impl Processes {
         }
         let start = (at + 1).saturating_sub(room);
         for (i, process) in listed.iter().enumerate().skip(start).take(room) {
-            let names = self.everywhere.is_some() && process.delivery != Delivery::Orphaned;
-            let owner = names.then(|| self.owner(process, scene));
-            lines.push(line(process, owner, i == at, scene, width));
+            let names = self.all_sessions.is_some() && process.delivery != Delivery::Orphaned;
+            let owner = names.then(|| self.owner(process, cx));
+            lines.push(line(process, owner, i == at, cx, width));
         }
         lines.resize(room, Line::default());
-        lines.extend(about);
+        lines.extend(details);
         lines.push(hint);
         (title.to_owned(), lines)
     }
@@ -80,7 +77,7 @@ impl Processes {
     /// Which keys do something.
     fn hint(&self, chosen: Option<&Process>, width: usize, theme: &Theme) -> Line<'static> {
         // What has ended by itself meanwhile needs no second key.
-        if let Some(id) = &self.kills
+        if let Some(id) = &self.kill_armed
             && chosen.is_some_and(Process::is_live)
         {
             return Line::styled(
@@ -98,27 +95,32 @@ impl Processes {
                 keys.push("k kill");
             }
         }
-        keys.push(if self.everywhere.is_some() { "a own" } else { "a all" });
+        keys.push(if self.all_sessions.is_some() { "a own" } else { "a all" });
         keys.push("Esc");
         Line::styled(fit(&keys.join(" · "), width), theme.dim)
     }
 
     /// Whose it is, in a few words.
-    fn owner(&self, process: &Process, scene: &Scene<'_>) -> String {
+    fn owner(&self, process: &Process, cx: &ProcessesContext<'_>) -> String {
         if process.delivery == Delivery::Orphaned {
             return "a deleted session".to_owned();
         }
-        if process.session == *scene.session {
+        if process.session == *cx.session {
             return "this session".to_owned();
         }
-        let names = self.everywhere.as_ref().map(|all| &all.names);
+        let names = self.all_sessions.as_ref().map(|all| &all.names);
         let name = names.and_then(|names| names.get(&process.session)).map(|name| one_line(name));
         name.filter(|name| !name.is_empty()).unwrap_or_else(|| one_line(&process.session.0))
     }
 
     /// Everything about one process.
-    fn about(&self, process: &Process, scene: &Scene<'_>, width: usize) -> Vec<Line<'static>> {
-        let theme = scene.theme;
+    fn details(
+        &self,
+        process: &Process,
+        cx: &ProcessesContext<'_>,
+        width: usize,
+    ) -> Vec<Line<'static>> {
+        let theme = cx.theme;
         let mut command = text(&one_line(&process.command), theme.bold, width, Break::Word);
         if command.len() > 2 {
             command = vec![Line::styled(fit(&one_line(&process.command), width), theme.bold)];
@@ -132,13 +134,13 @@ impl Processes {
             },
         ];
         facts.extend(process.pid.filter(|_| process.is_live()).map(|pid| format!("pid {pid}")));
-        facts.push(format!("turn {} of {}", process.turn, self.owner(process, scene)));
+        facts.push(format!("turn {} of {}", process.turn, self.owner(process, cx)));
         let mut lines = vec![Line::styled("─".repeat(width), theme.dim)];
         lines.extend(command);
         lines.push(Line::styled(fit(&facts.join(" · "), width), theme.dim));
         let held = matches!(process.delivery, Delivery::Held(_) | Delivery::Orphaned);
         let style = if held { theme.warn } else { theme.text };
-        lines.extend(text(&fate(process), style, width, Break::Word));
+        lines.extend(text(&completion_text(process), style, width, Break::Word));
         if let Some(watch) = watch(process) {
             let style = if process.watching.off { theme.warn } else { theme.text };
             lines.extend(text(&watch, style, width, Break::Word));
@@ -172,7 +174,7 @@ fn state(process: &Process, theme: &Theme) -> (Style, String) {
 }
 
 /// What became of its completion, in a word or two.
-fn mark(process: &Process) -> String {
+fn completion_mark(process: &Process) -> String {
     match &process.delivery {
         Delivery::Open if !process.is_live() || process.killed_by.is_some() => String::new(),
         Delivery::Open if process.notify => "will wake".to_owned(),
@@ -189,7 +191,7 @@ fn mark(process: &Process) -> String {
 }
 
 /// The same in a sentence.
-fn fate(process: &Process) -> String {
+fn completion_text(process: &Process) -> String {
     match &process.delivery {
         Delivery::Open if !process.is_live() => "nobody asked to be told of its end".to_owned(),
         Delivery::Open if process.killed_by == Some(Killer::User) => {
@@ -243,12 +245,12 @@ fn line(
     process: &Process,
     owner: Option<String>,
     selected: bool,
-    scene: &Scene<'_>,
+    cx: &ProcessesContext<'_>,
     width: usize,
 ) -> Line<'static> {
-    let theme = scene.theme;
+    let theme = cx.theme;
     let (colour, state) = state(process, theme);
-    let until = process.exit.as_ref().map_or(scene.now, |exit| exit.at);
+    let until = process.exit.as_ref().map_or(cx.now, |exit| exit.at);
     let ran = span(between(until, process.started_at) / 1_000);
     let base = if selected { theme.selected } else { theme.text };
     let kind = match process.work {
@@ -256,7 +258,7 @@ fn line(
         Work::Delegation { .. } => "task: ",
     };
     let left = format!("{state} · {ran} · {kind}");
-    let facts = [mark(process), owner.unwrap_or_default()];
+    let facts = [completion_mark(process), owner.unwrap_or_default()];
     let facts = facts.iter().filter(|fact| !fact.is_empty());
     let right = facts.fold(String::new(), |all, fact| format!("{all} · {fact}"));
     let right = match width {

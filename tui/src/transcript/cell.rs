@@ -35,14 +35,18 @@ pub(crate) enum Reasoning {
 }
 
 /// What a row's look depends on besides itself.
-pub(crate) struct Context<'a> {
+pub(crate) struct CellContext<'a> {
     pub(crate) width: usize,
     pub(crate) reasoning: Reasoning,
     pub(crate) theme: &'a Theme,
 }
 
 /// The lines of a row. `call` is the tool call whose result it is.
-pub(crate) fn lines(row: &Row, call: Option<&ToolCall>, cx: &Context<'_>) -> Vec<Line<'static>> {
+pub(crate) fn lines(
+    row: &Row,
+    call: Option<&ToolCall>,
+    cx: &CellContext<'_>,
+) -> Vec<Line<'static>> {
     let theme = cx.theme;
     match &row.body {
         Body::User { text } => user(text, cx),
@@ -55,7 +59,7 @@ pub(crate) fn lines(row: &Row, call: Option<&ToolCall>, cx: &Context<'_>) -> Vec
     }
 }
 
-fn user(prompt: &str, cx: &Context<'_>) -> Vec<Line<'static>> {
+fn user(prompt: &str, cx: &CellContext<'_>) -> Vec<Line<'static>> {
     let style = cx.theme.user;
     let known = head(prompt, LOOKED_AT);
     let beyond = prompt.get(known.len()..).unwrap_or_default().trim_end_matches('\n');
@@ -91,7 +95,7 @@ pub(super) fn barred(
     mark: &'static str,
     content: &str,
     style: ratatui::style::Style,
-    cx: &Context<'_>,
+    cx: &CellContext<'_>,
 ) -> Vec<Line<'static>> {
     text(&clean(head(content, LOOKED_AT)), style, cx.width.saturating_sub(2), Break::Word)
         .into_iter()
@@ -104,7 +108,7 @@ pub(super) fn barred(
         .collect()
 }
 
-fn assistant(answer: &Assistant, cut: u64, cx: &Context<'_>) -> Vec<Line<'static>> {
+fn assistant(answer: &Assistant, cut: u64, cx: &CellContext<'_>) -> Vec<Line<'static>> {
     let mut lines = thoughts(&answer.reasoning, cx);
     if !answer.text.trim().is_empty() {
         if !lines.is_empty() {
@@ -125,7 +129,7 @@ fn assistant(answer: &Assistant, cut: u64, cx: &Context<'_>) -> Vec<Line<'static
 }
 
 /// Finished reasoning.
-pub(crate) fn thoughts(reasoning: &str, cx: &Context<'_>) -> Vec<Line<'static>> {
+pub(crate) fn thoughts(reasoning: &str, cx: &CellContext<'_>) -> Vec<Line<'static>> {
     if reasoning.trim().is_empty() {
         return Vec::new();
     }
@@ -144,7 +148,7 @@ pub(crate) fn thoughts(reasoning: &str, cx: &Context<'_>) -> Vec<Line<'static>> 
 }
 
 /// Reasoning that is still being written: its last lines.
-pub(crate) fn thinking(reasoning: &str, cx: &Context<'_>) -> Vec<Line<'static>> {
+pub(crate) fn thinking(reasoning: &str, cx: &CellContext<'_>) -> Vec<Line<'static>> {
     const SHOWN: usize = 3;
     if reasoning.trim().is_empty() {
         return Vec::new();
@@ -166,7 +170,7 @@ pub(crate) fn thinking(reasoning: &str, cx: &Context<'_>) -> Vec<Line<'static>> 
 }
 
 /// What stands for older rows in the model's context: a line, and its text when it is unfolded.
-fn summary(summary: &Summary, cx: &Context<'_>) -> Vec<Line<'static>> {
+fn summary(summary: &Summary, cx: &CellContext<'_>) -> Vec<Line<'static>> {
     let rows = count(summary.rows, "row");
     let (before, after) = (tokens(summary.before), tokens(summary.after));
     let fact = format!("context compressed: {rows} → summary, {before} → {after} tokens");
@@ -185,7 +189,7 @@ fn summary(summary: &Summary, cx: &Context<'_>) -> Vec<Line<'static>> {
 }
 
 /// A background event as a card: why the agent was woken, by what, and what it printed (W24).
-fn card(wakeup: &Wakeup, cx: &Context<'_>) -> Vec<Line<'static>> {
+fn card(wakeup: &Wakeup, cx: &CellContext<'_>) -> Vec<Line<'static>> {
     let theme = cx.theme;
     let inner = cx.width.saturating_sub(4);
     let says = match wakeup.kind {

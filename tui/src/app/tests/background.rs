@@ -38,7 +38,7 @@ fn the_commands_on_sessions_do_what_they_say() {
     for name in ["/processes", "/ps", "/tasks"] {
         let mut app = app(vec![]);
         assert_eq!(typed(&mut app, name), []);
-        assert!(matches!(app.panel, Some(Panel::Processes(_))));
+        assert!(matches!(app.overlays.panel, Some(Panel::Processes(_))));
     }
     let mut app = app(vec![]);
     assert_eq!(typed(&mut app, "/queue"), []);
@@ -59,8 +59,8 @@ fn the_whole_queue_is_taken_back_at_once_and_its_texts_are_not_lost() {
         app.on_event(&Event::PromptUnqueued { id: PromptId(id.into()) }, T0);
     }
     press(&mut app, "up", T0);
-    assert_eq!(app.composer.text(), "three");
-    app.composer.clear();
+    assert_eq!(app.input.composer.text(), "three");
+    app.input.composer.clear();
     assert_eq!(typed(&mut app, "/queue clear"), []);
     assert!(picture(&mut app, 80, 24).contains("no prompt waits"));
 }
@@ -71,7 +71,7 @@ fn a_session_is_deleted_by_no_stray_key() {
     let asked = || {
         let mut app = app(vec![user("go")]);
         assert_eq!(typed(&mut app, "/delete"), []);
-        assert!(app.confirm.is_some());
+        assert!(app.overlays.confirm.is_some());
         app
     };
     let mut app = asked();
@@ -82,13 +82,13 @@ fn a_session_is_deleted_by_no_stray_key() {
         assert_eq!(press(&mut app, key, T0 + 1_000 * (n as Millis + 1)), []);
     }
     app.on_paste("2\n", T0 + 8_000);
-    assert!(app.confirm.is_some() && app.composer.is_empty());
+    assert!(app.overlays.confirm.is_some() && app.input.composer.is_empty());
     assert_eq!(press(&mut app, "enter", T0 + 9_000), [], "the default keeps it");
-    assert!(app.confirm.is_none());
+    assert!(app.overlays.confirm.is_none());
 
     let mut app = asked();
     assert_eq!(press(&mut app, "esc", T0 + 10), []);
-    assert!(app.confirm.is_none());
+    assert!(app.overlays.confirm.is_none());
 
     let mut app = asked();
     assert_eq!(sent(press(&mut app, "2", T0 + 600)), [Command::Delete { session: here.clone() }]);

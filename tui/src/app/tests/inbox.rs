@@ -65,11 +65,11 @@ fn ctrl_o_shows_the_card_of_the_only_question_and_once_more_opens_its_session() 
     assert_eq!(press(&mut app, "ctrl-o", T0), []);
     assert!(shows(&mut app, "Session a · Run this?"), "{}", picture(&mut app, 80, 24));
     press(&mut app, "esc", T0 + 10);
-    assert!(app.panel.is_none(), "back to where it was pressed");
+    assert!(app.overlays.panel.is_none(), "back to where it was pressed");
     for key in ["ctrl-o", "tab"] {
         press(&mut app, "ctrl-o", T0);
         assert_eq!(sent(press(&mut app, key, T0 + 20)), [open("a")]);
-        assert!(app.panel.is_none());
+        assert!(app.overlays.panel.is_none());
     }
     // Of two it lists both.
     tell(&mut app, &[rm("a"), rm("b")], T0);
@@ -138,16 +138,20 @@ fn a_card_in_the_inbox_takes_no_key_before_the_keyboard_is_quiet_and_never_typed
     enter_text(&mut app, "use port ", T0 + 2_000);
     assert_eq!(press(&mut app, "1", T0 + 9_000), []);
     assert_eq!(press(&mut app, "enter", T0 + 19_000), []);
-    assert!(app.flash().is_some_and(|text| text.contains("by a choice")), "{:?}", app.flash());
+    assert!(
+        app.feedback.flash_text().is_some_and(|text| text.contains("by a choice")),
+        "{:?}",
+        app.feedback.flash_text()
+    );
     app.on_paste("1\n", T0 + 29_000);
     assert_eq!(press(&mut app, "enter", T0 + 39_000), []);
     press(&mut app, "esc", T0 + 40_000);
     assert!(shows(&mut app, "Run this?"), "the first Esc clears the input");
     let once = there("a", Answer::Approval(Choice::Once));
     assert_eq!(sent(press(&mut app, "1", T0 + 41_000)), [once]);
-    assert!(app.panel.is_none(), "no other waits");
+    assert!(app.overlays.panel.is_none(), "no other waits");
     press(&mut app, "up", T0 + 42_000);
-    assert_eq!(app.composer.text(), "use port 11\n", "what was typed can be had again");
+    assert_eq!(app.input.composer.text(), "use port 11\n", "what was typed can be had again");
 }
 
 // C11
@@ -160,7 +164,7 @@ fn a_key_that_closes_a_panel_does_not_arm_the_card_below() {
     press(&mut app, "esc", T0 + 10_000);
     paint(&mut app, 80, 24);
     assert_eq!(press(&mut app, "1", T0 + 10_100), []);
-    assert_eq!(app.composer.text(), "1");
+    assert_eq!(app.input.composer.text(), "1");
 }
 
 // C10
@@ -171,7 +175,7 @@ fn a_long_command_is_approved_in_the_inbox_only_after_all_of_it_was_in_view() {
     press(&mut app, "ctrl-o", T0);
     paint(&mut app, 80, 24);
     assert_eq!(press(&mut app, "1", T0 + 1_000), []);
-    assert!(app.panel.is_some());
+    assert!(app.overlays.panel.is_some());
     for step in 0..8 {
         app.on_wheel(1, T0 + 2_000 + step);
         paint(&mut app, 80, 24);
@@ -194,14 +198,14 @@ fn a_question_elsewhere_is_answered_by_a_choice_or_in_own_words() {
     enter_text(&mut app, "neither: 1", T0 + 1_000);
     app.on_paste(" file", T0 + 1_100);
     assert_eq!(sent(press(&mut app, "enter", T0 + 1_200)), [text("neither: 1 file")]);
-    assert!(app.composer.is_empty(), "it is no prompt of the session in view");
+    assert!(app.input.composer.is_empty(), "it is no prompt of the session in view");
     // Whoever would rather go there takes along what was typed, and leaving loses nothing.
     let mut app = asking(&[ask()]);
     press(&mut app, "ctrl-o", T0);
     enter_text(&mut app, "half", T0 + 1_000);
     assert_eq!(app.unsent(), ["half"]);
     assert_eq!(sent(press(&mut app, "tab", T0 + 1_000)), [open("a")]);
-    assert_eq!(app.composer.text(), "half");
+    assert_eq!(app.input.composer.text(), "half");
     // So does a session that comes into view by itself.
     let mut app = asking(&[ask()]);
     press(&mut app, "ctrl-o", T0);
@@ -210,7 +214,7 @@ fn a_question_elsewhere_is_answered_by_a_choice_or_in_own_words() {
     let transcript = Box::new(transcript);
     app.on_event(&Event::Attached { transcript, resynced: false }, T0 + 2_000);
     press(&mut app, "up", T0 + 3_000);
-    assert_eq!(app.composer.text(), "half");
+    assert_eq!(app.input.composer.text(), "half");
 }
 
 // C03
@@ -233,7 +237,7 @@ fn an_answered_question_counts_no_more_and_the_next_one_is_a_key_away() {
     tell(&mut app, &[rm("b")], T0 + 10_000);
     press(&mut app, "ctrl-o", T0 + 10_000);
     assert_eq!(sent(press(&mut app, "enter", T0 + 10_600)), [deny("b")]);
-    assert!(app.panel.is_none());
+    assert!(app.overlays.panel.is_none());
 }
 
 // C07
@@ -246,13 +250,15 @@ fn a_card_whose_question_is_gone_closes_with_a_word_and_another_does_not_take_it
     let next = of("a", approval("next", "rm -rf /", "rm -rf /"), 0);
     tell(&mut app, &[next, rm("b")], T0 + 1_000);
     assert!(
-        app.flash().is_some_and(|text| text.contains("elsewhere") && text.contains("Session a"))
+        app.feedback
+            .flash_text()
+            .is_some_and(|text| text.contains("elsewhere") && text.contains("Session a"))
     );
     assert!(!shows(&mut app, "Run this?"), "{}", picture(&mut app, 80, 24));
     assert_eq!(press(&mut app, "1", T0 + 5_000), [], "the list takes no digit");
     press(&mut app, "esc", T0 + 5_000);
     press(&mut app, "up", T0 + 5_000);
-    assert_eq!(app.composer.text(), "well");
+    assert_eq!(app.input.composer.text(), "well");
 
     let late = |mut asked: Asked| {
         asked.question.deadline = Some(T0 + 60_000);
@@ -262,8 +268,8 @@ fn a_card_whose_question_is_gone_closes_with_a_word_and_another_does_not_take_it
     press(&mut app, "ctrl-o", T0);
     assert!(shows(&mut app, "1 m 00 s left"));
     tell(&mut app, &[], T0 + 60_000);
-    assert!(app.flash().is_some_and(|text| text.contains("nobody answered in time")));
-    assert!(app.panel.is_none());
+    assert!(app.feedback.flash_text().is_some_and(|text| text.contains("nobody answered in time")));
+    assert!(app.overlays.panel.is_none());
 }
 
 #[test]
@@ -279,7 +285,7 @@ fn the_selection_stays_with_its_session_and_the_one_in_view_has_its_card_below()
     press(&mut app, "enter", T0);
     press(&mut app, "down", T0);
     press(&mut app, "enter", T0);
-    assert!(app.panel.is_none(), "its own card is in view");
+    assert!(app.overlays.panel.is_none(), "its own card is in view");
     // Nobody asks: that is said.
     tell(&mut app, &[], T0);
     enter_text(&mut app, "/inbox", T0);
@@ -289,7 +295,7 @@ fn the_selection_stays_with_its_session_and_the_one_in_view_has_its_card_below()
         assert_eq!(press(&mut app, key, T0), [], "{key}");
     }
     press(&mut app, "esc", T0);
-    assert!(app.panel.is_none());
+    assert!(app.overlays.panel.is_none());
 }
 
 #[test]
@@ -328,9 +334,9 @@ fn what_was_typed_for_a_question_that_is_gone_stays_in_sight_and_goes_nowhere() 
     press(&mut app, "ctrl-o", T0);
     tell(&mut app, &[], T0 + 700);
     press(&mut app, "4", T0 + 800);
-    assert!(app.composer.is_empty());
+    assert!(app.input.composer.is_empty());
     press(&mut app, "4", T0 + 1_400);
-    assert_eq!(app.composer.text(), "4");
+    assert_eq!(app.input.composer.text(), "4");
     // And who was slower is not told that the own answer holds.
     let mut app = asking(&[rm("a")]);
     press(&mut app, "ctrl-o", T0);

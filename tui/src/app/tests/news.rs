@@ -86,7 +86,7 @@ fn an_upload_is_shown_until_it_has_ended_however_it_ends() {
 fn a_prompt_does_not_leave_without_the_file_it_is_about() {
     let mut app = uploading();
     assert_eq!(typed(&mut app, "what does it say?"), []);
-    assert_eq!(app.composer.text(), "what does it say?");
+    assert_eq!(app.input.composer.text(), "what does it say?");
     assert!(shows(&mut app, "notes.md is still on its way"));
     app.on_event(&Event::AttachmentsChanged { attachments: vec![file("notes.md")] }, T0);
     let commands = sent(press(&mut app, "enter", T0));
@@ -102,9 +102,9 @@ fn whoever_answered_elsewhere_is_named() {
     let answer = Answer::Approval(Choice::Once);
     let id = QuestionId("q".into());
     app.on_event(&Event::QuestionResolved { id, answer, by }, T0 + 600);
-    assert_eq!(app.flash(), Some("answered by ada's phone"));
+    assert_eq!(app.feedback.flash_text(), Some("answered by ada's phone"));
     assert!(app.question().is_none());
-    assert!(app.notice.is_none(), "no error");
+    assert!(app.feedback.notice.is_none(), "no error");
 }
 
 // C07
@@ -125,17 +125,17 @@ fn who_answers_second_hears_that_another_answer_counts() {
     };
     let mut app = answered("1");
     app.on_event(&resolved("q", Choice::Deny), T0 + 600);
-    assert_eq!(app.flash(), Some("answered by the phone"));
+    assert_eq!(app.feedback.flash_text(), Some("answered by the phone"));
     let mut app = answered("1");
     app.on_event(&resolved("q", Choice::Once), T0 + 600);
-    assert_eq!(app.flash(), None, "what was wanted has happened");
+    assert_eq!(app.feedback.flash_text(), None, "what was wanted has happened");
     app.on_event(&resolved("r", Choice::Session), T0 + 600);
-    assert_eq!(app.flash(), Some("answered by the phone"));
+    assert_eq!(app.feedback.flash_text(), Some("answered by the phone"));
     // Our own grant answers the next one of its rule too.
     let mut app = answered("2");
     app.on_event(&resolved("q", Choice::Session), T0 + 600);
     app.on_event(&resolved("r", Choice::Session), T0 + 600);
-    assert_eq!(app.flash(), None);
+    assert_eq!(app.feedback.flash_text(), None);
     assert!(app.question().is_none());
 }
 

@@ -30,7 +30,8 @@ fn what_is_said_is_news_for_a_moment_and_then_stands_before_what_came_later() {
     assert!(place(&mut app, "first") < place(&mut app, "the disk is full"));
     let at = T0 + 3_600_000;
     fail(&mut app, "the disk is full");
-    let notice = |app: &App| app.notice.as_ref().map(|said| format!("{:?}", said.notice));
+    let notice =
+        |app: &App| app.feedback.notice.as_ref().map(|posted| format!("{:?}", posted.notice));
     let said = notice(&app);
     add(&mut app, row(3, says("second")), at);
     app.on_tick(at);
@@ -123,7 +124,7 @@ fn a_host_elsewhere_that_was_left_at_work_is_said_to_go_on() {
     let left = |attached: bool, work: bool| {
         let mut app = if work { running() } else { app(vec![user("go")]) };
         app.set_attached(attached);
-        app.goes_on()
+        app.still_running()
     };
     assert_eq!(left(true, true).as_deref(), Some("Goes on without you: a turn."));
     assert_eq!(left(true, false), None);
@@ -131,7 +132,7 @@ fn a_host_elsewhere_that_was_left_at_work_is_said_to_go_on() {
     app.set_attached(true);
     let link = Link::Down { why: "reset".into(), attempt: 1, retry_at: T0 };
     app.on_event(&Event::Link { link }, T0);
-    assert_eq!(app.goes_on(), None, "nobody knows");
+    assert_eq!(app.still_running(), None, "nobody knows");
     assert_eq!(left(false, true), None, "there the user decides what becomes of it");
     let mut app = running();
     app.set_attached(true);
@@ -140,7 +141,7 @@ fn a_host_elsewhere_that_was_left_at_work_is_said_to_go_on() {
         app.on_event(&Event::ProcessChanged { process }, T0);
     }
     let says = "Goes on without you: a turn, 2 background commands.";
-    assert_eq!(app.goes_on().as_deref(), Some(says));
+    assert_eq!(app.still_running().as_deref(), Some(says));
 }
 
 #[test]
@@ -148,7 +149,7 @@ fn a_list_of_processes_that_is_refused_is_said_in_its_place_and_only_there() {
     let refused = |about: &str| {
         Event::Failed(Failure { about: about.into(), message: "this server tells none".into() })
     };
-    let options = Options { place: Some("lab".into()), ..options() };
+    let options = Options { host_name: Some("lab".into()), ..options() };
     let mut app = App::new(options, T0);
     let transcript = Box::new(window(vec![user("go")]));
     app.on_event(&Event::Attached { transcript, resynced: false }, T0);

@@ -252,7 +252,7 @@ fn any_session_is_renamed_in_the_list() {
         for key in keys {
             assert_eq!(press(&mut app, key, T0), [], "{keys:?}");
         }
-        assert!(shows(&mut app, "title of a") && app.panel.is_some());
+        assert!(shows(&mut app, "title of a") && app.overlays.panel.is_some());
     }
     // A session without a title is listed by its prompt, which may have lines: it gets none by this.
     let mut app = opened(&["a"]);
@@ -369,7 +369,7 @@ fn ctrl_o_opens_the_list_of_sessions_when_none_has_news() {
 
 #[test]
 fn a_folder_of_another_machine_is_made_out_there() {
-    let mut app = App::new(Options { place: Some("lab".into()), ..options() }, T0);
+    let mut app = App::new(Options { host_name: Some("lab".into()), ..options() }, T0);
     assert_eq!(typed(&mut app, "/workspace ~/src"), [Command::SetCwd { cwd: "~/src".into() }]);
 }
 
@@ -382,10 +382,10 @@ fn a_picker_opens_on_what_is_in_use_and_asks_for_what_is_picked() {
     press(&mut app, "down", T0);
     let medium = Command::SetReasoning { effort: Some("medium".into()) };
     assert_eq!(sent(press(&mut app, "enter", T0)), [medium]);
-    assert!(app.panel.is_none());
+    assert!(app.overlays.panel.is_none());
     let listed = Event::WorkspacesListed { paths: vec!["/srv".into(), "/tmp".into()] };
     app.on_event(&listed, T0);
-    assert!(app.panel.is_none(), "nobody asked");
+    assert!(app.overlays.panel.is_none(), "nobody asked");
     typed(&mut app, "/workspace ");
     app.on_event(&listed, T0);
     press(&mut app, "down", T0);
@@ -405,11 +405,11 @@ fn a_list_that_takes_long_is_in_view_at_once_and_can_be_left() {
         assert_eq!(press(&mut app, "enter", T0), [], "{command}: there is nothing to pick");
         assert!(shows(&mut app, "asking the host …"), "{command}");
         app.on_event(&refused(), T0);
-        assert!(app.panel.is_none() && shows(&mut app, "the disk is gone"), "{command}");
+        assert!(app.overlays.panel.is_none() && shows(&mut app, "the disk is gone"), "{command}");
         typed(&mut app, command);
         press(&mut app, "esc", T0);
         app.on_event(&models, T0);
-        assert!(app.panel.is_none(), "{command}: it comes too late");
+        assert!(app.overlays.panel.is_none(), "{command}: it comes too late");
     }
     let mut app = app(vec![]);
     typed(&mut app, "/model ");
@@ -435,7 +435,7 @@ fn approvals_are_switched_off_by_no_stray_key_and_on_without_a_question() {
     for (n, c) in ["r", "u", "n", " ", "2", "2", "enter"].into_iter().enumerate() {
         assert_eq!(press(&mut app, c, T0 + 2_000 + 700 * n as i64), [], "{n}");
     }
-    assert!(app.confirm.is_none(), "a no is one however it comes");
+    assert!(app.overlays.confirm.is_none(), "a no is one however it comes");
     typed(&mut app, "/yolo");
     for (key, at) in [("x", 1_000), ("2", 2_000), ("down", 3_000)] {
         assert_eq!(press(&mut app, key, T0 + at), [], "{key}");
@@ -447,7 +447,7 @@ fn approvals_are_switched_off_by_no_stray_key_and_on_without_a_question() {
     app.on_event(&Event::YoloChanged { yolo: true }, T0);
     assert!(shows(&mut app, "yolo"));
     assert_eq!(typed(&mut app, "/yolo on"), []);
-    assert!(app.confirm.is_none());
+    assert!(app.overlays.confirm.is_none());
     assert_eq!(typed(&mut app, "/yolo"), [Command::SetYolo { yolo: false }]);
 }
 
@@ -461,7 +461,7 @@ fn what_is_undone_goes_from_view_and_its_prompt_into_an_empty_input() {
     let mut app = app(prompts(3));
     typed(&mut app, "/undo");
     app.on_event(&removed, T0);
-    assert_eq!(app.composer.text(), "prompt 3");
+    assert_eq!(app.input.composer.text(), "prompt 3");
     let shown = picture(&mut app, 80, 24);
     assert!(shown.contains("answer 2") && !shown.contains("answer 3"), "{shown}");
     assert!(shown.contains("2 rows taken back"), "{shown}");
@@ -473,23 +473,23 @@ fn what_is_undone_goes_from_view_and_its_prompt_into_an_empty_input() {
     typed(&mut app, "/undo");
     enter_text(&mut app, "draft", T0);
     app.on_event(&removed, T0);
-    assert_eq!(app.composer.text(), "draft");
+    assert_eq!(app.input.composer.text(), "draft");
     paint(&mut app, 80, 24);
     press(&mut app, "esc", T0);
     press(&mut app, "up", T0);
     press(&mut app, "up", T0);
-    assert_eq!(app.composer.text(), "prompt 3", "it is in the history");
+    assert_eq!(app.input.composer.text(), "prompt 3", "it is in the history");
 
     let mut app = self::app(prompts(3));
     typed(&mut app, "/retry");
     app.on_event(&removed, T0);
-    assert!(app.composer.is_empty(), "the host has its text");
+    assert!(app.input.composer.is_empty(), "the host has its text");
     assert!(shows(&mut app, "the prompt runs again"));
 
     // Another front end's undo touches no input.
     let mut app = self::app(prompts(3));
     app.on_event(&removed, T0);
-    assert!(app.composer.is_empty() && shows(&mut app, "taken back elsewhere"));
+    assert!(app.input.composer.is_empty() && shows(&mut app, "taken back elsewhere"));
 }
 
 #[test]
@@ -586,7 +586,7 @@ fn with_follow_a_view_nobody_uses_goes_along_and_a_used_one_only_hears_of_it() {
         app.options.follow = true;
         set(&mut app);
         let effects = app.on_event(&switched, T0);
-        (sent(effects), app.flash().map(str::to_owned))
+        (sent(effects), app.feedback.flash_text().map(str::to_owned))
     };
     let open = Command::Open(Target::Id(other.clone()));
     assert_eq!(follows(&|_| {}), (vec![open], None));

@@ -180,7 +180,7 @@ fn what_is_said_stands_where_it_was_said() {
 fn a_host_that_does_not_tell_its_processes_is_not_said_to_have_none() {
     at_80_and_50("processes_untold", || {
         let options =
-            crate::Options { place: Some("https://lab.example:8787".into()), ..options() };
+            crate::Options { host_name: Some("https://lab.example:8787".into()), ..options() };
         let mut app = App::new(options, T0);
         let transcript = Box::new(window(vec![user("go")]));
         app.on_event(&Event::Attached { transcript, resynced: false }, T0);

@@ -12,7 +12,7 @@ use crate::options::Options;
 use crate::testing::*;
 
 fn attached_to(place: &str, transcript: Transcript) -> App {
-    let options = Options { place: Some(place.into()), ..options() };
+    let options = Options { host_name: Some(place.into()), ..options() };
     let mut app = App::new(options, T0);
     app.on_event(&Event::Attached { transcript: Box::new(transcript), resynced: false }, T0);
     app
@@ -62,7 +62,8 @@ fn the_link_is_always_in_view_and_what_is_not_sent_too() {
         app
     });
     widths("link_first", || {
-        let mut app = App::new(Options { place: Some("lab.example:8787".into()), ..options() }, T0);
+        let mut app =
+            App::new(Options { host_name: Some("lab.example:8787".into()), ..options() }, T0);
         link(&mut app, Link::Connecting);
         app
     });
@@ -341,7 +342,7 @@ fn no_size_panics_with_a_remote_host() {
                 press(&mut app, "enter", T0);
                 paint(&mut app, width, height);
                 press(&mut app, "esc", T0);
-                app.composer.clear();
+                app.input.composer.clear();
             }
             let mut app = listed("parser");
             paint(&mut app, width, height);
