@@ -7,7 +7,6 @@ mod cell;
 mod diff;
 mod markdown;
 mod scroll;
-mod table;
 mod tool;
 
 use std::collections::HashMap;

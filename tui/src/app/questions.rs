@@ -107,7 +107,7 @@ impl Questions {
                 let by = by.map(one_line).filter(|by| !by.is_empty());
                 Some(match by {
                     Some(by) => format!("answered by {}", fit(&by, NAME)),
-                    None => "answered in another client".to_owned(),
+                    None => "answered elsewhere".to_owned(),
                 })
             }
             Answer::Expired => Some("the question timed out".to_owned()),
