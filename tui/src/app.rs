@@ -33,6 +33,7 @@ pub(crate) use notices::Notice;
 use overlays::Overlays;
 pub(crate) use overlays::Panel;
 use pending::Pending;
+pub(crate) use pending_prompts::Delay;
 use questions::Questions;
 
 /// Rows kept in memory; older ones are requested again when they are scrolled to.

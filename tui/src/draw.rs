@@ -6,7 +6,7 @@ use ratatui::layout::Position;
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
-use crate::app::{App, Panel};
+use crate::app::{App, Delay, Panel};
 use crate::boxed::boxed;
 use crate::card::CardContext;
 use crate::clean::{self, clean, one_line};
@@ -188,18 +188,19 @@ fn waiting(app: &App, width: usize, height: usize) -> Vec<Line<'static>> {
     if let Some(steer) = &app.transcript.steer {
         lines.push(dim(format!("steering: {}", one_line(steer))));
     }
-    let queued = app.transcript.queued.iter().map(|queued| ("queued", queued.text.as_str()));
-    let queued: Vec<(&str, &str)> =
+    let queued = app.transcript.queued.iter().map(|queued| (Delay::Queued, queued.text.as_str()));
+    let queued: Vec<(Delay, &str)> =
         queued.chain(app.pending.prompts.overdue(&app.link, app.now())).collect();
     let room = height.saturating_sub(lines.len() + usize::from(files.is_some()));
     let hidden = if queued.len() > room { queued.len() + 1 - room.max(1) } else { 0 };
     if hidden > 0 {
-        let what = queued.first().map_or("", |(what, _)| *what);
+        let what = queued.first().map_or("", |(delay, _)| delay.label());
         lines.push(dim(format!("{what}: {hidden} more")));
     }
-    for (what, text) in queued.iter().skip(hidden) {
-        let line = fit(&format!("{what}: {}", one_line(clean::head(text, LOOKED_AT))), width);
-        let style = if *what == "not sent yet" { theme.warn } else { theme.dim };
+    for (delay, text) in queued.iter().skip(hidden) {
+        let text = one_line(clean::head(text, LOOKED_AT));
+        let line = fit(&format!("{}: {text}", delay.label()), width);
+        let style = if *delay == Delay::NotSent { theme.warn } else { theme.dim };
         lines.push(Line::styled(line, style));
     }
     lines.extend(files);

@@ -7,7 +7,9 @@ pub(crate) use lines::ProcessesContext;
 
 use std::collections::HashMap;
 
-use protocol::{Command, Failure, Process, ProcessId, SessionId, SessionRow, Target, Work};
+use protocol::{
+    Command, Failure, Process, ProcessId, SessionId, SessionRow, Subject, Target, Work,
+};
 
 use crate::clean::output;
 use crate::keymap::Action;
@@ -87,7 +89,10 @@ impl Processes {
 
     /// The host refused something, maybe the list. True if it was that.
     pub(crate) fn on_failed(&mut self, failure: &Failure) -> bool {
-        let is_list = failure.about == "processes";
+        if !failure.about.may_be(&Subject::Processes) {
+            return false;
+        }
+        let is_list = failure.about == Subject::Processes;
         if is_list {
             self.unavailable = Some(failure.message.clone());
         }

@@ -1,7 +1,7 @@
 //! The host's events: the fold into the transcript, and what the other parts make of them.
 
 use protocol::{
-    Body, Command, Event, Failure, GoalState, Millis, News, Row, SessionId, Target, Toast,
+    Body, Command, Event, Failure, GoalState, Millis, News, Row, SessionId, Subject, Target, Toast,
 };
 
 use super::pending::Rewind;
@@ -279,8 +279,10 @@ impl App {
 
     /// The host refused something.
     fn on_failed(&mut self, failure: &Failure) -> Vec<Effect> {
-        self.pending.on_failed();
-        self.questions.others.on_failed();
+        self.pending.on_failed(&failure.about);
+        if failure.about.may_be(&Subject::Answer) {
+            self.questions.others.on_failed();
+        }
         if !self.overlays.on_failed(failure) {
             self.report_failure(failure);
         }
@@ -292,12 +294,12 @@ impl App {
 
     fn report_failure(&mut self, failure: &Failure) {
         self.pending.uploads.on_failed(failure);
-        if let Some(text) = self.pending.prompts.take_refused(failure) {
+        if let Some(text) = self.pending.prompts.take_refused(&failure.about) {
             self.input.put_back(&text);
         }
         let message = failure.message.clone();
         // That the session on the screen was deleted is no failure of a request.
-        let is_news = failure.about == "session";
+        let is_news = failure.about == Subject::Session;
         self.notify(if is_news { Notice::Info(message) } else { Notice::Error(message) });
     }
 }

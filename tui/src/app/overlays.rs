@@ -2,8 +2,8 @@
 //! the quit dialog.
 
 use protocol::{
-    Command, Failure, Found, Process, ProcessId, QuestionId, SessionId, SessionRow, Target,
-    Transcript,
+    Command, Failure, Found, Process, ProcessId, QuestionId, SessionId, SessionRow, Subject,
+    Target, Transcript,
 };
 
 use super::other_sessions::OtherSessions;
@@ -148,13 +148,16 @@ impl Overlays {
     /// The host refused something. Closes a panel whose list will not come. True if the open panel
     /// shows the failure itself.
     pub(super) fn on_failed(&mut self, failure: &Failure) -> bool {
+        let about = &failure.about;
         let close = match &mut self.panel {
             Some(Panel::Processes(panel)) => return panel.on_failed(failure),
             Some(Panel::Sessions(panel)) => {
-                panel.on_failed();
-                panel.is_asking()
+                panel.on_failed(about);
+                panel.is_asking() && about.may_be(&Subject::Sessions)
             }
-            Some(Panel::Picker(panel)) => panel.awaited().is_some(),
+            Some(Panel::Picker(panel)) => {
+                panel.awaited().is_some_and(|kind| about.may_be(&kind.subject()))
+            }
             Some(Panel::Help { .. } | Panel::Inbox(_)) | None => false,
         };
         if close {

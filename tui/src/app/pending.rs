@@ -1,6 +1,6 @@
 //! What was requested from the host and is not confirmed yet.
 
-use protocol::{Attachment, Failure, Transcript};
+use protocol::{Attachment, Failure, Subject, Transcript};
 
 pub(crate) use super::pending_prompts::PendingPrompts;
 
@@ -30,6 +30,16 @@ pub(super) enum Rewind {
     Retry,
 }
 
+impl Rewind {
+    /// What a failure of it is about.
+    fn subject(self) -> Subject {
+        match self {
+            Self::Undo => Subject::Undo,
+            Self::Retry => Subject::Retry,
+        }
+    }
+}
+
 impl Pending {
     /// A fresh window came: it says what has become of prompts and uploads (S05).
     pub(super) fn on_window(&mut self, transcript: &Transcript) {
@@ -38,12 +48,13 @@ impl Pending {
         self.prompts.on_window(transcript);
     }
 
-    /// The host refused something: no answer is awaited any more.
-    pub(super) fn on_failed(&mut self) {
-        self.resume = None;
-        self.rewind = None;
-        self.workspace = false;
-        self.export = None;
+    /// The host refused something: gives up what this failure may be about. The rest may still
+    /// come.
+    pub(super) fn on_failed(&mut self, about: &Subject) {
+        self.resume.take_if(|_| about.may_be(&Subject::Sessions));
+        self.rewind.take_if(|rewind| about.may_be(&rewind.subject()));
+        self.workspace &= !about.may_be(&Subject::Cwd);
+        self.export.take_if(|_| about.may_be(&Subject::Export));
     }
 }
 
@@ -88,9 +99,7 @@ impl Uploads {
 
     /// The host refused something, maybe an upload.
     pub(super) fn on_failed(&mut self, failure: &Failure) {
-        // A host without uploads refuses the command itself.
-        let about = failure.about.as_str();
-        if (about.contains("upload") || about == "command") && !self.names.is_empty() {
+        if failure.about.may_be(&Subject::Upload) && !self.names.is_empty() {
             let named = self.names.iter().position(|name| failure.message.contains(name));
             self.names.remove(named.unwrap_or(0));
         }

@@ -1,7 +1,7 @@
 //! Prompts that were sent and that no host has confirmed: shown while the link is bad, and handed
 //! back at the end.
 
-use protocol::{Body, Failure, Link, Millis, PromptId, Row, SessionId, Transcript};
+use protocol::{Body, Link, Millis, PromptId, Row, SessionId, Subject, Transcript};
 
 use super::last_row;
 
@@ -33,6 +33,27 @@ impl SentPrompt {
             return *text == self.text;
         }
         row.n > self.after && text.contains(self.text.trim())
+    }
+}
+
+/// Why a prompt is not in the transcript yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Delay {
+    /// The host has it: it waits for the running turn to end.
+    Queued,
+    /// The host has not confirmed it yet.
+    Sending,
+    /// There is no connection to send it over.
+    NotSent,
+}
+
+impl Delay {
+    pub(crate) fn label(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Sending => "sending",
+            Self::NotSent => "not sent yet",
+        }
     }
 }
 
@@ -83,16 +104,17 @@ impl PendingPrompts {
     }
 
     /// Takes out the text of the prompt that the host refused, if the failure is about one.
-    pub(super) fn take_refused(&mut self, failure: &Failure) -> Option<String> {
-        let refused =
-            self.sent.iter().position(|sent| failure.about.contains(&sent.id.0)).or_else(|| {
-                failure.about.starts_with("prompt").then(|| self.sent.len().checked_sub(1))?
-            });
+    pub(super) fn take_refused(&mut self, about: &Subject) -> Option<String> {
+        let refused = match about {
+            Subject::NamedPrompt(id) => self.sent.iter().position(|sent| sent.id == *id),
+            Subject::Prompt => self.sent.len().checked_sub(1),
+            _ => None,
+        };
         refused.map(|at| self.sent.remove(at).text)
     }
 
-    /// The prompts that the user should see, each with the reason why it is not confirmed yet.
-    pub(crate) fn overdue(&self, link: &Link, now: Millis) -> Vec<(&'static str, &str)> {
+    /// The prompts that the user should see, each with the reason for its delay.
+    pub(crate) fn overdue(&self, link: &Link, now: Millis) -> Vec<(Delay, &str)> {
         let is_away = match link {
             Link::Up | Link::Polling { .. } => false,
             Link::Connecting | Link::Down { .. } | Link::Refused { .. } | Link::Stopped { .. } => {
@@ -100,8 +122,8 @@ impl PendingPrompts {
             }
         };
         let shown = self.sent.iter().filter(|sent| is_away || now - sent.at >= OVERDUE);
-        let why = if is_away { "not sent yet" } else { "sending" };
-        shown.map(|sent| (why, sent.text.as_str())).collect()
+        let delay = if is_away { Delay::NotSent } else { Delay::Sending };
+        shown.map(|sent| (delay, sent.text.as_str())).collect()
     }
 
     /// When the next prompt becomes overdue.
