@@ -24,8 +24,8 @@ pub(crate) enum Readiness {
 pub(crate) fn hint(keys: Readiness, armed: &str, width: usize, theme: &Theme) -> Line<'static> {
     let text = match keys {
         Readiness::Armed => armed,
-        Readiness::Quieting => "takes keys once the keyboard is quiet",
-        Readiness::Typing => "takes keys once the input is empty",
+        Readiness::Quieting => "ready once you stop typing",
+        Readiness::Typing => "ready once the input is empty",
     };
     Line::styled(fit(text, width), theme.dim)
 }

@@ -68,9 +68,10 @@ impl Confirm {
     pub(crate) fn yolo(now: Millis) -> Self {
         Self {
             question: Question::Yolo,
-            name: "Commands of this session run without asking.".to_owned(),
-            also: "What can never be approved stays blocked. /yolo switches it off again."
-                .to_owned(),
+            name: "Commands in this session will run without asking.".to_owned(),
+            also:
+                "Commands that can never be approved stay blocked. /yolo turns approvals back on."
+                    .to_owned(),
             selected: 0,
             quiet_since: now,
             typed: false,
@@ -131,10 +132,10 @@ impl Confirm {
         };
         let (title, choices, esc) = match self.question {
             Question::Delete(_) => {
-                ("Delete this session?", ["keep it", "delete it for good"], "Esc keeps it")
+                ("Delete this session?", ["keep it", "delete it permanently"], "Esc keeps it")
             }
             Question::Yolo => {
-                ("Switch approvals off?", ["keep asking", "run everything"], "Esc keeps asking")
+                ("Turn approvals off?", ["keep asking", "run everything"], "Esc keeps asking")
             }
         };
         let mut body = vec![Line::styled(fit(&self.name, inner), theme.bold)];
@@ -144,7 +145,7 @@ impl Confirm {
             body.push(Line::styled(fit(&format!(" {} {choice} ", i + 1), inner), style));
         }
         let how = if self.typed {
-            "↑↓ Enter: no typed key chooses"
+            "↑↓ Enter: typed keys are ignored"
         } else {
             "↑↓ Enter or a digit"
         };

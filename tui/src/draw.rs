@@ -248,7 +248,7 @@ fn menu(app: &App, width: usize, height: usize) -> Vec<Line<'static>> {
     let height = height - usize::from(cut);
     let start = (selected + 1).saturating_sub(height.max(1));
     let more = cut.then(|| {
-        let text = format!("  {} of {} · ↑↓ shows more", selected + 1, entries.len());
+        let text = format!("  {} of {} · ↑↓ for more", selected + 1, entries.len());
         Line::styled(fit(&text, width), app.theme.dim)
     });
     entries
@@ -353,7 +353,7 @@ fn panel_lines(app: &App, panel: &Panel, width: usize, height: usize) -> Vec<Lin
         Panel::Help { top } => {
             let lines = help::lines(inner, theme);
             let skip = (*top).min(lines.len().saturating_sub(room));
-            ("Help · ↑↓ · Esc closes".to_owned(), lines.into_iter().skip(skip).collect())
+            ("Help · ↑↓ scrolls · Esc closes".to_owned(), lines.into_iter().skip(skip).collect())
         }
         Panel::Processes(panel) => {
             let transcript = &app.transcript;

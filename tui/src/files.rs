@@ -25,10 +25,10 @@ pub(crate) fn read(path: &str, home: Option<&str>) -> Result<(String, Vec<u8>), 
     let path = &resolve(path, home);
     let metadata = fs::metadata(path).map_err(|error| reason(&error))?;
     if metadata.is_dir() {
-        return Err("it is a folder; only files can be handed over".to_owned());
+        return Err("it is a directory; only files can be uploaded".to_owned());
     }
     if !metadata.is_file() {
-        return Err("it is no regular file".to_owned());
+        return Err("it is not a regular file".to_owned());
     }
     let mut data = Vec::new();
     // The file may grow while it is read.
@@ -71,7 +71,7 @@ pub(crate) fn save(
             Err(error) => return Err(format!("{}: {}", shown(&path), reason(&error))),
         }
     }
-    Err(format!("{}: there are too many files of that name", shown(&wanted)))
+    Err(format!("{}: too many files of that name exist", shown(&wanted)))
 }
 
 /// A path as people type it or as terminals paste it: `~`, quotes, escaped spaces.
@@ -110,7 +110,7 @@ fn numbered(path: &Path, n: u32) -> PathBuf {
 /// Why, in words that need no number.
 fn reason(error: &io::Error) -> String {
     match error.kind() {
-        ErrorKind::NotFound => "there is no such file or folder".to_owned(),
+        ErrorKind::NotFound => "no such file or directory".to_owned(),
         ErrorKind::PermissionDenied => "permission denied".to_owned(),
         ErrorKind::StorageFull => "the disk is full".to_owned(),
         _ => error.to_string(),

@@ -33,9 +33,9 @@ pub(crate) fn describe(goal: Option<&Goal>) -> String {
         GoalState::Paused(why) => {
             let why = one_line(head(why, LOOKED_AT));
             let why = if why.is_empty() { String::new() } else { format!(": {why}") };
-            format!("paused after {turns} of {}{why}; /goal resume goes on", goal.max_turns)
+            format!("paused after {turns} of {}{why}; /goal resume continues", goal.max_turns)
         }
-        GoalState::Done => format!("reached after {turns}; /goal clear forgets it"),
+        GoalState::Done => format!("reached after {turns}; /goal clear removes it"),
     };
     let verdict = goal.verdict.as_deref().map(|verdict| one_line(head(verdict, LOOKED_AT)));
     let verdict = verdict.filter(|verdict| !verdict.is_empty());

@@ -289,7 +289,7 @@ impl Inbox {
         let room = height.saturating_sub(1).max(1);
         let mut lines = Vec::new();
         if questions.is_empty() {
-            lines.push(Line::styled(fit("no session waits for you", width), theme.dim));
+            lines.push(Line::styled(fit("no questions are waiting", width), theme.dim));
         }
         let at = self.position(questions);
         let names = questions.iter().map(|asked| columns(&session_name(asked))).max().unwrap_or(0);
@@ -338,7 +338,7 @@ fn entry(asked: &Asked, cx: &InboxContext<'_>, names: usize, width: usize) -> Se
         let left = u64::try_from(deadline - cx.now).unwrap_or(0).div_ceil(1_000);
         format!("{} left", span(left))
     } else {
-        format!("waits {}", span(between(cx.now, question.asked_at) / 1_000))
+        format!("waiting {}", span(between(cx.now, question.asked_at) / 1_000))
     };
     let detail = if asked.behind > 0 { format!("+{} · {time}", asked.behind) } else { time };
     let marks = format!("{here}{mark}");

@@ -19,19 +19,16 @@ pub(crate) fn status(link: &Link, now: Millis, width: usize) -> Option<String> {
         Link::Connecting => "connecting…".to_owned(),
         Link::Down { why, attempt: _, retry_at } => {
             let left = seconds(*retry_at, now);
-            let again = if left == 0 {
-                "trying again".to_owned()
-            } else {
-                format!("again in {}", span(left))
-            };
-            with_reason("link down", why, &again, width)
+            let again =
+                if left == 0 { "retrying".to_owned() } else { format!("retry in {}", span(left)) };
+            with_reason("disconnected", why, &again, width)
         }
         Link::Polling { why } => with_reason("polling", why, "", width),
         Link::Refused { .. } => "not connected".to_owned(),
         Link::Stopped { retry_at } => match retry_at.map(|at| seconds(at, now)) {
             None => "the host was stopped".to_owned(),
-            Some(0) => "the host was stopped · trying again".to_owned(),
-            Some(left) => format!("the host was stopped · again in {}", span(left)),
+            Some(0) => "the host was stopped · retrying".to_owned(),
+            Some(left) => format!("the host was stopped · retry in {}", span(left)),
         },
     })
 }
@@ -75,8 +72,8 @@ mod tests {
     fn a_host_that_was_stopped_is_said_so_and_counts_down_only_where_tries_are_far_apart() {
         let says = |retry_at| status(&Link::Stopped { retry_at }, 1_000, 80).unwrap();
         assert_eq!(says(None), "the host was stopped");
-        assert_eq!(says(Some(13_000)), "the host was stopped · again in 12 s");
-        assert_eq!(says(Some(500)), "the host was stopped · trying again");
+        assert_eq!(says(Some(13_000)), "the host was stopped · retry in 12 s");
+        assert_eq!(says(Some(500)), "the host was stopped · retrying");
         let tick = |retry_at| next_tick(&Link::Stopped { retry_at }, 1_000);
         assert_eq!((tick(None), tick(Some(3_000))), (None, Some(2_000)));
     }

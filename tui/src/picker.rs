@@ -58,7 +58,7 @@ impl Picker {
     /// The values are known: `current` is the one in use. What was typed meanwhile narrows them.
     pub(crate) fn fill(&mut self, values: &[String], current: &str) {
         let entry = |value: &String| {
-            let detail = if value == current { "in use" } else { "" };
+            let detail = if value == current { "current" } else { "" };
             SelectItem {
                 label: one_line(value),
                 detail: detail.to_owned(),
@@ -93,10 +93,10 @@ impl Picker {
 
     pub(crate) fn title(&self) -> &'static str {
         match self.kind {
-            PickerKind::Model => "Models · Enter uses · Esc",
-            PickerKind::Workspace => "Folders · Enter works there · Esc",
-            PickerKind::Profile => "Profiles · Enter uses · Esc",
-            PickerKind::Reasoning => "Reasoning · Enter uses · Esc",
+            PickerKind::Model => "Models · Enter selects · Esc",
+            PickerKind::Workspace => "Directories · Enter selects · Esc",
+            PickerKind::Profile => "Profiles · Enter selects · Esc",
+            PickerKind::Reasoning => "Reasoning · Enter selects · Esc",
         }
     }
 

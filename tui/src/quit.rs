@@ -12,7 +12,8 @@ use crate::theme::Theme;
 use crate::time::between;
 use crate::wrap::{Break, fit, text};
 
-const CHOICES: [&str; 4] = ["keep it running", "leave it", "kill it", "do not quit"];
+const CHOICES: [&str; 4] =
+    ["keep it running", "pause it until the next start", "kill it", "do not quit"];
 
 /// How the interface was left: what is to become of what runs in its host.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -105,7 +106,7 @@ impl RunningWork {
     fn summary(self) -> String {
         let summary = self.parts();
         if summary.is_empty() {
-            return "Nothing runs any more.".to_owned();
+            return "Nothing is running any more.".to_owned();
         }
         let elsewhere = if self.elsewhere { ", also in other sessions" } else { "" };
         format!("Still running: {}{elsewhere}.", summary.join(", "))
@@ -114,7 +115,7 @@ impl RunningWork {
     /// The same for who has left a host that is another process, if it is anything.
     pub(crate) fn still_running(self) -> Option<String> {
         let summary = self.parts();
-        (!summary.is_empty()).then(|| format!("Goes on without you: {}.", summary.join(", ")))
+        (!summary.is_empty()).then(|| format!("Still running: {}.", summary.join(", ")))
     }
 
     fn parts(self) -> Vec<String> {
@@ -138,20 +139,24 @@ impl RunningWork {
         let mut says = Vec::new();
         match (self.commands, self.waking) {
             (0, _) => {}
-            (1, 0) => says.push("The command runs on."),
-            (1, _) => says.push("The command runs on; its end wakes the agent at the next start."),
-            (_, 0) => says.push("The commands run on."),
+            (1, 0) => says.push("The command keeps running."),
+            (1, _) => says.push(
+                "The command keeps running; when it ends, the agent wakes at the next start.",
+            ),
+            (_, 0) => says.push("The commands keep running."),
             (_, _) => {
-                says.push("The commands run on; their end wakes the agent at the next start.");
+                says.push(
+                    "The commands keep running; when they end, the agent wakes at the next start.",
+                );
             }
         }
         match (self.turns, self.tasks) {
             (0, 0) => {}
-            (1, 0) => says.push("The turn goes on at the next start, if within an hour."),
-            (_, 0) => says.push("The turns go on at the next start, if within an hour."),
-            (0, 1) => says.push("The task goes on at the next start, if within an hour."),
-            (0, _) => says.push("The tasks go on at the next start, if within an hour."),
-            (_, _) => says.push("Turns and tasks go on at the next start, if within an hour."),
+            (1, 0) => says.push("The turn resumes at the next start, if within an hour."),
+            (_, 0) => says.push("The turns resume at the next start, if within an hour."),
+            (0, 1) => says.push("The task resumes at the next start, if within an hour."),
+            (0, _) => says.push("The tasks resume at the next start, if within an hour."),
+            (_, _) => says.push("Turns and tasks resume at the next start, if within an hour."),
         }
         says.join(" ")
     }
@@ -162,9 +167,9 @@ impl RunningWork {
             (0, 0) => String::new(),
             (1, 0) => "The turn is interrupted for good.".to_owned(),
             (_, 0) => "The turns are interrupted for good.".to_owned(),
-            (0, _) => "What runs is ended; the agent hears of it with your next prompt.".to_owned(),
-            (1, _) => "The turn is interrupted, the rest is ended.".to_owned(),
-            (_, _) => "The turns are interrupted, the rest is ended.".to_owned(),
+            (0, _) => "Everything is stopped; the agent is told with your next prompt.".to_owned(),
+            (1, _) => "The turn is interrupted, everything else is stopped.".to_owned(),
+            (_, _) => "The turns are interrupted, everything else is stopped.".to_owned(),
         }
     }
 }
@@ -244,9 +249,9 @@ impl QuitDialog {
             body.push(Line::styled(fit(&format!(" {} {choice} ", i + 1), inner), style));
         }
         let says = match self.selected {
-            0 => "It goes on in the background, and the agent with it; `hermes-tui -c` comes back \
-                  to it."
-                .to_owned(),
+            0 => {
+                "Everything continues in the background; `hermes-tui -c` returns to it.".to_owned()
+            }
             1 => left.after_pausing(),
             2 => left.after_killing(),
             _ => String::new(),

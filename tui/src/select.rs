@@ -159,9 +159,9 @@ impl Select {
         let mut lines = vec![self.head(note, width, theme)];
         if matching.is_empty() {
             let why = match (self.is_asking(), self.filter().is_empty()) {
-                (true, _) => "  asking the host …",
-                (false, true) => "  nothing to list",
-                (false, false) => "  nothing matches",
+                (true, _) => "  loading …",
+                (false, true) => "  nothing to show",
+                (false, false) => "  no matches",
             };
             lines.push(Line::styled(why, theme.dim));
         }

@@ -240,13 +240,13 @@ impl Sessions {
             let of = self.rows.iter().find(|row| row.id == *parent);
             label.push_str(" · from ");
             label.push_str(&of.map_or_else(
-                || "a session that is gone".to_owned(),
+                || "a deleted session".to_owned(),
                 |row| session_name(&row.title, &row.id),
             ));
         }
         let mut facts = Vec::new();
         match row.attention {
-            Some((Attention::Approval, _)) => facts.push("wants an approval".to_owned()),
+            Some((Attention::Approval, _)) => facts.push("needs approval".to_owned()),
             Some((Attention::Clarify, _)) => facts.push("asks you".to_owned()),
             None if row.running => facts.push("running".to_owned()),
             None => facts.push(ago(between(self.now, row.active_at))),
@@ -398,7 +398,9 @@ impl Sessions {
         if let Some(row) = self.chosen_row() {
             keys.extend(["F2 renames", "Del deletes"].map(str::to_owned));
             keys.push(if row.pinned { "Ctrl+T unpins" } else { "Ctrl+T pins" }.to_owned());
-            keys.push(if row.archived { "Ctrl+X lists it" } else { "Ctrl+X archives" }.to_owned());
+            keys.push(
+                if row.archived { "Ctrl+X unarchives" } else { "Ctrl+X archives" }.to_owned(),
+            );
         }
         while keys.len() > 1 && columns(&keys.join(" · ")) > width {
             keys.pop();
@@ -414,8 +416,8 @@ impl Sessions {
                 "searching messages …".to_owned()
             }
             Search::Done(query, hits) if query == self.select.filter() => match hits.len() {
-                0 => "in no message".to_owned(),
-                n => format!("in messages of {}", count(n, "session")),
+                0 => "no message matches".to_owned(),
+                n => format!("found in messages of {}", count(n, "session")),
             },
             Search::Refused => "titles only".to_owned(),
             Search::Idle | Search::Asked(_) | Search::Done(..) => String::new(),

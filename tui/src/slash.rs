@@ -74,31 +74,37 @@ pub(crate) enum GoalCommand {
 /// All commands.
 pub(crate) const COMMANDS: &[CommandSpec] = &[
     entry("help", &["?", "keys"], "", "keys and commands", |_| Some(SlashCommand::Help)),
-    entry("new", &["reset", "clear"], "", "begin a new session", |_| Some(SlashCommand::New)),
+    entry("new", &["reset", "clear"], "", "start a new session", |_| Some(SlashCommand::New)),
     entry("resume", &[], "[id or title]", "open a session", |args| {
         Some(list_or(args, SlashCommand::Sessions, SlashCommand::Resume))
     }),
     entry("sessions", &[], "", "list the sessions", |_| Some(SlashCommand::Sessions)),
-    entry("inbox", &["questions"], "", "what all sessions ask you", |_| Some(SlashCommand::Inbox)),
-    entry("model", &[], "[name]", "list the models, or use one", |args| {
+    entry("inbox", &["questions"], "", "questions from all sessions", |_| {
+        Some(SlashCommand::Inbox)
+    }),
+    entry("model", &[], "[name]", "list models, or switch to one", |args| {
         Some(list_or(args, SlashCommand::Models, SlashCommand::Model))
     }),
-    entry("workspace", &["cwd", "cd"], "[folder]", "list folders to work in, or use one", |args| {
-        Some(list_or(args, SlashCommand::Workspaces, SlashCommand::Workspace))
-    }),
+    entry(
+        "workspace",
+        &["cwd", "cd"],
+        "[directory]",
+        "list directories, or switch to one",
+        |args| Some(list_or(args, SlashCommand::Workspaces, SlashCommand::Workspace)),
+    ),
     entry("reasoning", &["effort"], "[effort]", "how hard the model thinks", |args| {
         Some(list_or(args, SlashCommand::Efforts, SlashCommand::Reasoning))
     }),
-    entry("profile", &[], "[name]", "list the profiles, or use one", |args| {
+    entry("profile", &[], "[name]", "list profiles, or switch to one", |args| {
         Some(list_or(args, SlashCommand::Profiles, SlashCommand::Profile))
     }),
     entry("title", &["rename"], "TEXT", "rename the session", |args| {
         (!args.is_empty()).then(|| SlashCommand::Title(args.to_owned()))
     }),
-    entry("steer", &[], "TEXT", "tell the running turn something", |args| {
+    entry("steer", &[], "TEXT", "send a message to the running turn", |args| {
         (!args.is_empty()).then(|| SlashCommand::Steer(args.to_owned()))
     }),
-    entry("goal", &[], "[TEXT]", "work towards it; status, pause, resume, clear", |args| {
+    entry("goal", &[], "[TEXT]", "work towards a goal; status, pause, resume, clear", |args| {
         Some(SlashCommand::Goal(match args {
             "" | "status" => GoalCommand::Status,
             "pause" => GoalCommand::Ask(GoalAsk::Pause),
@@ -107,48 +113,48 @@ pub(crate) const COMMANDS: &[CommandSpec] = &[
             text => GoalCommand::Ask(GoalAsk::Set { text: text.to_owned() }),
         }))
     }),
-    entry("undo", &[], "", "take the last prompt and what followed back", |_| {
+    entry("undo", &[], "", "remove the last prompt and everything after it", |_| {
         Some(SlashCommand::Undo)
     }),
-    entry("retry", &[], "", "take it back and run it again", |_| Some(SlashCommand::Retry)),
-    entry("upload", &[], "PATH", "hand the next prompt a file", |args| {
+    entry("retry", &[], "", "run the last prompt again", |_| Some(SlashCommand::Retry)),
+    entry("upload", &[], "PATH", "attach a file to the next prompt", |args| {
         (!args.is_empty()).then(|| SlashCommand::Upload(args.to_owned()))
     }),
-    entry("drop", &[], "", "take back what was uploaded", |_| Some(SlashCommand::Drop)),
+    entry("drop", &[], "", "remove the attached files", |_| Some(SlashCommand::Drop)),
     entry("processes", &["ps", "agents", "tasks"], "", "background processes", |_| {
         Some(SlashCommand::Processes)
     }),
     entry("stop", &[], "", "kill all background processes", |_| Some(SlashCommand::Stop)),
-    entry("wake", &[], "", "start wakeups that are held", |_| Some(SlashCommand::Wake)),
-    entry("queue", &[], "clear", "take all waiting prompts back", |args| {
+    entry("wake", &[], "", "run held wakeups now", |_| Some(SlashCommand::Wake)),
+    entry("queue", &[], "clear", "remove all queued prompts", |args| {
         (args == "clear").then_some(SlashCommand::ClearQueue)
     }),
-    entry("compress", &["compact"], "[focus]", "summarise the older part of the context", |args| {
+    entry("compress", &["compact"], "[focus]", "summarise older parts of the context", |args| {
         Some(SlashCommand::Compress((!args.is_empty()).then(|| args.to_owned())))
     }),
-    entry("branch", &["fork"], "", "go on in a copy of this session", |_| {
+    entry("branch", &["fork"], "", "continue in a copy of this session up to here", |_| {
         Some(SlashCommand::Branch)
     }),
-    entry("duplicate", &["copy"], "", "go on in a whole copy of it", |_| {
+    entry("duplicate", &["copy"], "", "continue in a full copy of this session", |_| {
         Some(SlashCommand::Duplicate)
     }),
-    entry("export", &["save"], "[file]", "save this session as a document", |args| {
+    entry("export", &["save"], "[file]", "export this session to a file", |args| {
         Some(SlashCommand::Export(args.to_owned()))
     }),
-    entry("pin", &[], "", "put this session on top of lists", |_| Some(SlashCommand::Pin)),
-    entry("unpin", &[], "", "take it from there", |_| Some(SlashCommand::Unpin)),
-    entry("archive", &[], "", "leave this session out of lists", |_| Some(SlashCommand::Archive)),
-    entry("unarchive", &[], "", "list this session again", |_| Some(SlashCommand::Unarchive)),
-    entry("delete", &[], "", "delete this session, after a question", |_| {
-        Some(SlashCommand::Delete)
+    entry("pin", &[], "", "pin this session to the top of lists", |_| Some(SlashCommand::Pin)),
+    entry("unpin", &[], "", "unpin this session", |_| Some(SlashCommand::Unpin)),
+    entry("archive", &[], "", "hide this session from lists", |_| Some(SlashCommand::Archive)),
+    entry("unarchive", &[], "", "show this session in lists again", |_| {
+        Some(SlashCommand::Unarchive)
     }),
+    entry("delete", &[], "", "delete this session (asks first)", |_| Some(SlashCommand::Delete)),
     entry("yolo", &[], "[on|off]", "run all commands without asking", |args| match args {
         "" => Some(SlashCommand::Yolo(Switch::Toggle)),
         "on" => Some(SlashCommand::Yolo(Switch::On)),
         "off" => Some(SlashCommand::Yolo(Switch::Off)),
         _ => None,
     }),
-    entry("quit", &["exit", "q"], "", "leave", |_| Some(SlashCommand::Quit)),
+    entry("quit", &["exit", "q"], "", "quit hermes-tui", |_| Some(SlashCommand::Quit)),
 ];
 
 const fn entry(
@@ -180,7 +186,7 @@ pub(crate) fn parse(text: &str) -> Result<SlashCommand, String> {
     let (word, args) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
     let entry = COMMANDS.iter().find(|entry| entry.name == word || entry.aliases.contains(&word));
     let Some(entry) = entry else {
-        return Err(format!("unknown command /{word} – /help lists them"));
+        return Err(format!("unknown command /{word}; /help lists all commands"));
     };
     (entry.make)(args.trim()).ok_or_else(|| format!("usage: /{} {}", entry.name, entry.args))
 }

@@ -136,7 +136,7 @@ fn add_settings(app: &App, segments: &mut Segments) {
         segments.add(8, "yolo".to_owned(), theme.error);
     }
     if let Some(effort) = &transcript.reasoning {
-        segments.add(2, format!("thinks {}", fit(&one_line(effort), 12)), theme.dim);
+        segments.add(2, format!("effort {}", fit(&one_line(effort), 12)), theme.dim);
     }
     if let Some(host) = app.host_name() {
         segments.add(5, format!("on {}", fit(&host, 28)), theme.accent);

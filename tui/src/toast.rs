@@ -180,14 +180,16 @@ fn news_text(news: &News, here: bool) -> String {
         News::Ended { exit, delivery: Delivery::Held(_) } => format!("{}, held", describe(exit)),
         News::Ended { exit, .. } => describe(exit),
         News::Matched { pattern } => format!("matched \"{}\"", fit(&one_line(pattern), 24)),
-        News::WatchDisabled => "watch switched off".to_owned(),
-        News::Tripped => "too many matches, dropped for a while".to_owned(),
-        News::Released { dropped: 0 } => "matches are told again, none was dropped".to_owned(),
+        News::WatchDisabled => "watch turned off".to_owned(),
+        News::Tripped => "too many matches, muted for a while".to_owned(),
+        News::Released { dropped: 0 } => {
+            "matches are delivered again, none were dropped".to_owned()
+        }
         News::Released { dropped } => {
-            format!("matches are told again, {dropped} dropped")
+            format!("matches are delivered again, {dropped} dropped")
         }
         News::Held { waiting } if here => {
-            format!("{} held · /wake goes on", count(*waiting, "wakeup"))
+            format!("{} held · /wake runs them", count(*waiting, "wakeup"))
         }
         News::Asked => "asks you".to_owned(),
         News::Held { waiting } => format!("{} held", count(*waiting, "wakeup")),
@@ -195,6 +197,6 @@ fn news_text(news: &News, here: bool) -> String {
             format!("still working after {}", span(u64::try_from(*elapsed).unwrap_or(0) / 1_000))
         }
         News::Late => "your answer came too late".to_owned(),
-        News::Unknown => "news".to_owned(),
+        News::Unknown => "new activity".to_owned(),
     }
 }

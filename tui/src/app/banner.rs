@@ -31,8 +31,7 @@ impl App {
         ];
         let model = one_line(&self.transcript.model);
         if model == "demo" || model.starts_with("demo/") {
-            lines
-                .push(Line::styled("  demo model: works offline, shows every feature", theme.warn));
+            lines.push(Line::styled("  demo model: offline, all features", theme.warn));
             lines.push(Line::styled("  type help to see what it can do", theme.dim));
         } else if !model.is_empty() {
             lines.push(Line::styled(format!("  {model}"), theme.dim));

@@ -163,7 +163,7 @@ fn excerpt(
         let (above, below) = (start, total - start - room);
         shown.push(Line::styled(
             format!(
-                "… {} above, {below} below · PgUp, PgDn: look before you approve",
+                "… {} above, {below} below · PgUp, PgDn: read it all before approving",
                 count(above, "line")
             ),
             theme.dim,

@@ -26,9 +26,9 @@ pub(crate) fn lines(
         })
         .collect();
     if choices.is_empty() {
-        bottom.push(Line::styled(fit("type the answer, Enter sends it", width), theme.dim));
+        bottom.push(Line::styled(fit("type your answer, Enter sends it", width), theme.dim));
     } else if keys == Readiness::Typing {
-        bottom.push(Line::styled(fit("Enter sends what is typed as the answer", width), theme.dim));
+        bottom.push(Line::styled(fit("Enter sends your text as the answer", width), theme.dim));
     } else {
         bottom.push(hint(keys, "↑↓ Enter or a digit · or type an answer", width, theme));
     }

@@ -34,7 +34,10 @@ impl Processes {
     ) -> (String, Vec<Line<'static>>) {
         let (width, height) = size;
         if let Some(tail) = &self.tail {
-            return (format!("{} · Esc back", one_line(&tail.id.0)), output(tail, size, cx.theme));
+            return (
+                format!("{} · Esc goes back", one_line(&tail.id.0)),
+                output(tail, size, cx.theme),
+            );
         }
         let title = match &self.all_sessions {
             None => "Processes of this session",
@@ -58,7 +61,7 @@ impl Processes {
                 lines.extend(text(&clean(why), theme.warn, width, Break::Word));
                 lines.truncate(room);
             } else {
-                let empty = if waits { "asking the host …" } else { "no background processes" };
+                let empty = if waits { "loading …" } else { "no background processes" };
                 lines.push(Line::styled(empty, theme.dim));
             }
         }
@@ -81,7 +84,7 @@ impl Processes {
             && chosen.is_some_and(Process::is_live)
         {
             return Line::styled(
-                fit(&format!("k again kills {}", one_line(&id.0)), width),
+                fit(&format!("k again to kill {}", one_line(&id.0)), width),
                 theme.warn,
             );
         }
@@ -181,9 +184,9 @@ fn completion_mark(process: &Process) -> String {
         Delivery::Open if process.watch.is_empty() => String::new(),
         Delivery::Open if process.watching.off => "watch off".to_owned(),
         Delivery::Open => count(process.watching.hits, "hit"),
-        Delivery::Waiting => "waits".to_owned(),
+        Delivery::Waiting => "queued".to_owned(),
         Delivery::Claimed(turn) => format!("in turn {turn}"),
-        Delivery::Delivered => "told".to_owned(),
+        Delivery::Delivered => "notified".to_owned(),
         Delivery::Consumed => "seen".to_owned(),
         Delivery::Orphaned => "orphaned".to_owned(),
         Delivery::Held(_) => "held".to_owned(),
@@ -193,24 +196,25 @@ fn completion_mark(process: &Process) -> String {
 /// The same in a sentence.
 fn completion_text(process: &Process) -> String {
     match &process.delivery {
-        Delivery::Open if !process.is_live() => "nobody asked to be told of its end".to_owned(),
+        Delivery::Open if !process.is_live() => "no notification was requested".to_owned(),
         Delivery::Open if process.killed_by == Some(Killer::User) => {
-            "being killed, as you wished: the agent is told with the next prompt".to_owned()
+            "being killed at your request; the agent is told with your next prompt".to_owned()
         }
         Delivery::Open if process.killed_by.is_some() => "being killed by the agent".to_owned(),
-        Delivery::Open if process.notify => "its end will wake the agent".to_owned(),
-        Delivery::Open => "its end will not wake the agent".to_owned(),
-        Delivery::Waiting => "its end waits to be told to the agent".to_owned(),
-        Delivery::Claimed(turn) => format!("its end is being told in turn {turn}"),
-        Delivery::Delivered => "its end was told to the agent".to_owned(),
+        Delivery::Open if process.notify => "wakes the agent when it ends".to_owned(),
+        Delivery::Open => "does not wake the agent when it ends".to_owned(),
+        Delivery::Waiting => "ended; the notification for the agent is queued".to_owned(),
+        Delivery::Claimed(turn) => format!("the agent is being notified in turn {turn}"),
+        Delivery::Delivered => "the agent was notified".to_owned(),
         Delivery::Consumed if process.killed_by == Some(Killer::User) => {
-            "you ended it: the agent is not woken, your next prompt tells it".to_owned()
+            "you killed it; the agent is not woken but told with your next prompt".to_owned()
         }
-        Delivery::Consumed => "its end had been seen already: nobody was woken".to_owned(),
-        Delivery::Orphaned => "orphaned: its session was deleted, nobody will be woken".to_owned(),
+        Delivery::Consumed => "the agent had already seen the end and was not woken".to_owned(),
+        Delivery::Orphaned => "orphaned: its session was deleted, so it wakes no agent".to_owned(),
         Delivery::Held(why) => {
             let why = one_line(why);
-            let way = if why.contains("/wake") { "" } else { " · /wake in its session tells it" };
+            let way =
+                if why.contains("/wake") { "" } else { " · /wake in its session delivers it" };
             format!("held: {why}{way}")
         }
     }
@@ -224,10 +228,10 @@ fn watch(process: &Process) -> Option<String> {
     let patterns: Vec<String> =
         process.watch.iter().map(|pattern| format!("\"{}\"", one_line(pattern))).collect();
     let watching = &process.watching;
-    let mut facts = vec![format!("watches for {}", patterns.join(", "))];
+    let mut facts = vec![format!("watching for {}", patterns.join(", "))];
     facts.push(count(watching.hits, "hit"));
     if watching.matches > 0 {
-        facts.push(format!("{} told", watching.matches));
+        facts.push(format!("{} delivered", watching.matches));
     }
     if watching.stale > 0 {
         facts.push(format!("{} came too early to wake the agent", watching.stale));
@@ -236,7 +240,7 @@ fn watch(process: &Process) -> Option<String> {
         facts.push(format!("{} counted only", watching.suppressed));
     }
     if watching.off {
-        facts.push("switched off: it matched too often".to_owned());
+        facts.push("turned off: too many matches".to_owned());
     }
     Some(facts.join(" · "))
 }

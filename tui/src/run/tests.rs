@@ -181,7 +181,7 @@ async fn a_file_is_read_and_handed_over_and_an_export_is_written() {
         rig.key(KeyCode::Enter, KeyModifiers::NONE);
     };
     line(&format!("/upload {}", path("none.md")));
-    rig.shows("there is no such file or folder").await;
+    rig.shows("no such file or directory").await;
     line(&format!("/upload {}", path("notes.md")));
     line(&format!("/export {}", path("session.md")));
     let upload = Command::Upload { name: "notes.md".into(), data: Data(vec![0, 159, 255]) };

@@ -83,7 +83,7 @@ fn user(prompt: &str, cx: &CellContext<'_>) -> Vec<Line<'static>> {
     let all = looked_at.lines().count() + beyond.matches('\n').count();
     let more = match all - whole {
         0 => return lines,
-        1 if cut => "  … the line goes on".to_owned(),
+        1 if cut => "  … the line continues".to_owned(),
         hidden => format!("  … +{}", count(hidden, "line")),
     };
     lines.push(Line::styled(more, cx.theme.dim));
@@ -121,7 +121,7 @@ fn assistant(answer: &Assistant, cut: u64, cx: &CellContext<'_>) -> Vec<Line<'st
     match answer.stop {
         Stop::End | Stop::Calls => {}
         Stop::Length => {
-            lines.push(Line::styled("… the model's output limit ended this", cx.theme.warn));
+            lines.push(Line::styled("… stopped at the model's output limit", cx.theme.warn));
         }
         Stop::Partial => lines.push(Line::styled("… interrupted", cx.theme.warn)),
     }
@@ -197,7 +197,7 @@ fn card(wakeup: &Wakeup, cx: &CellContext<'_>) -> Vec<Line<'static>> {
         WakeupKind::Match => {
             format!("matched \"{}\"", one_line(wakeup.pattern.as_deref().unwrap_or_default()))
         }
-        WakeupKind::WatchDisabled => "watch switched off".to_owned(),
+        WakeupKind::WatchDisabled => "watch turned off".to_owned(),
         WakeupKind::Delegation => match &wakeup.exit {
             Some(exit) => format!("delegated task {}", describe(exit)),
             None => "delegated task ended".to_owned(),

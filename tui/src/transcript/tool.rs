@@ -71,7 +71,7 @@ fn why_blocked(error: &str) -> &'static str {
     let error = error.to_lowercase();
     let says = |words: &str| error.contains(words);
     if says("in time") || says("timed out") {
-        "nobody answered"
+        "no answer"
     } else if says("interrupted") {
         "interrupted"
     } else if says("denied") {

@@ -63,7 +63,7 @@ fn the_whole_queue_is_taken_back_at_once_and_its_texts_are_not_lost() {
     assert_eq!(app.input.composer.text(), "three");
     app.input.composer.clear();
     assert_eq!(typed(&mut app, "/queue clear"), []);
-    assert!(picture(&mut app, 80, 24).contains("no prompt waits"));
+    assert!(picture(&mut app, 80, 24).contains("the queue is empty"));
 }
 
 #[test]
@@ -216,7 +216,7 @@ fn an_approval_names_the_rule_that_a_lasting_choice_covers() {
 fn a_process_that_ended_before_the_second_key_is_not_offered_to_be_killed() {
     let mut app = opened(vec![process("proc_a", State::Running, None)]);
     press(&mut app, "k", T0);
-    assert!(picture(&mut app, 80, 24).contains("k again kills proc_a"));
+    assert!(picture(&mut app, 80, 24).contains("k again to kill proc_a"));
     let ended = process("proc_a", State::Ended, None);
     app.on_event(&Event::ProcessChanged { process: ended }, T0);
     let shown = picture(&mut app, 80, 24);
@@ -231,5 +231,5 @@ fn what_the_user_ended_is_said_to_wait_for_the_next_prompt() {
         ..process("proc_a", State::Ended, None)
     };
     let shown = picture(&mut opened(vec![ended]), 80, 24);
-    assert!(shown.contains("you ended it") && !shown.contains("seen already"), "{shown}");
+    assert!(shown.contains("you killed it") && !shown.contains("already seen"), "{shown}");
 }

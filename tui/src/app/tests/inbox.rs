@@ -132,7 +132,7 @@ fn a_card_in_the_inbox_takes_no_key_before_the_keyboard_is_quiet_and_never_typed
     for (key, at) in [("enter", 10), ("1", 499)] {
         assert_eq!(press(&mut app, key, T0 + at), [], "{key}");
     }
-    assert!(shows(&mut app, "takes keys once the input is empty"), "the digit was text");
+    assert!(shows(&mut app, "ready once the input is empty"), "the digit was text");
     press(&mut app, "bs", T0 + 600);
     assert_eq!(press(&mut app, "enter", T0 + 1_099), []);
     // A sentence with a pause in it, and its end.
@@ -140,7 +140,7 @@ fn a_card_in_the_inbox_takes_no_key_before_the_keyboard_is_quiet_and_never_typed
     assert_eq!(press(&mut app, "1", T0 + 9_000), []);
     assert_eq!(press(&mut app, "enter", T0 + 19_000), []);
     assert!(
-        app.feedback.flash_text().is_some_and(|text| text.contains("by a choice")),
+        app.feedback.flash_text().is_some_and(|text| text.contains("cannot approve")),
         "{:?}",
         app.feedback.flash_text()
     );
@@ -269,7 +269,7 @@ fn a_card_whose_question_is_gone_closes_with_a_word_and_another_does_not_take_it
     press(&mut app, "ctrl-o", T0);
     assert!(shows(&mut app, "1 m 00 s left"));
     tell(&mut app, &[], T0 + 60_000);
-    assert!(app.feedback.flash_text().is_some_and(|text| text.contains("nobody answered in time")));
+    assert!(app.feedback.flash_text().is_some_and(|text| text.contains("the question timed out")));
     assert!(app.overlays.panel.is_none());
 }
 
@@ -291,7 +291,7 @@ fn the_selection_stays_with_its_session_and_the_one_in_view_has_its_card_below()
     tell(&mut app, &[], T0);
     enter_text(&mut app, "/inbox", T0);
     press(&mut app, "enter", T0);
-    assert!(shows(&mut app, "no session waits for you"));
+    assert!(shows(&mut app, "no questions are waiting"));
     for key in ["enter", "tab", "down", "up", "x"] {
         assert_eq!(press(&mut app, key, T0), [], "{key}");
     }

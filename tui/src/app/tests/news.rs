@@ -60,9 +60,9 @@ fn an_upload_is_shown_until_it_has_ended_however_it_ends() {
     assert!(shows(&mut app, "uploading"), "that is another matter");
 
     let mut app = uploading();
-    app.on_unread("~/notes.md", "there is no such file or folder");
+    app.on_unread("~/notes.md", "no such file or directory");
     over(&mut app);
-    assert!(shows(&mut app, "✗ ~/notes.md: there is no such file or folder"));
+    assert!(shows(&mut app, "✗ ~/notes.md: no such file or directory"));
 
     let mut app = uploading();
     assert_eq!(typed(&mut app, "/drop"), [Command::DropUploads]);
@@ -89,7 +89,7 @@ fn a_prompt_does_not_leave_without_the_file_it_is_about() {
     let mut app = uploading();
     assert_eq!(typed(&mut app, "what does it say?"), []);
     assert_eq!(app.input.composer.text(), "what does it say?");
-    assert!(shows(&mut app, "notes.md is still on its way"));
+    assert!(shows(&mut app, "notes.md is still uploading"));
     app.on_event(&Event::AttachmentsChanged { attachments: vec![file("notes.md")] }, T0);
     let commands = sent(press(&mut app, "enter", T0));
     assert_eq!(prompt_text(&commands), Some("what does it say?"));

@@ -76,7 +76,7 @@ fn news_are_not_pushed_out_of_sight_by_what_comes_at_once() {
     app.on_tick(T0 + 60_000);
     let shown = shown(&mut app);
     let line = shown.lines().nth(20).unwrap_or_default();
-    assert!(line.contains("once the link is back: pinned"), "{shown}");
+    assert!(line.contains("once reconnected: pinned"), "{shown}");
 }
 
 #[test]
@@ -109,7 +109,7 @@ fn waking_says_when_nothing_is_held() {
     let wake = |app: &mut App| {
         enter_text(app, "/wake", T0);
         assert_eq!(sent(press(app, "enter", T0)), [Command::WakeNow]);
-        shown(app).contains("no wakeup is held")
+        shown(app).contains("no wakeups are held")
     };
     assert!(wake(&mut app(vec![user("go")])));
     let held = Some("you interrupted a turn".to_owned());
@@ -127,7 +127,7 @@ fn a_host_elsewhere_that_was_left_at_work_is_said_to_go_on() {
         app.set_attached(attached);
         app.still_running()
     };
-    assert_eq!(left(true, true).as_deref(), Some("Goes on without you: a turn."));
+    assert_eq!(left(true, true).as_deref(), Some("Still running: a turn."));
     assert_eq!(left(true, false), None);
     let mut app = running();
     app.set_attached(true);
@@ -141,7 +141,7 @@ fn a_host_elsewhere_that_was_left_at_work_is_said_to_go_on() {
         let process = process(id, State::Running, None);
         app.on_event(&Event::ProcessChanged { process }, T0);
     }
-    let says = "Goes on without you: a turn, 2 background commands.";
+    let says = "Still running: a turn, 2 background commands.";
     assert_eq!(app.still_running().as_deref(), Some(says));
 }
 

@@ -36,7 +36,7 @@ fn a_lost_link_counts_down_to_the_next_try_and_costs_nothing_when_it_is_up() {
         (0, "in 3 s", Some(T0 + 600)),
         (600, "in 2 s", Some(T0 + 1_600)),
         (1_600, "in 1 s", Some(T0 + 2_600)),
-        (2_600, "trying again", None),
+        (2_600, "retrying", None),
     ];
     for (at, says, next) in moments {
         app.on_tick(T0 + at);
@@ -87,16 +87,16 @@ fn a_command_that_waits_for_the_link_is_not_said_to_be_done() {
     let mut app = app(vec![user("go")]);
     link(&mut app, down());
     assert_eq!(typed(&mut app, "/pin"), [Command::Pin { session: None, pinned: true }]);
-    assert!(shows(&mut app, "once the link is back: pinned"));
+    assert!(shows(&mut app, "once reconnected: pinned"));
     typed(&mut app, "/undo");
-    assert!(shows(&mut app, "this waits until the link is back"));
+    assert!(shows(&mut app, "this will be sent once reconnected"));
     typed(&mut app, "/goal status");
-    assert!(shows(&mut app, "no goal is set") && !shows(&mut app, "is back"));
+    assert!(shows(&mut app, "no goal is set") && !shows(&mut app, "once reconnected"));
     typed(&mut app, "/pin");
     link(&mut app, Link::Up);
-    assert!(!shows(&mut app, "is back"), "it has gone out");
+    assert!(!shows(&mut app, "once reconnected"), "it has gone out");
     typed(&mut app, "/pin");
-    assert!(!shows(&mut app, "is back"));
+    assert!(!shows(&mut app, "once reconnected"));
 }
 
 #[test]
@@ -124,7 +124,7 @@ fn after_a_resync_the_user_sees_how_much_was_missed() {
     assert!(said(3, 5).contains("resynced: 2 new rows while you were away"));
     assert!(said(3, 4).contains("resynced: 1 new row while you were away"));
     assert!(!said(3, 3).contains("resynced"), "nothing was missed");
-    assert!(said(3, 2).contains("resynced: rows were taken back while you were away"));
+    assert!(said(3, 2).contains("resynced: rows were removed while you were away"));
 
     let mut app = app(rows(60));
     paint(&mut app, 80, 24);
@@ -347,21 +347,21 @@ fn another_folder_is_confirmed_where_it_was_asked_for_once_the_host_has_taken_it
     let moved = Event::CwdChanged { cwd: "/srv/www".into() };
     let mut app = app(vec![user("go")]);
     app.on_event(&moved, T0);
-    assert!(!shows(&mut app, "works in"), "another front end knows");
+    assert!(!shows(&mut app, "from the next turn on"), "another front end knows");
     typed(&mut app, "/workspace /srv/www");
-    assert!(!shows(&mut app, "works in"));
+    assert!(!shows(&mut app, "from the next turn on"));
     app.on_event(&moved, T0);
-    assert!(shows(&mut app, "works in /srv/www from the next turn on"));
+    assert!(shows(&mut app, "working directory from the next turn on: /srv/www"));
     typed(&mut app, "/workspace /nowhere");
     let failure = Failure { about: Subject::Cwd, message: "there is none".into() };
     app.on_event(&Event::Failed(failure), T0);
     app.on_event(&moved, T0);
-    assert!(shows(&mut app, "there is none") && !shows(&mut app, "works in"));
+    assert!(shows(&mut app, "there is none") && !shows(&mut app, "from the next turn on"));
     typed(&mut app, "/workspace ");
     app.on_event(&Event::WorkspacesListed { paths: vec!["/srv/www".into()] }, T0);
     press(&mut app, "enter", T0);
     app.on_event(&moved, T0);
-    assert!(shows(&mut app, "works in /srv/www"));
+    assert!(shows(&mut app, "from the next turn on: /srv/www"));
 }
 
 #[test]
@@ -381,7 +381,7 @@ fn a_folder_of_another_machine_is_made_out_there() {
 fn a_picker_opens_on_what_is_in_use_and_asks_for_what_is_picked() {
     let mut app = app(vec![]);
     app.on_event(&Event::ReasoningChanged { effort: Some("low".into()) }, T0);
-    assert!(shows(&mut app, "thinks low"));
+    assert!(shows(&mut app, "effort low"));
     assert_eq!(typed(&mut app, "/reasoning "), []);
     press(&mut app, "down", T0);
     let medium = Command::SetReasoning { effort: Some("medium".into()) };
@@ -408,10 +408,10 @@ fn a_list_that_takes_long_is_in_view_at_once_and_can_be_left() {
     ] {
         let mut app = app(vec![]);
         typed(&mut app, command);
-        assert!(shows(&mut app, "asking the host …"), "{command}");
+        assert!(shows(&mut app, "loading …"), "{command}");
         enter_text(&mut app, "abc", T0);
         assert_eq!(press(&mut app, "enter", T0), [], "{command}: there is nothing to pick");
-        assert!(shows(&mut app, "asking the host …"), "{command}");
+        assert!(shows(&mut app, "loading …"), "{command}");
         app.on_event(&refused(about), T0);
         assert!(app.overlays.panel.is_none() && shows(&mut app, "the disk is gone"), "{command}");
         typed(&mut app, command);
@@ -472,7 +472,7 @@ fn what_is_undone_goes_from_view_and_its_prompt_into_an_empty_input() {
     assert_eq!(app.input.composer.text(), "prompt 3");
     let shown = picture(&mut app, 80, 24);
     assert!(shown.contains("answer 2") && !shown.contains("answer 3"), "{shown}");
-    assert!(shown.contains("2 rows taken back"), "{shown}");
+    assert!(shown.contains("removed 2 rows"), "{shown}");
     // Their numbers are given again, to other rows.
     app.on_event(&Event::RowAdded { row: row(5, user("another")) }, T0);
     assert!(shows(&mut app, "❯ another"));
@@ -492,12 +492,12 @@ fn what_is_undone_goes_from_view_and_its_prompt_into_an_empty_input() {
     typed(&mut app, "/retry");
     app.on_event(&removed, T0);
     assert!(app.input.composer.is_empty(), "the host has its text");
-    assert!(shows(&mut app, "the prompt runs again"));
+    assert!(shows(&mut app, "running the prompt again"));
 
     // Another front end's undo touches no input.
     let mut app = self::app(prompts(3));
     app.on_event(&removed, T0);
-    assert!(app.input.composer.is_empty() && shows(&mut app, "taken back elsewhere"));
+    assert!(app.input.composer.is_empty() && shows(&mut app, "were removed in another client"));
 }
 
 #[test]
@@ -506,13 +506,13 @@ fn rows_that_are_told_anew_are_not_said_to_be_taken_back() {
     let again = |app: &mut App| {
         let last = app.transcript.rows.last().unwrap().clone();
         app.on_event(&Event::RowsRemoved { after: last.n - 1 }, T0);
-        let early = shows(app, "taken back");
+        let early = shows(app, "removed in another client");
         app.on_event(&Event::RowAdded { row: last }, T0);
         early
     };
     let mut app = self::app(prompts(3));
     assert!(again(&mut app), "nothing has come yet");
-    assert!(!shows(&mut app, "taken back"));
+    assert!(!shows(&mut app, "removed in another client"));
 
     let mut app = self::app(prompts(3));
     app.on_event(&started(), T0);
@@ -599,7 +599,7 @@ fn with_follow_a_view_nobody_uses_goes_along_and_a_used_one_only_hears_of_it() {
     let open = Command::Open(Target::Id(other.clone()));
     assert_eq!(follows(&|_| {}), (vec![open], None));
     assert_eq!(follows(&|app| app.options.follow = false), (vec![], None));
-    let heard = Some("The pump was opened elsewhere".to_owned());
+    let heard = Some("The pump was opened in another client".to_owned());
     assert_eq!(follows(&|app| enter_text(app, "half a word", T0)), (vec![], heard.clone()));
     let running = Event::TurnStarted { turn: TurnId(2), source: Source::User, at: T0 };
     assert_eq!(follows(&|app| drop(app.on_event(&running, T0))), (vec![], heard));

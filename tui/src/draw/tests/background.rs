@@ -46,12 +46,12 @@ fn a_toast_says_what_happened_from_its_kind_and_in_which_session() {
             "finished, held",
         ),
         (News::Matched { pattern: "ERR\u{1b}[31mOR".into() }, "matched \"ERROR\""),
-        (News::WatchDisabled, "watch switched off"),
-        (News::Tripped, "too many matches, dropped for a while"),
-        (News::Released { dropped: 12 }, "matches are told again, 12 dropped"),
+        (News::WatchDisabled, "watch turned off"),
+        (News::Tripped, "too many matches, muted for a while"),
+        (News::Released { dropped: 12 }, "matches are delivered again, 12 dropped"),
         (News::Held { waiting: 2 }, "2 wakeups held"),
         (News::Working { elapsed: 600_000 }, "still working after 10 m 00 s"),
-        (News::Unknown, "news"),
+        (News::Unknown, "new activity"),
     ];
     for (news, says) in news {
         let mut app = app(vec![user("go")]);
@@ -64,7 +64,7 @@ fn a_toast_says_what_happened_from_its_kind_and_in_which_session() {
     let mut app = app(vec![user("go")]);
     app.on_event(&toast("20260102_x", "", News::WatchDisabled, ""), T0);
     let shown = picture(&mut app, 80, 24);
-    assert!(shown.contains("⚑ watch switched off · in 20260102_x · Ctrl+O opens"), "{shown}");
+    assert!(shown.contains("⚑ watch turned off · in 20260102_x · Ctrl+O opens"), "{shown}");
 }
 
 // P11, W02
@@ -92,7 +92,7 @@ fn what_no_card_shows_is_drawn_for_the_session_in_view_too() {
     let mut app = app(vec![user("go")]);
     app.on_event(&toast(here, "Mine", News::Held { waiting: 1 }, ""), T0);
     let shown = picture(&mut app, 80, 24);
-    assert!(shown.contains("⚑ 1 wakeup held · /wake goes on"), "{shown}");
+    assert!(shown.contains("⚑ 1 wakeup held · /wake runs them"), "{shown}");
     assert!(!shown.contains("in Mine"), "{shown}");
 }
 
@@ -418,7 +418,7 @@ fn a_long_prompt_says_how_many_lines_are_hidden() {
     assert_eq!(count(&lines(40)), None);
     assert_eq!(count(&lines(41)).as_deref(), Some("+1 line"));
     assert_eq!(count(&lines(5_000)).as_deref(), Some("+4960 lines"));
-    assert_eq!(count(&"word ".repeat(40_000)).as_deref(), Some("the line goes on"));
+    assert_eq!(count(&"word ".repeat(40_000)).as_deref(), Some("the line continues"));
 }
 
 #[test]

@@ -142,7 +142,7 @@ fn files_for_the_next_prompt_stand_above_the_input() {
         let mut app = attached(conversation());
         enter_text(&mut app, "/upload ~/data/measurements.csv", T0);
         press(&mut app, "enter", T0);
-        app.on_unread("~/data/measurements.csv", "there is no such file or folder");
+        app.on_unread("~/data/measurements.csv", "no such file or directory");
         app
     });
 }
