@@ -20,7 +20,7 @@ pub(crate) enum Readiness {
     Typing,
 }
 
-/// The line that says which keys a card takes.
+/// The line that names the keys of a card, or why it takes none.
 pub(crate) fn hint(keys: Readiness, armed: &str, width: usize, theme: &Theme) -> Line<'static> {
     let text = match keys {
         Readiness::Armed => armed,

@@ -38,7 +38,7 @@ pub(crate) struct Card {
     total: Option<usize>,
 }
 
-/// What a key did to a card.
+/// The result of a key on a card.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum CardEvent {
     /// Nothing; the key is for others.
@@ -49,12 +49,12 @@ pub(crate) enum CardEvent {
     Answered(Answer),
 }
 
-/// What a card is drawn with.
+/// The data a card is drawn from.
 #[derive(Clone, Copy)]
 pub(crate) struct CardContext<'a> {
-    /// What people call the session that asks, if it is not the one in view.
+    /// The name of the session that asks, if it is not the one on the screen.
     pub(crate) name: Option<&'a str>,
-    /// How many questions of that session wait.
+    /// How many questions of that session are pending.
     pub(crate) total: usize,
     pub(crate) keys: Readiness,
     pub(crate) now: Millis,
@@ -64,7 +64,7 @@ pub(crate) struct CardContext<'a> {
 }
 
 impl Card {
-    /// Follows the head of the queue; the selection starts anew with every question.
+    /// Follows the head of the queue; every question starts with a fresh selection.
     pub(crate) fn follow(&mut self, head: Option<&Question>, now: Millis) {
         let id = head.map(|question| &question.id);
         if self.id.as_ref() != id {
@@ -170,7 +170,7 @@ impl Card {
             write!(title, " · {} left", span(left)).ok();
         }
         if let Some(session) = cx.name {
-            // The name gives way to what is asked and how long there is.
+            // The name is cut before the title and the time left.
             let room = width.saturating_sub(9 + columns(&title)).max(LEAST);
             title = format!("{} · {title}", fit(session, room));
         }

@@ -196,7 +196,7 @@ impl Composer {
         }
     }
 
-    /// A backslash before the caret asks for a new line; true if there was one.
+    /// Turns a backslash before the caret into a new line; true if there was one.
     pub(crate) fn continue_line(&mut self) -> bool {
         let continues = self.text.get(..self.caret).is_some_and(|text| text.ends_with('\\'));
         if continues {

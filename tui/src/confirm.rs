@@ -1,5 +1,5 @@
-//! The question before something that a stray key must not do: it opens on "no", and takes keys
-//! only once the keyboard has been quiet.
+//! A confirmation dialog for actions that a stray key must not trigger: "no" is the default, and it
+//! takes keys only once the keyboard has been quiet.
 
 use protocol::{Command, Millis, SessionId};
 use ratatui::text::Line;
@@ -12,45 +12,45 @@ use crate::theme::Theme;
 use crate::time::between;
 use crate::wrap::{Break, fit, text};
 
-/// Bytes of a session's name that are looked at: it may be a long prompt.
+/// Bytes of a session's name that are read at most: it may be a long prompt.
 const NAME: usize = 400;
 
-/// What is asked.
+/// The action that is confirmed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Question {
-    /// Whether this session is deleted.
+    /// Deleting this session.
     Delete(SessionId),
-    /// Whether approvals are switched off.
+    /// Turning approvals off.
     Yolo,
 }
 
-/// The open question.
+/// The open dialog.
 #[derive(Debug)]
 pub(crate) struct Confirm {
     question: Question,
     name: String,
-    /// What else is to be known, in a sentence.
+    /// One sentence on the consequences.
     also: String,
     selected: usize,
     /// When the last key came that was not meant for it.
     quiet_since: Millis,
-    /// Something was typed that is no choice: then no digit is one either.
+    /// Text was typed that is no choice: then digits are no choices either.
     typed: bool,
 }
 
-/// What was decided.
+/// The result of a key.
 #[derive(Debug, PartialEq)]
 pub(crate) enum ConfirmEvent {
-    /// Nothing yet.
+    /// The dialog stays open.
     StayOpen,
-    /// This is to be done.
+    /// Send this command.
     Confirmed(Command),
-    /// Nothing is to be done.
+    /// The user declined.
     Declined,
 }
 
 impl Confirm {
-    /// Whether a session is to be deleted; `also` says what goes with it.
+    /// Asks whether to delete a session; `also` is one sentence on what is lost.
     pub(crate) fn delete(session: SessionId, name: &str, also: String, now: Millis) -> Self {
         let name = one_line(head(name, NAME));
         let name = if name.is_empty() { one_line(&session.0) } else { name };
@@ -64,7 +64,7 @@ impl Confirm {
         }
     }
 
-    /// Whether approvals are to be switched off for the session in view.
+    /// Asks whether to turn approvals off for the session on the screen.
     pub(crate) fn yolo(now: Millis) -> Self {
         Self {
             question: Question::Yolo,

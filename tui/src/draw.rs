@@ -1,4 +1,4 @@
-//! The screen as a function of the state: who gets how many lines, and what they say.
+//! The screen as a function of the state: how many lines each part gets, and their content.
 
 use protocol::Link;
 use ratatui::buffer::Buffer;
@@ -19,28 +19,28 @@ use crate::theme::Theme;
 use crate::wrap::{Break, columns, fit, text};
 use crate::{goal, help, status};
 
-/// Lines of the menu of commands.
+/// Lines of the menu of commands at most.
 const MENU: usize = 7;
 
-/// Lines of a panel from which on a card leaves some of it in view,
+/// From this many lines on a card leaves some of a panel in view,
 const ROOMY: usize = 16;
 
 /// and how many.
 const LIST: usize = 5;
 
-/// Lines of the reason why wakeups are held.
+/// Lines at most of the reason why wakeups are held.
 const HELD: usize = 2;
 
-/// Lines of a notice.
+/// Lines of a notice at most.
 const NOTICE: usize = 6;
 
-/// Bytes of a waiting prompt that are looked at.
+/// Bytes of a queued prompt that are read at most.
 const LOOKED_AT: usize = 2_000;
 
 /// Columns of the name of a file.
 const NAME: usize = 32;
 
-/// What is drawn below the transcript, from the top down.
+/// The layout of the screen: the height of the transcript, and what is drawn below it.
 struct Plan {
     above: Vec<Line<'static>>,
     rule: bool,
@@ -76,7 +76,7 @@ fn plan(app: &mut App, width: usize, height: usize) -> Plan {
             Some(_) | None => (Vec::new(), None),
         };
         let all = room + usize::from(rule) - input.len();
-        // A panel hides all but what must be answered, and why something was refused.
+        // A panel hides everything but cards and notices.
         let list = if all >= ROOMY { LIST } else { 1 };
         let mut above = card(app, width, all.saturating_sub(list));
         if above.is_empty() {
@@ -102,7 +102,7 @@ fn plan(app: &mut App, width: usize, height: usize) -> Plan {
     Plan { above, rule, input, caret, status, body }
 }
 
-/// The question in view, or the one before quitting.
+/// The open card or dialog.
 fn card(app: &mut App, width: usize, height: usize) -> Vec<Line<'static>> {
     let now = app.now();
     let mut lines = if let Some(quit) = app.overlays.quit.as_ref().filter(|quit| quit.is_open()) {
@@ -122,7 +122,7 @@ fn card(app: &mut App, width: usize, height: usize) -> Vec<Line<'static>> {
         return Vec::new();
     };
     if lines.len() > height {
-        // Too small for a box: what is asked and the choices are worth more than its edges.
+        // Too small for a box: the question and its choices matter more than the edges.
         lines.pop();
         let excess = lines.len().saturating_sub(height);
         lines.drain(..excess.min(1));
@@ -131,7 +131,7 @@ fn card(app: &mut App, width: usize, height: usize) -> Vec<Line<'static>> {
     lines
 }
 
-/// What was said last, and that the host will not have us, which stays.
+/// The current notice, and for as long as the host refuses us, its reason.
 fn said(app: &App, width: usize) -> Vec<Line<'static>> {
     let theme = &app.theme;
     let mut lines = Vec::new();
@@ -160,7 +160,7 @@ fn marked(
     lines
 }
 
-/// What is said, and what waits. If not all of it fits, each gets its part.
+/// Notices and pending work. If not all of it fits, each gets its share.
 fn strip(app: &App, width: usize, height: usize) -> Vec<Line<'static>> {
     let theme = &app.theme;
     let mut lines = said(app, width);
@@ -176,7 +176,7 @@ fn strip(app: &App, width: usize, height: usize) -> Vec<Line<'static>> {
     lines
 }
 
-/// What the agent works on, what waits for it, and what goes along with the next prompt.
+/// The goal, the steering text, queued prompts, and the files for the next prompt.
 fn waiting(app: &App, width: usize, height: usize) -> Vec<Line<'static>> {
     let theme = &app.theme;
     let dim = |text: String| Line::styled(fit(&text, width), theme.dim);
@@ -208,7 +208,7 @@ fn waiting(app: &App, width: usize, height: usize) -> Vec<Line<'static>> {
     lines
 }
 
-/// The files that go along with the next prompt, and those on their way (S05).
+/// The files for the next prompt, and those being uploaded (S05).
 fn files(app: &App, width: usize) -> Option<Line<'static>> {
     let theme = &app.theme;
     let name = |name: &str| fit(&one_line(name), width.min(NAME));
@@ -243,7 +243,7 @@ fn files(app: &App, width: usize) -> Option<Line<'static>> {
 fn menu(app: &App, width: usize, height: usize) -> Vec<Line<'static>> {
     let entries = app.input.completions();
     let selected = app.input.selected_completion(entries.len());
-    // A line of them goes to the word that there are more.
+    // One line is used to show that there are more.
     let cut = entries.len() > height && height > 1;
     let height = height - usize::from(cut);
     let start = (selected + 1).saturating_sub(height.max(1));
@@ -333,7 +333,7 @@ fn paint(app: &App, plan: &Plan, buffer: &mut Buffer) -> Frame {
     Frame { scrolls: 0..plan.body as u16, cursor }
 }
 
-/// News over the lower right corner of the transcript.
+/// Toasts over the lower right corner of the transcript.
 fn toasts(app: &App, plan: &Plan, buffer: &mut Buffer) {
     let width = usize::from(buffer.area.width);
     let asked = app.sessions_waiting() > 0;
@@ -373,7 +373,7 @@ fn panel_lines(app: &App, panel: &Panel, width: usize, height: usize) -> Vec<Lin
     lines
 }
 
-/// A line at a place; what does not fit is cut off.
+/// Draws a line at a position; the part that does not fit is cut off.
 fn put(buffer: &mut Buffer, x: usize, y: usize, line: &Line<'_>) {
     let area = buffer.area;
     if x < usize::from(area.width) && y < usize::from(area.height) {

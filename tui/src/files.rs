@@ -1,5 +1,4 @@
-//! The files the interface touches: what is uploaded, and where exports go. Only the loop in
-//! `run` calls this.
+//! Reading files to upload and writing exports. Only the event loop in `run` calls this.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read as _, Write as _};
@@ -16,11 +15,11 @@ const TRIES: u32 = 1_000;
 pub(crate) struct Saved {
     /// The whole path.
     pub(crate) path: String,
-    /// The path that was asked for, if there was such a file already: it was left alone.
+    /// The requested path, if that file existed already: it was left as it is.
     pub(crate) existing: Option<String>,
 }
 
-/// Name and content of a file, or why there is none, in words.
+/// Name and content of a file; the error says why it cannot be uploaded.
 pub(crate) fn read(path: &str, home: Option<&str>) -> Result<(String, Vec<u8>), String> {
     let path = &resolve(path, home);
     let metadata = fs::metadata(path).map_err(|error| reason(&error))?;
@@ -41,7 +40,7 @@ pub(crate) fn read(path: &str, home: Option<&str>) -> Result<(String, Vec<u8>), 
     Ok((name.unwrap_or_else(|| "file".to_owned()), data))
 }
 
-/// Writes `text` to `path`, or into that folder under `name`; never over a file that is there.
+/// Writes `text` to `path`, or into that directory under `name`. Never overwrites a file.
 pub(crate) fn save(
     path: &str,
     name: &str,
@@ -74,7 +73,7 @@ pub(crate) fn save(
     Err(format!("{}: too many files of that name exist", shown(&wanted)))
 }
 
-/// A path as people type it or as terminals paste it: `~`, quotes, escaped spaces.
+/// Resolves a path as people type it or as terminals paste it: `~`, quotes, escaped spaces.
 fn resolve(path: &str, home: Option<&str>) -> PathBuf {
     let plain = expand(path, home);
     if !plain.exists() && path.contains('\\') {
@@ -107,7 +106,7 @@ fn numbered(path: &Path, n: u32) -> PathBuf {
     path.with_file_name(format!("{stem}-{n}{end}"))
 }
 
-/// Why, in words that need no number.
+/// An I/O error in words, without its number.
 fn reason(error: &io::Error) -> String {
     match error.kind() {
         ErrorKind::NotFound => "no such file or directory".to_owned(),

@@ -1,14 +1,14 @@
-//! The goal that the agent works on turn by turn (S08), in a line and in full.
+//! The goal that the agent works towards turn by turn (S08): as one line and in full.
 
 use protocol::{Goal, GoalState};
 
 use crate::clean::{head, one_line};
 use crate::numbers::count;
 
-/// Bytes of a goal that are looked at.
+/// Bytes of a goal that are read at most.
 const LOOKED_AT: usize = 2_000;
 
-/// The line that stands while the agent works on it, and whether it waits for the user.
+/// One line for a goal that is not reached, and whether it waits for the user.
 pub(crate) fn line(goal: &Goal) -> Option<(String, bool)> {
     let turns = format!("{}/{}", goal.turns, goal.max_turns);
     let text = one_line(head(&goal.text, LOOKED_AT));
@@ -23,7 +23,7 @@ pub(crate) fn line(goal: &Goal) -> Option<(String, bool)> {
     }
 }
 
-/// All there is to say of it.
+/// The goal and its state, in two or three lines.
 pub(crate) fn describe(goal: Option<&Goal>) -> String {
     let Some(goal) = goal else { return "no goal is set; /goal TEXT sets one".to_owned() };
     let text = one_line(head(&goal.text, LOOKED_AT));

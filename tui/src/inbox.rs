@@ -1,5 +1,5 @@
-//! The questions of all sessions in a list, and the card of one of them: to answer it without going
-//! there. A card is the one its session shows, under the same rules (C11).
+//! The inbox: the questions of all sessions in a list, and the card of one of them, to answer it
+//! without opening its session. The card follows the same rules as in its session (C11).
 
 use protocol::{Answer, Ask, Asked, Millis, QuestionId, SessionId};
 use ratatui::text::Line;
@@ -15,7 +15,7 @@ use crate::theme::Theme;
 use crate::time::{between, span};
 use crate::wrap::{columns, fit};
 
-/// Bytes of a question that are looked at.
+/// Bytes of a question that are read at most.
 const LOOKED_AT: usize = 1_000;
 
 /// Columns from which on a question stands beside the name of its session.
@@ -27,9 +27,9 @@ const PAGE: usize = 10;
 /// The panel.
 #[derive(Debug, Default)]
 pub(crate) struct Inbox {
-    /// The selected session: of each there is one question.
+    /// The selected session: each has one question in the list.
     selected: Option<SessionId>,
-    /// Where it stood, for when it is gone.
+    /// Its position, for when it is gone.
     at: usize,
     open: Option<OpenCard>,
 }
@@ -39,53 +39,53 @@ pub(crate) struct Inbox {
 struct OpenCard {
     asked: Asked,
     card: Card,
-    /// What is typed: an answer in the user's own words.
+    /// The answer that is being typed.
     input: Composer,
     typed_at: Millis,
-    /// The list was not asked for, and is not to be shown.
+    /// Opened without the list: closing the card closes the panel.
     direct: bool,
 }
 
-/// What the list is drawn with.
+/// The data the list is drawn from.
 pub(crate) struct InboxContext<'a> {
     pub(crate) questions: &'a [Asked],
-    /// Those that were answered here, and the host has not said so.
+    /// The ones answered here that the host has not confirmed.
     pub(crate) answered: &'a [(SessionId, QuestionId)],
-    /// The session in view.
+    /// The session on the screen.
     pub(crate) here: &'a SessionId,
     pub(crate) now: Millis,
     pub(crate) theme: &'a Theme,
 }
 
-/// What a key did.
+/// The result of a key.
 #[derive(Debug, PartialEq)]
 pub(crate) enum InboxEvent {
-    /// The panel stays.
+    /// The panel stays open.
     StayOpen,
-    /// It is to be closed.
+    /// Close it.
     Close,
-    /// This session is to be opened, with what was typed for it.
+    /// Open this session, with the text typed for it.
     OpenSession(SessionId, String),
-    /// The question has this answer.
+    /// Answer the question.
     Answered(Box<Asked>, Answer),
-    /// What was typed was thrown away.
+    /// The typed text was discarded.
     Discarded(String),
-    /// A command is not approved by words.
+    /// Text cannot approve a command.
     TextRefused,
 }
 
-/// A question whose card was open is no longer asked.
+/// A card that was closed because its question is no longer pending.
 #[derive(Debug, PartialEq)]
 pub(crate) struct ClosedCard {
     pub(crate) asked: Asked,
-    /// What had been typed.
+    /// The text in its input.
     pub(crate) typed: String,
-    /// There is no list to go back to.
+    /// There is no list to return to.
     pub(crate) direct: bool,
 }
 
 impl Inbox {
-    /// The card of this question at once.
+    /// An inbox that shows the card of this question at once.
     pub(crate) fn on(asked: &Asked, now: Millis) -> Self {
         let mut inbox = Self { selected: Some(asked.session.clone()), ..Self::default() };
         inbox.open(asked, true, now);
@@ -104,13 +104,13 @@ impl Inbox {
         self.open.is_some()
     }
 
-    /// What is typed and not sent.
+    /// The text that is typed and not sent.
     pub(crate) fn typed(&self) -> Option<String> {
         let open = self.open.as_ref().filter(|open| !open.input.is_empty())?;
         Some(open.input.expanded())
     }
 
-    /// The question on the screen; once for each (C08).
+    /// The question on the screen, returned once for each (C08).
     pub(crate) fn mark_shown(&mut self) -> Option<(SessionId, QuestionId)> {
         let open = self.open.as_mut()?;
         let Asked { session, question, .. } = &open.asked;
@@ -125,7 +125,7 @@ impl Inbox {
         arms.filter(|at| *at > now).into_iter().chain(counts.then_some(second)).min()
     }
 
-    /// The questions are others now.
+    /// The questions have changed. Returns the card that this closes.
     pub(crate) fn on_changed(&mut self, questions: &[Asked]) -> Option<ClosedCard> {
         self.at = self.position(questions);
         let open = self.open.as_mut()?;
@@ -140,7 +140,7 @@ impl Inbox {
         Some(ClosedCard { asked, typed: input.expanded(), direct })
     }
 
-    /// Where the selection stands.
+    /// The index of the selected entry.
     fn position(&self, questions: &[Asked]) -> usize {
         let selected = self.selected.as_ref();
         let found = questions.iter().position(|asked| Some(&asked.session) == selected);
@@ -170,7 +170,7 @@ impl Inbox {
             Action::Enter | Action::Right | Action::Tab | Action::News => {
                 let Some(asked) = questions.get(at) else { return InboxEvent::StayOpen };
                 if asked.session == *here {
-                    // Its card is what lies below.
+                    // Its card is below the panel.
                     return InboxEvent::Close;
                 }
                 if matches!(action, Action::Tab | Action::News) {
@@ -186,7 +186,7 @@ impl Inbox {
         InboxEvent::StayOpen
     }
 
-    /// A key while a card is open, in the order of the session's own view.
+    /// A key while a card is open, handled in the same order as in its session.
     fn on_card(&mut self, action: Action, now: Millis) -> InboxEvent {
         let Some(open) = &mut self.open else { return InboxEvent::StayOpen };
         let is_approval = matches!(open.asked.question.ask, Ask::Approval { .. });
@@ -239,7 +239,7 @@ impl Inbox {
         }
     }
 
-    /// The input below the card, where there is something to be typed.
+    /// The input below the card, if text can be typed.
     pub(crate) fn input(&mut self, width: usize) -> Option<&Composer> {
         let open = self.open.as_mut()?;
         open.input.set_width(width);
@@ -311,18 +311,18 @@ impl Inbox {
     }
 }
 
-/// How many questions of its session there are.
+/// How many questions its session has.
 fn count_of(asked: &Asked) -> usize {
     usize::try_from(asked.behind).unwrap_or(usize::MAX).saturating_add(1)
 }
 
-/// What people call the session.
+/// The name of the session, or its id.
 pub(crate) fn session_name(asked: &Asked) -> String {
     let name = one_line(head(&asked.name, LOOKED_AT));
     if name.is_empty() { one_line(&asked.session.0) } else { name }
 }
 
-/// A question in a line, or in two where there is no room.
+/// A question as an entry: one line, or two where there is no room.
 fn entry(asked: &Asked, cx: &InboxContext<'_>, names: usize, width: usize) -> SelectItem {
     let question = &asked.question;
     let here = if asked.session == *cx.here { '•' } else { ' ' };

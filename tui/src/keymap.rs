@@ -1,8 +1,8 @@
-//! What a key is bound to. Widgets see actions, never key codes.
+//! Key bindings. Widgets receive actions, never key codes.
 
 use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
-/// What a key means.
+/// The meaning of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
     Text(char),
@@ -65,7 +65,7 @@ pub(crate) const KEYS: &[(&str, &str)] = &[
     ("Shift+drag", "select text with the mouse"),
 ];
 
-/// What this key is bound to.
+/// The action of a key.
 pub(crate) fn action(key: KeyEvent) -> Option<Action> {
     if key.kind == KeyEventKind::Release {
         return None;

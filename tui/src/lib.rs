@@ -1,7 +1,7 @@
-//! The terminal interface: what a session looks like and what keys do to it.
+//! The terminal interface: how a session looks and what keys do.
 //!
-//! It knows [`protocol`] and [`host::View`], nothing of models, tools or files. [`run()`] owns
-//! the terminal and all waiting; everything else is state ([`app`]) and drawing.
+//! It knows [`protocol`] alone, nothing of models and tools. [`run()`] owns the terminal and all
+//! waiting; everything else is state ([`app`]) and drawing.
 
 mod app;
 mod arming;

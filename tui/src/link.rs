@@ -1,4 +1,4 @@
-//! The way to a remote host, in words.
+//! The state of the link to a remote host, in words.
 
 use protocol::{Link, Millis};
 
@@ -6,13 +6,13 @@ use crate::clean::one_line;
 use crate::time::span;
 use crate::wrap::{columns, fit};
 
-/// Columns of a reason.
+/// Columns of a reason at most.
 const WHY: usize = 44;
 
-/// Columns below which a reason says nothing.
+/// Columns of a reason at least; with fewer it is left out.
 const LEAST: usize = 8;
 
-/// What the status line says of it in so many columns; nothing while all is well.
+/// The text for the status line in that many columns; `None` while the link is up.
 pub(crate) fn status(link: &Link, now: Millis, width: usize) -> Option<String> {
     Some(match link {
         Link::Up => return None,
@@ -33,7 +33,7 @@ pub(crate) fn status(link: &Link, now: Millis, width: usize) -> Option<String> {
     })
 }
 
-/// When that changes by itself.
+/// When that text changes by itself.
 pub(crate) fn next_tick(link: &Link, now: Millis) -> Option<Millis> {
     match link {
         Link::Down { retry_at, .. } | Link::Stopped { retry_at: Some(retry_at) } => {
@@ -48,12 +48,12 @@ pub(crate) fn next_tick(link: &Link, now: Millis) -> Option<Millis> {
     }
 }
 
-/// Whole seconds until then, the one that has begun among them.
+/// Whole seconds until then, rounded up.
 fn seconds(then: Millis, now: Millis) -> u64 {
     u64::try_from(then.saturating_sub(now)).unwrap_or(0).div_ceil(1_000)
 }
 
-/// What it is, why, and what comes next; the reason gets what room is left.
+/// State, reason and next step; the reason gets the room that is left.
 fn with_reason(what: &str, why: &str, next: &str, width: usize) -> String {
     let next = if next.is_empty() { String::new() } else { format!(" · {next}") };
     let room = width.saturating_sub(columns(what) + columns(&next) + 5).min(WHY);

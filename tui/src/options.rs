@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 
 use crate::theme::Palette;
 
-/// What the interface is told about where it runs.
+/// The options of the interface.
 #[derive(Clone, Debug, Default)]
 pub struct Options {
-    /// Our version, for the banner.
+    /// The version in the banner.
     pub version: String,
     /// The home directory, shown as `~`.
     pub home: Option<String>,
@@ -15,15 +15,15 @@ pub struct Options {
     pub palette: Palette,
     /// The value of `TERM`.
     pub term: String,
-    /// What the user should know from the start.
+    /// Notes shown to the user at the start.
     pub notes: Vec<String>,
-    /// How people call the host, if it is not this machine's own.
+    /// The name of the host for people, if it is not this machine's own.
     pub host_name: Option<String>,
-    /// The host is another process: quitting leaves it as it is, and asks nothing.
+    /// The host is another process: quitting leaves it running and asks nothing.
     pub attached: bool,
-    /// Go along when another front end opens another session (`hermes_tui.follow`).
+    /// Follow other clients to the session they open (`hermes_tui.follow`).
     pub follow: bool,
-    /// What was being written when an interface ended, by session id; without one, for a session
-    /// that has no rows. It is put back into the input when its session comes into view.
+    /// The texts that were in the input when an interface ended, by session id; the empty id stands for
+    /// a session without rows. Each returns to the input when its session comes to the screen.
     pub drafts: BTreeMap<String, String>,
 }

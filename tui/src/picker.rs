@@ -1,4 +1,4 @@
-//! A panel to pick one of a few values from: a model, a folder, a profile, an effort.
+//! A panel to pick one of a few values: a model, a directory, a profile, a reasoning effort.
 
 use protocol::{Command, Subject};
 use ratatui::text::Line;
@@ -8,13 +8,13 @@ use crate::keymap::Action;
 use crate::select::{Select, SelectEvent, SelectItem};
 use crate::theme::Theme;
 
-/// How hard a model can think.
+/// The reasoning efforts.
 const EFFORTS: [&str; 6] = ["none", "minimal", "low", "medium", "high", "xhigh"];
 
-/// The word for the configured effort.
+/// The entry for the configured effort.
 pub(crate) const DEFAULT: &str = "default";
 
-/// What is picked.
+/// The kind of value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum PickerKind {
     Model,
@@ -43,19 +43,19 @@ pub(crate) struct Picker {
     values: Vec<String>,
 }
 
-/// What a key did.
+/// The result of a key.
 #[derive(Debug, PartialEq)]
 pub(crate) enum PickerEvent {
-    /// The panel stays.
+    /// The panel stays open.
     StayOpen,
-    /// It is to be closed.
+    /// Close it.
     Close,
-    /// It is to be closed, and this is wanted.
+    /// Close it and send this command.
     Picked(Command),
 }
 
 impl Picker {
-    /// The values are known: `current` is the one in use. What was typed meanwhile narrows them.
+    /// Fills in the values; `current` is the one in use. Text that was typed meanwhile narrows them.
     pub(crate) fn fill(&mut self, values: &[String], current: &str) {
         let entry = |value: &String| {
             let detail = if value == current { "current" } else { "" };
@@ -72,17 +72,17 @@ impl Picker {
         }
     }
 
-    /// The values, which the host has been asked for.
+    /// A picker whose values were requested from the host.
     pub(crate) fn asking(kind: PickerKind) -> Self {
         Self { kind, select: Select::asking(), values: Vec::new() }
     }
 
-    /// What it waits for, if the values have not come yet.
+    /// The kind of the values it waits for, if they have not come yet.
     pub(crate) fn awaited(&self) -> Option<PickerKind> {
         self.select.is_asking().then_some(self.kind)
     }
 
-    /// The efforts.
+    /// A picker of the reasoning efforts.
     pub(crate) fn efforts(current: Option<&str>) -> Self {
         let values: Vec<String> =
             std::iter::once(DEFAULT).chain(EFFORTS).map(str::to_owned).collect();
@@ -123,7 +123,7 @@ impl Picker {
     }
 }
 
-/// What asks for this value.
+/// The command that sets this value.
 pub(crate) fn command(kind: PickerKind, value: &str) -> Command {
     let value = value.to_owned();
     match kind {

@@ -1,8 +1,8 @@
-//! How a process ended, in words.
+//! The end of a process in words.
 
 use protocol::{End, Exit};
 
-/// How a process ended, in a few words (P11).
+/// The end of a process in a few words (P11).
 pub(crate) fn describe(exit: &Exit) -> String {
     match (exit.end, exit.code, exit.signal) {
         (End::Exited, Some(0), _) => "finished".to_owned(),

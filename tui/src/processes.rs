@@ -1,5 +1,5 @@
-//! The panel of background processes: what runs, what came of it, its last output, killing one;
-//! of the session in view, or of all sessions of the host.
+//! The panel of background processes, of the session on the screen or of all sessions of the host:
+//! their state, their last output, and killing them.
 
 mod lines;
 
@@ -22,14 +22,14 @@ pub(crate) struct Processes {
     tail: Option<Tail>,
     kill_armed: Option<ProcessId>,
     all_sessions: Option<AllSessions>,
-    /// Why this host does not tell what runs.
+    /// Why this host cannot list its processes.
     unavailable: Option<String>,
 }
 
-/// The processes of all sessions, as the host last told them.
+/// The processes of all sessions, as the host last listed them.
 #[derive(Debug, Default)]
 struct AllSessions {
-    /// `None` = not told yet.
+    /// `None` = not listed yet.
     processes: Option<Vec<Process>>,
     names: HashMap<SessionId, String>,
     refresh: Refresh,
@@ -42,14 +42,14 @@ struct Tail {
     up: usize,
 }
 
-/// What a key did.
+/// The result of a key.
 #[derive(Debug, PartialEq)]
 pub(crate) enum ProcessesEvent {
-    /// The panel stays.
+    /// The panel stays open.
     StayOpen,
-    /// It is to be closed.
+    /// Close it.
     Close,
-    /// It stays and asks for something.
+    /// The panel stays open; send these commands.
     Send(Vec<Command>),
 }
 
@@ -59,7 +59,7 @@ impl Processes {
         self.tail.as_ref().map(|tail| &tail.id)
     }
 
-    /// What the panel lists: of the session in view (`own`), or of all.
+    /// The processes in the list: those of the session on the screen (`own`), or all.
     pub(crate) fn listed<'a>(&'a self, own: &'a [Process]) -> &'a [Process] {
         match &self.all_sessions {
             Some(all_sessions) => all_sessions.processes.as_deref().unwrap_or_default(),
@@ -73,13 +73,12 @@ impl Processes {
         }
     }
 
-    /// Something about a process of the host has changed: its list is asked for again, but never
-    /// twice at once.
+    /// A process of the host has changed: requests the list again, but never twice at once.
     pub(crate) fn on_change(&mut self) -> Option<Command> {
         self.all_sessions.as_mut()?.refresh.on_change().then_some(Command::ListProcesses)
     }
 
-    /// The answer.
+    /// The host listed the processes.
     pub(crate) fn on_listed(&mut self, processes: &[Process]) -> Option<Command> {
         let all_sessions = self.all_sessions.as_mut()?;
         self.unavailable = None;
@@ -87,7 +86,7 @@ impl Processes {
         all_sessions.refresh.on_answer().then_some(Command::ListProcesses)
     }
 
-    /// The host refused something, maybe the list. True if it was that.
+    /// The host refused something. True if that was the list.
     pub(crate) fn on_failed(&mut self, failure: &Failure) -> bool {
         if !failure.about.may_be(&Subject::Processes) {
             return false;
@@ -108,7 +107,7 @@ impl Processes {
         self.all_sessions.as_ref().map(|_| Command::ListSessions)
     }
 
-    /// What people call the sessions.
+    /// The host listed the sessions: takes their names.
     pub(crate) fn on_sessions(&mut self, rows: &[SessionRow]) {
         if let Some(all_sessions) = &mut self.all_sessions {
             all_sessions.names =
@@ -162,7 +161,7 @@ impl Processes {
         ProcessesEvent::StayOpen
     }
 
-    /// The session that works on a delegated task, or the output of a command.
+    /// Opens the session of a delegated task, or the output of a command.
     fn open(&mut self, chosen: Option<Process>) -> ProcessesEvent {
         let Some(process) = chosen else { return ProcessesEvent::StayOpen };
         match process.work {
@@ -177,14 +176,14 @@ impl Processes {
         }
     }
 
-    /// Where the selection stands.
+    /// The index of the selected entry.
     fn at(&self, listed: &[&Process]) -> usize {
         let selected = self.selected.as_ref();
         listed.iter().position(|process| Some(&process.id) == selected).unwrap_or(0)
     }
 }
 
-/// Those that run first, then the newest.
+/// The live ones first, each group from the newest.
 fn ordered(processes: &[Process]) -> Vec<&Process> {
     let mut ordered: Vec<&Process> = processes.iter().collect();
     ordered.sort_by_key(|p| (!p.is_live(), std::cmp::Reverse(p.started_at)));

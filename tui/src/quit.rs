@@ -1,5 +1,5 @@
-//! The question before leaving work behind: what is to become of what still runs (P10). It is
-//! about all sessions of the host, so the host is asked first; until it has answered no card shows.
+//! The quit dialog: what becomes of the work that still runs (P10). It is about all sessions of the
+//! host, so the host is asked first; the dialog opens once it has answered.
 
 use protocol::{Millis, Process, SessionId, SessionRow, Transcript, Work};
 use ratatui::text::Line;
@@ -15,54 +15,54 @@ use crate::wrap::{Break, fit, text};
 const CHOICES: [&str; 4] =
     ["keep it running", "pause it until the next start", "kill it", "do not quit"];
 
-/// How the interface was left: what is to become of what runs in its host.
+/// How the user left the interface: what becomes of the work in its host.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum ExitMode {
-    /// There was nothing to decide: nothing runs, or the host is another process.
+    /// Nothing was to be decided: nothing runs, or the host is another process.
     #[default]
     Plain,
-    /// A host is to go on with it in the background.
+    /// A host in the background continues it.
     Background,
-    /// Commands run on, turns wait for the next start.
+    /// Commands keep running, turns wait for the next start.
     Pause,
-    /// It is to end.
+    /// It is ended.
     Kill,
-    /// Nobody leaves: the interface is to be suspended (P14).
+    /// The interface is only suspended (P14).
     Suspend,
 }
 
-/// The wish to quit, and the question that may follow.
+/// The request to quit, and the dialog that may follow.
 #[derive(Debug, Default)]
 pub(crate) struct QuitDialog {
     selected: usize,
     open: bool,
-    /// When it opened, or the last digit came that was not meant for it.
+    /// When it opened, or when the last digit came that was not meant for it.
     quiet_since: Millis,
-    /// What runs elsewhere, as far as the host has said.
+    /// The processes of all sessions, once the host has listed them.
     processes: Option<Vec<Process>>,
     running: Option<Vec<SessionId>>,
 }
 
-/// What still runs in a host.
+/// The work that still runs in a host.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct RunningWork {
     turns: usize,
     commands: usize,
-    /// Those of the commands whose end wakes the agent.
+    /// The commands whose end wakes the agent.
     waking: usize,
     tasks: usize,
-    /// Some of it belongs to sessions that are not in view.
+    /// Some of it belongs to other sessions than the one on the screen.
     elsewhere: bool,
 }
 
-/// What was decided.
+/// The result of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum QuitEvent {
-    /// Nothing yet.
+    /// The dialog stays open.
     StayOpen,
-    /// Quit, and this is to become of what runs.
+    /// Quit in this way.
     Quit(ExitMode),
-    /// Stay.
+    /// Do not quit.
     Cancel,
 }
 
@@ -102,7 +102,7 @@ impl RunningWork {
         self == Self::default()
     }
 
-    /// What it is.
+    /// The work in one sentence.
     fn summary(self) -> String {
         let summary = self.parts();
         if summary.is_empty() {
@@ -112,7 +112,7 @@ impl RunningWork {
         format!("Still running: {}{elsewhere}.", summary.join(", "))
     }
 
-    /// The same for who has left a host that is another process, if it is anything.
+    /// The same for a user who has left a host in another process; `None` if nothing runs.
     pub(crate) fn still_running(self) -> Option<String> {
         let summary = self.parts();
         (!summary.is_empty()).then(|| format!("Still running: {}.", summary.join(", ")))
@@ -134,7 +134,7 @@ impl RunningWork {
         summary
     }
 
-    /// What becomes of it when it is left.
+    /// What happens to it with [`ExitMode::Pause`].
     fn after_pausing(self) -> String {
         let mut says = Vec::new();
         match (self.commands, self.waking) {
@@ -161,7 +161,7 @@ impl RunningWork {
         says.join(" ")
     }
 
-    /// What becomes of it when it is killed.
+    /// What happens to it with [`ExitMode::Kill`].
     fn after_killing(self) -> String {
         match (self.turns, self.commands + self.tasks) {
             (0, 0) => String::new(),
@@ -175,17 +175,17 @@ impl RunningWork {
 }
 
 impl QuitDialog {
-    /// Whether the card shows.
+    /// Whether the dialog is open.
     pub(crate) fn is_open(&self) -> bool {
         self.open
     }
 
-    /// Shows the card.
+    /// Opens the dialog.
     pub(crate) fn open(&mut self, now: Millis) {
         (self.open, self.quiet_since) = (true, now);
     }
 
-    /// Whether the host has said what runs in its other sessions.
+    /// Whether the host has reported the work in its other sessions.
     pub(crate) fn is_answered(&self) -> bool {
         self.processes.is_some() && self.running.is_some()
     }
@@ -199,13 +199,13 @@ impl QuitDialog {
         self.running = Some(running.map(|row| row.id.clone()).collect());
     }
 
-    /// The host cannot say it.
+    /// The host cannot report it.
     pub(crate) fn on_failed(&mut self) {
         self.processes.get_or_insert_default();
         self.running.get_or_insert_default();
     }
 
-    /// The card may open under somebody's hands: a digit counts only once the keyboard was quiet.
+    /// A key. The dialog may open while the user types: a digit counts only once the keyboard was quiet.
     pub(crate) fn on_action(&mut self, action: Action, now: Millis) -> QuitEvent {
         let count = CHOICES.len();
         if matches!(action, Action::Text(_)) && between(now, self.quiet_since) < QUIET {
@@ -235,7 +235,7 @@ impl QuitDialog {
         }
     }
 
-    /// The card; below the choices it says what the selected one does.
+    /// The dialog as lines; the last ones explain the selected choice.
     pub(crate) fn lines(
         &self,
         left: RunningWork,

@@ -22,29 +22,29 @@ use crate::options::Options;
 use crate::quit::ExitMode;
 use crate::term::{DrawStats, Screen, TerminalKind, enter, leave};
 
-/// Time between frames that no key asked for.
+/// Time between frames that no key requested.
 const FRAME: Duration = Duration::from_millis(16);
 
-/// Events taken before a frame is drawn at the latest.
+/// Events handled at most before a frame is drawn.
 const BATCH: usize = 20_000;
 
-/// What is left when the interface ends.
+/// The result of running the interface.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Exit {
-    /// The session in view, if it has rows: what to resume.
+    /// The session on the screen, if it has rows: the one to resume.
     pub session: Option<SessionId>,
-    /// What the user wrote and nobody has taken; of a host elsewhere [`view::remote`] knows more.
+    /// The texts that no host has accepted. Prompts sent to a remote host are kept by its client.
     pub unsent: Vec<String>,
-    /// What was written to the terminal.
+    /// How much was written to the terminal.
     pub draw_stats: DrawStats,
     /// The host stopped by itself.
     pub host_stopped: bool,
-    /// What is to become of what runs.
+    /// What becomes of the work that still runs.
     pub mode: ExitMode,
 }
 
-/// The interface: what it shows and what was typed outlive a [`Interface::run`], so that it can be
-/// suspended, or go on with another host.
+/// The interface: its state outlives a [`Interface::run`], so that it can be suspended, or continue
+/// with another host.
 pub struct Interface {
     app: App,
     kind: TerminalKind,
@@ -52,15 +52,15 @@ pub struct Interface {
 }
 
 impl Interface {
-    /// Shows nothing yet.
+    /// An interface that shows nothing yet.
     pub fn new(options: Options) -> Self {
         let kind = TerminalKind::of(&options.term);
         Self { app: App::new(options, now()), kind, inputs: None }
     }
 
     /// Takes the terminal, and gives it back when the user leaves or suspends, when the host stops
-    /// or when this is dropped. A host that is not the one of the run before is to begin with a
-    /// fresh window.
+    /// or when this is dropped. A host other than the one of the run before must begin with a fresh
+    /// window.
     pub async fn run(&mut self, view: &mut View) -> io::Result<Exit> {
         let terminal = Terminal::enter(self.kind)?;
         let (width, height) = crossterm::terminal::size().unwrap_or((80, 24));
@@ -72,18 +72,18 @@ impl Interface {
         exit
     }
 
-    /// The session in view, if it has rows: what to resume.
+    /// The session on the screen, if it has rows: the one to resume.
     pub fn session(&self) -> Option<SessionId> {
         self.app.stored_session().cloned()
     }
 
-    /// What of the session in view goes on when nobody looks, in a sentence, where the host is
+    /// One sentence on the work of the session on the screen that keeps running, if the host is
     /// another process.
     pub fn still_running(&self) -> Option<String> {
         self.app.still_running()
     }
 
-    /// What was being written: see [`Options::drafts`].
+    /// The texts in the input: see [`Options::drafts`].
     pub fn drafts(&self) -> BTreeMap<String, String> {
         self.app.drafts()
     }
@@ -93,7 +93,7 @@ impl Interface {
         self.app.set_attached(attached);
     }
 
-    /// Shows a line until the next prompt.
+    /// Shows a notice until the next prompt.
     pub fn note(&mut self, text: String) {
         self.app.notify(Notice::Info(text));
     }
@@ -110,8 +110,8 @@ pub async fn run(mut view: View, options: Options) -> io::Result<Exit> {
     Interface::new(options).run(&mut view).await
 }
 
-/// What the terminal sends, read by a thread that waits for it. The thread ends with the program:
-/// nothing can wake it from its wait.
+/// The input of the terminal, read by a thread. The thread ends with the program: nothing can wake it
+/// from its wait.
 fn inputs() -> UnboundedReceiver<io::Result<Input>> {
     let (tx, rx) = tokio::sync::mpsc::unbounded_channel();
     std::thread::spawn(move || {
@@ -128,7 +128,7 @@ fn inputs() -> UnboundedReceiver<io::Result<Input>> {
 
 type PanicHook = Box<dyn Fn(&std::panic::PanicHookInfo<'_>) + Send + Sync>;
 
-/// The terminal while it is ours. Dropping it gives it back; so does a panic, before its message.
+/// The terminal while it is ours. Dropping it restores it; so does a panic, before its message.
 struct Terminal {
     kind: TerminalKind,
     hook: Arc<PanicHook>,
@@ -140,7 +140,7 @@ impl Terminal {
         let inner = hook.clone();
         let ours = std::thread::current().id();
         std::panic::set_hook(Box::new(move |info| {
-            // A task of the host that breaks elsewhere is its own affair: the interface goes on.
+            // A panic in a task of the host does not end the interface.
             if std::thread::current().id() == ours {
                 leave(&mut io::stdout(), kind);
             }
@@ -217,20 +217,20 @@ where
     })
 }
 
-/// What waits already. It is polled as this task, so that a stream which keeps the waker it is
-/// given wakes this task.
+/// The next item, if it is ready. It is polled as this task, so that a stream which keeps the waker
+/// it is given wakes this task.
 async fn peek<S: Stream + Unpin>(inputs: &mut S) -> Poll<Option<S::Item>> {
     poll_fn(|cx| Poll::Ready(inputs.poll_next_unpin(cx))).await
 }
 
-/// Whether the screen is to be drawn again.
+/// Whether and when the screen is drawn again.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Redraw {
-    /// Nothing has changed.
+    /// Not: nothing has changed.
     No,
     /// With the next frame.
     Soon,
-    /// Now: somebody pressed a key or opened a session.
+    /// Now: a key was pressed or a session opened.
     AtOnce,
 }
 
@@ -248,7 +248,7 @@ impl<W: Write> Driver<'_, W> {
         let effects = self.app.on_event(event, now());
         self.apply(effects, view);
         self.request(match event {
-            // Somebody waits for the session to show.
+            // The user waits for the session.
             Event::Attached { .. } => Redraw::AtOnce,
             _ => Redraw::Soon,
         });
@@ -324,7 +324,7 @@ impl<W: Write> Driver<'_, W> {
         }
         self.redraw = Redraw::No;
         self.screen.draw(|buffer| draw(self.app, buffer))?;
-        // A frame that is dear to draw is drawn less often.
+        // A frame that is expensive to draw is drawn less often.
         self.next_frame = started + FRAME.max(started.elapsed() * 3);
         let effects = self.app.on_drawn();
         self.apply(effects, view);

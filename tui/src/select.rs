@@ -8,27 +8,27 @@ use crate::keymap::Action;
 use crate::theme::Theme;
 use crate::wrap::{columns, fit};
 
-/// An entry: what is picked by, and what stands around it. All of it is clean.
+/// An entry of the list. Its texts are clean.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct SelectItem {
-    /// A few signs in front; all entries keep room for the widest.
+    /// Marks before the label; all entries leave room for the widest.
     pub(crate) marks: String,
     pub(crate) label: String,
     pub(crate) detail: String,
     /// A line below.
     pub(crate) below: Option<String>,
     pub(crate) visibility: Visibility,
-    /// In place of the label: a text that is being written, before its caret and behind it.
+    /// A text in place of the label that is being edited: before its caret and behind it.
     pub(crate) editing: Option<(String, String)>,
 }
 
-/// When an entry is listed.
+/// Whether the filter applies to an entry.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Visibility {
-    /// While label and detail hold the words of the filter.
+    /// Listed if label and detail contain the words of the filter.
     #[default]
     Filtered,
-    /// Whatever the filter says: others have found it fitting.
+    /// Always listed: it matched by other means.
     Always,
 }
 
@@ -41,21 +41,21 @@ pub(crate) struct Select {
     loading: Loading,
 }
 
-/// Whether the entries are known.
+/// Whether the entries have come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Loading {
     #[default]
     Yes,
-    /// The host has been asked for them.
+    /// They were requested from the host.
     NotYet,
 }
 
-/// What a key did.
+/// The result of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum SelectEvent {
-    /// The list stays.
+    /// The list stays open.
     StayOpen,
-    /// It is to be closed.
+    /// Close it.
     Close,
     /// The entry with this index was picked.
     Pick(usize),
@@ -66,22 +66,22 @@ impl Select {
         Self { entries, filter: filter.to_owned(), ..Self::default() }
     }
 
-    /// A list that the host has been asked for. It can be narrowed, and closed, before it comes.
+    /// A list that was requested from the host. It can be narrowed, and closed, before it comes.
     pub(crate) fn asking() -> Self {
         Self { loading: Loading::NotYet, ..Self::default() }
     }
 
-    /// Whether it has not come yet.
+    /// Whether its entries are still awaited.
     pub(crate) fn is_asking(&self) -> bool {
         self.loading == Loading::NotYet
     }
 
-    /// What was typed to narrow it.
+    /// The text that narrows it.
     pub(crate) fn filter(&self) -> &str {
         self.filter.trim()
     }
 
-    /// Other entries, under the same filter.
+    /// Replaces the entries under the same filter.
     pub(crate) fn refill(&mut self, entries: Vec<SelectItem>) {
         self.entries = entries;
         self.loading = Loading::Yes;
@@ -100,7 +100,7 @@ impl Select {
         self.matching().get(self.selected).copied()
     }
 
-    /// Whether an entry holds the words of the filter.
+    /// Whether an entry contains the words of the filter.
     pub(crate) fn matches_filter(&self, entry: &SelectItem) -> bool {
         let text = format!("{} {}", entry.label, entry.detail).to_lowercase();
         self.filter.to_lowercase().split_whitespace().all(|word| text.contains(word))
@@ -202,7 +202,7 @@ impl Select {
     }
 }
 
-/// A text around its caret, in exactly so many columns; what is before it gives way.
+/// A text around its caret in exactly that many columns; the text before the caret is cut first.
 fn writing(before: &str, after: &str, width: usize, theme: &Theme) -> Vec<Span<'static>> {
     let under = after.graphemes(true).next().unwrap_or(" ");
     let mut rest = before;

@@ -1,5 +1,5 @@
-//! The list of sessions: what is where, what needs the user, and finding one by its name or by
-//! what was said in it.
+//! The list of sessions: their state, which of them need the user, and a search by title or by
+//! the text of messages.
 
 use protocol::{Attention, Command, Found, Millis, SessionId, SessionRow, Subject};
 use ratatui::text::Line;
@@ -20,7 +20,7 @@ const WORTH_SEARCHING: usize = 3;
 /// How long the keyboard must be quiet before they are.
 const PAUSE: Millis = 400;
 
-/// Bytes of an excerpt that are looked at.
+/// Bytes of a title or an excerpt that are read at most.
 const EXCERPT: usize = 1_000;
 
 /// The panel.
@@ -39,12 +39,12 @@ pub(crate) struct Sessions {
     title_edit: Option<TitleEdit>,
 }
 
-/// A title that is being written.
+/// A title that is being edited.
 #[derive(Debug)]
 struct TitleEdit {
     id: SessionId,
     title: Composer,
-    /// What stood there at first.
+    /// The title before the edit.
     before: String,
 }
 
@@ -56,32 +56,32 @@ enum Archived {
     Listed,
 }
 
-/// The search in messages for what the filter says.
+/// The search in messages for the text of the filter.
 #[derive(Debug, Default, PartialEq, Eq)]
 enum Search {
-    /// Nothing is searched for, or not yet.
+    /// No search was requested.
     #[default]
     Idle,
-    /// The host is looking for these words.
+    /// The host is searching for this text.
     Asked(String),
-    /// It has found these.
+    /// The hits for this text.
     Done(String, Vec<Found>),
-    /// It cannot.
+    /// The host cannot search.
     Refused,
 }
 
-/// What a key did.
+/// The result of a key.
 #[derive(Debug, PartialEq)]
 pub(crate) enum SessionsEvent {
-    /// The list stays.
+    /// The list stays open.
     StayOpen,
-    /// It is to be closed.
+    /// Close it.
     Close,
-    /// This session is to be opened.
+    /// Open this session.
     Picked(SessionId),
-    /// This session is to be deleted, if that is confirmed.
+    /// Ask whether to delete this session.
     Delete(SessionRow),
-    /// This is to be asked of the host.
+    /// Send this command.
     Send(Command),
 }
 
@@ -93,7 +93,7 @@ impl Sessions {
         sessions
     }
 
-    /// The list, which the host has been asked for.
+    /// A list that was requested from the host.
     pub(crate) fn asking(current: &SessionId, now: Millis) -> Self {
         Self {
             current: current.clone(),
@@ -104,7 +104,7 @@ impl Sessions {
         }
     }
 
-    /// Whether it has not come yet.
+    /// Whether its entries are still awaited.
     pub(crate) fn is_asking(&self) -> bool {
         self.select.is_asking()
     }
@@ -114,7 +114,7 @@ impl Sessions {
         self.refresh.on_change().then_some(Command::ListSessions)
     }
 
-    /// The list came anew. Filter and selection stay.
+    /// A fresh list came. Filter and selection stay.
     pub(crate) fn on_listed(&mut self, rows: &[SessionRow], now: Millis) -> Option<Command> {
         self.set(rows, now);
         self.refresh.on_answer().then_some(Command::ListSessions)
@@ -130,7 +130,7 @@ impl Sessions {
         }
     }
 
-    /// What was found in messages.
+    /// The hits of a search in messages.
     pub(crate) fn on_found(&mut self, query: &str, hits: &[Found]) {
         if query.trim() == self.select.filter() && !self.is_asking() {
             self.search = Search::Done(query.trim().to_owned(), hits.to_vec());
@@ -172,7 +172,7 @@ impl Sessions {
         self.refill();
     }
 
-    /// What was found for the words of the filter.
+    /// The hits for the text of the filter.
     fn hits(&self) -> &[Found] {
         match &self.search {
             Search::Done(query, hits) if query == self.select.filter() => hits,
@@ -180,7 +180,7 @@ impl Sessions {
         }
     }
 
-    /// Makes the entries anew: what the filter finds in titles first, then what is in messages.
+    /// Rebuilds the entries: matches in titles first, then those in messages.
     fn refill(&mut self) {
         let chosen = self.chosen().cloned();
         let is_listed = |row: &&SessionRow| !row.archived || self.archived == Archived::Listed;
@@ -214,7 +214,7 @@ impl Sessions {
         }
         self.ids = ids;
         self.select.refill(entries);
-        // One that is found only by its messages stands there twice, and is listed once.
+        // A session that only its messages match has two entries, of which one is listed.
         for (at, _) in self.ids.iter().enumerate().filter(|(_, id)| Some(*id) == chosen.as_ref()) {
             self.select.choose(at);
         }
@@ -229,7 +229,7 @@ impl Sessions {
         self.rows.iter().find(|row| row.id == *id)
     }
 
-    /// A session in a line: branches and delegated children name where they come from.
+    /// A session as an entry: branches and delegated sessions name their parent.
     fn entry(&self, row: &SessionRow) -> SelectItem {
         let mut label = String::new();
         if row.parent.is_some() {
@@ -322,7 +322,7 @@ impl Sessions {
         let outcome = self.select.on_action(action);
         if filter != self.select.filter() {
             self.typed_at = now;
-            // What was found for other words goes with them, and the selection is at the top.
+            // The hits of another filter go, and the selection returns to the top.
             if !self.is_asking() {
                 self.refill();
             }
@@ -337,7 +337,7 @@ impl Sessions {
         }
     }
 
-    /// A key while a title is being written. One that is empty, or as it was, is not sent.
+    /// A key while a title is being edited. An empty or unchanged title is not sent.
     fn on_title(&mut self, action: Action) -> SessionsEvent {
         let Some(title_edit) = &mut self.title_edit else { return SessionsEvent::StayOpen };
         let mut outcome = SessionsEvent::StayOpen;
@@ -360,7 +360,7 @@ impl Sessions {
         outcome
     }
 
-    /// Text that was pasted into the filter, or into a title.
+    /// Inserts pasted text into the filter or the title.
     pub(crate) fn on_paste(&mut self, text: &str, now: Millis) {
         if let Some(title_edit) = &mut self.title_edit {
             let text = head(text, EXCERPT);
@@ -374,7 +374,7 @@ impl Sessions {
         }
     }
 
-    /// A session is being deleted.
+    /// Removes a session that is being deleted.
     pub(crate) fn remove(&mut self, id: &SessionId) {
         self.rows.retain(|row| row.id != *id);
         self.refill();
@@ -409,7 +409,7 @@ impl Sessions {
         lines
     }
 
-    /// How the search stands.
+    /// The state of the search.
     fn note(&self) -> String {
         match &self.search {
             Search::Asked(query) if query == self.select.filter() => {
@@ -425,7 +425,7 @@ impl Sessions {
     }
 }
 
-/// What is to be seen first: the one in view, pinned ones, and those that need the user.
+/// The marks of a session: on the screen, pinned, needs the user.
 fn marks(row: &SessionRow, is_current: bool) -> String {
     let mut marks = String::new();
     marks.push(if is_current { '•' } else { ' ' });
@@ -442,24 +442,24 @@ fn marks(row: &SessionRow, is_current: bool) -> String {
     marks.trim_end().to_owned()
 }
 
-/// A part of a title, spaces at its ends included.
+/// A part of a title with hidden characters made visible.
 fn shown(part: &str) -> String {
     part.chars().map(|c| if is_hidden(c) { '·' } else { c }).collect()
 }
 
-/// What people call a session.
+/// The title of a session, or its id.
 fn session_name(title: &str, id: &SessionId) -> String {
     let title = one_line(head(title, EXCERPT));
     if title.is_empty() { one_line(&id.0) } else { title }
 }
 
-/// The text around a find, unless the `label` says as much.
+/// The text around a hit, unless it equals the `label`.
 fn excerpt(hits: &Found, label: &str) -> Option<String> {
     let text = one_line(head(hits.excerpt.as_deref()?, EXCERPT));
     (!text.is_empty() && text != label).then_some(text)
 }
 
-/// The one session that is meant by an id, the beginning of one, or a title.
+/// The only session that this id, beginning of an id, or title names.
 pub(crate) fn find_session<'a>(rows: &'a [SessionRow], name: &str) -> Option<&'a SessionId> {
     let lower = name.trim().to_lowercase();
     let only = |fits: &dyn Fn(&SessionRow) -> bool| {

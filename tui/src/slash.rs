@@ -2,7 +2,7 @@
 
 use protocol::GoalAsk;
 
-/// A line of the table.
+/// An entry of the table of commands.
 #[derive(Debug)]
 pub(crate) struct CommandSpec {
     pub(crate) name: &'static str,
@@ -12,7 +12,7 @@ pub(crate) struct CommandSpec {
     make: fn(&str) -> Option<SlashCommand>,
 }
 
-/// A command, understood.
+/// A parsed command.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum SlashCommand {
     Help,
@@ -26,7 +26,7 @@ pub(crate) enum SlashCommand {
     Workspace(String),
     Profiles,
     Profile(String),
-    /// List the efforts.
+    /// Lists the efforts.
     Efforts,
     Reasoning(String),
     Title(String),
@@ -46,7 +46,7 @@ pub(crate) enum SlashCommand {
     Archive,
     Unarchive,
     Delete,
-    /// To this file or folder; empty = here, under the host's name.
+    /// To this file or directory; empty = the working directory, under the name the host gives.
     Export(String),
     Upload(String),
     Drop,
@@ -54,19 +54,19 @@ pub(crate) enum SlashCommand {
     Quit,
 }
 
-/// What is to become of a switch.
+/// The argument of a command that switches something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Switch {
     On,
     Off,
-    /// The other way.
+    /// Switch it over.
     Toggle,
 }
 
-/// What is to become of the goal.
+/// The argument of `/goal`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum GoalCommand {
-    /// Say how it stands.
+    /// Show its state.
     Status,
     Ask(GoalAsk),
 }
@@ -167,12 +167,12 @@ const fn entry(
     CommandSpec { name, aliases, args, help, make }
 }
 
-/// The list without a word, the thing itself with one.
+/// The list without arguments, the item itself with one.
 fn list_or(args: &str, list: SlashCommand, one: fn(String) -> SlashCommand) -> SlashCommand {
     if args.is_empty() { list } else { one(args.to_owned()) }
 }
 
-/// Whether a text is meant as a command: a slash and a word. A path is not.
+/// Whether a text is a command: a slash and a word. A path is not.
 pub(crate) fn is_command(text: &str) -> bool {
     text.trim_start().strip_prefix('/').is_some_and(|rest| {
         let word = rest.split_whitespace().next().unwrap_or_default();
@@ -180,7 +180,7 @@ pub(crate) fn is_command(text: &str) -> bool {
     })
 }
 
-/// The command a text is, or what is wrong with it.
+/// Parses a command; the error says what is wrong with it.
 pub(crate) fn parse(text: &str) -> Result<SlashCommand, String> {
     let text = text.trim().trim_start_matches('/');
     let (word, args) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
@@ -191,7 +191,7 @@ pub(crate) fn parse(text: &str) -> Result<SlashCommand, String> {
     (entry.make)(args.trim()).ok_or_else(|| format!("usage: /{} {}", entry.name, entry.args))
 }
 
-/// The commands that can complete what is typed, if a command name is being typed.
+/// The commands that complete the name being typed.
 pub(crate) fn completions(text: &str) -> Vec<&'static CommandSpec> {
     let Some(word) = text.strip_prefix('/') else { return Vec::new() };
     if word.contains(char::is_whitespace) || word.contains('/') {

@@ -2,7 +2,7 @@
 //!
 //! Two buffers and a scroll region: when the transcript moves by some lines the terminal moves
 //! what it has, and only the new lines are written. A frame is one write inside a synchronized
-//! update. Nothing here asks the terminal anything.
+//! update. Nothing here queries the terminal.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Write};
@@ -27,7 +27,7 @@ pub struct DrawStats {
     pub bytes: u64,
 }
 
-/// What a frame says besides its cells.
+/// The properties of a frame besides its cells.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Frame {
     /// The rows that may move as a whole.
@@ -36,7 +36,7 @@ pub(crate) struct Frame {
     pub(crate) cursor: Option<Position>,
 }
 
-/// What the terminal can be expected to understand, from its name.
+/// The features a terminal is expected to have, by its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum TerminalKind {
     /// All of it.
@@ -55,10 +55,10 @@ impl TerminalKind {
     }
 }
 
-/// Takes the terminal over.
+/// Takes over the terminal.
 pub(crate) fn enter(out: &mut impl Write, kind: TerminalKind) -> io::Result<()> {
     terminal::enable_raw_mode()?;
-    // What a terminal takes for wider than we do must not run over into the next row.
+    // Text that the terminal takes to be wider than we do must not wrap into the next row.
     execute!(
         out,
         terminal::EnterAlternateScreen,
@@ -67,14 +67,14 @@ pub(crate) fn enter(out: &mut impl Write, kind: TerminalKind) -> io::Result<()> 
     )?;
     out.write_all(MOUSE_ON)?;
     if kind == TerminalKind::Full {
-        // Tells Shift+Enter from Enter where the terminal knows the protocol; others ignore it.
+        // Distinguishes Shift+Enter from Enter in terminals with the protocol; others ignore it.
         let flags = event::KeyboardEnhancementFlags::DISAMBIGUATE_ESCAPE_CODES;
         execute!(out, event::PushKeyboardEnhancementFlags(flags))?;
     }
     out.flush()
 }
 
-/// Gives it back. Errors are ignored: there is nobody left to tell.
+/// Restores the terminal. Errors are ignored: nobody could see them.
 pub(crate) fn leave(out: &mut impl Write, kind: TerminalKind) {
     if kind == TerminalKind::Full {
         execute!(out, event::PopKeyboardEnhancementFlags).ok();
@@ -91,7 +91,7 @@ pub(crate) fn leave(out: &mut impl Write, kind: TerminalKind) {
     terminal::disable_raw_mode().ok();
 }
 
-/// The screen, as it is and as it is to be.
+/// The screen as it is shown, and the next frame.
 #[derive(Debug)]
 pub(crate) struct Screen<W> {
     out: W,
@@ -132,7 +132,7 @@ impl<W: Write> Screen<W> {
         }
     }
 
-    /// Draws everything anew the next time.
+    /// Redraws everything with the next frame.
     pub(crate) fn repaint(&mut self) {
         self.fresh = true;
     }
@@ -192,8 +192,8 @@ impl<W: Write> Screen<W> {
     }
 }
 
-/// Writes a row anew, so that no terminal shows anything else than what is meant: what stood
-/// there is erased, and after a character of disputed width the cursor is put where it belongs.
+/// Rewrites a row so that every terminal shows the same: the row is erased first, and after a
+/// character of disputed width the cursor is positioned.
 fn redraw<B: Backend>(backend: &mut B, next: &Buffer, y: u16) -> Result<(), B::Error> {
     backend.set_cursor_position(Position { x: 0, y })?;
     backend.clear_region(ClearType::CurrentLine)?;
@@ -265,8 +265,8 @@ fn same_style(a: &Cell, b: &Cell) -> bool {
     (a.fg, a.bg, a.modifier) == (b.fg, b.bg, b.modifier)
 }
 
-/// By how many lines moving `rows` of the old screen up (or, negative, down) brings it nearest
-/// to the new one; 0 when that saves nothing.
+/// By how many lines to scroll `rows` of the old screen up (negative: down) so that it is most like
+/// the new one; 0 when that saves nothing.
 fn shift(old: &Buffer, new: &Buffer, rows: &Range<u16>) -> i16 {
     /// Cells that must be saved, since moving costs bytes too.
     const WORTH: usize = 12;
@@ -307,7 +307,7 @@ fn cells(buffer: &Buffer, y: u16) -> &[Cell] {
     buffer.content.get(start..start + width).unwrap_or_default()
 }
 
-/// A number for what a row shows, and how many of its cells are not blank.
+/// A hash of a row, and how many of its cells are not blank.
 fn row_hash(buffer: &Buffer, y: u16) -> (u64, usize) {
     let row = cells(buffer, y);
     let mut hasher = DefaultHasher::new();
@@ -315,7 +315,7 @@ fn row_hash(buffer: &Buffer, y: u16) -> (u64, usize) {
     (hasher.finish(), row.iter().filter(|cell| cell.symbol() != " ").count())
 }
 
-/// Does to a buffer what the terminal does to its rows.
+/// Scrolls rows of a buffer as the terminal does.
 fn moved(buffer: &mut Buffer, rows: &Range<u16>, by: i16) {
     if by == 0 {
         return;

@@ -1,4 +1,4 @@
-//! What the tests of several modules share: a state to begin with, rows, keys, a picture.
+//! Shared by the tests of several modules: a state to begin with, rows, keys, a picture.
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use protocol::{

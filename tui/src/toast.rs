@@ -1,5 +1,5 @@
-//! News of what happens in the background: a few lines for a few seconds (P11), each told once
-//! however often it comes (E11).
+//! News from the background: a few lines for a few seconds (P11), each shown once however often it
+//! comes (E11).
 
 use std::collections::VecDeque;
 
@@ -13,7 +13,7 @@ use crate::theme::Theme;
 use crate::time::{between, span};
 use crate::wrap::{columns, fit};
 
-/// Toasts drawn at once; a line more says how many others there are (E12).
+/// Toasts drawn at once; one more line counts the others (E12).
 const SHOWN: usize = 3;
 
 /// How long one is shown.
@@ -25,25 +25,25 @@ const WIDTH: usize = 64;
 /// Columns of a terminal that has room for more than the name of a key.
 const ROOMY: usize = 80;
 
-/// Within this time the same news of the same process is a duplicate. Twice the same match is
-/// not: a process tells its matches at least that far apart (P03).
+/// Within this time the same news of the same process is a duplicate. The same match twice is not:
+/// a process reports its matches at least that far apart (P03).
 const AGAIN: u64 = 15_000;
 
 /// Toasts that are remembered to know duplicates.
 const REMEMBERED: usize = 1_000;
 
-/// The news of the last moments, oldest first.
+/// The latest news, oldest first.
 #[derive(Debug, Default)]
 pub(crate) struct Toasts {
     visible: Vec<(Millis, Toast)>,
-    /// What came, drawn or not, oldest first.
+    /// Everything that came, drawn or not, oldest first.
     recent: VecDeque<(Millis, Toast)>,
-    /// The session that the last news from elsewhere is about.
+    /// The other session that the latest news is about.
     latest_other: Option<SessionId>,
 }
 
 impl Toasts {
-    /// Keeps it, unless `current` is its session and tells it by other means.
+    /// Adds a toast, unless it is of the session `current`, which shows it by other means.
     pub(crate) fn push(&mut self, toast: &Toast, current: &SessionId, now: Millis) {
         if self.recent.iter().any(|(at, old)| is_repeat(old, toast, between(now, *at))) {
             return;
@@ -60,17 +60,17 @@ impl Toasts {
         }
     }
 
-    /// Drops those whose time is over.
+    /// Drops those whose time is up.
     pub(crate) fn on_tick(&mut self, now: Millis) {
         self.visible.retain(|(until, _)| now < *until && *until - now <= MILLIS);
     }
 
-    /// The session that the last news from elsewhere is about.
+    /// The other session that the latest news is about.
     pub(crate) fn latest_other(&self) -> Option<&SessionId> {
         self.latest_other.as_ref()
     }
 
-    /// Drops those that the session which came into view shows itself.
+    /// Drops those that the session on the screen shows itself.
     pub(crate) fn on_session(&mut self, session: &SessionId) {
         self.latest_other.take_if(|latest_other| latest_other == session);
         self.visible.retain(|(_, toast)| toast.session != *session || needs_toast(&toast.news));
@@ -81,7 +81,7 @@ impl Toasts {
         self.visible.iter().map(|(until, _)| *until).min()
     }
 
-    /// `questions_waiting`: a question waits elsewhere, and the key leads there first.
+    /// The toasts as lines. `questions_waiting`: another session asks, and the key leads there first.
     pub(crate) fn lines(
         &self,
         current: &SessionId,
@@ -111,7 +111,7 @@ impl Toasts {
     }
 }
 
-/// Whether a toast tells what another one has told, so long ago. A process ends once.
+/// Whether a toast repeats one that came that many milliseconds before. A process ends once.
 fn is_repeat(old: &Toast, new: &Toast, apart: u64) -> bool {
     if (&old.session, &old.process) != (&new.session, &new.process) {
         return false;
@@ -132,7 +132,7 @@ fn is_repeat(old: &Toast, new: &Toast, apart: u64) -> bool {
     once || apart < AGAIN && old.news == new.news && old.text == new.text
 }
 
-/// Whether nothing else in its session shows it: no card, no clock.
+/// Whether nothing else in its session shows the news: no card, no clock.
 fn needs_toast(news: &News) -> bool {
     match news {
         News::Held { .. } | News::Tripped | News::Released { .. } | News::Late => true,
@@ -145,7 +145,7 @@ fn needs_toast(news: &News) -> bool {
     }
 }
 
-/// What happened, to what, and where; what happened is never cut for the rest.
+/// The news, its subject and its session; the news is never cut.
 fn line(toast: &Toast, current: &SessionId, opens: &str, width: usize) -> String {
     let width = width.min(WIDTH + columns(opens));
     let here = toast.session == *current;

@@ -29,7 +29,7 @@ const CACHED_LINES: usize = 50_000;
 /// The running turn is three items: reasoning, text, calls.
 const LIVE_PARTS: usize = 3;
 
-/// The look of a transcript. Everything here but the place can be rebuilt.
+/// The layout of a transcript. Everything but the position can be rebuilt.
 #[derive(Debug, Default)]
 pub(crate) struct TranscriptView {
     width: usize,
@@ -48,20 +48,20 @@ pub(crate) struct TranscriptView {
     notice: Option<InlineNotice>,
 }
 
-/// What a layout is made from.
+/// The data a transcript is laid out from.
 pub(crate) struct TranscriptContext<'a> {
     pub(crate) transcript: &'a Transcript,
     pub(crate) theme: &'a Theme,
     pub(crate) now: Millis,
-    /// What stands above the first row.
+    /// The lines above the first row.
     pub(crate) head: Vec<Line<'static>>,
     pub(crate) notice: Option<InlineNotice>,
 }
 
-/// What the interface said, at its place among the rows.
+/// A notice of the interface at its place among the rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct InlineNotice {
-    /// The last row there was then.
+    /// The last row when it was posted.
     pub(crate) after: u64,
     pub(crate) mark: &'static str,
     pub(crate) text: String,
@@ -69,7 +69,7 @@ pub(crate) struct InlineNotice {
 }
 
 impl InlineNotice {
-    /// Whether it stands below this row of the window; without an index: above all of them.
+    /// Whether it belongs below this row of the window; without an index: above all of them.
     fn is_below(&self, transcript: &Transcript, index: Option<usize>) -> bool {
         let row = |index: usize| transcript.rows.get(index).map(|row| row.n);
         let next = row(index.map_or(0, |index| index + 1)).is_none_or(|n| n > self.after);
@@ -98,12 +98,12 @@ impl TranscriptView {
         self.new_rows
     }
 
-    /// Forgets everything about the session in view.
+    /// Forgets everything about the session.
     pub(crate) fn reset(&mut self) {
         *self = Self { reasoning: self.reasoning, ..Self::default() };
     }
 
-    /// Forgets what was laid out, not the place.
+    /// Drops the laid out lines, not the position.
     pub(crate) fn invalidate(&mut self) {
         self.rows.clear();
         self.cached = 0;

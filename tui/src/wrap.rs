@@ -8,9 +8,9 @@ use unicode_width::UnicodeWidthStr;
 /// Where a line may break.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Break {
-    /// Between words; the space at the break goes.
+    /// Between words; the space at the break is dropped.
     Word,
-    /// Anywhere; nothing goes (code, output).
+    /// Anywhere; nothing is dropped (code, output).
     Glyph,
 }
 

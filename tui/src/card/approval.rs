@@ -1,4 +1,4 @@
-//! How the approval of a command looks. What may be approved is the host's business.
+//! The card for the approval of a command. The host decides what may be approved.
 
 use std::ops::Range;
 
@@ -42,7 +42,7 @@ pub(crate) struct Excerpt {
     pub(crate) total: usize,
 }
 
-/// The card's lines, and what of the command they show. `scroll` moves the command by lines.
+/// The lines of the card, and the part of the command they show. `scroll` moves the command by lines.
 pub(crate) fn lines(
     question: &Question,
     selected: usize,
@@ -71,20 +71,20 @@ pub(crate) fn lines(
     let room = height.saturating_sub(bottom.len()).clamp(1, COMMAND);
     let (mut lines, mut excerpt_view) = excerpt(command, part, scroll, (width, room), theme);
     if bottom.len() + lines.len() > height {
-        // What is not on the screen cannot be chosen with open eyes.
+        // A command that is not on the screen cannot be approved.
         excerpt_view.shown = 0..0;
     }
     lines.extend(bottom);
     (lines, excerpt_view)
 }
 
-/// What the choices between "once" and "deny" are given for: more than the command in view.
+/// The scope of the choices between "once" and "deny": more than this command.
 fn covers(rule: &str, allow_always: bool) -> String {
     let choices = if allow_always { "2, 3" } else { "2" };
     format!("{choices}: the whole rule {}, not only this command", one_line(rule))
 }
 
-/// Numbered options, on one line if they fit; else one a line, with the rule they are given for.
+/// Numbered options, on one line if they fit; else one per line, with the rule they apply to.
 fn options(
     choices: &[(Choice, &str)],
     rule: &str,
@@ -119,7 +119,7 @@ fn options(
         .collect()
 }
 
-/// The command, with the part that fired in view and highlighted.
+/// The command, with the part that matched the rule in view and highlighted.
 fn excerpt(
     command: &str,
     part: &str,
@@ -154,7 +154,7 @@ fn excerpt(
     if total <= height {
         return (lines, Excerpt { shown: 0..total, total });
     }
-    // A line of the excerpt goes to the remark on what is not shown.
+    // One line of the excerpt is used to count the hidden ones.
     let room = height.saturating_sub(1).max(1);
     let start = first.unwrap_or(0).saturating_sub(room / 3);
     let start = start.saturating_add_signed(scroll).min(total - room);

@@ -1,4 +1,4 @@
-//! How a question of the agent's own looks (C13). Free text is typed into the input.
+//! The card for a question of the agent (C13). Free text is typed into the input.
 
 use protocol::{Answer, Ask, Question};
 use ratatui::text::Line;
@@ -42,7 +42,7 @@ pub(crate) fn lines(
     lines
 }
 
-/// What is meant by a typed answer: the number of an offered one is that one.
+/// A typed answer: the number of a choice is that choice.
 pub(crate) fn parse_answer(ask: &Ask, text: String) -> Answer {
     let Ask::Clarify { choices, .. } = ask else { return Answer::Text(text) };
     let number = text.trim().parse::<usize>().ok();

@@ -1,4 +1,4 @@
-//! How the panel of processes looks: a line each, and all there is to say of the selected one.
+//! The panel of processes as lines: one line each, and the details of the selected one.
 
 use protocol::{Delivery, Killer, Millis, Process, SessionId, State, Work};
 use ratatui::style::Style;
@@ -15,11 +15,11 @@ use crate::wrap::{Break, columns, fit, text};
 /// Rows of the panel from which on the selected process is described.
 const ROOMY: usize = 8;
 
-/// What the panel is drawn with.
+/// The data the panel is drawn from.
 pub(crate) struct ProcessesContext<'a> {
-    /// The processes of the session in view.
+    /// The processes of that session.
     pub(crate) own: &'a [Process],
-    /// That session.
+    /// The session on the screen.
     pub(crate) session: &'a SessionId,
     pub(crate) now: Millis,
     pub(crate) theme: &'a Theme,
@@ -77,9 +77,9 @@ impl Processes {
         (title.to_owned(), lines)
     }
 
-    /// Which keys do something.
+    /// The keys that do something.
     fn hint(&self, chosen: Option<&Process>, width: usize, theme: &Theme) -> Line<'static> {
-        // What has ended by itself meanwhile needs no second key.
+        // A process that has ended meanwhile needs no second key.
         if let Some(id) = &self.kill_armed
             && chosen.is_some_and(Process::is_live)
         {
@@ -103,7 +103,7 @@ impl Processes {
         Line::styled(fit(&keys.join(" · "), width), theme.dim)
     }
 
-    /// Whose it is, in a few words.
+    /// The session that owns it.
     fn owner(&self, process: &Process, cx: &ProcessesContext<'_>) -> String {
         if process.delivery == Delivery::Orphaned {
             return "a deleted session".to_owned();
@@ -116,7 +116,7 @@ impl Processes {
         name.filter(|name| !name.is_empty()).unwrap_or_else(|| one_line(&process.session.0))
     }
 
-    /// Everything about one process.
+    /// The details of one process.
     fn details(
         &self,
         process: &Process,
@@ -176,7 +176,7 @@ fn state(process: &Process, theme: &Theme) -> (Style, String) {
     }
 }
 
-/// What became of its completion, in a word or two.
+/// The state of its completion notice, in one or two words.
 fn completion_mark(process: &Process) -> String {
     match &process.delivery {
         Delivery::Open if !process.is_live() || process.killed_by.is_some() => String::new(),
@@ -193,7 +193,7 @@ fn completion_mark(process: &Process) -> String {
     }
 }
 
-/// The same in a sentence.
+/// The same in one sentence.
 fn completion_text(process: &Process) -> String {
     match &process.delivery {
         Delivery::Open if !process.is_live() => "no notification was requested".to_owned(),
@@ -220,7 +220,7 @@ fn completion_text(process: &Process) -> String {
     }
 }
 
-/// What is watched for and how that goes.
+/// The watch patterns and their counts.
 fn watch(process: &Process) -> Option<String> {
     if process.watch.is_empty() {
         return None;

@@ -21,7 +21,7 @@ const CARD_LINES: usize = 6;
 /// The same where the lines themselves are the reason.
 const MATCHED_LINES: usize = 12;
 
-/// Bytes looked at of a text of which only a part is shown.
+/// Bytes read at most of a text of which only a part is shown.
 const LOOKED_AT: usize = 64 * 1024;
 
 /// Whether reasoning is shown whole.
@@ -34,7 +34,7 @@ pub(crate) enum Reasoning {
     Shown,
 }
 
-/// What a row's look depends on besides itself.
+/// The settings that the layout of a row depends on.
 pub(crate) struct CellContext<'a> {
     pub(crate) width: usize,
     pub(crate) reasoning: Reasoning,
@@ -79,7 +79,7 @@ fn user(prompt: &str, cx: &CellContext<'_>) -> Vec<Line<'static>> {
     for (i, line) in lines.iter_mut().enumerate() {
         line.spans.insert(0, Span::styled(if i == 0 { "❯ " } else { "  " }, style));
     }
-    // What is hidden is counted as the user wrote it, not as it would be wrapped.
+    // Hidden lines are counted as the user wrote them, not as they would be wrapped.
     let all = looked_at.lines().count() + beyond.matches('\n').count();
     let more = match all - whole {
         0 => return lines,
@@ -252,7 +252,7 @@ fn message(text: &str) -> (&str, &str) {
     (first, rest.trim())
 }
 
-/// The line that repeats what the card has as its subject.
+/// Whether a line repeats the subject of the card.
 fn is_subject(line: &str) -> bool {
     ["Command: ", "Goal: ", "Task: "].iter().any(|label| line.starts_with(label))
 }

@@ -15,7 +15,7 @@ pub(crate) enum Place {
 /// A thing with lines, named so that the name survives paging.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Item {
-    /// What stands above the first row.
+    /// The lines above the first row.
     Head,
     /// A stored row, by its number.
     Row(u64),
@@ -67,7 +67,7 @@ impl TranscriptView {
         }
     }
 
-    /// Rows came while nobody could see them come.
+    /// Rows came while the link was down.
     pub(crate) fn on_resynced(&mut self, rows: u64) {
         self.invalidate();
         if self.place != Place::Follow {
