@@ -19,7 +19,7 @@ use crate::time::{between, span};
 use crate::wrap::{columns, fit};
 
 /// Columns of the name of a session that stay whatever stands behind it.
-const LEAST: usize = 6;
+const MIN_NAME: usize = 6;
 
 /// Lines of a command that PgUp and PgDn move it by.
 const PAGE: isize = 5;
@@ -171,7 +171,7 @@ impl Card {
         }
         if let Some(session) = cx.name {
             // The name is cut before the title and the time left.
-            let room = width.saturating_sub(9 + columns(&title)).max(LEAST);
+            let room = width.saturating_sub(9 + columns(&title)).max(MIN_NAME);
             title = format!("{} · {title}", fit(session, room));
         }
         let style = match keys {

@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn clean_text_is_borrowed_and_tabs_and_newlines_keep_their_meaning() {
+    fn clean_text_is_borrowed_and_tabs_become_spaces() {
         assert!(matches!(clean("plain – 日本語\nline"), Cow::Borrowed(_)));
         assert_eq!(clean("a\tb\r\nc"), "a    b\nc");
         assert_eq!(one_line(" a\tb\r\n\n c "), "a b c");

@@ -13,7 +13,7 @@ use crate::time::between;
 use crate::wrap::{Break, fit, text};
 
 /// Bytes of a session's name that are read at most: it may be a long prompt.
-const NAME: usize = 400;
+const MAX_NAME_BYTES: usize = 400;
 
 /// The action that is confirmed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -52,7 +52,7 @@ pub(crate) enum ConfirmEvent {
 impl Confirm {
     /// Asks whether to delete a session; `also` is one sentence on what is lost.
     pub(crate) fn delete(session: SessionId, name: &str, also: String, now: Millis) -> Self {
-        let name = one_line(head(name, NAME));
+        let name = one_line(head(name, MAX_NAME_BYTES));
         let name = if name.is_empty() { one_line(&session.0) } else { name };
         Self {
             question: Question::Delete(session),

@@ -20,28 +20,28 @@ use crate::wrap::{Break, columns, fit, text};
 use crate::{goal, help, status};
 
 /// Lines of the menu of commands at most.
-const MENU: usize = 7;
+const MENU_LINES: usize = 7;
 
 /// From this many lines on a card leaves some of a panel in view,
-const ROOMY: usize = 16;
+const ROOMY_LINES: usize = 16;
 
 /// and how many.
-const LIST: usize = 5;
+const LIST_LINES: usize = 5;
 
 /// Lines at most of the reason why wakeups are held.
-const HELD: usize = 2;
+const HELD_LINES: usize = 2;
 
 /// Lines of a notice at most.
-const NOTICE: usize = 6;
+const NOTICE_LINES: usize = 6;
 
 /// Bytes of a queued prompt that are read at most.
-const LOOKED_AT: usize = 2_000;
+const MAX_PROMPT_BYTES: usize = 2_000;
 
 /// Columns of the name of a file.
-const NAME: usize = 32;
+const FILE_NAME_WIDTH: usize = 32;
 
 /// The layout of the screen: the height of the transcript, and what is drawn below it.
-struct Plan {
+struct ScreenLayout {
     above: Vec<Line<'static>>,
     rule: bool,
     input: Vec<Line<'static>>,
@@ -55,12 +55,12 @@ pub(crate) fn draw(app: &mut App, buffer: &mut Buffer) -> Frame {
     let area = buffer.area;
     let (width, height) = (usize::from(area.width), usize::from(area.height));
     app.input.composer.set_width(width.saturating_sub(2));
-    let plan = plan(app, width, height);
-    app.arrange(width, plan.body);
-    paint(app, &plan, buffer)
+    let layout = layout_screen(app, width, height);
+    app.arrange(width, layout.body);
+    paint(app, &layout, buffer)
 }
 
-fn plan(app: &mut App, width: usize, height: usize) -> Plan {
+fn layout_screen(app: &mut App, width: usize, height: usize) -> ScreenLayout {
     let status = (height >= 2).then(|| status::line(app, width));
     let mut room = height - usize::from(status.is_some());
     let rule = height >= 8;
@@ -77,14 +77,14 @@ fn plan(app: &mut App, width: usize, height: usize) -> Plan {
         };
         let all = room + usize::from(rule) - input.len();
         // A panel hides everything but cards and notices.
-        let list = if all >= ROOMY { LIST } else { 1 };
+        let list = if all >= ROOMY_LINES { LIST_LINES } else { 1 };
         let mut above = card(app, width, all.saturating_sub(list));
         if above.is_empty() {
-            above = said(app, width);
+            above = notices(app, width);
             above.truncate(all / 3);
         }
         let body = all - above.len();
-        return Plan { above, rule: false, input, caret, body, status };
+        return ScreenLayout { above, rule: false, input, caret, body, status };
     }
     let most = (height / 3).max(1).min(room);
     let (input, caret) = input(&app.input.composer, &app.theme, width, most);
@@ -96,10 +96,10 @@ fn plan(app: &mut App, width: usize, height: usize) -> Plan {
     let mut above = strip(app, width, free.min(6));
     free = free.saturating_sub(above.len());
     above.extend(card);
-    above.extend(menu(app, width, free.min(MENU)));
+    above.extend(menu(app, width, free.min(MENU_LINES)));
     above.truncate(room);
     let body = room - above.len();
-    Plan { above, rule, input, caret, status, body }
+    ScreenLayout { above, rule, input, caret, status, body }
 }
 
 /// The open card or dialog.
@@ -132,14 +132,14 @@ fn card(app: &mut App, width: usize, height: usize) -> Vec<Line<'static>> {
 }
 
 /// The current notice, and for as long as the host refuses us, its reason.
-fn said(app: &App, width: usize) -> Vec<Line<'static>> {
+fn notices(app: &App, width: usize) -> Vec<Line<'static>> {
     let theme = &app.theme;
     let mut lines = Vec::new();
     if let Link::Refused { message } = &app.link {
-        lines.extend(marked("✗ ", message, theme.error, width, NOTICE));
+        lines.extend(marked("✗ ", message, theme.error, width, NOTICE_LINES));
     }
     if let Some((mark, message, style)) = app.current_notice().map(|notice| notice.parts(theme)) {
-        lines.extend(marked(mark, message, style, width, NOTICE));
+        lines.extend(marked(mark, message, style, width, NOTICE_LINES));
     }
     lines
 }
@@ -163,12 +163,12 @@ fn marked(
 /// Notices and pending work. If not all of it fits, each gets its share.
 fn strip(app: &App, width: usize, height: usize) -> Vec<Line<'static>> {
     let theme = &app.theme;
-    let mut lines = said(app, width);
+    let mut lines = notices(app, width);
     if let Some(held) = &app.transcript.held {
         let held = one_line(held);
         let way = if held.contains("/wake") { "" } else { " · /wake" };
         let held = format!("wakeups held: {held}{way}");
-        lines.extend(marked("⚑ ", &held, theme.warn, width, HELD));
+        lines.extend(marked("⚑ ", &held, theme.warn, width, HELD_LINES));
     }
     let waiting = waiting(app, width, height.saturating_sub(lines.len()).max(height.div_ceil(2)));
     lines.truncate(height - waiting.len().min(height));
@@ -198,7 +198,7 @@ fn waiting(app: &App, width: usize, height: usize) -> Vec<Line<'static>> {
         lines.push(dim(format!("{what}: {hidden} more")));
     }
     for (delay, text) in queued.iter().skip(hidden) {
-        let text = one_line(clean::head(text, LOOKED_AT));
+        let text = one_line(clean::head(text, MAX_PROMPT_BYTES));
         let line = fit(&format!("{}: {text}", delay.label()), width);
         let style = if *delay == Delay::NotSent { theme.warn } else { theme.dim };
         lines.push(Line::styled(line, style));
@@ -211,7 +211,7 @@ fn waiting(app: &App, width: usize, height: usize) -> Vec<Line<'static>> {
 /// The files for the next prompt, and those being uploaded (S05).
 fn files(app: &App, width: usize) -> Option<Line<'static>> {
     let theme = &app.theme;
-    let name = |name: &str| fit(&one_line(name), width.min(NAME));
+    let name = |name: &str| fit(&one_line(name), width.min(FILE_NAME_WIDTH));
     let uploading = app.pending.uploads.names();
     let uploading = uploading.map(|file| (format!("[uploading {} …]", name(file)), theme.warn));
     let attached = app
@@ -290,7 +290,7 @@ fn input(
     (lines, Some((x + 2, y - start.min(y))))
 }
 
-fn paint(app: &App, plan: &Plan, buffer: &mut Buffer) -> Frame {
+fn paint(app: &App, layout: &ScreenLayout, buffer: &mut Buffer) -> Frame {
     let area = buffer.area;
     let mut y = 0;
     let mut put = |buffer: &mut Buffer, line: &Line<'_>| {
@@ -298,7 +298,7 @@ fn paint(app: &App, plan: &Plan, buffer: &mut Buffer) -> Frame {
         y += 1;
     };
     if let Some(panel) = &app.overlays.panel {
-        for line in panel_lines(app, panel, usize::from(area.width), plan.body) {
+        for line in panel_lines(app, panel, usize::from(area.width), layout.body) {
             put(buffer, &line);
         }
     } else {
@@ -306,42 +306,42 @@ fn paint(app: &App, plan: &Plan, buffer: &mut Buffer) -> Frame {
             put(buffer, line);
         }
     }
-    let mut y = plan.body;
-    for line in &plan.above {
+    let mut y = layout.body;
+    for line in &layout.above {
         self::put(buffer, 0, y, line);
         y += 1;
     }
-    if plan.rule {
+    if layout.rule {
         let rule = Line::styled("─".repeat(usize::from(area.width)), app.theme.dim);
         self::put(buffer, 0, y, &rule);
         y += 1;
     }
     let input = y;
-    for line in &plan.input {
+    for line in &layout.input {
         self::put(buffer, 0, y, line);
         y += 1;
     }
-    if let Some(status) = &plan.status {
+    if let Some(status) = &layout.status {
         self::put(buffer, 0, usize::from(area.height).saturating_sub(1), status);
     }
-    toasts(app, plan, buffer);
-    let cursor = plan.caret.map(|(x, y)| {
+    toasts(app, layout, buffer);
+    let cursor = layout.caret.map(|(x, y)| {
         let x = x.min(usize::from(area.width).saturating_sub(1));
         let y = (input + y).min(usize::from(area.height).saturating_sub(1));
         Position::new(x as u16, y as u16)
     });
-    Frame { scrolls: 0..plan.body as u16, cursor }
+    Frame { scrolls: 0..layout.body as u16, cursor }
 }
 
 /// Toasts over the lower right corner of the transcript.
-fn toasts(app: &App, plan: &Plan, buffer: &mut Buffer) {
+fn toasts(app: &App, layout: &ScreenLayout, buffer: &mut Buffer) {
     let width = usize::from(buffer.area.width);
     let asked = app.sessions_waiting() > 0;
     let lines = app.feedback.toasts.lines(&app.transcript.session, asked, width, &app.theme);
-    let count = lines.len().min(plan.body);
+    let count = lines.len().min(layout.body);
     for (i, line) in lines.iter().rev().take(count).enumerate() {
         let x = width.saturating_sub(crate::wrap::line_width(line));
-        let y = plan.body - 1 - i;
+        let y = layout.body - 1 - i;
         put(buffer, x, y, line);
     }
 }

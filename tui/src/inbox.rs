@@ -16,7 +16,7 @@ use crate::time::{between, span};
 use crate::wrap::{columns, fit};
 
 /// Bytes of a question that are read at most.
-const LOOKED_AT: usize = 1_000;
+const MAX_BYTES: usize = 1_000;
 
 /// Columns from which on a question stands beside the name of its session.
 const WIDE: usize = 64;
@@ -318,7 +318,7 @@ fn count_of(asked: &Asked) -> usize {
 
 /// The name of the session, or its id.
 pub(crate) fn session_name(asked: &Asked) -> String {
-    let name = one_line(head(&asked.name, LOOKED_AT));
+    let name = one_line(head(&asked.name, MAX_BYTES));
     if name.is_empty() { one_line(&asked.session.0) } else { name }
 }
 
@@ -358,5 +358,5 @@ fn entry(asked: &Asked, cx: &InboxContext<'_>, names: usize, width: usize) -> Se
 }
 
 fn short(text: &str) -> String {
-    one_line(head(text, LOOKED_AT))
+    one_line(head(text, MAX_BYTES))
 }

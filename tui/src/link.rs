@@ -7,10 +7,10 @@ use crate::time::span;
 use crate::wrap::{columns, fit};
 
 /// Columns of a reason at most.
-const WHY: usize = 44;
+const MAX_REASON: usize = 44;
 
 /// Columns of a reason at least; with fewer it is left out.
-const LEAST: usize = 8;
+const MIN_REASON: usize = 8;
 
 /// The text for the status line in that many columns; `None` while the link is up.
 pub(crate) fn status(link: &Link, now: Millis, width: usize) -> Option<String> {
@@ -56,9 +56,9 @@ fn seconds(then: Millis, now: Millis) -> u64 {
 /// State, reason and next step; the reason gets the room that is left.
 fn with_reason(what: &str, why: &str, next: &str, width: usize) -> String {
     let next = if next.is_empty() { String::new() } else { format!(" · {next}") };
-    let room = width.saturating_sub(columns(what) + columns(&next) + 5).min(WHY);
+    let room = width.saturating_sub(columns(what) + columns(&next) + 5).min(MAX_REASON);
     let why = one_line(why);
-    if why.is_empty() || room < LEAST {
+    if why.is_empty() || room < MIN_REASON {
         return format!("{what}{next}");
     }
     format!("{what} · {}{next}", fit(&why, room))
@@ -69,7 +69,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_host_that_was_stopped_is_said_so_and_counts_down_only_where_tries_are_far_apart() {
+    fn a_stopped_host_is_reported_with_a_countdown() {
         let says = |retry_at| status(&Link::Stopped { retry_at }, 1_000, 80).unwrap();
         assert_eq!(says(None), "the host was stopped");
         assert_eq!(says(Some(13_000)), "the host was stopped · retry in 12 s");

@@ -136,29 +136,29 @@ impl RunningWork {
 
     /// What happens to it with [`ExitMode::Pause`].
     fn after_pausing(self) -> String {
-        let mut says = Vec::new();
+        let mut parts = Vec::new();
         match (self.commands, self.waking) {
             (0, _) => {}
-            (1, 0) => says.push("The command keeps running."),
-            (1, _) => says.push(
+            (1, 0) => parts.push("The command keeps running."),
+            (1, _) => parts.push(
                 "The command keeps running; when it ends, the agent wakes at the next start.",
             ),
-            (_, 0) => says.push("The commands keep running."),
+            (_, 0) => parts.push("The commands keep running."),
             (_, _) => {
-                says.push(
+                parts.push(
                     "The commands keep running; when they end, the agent wakes at the next start.",
                 );
             }
         }
         match (self.turns, self.tasks) {
             (0, 0) => {}
-            (1, 0) => says.push("The turn resumes at the next start, if within an hour."),
-            (_, 0) => says.push("The turns resume at the next start, if within an hour."),
-            (0, 1) => says.push("The task resumes at the next start, if within an hour."),
-            (0, _) => says.push("The tasks resume at the next start, if within an hour."),
-            (_, _) => says.push("Turns and tasks resume at the next start, if within an hour."),
+            (1, 0) => parts.push("The turn resumes at the next start, if within an hour."),
+            (_, 0) => parts.push("The turns resume at the next start, if within an hour."),
+            (0, 1) => parts.push("The task resumes at the next start, if within an hour."),
+            (0, _) => parts.push("The tasks resume at the next start, if within an hour."),
+            (_, _) => parts.push("Turns and tasks resume at the next start, if within an hour."),
         }
-        says.join(" ")
+        parts.join(" ")
     }
 
     /// What happens to it with [`ExitMode::Kill`].
@@ -248,7 +248,7 @@ impl QuitDialog {
             let style = if i == self.selected { theme.selected } else { theme.text };
             body.push(Line::styled(fit(&format!(" {} {choice} ", i + 1), inner), style));
         }
-        let says = match self.selected {
+        let parts = match self.selected {
             0 => {
                 "Everything continues in the background; `hermes-tui -c` returns to it.".to_owned()
             }
@@ -256,7 +256,7 @@ impl QuitDialog {
             2 => left.after_killing(),
             _ => String::new(),
         };
-        body.extend(text(&says, theme.dim, inner, Break::Word));
+        body.extend(text(&parts, theme.dim, inner, Break::Word));
         boxed("Quit", body, width, theme.question_border)
     }
 }

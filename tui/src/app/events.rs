@@ -13,19 +13,19 @@ use crate::picker::PickerKind;
 use crate::wrap::fit;
 
 /// Columns of the name of a session.
-const NAME: usize = 30;
+const NAME_WIDTH: usize = 30;
 
 /// How long an event elsewhere is shown.
 const ELSEWHERE: Millis = 3_000;
 
 /// What an event is compared with once it is folded into the transcript.
-struct Before {
-    first_row: Option<u64>,
-    last_row: u64,
+pub(super) struct Before {
+    pub(super) first_row: Option<u64>,
+    pub(super) last_row: u64,
     /// The event is the window of another session.
-    is_other_session: bool,
+    pub(super) is_other_session: bool,
     /// The rows that the event removes.
-    removed: Vec<Row>,
+    pub(super) removed: Vec<Row>,
 }
 
 impl App {
@@ -40,7 +40,7 @@ impl App {
 
     /// Handles what needs the transcript as it is before the event. Runs at every delta: it copies
     /// nothing but rows that are removed.
-    fn before(&mut self, event: &Event) -> Before {
+    pub(super) fn before(&mut self, event: &Event) -> Before {
         match event {
             Event::QuestionResolved { id, answer, by } => {
                 self.on_resolved(id, answer, by.as_deref());
@@ -263,7 +263,7 @@ impl App {
             || self.overlays.panel.is_some()
             || self.overlays.quit.is_some();
         if is_used {
-            let name = fit(&one_line(name), NAME);
+            let name = fit(&one_line(name), NAME_WIDTH);
             self.flash(&format!("{name} was opened in another client"), ELSEWHERE);
             return Vec::new();
         }

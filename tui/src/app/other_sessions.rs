@@ -10,7 +10,7 @@ use crate::keymap::Action;
 use crate::wrap::fit;
 
 /// Columns of the name of a session.
-const NAME: usize = 30;
+const NAME_WIDTH: usize = 30;
 
 /// How long the resolution of a question is shown.
 const RESOLVED: Millis = 4_000;
@@ -112,7 +112,7 @@ impl App {
         } else {
             self.input.composer.remember(&closed.typed);
         }
-        let name = fit(&session_name(&closed.asked), NAME);
+        let name = fit(&session_name(&closed.asked), NAME_WIDTH);
         let expired = closed.asked.question.deadline.is_some_and(|deadline| deadline <= self.now);
         let what =
             if expired { "the question timed out" } else { "answered elsewhere or withdrawn" };
@@ -147,7 +147,7 @@ impl App {
         if asked.behind == 0 && self.sessions_waiting() == 0 {
             self.overlays.panel = None;
         }
-        let name = fit(&session_name(&asked), NAME);
+        let name = fit(&session_name(&asked), NAME_WIDTH);
         let done = match (&asked.question.ask, &answer) {
             (Ask::Approval { .. }, Answer::Approval(Choice::Deny)) => "denied",
             (Ask::Approval { .. }, _) => "approved",

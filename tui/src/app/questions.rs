@@ -13,7 +13,7 @@ use crate::time::between;
 use crate::wrap::fit;
 
 /// Columns of the name of the client that answered.
-const NAME: usize = 30;
+const NAME_WIDTH: usize = 30;
 
 /// How long the resolution of a question is shown.
 const RESOLVED: Millis = 3_000;
@@ -106,7 +106,7 @@ impl Questions {
             Answer::Approval(_) | Answer::Text(_) => {
                 let by = by.map(one_line).filter(|by| !by.is_empty());
                 Some(match by {
-                    Some(by) => format!("answered by {}", fit(&by, NAME)),
+                    Some(by) => format!("answered by {}", fit(&by, NAME_WIDTH)),
                     None => "answered elsewhere".to_owned(),
                 })
             }

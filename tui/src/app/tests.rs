@@ -6,6 +6,7 @@ use protocol::{
     QuestionId, Queued, SessionId, SessionRow, State, Target, Toast,
 };
 
+use super::events::Before;
 use super::*;
 use crate::testing::*;
 
@@ -41,7 +42,7 @@ fn prompt_text(commands: &[Command]) -> Option<&str> {
 }
 
 #[test]
-fn escape_closes_the_card_then_interrupts_then_clears_and_never_quits() {
+fn escape_closes_the_card_interrupts_clears_and_never_quits() {
     let mut app = running();
     app.on_event(&asked(approval("q", "rm -rf x", "rm -rf x")), T0);
     enter_text(&mut app, "draft", T0);
@@ -59,7 +60,7 @@ fn escape_closes_the_card_then_interrupts_then_clears_and_never_quits() {
 }
 
 #[test]
-fn ctrl_c_goes_the_same_way_and_quits_on_the_second_press_within_two_seconds() {
+fn the_second_ctrl_c_within_two_seconds_quits() {
     let mut app = app(vec![]);
     enter_text(&mut app, "draft", T0);
     assert_eq!(press(&mut app, "ctrl-c", T0), []);
@@ -87,7 +88,7 @@ fn closing_a_clarify_question_interrupts_and_sends_no_answer() {
 
 // C02, C03
 #[test]
-fn what_is_shown_is_the_head_and_answering_shows_the_next() {
+fn the_head_of_the_queue_is_shown_and_then_the_next() {
     let mut app = running();
     app.on_event(&asked(approval("q1", "first", "first")), T0);
     app.on_event(&asked(approval("q2", "second", "second")), T0);
@@ -104,7 +105,7 @@ fn what_is_shown_is_the_head_and_answering_shows_the_next() {
 
 // C10
 #[test]
-fn the_default_of_an_approval_is_to_deny_and_always_shows_only_where_it_is_allowed() {
+fn an_approval_denies_by_default_and_always_may_be_missing() {
     for allow_always in [true, false] {
         let mut question = approval("q", "rm -rf x", "rm -rf x");
         if let Ask::Approval { allow_always: allowed, .. } = &mut question.ask {
@@ -119,7 +120,7 @@ fn the_default_of_an_approval_is_to_deny_and_always_shows_only_where_it_is_allow
 
 // C10
 #[test]
-fn the_default_and_the_part_that_fired_stand_out() {
+fn the_default_and_the_matched_part_stand_out() {
     let mut app = running();
     app.on_event(&asked(approval("q", "cd x && rm -rf y; ls", "rm -rf y")), T0);
     let (buffer, _) = paint(&mut app, 80, 24);
@@ -149,7 +150,7 @@ fn arrows_and_digits_choose() {
 
 // C11
 #[test]
-fn a_card_takes_no_key_until_the_keyboard_was_quiet_and_typing_goes_on() {
+fn a_card_takes_no_key_until_the_keyboard_was_quiet() {
     let mut app = running();
     enter_text(&mut app, "yes 1", T0);
     app.on_event(&asked(approval("q", "rm", "rm")), T0 + 10);
@@ -166,7 +167,7 @@ fn a_card_takes_no_key_until_the_keyboard_was_quiet_and_typing_goes_on() {
 
 // C11
 #[test]
-fn a_card_takes_no_key_in_the_moment_it_appears_however_long_the_keyboard_was_quiet() {
+fn a_card_takes_no_key_as_it_appears() {
     let mut app = running();
     app.on_event(&asked(approval("q", "rm", "rm")), T0 + 60_000);
     assert_eq!(press(&mut app, "enter", T0 + 60_100), [], "it was meant for something else");
@@ -175,7 +176,7 @@ fn a_card_takes_no_key_in_the_moment_it_appears_however_long_the_keyboard_was_qu
 
 // C11
 #[test]
-fn letters_are_never_answers_and_digits_are_text_while_something_is_typed() {
+fn letters_never_answer_and_digits_only_in_an_empty_input() {
     let mut app = running();
     app.on_event(&asked(approval("q", "rm", "rm")), T0);
     for letter in ["o", "s", "a", "y"] {
@@ -188,7 +189,7 @@ fn letters_are_never_answers_and_digits_are_text_while_something_is_typed() {
 
 // C08
 #[test]
-fn a_question_is_reported_as_shown_once_and_not_while_a_panel_hides_it() {
+fn a_question_is_reported_as_shown_once_when_visible() {
     let mut app = running();
     press(&mut app, "ctrl-b", T0);
     app.on_event(&asked(approval("q", "rm", "rm")), T0);
@@ -204,7 +205,7 @@ fn a_question_is_reported_as_shown_once_and_not_while_a_panel_hides_it() {
 
 // C07
 #[test]
-fn an_answer_from_elsewhere_is_said_and_our_own_is_not() {
+fn an_answer_from_elsewhere_is_reported_and_our_own_is_not() {
     let mut app = running();
     app.on_event(&asked(approval("q", "rm", "rm")), T0);
     app.on_event(&resolved("q", Choice::Once), T0 + 600);
@@ -236,7 +237,7 @@ fn a_clarify_question_takes_a_choice_or_text_of_several_lines() {
 
 // C11, C13
 #[test]
-fn a_prompt_sent_in_the_moment_a_question_appears_is_not_its_answer() {
+fn a_prompt_sent_as_a_question_appears_is_not_its_answer() {
     let mut app = running();
     enter_text(&mut app, "also fix the docs", T0);
     app.on_event(&asked(clarify("q", &[])), T0 + 100);
@@ -263,7 +264,7 @@ fn enter_sends_and_the_ways_to_a_new_line_do_not() {
 }
 
 #[test]
-fn the_newest_waiting_prompt_is_taken_back_by_up() {
+fn up_takes_the_newest_queued_prompt_back() {
     let mut app = running();
     for text in ["one", "two"] {
         let prompt = Queued { id: PromptId(text.into()), text: text.into() };
@@ -332,7 +333,7 @@ fn steering_without_a_turn_keeps_the_text() {
 }
 
 #[test]
-fn resume_opens_the_one_session_that_is_meant_and_lists_when_there_are_several() {
+fn resume_opens_the_only_match_and_lists_several() {
     let rows: Vec<SessionRow> = [("2026_a", "Fix the pump"), ("2026_b", "Fix the parser")]
         .map(|(id, title)| SessionRow {
             parent: None,
@@ -383,7 +384,7 @@ fn a_process_is_killed_by_the_second_k_only() {
 
 // P10
 #[test]
-fn quitting_asks_only_when_something_runs_in_a_session_of_the_host() {
+fn quitting_asks_only_when_work_is_running() {
     let ask = [Command::ListProcesses, Command::ListSessions].map(Effect::Send);
     let quit = |leaving| [Effect::Quit(leaving)];
     let listed = |processes| Event::ProcessesListed { processes };
@@ -482,7 +483,7 @@ fn ctrl_z_suspends_whatever_is_open() {
 
 // P13
 #[test]
-fn what_was_being_written_comes_back_with_its_session_and_only_there() {
+fn a_draft_returns_with_its_session_and_only_there() {
     let draft = |session: &str| [(session.to_owned(), format!("for {session:?}"))];
     let with = |drafts: &[(String, String)], rows| {
         let options = Options { drafts: drafts.iter().cloned().collect(), ..options() };
@@ -506,7 +507,7 @@ fn what_was_being_written_comes_back_with_its_session_and_only_there() {
 
 // P11
 #[test]
-fn a_toast_is_drawn_only_when_its_session_is_not_in_view_and_goes_by_itself() {
+fn a_toast_shows_only_other_sessions_and_expires() {
     let toast = |session: &str| {
         Event::Toast(Toast {
             session: SessionId(session.into()),
@@ -558,6 +559,27 @@ fn nothing_ticks_when_nothing_runs() {
     assert_eq!(app.next_tick(), None);
     app.on_event(&started(), T0 + 300);
     assert_eq!(app.next_tick(), Some(T0 + 1_000));
+}
+
+#[test]
+fn a_delta_copies_neither_attachments_nor_rows() {
+    let file = protocol::Attachment {
+        name: "notes.md".into(),
+        path: "/srv/notes.md".into(),
+        mime: "text/markdown".into(),
+        size: 1,
+    };
+    let mut transcript = window(vec![user("go"), says("done")]);
+    transcript.attachments = vec![file];
+    let mut app = attached(transcript);
+    app.on_event(&started(), T0);
+    // All that is kept of the state before an event: a new field must not copy anything either.
+    let Before { first_row, last_row, is_other_session, removed } = app.before(&delta("text"));
+    assert_eq!((first_row, last_row, is_other_session, removed), (Some(1), 2, false, vec![]));
+    let places = |app: &App| (app.transcript.attachments.as_ptr(), app.transcript.rows.as_ptr());
+    let before = places(&app);
+    app.on_event(&delta("text"), T0);
+    assert_eq!(places(&app), before);
 }
 
 #[test]

@@ -209,7 +209,7 @@ fn clarify_questions() {
 }
 
 #[test]
-fn waiting_prompts_and_remarks() {
+fn queued_prompts_and_steering() {
     pictures("queued", || {
         let mut app = app(vec![user("go")]);
         app.on_event(&started(), T0);

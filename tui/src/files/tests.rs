@@ -32,7 +32,7 @@ fn an_export_to_a_folder_gets_the_name_of_the_host() {
 }
 
 #[test]
-fn a_file_to_upload_is_found_as_people_type_it_and_terminals_paste_it() {
+fn paths_to_upload_may_be_typed_or_pasted() {
     let dir = folder();
     let home = text(dir.path());
     fs::write(dir.path().join("my notes.md"), "hello").unwrap();

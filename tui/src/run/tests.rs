@@ -214,7 +214,7 @@ impl Stream for FirstWaker {
 }
 
 #[tokio::test]
-async fn a_key_is_heard_by_a_source_that_keeps_only_its_first_waker() {
+async fn a_source_that_keeps_only_its_first_waker_is_polled() {
     let (tx, _signals) = mpsc::unbounded_channel();
     let (mut host, _backend) = pair(ViewId(1), tx);
     let source = FirstWaker::default();

@@ -58,7 +58,7 @@ fn pieces() -> Vec<String> {
 }
 
 #[test]
-fn a_stream_of_12_seconds_costs_less_than_150_kb_and_every_frame_is_synchronized() {
+fn a_stream_of_12_seconds_costs_less_than_150_kb() {
     let mut app = app(vec![user("why?")]);
     app.on_event(&started(), T0);
     let mut screen = screen(80, 24);
@@ -103,7 +103,7 @@ fn a_frame_that_changes_nothing_writes_nothing() {
 }
 
 #[test]
-fn scrolling_panels_cards_and_resizes_leave_what_was_meant_on_the_screen() {
+fn scrolling_and_resizing_leave_the_right_screen() {
     let answer = "日本語 and ✅ and 🚀\n\n- one\n- two\n\n";
     let rows = (0..40).flat_map(|i| [user(&format!("prompt {i}")), says(answer)]).collect();
     let mut app = app(rows);
@@ -148,7 +148,7 @@ fn scrolling_panels_cards_and_resizes_leave_what_was_meant_on_the_screen() {
 }
 
 #[test]
-fn a_scroll_costs_a_region_move_and_the_new_lines_not_the_screen() {
+fn a_scroll_costs_a_region_move_and_the_new_lines() {
     let mut app = app((0..60).map(|i| user(&format!("{i} {}", "word ".repeat(12)))).collect());
     let mut screen = screen(80, 24);
     let whole = frame(&mut screen, &mut app).len();
@@ -333,7 +333,7 @@ fn a_move_is_found_only_when_it_saves_something() {
 
 /// Terminals that do not join a skin tone with its hand show four columns where others show two.
 #[test]
-fn what_a_terminal_takes_for_wider_leaves_nothing_behind() {
+fn text_of_disputed_width_leaves_nothing_behind() {
     let text = |text: &'static str| {
         move |buffer: &mut Buffer| {
             buffer.set_string(0, 1, text, ratatui::style::Style::new());

@@ -22,7 +22,7 @@ const CARD_LINES: usize = 6;
 const MATCHED_LINES: usize = 12;
 
 /// Bytes read at most of a text of which only a part is shown.
-const LOOKED_AT: usize = 64 * 1024;
+const MAX_BYTES: usize = 64 * 1024;
 
 /// Whether reasoning is shown whole.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -61,7 +61,7 @@ pub(crate) fn lines(
 
 fn user(prompt: &str, cx: &CellContext<'_>) -> Vec<Line<'static>> {
     let style = cx.theme.user;
-    let known = head(prompt, LOOKED_AT);
+    let known = head(prompt, MAX_BYTES);
     let beyond = prompt.get(known.len()..).unwrap_or_default().trim_end_matches('\n');
     let looked_at = clean(known);
     let mut lines: Vec<Line<'static>> = Vec::new();
@@ -97,7 +97,7 @@ pub(super) fn barred(
     style: ratatui::style::Style,
     cx: &CellContext<'_>,
 ) -> Vec<Line<'static>> {
-    text(&clean(head(content, LOOKED_AT)), style, cx.width.saturating_sub(2), Break::Word)
+    text(&clean(head(content, MAX_BYTES)), style, cx.width.saturating_sub(2), Break::Word)
         .into_iter()
         .enumerate()
         .map(|(i, mut line)| {
@@ -158,8 +158,8 @@ pub(crate) fn thinking(reasoning: &str, cx: &CellContext<'_>) -> Vec<Line<'stati
         Reasoning::Shown => usize::MAX,
     };
     let looked_at = match cx.reasoning {
-        Reasoning::Folded => LOOKED_AT / 16,
-        Reasoning::Shown => LOOKED_AT,
+        Reasoning::Folded => MAX_BYTES / 16,
+        Reasoning::Shown => MAX_BYTES,
     };
     let body = clean(tail(reasoning, looked_at).trim());
     let all = text(&body, cx.theme.dim, cx.width, Break::Word);
@@ -178,7 +178,7 @@ fn summary(summary: &Summary, cx: &CellContext<'_>) -> Vec<Line<'static>> {
         Reasoning::Folded => barred("∑ ", &format!("{fact} · Ctrl+R shows it"), cx.theme.dim, cx),
         Reasoning::Shown => {
             let body = text(
-                &clean(head(summary.text.trim(), LOOKED_AT)),
+                &clean(head(summary.text.trim(), MAX_BYTES)),
                 cx.theme.text,
                 cx.width.saturating_sub(4),
                 Break::Word,
@@ -192,7 +192,7 @@ fn summary(summary: &Summary, cx: &CellContext<'_>) -> Vec<Line<'static>> {
 fn card(wakeup: &Wakeup, cx: &CellContext<'_>) -> Vec<Line<'static>> {
     let theme = cx.theme;
     let inner = cx.width.saturating_sub(4);
-    let says = match wakeup.kind {
+    let event = match wakeup.kind {
         WakeupKind::Exit => wakeup.exit.as_ref().map_or_else(|| "ended".to_owned(), describe),
         WakeupKind::Match => {
             format!("matched \"{}\"", one_line(wakeup.pattern.as_deref().unwrap_or_default()))
@@ -212,13 +212,13 @@ fn card(wakeup: &Wakeup, cx: &CellContext<'_>) -> Vec<Line<'static>> {
         }
         WakeupKind::WatchDisabled | WakeupKind::Delegation => {
             let (first, rest) = message(&wakeup.text);
-            let said = match wakeup.kind {
+            let message = match wakeup.kind {
                 WakeupKind::WatchDisabled => format!("{first}\n{rest}"),
                 _ if rest.is_empty() => first.to_owned(),
                 _ => rest.to_owned(),
             };
-            let said = clean(head(&said, LOOKED_AT));
-            let mut lines = text(said.trim(), theme.dim, inner, Break::Word);
+            let message = clean(head(&message, MAX_BYTES));
+            let mut lines = text(message.trim(), theme.dim, inner, Break::Word);
             if lines.len() > CARD_LINES {
                 lines.truncate(CARD_LINES - 1);
                 lines.push(Line::styled("…", theme.dim));
@@ -226,7 +226,7 @@ fn card(wakeup: &Wakeup, cx: &CellContext<'_>) -> Vec<Line<'static>> {
             body.extend(lines);
         }
     }
-    let title = format!("⚑ {says} · {}", one_line(&wakeup.process.0));
+    let title = format!("⚑ {event} · {}", one_line(&wakeup.process.0));
     boxed(&title, body, cx.width, theme.wakeup_border)
 }
 
@@ -264,6 +264,6 @@ fn printed(text: &str) -> &str {
         .find_map(|head| text.find(head).map(|at| at + head.len()));
     // Without its beginning, which a window may have cut off, the text is output alone.
     let whole = if text.starts_with("[IMPORTANT") { "" } else { text };
-    let body = tail(from.and_then(|from| text.get(from..)).unwrap_or(whole), LOOKED_AT).trim_end();
+    let body = tail(from.and_then(|from| text.get(from..)).unwrap_or(whole), MAX_BYTES).trim_end();
     body.strip_suffix(']').unwrap_or(body)
 }

@@ -47,7 +47,7 @@ fn the_commands_on_sessions_do_what_they_say() {
 }
 
 #[test]
-fn the_whole_queue_is_taken_back_at_once_and_its_texts_are_not_lost() {
+fn clearing_the_queue_keeps_its_texts_in_the_history() {
     let mut app = running();
     for text in ["one", "two", "three"] {
         let prompt = Queued { id: PromptId(text.into()), text: text.into() };
@@ -157,7 +157,7 @@ fn an_orphan_can_be_killed_from_the_list_of_all_processes() {
 }
 
 #[test]
-fn the_list_of_all_processes_is_asked_for_at_changes_and_never_twice_at_once() {
+fn all_processes_are_requested_never_twice_at_once() {
     let live = process("proc_a", State::Running, None);
     let changed = Event::ProcessChanged { process: live.clone() };
     let listed = Event::ProcessesListed { processes: vec![live.clone()] };
@@ -213,7 +213,7 @@ fn an_approval_names_the_rule_that_a_lasting_choice_covers() {
 }
 
 #[test]
-fn a_process_that_ended_before_the_second_key_is_not_offered_to_be_killed() {
+fn a_process_that_ended_is_not_offered_to_be_killed() {
     let mut app = opened(vec![process("proc_a", State::Running, None)]);
     press(&mut app, "k", T0);
     assert!(picture(&mut app, 80, 24).contains("k again to kill proc_a"));
@@ -224,7 +224,7 @@ fn a_process_that_ended_before_the_second_key_is_not_offered_to_be_killed() {
 }
 
 #[test]
-fn what_the_user_ended_is_said_to_wait_for_the_next_prompt() {
+fn a_kill_by_the_user_is_reported_with_the_next_prompt() {
     let ended = Process {
         delivery: Delivery::Consumed,
         killed_by: Some(protocol::Killer::User),

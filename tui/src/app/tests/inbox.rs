@@ -61,7 +61,7 @@ fn sessions_that_ask_elsewhere_are_counted_as_long_as_they_ask() {
 }
 
 #[test]
-fn ctrl_o_shows_the_card_of_the_only_question_and_once_more_opens_its_session() {
+fn ctrl_o_shows_the_only_question_then_opens_its_session() {
     let mut app = asking(&[rm(HERE), rm("a")]);
     assert_eq!(press(&mut app, "ctrl-o", T0), []);
     assert!(shows(&mut app, "Session a · Run this?"), "{}", picture(&mut app, 80, 24));
@@ -108,7 +108,7 @@ fn a_toast_names_the_key_only_where_the_key_leads() {
 
 // C08
 #[test]
-fn the_clock_of_a_question_elsewhere_starts_when_its_card_is_on_the_screen() {
+fn a_question_counts_as_shown_when_its_card_is_drawn() {
     let mut app = asking(&[rm("a"), rm("b")]);
     press(&mut app, "ctrl-o", T0);
     let drawn = |app: &mut App| {
@@ -125,7 +125,7 @@ fn the_clock_of_a_question_elsewhere_starts_when_its_card_is_on_the_screen() {
 
 // C11
 #[test]
-fn a_card_in_the_inbox_takes_no_key_before_the_keyboard_is_quiet_and_never_typed_text() {
+fn a_card_in_the_inbox_takes_no_typed_text() {
     let mut app = asking(&[rm("a")]);
     press(&mut app, "ctrl-o", T0);
     paint(&mut app, 80, 24);
@@ -170,7 +170,7 @@ fn a_key_that_closes_a_panel_does_not_arm_the_card_below() {
 
 // C10
 #[test]
-fn a_long_command_is_approved_in_the_inbox_only_after_all_of_it_was_in_view() {
+fn the_inbox_approves_a_command_only_once_all_was_in_view() {
     let command: Vec<String> = (0..30).map(|n| format!("rm -rf /srv/{n}")).collect();
     let mut app = asking(&[of("a", approval("q-a", &command.join("\n"), "rm -rf /srv/0"), 0)]);
     press(&mut app, "ctrl-o", T0);
@@ -220,7 +220,7 @@ fn a_question_elsewhere_is_answered_by_a_choice_or_in_own_words() {
 
 // C03
 #[test]
-fn an_answered_question_counts_no_more_and_the_next_one_is_a_key_away() {
+fn an_answered_question_is_no_longer_counted() {
     let deny = |session| there(session, Answer::Approval(Choice::Deny));
     let mut app = asking(&[rm("a"), rm("b")]);
     press(&mut app, "ctrl-o", T0);
@@ -243,7 +243,7 @@ fn an_answered_question_counts_no_more_and_the_next_one_is_a_key_away() {
 
 // C07
 #[test]
-fn a_card_whose_question_is_gone_closes_with_a_word_and_another_does_not_take_its_place() {
+fn a_card_closes_with_its_question_and_no_other_opens() {
     let mut app = asking(&[rm("a"), rm("b")]);
     press(&mut app, "ctrl-o", T0);
     press(&mut app, "enter", T0);
@@ -274,7 +274,7 @@ fn a_card_whose_question_is_gone_closes_with_a_word_and_another_does_not_take_it
 }
 
 #[test]
-fn the_selection_stays_with_its_session_and_the_one_in_view_has_its_card_below() {
+fn the_selection_of_the_inbox_stays_with_its_session() {
     let mut app = asking(&[rm("a"), rm(HERE), rm("b")]);
     enter_text(&mut app, "/inbox", T0);
     assert_eq!(press(&mut app, "enter", T0), []);
@@ -319,7 +319,7 @@ fn names_and_questions_of_others_cannot_paint() {
 
 // C07
 #[test]
-fn what_was_typed_for_a_question_that_is_gone_stays_in_sight_and_goes_nowhere() {
+fn text_typed_for_a_closed_question_stays_and_is_not_sent() {
     let which = of("a", clarify("q-a", &["red", "blue"]), 0);
     let mut app = asking(&[which]);
     press(&mut app, "ctrl-o", T0);
@@ -356,7 +356,7 @@ fn what_was_typed_for_a_question_that_is_gone_stays_in_sight_and_goes_nowhere() 
 
 // C13
 #[test]
-fn the_number_of_an_offered_answer_is_that_answer_however_it_was_typed() {
+fn a_typed_number_is_the_choice_with_that_number() {
     let which = of("a", clarify("q-a", &["red", "blue"]), 0);
     for (typed, answer) in [("2", "blue"), (" 1 ", "red"), ("3", "3"), ("0", "0"), ("2 of", "2 of")]
     {

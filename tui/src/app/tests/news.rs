@@ -29,7 +29,7 @@ fn uploading() -> App {
 
 // S04
 #[test]
-fn a_session_that_was_deleted_under_the_view_is_news_and_no_failure() {
+fn a_session_deleted_under_the_view_is_no_failure() {
     let mut app = app(vec![user("go")]);
     let message = "the session \"go\" was deleted; this is a new one".to_owned();
     app.on_event(&Event::Failed(Failure { about: Subject::Session, message }), T0);
@@ -85,7 +85,7 @@ fn an_upload_is_shown_until_it_has_ended_however_it_ends() {
 
 // S05
 #[test]
-fn a_prompt_does_not_leave_without_the_file_it_is_about() {
+fn a_prompt_is_not_sent_before_its_upload() {
     let mut app = uploading();
     assert_eq!(typed(&mut app, "what does it say?"), []);
     assert_eq!(app.input.composer.text(), "what does it say?");
@@ -161,7 +161,7 @@ fn flags(app: &mut App) -> usize {
 
 // E11
 #[test]
-fn the_same_news_twice_is_told_once_and_other_news_of_the_same_process_are_not_lost() {
+fn repeated_news_is_shown_once_and_other_news_is_kept() {
     let mut app = app(vec![user("go")]);
     app.on_event(&news("a", ended(Delivery::Waiting), "make"), T0);
     app.on_event(&news("a", ended(Delivery::Delivered), "make test"), T0);

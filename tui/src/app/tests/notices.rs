@@ -19,7 +19,7 @@ fn fail(app: &mut App, message: &str) {
 }
 
 #[test]
-fn what_is_said_is_news_for_a_moment_and_then_stands_before_what_came_later() {
+fn a_notice_moves_among_the_rows_once_rows_follow() {
     let mut app = app(vec![user("go"), says("first")]);
     fail(&mut app, "the disk is full");
     let place = |app: &mut App, text: &str| {
@@ -53,7 +53,7 @@ fn what_is_said_is_news_for_a_moment_and_then_stands_before_what_came_later() {
 }
 
 #[test]
-fn news_are_not_pushed_out_of_sight_by_what_comes_at_once() {
+fn a_new_notice_stays_in_sight_for_a_moment() {
     let mut app = running();
     fail(&mut app, "the disk is full");
     let at_the_end = |app: &mut App| {
@@ -80,7 +80,7 @@ fn news_are_not_pushed_out_of_sight_by_what_comes_at_once() {
 }
 
 #[test]
-fn what_is_said_at_the_start_comes_after_the_rows_that_were_there() {
+fn a_note_at_the_start_stands_after_the_first_window() {
     let options = Options { notes: vec!["no such key: x".into()], ..options() };
     let mut app = App::new(options, T0);
     let transcript = Box::new(window(vec![user("go"), says("first")]));
@@ -105,7 +105,7 @@ fn what_is_said_at_the_start_comes_after_the_rows_that_were_there() {
 
 // W22
 #[test]
-fn waking_says_when_nothing_is_held() {
+fn wake_reports_that_nothing_is_held() {
     let wake = |app: &mut App| {
         enter_text(app, "/wake", T0);
         assert_eq!(sent(press(app, "enter", T0)), [Command::WakeNow]);
@@ -121,7 +121,7 @@ fn waking_says_when_nothing_is_held() {
 }
 
 #[test]
-fn a_host_elsewhere_that_was_left_at_work_is_said_to_go_on() {
+fn still_running_work_of_a_remote_host_is_reported() {
     let left = |attached: bool, work: bool| {
         let mut app = if work { running() } else { app(vec![user("go")]) };
         app.set_attached(attached);
@@ -146,7 +146,7 @@ fn a_host_elsewhere_that_was_left_at_work_is_said_to_go_on() {
 }
 
 #[test]
-fn a_list_of_processes_that_is_refused_is_said_in_its_place_and_only_there() {
+fn a_refused_process_list_is_reported_in_its_place_only() {
     let refused = |about: &str| {
         Event::Failed(Failure {
             about: Subject::of_name(about),

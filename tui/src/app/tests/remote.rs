@@ -29,7 +29,7 @@ fn again(rows: Vec<Body>) -> Event {
 
 // E08
 #[test]
-fn a_lost_link_counts_down_to_the_next_try_and_costs_nothing_when_it_is_up() {
+fn a_lost_link_counts_down_to_the_next_attempt() {
     let mut app = app(vec![user("go")]);
     link(&mut app, down());
     let moments = [
@@ -63,7 +63,7 @@ fn a_refusal_stays_whatever_is_typed() {
 
 // E03
 #[test]
-fn what_is_typed_while_the_link_is_down_stays_in_view_until_the_host_has_it() {
+fn a_prompt_stays_in_view_until_the_host_has_it() {
     let mut app = app(vec![user("go on"), says("done")]);
     link(&mut app, down());
     for _ in 0..2 {
@@ -83,7 +83,7 @@ fn what_is_typed_while_the_link_is_down_stays_in_view_until_the_host_has_it() {
 }
 
 #[test]
-fn a_command_that_waits_for_the_link_is_not_said_to_be_done() {
+fn a_command_that_waits_for_the_link_is_not_reported_as_done() {
     let mut app = app(vec![user("go")]);
     link(&mut app, down());
     assert_eq!(typed(&mut app, "/pin"), [Command::Pin { session: None, pinned: true }]);
@@ -162,7 +162,7 @@ fn opened(rows: &[&str]) -> App {
 
 // S04
 #[test]
-fn a_change_elsewhere_shows_in_the_open_list_at_once_and_moves_neither_selection_nor_filter() {
+fn a_change_elsewhere_keeps_selection_and_filter_of_a_list() {
     let mut app = opened(&["b", "a", "c"]);
     enter_text(&mut app, "of", T0);
     press(&mut app, "down", T0);
@@ -199,7 +199,7 @@ fn names_in_the_list_of_all_processes_follow_too() {
 
 // S04
 #[test]
-fn pinning_and_archiving_in_the_list_are_about_the_selected_session() {
+fn pin_and_archive_keys_act_on_the_selected_session() {
     let here = "20260101_120000_abcdef";
     let mut app = opened(&[here, "b"]);
     let id = |id: &str| Some(SessionId(id.into()));
@@ -273,7 +273,7 @@ fn any_session_is_renamed_in_the_list() {
 
 // S04
 #[test]
-fn messages_are_searched_once_typing_pauses_and_late_answers_are_dropped() {
+fn messages_are_searched_once_typing_pauses() {
     let search = |query: &str| Command::Search { query: query.into() };
     let found = |query: &str, id: &str| Event::SessionsFound {
         query: query.into(),
@@ -343,7 +343,7 @@ fn the_new_commands_do_what_they_say() {
 }
 
 #[test]
-fn another_folder_is_confirmed_where_it_was_asked_for_once_the_host_has_taken_it() {
+fn a_requested_directory_is_confirmed_by_a_notice() {
     let moved = Event::CwdChanged { cwd: "/srv/www".into() };
     let mut app = app(vec![user("go")]);
     app.on_event(&moved, T0);
@@ -372,7 +372,7 @@ fn ctrl_o_opens_the_list_of_sessions_when_none_has_news() {
 }
 
 #[test]
-fn a_folder_of_another_machine_is_made_out_there() {
+fn a_tilde_is_expanded_by_a_remote_host() {
     let mut app = App::new(Options { host_name: Some("lab".into()), ..options() }, T0);
     assert_eq!(typed(&mut app, "/workspace ~/src"), [Command::SetCwd { cwd: "~/src".into() }]);
 }
@@ -431,7 +431,7 @@ fn a_list_that_takes_long_is_in_view_at_once_and_can_be_left() {
 }
 
 #[test]
-fn approvals_are_switched_off_by_no_stray_key_and_on_without_a_question() {
+fn no_stray_key_turns_approvals_off() {
     let mut app = app(vec![user("go")]);
     assert_eq!(typed(&mut app, "/yolo"), []);
     for (key, at) in [("2", 10), ("enter", 20), ("y", 1_000)] {
@@ -464,7 +464,7 @@ fn prompts(n: u64) -> Vec<Body> {
 }
 
 #[test]
-fn what_is_undone_goes_from_view_and_its_prompt_into_an_empty_input() {
+fn undo_returns_the_prompt_to_an_empty_input() {
     let removed = Event::RowsRemoved { after: 4 };
     let mut app = app(prompts(3));
     typed(&mut app, "/undo");
@@ -501,7 +501,7 @@ fn what_is_undone_goes_from_view_and_its_prompt_into_an_empty_input() {
 }
 
 #[test]
-fn rows_that_are_told_anew_are_not_said_to_be_taken_back() {
+fn rows_that_are_sent_again_are_not_reported_as_removed() {
     // A hermes-webui tells the rows of a turn once more when it has stored them.
     let again = |app: &mut App| {
         let last = app.transcript.rows.last().unwrap().clone();
@@ -559,7 +559,7 @@ fn rows_before_a_window_that_was_emptied_are_asked_for() {
 }
 
 #[test]
-fn an_export_is_written_where_it_was_asked_for_and_under_no_name_that_leads_elsewhere() {
+fn an_export_gets_a_safe_name_in_the_requested_place() {
     let exported = |name: &str| Event::Exported { name: name.into(), text: "# Pump".into() };
     let save = |path: &str, name: &str| Effect::Save {
         path: path.into(),
@@ -585,7 +585,7 @@ fn an_export_is_written_where_it_was_asked_for_and_under_no_name_that_leads_else
 }
 
 #[test]
-fn with_follow_a_view_nobody_uses_goes_along_and_a_used_one_only_hears_of_it() {
+fn with_follow_only_an_idle_interface_switches_sessions() {
     // S04
     let other = SessionId("20260102_120000_abcdef".into());
     let switched = Event::Switched { session: other.clone(), name: "The pump".into() };

@@ -30,7 +30,7 @@ fn ended(end: End, code: Option<i32>) -> News {
 
 // P11
 #[test]
-fn a_toast_says_what_happened_from_its_kind_and_in_which_session() {
+fn a_toast_names_the_news_and_its_session() {
     let news = [
         (ended(End::Exited, Some(0)), "finished"),
         (ended(End::Exited, Some(2)), "failed (exit 2)"),
@@ -238,7 +238,7 @@ fn select(app: &mut App, id: &str) {
 
 // P11
 #[test]
-fn the_panel_shows_state_kind_watch_and_what_became_of_each_process() {
+fn the_panel_shows_state_kind_and_watch_of_each_process() {
     pictures("processes_none", || panel(vec![], &[]));
     for (name, id) in [
         ("processes_watched", "proc_watched"),
@@ -356,7 +356,7 @@ fn listed(keys: &[&str]) -> App {
 
 // S03, W19
 #[test]
-fn the_list_of_sessions_shows_branches_compressions_and_archived_ones_on_demand() {
+fn the_session_list_shows_branches_and_archived_ones() {
     pictures("sessions_family", || listed(&[]));
     pictures("sessions_archived", || listed(&["tab", "down"]));
 }
@@ -382,7 +382,7 @@ fn deleting_asks_first() {
 
 // P10
 #[test]
-fn the_question_before_quitting_says_what_becomes_of_turn_commands_and_tasks() {
+fn the_quit_dialog_says_what_becomes_of_all_work() {
     pictures("quit_all", || {
         let mut app = attached(Transcript { processes: several(), ..window(vec![user("go")]) });
         app.on_event(&started(), T0);
@@ -441,7 +441,7 @@ fn no_size_panics_with_background_work() {
 }
 
 #[test]
-fn hostile_names_and_reasons_bring_no_control_character_to_the_screen() {
+fn hostile_names_put_no_control_character_on_the_screen() {
     const EVIL: &str = "a\u{1b}[2J\u{1b}]0;t\u{7}\r\n\u{9b}31m\u{202e}b";
     let mut evil = process(EVIL, State::Running, None);
     evil.command = EVIL.into();

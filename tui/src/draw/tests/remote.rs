@@ -181,7 +181,7 @@ fn listed(filter: &str) -> App {
 
 // S04
 #[test]
-fn the_list_of_sessions_shows_what_runs_what_needs_the_user_and_what_is_pinned() {
+fn the_session_list_marks_running_asking_and_pinned_ones() {
     widths("sessions_live", || listed(""));
     widths("sessions_searching", || {
         let mut app = listed("parser");
@@ -242,7 +242,7 @@ fn the_pickers() {
 const EVIL: &str = "a\u{1b}[2J\u{1b}]0;t\u{7}\r\n\u{9b}31m\u{202e}b";
 
 #[test]
-fn hostile_words_of_a_remote_host_bring_no_control_character_to_the_screen() {
+fn a_hostile_host_puts_no_control_character_on_the_screen() {
     let evil = || EVIL.to_owned();
     let links = [
         Link::Up,

@@ -39,11 +39,11 @@ impl Stream {
         self.lines.truncate(self.settled_lines);
         loop {
             let rest = text.get(self.settled_bytes..).unwrap_or_default();
-            let goes_on = match self.fence {
+            let continues = match self.fence {
                 Some(_) => self.add_code(rest, theme),
                 None => self.add_blocks(rest, theme),
             };
-            if !goes_on {
+            if !continues {
                 return;
             }
         }
