@@ -148,7 +148,7 @@ async fn quitting_asks_and_what_is_left_running_wakes_at_the_next_start() {
     terminal.shows("As you say.").await;
     home.line_in("up-a").await;
     terminal.keys("\x04");
-    terminal.shows("2 pause it").await;
+    terminal.shows("2 stop only the agent").await;
     terminal.keys("\x1b[B");
     terminal.shows("The command keeps running").await;
     terminal.keys("\r");

@@ -13,7 +13,7 @@ use crate::time::between;
 use crate::wrap::{Break, fit, text};
 
 const CHOICES: [&str; 4] =
-    ["keep it running", "pause it until the next start", "kill it", "do not quit"];
+    ["keep it running", "stop only the agent", "kill it", "do not quit"];
 
 /// How the user left the interface: what becomes of the work in its host.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
