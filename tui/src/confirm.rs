@@ -17,7 +17,7 @@ const MAX_NAME_BYTES: usize = 400;
 
 /// The action that is confirmed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum Question {
+enum ConfirmAction {
     /// Deleting this session.
     Delete(SessionId),
     /// Turning approvals off.
@@ -27,10 +27,10 @@ enum Question {
 /// The open dialog.
 #[derive(Debug)]
 pub(crate) struct Confirm {
-    question: Question,
+    action: ConfirmAction,
     name: String,
     /// One sentence on the consequences.
-    also: String,
+    consequences: String,
     selected: usize,
     /// When the last key came that was not meant for it.
     quiet_since: Millis,
@@ -50,14 +50,19 @@ pub(crate) enum ConfirmEvent {
 }
 
 impl Confirm {
-    /// Asks whether to delete a session; `also` is one sentence on what is lost.
-    pub(crate) fn delete(session: SessionId, name: &str, also: String, now: Millis) -> Self {
+    /// Asks whether to delete a session; `consequences` is one sentence on what is lost.
+    pub(crate) fn delete(
+        session: SessionId,
+        name: &str,
+        consequences: String,
+        now: Millis,
+    ) -> Self {
         let name = one_line(head(name, MAX_NAME_BYTES));
         let name = if name.is_empty() { one_line(&session.0) } else { name };
         Self {
-            question: Question::Delete(session),
+            action: ConfirmAction::Delete(session),
             name,
-            also,
+            consequences,
             selected: 0,
             quiet_since: now,
             typed: false,
@@ -67,9 +72,9 @@ impl Confirm {
     /// Asks whether to turn approvals off for the session on the screen.
     pub(crate) fn yolo(now: Millis) -> Self {
         Self {
-            question: Question::Yolo,
+            action: ConfirmAction::Yolo,
             name: "Commands in this session will run without asking.".to_owned(),
-            also:
+            consequences:
                 "Commands that can never be approved stay blocked. /yolo turns approvals back on."
                     .to_owned(),
             selected: 0,
@@ -117,9 +122,9 @@ impl Confirm {
         if self.typed {
             return ConfirmEvent::StayOpen;
         }
-        ConfirmEvent::Confirmed(match &self.question {
-            Question::Delete(session) => Command::Delete { session: session.clone() },
-            Question::Yolo => Command::SetYolo { yolo: true },
+        ConfirmEvent::Confirmed(match &self.action {
+            ConfirmAction::Delete(session) => Command::Delete { session: session.clone() },
+            ConfirmAction::Yolo => Command::SetYolo { yolo: true },
         })
     }
 
@@ -130,16 +135,16 @@ impl Confirm {
         } else {
             (Readiness::Quieting, theme.dim)
         };
-        let (title, choices, esc) = match self.question {
-            Question::Delete(_) => {
+        let (title, choices, esc) = match self.action {
+            ConfirmAction::Delete(_) => {
                 ("Delete this session?", ["keep it", "delete it permanently"], "Esc keeps it")
             }
-            Question::Yolo => {
+            ConfirmAction::Yolo => {
                 ("Turn approvals off?", ["keep asking", "run everything"], "Esc keeps asking")
             }
         };
         let mut body = vec![Line::styled(fit(&self.name, inner), theme.bold)];
-        body.extend(text(&self.also, theme.warn, inner, Break::Word));
+        body.extend(text(&self.consequences, theme.warn, inner, Break::Word));
         for (i, choice) in choices.iter().enumerate() {
             let style = if i == self.selected { theme.selected } else { theme.text };
             body.push(Line::styled(fit(&format!(" {} {choice} ", i + 1), inner), style));

@@ -12,8 +12,7 @@ use crate::theme::Theme;
 use crate::time::between;
 use crate::wrap::{Break, fit, text};
 
-const CHOICES: [&str; 4] =
-    ["keep it running", "stop only the agent", "kill it", "do not quit"];
+const CHOICES: [&str; 4] = ["keep it running", "stop only the agent", "kill it", "do not quit"];
 
 /// How the user left the interface: what becomes of the work in its host.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -42,7 +42,8 @@ pub(crate) struct Excerpt {
     pub(crate) total: usize,
 }
 
-/// The lines of the card, and the part of the command they show. `scroll` moves the command by lines.
+/// The lines of the card, and the part of the command they show. `scroll` moves the command by
+/// lines.
 pub(crate) fn lines(
     question: &Question,
     selected: usize,
