@@ -22,7 +22,7 @@ mod undo;
 mod uploads;
 mod watches;
 
-pub(crate) use compression::{COMPRESSING, POOR_COMPRESSIONS, is_poor};
+pub(crate) use compression::{POOR_COMPRESSIONS, is_poor};
 pub(crate) use delegations::{Findings, findings};
 pub(crate) use goal::GoalVerdict;
 pub(crate) use processes::LIVE;
@@ -38,9 +38,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use crate::process::Hit;
 use crate::store::{Entry, Meta, Record};
 use protocol::{
-    Answer, Assistant, Attachment, CallId, Event, Exit, GoalAsk, Millis, News, Outcome, Part,
-    Process, ProcessId, PromptId, Question, QuestionId, Queued, Row, SessionId, Source, Storage,
-    Summary, Toast, ToolResult, Transcript, TurnId, Usage,
+    Activity, Answer, Assistant, Attachment, CallId, Event, Exit, GoalAsk, Millis, News, Outcome,
+    Part, Process, ProcessId, PromptId, Question, QuestionId, Queued, Row, SessionId, Source,
+    Storage, Summary, Toast, ToolResult, Transcript, TurnId, Usage,
 };
 
 /// Characters of a title that are kept.
@@ -174,8 +174,8 @@ pub(crate) struct Ack(pub(crate) u64);
 pub(crate) enum TurnEvent {
     /// The model streamed text.
     Delta { part: Part, text: String },
-    /// What the turn waits for.
-    Status(Option<String>),
+    /// What the turn waits for; `None` = nothing special any more.
+    Status { text: Option<String>, activity: Activity },
     /// The model's answer is complete. Replied with its row.
     Answered { answer: Assistant, usage: Option<Usage>, context: Option<u64> },
     /// A tool call begins. Replied once that is written down.
@@ -217,6 +217,13 @@ pub(crate) enum TurnEvent {
     Killing(ProcessId),
     /// The turn is over. No more follows.
     Ended { outcome: Outcome, failure: Option<String> },
+}
+
+impl TurnEvent {
+    /// What the turn waits for, in a line.
+    pub(crate) fn status(text: String) -> Self {
+        Self::Status { text: Some(text), activity: Activity::Other }
+    }
 }
 
 /// The end of a tool call and what it changed.

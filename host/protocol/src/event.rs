@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::Failure;
 use crate::{
     Answer, Attachment, CallId, Delivery, Exit, Goal, Millis, Outcome, Process, ProcessId,
     PromptId, Question, QuestionId, Queued, Row, SessionId, Source, Storage, Tokens, Transcript,
@@ -47,6 +48,9 @@ pub enum Event {
         turn: TurnId,
         /// One line for the user.
         text: Option<String>,
+        /// What it does meanwhile, where a front end shows that in a way of its own.
+        #[serde(default, skip_serializing_if = "Activity::is_other")]
+        activity: Activity,
     },
     /// A row joined the transcript. It replaces the live text or live call it came from.
     RowAdded {
@@ -373,6 +377,24 @@ pub enum Attention {
     Clarify,
 }
 
+/// What a turn does while it waits.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Activity {
+    /// It compresses the context.
+    Compressing,
+    /// Anything else; the text says what.
+    #[default]
+    #[serde(other)]
+    Other,
+}
+
+impl Activity {
+    fn is_other(&self) -> bool {
+        *self == Self::Other
+    }
+}
+
 /// What a delta is part of.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
@@ -448,15 +470,6 @@ pub enum News {
     /// Of a newer host.
     #[serde(other)]
     Unknown,
-}
-
-/// A command that could not be carried out.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Failure {
-    /// What was asked.
-    pub about: String,
-    /// What went wrong and what to do.
-    pub message: String,
 }
 
 /// A line of the session list.

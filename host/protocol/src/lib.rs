@@ -6,6 +6,7 @@
 
 mod command;
 mod event;
+mod failure;
 mod id;
 mod process;
 mod question;
@@ -14,8 +15,9 @@ mod view;
 
 pub use command::{Command, Data, GoalAsk, Target};
 pub use event::{
-    Asked, Attention, Event, Failure, Found, Link, ListedTurn, News, Part, SessionRow, Toast,
+    Activity, Asked, Attention, Event, Found, Link, ListedTurn, News, Part, SessionRow, Toast,
 };
+pub use failure::{Failure, Subject};
 pub use id::{CallId, ProcessId, PromptId, QuestionId, SessionId, TurnId};
 pub use process::{Delivery, End, Exit, Killer, Process, State, Watching, Work};
 pub use question::{Answer, Ask, Choice, Question};

@@ -4,7 +4,7 @@ use super::host_loop::HostLoop;
 use super::views::AttachedView;
 use super::{Attendance, Role};
 use crate::session::Input;
-use protocol::{Event, SessionId, Signal, Target, ViewId, ViewSink};
+use protocol::{Event, SessionId, Signal, Subject, Target, ViewId, ViewSink};
 
 /// A view that asks to be attached.
 #[derive(Debug)]
@@ -27,7 +27,7 @@ impl HostLoop {
         };
         self.insert_view(view, &session);
         if let Some(message) = failure {
-            self.fail(id, "open", message);
+            self.fail(id, Subject::Open, message);
         }
     }
 
@@ -60,7 +60,7 @@ impl HostLoop {
     pub(super) fn switch(&mut self, view: ViewId, from: &SessionId, target: &Target) {
         let session = match self.open_target(target) {
             Ok(session) => session,
-            Err(message) => return self.fail(view, "open", message),
+            Err(message) => return self.fail(view, Subject::Open, message),
         };
         self.show(view, &session);
         self.announce_switch(view, &session);

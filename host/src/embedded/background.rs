@@ -3,12 +3,12 @@
 use super::host_loop::HostLoop;
 use crate::session::Input;
 use crate::store::{Error, Reader};
-use protocol::{Attachment, Event, SessionId, ViewId};
+use protocol::{Attachment, Event, SessionId, Subject, ViewId};
 
 /// The result of work beside the loop; errors are texts for the user.
 pub(super) enum BackgroundResult {
     /// An event for one view.
-    Answer { view: ViewId, about: &'static str, answer: Result<Box<Event>, String> },
+    Answer { view: ViewId, about: Subject, answer: Result<Box<Event>, String> },
     /// A file for the next prompt of a session.
     Uploaded { view: ViewId, session: SessionId, written: Result<Attachment, String> },
     /// A title of a session, made by the model.
@@ -20,7 +20,7 @@ impl HostLoop {
     pub(super) fn read_for(
         &self,
         view: ViewId,
-        about: &'static str,
+        about: Subject,
         read: impl FnOnce(&Reader) -> Result<Event, Error> + Send + 'static,
     ) {
         let (store, background) = (self.store.handle(), self.background.clone());
@@ -50,7 +50,7 @@ impl HostLoop {
                 self.feed(&session, Input::SetTitle(title));
             }
             BackgroundResult::Titled { view, title: Err(why), .. } => {
-                self.fail(view, "title", why);
+                self.fail(view, Subject::Title, why);
             }
         }
     }

@@ -5,10 +5,10 @@ use super::host_loop::HostLoop;
 use super::live_session::LiveSession;
 use crate::clock::now;
 use crate::store::Record;
-use protocol::{Body, Row, SessionId, Transcript, ViewId};
+use protocol::{Body, Row, SessionId, Subject, Transcript, ViewId};
 
 /// What the failures are about.
-const ABOUT: &str = "branch";
+const ABOUT: Subject = Subject::Branch;
 /// The beginning of the suffix of a branch's title.
 const BRANCH: &str = " (branch";
 /// The beginning of the suffix of a duplicate's title.

@@ -2,7 +2,7 @@
 
 use super::host_loop::HostLoop;
 use crate::session::{Attendance, Input};
-use protocol::{Command, SessionId, ViewId};
+use protocol::{Command, SessionId, Subject, ViewId};
 
 impl HostLoop {
     /// Handles a command of a view. It concerns the session the view is attached to, unless it
@@ -12,18 +12,18 @@ impl HostLoop {
         let (attendance, label) = (attached.attendance, attached.label.to_string());
         let session = match named_session(&command) {
             None => attached.session().clone(),
-            Some((named, about)) => {
+            Some(named) => {
                 let session = named.clone();
                 if let Err(message) = self.load(&session) {
-                    return self.fail(view, about, message);
+                    return self.fail(view, Subject::of(&command), message);
                 }
                 session
             }
         };
-        if let Some(about) = prompt_kind(&command)
+        if let Command::Prompt { .. } | Command::Goal(_) = &command
             && let Err(message) = self.prepare_prompt(&session)
         {
-            return self.fail(view, about, message);
+            return self.fail(view, Subject::of(&command), message);
         }
         // A view of the session sees the result; one of another session is notified (C07).
         if let Command::Answer { session: Some(named), id, .. } = &command {
@@ -103,30 +103,19 @@ impl HostLoop {
                 self.feed(session, Input::SetModel { model, context, fingerprint });
                 self.unload_if_unused(session);
             }
-            Err(message) => self.fail(view, "model", message),
+            Err(message) => self.fail(view, Subject::Model, message),
         }
     }
 }
 
-/// The session that a command names, if it need not be the one in view, and what a failure to load
-/// it is about.
-fn named_session(command: &Command) -> Option<(&SessionId, &'static str)> {
-    let (session, about) = match command {
-        Command::Answer { session, .. } | Command::Shown { session, .. } => (session, "answer"),
-        Command::SetTitle { session, .. } => (session, "rename"),
-        Command::Archive { session, .. } => (session, "archive"),
-        Command::Pin { session, .. } => (session, "pin"),
-        _ => return None,
-    };
-    session.as_ref().map(|session| (session, about))
-}
-
-/// What a failure is about if a command that starts turns cannot be prepared; `None` for all other
-/// commands.
-fn prompt_kind(command: &Command) -> Option<&'static str> {
+/// The session that a command names, if it need not be the one in view.
+fn named_session(command: &Command) -> Option<&SessionId> {
     match command {
-        Command::Prompt { .. } => Some("prompt"),
-        Command::Goal(_) => Some("goal"),
+        Command::Answer { session, .. }
+        | Command::Shown { session, .. }
+        | Command::SetTitle { session, .. }
+        | Command::Archive { session, .. }
+        | Command::Pin { session, .. } => session.as_ref(),
         _ => None,
     }
 }

@@ -3,13 +3,13 @@
 use super::host_loop::HostLoop;
 use crate::session::Input;
 use crate::store::Record;
-use protocol::{Process, SessionId, ViewId, Work};
+use protocol::{Process, SessionId, Subject, ViewId, Work};
 
 impl HostLoop {
     /// Deletes a session with the tasks it has delegated.
     pub(super) fn delete(&mut self, view: ViewId, session: &SessionId) {
         if let Err(message) = self.try_delete(session) {
-            self.fail(view, "delete", message);
+            self.fail(view, Subject::Delete, message);
         }
     }
 
@@ -75,7 +75,7 @@ impl HostLoop {
             let fresh = self.open_new();
             self.show(view, &fresh);
             let message = format!("the session \"{name}\" was deleted; this is a new one");
-            self.fail(view, "session", message);
+            self.fail(view, Subject::Session, message);
         }
     }
 

@@ -17,7 +17,7 @@ use crate::process::{Found, Hit, Notice, Processes, Watch};
 use crate::session::Input;
 use crate::tool::terminal;
 use crate::wakeup;
-use protocol::{Event, Exit, Killer, Millis, News, ProcessId, SessionId, Toast, ViewId};
+use protocol::{Event, Exit, Killer, Millis, News, ProcessId, SessionId, Subject, Toast, ViewId};
 
 /// The directory of process directories, below the state directory.
 pub(super) const DIRECTORY: &str = "proc";
@@ -236,7 +236,7 @@ impl HostLoop {
             },
             Err(error) => error.to_string(),
         };
-        self.fail(view, "kill", message);
+        self.fail(view, Subject::Kill, message);
     }
 
     /// Removes what earlier hosts left: directories of processes that ended long ago and that no

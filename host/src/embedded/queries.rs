@@ -6,7 +6,7 @@ use super::host_loop::HostLoop;
 use crate::clock::now;
 use crate::store::Hit;
 use crate::tool::terminal;
-use protocol::{Event, Failure, Found, Process, ProcessId, SessionId, SessionRow, ViewId};
+use protocol::{Event, Failure, Found, Process, ProcessId, SessionId, SessionRow, Subject, ViewId};
 
 /// Sessions whose titles are searched.
 const SESSIONS: usize = 5_000;
@@ -26,7 +26,7 @@ impl HostLoop {
     pub(super) fn page(&mut self, view: ViewId, session: &SessionId, before: u64, limit: u32) {
         match self.store.reader.page(session, before, (limit as usize).min(PAGE)) {
             Ok((rows, earlier)) => self.push(view, Event::Paged { rows, earlier }),
-            Err(error) => self.fail(view, "page", error.to_string()),
+            Err(error) => self.fail(view, Subject::Page, error.to_string()),
         }
     }
 
@@ -44,7 +44,7 @@ impl HostLoop {
     pub(super) fn list_processes(&mut self, view: ViewId) {
         let stored = match self.store.reader.pending_processes() {
             Ok(stored) => stored,
-            Err(error) => return self.fail(view, "processes", error.to_string()),
+            Err(error) => return self.fail(view, Subject::Processes, error.to_string()),
         };
         let ours = self.sessions.processes();
         let mut processes: Vec<Process> =
@@ -68,7 +68,7 @@ impl HostLoop {
 
     /// Searches titles and messages of all sessions.
     pub(super) fn search(&self, view: ViewId, query: String) {
-        self.read_for(view, "search", move |reader| {
+        self.read_for(view, Subject::Search, move |reader| {
             let hits = reader.search(&query, HITS)?;
             let found = merge_hits(&query, &reader.sessions(SESSIONS)?, hits);
             Ok(Event::SessionsFound { query, found })
@@ -78,10 +78,10 @@ impl HostLoop {
     /// Sends a view the whole session as a JSON document.
     pub(super) fn export(&self, view: ViewId, id: &SessionId) {
         let id = id.clone();
-        self.read_for(view, "export", move |reader| {
+        self.read_for(view, Subject::Export, move |reader| {
             let Some(loaded) = reader.load(&id, 0)? else {
                 let message = "Nothing of this session is stored yet.".to_owned();
-                let about = "export".to_owned();
+                let about = Subject::Export;
                 return Ok(Event::Failed(Failure { about, message }));
             };
             let mut meta = serde_json::to_value(&loaded.meta).unwrap_or_default();
@@ -111,7 +111,7 @@ impl HostLoop {
              HERMES_HOME set to the home of that profile, and HERMES_TUI_HOME to a directory of \
              its own if this host keeps running."
         );
-        self.fail(view, "profile", message);
+        self.fail(view, Subject::Profile, message);
     }
 }
 

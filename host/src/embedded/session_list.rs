@@ -9,7 +9,7 @@ use tokio::time::Instant;
 use super::host_loop::HostLoop;
 use crate::session::Session;
 use crate::store::Error;
-use protocol::{Ask, Attention, Body, Event, ListedTurn, SessionRow, ViewId};
+use protocol::{Ask, Attention, Body, Event, ListedTurn, SessionRow, Subject, ViewId};
 
 /// Sessions that a list shows, besides those in memory.
 const SESSIONS: usize = 5_000;
@@ -121,7 +121,7 @@ impl HostLoop {
                 }
                 self.push(view, Event::SessionsListed { sessions });
             }
-            Err(error) => self.fail(view, "sessions", error.to_string()),
+            Err(error) => self.fail(view, Subject::Sessions, error.to_string()),
         }
     }
 

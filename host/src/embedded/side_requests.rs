@@ -10,7 +10,7 @@ use crate::model::{Model, Request};
 use crate::session::Attendance;
 use crate::tool;
 use crate::turn_link::TurnLink;
-use protocol::{Event, PromptId, Row, SessionId, TurnId, ViewId};
+use protocol::{Event, PromptId, Row, SessionId, Subject, TurnId, ViewId};
 
 /// Requests that one view may have under way.
 const MOST: usize = 4;
@@ -46,7 +46,9 @@ impl HostLoop {
         attached.side_requests.spawn(async move {
             let push = |event| {
                 let answer = Ok(Box::new(event));
-                background.send(BackgroundResult::Answer { view, about: "aside", answer }).ok();
+                background
+                    .send(BackgroundResult::Answer { view, about: Subject::SideQuestion, answer })
+                    .ok();
             };
             let on_text = |part, text| push(Event::AsideSaid { id: id.clone(), part, text });
             let answer = side_question::ask(model.as_ref(), request, &link, on_text).await;
@@ -62,7 +64,7 @@ impl HostLoop {
     pub(super) fn retitle(&mut self, view: ViewId, session: &SessionId, latest: bool) {
         let SideRequest { model, rows, link } = match self.side_request(view, session) {
             Ok(request) => request,
-            Err(why) => return self.fail(view, "title", why),
+            Err(why) => return self.fail(view, Subject::Title, why),
         };
         let (background, session) = (self.background.clone(), session.clone());
         let Some(attached) = self.views.get_mut(view) else { return };

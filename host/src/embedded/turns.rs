@@ -264,7 +264,7 @@ fn spawned(event: &TurnEvent) -> Option<&ProcessId> {
     match event {
         TurnEvent::Spawn(process) | TurnEvent::Delegate { process, .. } => Some(&process.id),
         TurnEvent::Delta { .. }
-        | TurnEvent::Status(_)
+        | TurnEvent::Status { .. }
         | TurnEvent::Answered { .. }
         | TurnEvent::CallStarted(_)
         | TurnEvent::CallOutput { .. }
@@ -297,7 +297,7 @@ fn counts_after_abort(event: &TurnEvent) -> bool {
         | TurnEvent::Used(_)
         | TurnEvent::Killing(_)
         | TurnEvent::Ended { .. } => true,
-        TurnEvent::Status(_)
+        TurnEvent::Status { .. }
         | TurnEvent::CallStarted(_)
         | TurnEvent::CallOutput { .. }
         | TurnEvent::Ask { .. }

@@ -5,7 +5,7 @@ use super::Attendance;
 use super::host_loop::HostLoop;
 use crate::session::{Input, Past};
 use crate::store;
-use protocol::{Body, PromptId, SessionId, ViewId};
+use protocol::{Body, PromptId, SessionId, Subject, ViewId};
 
 /// Rows that are read for a window that loses all it holds.
 const BEFORE: usize = 100;
@@ -27,7 +27,7 @@ impl HostLoop {
         };
         match first.and_then(|first| self.past(id, first)) {
             Ok(past) => self.feed(id, Input::Undo { past, again }),
-            Err(error) => self.fail(view, "undo", error.to_string()),
+            Err(error) => self.fail(view, Subject::Undo, error.to_string()),
         }
     }
 
@@ -35,7 +35,7 @@ impl HostLoop {
     pub(super) fn truncate(&mut self, view: ViewId, id: &SessionId, after: u64) {
         match self.past(id, after.checked_add(1)) {
             Ok(past) => self.feed(id, Input::Truncate { after, past }),
-            Err(error) => self.fail(view, "truncate", error.to_string()),
+            Err(error) => self.fail(view, Subject::Truncate, error.to_string()),
         }
     }
 

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::background::BackgroundResult;
 use super::host_loop::HostLoop;
 use crate::session::Input;
-use protocol::{Attachment, SessionId, ViewId};
+use protocol::{Attachment, SessionId, Subject, ViewId};
 
 /// The directory of all uploads, below the state directory.
 const UPLOADS: &str = "uploads";
@@ -48,11 +48,11 @@ impl HostLoop {
     pub(super) fn upload(&mut self, view: ViewId, session: &SessionId, name: &str, data: Vec<u8>) {
         if data.len() > LARGEST {
             let message = format!("{name} is larger than 20 MB, the limit for uploads.");
-            return self.fail(view, "upload", message);
+            return self.fail(view, Subject::Upload, message);
         }
         let name = match file_name(name) {
             Ok(name) => name,
-            Err(message) => return self.fail(view, "upload", message),
+            Err(message) => return self.fail(view, Subject::Upload, message),
         };
         let directory = self.uploads_of(session);
         let (background, session) = (self.background.clone(), session.clone());
@@ -71,7 +71,7 @@ impl HostLoop {
         written: Result<Attachment, String>,
     ) {
         match written {
-            Err(message) => self.fail(view, "upload", message),
+            Err(message) => self.fail(view, Subject::Upload, message),
             // The session may have left memory or been deleted meanwhile.
             Ok(file) => match self.load(session) {
                 Ok(()) => {

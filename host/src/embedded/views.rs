@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 use super::host_loop::HostLoop;
 use super::session_list::ListChanges;
 use crate::session::Attendance;
-use protocol::{Asked, Event, Failure, Pushed, SessionId, ViewId, ViewSink, keep_tail};
+use protocol::{Asked, Event, Failure, Pushed, SessionId, Subject, ViewId, ViewSink, keep_tail};
 
 /// The label of a view whose client gives none.
 pub(super) const TERMINAL: &str = "terminal";
@@ -152,8 +152,8 @@ impl HostLoop {
     }
 
     /// Reports a failure to one view.
-    pub(super) fn fail(&mut self, view: ViewId, about: &str, message: String) {
-        self.push(view, Event::Failed(Failure { about: about.to_owned(), message }));
+    pub(super) fn fail(&mut self, view: ViewId, about: Subject, message: String) {
+        self.push(view, Event::Failed(Failure { about, message }));
     }
 
     /// Attaches a view to a session in memory: it gets a window, and the damage of the session.
@@ -162,7 +162,7 @@ impl HostLoop {
         self.push_window(view, session, false);
         let damage = self.sessions.get(session).map(|live| live.damage.clone()).unwrap_or_default();
         for line in damage {
-            self.fail(view, "state", line);
+            self.fail(view, Subject::State, line);
         }
     }
 

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::host_loop::HostLoop;
 use crate::session::Input;
-use protocol::{Event, SessionId, ViewId};
+use protocol::{Event, SessionId, Subject, ViewId};
 
 /// Sessions whose working directories are offered.
 const SESSIONS: usize = 5_000;
@@ -17,7 +17,7 @@ impl HostLoop {
     /// one.
     pub(super) fn list_workspaces(&self, view: ViewId) {
         let own = self.settings.cwd.display().to_string();
-        self.read_for(view, "workspaces", move |reader| {
+        self.read_for(view, Subject::Workspaces, move |reader| {
             let sessions = reader.sessions(SESSIONS)?;
             let recent = sessions.into_iter().map(|row| row.cwd);
             let paths = workspaces(recent.chain([own]), Path::is_dir);
@@ -31,7 +31,7 @@ impl HostLoop {
         let home = vars.iter().find(|(name, _)| name == "HOME").map(|(_, home)| home.as_str());
         match directory(cwd, home) {
             Ok(cwd) => self.feed(session, Input::SetCwd(cwd)),
-            Err(message) => self.fail(view, "cwd", message),
+            Err(message) => self.fail(view, Subject::Cwd, message),
         }
     }
 }

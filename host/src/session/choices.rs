@@ -5,6 +5,7 @@ use super::{Effect, Out, Session, Stored};
 use crate::model::EFFORTS;
 use crate::store::Record;
 use crate::toolset;
+use protocol::Subject;
 use protocol::{Answer, Ask, Choice, Event, Failure, Millis, QuestionId};
 
 impl Session {
@@ -59,7 +60,7 @@ impl Session {
         let effort = effort.map(|word| word.trim().to_lowercase()).filter(|w| !w.is_empty());
         if let Some(word) = effort.as_ref().filter(|word| !EFFORTS.contains(&word.as_str())) {
             let message = format!("there is no effort `{word}`; choose {}", EFFORTS.join(", "));
-            let about = "reasoning".to_owned();
+            let about = Subject::Reasoning;
             return self.publish(Event::Failed(Failure { about, message }), out);
         }
         self.meta.reasoning.clone_from(&effort);
@@ -70,7 +71,7 @@ impl Session {
     /// Which tools its turns have from the next one on; `None` = all.
     pub(super) fn set_toolsets(&mut self, toolsets: Option<Vec<String>>, out: &mut Out) {
         if let Err(message) = toolsets.as_deref().map_or(Ok(()), toolset::check) {
-            let about = "toolsets".to_owned();
+            let about = Subject::Toolsets;
             return self.publish(Event::Failed(Failure { about, message }), out);
         }
         self.meta.toolsets.clone_from(&toolsets);

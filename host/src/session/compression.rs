@@ -1,6 +1,7 @@
 //! Compression of the model's context: what a summary does to the session.
 
 use super::{Ack, Aim, Attendance, Effect, Out, Reply, Session, Stored, Turn, TurnKind};
+use protocol::Subject;
 use protocol::{Body, Event, Failure, Millis, Source, Summary, TurnId};
 
 /// What the user reads when the automatic is switched off.
@@ -10,8 +11,6 @@ const POOR: &str = "Compressing the context has saved next to nothing twice, so 
 
 /// So many compressions in a row that save next to nothing switch the automatic off.
 pub(crate) const POOR_COMPRESSIONS: u32 = 2;
-/// The status of a turn while the context is being compressed.
-pub(crate) const COMPRESSING: &str = "compressing the context";
 
 impl Session {
     /// A front end wants the context compressed: a turn of its own that answers nothing. It is
@@ -68,7 +67,7 @@ impl Session {
     }
 
     fn not_now(&mut self, message: String, out: &mut Out) {
-        self.publish(Event::Failed(Failure { about: "compress".to_owned(), message }), out);
+        self.publish(Event::Failed(Failure { about: Subject::Compress, message }), out);
     }
 }
 

@@ -3,6 +3,7 @@
 //! completions that wait go first. A turn that did not end well pauses it.
 
 use super::{Ack, Aim, Attendance, Effect, Out, Reply, Session, Turn, TurnKind};
+use protocol::Subject;
 use protocol::{
     Body, Event, Failure, Goal, GoalAsk, GoalState, Millis, Outcome, PromptId, Queued, Source,
     Stop, Storage, TurnId,
@@ -72,7 +73,7 @@ impl Session {
             }
         };
         if let Err(message) = asked {
-            let about = "goal".to_owned();
+            let about = Subject::Goal;
             self.publish(Event::Failed(Failure { about, message }), out);
         }
     }

@@ -11,6 +11,7 @@ use super::{
 };
 use crate::store::{Entry, Record, Stage};
 use crate::wakeup;
+use protocol::Subject;
 use protocol::{
     Assistant, Body, CallId, Delivery, Event, Gauge, Killer, Millis, Outcome, Part, Process,
     PromptId, Queued, Row, Source, Stop, Storage, ToolResult, TurnId, Usage,
@@ -104,7 +105,7 @@ impl Session {
     /// result takes it along, so that a killed host does not lose it.
     pub(super) fn steer(&mut self, text: String, now: Millis, out: &mut Out) {
         let Some(turn) = &self.turn else {
-            let about = "steer".to_owned();
+            let about = Subject::Steer;
             let message = "no turn is running; send it as a prompt".to_owned();
             self.publish(Event::Failed(protocol::Failure { about, message }), out);
             return;
@@ -339,7 +340,9 @@ impl Session {
         }
         match event {
             TurnEvent::Delta { part, text } => self.delta(turn, part, text, out),
-            TurnEvent::Status(text) => self.publish(Event::TurnStatus { turn, text }, out),
+            TurnEvent::Status { text, activity } => {
+                self.publish(Event::TurnStatus { turn, text, activity }, out);
+            }
             TurnEvent::Answered { answer, usage, context } => {
                 self.answered(answer, usage, context, ack, now, out);
             }

@@ -6,6 +6,7 @@
 
 use super::{Attendance, Out, Session, Stored};
 use crate::store::{Record, Stage};
+use protocol::Subject;
 use protocol::{Body, Event, Failure, Millis, PromptId, Queued, Row, Storage, TurnId, WakeupKind};
 
 use super::turns::PREVIEW;
@@ -47,7 +48,7 @@ impl Session {
         if again.as_ref().is_some_and(|(id, _)| self.knows_prompt(id)) {
             return;
         }
-        let about = if again.is_some() { "retry" } else { "undo" };
+        let about = if again.is_some() { Subject::Retry } else { Subject::Undo };
         let prompt = self.may_undo().and_then(|()| {
             let known = self.last_prompt().cloned().or_else(|| past.first.clone());
             known.ok_or_else(|| "Nothing to undo.".to_owned())
@@ -55,7 +56,7 @@ impl Session {
         let prompt = match prompt {
             Ok(prompt) => prompt,
             Err(message) => {
-                let failure = Failure { about: about.to_owned(), message };
+                let failure = Failure { about, message };
                 return self.publish(Event::Failed(failure), out);
             }
         };
@@ -84,7 +85,7 @@ impl Session {
                 self.touch(now, out);
             }
             Err(message) => {
-                let about = "truncate".to_owned();
+                let about = Subject::Truncate;
                 self.publish(Event::Failed(Failure { about, message }), out);
             }
         }

@@ -8,8 +8,8 @@ use crate::serve::tests::{eventually, settings_in};
 use crate::session::{Ack, Input, TurnEvent};
 use crate::store::{Lock, Reader, Report};
 use protocol::{
-    Answer, Ask, CallId, Choice, Command, Millis, News, PromptId, QuestionId, Target, Toast,
-    Transcript, TurnId, View,
+    Answer, Ask, CallId, Choice, Command, Millis, News, PromptId, QuestionId, Subject, Target,
+    Toast, Transcript, TurnId, View,
 };
 
 fn question(id: &str, at: Millis) -> Question {
@@ -124,9 +124,9 @@ impl Client {
         client
     }
 
-    fn failures(&self) -> Vec<(&str, &str)> {
+    fn failures(&self) -> Vec<(&Subject, &str)> {
         let failures = self.events.iter().filter_map(|event| match event {
-            Event::Failed(failure) => Some((failure.about.as_str(), failure.message.as_str())),
+            Event::Failed(failure) => Some((&failure.about, failure.message.as_str())),
             _ => None,
         });
         failures.collect()
@@ -243,7 +243,7 @@ async fn a_question_of_a_deleted_session_leaves_the_inbox() {
     here.view.send(Command::Answer { session, id: asked.question.id, answer });
     here.until("a refusal", |f| !f.failures().is_empty()).await;
     let message = format!("session {} was deleted", asked.session);
-    assert_eq!(here.failures(), [("answer", message.as_str())]);
+    assert_eq!(here.failures(), [(&Subject::Answer, message.as_str())]);
     host.stop().await;
 }
 
@@ -290,7 +290,8 @@ async fn a_session_out_of_memory_is_changed_by_its_id() {
     here.view.send(Command::Answer { session: unknown, id: question, answer });
     here.until("refusals", |f| f.failures().len() == 5).await;
     let why = "there is no session 20200101_000000_000000";
-    let about = ["rename", "pin", "archive", "answer", "answer"];
+    let about =
+        [&Subject::Rename, &Subject::Pin, &Subject::Archive, &Subject::Answer, &Subject::Answer];
     assert_eq!(here.failures(), about.map(|about| (about, why)));
     host.stop().await;
 }

@@ -540,7 +540,7 @@ fn whatever_a_reclaimed_turn_says_later_is_refused() {
     let late = Assistant { text: "late".to_owned(), ..Assistant::default() };
     for event in [
         TurnEvent::Delta { part: Part::Text, text: "late".to_owned() },
-        TurnEvent::Status(Some("late".to_owned())),
+        TurnEvent::status("late".to_owned()),
         TurnEvent::Answered { answer: late, usage: None, context: None },
         TurnEvent::CallStarted(call.clone()),
         TurnEvent::CallOutput { call: call.clone(), text: "late".to_owned() },
