@@ -28,7 +28,7 @@ impl Rows {
         self.add(Body::User { text: text.into() });
     }
 
-    fn says(&mut self, text: impl Into<String>, calls: &[&str]) {
+    fn answer(&mut self, text: impl Into<String>, calls: &[&str]) {
         let call = |id: &&str| ToolCall {
             id: CallId((*id).to_owned()),
             name: "terminal".to_owned(),
@@ -78,7 +78,7 @@ fn chat(prompts: usize, bytes: usize) -> Rows {
     let mut rows = Rows::default();
     for i in 1..=prompts {
         rows.user(format!("question {i} {}", "q".repeat(bytes)));
-        rows.says(format!("answer {i} {}", "a".repeat(bytes)), &[]);
+        rows.answer(format!("answer {i} {}", "a".repeat(bytes)), &[]);
     }
     rows
 }
@@ -137,7 +137,7 @@ fn a_prompt_as_large_as_the_budget_is_not_kept_as_the_head() {
     let mut rows = Rows::default();
     rows.user("q".repeat(20_000));
     for i in 0..10 {
-        rows.says(format!("{i}{}", "a".repeat(400)), &[]);
+        rows.answer(format!("{i}{}", "a".repeat(400)), &[]);
     }
     assert_eq!(replacement::choose(&rows.0, &RULES, 4_000, 0).unwrap().head, 0);
 }
@@ -156,7 +156,7 @@ fn at_least_three_messages_are_kept_where_they_leave_room() {
 fn calls_and_their_results_are_never_separated() {
     let mut rows = chat(3, 400);
     rows.user("do it");
-    rows.says("both", &["a", "b"]);
+    rows.answer("both", &["a", "b"]);
     rows.result("b", "x".repeat(9_000));
     rows.result("a", "y".repeat(9_000));
     // Far beyond any budget, and still with its results: the model must answer them.
@@ -166,12 +166,12 @@ fn calls_and_their_results_are_never_separated() {
     // The head never ends within them either.
     let mut rows = Rows::default();
     rows.user("go");
-    rows.says("", &["a", "b", "c"]);
+    rows.answer("", &["a", "b", "c"]);
     for call in ["a", "b", "c"] {
         rows.result(call, "done");
     }
     for i in 0..10 {
-        rows.says(format!("{i}{}", "a".repeat(400)), &[]);
+        rows.answer(format!("{i}{}", "a".repeat(400)), &[]);
     }
     assert_eq!(replacement::choose(&rows.0, &RULES, 2_000, 0).unwrap().head, 1);
 }
@@ -193,7 +193,7 @@ fn a_summary_quotes_the_prompt_of_a_long_turn() {
     rows.user("paint the bikeshed in #c0ffee");
     for i in 0..30 {
         let id = format!("c{i}");
-        rows.says(format!("step {i}"), &[&id]);
+        rows.answer(format!("step {i}"), &[&id]);
         rows.result(&id, "r".repeat(600));
     }
     let first = replacement::choose(&rows.0, &RULES, 4_000, 0).unwrap();
@@ -204,7 +204,7 @@ fn a_summary_quotes_the_prompt_of_a_long_turn() {
     rows.summary(&first);
     for i in 30..60 {
         let id = format!("c{i}");
-        rows.says(format!("step {i}"), &[&id]);
+        rows.answer(format!("step {i}"), &[&id]);
         rows.result(&id, "r".repeat(600));
     }
     let second = replacement::choose(&rows.0, &RULES, 4_000, 0).unwrap();
@@ -237,10 +237,10 @@ fn a_second_compression_updates_the_summary() {
 #[test]
 fn an_excerpt_is_bounded_and_shortens_all_parts_alike() {
     let mut rows = chat(40, 5_000);
-    rows.says("calling", &["a"]);
+    rows.answer("calling", &["a"]);
     rows.result("a", "é".repeat(100_000));
     rows.user("next");
-    rows.says("last", &[]);
+    rows.answer("last", &[]);
     let chosen = replacement::choose(&rows.0, &RULES, 1_000, 1).unwrap();
     for bytes in [200_000, 30_000, 2_000] {
         let text = prompt::request(&chosen, None, 2_000, bytes);
@@ -265,11 +265,11 @@ fn piece(rows: &mut Rows, what: u8, size: u16) {
         2 => rows.woken(&text),
         3 => rows.add(Body::Note { text }),
         4 => rows.add(Body::Failure { message: text }),
-        5 => rows.says(text, &[]),
+        5 => rows.answer(text, &[]),
         _ => {
             let ids: Vec<_> = (0..=what % 3).map(|i| format!("{n}-{i}")).collect();
             let refs: Vec<_> = ids.iter().map(String::as_str).collect();
-            rows.says("calls", &refs);
+            rows.answer("calls", &refs);
             for id in ids.iter().rev() {
                 rows.result(id, text.clone());
             }
