@@ -32,7 +32,7 @@ pub struct QuestionId(pub String);
 #[serde(transparent)]
 pub struct CallId(pub String);
 
-/// A prompt, named by the front end that typed it, so that a repeated send is one prompt.
+/// A prompt. The client that sends it chooses the id, so that sending it twice runs it once.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct PromptId(pub String);

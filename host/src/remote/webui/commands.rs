@@ -75,7 +75,7 @@ impl Webui {
                 self.change(Subject::Archive, "archive", json!({ "archived": archived }));
             }
             Command::Pin { session: _, pinned } => {
-                self.change(Subject::Pin, "pin", json!({ "pinned": pinned }))
+                self.change(Subject::Pin, "pin", json!({ "pinned": pinned }));
             }
             Command::Delete { session } => {
                 let then = if session.0 == id { Then::Open(Target::Latest) } else { Then::Nothing };
@@ -121,7 +121,7 @@ impl Webui {
                 self.act(Subject::Toolsets, Then::Nothing, async move {
                     api.change("toolsets", &id, json!({ "toolsets": toolsets })).await?;
                     Ok(vec![Event::ToolsetsChanged { toolsets }])
-                })
+                });
             }
             Command::Aside { .. } => {
                 self.cannot(
@@ -155,7 +155,7 @@ impl Webui {
                 self.act(Subject::Reasoning, Then::Nothing, async move {
                     let effort = api.set_reasoning(effort.as_deref().unwrap_or("medium")).await?;
                     Ok(vec![Event::ReasoningChanged { effort: set(effort) }])
-                })
+                });
             }
             Command::ListWorkspaces => self.act(Subject::Workspaces, Then::Nothing, async move {
                 Ok(vec![Event::WorkspacesListed { paths: api.workspaces().await? }])

@@ -192,10 +192,13 @@ impl Webui {
                 }
             }
             // Asked by ourselves: an older server may not know it.
-            Err(error) => match about {
-                Some(about) => self.push(failed(about, &error)),
-                None => tracing::debug!(%error, "not known"),
-            },
+            Err(error) => {
+                if let Some(about) = about {
+                    self.push(failed(about, &error))
+                } else {
+                    tracing::debug!(%error, "not known")
+                }
+            }
         }
     }
 
