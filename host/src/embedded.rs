@@ -119,7 +119,7 @@ impl EmbeddedHost {
     }
 
     /// A handle to this host, for servers and other clients.
-    pub fn access(&self) -> HostHandle {
+    pub fn handle(&self) -> HostHandle {
         self.handle.clone()
     }
 

@@ -50,7 +50,7 @@ impl HostLoop {
     }
 
     /// Performs the effects that rest on a commit up to that one, as far as they may happen without
-    /// being stored: user turns go on in memory, what must survive a restart does not start.
+    /// being stored: user turns continue in memory, what must survive a restart does not start.
     pub(super) fn release_unstored(&mut self, upto: CommitNo) {
         self.release_with(upto, Self::perform_unstored);
     }
@@ -122,7 +122,7 @@ impl HostLoop {
         }
     }
 
-    /// Performs an effect whose record could not be stored. A user turn goes on; a turn that starts
+    /// Performs an effect whose record could not be stored. A user turn continues; a turn that starts
     /// by itself, a background process and a permanent rule do not, since they could not be
     /// accounted for after a restart.
     fn perform_unstored(&mut self, id: &SessionId, effect: Effect) {
@@ -161,7 +161,7 @@ impl HostLoop {
         }
     }
 
-    /// Lets a turn go on whose event could not be stored, unless it is about to start a background
+    /// Lets a turn continue whose event could not be stored, unless it is about to start a background
     /// process: that is refused.
     fn reply_unstored(&mut self, id: &SessionId, ack: Ack) {
         let Some(live) = self.sessions.get_mut(id) else { return };

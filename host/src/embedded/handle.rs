@@ -110,7 +110,7 @@ impl HostHandle {
     }
 
     /// Changes projects. Returns once that is stored; fails with a text for the user.
-    pub(crate) async fn file(&self, change: ProjectChange) -> Result<(), String> {
+    pub(crate) async fn change_project(&self, change: ProjectChange) -> Result<(), String> {
         self.request(|stored| Control::ChangeProject(change, stored)).await
     }
 

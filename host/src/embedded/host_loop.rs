@@ -183,7 +183,7 @@ impl HostLoop {
     }
 }
 
-/// Runs a host until it is told to stop.
+/// Runs a host until a request to end it arrives.
 pub(super) async fn run(
     mut host: HostLoop,
     mut receivers: Receivers,

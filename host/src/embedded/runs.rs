@@ -13,7 +13,7 @@ pub struct Work {
     /// Sessions in which something starts by itself later, such as a wakeup that is retried.
     pub timers: usize,
     /// Attached views.
-    pub fronts: usize,
+    pub views: usize,
 }
 
 impl Work {
@@ -61,8 +61,8 @@ pub enum Phase {
 impl HostLoop {
     /// Counts what the sessions do.
     pub(super) fn work(&self) -> Work {
-        let (timers, fronts) = (self.sessions.skipped_count(), self.views.count());
-        let mut work = Work { timers, fronts, ..Work::default() };
+        let (timers, views) = (self.sessions.skipped_count(), self.views.count());
+        let mut work = Work { timers, views, ..Work::default() };
         for (_, live) in self.sessions.iter() {
             let transcript = live.transcript();
             work.turns += usize::from(transcript.running.is_some());

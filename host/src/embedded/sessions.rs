@@ -90,7 +90,7 @@ impl Sessions {
     }
 
     /// Takes the right to write a session. Where lock files cannot be created at all (a full or
-    /// read-only disk) the session is used without one: nobody can write there.
+    /// read-only disk) the session is used without one: no process can write there.
     pub(super) fn lease(&self, id: &SessionId) -> Result<Option<Lock>, String> {
         Lock::take(&self.lease_path(id)).map(Some).or_else(|busy| {
             if let Some(error) = &busy.error {

@@ -57,7 +57,7 @@ impl Shutdown {
         drain.waiting.push(done);
     }
 
-    /// When the drain ends: now if no turn works. `None` if nobody waits for it.
+    /// When the drain ends: now if no turn works. `None` if no caller waits for it.
     fn deadline(&self, works: impl FnOnce() -> bool) -> Option<Instant> {
         let drain = self.drain.as_ref().filter(|drain| !drain.waiting.is_empty())?;
         Some(if works() { drain.until } else { Instant::now() })

@@ -124,6 +124,22 @@ impl Client {
         client
     }
 
+    /// The first answer to a question that this view has seen.
+    fn resolved(&self) -> Option<(QuestionId, Answer, Option<String>)> {
+        self.events.iter().find_map(|event| match event {
+            Event::QuestionResolved { id, answer, by } => {
+                Some((id.clone(), answer.clone(), by.clone()))
+            }
+            _ => None,
+        })
+    }
+
+    /// How often this view was notified of an answer that came too late.
+    fn late_answers(&self) -> usize {
+        let is_late = |e: &&Event| matches!(e, Event::Toast(Toast { news: News::Late, .. }));
+        self.events.iter().filter(is_late).count()
+    }
+
     fn failures(&self) -> Vec<(&Subject, &str)> {
         let failures = self.events.iter().filter_map(|event| match event {
             Event::Failed(failure) => Some((&failure.about, failure.message.as_str())),
@@ -137,87 +153,95 @@ fn start(dir: &std::path::Path) -> EmbeddedHost {
     embedded::start(settings_in(dir), Role::Owner).unwrap()
 }
 
-// C02 C04 C07 C16
-#[tokio::test]
-async fn any_view_may_answer_the_questions_of_all_sessions() {
+/// A host with two sessions that each ask a question, and the inbox a view of a third one has then.
+struct TwoQuestions {
+    host: EmbeddedHost,
+    here: Client,
+    one: Client,
+    first: Asked,
+    second: Asked,
+    _dir: tempfile::TempDir,
+    _two: Client,
+}
+
+async fn two_questions() -> TwoQuestions {
     let dir = tempfile::tempdir().unwrap();
     let host = start(dir.path());
     let mut here = Client::attached(&host, Target::New).await;
-    let mut one = Client::attached(&host, Target::New).await;
+    let one = Client::attached(&host, Target::New).await;
     let two = Client::attached(&host, Target::New).await;
     assert_eq!([here.inboxes(), one.inboxes(), two.inboxes()], [[] as [&[Asked]; 0]; 3]);
     one.prompt("approval");
-    here.until("the first", |f| f.inbox().len() == 1).await;
+    here.until("the first", |c| c.inbox().len() == 1).await;
     two.prompt("clarify");
-    here.until("both", |f| f.inbox().len() == 2).await;
+    here.until("both", |c| c.inbox().len() == 2).await;
     let (first, second) = (here.inbox()[0].clone(), here.inbox()[1].clone());
     assert_eq!(
         (&first.session, &second.session),
         (&one.transcript.session, &two.transcript.session)
     );
     assert_eq!((first.name.as_str(), second.name.as_str()), ("approval", "clarify"));
+    TwoQuestions { host, here, one, first, second, _dir: dir, _two: two }
+}
 
-    // A new view gets the inbox behind its window; one that switches gets it again.
+// C02 C16
+#[tokio::test]
+async fn a_new_view_and_one_that_switches_get_the_inbox() {
+    let TwoQuestions { host, first, second, here: _here, one: _one, _dir, _two } =
+        two_questions().await;
     let mut late = Client::attach(&host, Target::New);
-    late.until("what is asked", |f| f.events.len() == 2).await;
-    assert!(matches!(late.events[0], Event::Attached { .. }));
-    assert_eq!(late.inbox(), [first.clone(), second.clone()]);
-    late.view.send(Command::Open(Target::Id(one.transcript.session.clone())));
-    late.until("a window", |f| f.transcript.session == first.session).await;
+    late.until("the inbox", |c| c.events.len() == 2).await;
+    assert!(is_window(&late.events[0]));
+    assert_eq!(late.inbox(), [first.clone(), second]);
+    late.view.send(Command::Open(Target::Id(first.session.clone())));
+    late.until("a window", |c| c.transcript.session == first.session).await;
     let before = late.events.len();
-    late.until("what is asked", |f| f.events.len() > before).await;
-    assert!(matches!(late.events[before], Event::InboxChanged { .. }), "{:?}", late.events[before]);
+    late.until("the inbox", |c| c.events.len() > before).await;
+    let event = &late.events[before];
+    assert!(matches!(event, Event::InboxChanged { .. }), "{event:?}");
+    host.stop().await;
+}
 
+// C04 C07
+#[tokio::test]
+async fn any_view_may_answer_the_questions_of_all_sessions() {
+    let TwoQuestions { host, mut here, mut one, first, second, _dir, _two } = two_questions().await;
     // A view shows a question of another session, which starts its clock, and answers it.
     let (session, id) = (Some(first.session.clone()), first.question.id.clone());
     here.view.send(Command::Shown { session: session.clone(), id: id.clone() });
-    here.until("its clock", |f| f.inbox()[0].question.deadline.is_some()).await;
+    here.until("its clock", |c| c.inbox()[0].question.deadline.is_some()).await;
     let answer = Answer::Approval(Choice::Deny);
     here.view.send(Command::Answer { session: session.clone(), id: id.clone(), answer });
-    here.until("one less", |f| f.inbox().len() == 1).await;
-    let resolved = |f: &Client| {
-        let mut found = f.events.iter().filter_map(|event| match event {
-            Event::QuestionResolved { id, answer, by } => Some((id, answer, by.as_deref())),
-            _ => None,
-        });
-        found.next().map(|(id, answer, by)| (id.clone(), answer.clone(), by.map(str::to_owned)))
-    };
-    one.until("the answer", |f| resolved(f).is_some()).await;
+    here.until("one less", |c| c.inbox().len() == 1).await;
+    one.until("the answer", |c| c.resolved().is_some()).await;
     let by = Some("terminal".to_owned());
-    assert_eq!(resolved(&one), Some((id.clone(), Answer::Approval(Choice::Deny), by)));
+    assert_eq!(one.resolved(), Some((id.clone(), Answer::Approval(Choice::Deny), by)));
     // A late answer has no effect, and its view is notified.
-    let late = |f: &Client| {
-        let late = |e: &&Event| matches!(e, Event::Toast(Toast { news: News::Late, .. }));
-        f.events.iter().filter(late).count()
-    };
-    assert_eq!(late(&here), 0);
+    assert_eq!(here.late_answers(), 0);
     let answer = Answer::Approval(Choice::Once);
     here.view.send(Command::Answer { session, id, answer });
-    here.until("the notice that it was late", |f| late(f) == 1).await;
+    here.until("the notice that it was late", |c| c.late_answers() == 1).await;
     // The id of a question counts in its own session alone.
     let other = Some(one.transcript.session.clone());
     let (id, answer) = (second.question.id.clone(), Answer::Text("no".to_owned()));
     here.view.send(Command::Answer { session: other, id: id.clone(), answer });
-    here.view.send(Command::SetTitle {
-        session: Some(second.session.clone()),
-        title: "Colours".to_owned(),
-    });
-    here.until("its new name", |f| f.inbox().first().is_some_and(|a| a.name == "Colours")).await;
+    let (session, title) = (Some(second.session.clone()), "Colours".to_owned());
+    here.view.send(Command::SetTitle { session: session.clone(), title });
+    here.until("its new name", |c| c.inbox().first().is_some_and(|a| a.name == "Colours")).await;
     assert_eq!(here.inbox().len(), 1, "it still waits");
-    let (session, answer) = (Some(second.session), Answer::Text("blue".to_owned()));
-    here.view.send(Command::Answer { session, id, answer });
-    here.until("none", |f| f.inbox().is_empty()).await;
+    here.view.send(Command::Answer { session, id, answer: Answer::Text("blue".to_owned()) });
+    here.until("none", |c| c.inbox().is_empty()).await;
     assert_eq!(here.failures(), []);
-    let pairs = here.inboxes();
-    assert!(pairs.windows(2).all(|two| two[0] != two[1]), "sent twice: {pairs:#?}");
+    let inboxes = here.inboxes();
+    assert!(inboxes.windows(2).all(|two| two[0] != two[1]), "sent twice: {inboxes:#?}");
 
     // The inbox is empty: only a view that has had another one gets it.
     let next = Client::attached(&host, Target::New).await;
     here.view.send(Command::Open(Target::New));
     let before = here.events.len();
-    here.until("a window", |f| f.events[before..].iter().any(is_window)).await;
+    here.until("a window", |c| c.events[before..].iter().any(is_window)).await;
     let at = here.events.iter().rposition(is_window).unwrap();
-    here.until("an empty inbox", |f| f.events.len() > at + 1).await;
+    here.until("an empty inbox", |c| c.events.len() > at + 1).await;
     assert_eq!(here.events[at + 1], Event::InboxChanged { questions: Vec::new() });
     assert_eq!(next.inboxes(), [] as [&[Asked]; 0]);
     host.stop().await;
@@ -235,13 +259,13 @@ async fn a_question_of_a_deleted_session_leaves_the_inbox() {
     let mut here = Client::attached(&host, Target::New).await;
     let asks = Client::attached(&host, Target::New).await;
     asks.prompt("clarify");
-    here.until("it", |f| f.inbox().len() == 1).await;
+    here.until("it", |c| c.inbox().len() == 1).await;
     let asked = here.inbox()[0].clone();
     here.view.send(Command::Delete { session: asked.session.clone() });
-    here.until("none", |f| f.inbox().is_empty()).await;
+    here.until("none", |c| c.inbox().is_empty()).await;
     let (session, answer) = (Some(asked.session.clone()), Answer::Text("blue".to_owned()));
     here.view.send(Command::Answer { session, id: asked.question.id, answer });
-    here.until("a refusal", |f| !f.failures().is_empty()).await;
+    here.until("a refusal", |c| !c.failures().is_empty()).await;
     let message = format!("session {} was deleted", asked.session);
     assert_eq!(here.failures(), [(&Subject::Answer, message.as_str())]);
     host.stop().await;
@@ -254,7 +278,7 @@ async fn a_session_out_of_memory_is_changed_by_its_id() {
     let host = start(dir.path());
     let mut there = Client::attached(&host, Target::New).await;
     there.prompt("hello");
-    there.until("its end", |f| f.events.iter().any(|e| matches!(e, Event::TurnEnded { .. }))).await;
+    there.until("its end", |c| c.events.iter().any(|e| matches!(e, Event::TurnEnded { .. }))).await;
     let id = there.transcript.session.clone();
     drop(there);
     let lease = dir.path().join("state/leases").join(&id.0);
@@ -288,7 +312,7 @@ async fn a_session_out_of_memory_is_changed_by_its_id() {
     here.view.send(Command::Archive { session: unknown.clone(), archived: true });
     here.view.send(Command::Shown { session: unknown.clone(), id: question.clone() });
     here.view.send(Command::Answer { session: unknown, id: question, answer });
-    here.until("refusals", |f| f.failures().len() == 5).await;
+    here.until("refusals", |c| c.failures().len() == 5).await;
     let why = "there is no session 20200101_000000_000000";
     let about =
         [&Subject::Rename, &Subject::Pin, &Subject::Archive, &Subject::Answer, &Subject::Answer];
