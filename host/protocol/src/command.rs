@@ -4,7 +4,8 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
 
-use crate::{Answer, ProcessId, PromptId, QuestionId, SessionId};
+use crate::id::{ProcessId, PromptId, QuestionId, SessionId};
+use crate::question::Answer;
 
 /// A request to the host. One that names no session applies to the session in view.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

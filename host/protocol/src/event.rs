@@ -2,11 +2,15 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    Activity, Answer, Asked, Attachment, CallId, Failure, Found, Goal, Link, Millis, Outcome, Part,
-    Process, ProcessId, PromptId, Question, QuestionId, Queued, Row, SessionId, SessionRow, Source,
-    Storage, Toast, Tokens, Transcript, TurnId, Usage,
-};
+use crate::failure::Failure;
+use crate::id::{CallId, Millis, ProcessId, PromptId, QuestionId, SessionId, TurnId};
+use crate::news::{Link, Toast};
+use crate::process::Process;
+use crate::question::{Answer, Asked, Question};
+use crate::row::Row;
+use crate::session::{Attachment, Found, Goal, SessionRow, Storage};
+use crate::transcript::Transcript;
+use crate::turn::{Activity, Outcome, Part, Queued, Source, Tokens, Usage};
 
 /// A fact. Most change a [`Transcript`] (see [`Transcript::apply`]); the answers to questions of
 /// one front end (`Paged`, `…Listed`, `ProcessTail`, `Failed`) and toasts do not.

@@ -4,6 +4,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+/// Milliseconds since the Unix epoch, by the host's clock. Every time on the seam is one of these.
+pub type Millis = i64;
+
 /// A session, in hermes' spelling: `YYYYMMDD_HHMMSS_` and six hex digits.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]

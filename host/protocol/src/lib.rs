@@ -8,6 +8,7 @@
 mod command;
 mod event;
 mod failure;
+mod fold;
 mod id;
 mod news;
 mod process;
@@ -21,19 +22,17 @@ mod view;
 pub use command::{Command, Data, GoalAsk, Target};
 pub use event::Event;
 pub use failure::{Failure, Subject};
-pub use id::{CallId, ProcessId, PromptId, QuestionId, SessionId, TurnId};
+pub use id::{CallId, Millis, ProcessId, PromptId, QuestionId, SessionId, TurnId};
 pub use news::{Link, News, Toast};
 pub use process::{Delivery, End, Exit, Killer, Process, State, Watching, Work};
 pub use question::{Answer, Ask, Asked, Choice, Question};
 pub use row::{
-    Assistant, Body, Row, Stop, Summary, ToolCall, ToolResult, Wakeup, WakeupKind, open_calls,
+    Assistant, Body, Row, Stop, Summary, ToolCall, ToolResult, Wakeup, WakeupKind, keep_tail,
+    open_calls,
 };
 pub use session::{
     Attachment, Attention, Found, Gauge, Goal, GoalState, ListedTurn, SessionRow, Storage,
 };
-pub use transcript::{Transcript, keep_tail};
+pub use transcript::Transcript;
 pub use turn::{Activity, LiveCall, Outcome, Part, Queued, Running, Source, Tokens, Usage};
 pub use view::{CommandSender, Pushed, Signal, View, ViewId, ViewSink, pair};
-
-/// Milliseconds since the Unix epoch, by the host's clock. Every time on the seam is one of these.
-pub type Millis = i64;

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Delivery, Exit, Millis, ProcessId, SessionId};
+use crate::id::{Millis, ProcessId, SessionId};
+use crate::process::{Delivery, Exit};
 
 /// A notification about a background event.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Millis, ProcessId, SessionId, TurnId};
+use crate::id::{Millis, ProcessId, SessionId, TurnId};
 
 /// A background process or delegated task. Its owner, `session`, is fixed at spawn (W17).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{CallId, Millis, QuestionId, SessionId, TurnId};
+use crate::id::{CallId, Millis, QuestionId, SessionId, TurnId};
 
 /// A question that waits for an answer. The pending ones of a session are a queue (C01); what is
 /// shown is its head (C02).

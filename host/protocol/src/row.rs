@@ -3,7 +3,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{CallId, Exit, Millis, ProcessId, TurnId};
+use crate::id::{CallId, Millis, ProcessId, TurnId};
+use crate::process::Exit;
 
 /// One stored entry of a session.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -208,4 +209,10 @@ pub fn open_calls<'a>(rows: impl IntoIterator<Item = &'a Row>) -> Vec<ToolCall> 
         }
     }
     calls
+}
+
+/// Keeps the last `max` bytes of a text, cut at a character.
+pub fn keep_tail(text: &mut String, max: usize) {
+    let cut = text.ceil_char_boundary(text.len().saturating_sub(max));
+    text.drain(..cut);
 }

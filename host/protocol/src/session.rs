@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Millis, SessionId, Source, Tokens, TurnId};
+use crate::id::{Millis, SessionId, TurnId};
+use crate::turn::{Source, Tokens};
 
 /// A goal that the agent works on turn by turn (S08).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

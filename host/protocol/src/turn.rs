@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Millis, PromptId, ToolCall, TurnId, keep_tail};
+use crate::id::{Millis, PromptId, TurnId};
+use crate::row::{ToolCall, keep_tail};
 
 /// Live output kept per running tool call, in bytes. The whole is in its result.
 const LIVE_OUTPUT: usize = 8 * 1024;

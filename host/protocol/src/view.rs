@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, mpsc};
 
-use crate::{Command, Event, Row};
+use crate::command::Command;
+use crate::event::Event;
+use crate::row::Row;
 
 /// The maximum size of the events queued for a view, in bytes.
 const QUEUE_BYTES: usize = 8 * 1024 * 1024;

@@ -171,7 +171,7 @@ impl HostLoop {
         let now = now();
         self.release_breaker(now);
         let live = self.sessions.get(&session);
-        let counts = live.is_some_and(|live| live.session.would_tell(&id, &hit, now));
+        let counts = live.is_some_and(|live| live.session.would_deliver(&id, &hit, now));
         let admission =
             if counts { self.processes.breaker.admit(&session, now) } else { Admission::Admitted };
         if admission == Admission::Tripped {
