@@ -72,7 +72,7 @@ async fn host(
     let local = own(config, place).await?;
     let notes = config.notes.iter().chain(local.notes());
     let mut text: String = notes.map(|note| format!("{note}.\n")).collect();
-    let server = match serve::start(local.access(), &config.settings, options.clone()).await {
+    let server = match serve::start(local.handle(), &config.settings, options.clone()).await {
         Ok(server) => server,
         Err(error) => {
             local.end().await;
@@ -113,7 +113,7 @@ async fn idled(local: &EmbeddedHost, idle: Option<Duration>) {
     while since.elapsed() < idle {
         tokio::time::sleep(idle.min(LOOK)).await;
         let work = local.work().await.unwrap_or_default();
-        if work.runs() || work.timers + work.fronts > 0 {
+        if work.runs() || work.timers + work.views > 0 {
             since = Instant::now();
         }
     }

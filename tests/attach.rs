@@ -36,7 +36,7 @@ impl Served {
             password: password.map(str::to_owned),
             ..serve::Options::default()
         };
-        let server = serve::start(local.access(), &settings, options).await.unwrap();
+        let server = serve::start(local.handle(), &settings, options).await.unwrap();
         Self { local, server }
     }
 
@@ -160,7 +160,7 @@ async fn what_a_bad_network_answers_is_borne_and_each_try_is_shown() {
     let settings = home.settings(demo());
     let options =
         serve::Options { tcp: Some("127.0.0.1:0".parse().unwrap()), ..serve::Options::default() };
-    let again = serve::start(served.local.access(), &settings, options).await.unwrap();
+    let again = serve::start(served.local.handle(), &settings, options).await.unwrap();
     proxy.lead(Some(&format!("http://{}", again.address().unwrap())));
     view.until("four tries", |v| {
         links(v).iter().any(|link| matches!(link, Link::Down { attempt: 4, .. })).then_some(())
@@ -230,7 +230,7 @@ async fn what_is_typed_without_a_link_arrives_exactly_once_and_in_order() {
     let settings = home.settings(model.model());
     let options =
         serve::Options { tcp: Some("127.0.0.1:0".parse().unwrap()), ..serve::Options::default() };
-    let again = serve::start(local.access(), &settings, options).await.unwrap();
+    let again = serve::start(local.handle(), &settings, options).await.unwrap();
     assert_ne!(url, format!("http://{}", again.address().unwrap()));
     // The first request that brings them is done and its answer is lost: they come again.
     proxy.commands([Fault::Forgotten]);
@@ -279,7 +279,7 @@ async fn what_is_typed_without_a_link_survives_a_restart_of_the_client() {
     let settings = home.settings(model.model());
     let options =
         serve::Options { tcp: Some("127.0.0.1:0".parse().unwrap()), ..serve::Options::default() };
-    let again = serve::start(local.access(), &settings, options).await.unwrap();
+    let again = serve::start(local.handle(), &settings, options).await.unwrap();
     proxy.lead(Some(&format!("http://{}", again.address().unwrap())));
     // Another session is in view: it still goes where it was typed.
     let (view, client) = attach(&proxy.url, &home, Target::New).await;
@@ -329,7 +329,7 @@ async fn a_session_that_is_gone_is_said_and_what_was_typed_in_it_comes_back_in_w
     let settings = home.settings(demo());
     let options =
         serve::Options { tcp: Some("127.0.0.1:0".parse().unwrap()), ..serve::Options::default() };
-    let again = serve::start(local.access(), &settings, options).await.unwrap();
+    let again = serve::start(local.handle(), &settings, options).await.unwrap();
     proxy.lead(Some(&format!("http://{}", again.address().unwrap())));
     // By a name that is none, or no more: a new session, and word about it.
     let (mut view, client) = attach(&proxy.url, &home, Target::Id(session.clone())).await;
@@ -362,7 +362,7 @@ async fn a_unix_socket_is_a_way_to_a_host_without_a_login() {
         password: Some("only over the network".to_owned()),
         ..serve::Options::default()
     };
-    let served = serve::start(local.access(), &settings, options).await.unwrap();
+    let served = serve::start(local.handle(), &settings, options).await.unwrap();
     let (mut view, remote) = attach(&socket.display().to_string(), &home, Target::New).await;
     view.ask(1, "hello").await;
     agrees(&mut view, &local).await;
@@ -457,7 +457,7 @@ async fn a_page_that_says_404_is_no_word_of_the_host_about_its_session() {
     let settings = home.settings(demo());
     let options =
         serve::Options { tcp: Some("127.0.0.1:0".parse().unwrap()), ..serve::Options::default() };
-    let again = serve::start(local.access(), &settings, options).await.unwrap();
+    let again = serve::start(local.handle(), &settings, options).await.unwrap();
     proxy.lead(Some(&format!("http://{}", again.address().unwrap())));
     view.turn(2).await;
     assert_eq!(view.session(), session);
@@ -613,7 +613,7 @@ async fn an_interrupt_that_was_pressed_without_a_link_meets_no_later_turn() {
     let settings = home.settings(model.model());
     let options =
         serve::Options { tcp: Some("127.0.0.1:0".parse().unwrap()), ..serve::Options::default() };
-    let again = serve::start(local.access(), &settings, options).await.unwrap();
+    let again = serve::start(local.handle(), &settings, options).await.unwrap();
     proxy.lead(Some(&format!("http://{}", again.address().unwrap())));
     is_up(&mut view).await;
     view.send(Command::SetTitle { session: None, title: "after".to_owned() });

@@ -53,7 +53,7 @@ impl Rig {
             password: None,
             version: "0.0.0".to_owned(),
         };
-        let server = serve::start(local.access(), &settings, options).await.unwrap();
+        let server = serve::start(local.handle(), &settings, options).await.unwrap();
         *self.address.lock().unwrap() = server.address().unwrap();
         self.host = Some((local, server));
     }

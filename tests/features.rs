@@ -238,7 +238,7 @@ async fn what_one_front_end_changes_every_other_one_learns_at_once() {
     let server = Server::obedient().await;
     let local = start(home.settings(server.model()));
     let mut other = TestView::new(&local).await;
-    let browser = local.access().labelled("browser");
+    let browser = local.handle().labelled("browser");
     let mut asking = TestView::new(&local).await;
     fs::create_dir(home.work().join("x")).unwrap();
     let args = json!({ "command": "rm -rf x" });

@@ -179,7 +179,7 @@ async fn views_over_tcp_and_over_the_socket_fold_to_what_an_embedded_view_has() 
         sockets: vec![socket.clone()],
         ..Options::default()
     };
-    let server = serve::start(local.access(), &settings, options).await.unwrap();
+    let server = serve::start(local.handle(), &settings, options).await.unwrap();
     let base = format!("http://{}", server.address().unwrap());
     let mut near = TestView::new(&local).await;
     near.ask(1, "tool").await;

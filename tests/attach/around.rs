@@ -28,7 +28,7 @@ async fn listening(
         version: version.to_owned(),
         ..serve::Options::default()
     };
-    serve::start(local.access(), settings, options).await.unwrap()
+    serve::start(local.handle(), settings, options).await.unwrap()
 }
 
 // E13

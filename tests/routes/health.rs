@@ -59,7 +59,7 @@ async fn who_is_not_logged_in_learns_numbers_alone() {
         version: "1.2.3".to_owned(),
         ..serve::Options::default()
     };
-    let server = serve::start(local.access(), &settings, options).await.unwrap();
+    let server = serve::start(local.handle(), &settings, options).await.unwrap();
     let base = format!("http://{}", server.address().unwrap());
     let client = Client::builder().no_proxy().timeout(LONG).build().unwrap();
     let view = waiting(&local).await;

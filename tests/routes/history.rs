@@ -174,7 +174,7 @@ async fn what_requests_took_is_summed_over_turns_and_hosts_and_told_everywhere()
     local.stop().await;
     let local = start(home.settings(server.model()));
     let view =
-        TestView::over(local.access().open(SessionId(id), Attendance::Attended).await.unwrap())
+        TestView::over(local.handle().open(SessionId(id), Attendance::Attended).await.unwrap())
             .await;
     assert_eq!(view.transcript.tokens.input, 421, "in another host");
     local.stop().await;

@@ -103,7 +103,7 @@ async fn after_a_restart_a_turn_is_told_from_its_rows_and_a_cursor_gets_the_advi
     let options = || Options { tcp: Some("127.0.0.1:0".parse().unwrap()), ..Options::default() };
 
     let local = start(settings.clone());
-    let server = serve::start(local.access(), &settings, options()).await.unwrap();
+    let server = serve::start(local.handle(), &settings, options()).await.unwrap();
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
     let site = Site { home, local, server, http: http.clone(), model };
     let session = site.session().await;
@@ -114,7 +114,7 @@ async fn after_a_restart_a_turn_is_told_from_its_rows_and_a_cursor_gets_the_advi
     local.end().await;
 
     let local = start(settings.clone());
-    let server = serve::start(local.access(), &settings, options()).await.unwrap();
+    let server = serve::start(local.handle(), &settings, options()).await.unwrap();
     let site = Site { home, local, server, http, model };
     let told = site.replay(&stream).await.rest().await;
     assert_eq!(said(&told), said(&live));

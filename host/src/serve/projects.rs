@@ -53,7 +53,7 @@ struct ProjectFolders {
 impl Projects {
     /// What is stored. Nobody serves yet, so nobody holds a session that is to be stored later.
     pub(super) async fn load(access: &HostHandle) -> Result<Self, store::Error> {
-        if let Err(why) = access.file(ProjectChange::Tidied).await {
+        if let Err(why) = access.change_project(ProjectChange::Tidied).await {
             tracing::warn!("projects were not tidied: {why}");
         }
         let drawers = ProjectFolders::stored(access.state())?;
@@ -133,7 +133,7 @@ impl ProjectFolders {
 
 /// Stores a change, and only then shows it.
 async fn file(serving: &Serving, project_change: ProjectChange) -> Result<(), Refusal> {
-    serving.access.file(project_change.clone()).await.map_err(|why| {
+    serving.access.change_project(project_change.clone()).await.map_err(|why| {
         tracing::error!("a project could not be stored: {why}");
         serving.projects.lock().is_behind = true;
         let text = "The store cannot be written now; it is tried again by itself.";

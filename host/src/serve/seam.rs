@@ -197,7 +197,7 @@ async fn status(State(serving): State<Serving>) -> Response {
         "state": serving.access.state().display().to_string(),
         "turns": work.turns,
         "processes": work.processes,
-        "views": work.fronts,
+        "views": work.views,
     }))
 }
 

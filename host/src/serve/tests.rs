@@ -95,7 +95,7 @@ impl Site {
             password: password.map(str::to_owned),
             version: "test".to_owned(),
         };
-        let server = start(local.access(), &settings, options).await.unwrap();
+        let server = start(local.handle(), &settings, options).await.unwrap();
         let http = Client::builder().no_proxy().build().unwrap();
         let uds = Client::builder().no_proxy().unix_socket(socket).build().unwrap();
         Self { dir, local, server, http, uds }
@@ -133,7 +133,7 @@ impl Site {
     /// Waits until the host has so many views.
     async fn fronts(&self, count: usize) {
         let end = Instant::now() + LONG;
-        while self.local.access().work().await.unwrap().fronts != count {
+        while self.local.handle().work().await.unwrap().views != count {
             assert!(Instant::now() < end, "never {count} views");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
@@ -341,7 +341,7 @@ async fn an_address_that_others_reach_is_not_opened_without_a_password() {
     for password in [None, Some(String::new())] {
         let tcp = Some("0.0.0.0:0".parse().unwrap());
         let options = Options { tcp, password, ..Options::default() };
-        let started = start(local.access(), &settings, options).await;
+        let started = start(local.handle(), &settings, options).await;
         assert!(matches!(started, Err(Error::Open(_))), "{started:?}");
     }
     local.end().await;

@@ -10,7 +10,7 @@ use protocol::{Event, PromptId, Target};
 async fn followed(dir: &std::path::Path) -> (EmbeddedHost, View, Lease) {
     let settings = settings_in(dir);
     let local = start(settings.clone(), Role::Owner).unwrap();
-    let access = local.access();
+    let access = local.handle();
     let mut host = access.attach(Target::New, Attendance::Attended);
     let Some(Event::Attached { transcript, .. }) = host.next().await else { panic!("no window") };
     let feeds = Feeds::new(&access, &std::sync::Arc::new(settings));

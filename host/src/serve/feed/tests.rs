@@ -405,7 +405,7 @@ async fn a_session_leaves_memory_a_while_after_its_last_reader_and_not_before() 
     let id = session(&local).await;
     eventually("it is unloaded", || !is_loaded(dir.path(), &id)).await;
     let linger = Duration::from_millis(150);
-    let feeds = Feeds::lingering(&local.access(), linger);
+    let feeds = Feeds::lingering(&local.handle(), linger);
     let one = feeds.lease(&id).await.unwrap();
     let two = feeds.lease(&id).await.unwrap();
     assert!(Arc::ptr_eq(&one.feed, &two.feed), "one view for all");
@@ -436,7 +436,7 @@ async fn who_comes_at_the_moment_it_leaves_gets_a_feed_that_works() {
     let dir = tempfile::tempdir().unwrap();
     let (local, _) = host(dir.path());
     let id = session(&local).await;
-    let feeds = Feeds::lingering(&local.access(), Duration::from_micros(300));
+    let feeds = Feeds::lingering(&local.handle(), Duration::from_micros(300));
     for round in 0..300_u64 {
         let lease = feeds.lease(&id).await.unwrap();
         let title = format!("title {round}");
@@ -457,7 +457,7 @@ async fn a_feed_ends_with_its_session_and_with_the_host() {
     let dir = tempfile::tempdir().unwrap();
     let (local, _) = host(dir.path());
     let (gone, stays) = (session(&local).await, session(&local).await);
-    let feeds = Feeds::lingering(&local.access(), LINGER);
+    let feeds = Feeds::lingering(&local.handle(), LINGER);
     let (one, two) = (feeds.lease(&gone).await.unwrap(), feeds.lease(&stays).await.unwrap());
     one.send(Command::Delete { session: gone.clone() });
     tokio::time::timeout(Duration::from_secs(30), one.over()).await.expect("it ends");
@@ -471,7 +471,7 @@ async fn a_feed_ends_with_its_session_and_with_the_host() {
 async fn the_id_of_a_stream_says_which_turn_it_is_and_which_run_of_the_host_gave_it() {
     let dir = tempfile::tempdir().unwrap();
     let (local, _) = host(dir.path());
-    let feeds = Feeds::lingering(&local.access(), LINGER);
+    let feeds = Feeds::lingering(&local.handle(), LINGER);
     let ids = [SESSION, "20260102_030405_abcdef12", "x", "00000000_000000_ffffff", "ßßßß"];
     for id in ids.map(|id| SessionId(id.to_owned())) {
         let stream = feeds.stream(&id, TurnId(0x1234));
@@ -481,7 +481,7 @@ async fn the_id_of_a_stream_says_which_turn_it_is_and_which_run_of_the_host_gave
     }
     let id = id();
     let stream = feeds.stream(&id, TurnId(7));
-    let another = Feeds::lingering(&local.access(), LINGER);
+    let another = Feeds::lingering(&local.handle(), LINGER);
     let foreign = another.parse(&stream).unwrap();
     let same_nonce = feeds.0.nonce == another.0.nonce;
     assert_eq!((foreign.session, foreign.turn, foreign.ours), (id, TurnId(7), same_nonce));
@@ -497,7 +497,7 @@ async fn a_subscriber_hears_of_a_running_turn_once_and_not_of_one_being_cancelle
     let dir = tempfile::tempdir().unwrap();
     let (local, _) = host(dir.path());
     let id = session(&local).await;
-    let feeds = Feeds::lingering(&local.access(), LINGER);
+    let feeds = Feeds::lingering(&local.handle(), LINGER);
     let lease = feeds.lease(&id).await.unwrap();
     // What comes after it subscribed is the end of what it is asked for here.
     let heard = async |end: &str| {
@@ -529,7 +529,7 @@ async fn who_is_behind_on_the_channel_is_told_to_load_the_session_and_hears_what
     let dir = tempfile::tempdir().unwrap();
     let (local, _) = host(dir.path());
     let id = session(&local).await;
-    let feeds = Feeds::lingering(&local.access(), LINGER);
+    let feeds = Feeds::lingering(&local.handle(), LINGER);
     let lease = feeds.lease(&id).await.unwrap();
     let initial = Frame::new("initial", json!({}));
     let mut slow = Listening::new(feeds.lease(&id).await.unwrap(), &feeds, &initial, None, None);
@@ -557,7 +557,7 @@ async fn a_reader_of_a_turn_that_is_behind_is_told_to_load_the_session_before_it
     let dir = tempfile::tempdir().unwrap();
     let (local, _) = host(dir.path());
     let id = session(&local).await;
-    let feeds = Feeds::lingering(&local.access(), LINGER);
+    let feeds = Feeds::lingering(&local.handle(), LINGER);
     let lease = feeds.lease(&id).await.unwrap();
     assert!(lease.feed.take(&started(70), 0));
     let mut slow = Reading::new(feeds.lease(&id).await.unwrap(), TurnId(70), 0);
@@ -610,7 +610,7 @@ async fn what_goes_behind_the_head_changes_the_number_that_is_told() {
     let dir = tempfile::tempdir().unwrap();
     let (local, _) = host(dir.path());
     let id = session(&local).await;
-    let feeds = Feeds::lingering(&local.access(), LINGER);
+    let feeds = Feeds::lingering(&local.handle(), LINGER);
     let lease = feeds.lease(&id).await.unwrap();
     for event in [started(70), asked(1, "approval"), asked(2, "approval")] {
         assert!(lease.feed.take(&event, 0));
