@@ -25,7 +25,7 @@ use tokio::sync::{OnceCell, mpsc};
 
 use crate::model::Schema;
 use crate::process::Processes;
-use crate::session::{Attendance, Seen, Shell, TurnPlan};
+use crate::session::{Attendance, ConsumeAt, Shell, TurnPlan};
 use crate::settings;
 use crate::toolset::Toolset;
 use crate::turn_link::TurnLink;
@@ -121,7 +121,7 @@ pub(crate) struct ToolOutput {
     /// The result for the model.
     pub(crate) value: Value,
     /// Processes whose end the result shows.
-    pub(crate) seen: Vec<(ProcessId, Seen)>,
+    pub(crate) seen: Vec<(ProcessId, ConsumeAt)>,
     /// The shell's directory and variables, if they changed.
     pub(crate) shell: Option<Shell>,
     /// The new list of steps, if it was written.

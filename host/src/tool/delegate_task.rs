@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::{CallContext, Error, Run, Tool, ToolContext, ToolOutput, parse};
 use crate::redact;
-use crate::session::{Attendance, Findings, Reply, Seen, TurnEvent, findings};
+use crate::session::{Attendance, ConsumeAt, Reply, TaskResult, TurnEvent, task_result};
 use crate::store::Reader;
 use crate::toolset::Toolset;
 use crate::wakeup;
@@ -167,7 +167,7 @@ async fn run(args: &Value, ctx: CallContext) -> Result<ToolOutput, Error> {
         let note = "You are woken with each result. End your turn, or go on with other work.";
         value["note"] = note.into();
     }
-    let seen = seen.into_iter().flatten().map(|id| (id, Seen::Now)).collect();
+    let seen = seen.into_iter().flatten().map(|id| (id, ConsumeAt::Now)).collect();
     Ok(ToolOutput { value, seen, ..ToolOutput::default() })
 }
 
@@ -220,20 +220,20 @@ pub(super) async fn result(process: &Process, tools: &ToolContext) -> String {
 }
 
 /// Its result, read from the session that worked on it.
-pub(super) async fn load_findings(process: &Process, tools: &ToolContext) -> Findings {
-    let Some(worker) = process.worker().cloned() else { return Findings::default() };
+pub(super) async fn load_findings(process: &Process, tools: &ToolContext) -> TaskResult {
+    let Some(worker) = process.worker().cloned() else { return TaskResult::default() };
     let state = tools.state.clone();
     let read = move || Reader::open(&state)?.load(&worker, LAST);
     match tokio::task::spawn_blocking(read).await {
-        Ok(Ok(Some(loaded))) => findings(&loaded.rows),
+        Ok(Ok(Some(loaded))) => task_result(&loaded.rows),
         Ok(Ok(None)) => unread("its session is gone"),
         Ok(Err(error)) => unread(&format!("its session cannot be read: {error}")),
         Err(_) => unread("its session cannot be read"),
     }
 }
 
-fn unread(why: &str) -> Findings {
-    Findings { answer: String::new(), failure: Some(format!("Nothing is known: {why}.")) }
+fn unread(why: &str) -> TaskResult {
+    TaskResult { answer: String::new(), failure: Some(format!("Nothing is known: {why}.")) }
 }
 
 /// Cleans the text of another agent like output.
