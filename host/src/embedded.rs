@@ -94,6 +94,34 @@ pub enum StartError {
     },
 }
 
+/// Why a view of a session cannot be opened.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OpenError {
+    /// No session has that id.
+    #[error("there is no session {0}")]
+    Unknown(SessionId),
+    /// The session was deleted.
+    #[error("session {0} was deleted")]
+    Deleted(SessionId),
+    /// The session may exist, but this host cannot open it now; the reason, for the user.
+    #[error("{0}")]
+    Refused(String),
+}
+
+impl OpenError {
+    /// Whether the session does not exist (any more).
+    pub fn is_unknown(&self) -> bool {
+        match self {
+            Self::Unknown(_) | Self::Deleted(_) => true,
+            Self::Refused(_) => false,
+        }
+    }
+
+    fn stopped() -> Self {
+        Self::Refused("the host has stopped".to_owned())
+    }
+}
+
 #[derive(Debug)]
 enum Control {
     Attach {
@@ -110,7 +138,7 @@ enum Control {
         session: SessionId,
         attendance: Attendance,
         label: Arc<str>,
-        opened: oneshot::Sender<Result<(), String>>,
+        opened: oneshot::Sender<Result<(), OpenError>>,
     },
     Drain(oneshot::Sender<()>),
     /// Interrupt all turns and end all background processes.
@@ -188,15 +216,18 @@ impl HostHandle {
         host
     }
 
-    /// A view on that session and no other; its first event is the window. An error says why it
-    /// cannot be opened, for the user.
-    pub async fn open(&self, session: SessionId, attendance: Attendance) -> Result<View, String> {
+    /// A view on that session and no other; its first event is the window.
+    pub async fn open(
+        &self,
+        session: SessionId,
+        attendance: Attendance,
+    ) -> Result<View, OpenError> {
         let (front, host, backend) = self.front();
         let (opened, answer) = oneshot::channel();
         let label = self.label.clone();
         let open = Control::Open { front, backend, session, attendance, label, opened };
         self.control.send(open).ok();
-        answer.await.unwrap_or_else(|_| Err("the host has stopped".to_owned()))?;
+        answer.await.unwrap_or_else(|_| Err(OpenError::stopped()))?;
         Ok(host)
     }
 

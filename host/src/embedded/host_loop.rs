@@ -20,7 +20,7 @@ use super::outbox::Live;
 use super::project_writes::ProjectWrites;
 use super::queries::Done;
 use super::view_table::Fronts;
-use super::{Attendance, Control, Role, StartError, Work};
+use super::{Attendance, Control, OpenError, Role, StartError, Work};
 use crate::clock::now;
 use crate::model::cached::Cached;
 use crate::model::{Model, catalog};
@@ -314,7 +314,7 @@ impl HostLoop {
     }
 
     /// Makes a stored session live, if it is not.
-    pub(super) fn load(&mut self, id: &SessionId) -> Result<(), String> {
+    pub(super) fn load(&mut self, id: &SessionId) -> Result<(), OpenError> {
         let attendance = match self.role {
             Role::Owner => Attendance::Attended,
             Role::OneShot => Attendance::Stateless,
@@ -327,22 +327,22 @@ impl HostLoop {
         &mut self,
         id: &SessionId,
         attendance: Attendance,
-    ) -> Result<(), String> {
+    ) -> Result<(), OpenError> {
         if self.orphans.is_deleted(id) {
-            return Err(format!("session {id} was deleted"));
+            return Err(OpenError::Deleted(id.clone()));
         }
         if self.sessions.contains_key(id) {
             return Ok(());
         }
         if self.drain.is_some() {
-            return Err("the host is stopping".to_owned());
+            return Err(OpenError::Refused("the host is stopping".to_owned()));
         }
-        let lease = self.lease(id)?;
+        let lease = self.lease(id).map_err(OpenError::Refused)?;
         let mut loaded = self
             .reader
             .load(id, WINDOW)
-            .map_err(|e| e.to_string())?
-            .ok_or_else(|| format!("there is no session {id}"))?;
+            .map_err(|error| OpenError::Refused(error.to_string()))?
+            .ok_or_else(|| OpenError::Unknown(id.clone()))?;
         for line in &loaded.damage {
             tracing::error!(session = %id, "{line}");
         }

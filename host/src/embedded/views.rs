@@ -3,7 +3,7 @@
 use super::host_loop::HostLoop;
 use super::outbox::Live;
 use super::view_table::Front;
-use super::{Attendance, Role};
+use super::{Attendance, OpenError, Role};
 use crate::agent::system_prompt;
 use crate::clock::now;
 use crate::session::{Input, Session};
@@ -47,7 +47,7 @@ impl HostLoop {
         session: &SessionId,
         attendance: Attendance,
         label: &str,
-    ) -> Result<(), String> {
+    ) -> Result<(), OpenError> {
         self.load(session)?;
         self.fronts.insert(front, Front::new(backend, session.clone(), attendance, label.into()));
         self.show(front, session);
@@ -80,8 +80,8 @@ impl HostLoop {
         let (mut session, attendance) = (view.session().clone(), view.attendance);
         if let Some((named, about)) = named(&command) {
             session = named.clone();
-            if let Err(message) = self.load(&session) {
-                self.fail(front, about, message);
+            if let Err(error) = self.load(&session) {
+                self.fail(front, about, error.to_string());
                 return;
             }
         }
@@ -300,7 +300,7 @@ impl HostLoop {
             Target::Id(name) => format!("there is no session `{name}`"),
             Target::New | Target::Latest => "there is no session yet".to_owned(),
         })?;
-        self.load(&id)?;
+        self.load(&id).map_err(|error| error.to_string())?;
         Ok(id)
     }
 
