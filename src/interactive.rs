@@ -266,7 +266,7 @@ impl Interactive<'_> {
             match connection {
                 Connection::Embedded { server: Some(server), .. } => server.stop_requested().await,
                 Connection::Embedded { server: None, .. } | Connection::Attached { .. } => {
-                    std::future::pending().await;
+                    std::future::pending::<()>().await;
                 }
             }
         };

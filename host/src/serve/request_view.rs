@@ -10,14 +10,12 @@ use tokio::time::Instant;
 use super::{ApiError, ServerState};
 use crate::embedded::{Attendance, OpenError};
 use crate::wire::encode::session;
-use protocol::{Command, Event, SessionId, SessionRow, Target, Transcript, View};
+use protocol::{Command, Event, SessionId, SessionRow, Subject, Target, Transcript, View};
 
 /// How long the host may take to answer.
 const TIMEOUT: Duration = Duration::from_secs(5);
 /// Between two reads of the session list while a change is waited for.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
-/// What a failure is about that every view of a damaged session gets: it answers no command.
-const DAMAGE: &str = "state";
 
 /// A view for one request.
 pub(super) struct RequestView {
@@ -103,7 +101,8 @@ impl RequestView {
                     return Ok(answer);
                 }
                 if let Event::Failed(failure) = event
-                    && failure.about != DAMAGE
+                    // Every view of a damaged session gets that failure: it answers no command.
+                    && failure.about != Subject::State
                 {
                     return Err(ApiError::bad_request(failure.message));
                 }

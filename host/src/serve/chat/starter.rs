@@ -5,12 +5,12 @@ use std::time::Duration;
 use crate::embedded::{Attendance, HostHandle};
 use crate::serve::ApiError;
 use crate::wire::encode::session;
-use protocol::{Body, Command, Event, PromptId, SessionId, Source, Transcript, TurnId, View};
+use protocol::{
+    Body, Command, Event, PromptId, SessionId, Source, Subject, Transcript, TurnId, View,
+};
 
 /// How long a change of the session before a turn may take.
 const CHANGE_TIMEOUT: Duration = Duration::from_secs(2);
-/// What a failure to start a turn is about.
-const START_FAILURES: &[&str] = &["prompt", "retry", "command"];
 
 /// The outcome of sending a prompt.
 #[derive(Debug)]
@@ -55,7 +55,8 @@ impl Starter {
             return Ok(());
         }
         self.view.send(Command::SetModel { model: model.to_owned() });
-        self.until_changed("model", |event| matches!(event, Event::ModelChanged { .. })).await
+        self.until_changed(&Subject::Model, |event| matches!(event, Event::ModelChanged { .. }))
+            .await
     }
 
     pub(super) async fn set_cwd(&mut self, cwd: &str) -> Result<(), ApiError> {
@@ -63,20 +64,20 @@ impl Starter {
             return Ok(());
         }
         self.view.send(Command::SetCwd { cwd: cwd.to_owned() });
-        self.until_changed("cwd", |event| matches!(event, Event::CwdChanged { .. })).await
+        self.until_changed(&Subject::Cwd, |event| matches!(event, Event::CwdChanged { .. })).await
     }
 
     /// Waits for the result of a change. No event answers one without effect: then it waits for
     /// [`CHANGE_TIMEOUT`].
     async fn until_changed(
         &mut self,
-        about: &str,
+        about: &Subject,
         is_change: impl Fn(&Event) -> bool,
     ) -> Result<(), ApiError> {
         let waiting = async {
             loop {
                 match self.next().await? {
-                    Event::Failed(failure) if failure.about == about => {
+                    Event::Failed(failure) if failure.about == *about => {
                         return Err(ApiError::bad_request(failure.message));
                     }
                     event if is_change(&event) => return Ok(()),
@@ -148,11 +149,16 @@ impl Starter {
                     });
                 }
                 // Some failures of other views' commands reach every view.
-                Event::Failed(failure) if START_FAILURES.contains(&failure.about.as_str()) => {
+                Event::Failed(failure) if is_start(&failure.about) => {
                     return Err(ApiError::bad_request(failure.message));
                 }
                 _ => {}
             }
         }
     }
+}
+
+/// Whether a failure is about the start of a turn.
+fn is_start(about: &Subject) -> bool {
+    matches!(about, Subject::Prompt | Subject::NamedPrompt(_) | Subject::Retry | Subject::Command)
 }

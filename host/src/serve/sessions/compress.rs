@@ -10,7 +10,7 @@ use super::change::open_named;
 use super::still_streaming;
 use crate::serve::client_state::Compression;
 use crate::serve::{ApiError, JsonBody, QueryParams, ServerState, ok_json};
-use protocol::{Body, Command, Event, SessionId, View};
+use protocol::{Body, Command, Event, SessionId, Subject, View};
 
 pub(super) fn routes() -> Router<ServerState> {
     Router::new()
@@ -48,7 +48,7 @@ async fn result(mut view: View) -> Compression {
                 result = Compression::Done;
             }
             Event::Failed(failure)
-                if failure.about == "compress" && result != Compression::Done =>
+                if failure.about == Subject::Compress && result != Compression::Done =>
             {
                 result = Compression::Failed(failure.message);
             }

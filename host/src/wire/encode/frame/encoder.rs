@@ -8,11 +8,10 @@ use serde_json::{Value, json};
 
 use super::meter::{self, Meter};
 use super::{Frame, Kind, args, head, preview, question};
-use crate::session::COMPRESSING;
 use crate::wire::encode::session::session;
 use protocol::{
-    Assistant, Body, CallId, Event, Millis, Outcome, Part, QuestionId, Row, Running, SessionId,
-    Summary, ToolCall, ToolResult, Transcript, TurnId,
+    Activity, Assistant, Body, CallId, Event, Millis, Outcome, Part, QuestionId, Row, Running,
+    SessionId, Summary, ToolCall, ToolResult, Transcript, TurnId,
 };
 
 /// The encoder of one turn.
@@ -97,8 +96,8 @@ impl FrameEncoder {
                 self.push_row(row, transcript, &mut out);
             }
             Event::CallStarted { call, .. } => self.push_call_start(call, &mut out),
-            Event::TurnStatus { turn, text } if *turn == self.turn => {
-                self.push_status(text.as_deref(), &mut out);
+            Event::TurnStatus { turn, text, activity } if *turn == self.turn => {
+                self.push_status(text.as_deref(), *activity, &mut out);
             }
             Event::QuestionAsked { .. } | Event::QuestionResolved { .. } => {
                 self.push_questions(transcript, &mut out);
@@ -305,10 +304,10 @@ impl FrameEncoder {
         }
     }
 
-    fn push_status(&mut self, status: Option<&str>, out: &mut Vec<Frame>) {
-        let compressing = status == Some(COMPRESSING);
+    fn push_status(&mut self, text: Option<&str>, activity: Activity, out: &mut Vec<Frame>) {
+        let compressing = activity == Activity::Compressing;
         if compressing && !self.compressing {
-            let data = json!({ "session_id": self.session, "message": COMPRESSING });
+            let data = json!({ "session_id": self.session, "message": text });
             out.push(Frame::new("compressing", data));
         }
         self.compressing = compressing;
