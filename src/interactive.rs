@@ -264,9 +264,9 @@ impl Interactive<'_> {
         let state = &self.config.settings.state;
         let stop_asked = async {
             match connection {
-                Connection::Embedded { server: Some(server), .. } => server.stop_asked().await,
+                Connection::Embedded { server: Some(server), .. } => server.stop_requested().await,
                 Connection::Embedded { server: None, .. } | Connection::Attached { .. } => {
-                    std::future::pending().await
+                    std::future::pending::<()>().await;
                 }
             }
         };

@@ -87,7 +87,7 @@ async fn host(
     std::io::stdout().lock().write_all(text.as_bytes()).ok();
     loop {
         tokio::select! {
-            () = server.stop_asked() => break,
+            () = server.stop_requested() => break,
             () = idled(&local, idle) => {
                 tracing::info!("nothing runs any more and nobody looks: the host ends");
                 break;
@@ -147,7 +147,7 @@ fn options(serve: &args::Serve, env: &Env, dirs: &Dirs) -> anyhow::Result<Option
         && !tcp.ip().is_loopback()
         && password.is_none()
     {
-        return Err(Usage(serve::Error::Open(tcp).to_string()).into());
+        return Err(Usage(serve::Error::PasswordRequired(tcp).to_string()).into());
     }
     let mut sockets = vec![socket_path(&dirs.state)];
     if let Some(path) = &serve.socket {

@@ -39,7 +39,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 pub use crate::session::Attendance;
-pub use handle::HostHandle;
+pub use handle::{HostHandle, OpenError};
 pub(crate) use models::SessionDefault;
 pub use runs::{Phase, Run, Runs, Work};
 

@@ -42,7 +42,7 @@ async fn a_host_that_is_stopped_says_so_and_one_that_makes_way_does_not() {
     let (mut view, _remote) = attach(&proxy.url, &home, Target::New).await;
     view.ask(1, "hello").await;
     proxy.lead(None);
-    first.make_way().await;
+    first.hand_over().await;
     is_down(&mut view).await;
     assert!(!links(&view).iter().any(|link| matches!(link, Link::Stopped { .. })));
     let second = listening(&local, &settings, "1").await;
@@ -90,7 +90,7 @@ async fn another_version_of_the_host_is_told_in_a_line_also_when_it_comes_later(
     let mut terminal = Terminal::open(&here, &["attach", &url]).await;
     let screen = terminal.shows(&format!("the host runs 0.0.9, this is {own}")).await;
     assert!(!screen.contains("host stop"), "{screen}");
-    server.make_way().await;
+    server.hand_over().await;
     let server = listening(&local, &settings, own).await;
     let url = format!("http://{}", server.address().unwrap());
     let mut terminal = Terminal::open(&here, &["attach", &url]).await;
@@ -103,7 +103,7 @@ async fn another_version_of_the_host_is_told_in_a_line_also_when_it_comes_later(
     terminal.send("hello");
     terminal.until("the end", |s| s.contains("1%") && !s.contains("Esc int")).await;
     proxy.lead(None);
-    server.make_way().await;
+    server.hand_over().await;
     let server = listening(&local, &settings, "99.0.0").await;
     proxy.lead(Some(&format!("http://{}", server.address().unwrap())));
     terminal.shows("the host runs 99.0.0").await;

@@ -1,5 +1,6 @@
 //! How views come and go: attaching, switching to another session, detaching.
 
+use super::handle::OpenError;
 use super::host_loop::HostLoop;
 use super::views::AttachedView;
 use super::{Attendance, Role};
@@ -32,7 +33,11 @@ impl HostLoop {
     }
 
     /// Attaches a view to that session or not at all. An error is a text for the user.
-    pub(super) fn attach_to(&mut self, view: NewView, session: &SessionId) -> Result<(), String> {
+    pub(super) fn attach_to(
+        &mut self,
+        view: NewView,
+        session: &SessionId,
+    ) -> Result<(), OpenError> {
         self.load(session)?;
         self.insert_view(view, session);
         Ok(())
@@ -101,7 +106,7 @@ impl HostLoop {
             Target::Id(name) => format!("there is no session `{name}`"),
             Target::New | Target::Latest => "there is no session yet".to_owned(),
         })?;
-        self.load(&id)?;
+        self.load(&id).map_err(|error| error.to_string())?;
         Ok(id)
     }
 

@@ -14,8 +14,8 @@ impl HostLoop {
             None => attached.session().clone(),
             Some(named) => {
                 let session = named.clone();
-                if let Err(message) = self.load(&session) {
-                    return self.fail(view, Subject::of(&command), message);
+                if let Err(error) = self.load(&session) {
+                    return self.fail(view, Subject::of(&command), error.to_string());
                 }
                 session
             }

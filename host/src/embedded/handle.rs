@@ -18,6 +18,30 @@ use protocol::{SessionId, Signal, Target, View, ViewId, ViewSink, pair};
 /// The error of a request to a host that is gone.
 const STOPPED: &str = "the host has stopped";
 
+/// Why a view of a session cannot be opened.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum OpenError {
+    /// No session has that id.
+    #[error("there is no session {0}")]
+    Unknown(SessionId),
+    /// The session was deleted.
+    #[error("session {0} was deleted")]
+    Deleted(SessionId),
+    /// The session may exist, but this host cannot open it now; the reason, for the user.
+    #[error("{0}")]
+    Refused(String),
+}
+
+impl OpenError {
+    /// Whether the session does not exist (any more).
+    pub fn is_unknown(&self) -> bool {
+        match self {
+            Self::Unknown(_) | Self::Deleted(_) => true,
+            Self::Refused(_) => false,
+        }
+    }
+}
+
 /// A handle to a running host, cheap to clone. It attaches views and answers questions about the
 /// host; it cannot end it. Once the host is gone every view ends and every request fails.
 #[derive(Clone, Debug)]
@@ -40,7 +64,7 @@ pub(super) enum Control {
     AttachTo {
         view: NewView,
         session: SessionId,
-        attached: oneshot::Sender<Result<(), String>>,
+        attached: oneshot::Sender<Result<(), OpenError>>,
     },
     Drain(oneshot::Sender<()>),
     /// Interrupt all turns and kill all background processes.
@@ -80,11 +104,16 @@ impl HostHandle {
         view
     }
 
-    /// Attaches a view to that session; its first event is the window. Fails with a text for the
-    /// user if the session does not exist, is in use by another process or cannot be read.
-    pub async fn open(&self, session: SessionId, attendance: Attendance) -> Result<View, String> {
+    /// Attaches a view to that session; its first event is the window.
+    pub async fn open(
+        &self,
+        session: SessionId,
+        attendance: Attendance,
+    ) -> Result<View, OpenError> {
         let (view, new) = self.new_view(attendance);
-        self.request(|attached| Control::AttachTo { view: new, session, attached }).await?;
+        let (attached, reply) = oneshot::channel();
+        self.send(Control::AttachTo { view: new, session, attached });
+        reply.await.unwrap_or_else(|_| Err(OpenError::Refused(STOPPED.to_owned())))?;
         Ok(view)
     }
 

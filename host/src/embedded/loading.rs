@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use super::handle::OpenError;
 use super::host_loop::HostLoop;
 use super::live_session::LiveSession;
 use super::{Attendance, Role};
@@ -53,7 +54,7 @@ impl HostLoop {
     }
 
     /// Loads a stored session, unless it is in memory. An error is a text for the user.
-    pub(super) fn load(&mut self, id: &SessionId) -> Result<(), String> {
+    pub(super) fn load(&mut self, id: &SessionId) -> Result<(), OpenError> {
         let attendance = match self.role {
             Role::Owner => Attendance::Attended,
             Role::OneShot => Attendance::Stateless,
@@ -66,23 +67,23 @@ impl HostLoop {
         &mut self,
         id: &SessionId,
         attendance: Attendance,
-    ) -> Result<(), String> {
+    ) -> Result<(), OpenError> {
         if self.sessions.is_deleted(id) {
-            return Err(format!("session {id} was deleted"));
+            return Err(OpenError::Deleted(id.clone()));
         }
         if self.sessions.contains(id) {
             return Ok(());
         }
         if self.shutdown.is_draining() {
-            return Err("the host is stopping".to_owned());
+            return Err(OpenError::Refused("the host is stopping".to_owned()));
         }
-        let lease = self.sessions.lease(id)?;
+        let lease = self.sessions.lease(id).map_err(OpenError::Refused)?;
         let loaded = self
             .store
             .reader
             .load(id, WINDOW)
-            .map_err(|e| e.to_string())?
-            .ok_or_else(|| format!("there is no session {id}"))?;
+            .map_err(|error| OpenError::Refused(error.to_string()))?
+            .ok_or_else(|| OpenError::Unknown(id.clone()))?;
         self.restore(id, loaded, lease, attendance);
         Ok(())
     }
