@@ -194,6 +194,7 @@ pub(crate) fn settings_in(dir: &Path, model: settings::Model) -> Settings {
         compression: settings::Compression::default(),
         delegation: settings::Delegation::default(),
         sources: Vec::new(),
+        timing: settings::Timing::default(),
     }
 }
 

@@ -2,18 +2,19 @@
 //! process, and remembers for each session how many.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use protocol::{Millis, SessionId};
 
 /// So many matches may be told within [`SPAN`].
 const MOST: usize = 15;
 const SPAN: Millis = 10_000;
-/// How long matches are dropped after one more.
-const SILENCE: Millis = 30_000;
 
 /// Counts the matches of all sessions.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Breaker {
+    /// How long matches are dropped after one too many.
+    silence: Millis,
     /// When the last ones were told.
     told: VecDeque<Millis>,
     /// When the silence began, while there is one.
@@ -33,6 +34,11 @@ pub(super) enum Pass {
 }
 
 impl Breaker {
+    pub(super) fn new(silence: Duration) -> Self {
+        let silence = i64::try_from(silence.as_millis()).unwrap_or(i64::MAX);
+        Self { silence, told: VecDeque::new(), silent_since: None, dropped: BTreeMap::new() }
+    }
+
     /// A match would be told.
     pub(super) fn admit(&mut self, session: &SessionId, now: Millis) -> Pass {
         if self.silent_since.is_none() {
@@ -52,13 +58,13 @@ impl Breaker {
 
     /// When the silence ends, while there is one.
     pub(super) fn deadline(&self) -> Option<Millis> {
-        self.silent_since.map(|since| since + SILENCE)
+        self.silent_since.map(|since| since + self.silence)
     }
 
     /// Ends a silence that is over: what each session has lost.
     pub(super) fn release(&mut self, now: Millis) -> BTreeMap<SessionId, u64> {
         match self.silent_since {
-            Some(since) if !(0..SILENCE).contains(&(now - since)) => {
+            Some(since) if !(0..self.silence).contains(&(now - since)) => {
                 self.silent_since = None;
                 std::mem::take(&mut self.dropped)
             }
@@ -71,6 +77,10 @@ impl Breaker {
 mod tests {
     use super::*;
 
+    fn breaker() -> Breaker {
+        Breaker::new(crate::settings::Timing::default().match_silence)
+    }
+
     fn id(name: &str) -> SessionId {
         SessionId(name.to_owned())
     }
@@ -78,7 +88,7 @@ mod tests {
     #[test]
     fn fifteen_matches_in_ten_seconds_pass_and_the_sixteenth_trips() {
         // P04
-        let mut breaker = Breaker::default();
+        let mut breaker = breaker();
         for n in 0..15 {
             assert_eq!(breaker.admit(&id("a"), 1_000 + n), Pass::Free);
         }
@@ -90,7 +100,7 @@ mod tests {
     #[test]
     fn a_match_ten_seconds_old_does_not_count_any_more() {
         // P04
-        let mut breaker = Breaker::default();
+        let mut breaker = breaker();
         for n in 0..15 {
             breaker.admit(&id("a"), 1_000 + n);
         }
@@ -101,7 +111,7 @@ mod tests {
     #[test]
     fn each_session_that_lost_one_is_told_once_and_gets_its_own_count_at_the_end() {
         // P04
-        let mut breaker = Breaker::default();
+        let mut breaker = breaker();
         for _ in 0..15 {
             breaker.admit(&id("a"), 0);
         }
@@ -119,7 +129,7 @@ mod tests {
     #[test]
     fn a_clock_that_is_set_back_ends_a_silence() {
         // P04
-        let mut breaker = Breaker::default();
+        let mut breaker = breaker();
         for _ in 0..16 {
             breaker.admit(&id("a"), 1_000_000);
         }

@@ -161,6 +161,7 @@ impl HostLoop {
         });
         let catalog = Cached::new(&state, settings.model.clone(), settings.sources.clone());
         let hub = Self {
+            breaker: Breaker::new(settings.timing.match_silence),
             settings,
             role,
             store,
@@ -181,7 +182,6 @@ impl HostLoop {
             done: done_tx,
             storage: Storage::Ok,
             always,
-            breaker: Breaker::default(),
             news: ListNews::default(),
             project_writes: ProjectWrites::default(),
             defaults: Defaults::default(),
@@ -232,6 +232,8 @@ impl HostLoop {
             notify_interval: agent.notify_interval.map(millis),
             fingerprint: self.fingerprint(model),
             max_children: self.settings.delegation.max_children,
+            unwind: millis(self.settings.timing.unwind),
+            match_gap: millis(self.settings.timing.match_gap),
         }
     }
 

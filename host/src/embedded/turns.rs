@@ -12,7 +12,7 @@ use crate::agent::compression;
 use crate::agent::turn::{self, TurnContext};
 use crate::clock::now;
 use crate::model::catalog;
-use crate::session::{Ack, Attendance, Input, LIVE, Reply, TurnEvent, TurnPlan, UNWIND};
+use crate::session::{Ack, Attendance, Input, LIVE, Reply, TurnEvent, TurnPlan};
 use crate::turn_link::{TurnLink, TurnMessage};
 use protocol::{Outcome, Row, SessionId};
 
@@ -212,7 +212,7 @@ impl HostLoop {
             // Its commands are being killed: the turn is over when they are gone (R06), or after a
             // bounded time. The session bounds a cancelled one by itself, also one whose task
             // never comes to its end (W23).
-            let unwind = Duration::from_millis(UNWIND.unsigned_abs());
+            let unwind = self.settings.timing.unwind;
             let link = TurnLink { session: session.clone(), turn, messages: self.messages.clone() };
             tokio::spawn(async move {
                 if tokio::time::timeout(unwind, gone.recv()).await.is_err() {

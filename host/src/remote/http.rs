@@ -10,7 +10,9 @@ use reqwest::{RequestBuilder, Response, Url};
 use serde_json::Value;
 
 use super::auth::Jar;
+use super::sse::pace::Backoff;
 use super::{LOG_IN, Server};
+use crate::settings::Timing;
 
 /// Longest wait for a connection.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -32,6 +34,7 @@ pub struct Client {
     http: reqwest::Client,
     base: Arc<str>,
     jar: Arc<Mutex<Jar>>,
+    timing: Timing,
 }
 
 /// An answer in JSON, whatever its status.
@@ -134,7 +137,17 @@ impl Client {
         }
         let http = http.build().map_err(|e| Error::Setup(cause(&e)))?;
         let jar = Jar::open(server.file("cookie"), &server.name());
-        Ok(Self { http, base: server.url.as_str().into(), jar: Arc::new(Mutex::new(jar)) })
+        Ok(Self {
+            http,
+            base: server.url.as_str().into(),
+            jar: Arc::new(Mutex::new(jar)),
+            timing: server.timing,
+        })
+    }
+
+    /// The pauses between two tries to connect.
+    pub(super) fn backoff(&self) -> Backoff {
+        Backoff::from(self.timing)
     }
 
     /// Asks for something. `path` begins with `/`.

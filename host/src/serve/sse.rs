@@ -14,15 +14,14 @@ use tokio::sync::watch;
 
 use super::{Serving, Shutdown};
 
-/// After so much silence a comment is sent (E07).
-pub(super) const KEEPALIVE: Duration = Duration::from_secs(5);
-
 /// What a stream says while nothing happens, as a whole frame.
 pub(crate) const QUIET: &str = ": keepalive\n\n";
 
 struct State {
     frames: Pin<Box<dyn Stream<Item = Bytes> + Send>>,
     comment: &'static str,
+    /// After so much silence the comment is sent (E07).
+    keepalive: Duration,
     shutdown: watch::Receiver<Shutdown>,
 }
 
@@ -33,7 +32,9 @@ pub(crate) fn response(
     comment: &'static str,
     frames: impl Stream<Item = Bytes> + Send + 'static,
 ) -> Response {
-    let state = State { frames: Box::pin(frames), comment, shutdown: serving.shutdown.clone() };
+    let keepalive = serving.settings.timing.keepalive;
+    let shutdown = serving.shutdown.clone();
+    let state = State { frames: Box::pin(frames), comment, keepalive, shutdown };
     let body = told(state).map(Ok::<_, std::convert::Infallible>);
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8")),
@@ -52,7 +53,7 @@ fn told(state: State) -> impl Stream<Item = Bytes> + Send {
             _ = state.shutdown.wait_for(|shutdown| shutdown.is_over()) => {
                 state.frames.next().now_or_never().flatten()?
             }
-            () = tokio::time::sleep(KEEPALIVE) => Bytes::from_static(state.comment.as_bytes()),
+            () = tokio::time::sleep(state.keepalive) => Bytes::from_static(state.comment.as_bytes()),
         };
         Some((bytes, state))
     })
@@ -80,7 +81,8 @@ mod tests {
                 _ => Poll::Ready(None),
             }
         });
-        let state = State { frames: Box::pin(frames), comment: QUIET, shutdown };
+        let state =
+            State { frames: Box::pin(frames), comment: QUIET, keepalive: Duration::MAX, shutdown };
         assert_eq!(told(state).collect::<Vec<_>>().await, ["stopped"]);
     }
 }

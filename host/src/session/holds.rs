@@ -159,7 +159,7 @@ impl Session {
             self.settling = None;
         }
         if let Some(at) = &mut self.reclaim_at {
-            *at = (*at).min(now + super::UNWIND);
+            *at = (*at).min(now + self.rules.unwind);
         }
     }
 

@@ -21,8 +21,6 @@ const KNOWN_PROMPTS: usize = 64;
 /// What the next turn reads after a prompt that was interrupted before anything was said to it.
 const INTERRUPTED: &str = "[The user interrupted this before it was answered. Do not act on it \
                            unless asked again.]";
-/// How long a cancelled turn may take to unwind; then it is over whatever it does (W23).
-pub(crate) const UNWIND: Millis = 10_000;
 /// The class of a failure of our own store.
 pub(crate) const STORE: &str = "store";
 /// Rows kept in the host's window of a session; older ones are paged in by front ends.
@@ -145,7 +143,7 @@ impl Session {
         turn.cancelled = true;
         let id = turn.id;
         let tasks = std::mem::take(&mut turn.tasks);
-        self.reclaim_at = Some(now + UNWIND);
+        self.reclaim_at = Some(now + self.rules.unwind);
         self.publish(Event::TurnCancelling { turn: id }, out);
         self.withdraw_questions(now, out);
         if let Some(remark) = self.take_remark(out) {
