@@ -53,7 +53,7 @@ impl Served {
 
 /// What the client keeps lies below its own home.
 fn server(url: &str, home: &Home) -> Server {
-    Server::parse(url, &home.user()).unwrap()
+    support::client(url, &home.user())
 }
 
 async fn attach(url: &str, home: &Home, target: Target) -> (TestView, Remote) {

@@ -18,7 +18,7 @@ use crate::wakeups::spawn;
 
 /// Runs of the loop (`E2E_RUNS` asks for another number), and how many go on at the same time.
 const RUNS: u64 = 60;
-const AT_ONCE: usize = 5;
+const AT_ONCE: usize = 10;
 
 /// A small generator: a seed gives the same run again.
 pub(crate) struct Dice(pub(crate) u64);

@@ -3,15 +3,17 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
+use host::settings::Timing;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use protocol::{Body, Command, Delivery, Event, News, Outcome, Target, Toast};
 use serde_json::json;
 
 use crate::support::{
-    Asked, Home, Reply, Server, Terminal, TestView, answer, eventually, is_alive, obey, start,
-    wakeups,
+    Asked, Home, Reply, Server, Terminal, TestView, answer, eventually, is_alive, obey, quick,
+    start, wakeups,
 };
 use crate::wakeups::{fifo, spawn, waiting};
 
@@ -268,7 +270,7 @@ async fn wake_now_runs_what_an_interrupt_held_and_a_toast_counts_it() {
 // W23
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cancelled_turn_whose_command_cannot_be_killed_is_reclaimed() {
-    let home = Home::new();
+    let home = Home::with_timing(Timing { unwind: Duration::from_secs(2), ..quick() });
     let server = Server::obedient().await;
     let local = start(home.settings(server.model()));
     let mut view = TestView::new(&local).await;

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::contract::{Over, Rig, Way, no_question, removal, said};
 use crate::serve::Serve;
-use crate::support::{Fault, Home, Proxy, Seen, Server, TestView, eventually, start};
+use crate::support::{self, Fault, Home, Proxy, Seen, Server, TestView, eventually, start};
 
 /// The inbox as a view was told it last.
 fn inbox(view: &TestView) -> &[Asked] {
@@ -138,7 +138,7 @@ async fn what_sessions_ask_is_answered_from_a_third_one_of_a_running_webui() {
 }
 
 fn at(place: &str, home: &Home) -> remote::Server {
-    remote::Server::parse(place, &home.user().join("client")).unwrap()
+    support::client(place, &home.user().join("client"))
 }
 
 // C15 C16

@@ -240,30 +240,34 @@ async fn a_session_that_a_one_shot_run_held_at_the_start_is_taken_up_when_it_is_
 // P13
 #[tokio::test]
 async fn a_closed_terminal_leaves_neither_a_spinning_host_nor_a_lost_completion() {
-    for signal in [Some(Signal::SIGHUP), Some(Signal::SIGTERM), None] {
-        let home = Home::new();
-        let mut terminal = Terminal::open(&home, &[]).await;
-        terminal.send("background 1");
-        terminal.shows("I will be woken when it ends").await;
-        let (session, pid) = (home.latest().unwrap(), terminal.pid());
-        match signal {
-            Some(signal) => kill(Pid::from_raw(pid as i32), signal).unwrap(),
-            None => terminal.hang_up(),
-        }
-        // It goes on without a terminal, or it goes; both are fine, a busy loop is not.
-        tokio::time::sleep(Duration::from_millis(1500)).await;
-        let before = cpu(pid);
-        tokio::time::sleep(Duration::from_millis(500)).await;
-        let spent = cpu(pid).saturating_sub(before);
-        assert!(spent < 20, "{signal:?}: {spent} ticks in half a second");
-        if terminal.is_running() {
-            eventually("the wakeup", || home.is_settled().then_some(())).await;
-            terminal.kill();
-        }
-        let _again = Terminal::open(&home, &["-c"]).await;
-        eventually("the wakeup", || home.is_settled().then_some(())).await;
-        assert_eq!(wakeups(&home.stored(&session).rows).len(), 1, "{}", home.dump());
+    let ends = [Some(Signal::SIGHUP), Some(Signal::SIGTERM), None];
+    futures::future::join_all(ends.map(terminal_closed)).await;
+}
+
+/// By that signal, or really.
+async fn terminal_closed(signal: Option<Signal>) {
+    let home = Home::new();
+    let mut terminal = Terminal::open(&home, &[]).await;
+    terminal.send("background 1");
+    terminal.shows("I will be woken when it ends").await;
+    let (session, pid) = (home.latest().unwrap(), terminal.pid());
+    match signal {
+        Some(signal) => kill(Pid::from_raw(pid as i32), signal).unwrap(),
+        None => terminal.hang_up(),
     }
+    // It goes on without a terminal, or it goes; both are fine, a busy loop is not.
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    let before = cpu(pid);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let spent = cpu(pid).saturating_sub(before);
+    assert!(spent < 20, "{signal:?}: {spent} ticks in half a second");
+    if terminal.is_running() {
+        eventually("the wakeup", || home.is_settled().then_some(())).await;
+        terminal.kill();
+    }
+    let _again = Terminal::open(&home, &["-c"]).await;
+    eventually("the wakeup", || home.is_settled().then_some(())).await;
+    assert_eq!(wakeups(&home.stored(&session).rows).len(), 1, "{}", home.dump());
 }
 
 /// Clock ticks a process has used.

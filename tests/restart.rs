@@ -384,7 +384,7 @@ async fn a_host_that_is_told_to_stop_lets_turns_finish_and_leaves_the_others_ope
     })
     .await;
     let mut settings = home.settings(server.model());
-    settings.agent.drain = Duration::from_secs(3);
+    settings.agent.drain = Duration::from_millis(1500);
     let local = start(settings.clone());
     let mut slow = TestView::new(&local).await;
     slow.prompt("slow");
