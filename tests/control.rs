@@ -63,7 +63,7 @@ async fn calls(view: &mut TestView, id: &ProcessId, turn: u64, calls: &[Value]) 
 
 // P07
 #[tokio::test]
-async fn every_action_works_on_pipes_and_terminals_before_and_after_a_restart() {
+async fn every_action_works_before_and_after_a_restart() {
     in_all_ways(every_action).await;
 }
 

@@ -146,13 +146,13 @@ async fn all(seen: Seen) {
 
 // E03 E08
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn on_the_seam_wire_a_disturbed_answer_ends_like_an_undisturbed_one() {
+async fn a_disturbed_answer_on_the_seam_wire_ends_undisturbed() {
     all(Seen::Whole).await;
 }
 
 // E03 E08
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn on_the_webui_wire_a_disturbed_answer_ends_like_an_undisturbed_one() {
+async fn a_disturbed_answer_on_the_webui_wire_ends_undisturbed() {
     all(Seen::Webui).await;
 }
 
@@ -177,7 +177,7 @@ async fn silent(seen: Seen) {
 
 // E07
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_link_that_falls_silent_is_noticed_by_its_missing_keepalives() {
+async fn a_silent_link_is_noticed_by_its_missing_keepalives() {
     tokio::join!(silent(Seen::Whole), silent(Seen::Webui));
 }
 

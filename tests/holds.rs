@@ -51,7 +51,7 @@ fn last_toast(view: &TestView) -> Option<(u64, String)> {
 
 // W20
 #[tokio::test]
-async fn with_a_refused_key_no_further_wakeup_asks_until_another_model_is_chosen() {
+async fn a_refused_key_pauses_wakeups_until_another_model() {
     let home = Home::new();
     let server = Server::start(|asked| match asked.body["model"].as_str() {
         Some("test-model") if asked.last_user().starts_with("[IMPORTANT") => refused(),
@@ -87,7 +87,7 @@ async fn with_a_refused_key_no_further_wakeup_asks_until_another_model_is_chosen
 
 // W20
 #[tokio::test]
-async fn a_pause_outlives_a_restart_with_the_same_key_and_ends_with_another() {
+async fn a_pause_outlives_a_restart_until_the_key_changes() {
     let home = Home::new();
     let (refuses, server) = switched(refused).await;
     let local = start(home.settings(server.model()));
@@ -125,7 +125,7 @@ async fn a_pause_outlives_a_restart_with_the_same_key_and_ends_with_another() {
 
 // W29
 #[tokio::test]
-async fn a_wakeup_that_failed_is_tried_again_at_the_next_start_in_its_one_row() {
+async fn a_failed_wakeup_is_retried_at_the_next_start_in_one_row() {
     let home = Home::new();
     let (fails, server) = switched(|| Reply::Status(503, "overloaded".to_owned())).await;
     let local = start(home.settings(server.model()));
@@ -167,7 +167,7 @@ async fn a_wakeup_that_failed_is_tried_again_at_the_next_start_in_its_one_row() 
 
 // W28 W29
 #[tokio::test]
-async fn a_wakeup_and_a_prompt_start_alike_where_the_working_folder_is_gone() {
+async fn without_the_working_directory_wakeup_and_prompt_start_alike() {
     let home = Home::new();
     let server = Server::start(|asked| match asked.last_user() {
         text if is_wakeup(asked) || text == "look" => {
@@ -199,7 +199,7 @@ async fn a_wakeup_and_a_prompt_start_alike_where_the_working_folder_is_gone() {
 
 // W22
 #[tokio::test]
-async fn what_an_interrupt_held_outlives_a_killed_host_and_rides_with_the_next_prompt() {
+async fn wakeups_held_by_an_interrupt_outlive_a_killed_host() {
     let home = Home::new();
     let server = Server::start(|asked| match asked.last_user() {
         "hang" => Reply::Hang("Well".to_owned()),
@@ -300,7 +300,7 @@ async fn a_cancelled_turn_whose_command_cannot_be_killed_is_reclaimed() {
 
 // W31
 #[tokio::test]
-async fn a_wakeup_turn_stops_at_the_same_limit_as_a_user_turn_and_says_so() {
+async fn a_wakeup_turn_stops_at_the_limit_of_a_user_turn() {
     let home = Home::new();
     let server = Server::start(|asked| match asked.last_user() {
         text if is_wakeup(asked) || text == "for ever" => {

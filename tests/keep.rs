@@ -88,7 +88,7 @@ async fn start_command(home: &Home, terminal: &mut Terminal) {
 
 // P10 W02
 #[tokio::test]
-async fn what_is_kept_goes_on_with_no_terminal_and_a_new_interface_finds_it() {
+async fn kept_work_goes_on_without_a_terminal_and_is_found_again() {
     let home = Home::new();
     let server = Server::obedient().await;
     home.configure(server.url());
@@ -129,7 +129,7 @@ async fn what_is_kept_goes_on_with_no_terminal_and_a_new_interface_finds_it() {
 
 // P10
 #[tokio::test]
-async fn work_of_a_session_that_is_not_in_view_is_asked_about_and_kept_too() {
+async fn work_of_sessions_out_of_view_is_asked_about_and_kept_too() {
     let home = Home::new();
     let server = hanging().await;
     home.configure(server.url());
@@ -147,7 +147,7 @@ async fn work_of_a_session_that_is_not_in_view_is_asked_about_and_kept_too() {
 
 // P13
 #[tokio::test]
-async fn a_turn_whose_terminal_is_closed_is_answered_exactly_once_with_no_terminal_anywhere() {
+async fn a_turn_whose_terminal_is_closed_is_answered_exactly_once() {
     let home = Home::new();
     let server = hanging().await;
     home.configure(server.url());
@@ -179,7 +179,7 @@ async fn a_turn_whose_terminal_is_closed_is_answered_exactly_once_with_no_termin
 
 // P13
 #[tokio::test]
-async fn a_turn_of_an_interface_that_is_terminated_goes_on_and_the_terminal_says_how_to_find_it() {
+async fn a_turn_of_a_terminated_interface_goes_on_and_says_where() {
     let home = Home::new();
     let server = hanging().await;
     home.configure(server.url());
@@ -256,7 +256,7 @@ async fn stopped(pid: u32) {
 
 // P14
 #[tokio::test]
-async fn ctrl_z_without_work_suspends_all_and_fg_brings_the_screen_back() {
+async fn ctrl_z_without_work_suspends_all_and_fg_restores_the_screen() {
     let home = Home::new();
     let (mut shell, pid) = in_a_shell(&home).await;
     shell.keys("half a thought");
@@ -294,7 +294,7 @@ async fn ctrl_z_without_work_suspends_all_and_fg_brings_the_screen_back() {
 
 // P14
 #[tokio::test]
-async fn ctrl_z_with_work_suspends_only_the_interface_and_the_session_wakes_meanwhile() {
+async fn ctrl_z_with_work_suspends_only_the_interface() {
     let home = Home::new();
     let server = Server::obedient().await;
     home.configure(server.url());
@@ -350,7 +350,7 @@ async fn ctrl_z_under_another_interface_suspends_only_its_own() {
 
 // S07
 #[tokio::test]
-async fn two_interfaces_see_the_same_turn_and_the_end_of_one_leaves_the_other() {
+async fn two_interfaces_share_a_turn_and_one_outlives_the_other() {
     let home = Home::new();
     let server = hanging().await;
     home.configure(server.url());
@@ -405,7 +405,7 @@ async fn a_second_interface_works_where_it_was_started() {
 
 // S07 E13
 #[tokio::test]
-async fn when_the_first_interface_is_killed_the_second_goes_on_with_a_host_of_its_own() {
+async fn the_second_interface_survives_a_kill_of_the_first() {
     let home = Home::new();
     let server = hanging().await;
     home.configure(server.url());
@@ -457,7 +457,7 @@ async fn a_host_that_nobody_needs_any_more_ends_by_itself() {
 
 // P13 C15
 #[tokio::test]
-async fn a_question_that_was_open_when_the_terminal_went_is_asked_by_the_next_interface() {
+async fn a_question_of_a_closed_terminal_is_asked_by_the_next_one() {
     let home = Home::new();
     let server = Server::obedient().await;
     home.configure(server.url());
@@ -484,7 +484,7 @@ async fn a_question_that_was_open_when_the_terminal_went_is_asked_by_the_next_in
 
 // P10
 #[tokio::test]
-async fn where_no_host_can_take_over_it_is_said_and_all_is_as_if_it_were_left() {
+async fn without_a_host_to_take_over_work_is_left_and_it_says_so() {
     let home = Home::new();
     let server = Server::obedient().await;
     home.configure(server.url());
@@ -557,7 +557,7 @@ async fn sent_where_no_host_starts(home: &Home) -> (u32, Terminal) {
 
 // P10 E13
 #[tokio::test]
-async fn a_host_that_was_stopped_stays_so_until_the_user_sends_something() {
+async fn a_stopped_host_stays_stopped_until_the_user_sends_something() {
     tokio::join!(stopped_on_purpose(false), stopped_on_purpose(true));
 }
 
@@ -600,7 +600,7 @@ async fn stopped_on_purpose(signal: bool) {
 
 // P10
 #[tokio::test]
-async fn where_no_host_starts_any_more_what_was_sent_is_kept_and_the_reason_told() {
+async fn where_no_host_starts_prompts_are_kept_and_the_reason_shown() {
     let home = Home::new();
     let server = Server::obedient().await;
     home.configure(server.url());
@@ -616,7 +616,7 @@ async fn where_no_host_starts_any_more_what_was_sent_is_kept_and_the_reason_told
 
 // P13
 #[tokio::test]
-async fn what_was_sent_while_no_host_ran_goes_out_once_with_the_next_start() {
+async fn prompts_sent_without_a_host_go_out_once_at_the_next_start() {
     let home = Home::new();
     let server = Server::obedient().await;
     home.configure(server.url());
@@ -636,7 +636,7 @@ async fn what_was_sent_while_no_host_ran_goes_out_once_with_the_next_start() {
 
 // S07
 #[tokio::test]
-async fn flags_of_a_second_interface_are_heeded_or_said_to_have_no_effect() {
+async fn flags_of_a_second_interface_are_heeded_or_named_as_void() {
     let home = Home::new();
     let server = Server::obedient().await;
     home.configure(server.url());
@@ -663,7 +663,7 @@ async fn flags_of_a_second_interface_are_heeded_or_said_to_have_no_effect() {
 
 // S07
 #[tokio::test]
-async fn a_session_that_is_gone_on_with_takes_the_model_of_the_command_line() {
+async fn a_continued_session_takes_the_model_of_the_command_line() {
     let home = Home::new();
     let server = Server::obedient().await;
     home.configure(server.url());
@@ -688,7 +688,7 @@ async fn a_session_that_is_gone_on_with_takes_the_model_of_the_command_line() {
 
 // R01
 #[tokio::test]
-async fn the_doctor_names_what_is_open_and_what_is_to_be_done_about_it() {
+async fn the_doctor_names_open_work_and_what_to_do_about_it() {
     let home = Home::new();
     let server = hanging().await;
     home.configure(server.url());
@@ -714,7 +714,7 @@ async fn the_doctor_names_what_is_open_and_what_is_to_be_done_about_it() {
 
 // P14
 #[tokio::test]
-async fn commands_do_not_inherit_that_the_interface_holds_a_signal_back() {
+async fn commands_do_not_inherit_blocked_signals() {
     let home = Home::new();
     let server = Server::obedient().await;
     home.configure(server.url());
@@ -730,7 +730,7 @@ async fn commands_do_not_inherit_that_the_interface_holds_a_signal_back() {
 
 // S07 P10
 #[tokio::test]
-async fn what_one_interface_kills_on_leaving_is_dead_and_the_other_goes_on() {
+async fn a_kill_on_leaving_leaves_the_other_interface_alone() {
     let home = Home::new();
     let server = Server::obedient().await;
     home.configure(server.url());
@@ -757,7 +757,7 @@ async fn what_one_interface_kills_on_leaving_is_dead_and_the_other_goes_on() {
 
 // P13
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_being_written_for_a_host_elsewhere_is_there_at_the_next_attach_to_that_one() {
+async fn a_draft_for_a_remote_host_returns_at_the_next_attach() {
     let (here, elsewhere, other) = (Home::new(), Home::new(), Home::new());
     let served = Served::start(&elsewhere, demo()).await;
     let mut terminal = Terminal::open(&here, &["attach", &served.url()]).await;

@@ -55,7 +55,7 @@ async fn go_on(processes: &Processes, id: &ProcessId) {
 
 // P01 P02
 #[tokio::test]
-async fn a_pattern_split_over_two_reads_is_found_on_pipes_and_terminals() {
+async fn a_pattern_split_over_two_reads_is_found() {
     for pty in [false, true] {
         let bench = Bench::new();
         let (processes, mut told) = bench.host();
@@ -87,7 +87,7 @@ async fn a_pattern_split_over_two_reads_is_found_on_pipes_and_terminals() {
 
 // P02
 #[tokio::test]
-async fn what_was_printed_before_the_end_is_told_before_it_and_nothing_after() {
+async fn matches_are_reported_before_the_end_and_none_after_it() {
     let bench = Bench::new();
     let (processes, mut told) = bench.host();
     // With a grandchild that goes on printing, and with an end that follows the line at once.
@@ -150,7 +150,7 @@ async fn a_new_host_finds_what_matched_while_there_was_none() {
 }
 
 #[tokio::test]
-async fn a_flood_of_matching_lines_is_few_hits_and_ends_with_the_watch() {
+async fn a_flood_of_matching_lines_is_few_hits() {
     let bench = Bench::new();
     let (processes, mut told) = bench.host();
     let mut spec = bench.spec("yes ERROR; exit 0");
@@ -177,7 +177,7 @@ async fn a_flood_of_matching_lines_is_few_hits_and_ends_with_the_watch() {
 
 // P01
 #[tokio::test]
-async fn the_output_of_an_older_supervisor_is_looked_at_without_its_help() {
+async fn the_output_of_an_older_supervisor_is_polled() {
     let bench = Bench::new();
     let id = ProcessId("proc_old".to_owned());
     let folder = bench.root().join(&id.0);
@@ -270,7 +270,7 @@ fn stored(home: &Home, session: &SessionId) -> Process {
 
 // P05
 #[tokio::test]
-async fn a_match_in_the_turn_that_spawned_it_is_stale_and_a_later_one_wakes() {
+async fn a_match_in_the_spawning_turn_is_stale_and_a_later_one_wakes() {
     let home = Home::new();
     let hold = Gate::closed();
     let held = hold.clone();
@@ -449,7 +449,7 @@ async fn a_killed_host_loses_no_match_and_tells_none_twice() {
 
 // P04
 #[tokio::test]
-async fn too_many_matches_at_once_are_dropped_for_a_while_and_completions_are_not() {
+async fn too_many_matches_are_dropped_for_a_while_completions_never() {
     let match_silence = Duration::from_secs(5);
     let home = Home::with_timing(Timing { match_silence, ..quick() });
     let server = Server::obedient().await;
@@ -500,7 +500,7 @@ async fn too_many_matches_at_once_are_dropped_for_a_while_and_completions_are_no
 
 // P01 P03
 #[tokio::test]
-async fn a_watch_that_matches_too_often_is_switched_off_and_the_end_still_wakes() {
+async fn a_watch_that_matches_too_often_is_off_and_the_end_wakes() {
     let match_gap = Duration::from_secs(4);
     let home = Home::with_timing(Timing { match_gap, ..quick() });
     let server = Server::obedient().await;

@@ -16,7 +16,7 @@ const STREAMS: &[(&str, &str)] = &[
 
 // E14
 #[tokio::test]
-async fn every_route_that_answers_with_a_stream_is_tested_over_a_socket() {
+async fn every_route_that_streams_is_tested_over_a_socket() {
     let site = Site::new(slow(1, 1).await).await;
     let session = site.session().await;
     let stream = site.prompt(&session, "hang").await;
