@@ -29,6 +29,7 @@ use self::pending_prompts::{Entry, Unsent};
 use self::sse::pace::Backoff;
 use crate::clock::now;
 use crate::settings::Timing;
+use protocol::Subject;
 use protocol::{Command, Event, Failure, Link, Millis, Target};
 use protocol::{Signal, View, ViewId, ViewSink, pair};
 
@@ -470,7 +471,7 @@ fn no_link(command: &Command) -> Event {
         _ => "there is no link to the host",
     };
     // Not about the prompt: a front end would take the text back.
-    Event::Failed(Failure { about: "link".to_owned(), message: message.to_owned() })
+    Event::Failed(Failure { about: Subject::Link, message: message.to_owned() })
 }
 
 /// Writes a file that only its owner can read: all of it or nothing, in folders made with 0700.

@@ -24,7 +24,7 @@ use tokio::sync::{OnceCell, mpsc};
 
 use crate::model::Schema;
 use crate::process::Processes;
-use crate::session::{Attendance, Seen, Shell, TurnPlan};
+use crate::session::{Attendance, ConsumeAt, Shell, TurnPlan};
 use crate::settings;
 use crate::toolset::Toolset;
 use crate::turn_link::TurnLink;
@@ -55,7 +55,7 @@ pub(crate) struct ToolContext {
 #[derive(Debug, Default)]
 pub(crate) struct ToolOutput {
     pub(crate) value: Value,
-    pub(crate) seen: Vec<(ProcessId, Seen)>,
+    pub(crate) seen: Vec<(ProcessId, ConsumeAt)>,
     pub(crate) shell: Option<Shell>,
     pub(crate) todo: Option<Value>,
     /// It asked the user and nobody answered in time.

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::{CallContext, Error, ToolContext, ToolOutput, parse};
 use crate::model::Schema;
 use crate::redact;
-use crate::session::{Attendance, Findings, Reply, Seen, TurnEvent, findings};
+use crate::session::{Attendance, ConsumeAt, Reply, TaskResult, TurnEvent, task_result};
 use crate::store::Reader;
 use crate::wakeup;
 use protocol::{Delivery, Exit, Process, ProcessId, SessionId, State, Watching, Work};
@@ -160,7 +160,7 @@ pub(crate) async fn run(args: &Value, ctx: CallContext) -> Result<ToolOutput, Er
         let note = "You are woken with each result. End your turn, or go on with other work.";
         value["note"] = note.into();
     }
-    let seen = seen.into_iter().flatten().map(|id| (id, Seen::Now)).collect();
+    let seen = seen.into_iter().flatten().map(|id| (id, ConsumeAt::Now)).collect();
     Ok(ToolOutput { value, seen, ..ToolOutput::default() })
 }
 
@@ -213,20 +213,20 @@ pub(super) async fn result(process: &Process, tools: &ToolContext) -> String {
 }
 
 /// What it found, read from the session that worked on it.
-pub(super) async fn found(process: &Process, tools: &ToolContext) -> Findings {
-    let Some(worker) = process.worker().cloned() else { return Findings::default() };
+pub(super) async fn found(process: &Process, tools: &ToolContext) -> TaskResult {
+    let Some(worker) = process.worker().cloned() else { return TaskResult::default() };
     let state = tools.state.clone();
     let read = move || Reader::open(&state)?.load(&worker, LAST);
     match tokio::task::spawn_blocking(read).await {
-        Ok(Ok(Some(loaded))) => findings(&loaded.rows),
+        Ok(Ok(Some(loaded))) => task_result(&loaded.rows),
         Ok(Ok(None)) => unread("its session is gone"),
         Ok(Err(error)) => unread(&format!("its session cannot be read: {error}")),
         Err(_) => unread("its session cannot be read"),
     }
 }
 
-fn unread(why: &str) -> Findings {
-    Findings { answer: String::new(), failure: Some(format!("Nothing is known: {why}.")) }
+fn unread(why: &str) -> TaskResult {
+    TaskResult { answer: String::new(), failure: Some(format!("Nothing is known: {why}.")) }
 }
 
 /// Words of another agent, as plain as output.

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::{CallContext, Error, ToolOutput, parse, terminal};
 use crate::model::Schema;
-use crate::session::{Reply, Seen, TurnEvent};
+use crate::session::{ConsumeAt, Reply, TurnEvent};
 use protocol::{End, Exit, Killer, Process, ProcessId};
 
 /// Characters of output in `poll`, `wait` and `kill`.
@@ -187,7 +187,7 @@ fn poll(process: &Process, ctx: &CallContext) -> ToolOutput {
         "uptime_seconds": uptime(process),
         "output_preview": preview(&process.id, ctx, 1_000),
     });
-    let seen = exit.iter().map(|_| (process.id.clone(), Seen::AtTurnEnd)).collect();
+    let seen = exit.iter().map(|_| (process.id.clone(), ConsumeAt::TurnEnd)).collect();
     let value = with(value, watch(process));
     let value = with(value, exit.map(|e| ending(process, &e)).unwrap_or_default());
     ToolOutput { value, seen, ..ToolOutput::default() }
@@ -216,7 +216,7 @@ fn log(process: &Process, args: &Args, ctx: &CallContext) -> ToolOutput {
         "truncated": !complete,
     });
     let saw_the_end = exit.is_some() && last_shown && complete;
-    let seen = if saw_the_end { vec![(process.id.clone(), Seen::Now)] } else { Vec::new() };
+    let seen = if saw_the_end { vec![(process.id.clone(), ConsumeAt::Now)] } else { Vec::new() };
     let value = with(value, exit.map(|e| ending(process, &e)).unwrap_or_default());
     ToolOutput { value, seen, ..ToolOutput::default() }
 }
@@ -249,7 +249,7 @@ async fn wait(process: &Process, args: &Args, ctx: &CallContext) -> ToolOutput {
     let mut fields = vec![("status", json!("exited"))];
     fields.extend(ending(process, &exit));
     fields.push(("output", json!(output)));
-    let seen = vec![(process.id.clone(), Seen::Now)];
+    let seen = vec![(process.id.clone(), ConsumeAt::Now)];
     ToolOutput { value: with(value, fields), seen, ..ToolOutput::default() }
 }
 
@@ -272,7 +272,7 @@ async fn kill(process: &Process, ctx: &CallContext) -> ToolOutput {
             }
         },
     };
-    let seen = exit.iter().map(|_| (process.id.clone(), Seen::Now)).collect();
+    let seen = exit.iter().map(|_| (process.id.clone(), ConsumeAt::Now)).collect();
     let mut fields = vec![("status", json!(status))];
     fields.extend(exit.map(|e| ending(process, &e)).unwrap_or_default());
     fields.push(("output", json!(preview(&process.id, ctx, PREVIEW))));

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
 use super::{CallContext, Error, ToolContext, ToolOutput, dispatch, patch, read_file, write_file};
-use crate::session::{Finished, Reply, Shell, TurnEvent, TurnPlan};
+use crate::session::{FinishedCall, Reply, Shell, TurnEvent, TurnPlan};
 use crate::turn_link::TurnLink;
 use protocol::{ToolCall, ToolResult};
 
@@ -82,7 +82,7 @@ impl ToolRunner {
             millis: started.elapsed().as_millis() as u64,
             unanswered: outcome.unanswered,
         };
-        let finished = Finished {
+        let finished = FinishedCall {
             result,
             seen: outcome.seen,
             shell: outcome.shell.clone(),

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{Args, blocked, shell};
 use crate::process::{Kind, Processes, Spec, Watch};
-use crate::session::{Attendance, Reply, Seen, TurnEvent};
+use crate::session::{Attendance, ConsumeAt, Reply, TurnEvent};
 use crate::tool::{CallContext, Error, ToolOutput};
 use crate::turn_link::TurnLink;
 use protocol::{Delivery, End, Exit, Process, ProcessId, State, Watching, Work};
@@ -61,7 +61,11 @@ pub(super) async fn run(args: Args, cwd: PathBuf, ctx: &CallContext) -> Result<T
         Err(failed) => {
             let value = blocked(&failed.0, "error");
             // The agent reads of it here: no wakeup needed on top.
-            return Ok(ToolOutput { value, seen: vec![(id, Seen::Now)], ..ToolOutput::default() });
+            return Ok(ToolOutput {
+                value,
+                seen: vec![(id, ConsumeAt::Now)],
+                ..ToolOutput::default()
+            });
         }
     };
     let mut value = json!({
