@@ -73,7 +73,8 @@ impl Rig {
 
     async fn view(&self, target: Target) -> TestView {
         let client = self.home.user().join("client");
-        let server = support::client(&self.proxy.url(), &client);
+        let mut server = support::client(&self.proxy.url(), &client);
+        server.timing = self.home.timing();
         TestView::over(remote::connect(server, target)).await
     }
 }
@@ -159,10 +160,10 @@ async fn a_disturbed_answer_on_the_webui_wire_ends_undisturbed() {
 /// The connection falls silent in the middle and nobody says so. Before that the client has seen
 /// how often this server sends keepalives.
 async fn silent(seen: Seen) {
-    let keepalive = Duration::from_millis(300);
-    let mut rig = Rig::with_timing(seen, Timing { keepalive, ..quick() }).await;
+    let (keepalive, idle) = (Duration::from_millis(300), Duration::from_millis(500));
+    let mut rig = Rig::with_timing(seen, Timing { keepalive, idle, ..quick() }).await;
     let mut view = rig.view(Target::New).await;
-    tokio::time::sleep(keepalive * 5).await;
+    tokio::time::sleep(keepalive * 10).await;
     view.prompt("talk");
     words(&mut view, 5).await;
     let before = rig.proxy.connections();

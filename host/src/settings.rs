@@ -219,6 +219,10 @@ pub struct Timing {
     pub reconnect: Duration,
     /// Longest pause between two tries of a client to connect (20 s; E08).
     pub reconnect_at_most: Duration,
+    /// For how long a client uses an idle connection again (10 s). Less than a server keeps it
+    /// (30 s), and less than the silence after which a stream counts as dead, so that no request
+    /// goes into the dead link beside it.
+    pub idle: Duration,
 }
 
 impl Default for Timing {
@@ -230,6 +234,7 @@ impl Default for Timing {
             keepalive: Duration::from_secs(5),
             reconnect: Duration::from_millis(1500),
             reconnect_at_most: Duration::from_secs(20),
+            idle: Duration::from_secs(10),
         }
     }
 }
@@ -244,6 +249,7 @@ impl Timing {
             "keepalive" => &mut self.keepalive,
             "reconnect" => &mut self.reconnect,
             "reconnect_at_most" => &mut self.reconnect_at_most,
+            "idle" => &mut self.idle,
             _ => return None,
         })
     }
@@ -274,5 +280,6 @@ mod tests {
         assert_eq!(timing.keepalive, Duration::from_secs(5));
         assert_eq!(timing.reconnect, Duration::from_millis(1500));
         assert_eq!(timing.reconnect_at_most, Duration::from_secs(20));
+        assert_eq!(timing.idle, Duration::from_secs(10));
     }
 }

@@ -1,7 +1,7 @@
 //! The text that the agent reads about a background event, in hermes' wording (W24), and its length.
 //! Pure text; the queue of events is in `session::ledger`.
 
-use crate::process::Hit;
+use crate::process::WatchHit;
 use crate::redact;
 use protocol::{End, Exit, Process, ProcessId, Wakeup, WakeupKind};
 
@@ -60,7 +60,7 @@ pub(crate) fn delegated(task: &ProcessId, goal: &str, exit: &Exit, result: &str)
 
 /// The wakeup for lines of a process that contain one of its patterns. `suppressed` lines before
 /// them were counted and not delivered (P03).
-pub(crate) fn matched(process: &Process, hit: &Hit, ordinal: u64, suppressed: u64) -> Wakeup {
+pub(crate) fn matched(process: &Process, hit: &WatchHit, ordinal: u64, suppressed: u64) -> Wakeup {
     let (id, command) = (&process.id, redact::secrets(&process.command).into_owned());
     let earlier = match suppressed {
         0 => String::new(),
@@ -340,8 +340,8 @@ mod tests {
         }
     }
 
-    fn hit(text: &str) -> Hit {
-        Hit { pattern: "ERROR".to_owned(), text: text.to_owned(), lines: 1, upto: 9, at: 0 }
+    fn hit(text: &str) -> WatchHit {
+        WatchHit { pattern: "ERROR".to_owned(), text: text.to_owned(), lines: 1, upto: 9, at: 0 }
     }
 
     #[test]

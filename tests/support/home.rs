@@ -63,6 +63,10 @@ impl Home {
         self.dir.path()
     }
 
+    pub(crate) fn timing(&self) -> Timing {
+        self.timing
+    }
+
     /// The folder of the host's state.
     pub(crate) fn state(&self) -> PathBuf {
         self.dir.path().join("state")
@@ -181,7 +185,7 @@ impl Home {
 
 /// The times as the binary reads them from its environment.
 fn spelled(timing: Timing) -> String {
-    let Timing { unwind, match_gap, match_silence, keepalive, reconnect, reconnect_at_most } =
+    let Timing { unwind, match_gap, match_silence, keepalive, reconnect, reconnect_at_most, idle } =
         timing;
     let times = [
         ("unwind", unwind),
@@ -190,6 +194,7 @@ fn spelled(timing: Timing) -> String {
         ("keepalive", keepalive),
         ("reconnect", reconnect),
         ("reconnect_at_most", reconnect_at_most),
+        ("idle", idle),
     ];
     times.map(|(name, time)| format!("{name}={}ms", time.as_millis())).join(",")
 }

@@ -20,9 +20,6 @@ const CONNECT: Duration = Duration::from_secs(10);
 const ANSWER: Duration = Duration::from_mins(1);
 /// Longest time an upload may take.
 const UPLOAD: Duration = Duration::from_mins(10);
-/// Idle connections are used again for that long: less than a server keeps them (30 s), and less than the silence after which a stream
-/// counts as dead, so that no request goes into the dead link beside it.
-const IDLE: Duration = Duration::from_secs(10);
 /// Largest answer.
 const LARGEST: usize = 64 * 1024 * 1024;
 /// As much of an answer that is no JSON as is looked at.
@@ -112,7 +109,7 @@ impl Client {
             .redirect(reqwest::redirect::Policy::none())
             .referer(false)
             .connect_timeout(CONNECT)
-            .pool_idle_timeout(IDLE)
+            .pool_idle_timeout(server.timing.idle)
             .tcp_keepalive(Duration::from_secs(30));
         if server.socket.is_some() || is_loopback(&url) {
             http = http.no_proxy();

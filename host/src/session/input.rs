@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::{GoalVerdict, UnloadedRows};
-use crate::process::Hit;
+use crate::process::WatchHit;
 use protocol::{
     Activity, Answer, Assistant, Attachment, CallId, Exit, GoalAsk, Millis, Outcome, Part, Process,
     ProcessId, PromptId, QuestionId, Storage, Summary, ToolResult, TurnId, Usage,
@@ -79,7 +79,7 @@ pub(crate) enum Input {
     /// A process has ended; its last output, plain and redacted.
     Exited { process: ProcessId, exit: Exit, output: String },
     /// Lines of a watched process matched. Not admitted: too many matched in the whole host (P04).
-    Matched { process: ProcessId, hit: Hit, admitted: bool },
+    Matched { process: ProcessId, hit: WatchHit, admitted: bool },
     /// A process from before a restart runs.
     Adopted { process: ProcessId, pid: Option<u32> },
     /// Time has passed ([`super::Session::deadline`]).

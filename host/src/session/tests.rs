@@ -25,7 +25,7 @@ mod watches;
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::process::Hit;
+use crate::process::WatchHit;
 use crate::store::{Entry, Loaded, OpenTurn, Stage};
 use protocol::{
     Answer, Ask, Assistant, CallId, Choice, Delivery, End, Exit, Killer, Part, Question, Source,

@@ -1,7 +1,7 @@
 //! Watched output: what a match does to the session (P01 to P05).
 
 use super::{Effects, Session};
-use crate::process::Hit;
+use crate::process::WatchHit;
 use crate::redact;
 use crate::store::Record;
 use crate::wakeup;
@@ -50,13 +50,18 @@ fn limit(watching: &mut Watching, lines: u64, gap: Millis, now: Millis) -> Match
 
 impl Session {
     /// Whether a match would be delivered: what the whole host's limit counts (P04).
-    pub(crate) fn would_deliver(&self, id: &ProcessId, hit: &Hit, now: Millis) -> bool {
+    pub(crate) fn would_deliver(&self, id: &ProcessId, hit: &WatchHit, now: Millis) -> bool {
         let Some(process) = self.process(id).filter(|p| p.is_watched()) else { return false };
         matches!(self.decide_match(process, hit, now).1, MatchDecision::Deliver { .. })
     }
 
     /// The state of the watch after a match, and the decision about it.
-    fn decide_match(&self, process: &Process, hit: &Hit, now: Millis) -> (Watching, MatchDecision) {
+    fn decide_match(
+        &self,
+        process: &Process,
+        hit: &WatchHit,
+        now: Millis,
+    ) -> (Watching, MatchDecision) {
         let mut watching = process.watching.clone();
         watching.hits += hit.lines;
         watching.offset = watching.offset.max(hit.upto);
@@ -71,7 +76,7 @@ impl Session {
 
     /// Whether a match starts no turn (P05): the turn that spawned the process had not given its
     /// final answer, the user began anew since, or somebody has asked for the end of the process.
-    fn is_stale(&self, process: &Process, hit: &Hit) -> bool {
+    fn is_stale(&self, process: &Process, hit: &WatchHit) -> bool {
         let early = match process.watching.since {
             Some(since) => hit.at < since,
             None => self.turn.as_ref().is_some_and(|turn| turn.id == process.turn),
@@ -83,7 +88,7 @@ impl Session {
     pub(super) fn matched(
         &mut self,
         id: &ProcessId,
-        hit: Hit,
+        hit: WatchHit,
         admitted: bool,
         now: Millis,
         out: &mut Effects,

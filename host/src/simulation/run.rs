@@ -5,7 +5,7 @@ use super::coverage::{Coverage, Interleaving};
 use super::load::fingerprint;
 use super::script::{Script, Step, TASK};
 use super::world::{SentPrompt, World, is_watched, number_of, process_id};
-use crate::process::Hit;
+use crate::process::WatchHit;
 use crate::session::{Attendance, Input, TurnEvent, UnloadedRows};
 use crate::store::memory::Memory;
 use protocol::{Answer, Ask, Body, Choice, End, Exit, GoalAsk, PromptId, Source};
@@ -364,7 +364,7 @@ impl World<'_> {
         self.tally.matches += 1;
         let (text, pattern, upto, at) =
             ("it works".to_owned(), "works".to_owned(), lines, self.now);
-        let hit = Hit { pattern, text, lines, upto, at };
+        let hit = WatchHit { pattern, text, lines, upto, at };
         self.feed(s, Input::Matched { process, hit, admitted });
     }
 

@@ -9,9 +9,9 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{CallContext, Error, ToolOutput, parse, terminal};
-use crate::model::Schema;
+use super::{CallContext, Error, Run, Tool, ToolOutput, parse, terminal};
 use crate::session::{ConsumeAt, Reply, TurnEvent};
+use crate::toolset::Toolset;
 use protocol::{End, Exit, Killer, Process, ProcessId};
 
 /// Characters of output in `poll`, `wait` and `kill`.
@@ -21,29 +21,33 @@ const LOG: usize = 50_000;
 /// Lines of a `log` without a limit.
 const LINES: usize = 200;
 
-pub(crate) fn schema() -> Schema {
-    Schema {
-        name: "process",
-        description: "Look after background processes and delegated tasks: list, poll (state and last output), log \
-                      (output by line), wait, kill, write (raw input), submit (a line of input), \
-                      close (end of input). Prefer notify_on_complete and ending your turn over \
-                      polling.",
-        parameters: json!({
-            "type": "object",
-            "properties": {
-                "action": { "type": "string",
-                    "enum": ["list", "poll", "log", "wait", "kill", "write", "submit", "close"] },
-                "session_id": { "type": "string",
-                    "description": "The process id; needed for all but list" },
-                "data": { "type": "string" },
-                "timeout": { "type": "integer", "minimum": 1,
-                    "description": "Seconds to wait" },
-                "offset": { "type": "integer" },
-                "limit": { "type": "integer", "minimum": 1 }
-            },
-            "required": ["action"]
-        }),
-    }
+pub(super) const TOOL: Tool = Tool {
+    name: "process",
+    description: "Look after background processes and delegated tasks: list, poll (state and last output), log \
+                  (output by line), wait, kill, write (raw input), submit (a line of input), \
+                  close (end of input). Prefer notify_on_complete and ending your turn over \
+                  polling.",
+    parameters,
+    toolset: Toolset::Terminal,
+    run: Run::Alone(|args, ctx| Box::pin(run(args, ctx))),
+};
+
+fn parameters() -> Value {
+    json!({
+        "type": "object",
+        "properties": {
+            "action": { "type": "string",
+                "enum": ["list", "poll", "log", "wait", "kill", "write", "submit", "close"] },
+            "session_id": { "type": "string",
+                "description": "The process id; needed for all but list" },
+            "data": { "type": "string" },
+            "timeout": { "type": "integer", "minimum": 1,
+                "description": "Seconds to wait" },
+            "offset": { "type": "integer" },
+            "limit": { "type": "integer", "minimum": 1 }
+        },
+        "required": ["action"]
+    })
 }
 
 #[derive(Deserialize)]
@@ -56,7 +60,7 @@ struct Args {
     limit: Option<usize>,
 }
 
-pub(crate) async fn run(args: &Value, ctx: CallContext) -> Result<ToolOutput, Error> {
+async fn run(args: &Value, ctx: CallContext) -> Result<ToolOutput, Error> {
     let args: Args = parse(args)?;
     let Reply::Processes(all) = ctx.link.ask(TurnEvent::Processes).await else {
         return Err(Error("the processes cannot be listed now".to_owned()));

@@ -536,7 +536,8 @@ fn whatever_a_reclaimed_turn_says_later_is_refused() {
         unanswered: false,
     };
     let seen = vec![(pid("a"), ConsumeAt::Now)];
-    let result = Finished { result, seen, shell: Some(Shell::default()), todo: Some(true.into()) };
+    let result =
+        FinishedCall { result, seen, shell: Some(Shell::default()), todo: Some(true.into()) };
     let late = Assistant { text: "late".to_owned(), ..Assistant::default() };
     for event in [
         TurnEvent::Delta { part: Part::Text, text: "late".to_owned() },

@@ -159,7 +159,7 @@ fn a_seen_end_stays_consumed_when_its_watch_is_disabled() {
     rig.event(TurnEvent::Spawn(Box::new(process)));
     let hit = |rig: &mut Rig| {
         let (pattern, text) = ("x".to_owned(), "x".to_owned());
-        let hit = Hit { pattern, text, lines: 1, upto: 1, at: rig.now };
+        let hit = WatchHit { pattern, text, lines: 1, upto: 1, at: rig.now };
         rig.feed(Input::Matched { process: pid("a"), hit, admitted: true });
     };
     for _ in 0..2 {
@@ -223,7 +223,7 @@ fn a_match_is_delivered_before_the_end_of_its_process() {
     rig.end();
     rig.prompt("busy");
     let (pattern, text) = ("x".to_owned(), "x".to_owned());
-    let hit = Hit { pattern, text, lines: 1, upto: 1, at: rig.now + 20 };
+    let hit = WatchHit { pattern, text, lines: 1, upto: 1, at: rig.now + 20 };
     rig.feed(Input::Matched { process: pid("a"), hit, admitted: true });
     rig.exit("a");
     let mut disk = Disk::of(&rig);
@@ -280,7 +280,7 @@ fn anything(rig: &mut Rig, what: u8, which: u8) {
         4 => drop(rig.exit(&id)),
         5 => {
             let (pattern, text) = ("x".to_owned(), "x".to_owned());
-            let hit = Hit { pattern, text, lines: 1, upto: u64::from(which), at: rig.now };
+            let hit = WatchHit { pattern, text, lines: 1, upto: u64::from(which), at: rig.now };
             let admitted = !which.is_multiple_of(5);
             drop(rig.feed(Input::Matched { process: pid(&id), hit, admitted }));
         }

@@ -27,7 +27,7 @@ fn tool(rig: &mut Rig, id: &str, unanswered: bool) -> Vec<Effect> {
         millis: 1,
         unanswered,
     };
-    rig.event(TurnEvent::Result(Finished { result, seen: Vec::new(), shell: None, todo: None }))
+    rig.event(TurnEvent::Result(FinishedCall { result, seen: Vec::new(), shell: None, todo: None }))
 }
 
 fn delta(rig: &mut Rig, text: &str) {

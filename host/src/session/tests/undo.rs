@@ -1,7 +1,7 @@
 //! The last user turn taken back.
 
 use super::*;
-use crate::process::Hit;
+use crate::process::WatchHit;
 
 fn undo(rig: &mut Rig) -> Vec<Effect> {
     rig.feed(Input::Undo { unloaded: UnloadedRows::default(), again: None })
@@ -179,7 +179,7 @@ fn matches_of_an_undone_spawn_start_no_turn_but_its_end_does() {
     rig.now += 10;
     undo(&mut rig);
     rig.effects.clear();
-    let hit = |rig: &Rig| Hit {
+    let hit = |rig: &Rig| WatchHit {
         pattern: "ready".to_owned(),
         text: "ready".to_owned(),
         lines: 1,
@@ -299,7 +299,7 @@ fn matches_of_a_cut_turns_spawn_start_no_turn() {
     rig.effects.clear();
     rig.now += 10;
     let text = "x".to_owned();
-    let hit = Hit { pattern: text.clone(), text, lines: 1, upto: 2, at: rig.now };
+    let hit = WatchHit { pattern: text.clone(), text, lines: 1, upto: 2, at: rig.now };
     rig.feed(Input::Matched { process: pid("w"), hit, admitted: true });
     assert_eq!(rig.starts(), []);
     rig.exit("w");

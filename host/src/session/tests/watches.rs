@@ -1,7 +1,7 @@
 //! Watched output (P01 to P05): which matches are told, when, and what they never use up.
 
 use super::*;
-use crate::process::Hit;
+use crate::process::WatchHit;
 use protocol::{News, Toast, Watching};
 
 fn watched(id: &str, turn: u64) -> Process {
@@ -32,8 +32,14 @@ fn watching(ids: &[&str]) -> Rig {
     rig
 }
 
-fn hit(at: Millis, lines: u64) -> Hit {
-    Hit { pattern: "ERROR".to_owned(), text: "an ERROR".to_owned(), lines, upto: at as u64, at }
+fn hit(at: Millis, lines: u64) -> WatchHit {
+    WatchHit {
+        pattern: "ERROR".to_owned(),
+        text: "an ERROR".to_owned(),
+        lines,
+        upto: at as u64,
+        at,
+    }
 }
 
 fn matches(rig: &mut Rig, id: &str) -> Vec<Effect> {

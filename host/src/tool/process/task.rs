@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::super::delegate_task::{clean, found, result, status};
+use super::super::delegate_task::{clean, load_findings, result, status};
 use super::{Args, CallContext, Error, LOG, ToolOutput, ending, uptime, with};
 use crate::session::{ConsumeAt, Reply, TurnEvent};
 use crate::wakeup;
@@ -32,7 +32,7 @@ pub(super) async fn run(
 
 /// What its agent said last.
 pub(super) async fn preview(process: &Process, ctx: &CallContext, chars: usize) -> String {
-    wakeup::both_ends(&clean(&found(process, &ctx.tools).await.answer), chars, &process.id)
+    wakeup::both_ends(&clean(&load_findings(process, &ctx.tools).await.answer), chars, &process.id)
 }
 
 /// What every result tells.
@@ -60,7 +60,7 @@ async fn poll(process: &Process, ctx: &CallContext) -> ToolOutput {
 /// The whole result, or what there is of it so far.
 async fn log(process: &Process, args: &Args, ctx: &CallContext) -> ToolOutput {
     let exit = process.exit.as_ref();
-    let found = found(process, &ctx.tools).await;
+    let found = load_findings(process, &ctx.tools).await;
     let text = clean(&if exit.is_some() { found.text() } else { found.answer });
     let total = text.lines().count();
     let first = args.offset.unwrap_or(0).min(total);
