@@ -197,6 +197,7 @@ pub(crate) fn other(config: &Config) -> remote::Server {
         ca: None,
         insecure: false,
         state,
+        timing: config.settings.timing,
     }
 }
 

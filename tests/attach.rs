@@ -53,7 +53,7 @@ impl Served {
 
 /// What the client keeps lies below its own home.
 fn server(url: &str, home: &Home) -> Server {
-    Server::parse(url, &home.user()).unwrap()
+    support::client(url, &home.user())
 }
 
 async fn attach(url: &str, home: &Home, target: Target) -> (TestView, Remote) {
@@ -106,7 +106,7 @@ fn pieces() -> Reply {
 
 // E01 E03
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stream_cut_at_any_byte_ends_with_the_transcript_of_the_host() {
+async fn a_stream_cut_at_any_byte_ends_with_the_hosts_transcript() {
     let model = support::Server::start(|_| pieces()).await;
     let home = Home::new();
     let served = Served::start(&home, model.model()).await;
@@ -186,7 +186,7 @@ async fn what_a_bad_network_answers_is_borne_and_each_try_is_shown() {
 
 // E13
 #[tokio::test]
-async fn a_host_that_is_started_anew_is_found_again_with_all_that_happened() {
+async fn a_restarted_host_is_found_again_with_all_that_happened() {
     let home = Home::new();
     let served = Served::start(&home, demo()).await;
     let proxy = Proxy::start(&served.url()).await;
@@ -212,7 +212,7 @@ async fn a_host_that_is_started_anew_is_found_again_with_all_that_happened() {
 }
 
 #[tokio::test]
-async fn what_is_typed_without_a_link_arrives_exactly_once_and_in_order() {
+async fn prompts_typed_offline_arrive_exactly_once_and_in_order() {
     let model = support::Server::start(|_| Reply::Text("Yes.".to_owned())).await;
     let home = Home::new();
     let served = Served::start(&home, model.model()).await;
@@ -260,7 +260,7 @@ async fn what_is_typed_without_a_link_arrives_exactly_once_and_in_order() {
 }
 
 #[tokio::test]
-async fn what_is_typed_without_a_link_survives_a_restart_of_the_client() {
+async fn prompts_typed_offline_survive_a_restart_of_the_client() {
     let model = support::Server::start(|_| Reply::Text("Yes.".to_owned())).await;
     let home = Home::new();
     let served = Served::start(&home, model.model()).await;
@@ -307,7 +307,7 @@ async fn what_is_typed_without_a_link_survives_a_restart_of_the_client() {
 }
 
 #[tokio::test]
-async fn a_session_that_is_gone_is_said_and_what_was_typed_in_it_comes_back_in_words() {
+async fn a_session_that_is_gone_is_reported_with_its_lost_prompts() {
     let home = Home::new();
     let served = Served::start(&home, demo()).await;
     let proxy = Proxy::start(&served.url()).await;
@@ -436,7 +436,7 @@ async fn refusals_end_the_tries_and_say_what_to_do() {
 
 // E08
 #[tokio::test]
-async fn a_page_that_says_404_is_no_word_of_the_host_about_its_session() {
+async fn a_proxy_page_with_404_does_not_mean_that_the_session_is_gone() {
     let home = Home::new();
     let served = Served::start(&home, demo()).await;
     let proxy = Proxy::start(&served.url()).await;
@@ -519,7 +519,7 @@ fn row(n: u64, text: &str) -> Row {
 
 // E07
 #[tokio::test]
-async fn a_half_open_link_is_left_by_the_hosts_own_pace_and_what_was_missed_is_shown() {
+async fn a_half_open_link_is_left_and_missed_events_are_shown() {
     let mut first = vec![Do::Say(window(vec![row(1, "one")]))];
     for _ in 0..3 {
         first.extend([Do::Wait(Duration::from_millis(200)), Do::Say(b": keepalive\n\n".to_vec())]);
@@ -571,7 +571,7 @@ async fn what_cannot_be_read_is_left_out_and_the_rest_arrives() {
 }
 
 #[tokio::test]
-async fn a_link_that_breaks_while_nothing_happens_changes_nothing_on_the_screen() {
+async fn a_link_that_breaks_while_idle_changes_nothing_on_screen() {
     let same = || vec![Do::Say(window(vec![row(1, "one")]))];
     let mut last = same();
     last.push(Do::Hold);
@@ -589,7 +589,7 @@ async fn a_link_that_breaks_while_nothing_happens_changes_nothing_on_the_screen(
 }
 
 #[tokio::test]
-async fn an_interrupt_that_was_pressed_without_a_link_meets_no_later_turn() {
+async fn an_interrupt_pressed_offline_meets_no_later_turn() {
     let gate = Gate::closed();
     let held = gate.clone();
     let model = support::Server::start(move |asked| match asked.last_user() {

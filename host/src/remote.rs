@@ -28,6 +28,7 @@ use self::http::{Client, Error};
 use self::pending_prompts::{Entry, Unsent};
 use self::sse::pace::Backoff;
 use crate::clock::now;
+use crate::settings::Timing;
 use protocol::Subject;
 use protocol::{Command, Event, Failure, Link, Millis, Target};
 use protocol::{Signal, View, ViewId, ViewSink, pair};
@@ -57,6 +58,8 @@ pub struct Server {
     pub insecure: bool,
     /// Our own state folder: cookies and what was not sent are kept below it.
     pub state: PathBuf,
+    /// How long a client of it waits.
+    pub timing: Timing,
 }
 
 impl Server {
@@ -73,6 +76,7 @@ impl Server {
             ca: None,
             insecure: false,
             state: state.to_owned(),
+            timing: Timing::default(),
         };
         let path = text.strip_prefix("unix://").or_else(|| text.strip_prefix("unix:"));
         if path.is_some() || text.starts_with(['/', '.', '~']) {
@@ -375,7 +379,7 @@ async fn drive(
             return keep_prompts(&mut signals, &backend, &mut unsent, &target).await;
         }
     };
-    let backoff = Backoff::default();
+    let backoff = Backoff::from(server.timing);
     let mut attempt = 0;
     tell(&backend, Link::Connecting);
     let probe = loop {

@@ -2,6 +2,7 @@
 //! the end of a process, and counts for each session how many.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use protocol::{Millis, SessionId};
 
@@ -9,12 +10,12 @@ use protocol::{Millis, SessionId};
 const MOST: usize = 15;
 /// The time within which matches are counted.
 const SPAN: Millis = 10_000;
-/// How long the breaker stays open after one match more.
-const OPEN: Millis = 30_000;
 
 /// Counts the matches of all sessions.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Breaker {
+    /// How long it stays open after one match too many.
+    silence: Millis,
     /// When the last ones were admitted.
     admitted: VecDeque<Millis>,
     /// Since when it is open and drops all matches; `None` = it is closed.
@@ -34,6 +35,11 @@ pub(super) enum Admission {
 }
 
 impl Breaker {
+    pub(super) fn new(silence: Duration) -> Self {
+        let silence = i64::try_from(silence.as_millis()).unwrap_or(i64::MAX);
+        Self { silence, admitted: VecDeque::new(), open_since: None, dropped: BTreeMap::new() }
+    }
+
     /// Counts a match of a session and decides whether it passes.
     pub(super) fn admit(&mut self, session: &SessionId, now: Millis) -> Admission {
         if self.open_since.is_none() {
@@ -53,13 +59,13 @@ impl Breaker {
 
     /// When it closes again, while it is open.
     pub(super) fn deadline(&self) -> Option<Millis> {
-        self.open_since.map(|since| since + OPEN)
+        self.open_since.map(|since| since + self.silence)
     }
 
     /// Closes the breaker if its time is over; returns how many matches each session has lost.
     pub(super) fn release(&mut self, now: Millis) -> BTreeMap<SessionId, u64> {
         match self.open_since {
-            Some(since) if !(0..OPEN).contains(&(now - since)) => {
+            Some(since) if !(0..self.silence).contains(&(now - since)) => {
                 self.open_since = None;
                 std::mem::take(&mut self.dropped)
             }
@@ -72,6 +78,10 @@ impl Breaker {
 mod tests {
     use super::*;
 
+    fn breaker() -> Breaker {
+        Breaker::new(crate::settings::Timing::default().match_silence)
+    }
+
     fn id(name: &str) -> SessionId {
         SessionId(name.to_owned())
     }
@@ -79,7 +89,7 @@ mod tests {
     #[test]
     fn the_sixteenth_match_in_ten_seconds_trips_the_breaker() {
         // P04
-        let mut breaker = Breaker::default();
+        let mut breaker = breaker();
         for n in 0..15 {
             assert_eq!(breaker.admit(&id("a"), 1_000 + n), Admission::Admitted);
         }
@@ -91,7 +101,7 @@ mod tests {
     #[test]
     fn a_match_ten_seconds_old_does_not_count() {
         // P04
-        let mut breaker = Breaker::default();
+        let mut breaker = breaker();
         for n in 0..15 {
             breaker.admit(&id("a"), 1_000 + n);
         }
@@ -102,7 +112,7 @@ mod tests {
     #[test]
     fn each_session_trips_once_and_gets_its_own_count() {
         // P04
-        let mut breaker = Breaker::default();
+        let mut breaker = breaker();
         for _ in 0..15 {
             breaker.admit(&id("a"), 0);
         }
@@ -123,7 +133,7 @@ mod tests {
     #[test]
     fn a_clock_that_is_set_back_closes_the_breaker() {
         // P04
-        let mut breaker = Breaker::default();
+        let mut breaker = breaker();
         for _ in 0..16 {
             breaker.admit(&id("a"), 1_000_000);
         }

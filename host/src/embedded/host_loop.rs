@@ -76,10 +76,10 @@ impl HostLoop {
         let host = Self {
             role,
             store,
-            processes: HostProcesses::new(registry, adoption_tx),
+            processes: HostProcesses::new(registry, adoption_tx, settings.timing.match_silence),
             sessions: Sessions::new(leases, granted),
             views: Views::default(),
-            turns: Turns::new(message_tx, Arc::new(tools)),
+            turns: Turns::new(message_tx, Arc::new(tools), settings.timing.unwind),
             models: Models::new(&settings),
             shutdown: Shutdown::default(),
             background: background_tx,

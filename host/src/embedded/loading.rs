@@ -190,6 +190,8 @@ impl HostLoop {
             max_wakeups: agent.max_wakeups,
             freshness: agent.freshness.map(millis),
             notify_interval: agent.notify_interval.map(millis),
+            unwind: millis(self.settings.timing.unwind),
+            match_gap: millis(self.settings.timing.match_gap),
             fingerprint: self.models.fingerprint(model),
             max_children: self.settings.delegation.max_children,
         }

@@ -43,6 +43,7 @@ impl HostProcesses {
     pub(super) fn new(
         registry: Processes,
         adoptions: mpsc::UnboundedSender<(ProcessId, Adoption)>,
+        match_silence: Duration,
     ) -> Self {
         Self {
             registry,
@@ -50,7 +51,7 @@ impl HostProcesses {
             orphans: Orphans::default(),
             kills: JoinSet::new(),
             adoptions,
-            breaker: Breaker::default(),
+            breaker: Breaker::new(match_silence),
         }
     }
 

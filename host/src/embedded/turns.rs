@@ -14,7 +14,7 @@ use super::live_session::PendingReply;
 use crate::agent::compression;
 use crate::agent::turn::{self, TurnContext};
 use crate::clock::now;
-use crate::session::{Ack, Attendance, Input, Reply, TurnEvent, TurnPlan, UNWIND};
+use crate::session::{Ack, Attendance, Input, Reply, TurnEvent, TurnPlan};
 use crate::tool::ToolContext;
 use crate::turn_link::{TurnLink, TurnMessage};
 use protocol::{Millis, Outcome, ProcessId, Row, SessionId, TurnId};
@@ -32,6 +32,8 @@ pub(super) struct Turns {
     /// Gets the messages of all turns.
     messages: mpsc::UnboundedSender<TurnMessage>,
     tools: Arc<ToolContext>,
+    /// How long the commands of a turn that was cut off may take to end.
+    unwind: Duration,
     /// When a turn ended last.
     last_ended: Option<Millis>,
 }
@@ -55,8 +57,16 @@ impl Turns {
     pub(super) fn new(
         messages: mpsc::UnboundedSender<TurnMessage>,
         tools: Arc<ToolContext>,
+        unwind: Duration,
     ) -> Self {
-        Self { tasks: JoinSet::new(), by_task: HashMap::new(), messages, tools, last_ended: None }
+        Self {
+            tasks: JoinSet::new(),
+            by_task: HashMap::new(),
+            messages,
+            tools,
+            unwind,
+            last_ended: None,
+        }
     }
 
     /// The link over which a turn of that session reports.
@@ -115,7 +125,7 @@ impl Turns {
     fn report_cut_off(&self, task: TurnTask, (outcome, failure): CutOff) {
         let TurnTask { session, turn, mut gone } = task;
         let link = self.link(&session, turn);
-        let unwind = Duration::from_millis(UNWIND.unsigned_abs());
+        let unwind = self.unwind;
         tokio::spawn(async move {
             if tokio::time::timeout(unwind, gone.recv()).await.is_err() {
                 tracing::warn!(session = %link.session, "a turn did not unwind in time");

@@ -20,7 +20,6 @@ use self::outbox::Outbox;
 use self::window::{is_empty, last_row};
 use super::http::{Client, Error};
 use super::pending_prompts::{Entry, Unsent};
-use super::sse::pace::Backoff;
 use super::sse::{Item, STRAYS, Stream};
 use super::{Line, NEAR, Wanted, is_prompt, no_link, probed, tell};
 use crate::clock::now;
@@ -295,7 +294,7 @@ impl Seam {
                 self.failed = self.failed.saturating_add(1);
                 if self.failed > 1 {
                     // It is something in between that says so.
-                    self.stream.put_off(pause(self.failed));
+                    self.stream.put_off(self.pause_after(self.failed));
                 }
             }
             Err(Error::Unreachable { sent: false, .. } | Error::Status { code: 429 | 503, .. }) => {
@@ -324,7 +323,7 @@ impl Seam {
     /// Sends nothing for a while.
     fn wait(&mut self) {
         self.failed = self.failed.saturating_add(1);
-        self.pause = Some(Instant::now() + pause(self.failed));
+        self.pause = Some(Instant::now() + self.pause_after(self.failed));
     }
 
     /// A request broke off: what cannot be repeated is told.
@@ -455,7 +454,7 @@ impl Seam {
         if self.strays > STRAYS && matches!(error, Error::NotWebui(_) | Error::Redirected(_)) {
             return self.refused(why);
         }
-        let pause = pause(self.strays);
+        let pause = self.pause_after(self.strays);
         self.stream.put_off(pause);
         let retry_at = now() + pause.as_millis() as Millis;
         tell(&self.backend, Link::Down { why, attempt: self.strays, retry_at });
@@ -544,14 +543,14 @@ impl Seam {
         }
     }
 
+    /// How long to wait after so many failures in a row.
+    fn pause_after(&self, failed: u32) -> Duration {
+        self.client.backoff().pause(failed, uuid::Uuid::new_v4().as_bytes()[0])
+    }
+
     fn turn(&self) -> Option<TurnId> {
         Some(self.fold.as_ref()?.running.as_ref()?.turn)
     }
-}
-
-/// How long to wait after so many failures in a row.
-fn pause(failed: u32) -> Duration {
-    Backoff::default().pause(failed, uuid::Uuid::new_v4().as_bytes()[0])
 }
 
 /// The token in a `view` frame.

@@ -14,15 +14,14 @@ use tokio::sync::watch;
 
 use super::{ServerState, Shutdown};
 
-/// After so much silence a comment is sent (E07).
-pub(super) const KEEPALIVE: Duration = Duration::from_secs(5);
-
 /// The comment of most streams, as a whole frame.
 pub(crate) const KEEPALIVE_COMMENT: &str = ": keepalive\n\n";
 
 struct State {
     frames: Pin<Box<dyn Stream<Item = Bytes> + Send>>,
     comment: &'static str,
+    /// After so much silence the comment is sent (E07).
+    keepalive: Duration,
     shutdown: watch::Receiver<Shutdown>,
 }
 
@@ -34,7 +33,12 @@ pub(crate) fn response(
     comment: &'static str,
     frames: impl Stream<Item = Bytes> + Send + 'static,
 ) -> Response {
-    let state = State { frames: Box::pin(frames), comment, shutdown: server.shutdown.clone() };
+    let state = State {
+        frames: Box::pin(frames),
+        comment,
+        keepalive: server.settings.timing.keepalive,
+        shutdown: server.shutdown.clone(),
+    };
     let body = with_keepalive(state).map(Ok::<_, std::convert::Infallible>);
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8")),
@@ -53,7 +57,7 @@ fn with_keepalive(state: State) -> impl Stream<Item = Bytes> + Send {
             _ = state.shutdown.wait_for(|shutdown| shutdown.is_over()) => {
                 state.frames.next().now_or_never().flatten()?
             }
-            () = tokio::time::sleep(KEEPALIVE) => Bytes::from_static(state.comment.as_bytes()),
+            () = tokio::time::sleep(state.keepalive) => Bytes::from_static(state.comment.as_bytes()),
         };
         Some((bytes, state))
     })
@@ -81,7 +85,12 @@ mod tests {
                 _ => Poll::Ready(None),
             }
         });
-        let state = State { frames: Box::pin(frames), comment: KEEPALIVE_COMMENT, shutdown };
+        let state = State {
+            frames: Box::pin(frames),
+            comment: KEEPALIVE_COMMENT,
+            keepalive: Duration::MAX,
+            shutdown,
+        };
         assert_eq!(with_keepalive(state).collect::<Vec<_>>().await, ["stopped"]);
     }
 }

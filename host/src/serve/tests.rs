@@ -80,6 +80,7 @@ pub(crate) fn settings_in(dir: &Path) -> Settings {
         compression: settings::Compression::default(),
         delegation: settings::Delegation::default(),
         sources: Vec::new(),
+        timing: settings::Timing::default(),
     }
 }
 
