@@ -25,7 +25,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use self::http::{Client, Error};
-use self::pending_prompts::{Entry, Unsent};
+use self::pending_prompts::{PendingPrompt, PendingPrompts};
 use self::sse::pace::Backoff;
 use crate::clock::now;
 use protocol::Subject;
@@ -39,7 +39,7 @@ const LOG_IN: &str = "to log in, quit and attach again: it asks for the password
 /// How long the end of a connection may take to send what waits.
 const END: Duration = Duration::from_secs(3);
 /// Longest pause before a host on this machine is looked for again.
-const NEAR: Duration = Duration::from_secs(1);
+const LOCAL_RETRY: Duration = Duration::from_secs(1);
 /// How long what others have left is tried, and how often it is looked whether it is gone.
 const LEFT: Duration = Duration::from_mins(1);
 const LOOK: Duration = Duration::from_millis(200);
@@ -171,10 +171,10 @@ pub enum Login {
 /// # Errors
 /// See [`Error`].
 pub async fn probe(server: &Server) -> Result<Probe, Error> {
-    probed(&Client::new(server)?).await
+    probe_with(&Client::new(server)?).await
 }
 
-async fn probed(client: &Client) -> Result<Probe, Error> {
+async fn probe_with(client: &Client) -> Result<Probe, Error> {
     let health = client.ask(client.request(::http::Method::GET, "/health", &[])?.timeout(PROBE));
     let health = match health.await? {
         reply if reply.status == 404 => {
@@ -246,7 +246,7 @@ pub async fn login(server: &Server, password: &str) -> Result<(), Error> {
         }
         Err(error) => return Err(error),
     }
-    match probed(&client).await?.login {
+    match probe_with(&client).await?.login {
         Login::Done => Ok(()),
         Login::Password | Login::Browser(_) => Err(Error::Auth(
             "the password was right, but the server did not give us a cookie it accepts".to_owned(),
@@ -267,24 +267,24 @@ pub fn use_cookie(server: &Server, text: &str) -> Result<bool, Error> {
 #[derive(Debug)]
 pub struct Remote {
     task: JoinHandle<Vec<String>>,
-    wanted: Wanted,
+    prompt_waiting: PromptWaiting,
 }
 
 /// Whether something was typed for a host that is not there.
 #[derive(Clone, Debug, Default)]
-struct Wanted(Arc<AtomicBool>);
+struct PromptWaiting(Arc<AtomicBool>);
 
-impl Wanted {
-    fn set(&self, wanted: bool) {
-        self.0.store(wanted, Ordering::Relaxed);
+impl PromptWaiting {
+    fn set(&self, prompt_waiting: bool) {
+        self.0.store(prompt_waiting, Ordering::Relaxed);
     }
 }
 
 impl Remote {
     /// Whether a prompt was typed since the link to one of our own hosts was lost, and since this
     /// was asked last: it waits until there is a host again.
-    pub fn take_wanted(&self) -> bool {
-        self.wanted.0.swap(false, Ordering::Relaxed)
+    pub fn take_prompt_waiting(&self) -> bool {
+        self.prompt_waiting.0.swap(false, Ordering::Relaxed)
     }
 
     /// Lets what was asked for go out, for a few seconds at most. The [`View`] must be dropped.
@@ -304,19 +304,19 @@ impl Drop for Remote {
 /// A view on a session of a remote host, and the connection behind it. Returns at once: how the
 /// link is, is an event. Must be called inside a tokio runtime.
 pub fn start(server: Server, target: Target) -> (View, Remote) {
-    let wanted = Wanted::default();
-    let (host, task) = spawn(server, target, wanted.clone());
-    (host, Remote { task, wanted })
+    let prompt_waiting = PromptWaiting::default();
+    let (host, task) = spawn(server, target, prompt_waiting.clone());
+    (host, Remote { task, prompt_waiting })
 }
 
 /// As [`start`]; the connection ends after its [`View`], or with the runtime.
 pub fn connect(server: Server, target: Target) -> View {
-    spawn(server, target, Wanted::default()).0
+    spawn(server, target, PromptWaiting::default()).0
 }
 
 /// Sends what interfaces that are gone have left for this server; returns at once if that is
 /// nothing, and gives up after a minute: what is left then waits for the next time.
-pub async fn send_left(server: Server) {
+pub async fn send_pending_prompts(server: Server) {
     if !pending_prompts::is_left(&server) {
         return;
     }
@@ -334,52 +334,56 @@ pub async fn send_left(server: Server) {
     remote.end().await;
 }
 
-fn spawn(server: Server, target: Target, wanted: Wanted) -> (View, JoinHandle<Vec<String>>) {
+fn spawn(
+    server: Server,
+    target: Target,
+    prompt_waiting: PromptWaiting,
+) -> (View, JoinHandle<Vec<String>>) {
     let (tx, signals) = mpsc::unbounded_channel();
     // The only view of its channel.
-    let (host, backend) = pair(ViewId(1), tx);
-    (host, tokio::spawn(drive(server, target, backend, signals, wanted)))
+    let (host, sink) = pair(ViewId(1), tx);
+    (host, tokio::spawn(drive(server, target, sink, signals, prompt_waiting)))
 }
 
 /// What both ways to a server begin with.
-struct Line {
+struct Connected {
     client: Client,
     target: Target,
-    backend: ViewSink,
+    sink: ViewSink,
     signals: mpsc::UnboundedReceiver<(ViewId, Signal)>,
     /// What was asked before the server was reached.
     early: Vec<Command>,
-    unsent: Unsent,
+    prompts: PendingPrompts,
     /// The version it says it has.
     version: Option<String>,
     /// It is on this machine, and asking whether it is there costs nothing.
-    is_near: bool,
-    wanted: Wanted,
+    is_local: bool,
+    prompt_waiting: PromptWaiting,
 }
 
 /// Finds out what the server speaks and goes on with that. Returns what is not sent at the end.
 async fn drive(
     server: Server,
     target: Target,
-    backend: ViewSink,
+    sink: ViewSink,
     mut signals: mpsc::UnboundedReceiver<(ViewId, Signal)>,
-    wanted: Wanted,
+    prompt_waiting: PromptWaiting,
 ) -> Vec<String> {
-    let mut unsent = Unsent::open(&server);
-    let is_near = server.socket.is_some();
+    let mut prompts = PendingPrompts::open(&server);
+    let is_local = server.socket.is_some();
     let mut early = Vec::new();
     let client = match Client::new(&server) {
         Ok(client) => client,
         Err(error) => {
-            refuse(&backend, error.to_string());
-            return keep_prompts(&mut signals, &backend, &mut unsent, &target).await;
+            refuse(&sink, error.to_string());
+            return keep_prompts(&mut signals, &sink, &mut prompts, &target).await;
         }
     };
     let backoff = Backoff::default();
     let mut attempt = 0;
-    tell(&backend, Link::Connecting);
+    report_link(&sink, Link::Connecting);
     let probe = loop {
-        let error = match probed(&client).await {
+        let error = match probe_with(&client).await {
             Ok(probe) => match probe.login {
                 Login::Done => break probe,
                 Login::Password => Error::Auth(LOG_IN.to_owned()),
@@ -388,16 +392,16 @@ async fn drive(
             Err(error) => error,
         };
         if !error.is_passing() {
-            refuse(&backend, error.to_string());
-            return keep_prompts(&mut signals, &backend, &mut unsent, &target).await;
+            refuse(&sink, error.to_string());
+            return keep_prompts(&mut signals, &sink, &mut prompts, &target).await;
         }
         attempt += 1;
         let mut pause = backoff.pause(attempt, uuid::Uuid::new_v4().as_bytes()[0]);
-        if is_near {
-            pause = pause.min(NEAR);
+        if is_local {
+            pause = pause.min(LOCAL_RETRY);
         }
         let retry_at = now() + pause.as_millis() as Millis;
-        tell(&backend, Link::Down { why: error.to_string(), attempt, retry_at });
+        report_link(&sink, Link::Down { why: error.to_string(), attempt, retry_at });
         let waited = tokio::time::sleep(pause);
         tokio::pin!(waited);
         loop {
@@ -405,28 +409,38 @@ async fn drive(
                 () = &mut waited => break,
                 signal = signals.recv() => match signal {
                     Some((_, Signal::Command(command))) => {
-                        wanted.set(wanted.0.load(Ordering::Relaxed) || is_prompt(&command));
-                        keep_prompt(&command, &mut unsent, &target);
+                        prompt_waiting.set(prompt_waiting.0.load(Ordering::Relaxed) || is_prompt(&command));
+                        keep_prompt(&command, &mut prompts, &target);
                         early.push(command);
                     }
-                    Some((_, Signal::Detached)) | None => return unsent.texts(),
+                    Some((_, Signal::Detached)) | None => return prompts.texts(),
                 },
             }
         }
     };
     let version = probe.version;
-    let line = Line { client, target, backend, signals, early, unsent, version, is_near, wanted };
+    let line = Connected {
+        client,
+        target,
+        sink,
+        signals,
+        early,
+        prompts,
+        version,
+        is_local,
+        prompt_waiting,
+    };
     if probe.tui { seam::run(line).await } else { webui::run(line).await }
 }
 
 /// Tells the front end how the link is.
-fn tell(backend: &ViewSink, link: Link) {
+fn report_link(sink: &ViewSink, link: Link) {
     // A front end that does not read this has more to catch up with.
-    let _ = backend.push(Event::Link { link });
+    let _ = sink.push(Event::Link { link });
 }
 
-fn refuse(backend: &ViewSink, message: String) {
-    tell(backend, Link::Refused { message });
+fn refuse(sink: &ViewSink, message: String) {
+    report_link(sink, Link::Refused { message });
 }
 
 fn is_prompt(command: &Command) -> bool {
@@ -434,28 +448,28 @@ fn is_prompt(command: &Command) -> bool {
 }
 
 /// A prompt is written down before anything is done about it.
-fn keep_prompt(command: &Command, unsent: &mut Unsent, target: &Target) {
+fn keep_prompt(command: &Command, prompts: &mut PendingPrompts, target: &Target) {
     if let Command::Prompt { id, text } = command {
         let session = match target {
             Target::Id(session) => Some(session.clone()),
             Target::New | Target::Latest => None,
         };
-        unsent.add(Entry::typed(id, session, text));
+        prompts.add(PendingPrompt::typed(id, session, text));
     }
 }
 
 /// There is no link and will be none: what is typed is kept, what is asked is refused.
 async fn keep_prompts(
     signals: &mut mpsc::UnboundedReceiver<(ViewId, Signal)>,
-    backend: &ViewSink,
-    unsent: &mut Unsent,
+    sink: &ViewSink,
+    prompts: &mut PendingPrompts,
     target: &Target,
 ) -> Vec<String> {
     while let Some((_, Signal::Command(command))) = signals.recv().await {
-        keep_prompt(&command, unsent, target);
-        let _ = backend.push(no_link(&command));
+        keep_prompt(&command, prompts, target);
+        let _ = sink.push(no_link(&command));
     }
-    unsent.texts()
+    prompts.texts()
 }
 
 /// What becomes of a command without a link.

@@ -267,14 +267,14 @@ async fn what_was_sent_while_the_host_was_being_stopped_is_wanted_of_the_next_on
         }
     });
     let (mut view, remote) = attach(&url, &home, Target::New).await;
-    assert!(!remote.take_wanted(), "nothing was sent yet");
+    assert!(!remote.take_prompt_waiting(), "nothing was sent yet");
     view.prompt("half a thought");
     view.until("the stop", |v| {
         links(v).iter().any(|link| matches!(link, Link::Stopped { .. })).then_some(())
     })
     .await;
-    assert!(remote.take_wanted(), "the user has sent something that nobody has taken");
-    assert!(!remote.take_wanted(), "once");
+    assert!(remote.take_prompt_waiting(), "the user has sent something that nobody has taken");
+    assert!(!remote.take_prompt_waiting(), "once");
     host.await.unwrap();
     drop(view);
     assert_eq!(remote.end().await, ["half a thought"]);

@@ -167,7 +167,7 @@ impl Api {
         self.ask("/api/approval/respond", body).await
     }
 
-    pub(super) async fn tell(
+    pub(super) async fn clarify_reply(
         &self,
         id: &str,
         question: &str,

@@ -15,12 +15,12 @@ use super::Server;
 use crate::clock::now;
 use protocol::{Body, Event, Failure, Millis, PromptId, SessionId, Subject, Transcript};
 
-/// See [`Entry::after`].
+/// See [`PendingPrompt::after`].
 const NOT_SENT: u64 = u64::MAX;
 
 /// One prompt.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Entry {
+pub(crate) struct PendingPrompt {
     /// Names it at the host, so that sending it twice is one prompt.
     pub(crate) id: PromptId,
     /// The session it was typed in; `None` = one that did not exist yet.
@@ -34,7 +34,7 @@ pub(crate) struct Entry {
     pub(crate) at: Millis,
 }
 
-impl Entry {
+impl PendingPrompt {
     /// What was typed just now.
     pub(crate) fn typed(id: &PromptId, session: Option<SessionId>, text: &str) -> Self {
         let (id, text) = (id.clone(), text.to_owned());
@@ -43,7 +43,7 @@ impl Entry {
 
     /// Notes where it is about to be sent, `last` being the last row there. A prompt that is sent
     /// again keeps its place. Whether anything changed.
-    pub(crate) fn place(&mut self, session: &SessionId, last: u64) -> bool {
+    pub(crate) fn mark_sent(&mut self, session: &SessionId, last: u64) -> bool {
         if self.after != NOT_SENT && self.session.as_ref() == Some(session) {
             return false;
         }
@@ -55,35 +55,35 @@ impl Entry {
 
 /// See the module.
 #[derive(Debug)]
-pub(crate) struct Unsent {
-    entries: Vec<Entry>,
+pub(crate) struct PendingPrompts {
+    entries: Vec<PendingPrompt>,
     path: PathBuf,
     /// Held as long as there is something in the file.
     lock: Option<File>,
 }
 
-impl Unsent {
+impl PendingPrompts {
     /// What clients that are gone have left for this server.
     pub(crate) fn open(server: &Server) -> Self {
         let own = uuid::Uuid::new_v4().simple().to_string();
-        let mut unsent =
+        let mut prompts =
             Self { entries: Vec::new(), path: server.file(&format!("unsent-{own}")), lock: None };
         let mut left: Vec<_> = files(server).iter().filter_map(|path| take_over(path)).collect();
         left.sort_by_key(|(entries, ..)| entries.first().map(|entry| entry.at));
         for (entries, ..) in &left {
-            unsent.entries.extend(entries.iter().cloned());
+            prompts.entries.extend(entries.iter().cloned());
         }
-        if unsent.entries.is_empty() || unsent.save().is_ok() {
+        if prompts.entries.is_empty() || prompts.save().is_ok() {
             for (_, path, _lock) in &left {
                 fs::remove_file(path).ok();
                 fs::remove_file(lock_of(path)).ok();
             }
         }
-        unsent
+        prompts
     }
 
     /// All of them, oldest first.
-    pub(crate) fn entries(&self) -> &[Entry] {
+    pub(crate) fn entries(&self) -> &[PendingPrompt] {
         &self.entries
     }
 
@@ -93,7 +93,7 @@ impl Unsent {
     }
 
     /// Keeps a prompt. One that cannot be kept is said so in the log: it is still sent.
-    pub(crate) fn add(&mut self, entry: Entry) {
+    pub(crate) fn add(&mut self, entry: PendingPrompt) {
         if self.entries.iter().any(|known| known.id == entry.id) {
             return;
         }
@@ -101,16 +101,16 @@ impl Unsent {
         self.keep();
     }
 
-    /// Notes where a prompt is about to be sent: [`Entry::place`].
-    pub(crate) fn place(&mut self, id: &PromptId, session: &SessionId, last: u64) {
+    /// Notes where a prompt is about to be sent: [`PendingPrompt::mark_sent`].
+    pub(crate) fn mark_sent(&mut self, id: &PromptId, session: &SessionId, last: u64) {
         let found = self.entries.iter_mut().find(|entry| entry.id == *id);
-        if found.is_some_and(|entry| entry.place(session, last)) {
+        if found.is_some_and(|entry| entry.mark_sent(session, last)) {
             self.keep();
         }
     }
 
     /// A session goes on under another id, and with it what waits there.
-    pub(crate) fn moved(&mut self, from: &SessionId, to: &SessionId) {
+    pub(crate) fn move_session(&mut self, from: &SessionId, to: &SessionId) {
         let waiting = self.entries.iter_mut().filter(|entry| entry.session.as_ref() == Some(from));
         let mut any = false;
         for entry in waiting {
@@ -133,7 +133,7 @@ impl Unsent {
     }
 
     /// Forgets what an event of that session shows to have been taken, and says what that is.
-    pub(crate) fn seen(&mut self, session: &SessionId, event: &Event) -> Vec<PromptId> {
+    pub(crate) fn acknowledge(&mut self, session: &SessionId, event: &Event) -> Vec<PromptId> {
         let taken = taken(&self.entries, session, event);
         self.remove(&taken);
         taken
@@ -169,7 +169,11 @@ impl Unsent {
 }
 
 /// Which of the prompts the host has, as an event of that session shows.
-pub(crate) fn taken(entries: &[Entry], session: &SessionId, event: &Event) -> Vec<PromptId> {
+pub(crate) fn taken(
+    entries: &[PendingPrompt],
+    session: &SessionId,
+    event: &Event,
+) -> Vec<PromptId> {
     let mut found = Vec::new();
     match event {
         Event::PromptQueued { prompt } => found.push(prompt.id.clone()),
@@ -179,8 +183,9 @@ pub(crate) fn taken(entries: &[Entry], session: &SessionId, event: &Event) -> Ve
             found.extend(entries.iter().any(|entry| entry.id == *id).then(|| id.clone()));
         }
         Event::Failed(Failure { about: Subject::Prompt, .. }) => {
-            let sent =
-                |entry: &&Entry| entry.after != NOT_SENT && entry.session.as_ref() == Some(session);
+            let sent = |entry: &&PendingPrompt| {
+                entry.after != NOT_SENT && entry.session.as_ref() == Some(session)
+            };
             found.extend(entries.iter().rev().find(sent).map(|entry| entry.id.clone()));
         }
         Event::RowAdded { row } => {
@@ -201,7 +206,7 @@ pub(crate) fn taken(entries: &[Entry], session: &SessionId, event: &Event) -> Ve
 }
 
 /// Which of the prompts a window shows.
-fn shown(entries: &[Entry], transcript: &Transcript) -> Vec<PromptId> {
+fn shown(entries: &[PendingPrompt], transcript: &Transcript) -> Vec<PromptId> {
     let mut rows: Vec<(u64, &str)> = Vec::new();
     for row in &transcript.rows {
         if let Body::User { text } = &row.body {
@@ -257,7 +262,7 @@ pub(super) fn is_waiting(server: &Server) -> bool {
 }
 
 /// What a client that is gone has left in that file, with the lock on it.
-fn take_over(path: &Path) -> Option<(Vec<Entry>, PathBuf, File)> {
+fn take_over(path: &Path) -> Option<(Vec<PendingPrompt>, PathBuf, File)> {
     let lock = File::options().create(true).append(true).open(lock_of(path)).ok()?;
     lock.try_lock().ok()?;
     let text = fs::read(path).ok()?;
@@ -279,8 +284,8 @@ mod tests {
         Server::parse("http://box:1", dir).unwrap()
     }
 
-    fn entry(id: &str, session: &str, after: u64, text: &str) -> Entry {
-        Entry {
+    fn entry(id: &str, session: &str, after: u64, text: &str) -> PendingPrompt {
+        PendingPrompt {
             id: PromptId(id.to_owned()),
             session: Some(SessionId(session.to_owned())),
             after,
@@ -293,30 +298,33 @@ mod tests {
         Row { n, turn: TurnId(1), at: 0, cut: 0, body: Body::User { text: text.to_owned() } }
     }
 
-    fn ids(unsent: &Unsent) -> Vec<&str> {
-        unsent.entries().iter().map(|entry| entry.id.0.as_str()).collect()
+    fn ids(prompts: &PendingPrompts) -> Vec<&str> {
+        prompts.entries().iter().map(|entry| entry.id.0.as_str()).collect()
     }
 
     #[test]
     fn what_was_typed_survives_its_client_and_goes_to_the_next_one_once() {
         let dir = tempfile::tempdir().unwrap();
-        let mut first = Unsent::open(&server(dir.path()));
+        let mut first = PendingPrompts::open(&server(dir.path()));
         first.add(entry("a", "s", 0, "one"));
         first.add(entry("b", "s", 0, "two"));
         first.add(entry("b", "s", 0, "two"));
         // A second client beside it: nothing is taken from who lives.
-        let beside = Unsent::open(&server(dir.path()));
+        let beside = PendingPrompts::open(&server(dir.path()));
         assert_eq!(ids(&beside), [""; 0]);
         drop(first);
-        let second = Unsent::open(&server(dir.path()));
+        let second = PendingPrompts::open(&server(dir.path()));
         assert_eq!(ids(&second), ["a", "b"]);
-        assert_eq!(ids(&Unsent::open(&server(dir.path()))), [""; 0]);
-        assert_eq!(ids(&Unsent::open(&Server::parse("http://box", dir.path()).unwrap())), [""; 0]);
+        assert_eq!(ids(&PendingPrompts::open(&server(dir.path()))), [""; 0]);
+        assert_eq!(
+            ids(&PendingPrompts::open(&Server::parse("http://box", dir.path()).unwrap())),
+            [""; 0]
+        );
         drop(second);
-        let mut third = Unsent::open(&server(dir.path()));
+        let mut third = PendingPrompts::open(&server(dir.path()));
         third.remove(&[PromptId("a".to_owned()), PromptId("b".to_owned())]);
         drop(third);
-        assert_eq!(ids(&Unsent::open(&server(dir.path()))), [""; 0]);
+        assert_eq!(ids(&PendingPrompts::open(&server(dir.path()))), [""; 0]);
         let left = fs::read_dir(dir.path().join("remote")).unwrap().count();
         assert_eq!(left, 0, "nothing is left behind");
     }
@@ -327,8 +335,8 @@ mod tests {
         let entries =
             [entry("a", "s", 4, "go"), entry("b", "s", 4, "go"), entry("c", "t", 0, "go")];
         let row = |n, text: &str| Event::RowAdded { row: user(n, text) };
-        let unsent = [entry("d", "s", NOT_SENT, "go")];
-        assert_eq!(taken(&unsent, &session, &row(9, "go")), [], "it was never sent");
+        let prompts = [entry("d", "s", NOT_SENT, "go")];
+        assert_eq!(taken(&prompts, &session, &row(9, "go")), [], "it was never sent");
         let told = |event: &Event| {
             taken(&entries, &session, event).into_iter().map(|id| id.0).collect::<Vec<_>>()
         };
@@ -360,14 +368,14 @@ mod tests {
         // S03: also for the client that comes after this one.
         let dir = tempfile::tempdir().unwrap();
         let ids = ["old", "new", "else"].map(|id| SessionId(id.to_owned()));
-        let mut first = Unsent::open(&server(dir.path()));
+        let mut first = PendingPrompts::open(&server(dir.path()));
         first.add(entry("a", "old", 40, "go"));
         first.add(entry("b", "else", 3, "on"));
-        first.moved(&ids[0], &ids[1]);
+        first.move_session(&ids[0], &ids[1]);
         drop(first);
-        let mut next = Unsent::open(&server(dir.path()));
-        let of = |unsent: &Unsent| {
-            unsent
+        let mut next = PendingPrompts::open(&server(dir.path()));
+        let of = |prompts: &PendingPrompts| {
+            prompts
                 .entries()
                 .iter()
                 .map(|e| (e.session.clone().unwrap(), e.after))
@@ -375,8 +383,8 @@ mod tests {
         };
         assert_eq!(of(&next), [(ids[1].clone(), NOT_SENT), (ids[2].clone(), 3)]);
         // Rows are counted anew there.
-        next.place(&PromptId("a".to_owned()), &ids[1], 2);
+        next.mark_sent(&PromptId("a".to_owned()), &ids[1], 2);
         let row = Event::RowAdded { row: user(3, "go") };
-        assert_eq!(next.seen(&ids[1], &row), [PromptId("a".to_owned())]);
+        assert_eq!(next.acknowledge(&ids[1], &row), [PromptId("a".to_owned())]);
     }
 }

@@ -19,10 +19,10 @@ use self::inbox::Inbox;
 use self::outbox::Outbox;
 use self::window::{is_empty, last_row};
 use super::http::{Client, Error};
-use super::pending_prompts::{Entry, Unsent};
+use super::pending_prompts::{PendingPrompt, PendingPrompts};
 use super::sse::pace::Backoff;
-use super::sse::{Item, STRAYS, Stream};
-use super::{Line, NEAR, Wanted, is_prompt, no_link, probed, tell};
+use super::sse::{Item, MAX_STRAYS, Stream};
+use super::{Connected, LOCAL_RETRY, PromptWaiting, is_prompt, no_link, probe_with, report_link};
 use crate::clock::now;
 use protocol::Subject;
 use protocol::{
@@ -40,15 +40,25 @@ const WINDOW: usize = 400;
 const ODD: usize = 100;
 
 /// Carries a view until the front end leaves. Returns what is not sent.
-pub(super) async fn run(line: Line) -> Vec<String> {
-    let Line { client, target, backend, signals, early, unsent, version, is_near, wanted } = line;
+pub(super) async fn run(line: Connected) -> Vec<String> {
+    let Connected {
+        client,
+        target,
+        sink,
+        signals,
+        early,
+        prompts,
+        version,
+        is_local,
+        prompt_waiting,
+    } = line;
     let mut seam = Seam {
         stream: stream(&client, &target),
         client,
         target,
-        backend,
+        sink,
         signals,
-        unsent,
+        prompts,
         outbox: Outbox::default(),
         flying: None,
         handover: None,
@@ -64,15 +74,15 @@ pub(super) async fn run(line: Line) -> Vec<String> {
         is_over: false,
         odd: BTreeSet::new(),
         version,
-        is_near,
-        wanted,
+        is_local,
+        prompt_waiting,
         farewell: Farewell::No,
     };
     for command in early {
         seam.asked(command);
     }
     seam.run().await;
-    seam.unsent.texts()
+    seam.prompts.texts()
 }
 
 /// The stream of a new view.
@@ -95,9 +105,9 @@ struct Seam {
     stream: Stream,
     /// What the next view looks at.
     target: Target,
-    backend: ViewSink,
+    sink: ViewSink,
     signals: mpsc::UnboundedReceiver<(ViewId, Signal)>,
-    unsent: Unsent,
+    prompts: PendingPrompts,
     outbox: Outbox,
     /// The request with commands that is under way.
     flying: Option<BoxFuture<'static, Sent>>,
@@ -126,9 +136,9 @@ struct Seam {
     odd: BTreeSet<String>,
     /// The version of the host, as last heard.
     version: Option<String>,
-    /// See [`Line::is_near`].
-    is_near: bool,
-    wanted: Wanted,
+    /// See [`Connected::is_local`].
+    is_local: bool,
+    prompt_waiting: PromptWaiting,
     farewell: Farewell,
 }
 
@@ -198,7 +208,7 @@ impl Seam {
                     self.fail(Subject::Link, &message);
                     taken.push(entry.id);
                 }
-                self.unsent.remove(&taken);
+                self.prompts.remove(&taken);
                 self.run_errands();
             }
             Step::Paused => self.pause = None,
@@ -232,9 +242,9 @@ impl Seam {
                 (None, Some(fold)) if is_empty(fold) => None,
                 (None, Some(fold)) => Some(fold.session.clone()),
             };
-            self.unsent.add(Entry::typed(id, session, text));
+            self.prompts.add(PendingPrompt::typed(id, session, text));
             if !self.is_ready {
-                self.wanted.set(true);
+                self.prompt_waiting.set(true);
             }
             // Somebody waits.
             self.stream.hurry();
@@ -262,7 +272,7 @@ impl Seam {
         if let Some(fold) = &self.fold {
             for command in &commands {
                 if let Command::Prompt { id, .. } = command {
-                    self.unsent.place(id, &fold.session, last_row(fold));
+                    self.prompts.mark_sent(id, &fold.session, last_row(fold));
                 }
             }
         }
@@ -313,7 +323,7 @@ impl Seam {
             Err(error) => {
                 for command in self.outbox.refused() {
                     if let Command::Prompt { id, .. } = &command {
-                        self.unsent.remove(std::slice::from_ref(id));
+                        self.prompts.remove(std::slice::from_ref(id));
                     }
                     self.fail(Subject::of(&command), &error.to_string());
                 }
@@ -359,20 +369,20 @@ impl Seam {
             },
             Item::Lost { why, attempt, mut retry_in, is_away } => {
                 self.lost(&why);
-                if self.is_near && retry_in > NEAR {
-                    retry_in = NEAR;
-                    self.stream.put_off(NEAR);
+                if self.is_local && retry_in > LOCAL_RETRY {
+                    retry_in = LOCAL_RETRY;
+                    self.stream.put_off(LOCAL_RETRY);
                 }
                 let retry_at = now() + retry_in.as_millis() as Millis;
                 // What answers in its place is news; that nobody does is none.
                 let said = if is_away { self.farewell } else { Farewell::No };
                 match said {
-                    Farewell::No => tell(&self.backend, Link::Down { why, attempt, retry_at }),
-                    Farewell::Told if self.is_near => {}
+                    Farewell::No => report_link(&self.sink, Link::Down { why, attempt, retry_at }),
+                    Farewell::Told if self.is_local => {}
                     Farewell::Said | Farewell::Told => {
                         self.farewell = Farewell::Told;
-                        let retry_at = (!self.is_near).then_some(retry_at);
-                        tell(&self.backend, Link::Stopped { retry_at });
+                        let retry_at = (!self.is_local).then_some(retry_at);
+                        report_link(&self.sink, Link::Stopped { retry_at });
                     }
                 }
             }
@@ -405,7 +415,7 @@ impl Seam {
         self.outbox.broken();
         if was_ready && self.farewell == Farewell::Said && self.outbox.holds(is_prompt) {
             // It was sent while the host was being stopped, and the host has not taken it.
-            self.wanted.set(true);
+            self.prompt_waiting.set(true);
         }
         if let Some(fold) = &self.fold {
             self.target = Target::Id(fold.session.clone());
@@ -416,7 +426,7 @@ impl Seam {
     /// Opens another view at once.
     fn anew(&mut self) {
         self.lost("the view ended");
-        tell(&self.backend, Link::Connecting);
+        report_link(&self.sink, Link::Connecting);
         self.stream = stream(&self.client, &self.target);
     }
 
@@ -424,7 +434,7 @@ impl Seam {
     async fn gone(&mut self, message: String) {
         self.lost(&message);
         let Target::Id(session) = self.target.clone() else { return self.refused(message) };
-        match probed(&self.client).await {
+        match probe_with(&self.client).await {
             Ok(probe) if !probe.tui => {
                 return self.refused(
                     "another server answers there now; leave and attach again".to_owned(),
@@ -452,19 +462,19 @@ impl Seam {
     fn stray(&mut self, error: &Error) {
         self.strays = self.strays.saturating_add(1);
         let why = error.to_string();
-        if self.strays > STRAYS && matches!(error, Error::NotWebui(_) | Error::Redirected(_)) {
+        if self.strays > MAX_STRAYS && matches!(error, Error::NotWebui(_) | Error::Redirected(_)) {
             return self.refused(why);
         }
         let pause = pause(self.strays);
         self.stream.put_off(pause);
         let retry_at = now() + pause.as_millis() as Millis;
-        tell(&self.backend, Link::Down { why, attempt: self.strays, retry_at });
+        report_link(&self.sink, Link::Down { why, attempt: self.strays, retry_at });
     }
 
     fn refused(&mut self, message: String) {
         self.is_over = true;
         self.is_ready = false;
-        tell(&self.backend, Link::Refused { message });
+        report_link(&self.sink, Link::Refused { message });
     }
 
     /// An event as the host says it.
@@ -486,7 +496,7 @@ impl Seam {
                     if fold.rows.len() > 2 * WINDOW {
                         fold.trim(WINDOW);
                     }
-                    let taken = self.unsent.seen(&fold.session, &event);
+                    let taken = self.prompts.acknowledge(&fold.session, &event);
                     self.outbox.forget(&taken);
                 }
                 self.push(event);
@@ -508,13 +518,13 @@ impl Seam {
     }
 
     fn push(&mut self, event: Event) {
-        if self.backend.push(event) == Pushed::Overflowed
+        if self.sink.push(event) == Pushed::Overflowed
             && let Some(fold) = &self.fold
         {
             let transcript = Box::new(fold.clone());
-            let _ = self.backend.push(Event::Attached { transcript, resynced: true });
+            let _ = self.sink.push(Event::Attached { transcript, resynced: true });
             if let Some(inbox) = self.inbox.again() {
-                let _ = self.backend.push(inbox);
+                let _ = self.sink.push(inbox);
             }
         }
     }

@@ -24,7 +24,7 @@ use super::http::{Client, Error, not_a_stream, unreachable};
 const HEAD: Duration = Duration::from_secs(30);
 /// So many times in a row something else than a stream may answer (a login page, any page): a
 /// proxy shows one while its server restarts.
-pub(crate) const STRAYS: u32 = 5;
+pub(crate) const MAX_STRAYS: u32 = 5;
 /// A server is not let to put us off for longer.
 const LONGEST_PUT_OFF: Duration = Duration::from_mins(2);
 
@@ -214,7 +214,7 @@ impl Stream {
         self.attempt = self.attempt.saturating_add(1);
         let stray = matches!(error, Error::NotWebui(_) | Error::Redirected(_));
         self.strays = if stray { self.strays + 1 } else { 0 };
-        let is_final = !error.is_passing() || self.strays > STRAYS;
+        let is_final = !error.is_passing() || self.strays > MAX_STRAYS;
         if is_final {
             self.state = State::Over;
             let status = match &error {

@@ -53,7 +53,7 @@ use super::testing::{Fake, answer};
 async fn got(status: u16, headers: &str, body: &str) -> Result<serde_json::Value, HttpError> {
     let fake = Fake::start(vec![answer(status, headers, body)]).await;
     let answer = fake.client.get("/health", &[("a", "b&c")]).await;
-    let head = &fake.asked()[0];
+    let head = &fake.requests()[0];
     assert!(head.starts_with("get /pre/fix/health?a=b%26c http/1.1\r\n"), "{head}");
     answer
 }
@@ -98,9 +98,9 @@ async fn cookies_go_back_to_their_server_and_no_origin_is_sent() {
     let fake = Fake::start(vec![answer(200, set, "{}"), answer(200, "", "{}")]).await;
     fake.client.post("/api/auth/login", &serde_json::json!({"password": "x"})).await.unwrap();
     fake.client.post("/api/y", &serde_json::json!({})).await.unwrap();
-    let asked = fake.asked();
-    assert!(!asked[0].contains("cookie:") && asked[1].contains("cookie: sid=abc.def\r\n"));
-    for head in asked {
+    let requests = fake.requests();
+    assert!(!requests[0].contains("cookie:") && requests[1].contains("cookie: sid=abc.def\r\n"));
+    for head in requests {
         assert!(!head.contains("origin:") && !head.contains("referer:"), "{head}");
     }
 }

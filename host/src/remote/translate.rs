@@ -21,9 +21,9 @@ use protocol::{
     Source, Toast, Transcript, TurnId, Usage,
 };
 
-pub(super) use questions::{Kind, Verdict, approval_ask, clarify_ask, verdict};
-pub(super) use queue::{Accepted, Refused};
-pub(super) use rows::{found, latest, list, woken};
+pub(super) use questions::{AnswerResult, QuestionKind, answer_result, approval_ask, clarify_ask};
+pub(super) use queue::{Accepted, StartRefusal};
+pub(super) use rows::{latest, list, search_hits, woken_by};
 
 /// What the server is to be asked.
 #[derive(Clone, Debug, PartialEq)]
@@ -110,7 +110,7 @@ pub(super) struct Mirror {
 
 impl Mirror {
     /// What came of the inputs so far.
-    pub(in crate::remote) fn take(&mut self) -> Out {
+    pub(in crate::remote) fn take_output(&mut self) -> Out {
         std::mem::take(&mut self.out)
     }
 
@@ -451,7 +451,7 @@ impl Mirror {
     }
 
     /// The user interrupts the turn: its stream.
-    pub(in crate::remote) fn cancelling(&mut self) -> Option<String> {
+    pub(in crate::remote) fn begin_cancel(&mut self) -> Option<String> {
         let stream = self.stream()?.to_owned();
         let turn = self.chat.as_ref()?.turn;
         self.emit(Event::TurnCancelling { turn });
@@ -468,7 +468,7 @@ impl Mirror {
     }
 
     /// Something else that was found out, or done, by a request.
-    pub(in crate::remote) fn changed(&mut self, event: Event) {
+    pub(in crate::remote) fn apply(&mut self, event: Event) {
         self.emit(event);
     }
 

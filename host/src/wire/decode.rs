@@ -25,8 +25,8 @@ pub(crate) use catalog::{
     Retried, Started, Steered, Uploaded, Workspaces, Yolo,
 };
 pub(crate) use frame::{
-    AppError, Background, Cancelled, Compressed, Done, Interim, Metering, SessionUpdated, Spoken,
-    Title, ToolFrame, TurnStarted, UsageNumbers,
+    AppError, Background, Cancelled, Compressed, Done, Interim, Metering, SessionUpdated,
+    TextFrame, Title, ToolFrame, TurnStarted, UsageNumbers,
 };
 pub(crate) use session::{Call, Message, Session, SessionList, SessionReply, Status, SummaryMeta};
 pub(crate) use wakeup::{news, wakeup};

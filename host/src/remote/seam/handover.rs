@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{COMMANDS, last_row, named, stream};
 use crate::remote::http::Client;
-use crate::remote::pending_prompts::{Entry, taken};
+use crate::remote::pending_prompts::{PendingPrompt, taken};
 use crate::remote::sse::Item;
 use protocol::{Command, Event, PromptId, SessionId, Target};
 
@@ -19,11 +19,11 @@ const PATIENCE: Duration = Duration::from_mins(1);
 pub(super) struct Handover {
     /// `None` = a session that does not exist yet.
     pub(super) session: Option<SessionId>,
-    pub(super) entries: Vec<Entry>,
+    pub(super) entries: Vec<PendingPrompt>,
 }
 
 /// Adds a prompt to the errand of its session.
-pub(super) fn add(handovers: &mut Vec<Handover>, session: Option<SessionId>, entry: Entry) {
+pub(super) fn add(handovers: &mut Vec<Handover>, session: Option<SessionId>, entry: PendingPrompt) {
     match handovers.iter_mut().find(|handover| handover.session == session) {
         Some(handover) if handover.entries.iter().any(|known| known.id == entry.id) => {}
         Some(handover) => handover.entries.push(entry),
@@ -37,7 +37,7 @@ pub(super) struct Done {
     /// The prompts that the host has shown.
     pub(super) taken: Vec<PromptId>,
     /// Those whose session is gone: nobody will ever take them.
-    pub(super) homeless: Vec<Entry>,
+    pub(super) homeless: Vec<PendingPrompt>,
 }
 
 /// Hands it over.
@@ -74,7 +74,7 @@ async fn hand_over(client: &Client, mut handover: Handover, done: &mut Done) {
         let Ok(event) = serde_json::from_str::<Event>(&data) else { continue };
         let is_window = if let Event::Attached { transcript, .. } = &event {
             for entry in &mut handover.entries {
-                entry.place(&transcript.session, last_row(transcript));
+                entry.mark_sent(&transcript.session, last_row(transcript));
             }
             handover.session = Some(transcript.session.clone());
             true

@@ -1,7 +1,7 @@
 //! Fresh windows of a view: what they say about the time without a link, and what was typed in it.
 
 use super::{Seam, handover};
-use crate::remote::tell;
+use crate::remote::report_link;
 use protocol::{Command, Event, Link, News, Toast, Transcript};
 
 impl Seam {
@@ -9,16 +9,16 @@ impl Seam {
     pub(super) fn attached(&mut self, transcript: Box<Transcript>, resynced: bool) {
         let came_back = !self.is_ready;
         self.is_ready = true;
-        self.wanted.set(false);
+        self.prompt_waiting.set(false);
         self.outbox.opened();
         let event = Event::Attached { transcript, resynced: resynced || came_back };
         let Event::Attached { transcript, .. } = &event else { return };
-        let taken = self.unsent.seen(&transcript.session, &event);
+        let taken = self.prompts.acknowledge(&transcript.session, &event);
         self.outbox.forget(&taken);
         if came_back {
             self.inbox.came_back();
             self.settle(transcript);
-            tell(&self.backend, Link::Up);
+            report_link(&self.sink, Link::Up);
         }
         match &self.fold {
             Some(fold) if came_back && is_same(fold, transcript) => {}
@@ -41,7 +41,7 @@ impl Seam {
         let gone = self.gone.take();
         let is_empty = is_empty(transcript);
         let mut again = Vec::new();
-        for entry in self.unsent.entries() {
+        for entry in self.prompts.entries() {
             let waits = |command: &Command| matches!(command, Command::Prompt { id, .. } if *id == entry.id);
             if self.outbox.holds(waits) {
                 continue;
@@ -84,7 +84,7 @@ impl Seam {
     /// Whether a prompt of this session does not show yet.
     pub(super) fn awaits(&self) -> bool {
         let session = self.fold.as_ref().map(|fold| &fold.session);
-        self.unsent.entries().iter().any(|entry| entry.session.as_ref() == session)
+        self.prompts.entries().iter().any(|entry| entry.session.as_ref() == session)
     }
 }
 

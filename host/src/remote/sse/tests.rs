@@ -1,5 +1,5 @@
 use super::*;
-use crate::remote::testing::{Do, Fake, answer, events, say};
+use crate::remote::testing::{Action, Fake, answer, events, send};
 
 const SHORT: Backoff =
     Backoff { first: Duration::from_millis(10), longest: Duration::from_millis(40) };
@@ -47,14 +47,14 @@ async fn the_cursor_survives_events_without_id_and_reconnects() {
     assert_eq!(seen[1], event("message", "one", Some("r:1")));
     assert!(!seen.iter().any(|i| matches!(i, Item::Event { data, .. } if data.contains("cut"))));
     assert_eq!(stream.cursor(), Some("r:7"));
-    let asked = fake.asked();
-    assert!(asked[0].starts_with("get /pre/fix/api/x?session_id=a+b&replay=1 http/1.1"));
-    assert!(!asked[0].contains("last-event-id"));
-    for later in &asked[1..] {
+    let requests = fake.requests();
+    assert!(requests[0].starts_with("get /pre/fix/api/x?session_id=a+b&replay=1 http/1.1"));
+    assert!(!requests[0].contains("last-event-id"));
+    for later in &requests[1..] {
         assert!(later.starts_with("get /pre/fix/api/x?session_id=a+b http/1.1"), "{later}");
         assert!(later.contains("last-event-id: r:7\r\n"), "{later}");
     }
-    for head in &asked {
+    for head in &requests {
         assert!(!head.contains("origin:") && !head.contains("referer:"), "{head}");
     }
 }
@@ -70,7 +70,7 @@ async fn refusals_are_final_after_one_try_and_say_why() {
         let [Item::Refused { status: told, message }] = &seen[..] else { panic!("{seen:?}") };
         assert_eq!(*told, status);
         assert!(status == 204 || message.contains("go away"), "{message}");
-        assert_eq!(fake.asked().len(), 1);
+        assert_eq!(fake.requests().len(), 1);
         assert_eq!(stream.next().await, None);
     }
 }
@@ -120,7 +120,7 @@ async fn a_login_page_that_stays_ends_the_tries_and_says_what_to_do() {
     let login = answer(302, "location: https://sso.example/login\r\n", "");
     let fake = Fake::start(vec![login; 20]).await;
     let seen = items(&mut short(&fake), |_| false).await;
-    assert_eq!(seen.len(), STRAYS as usize + 1, "{seen:?}");
+    assert_eq!(seen.len(), MAX_STRAYS as usize + 1, "{seen:?}");
     let Some(Item::Refused { message, .. }) = seen.last() else { panic!("{seen:?}") };
     assert!(message.contains("--cookie"), "{message}");
 }
@@ -142,7 +142,7 @@ async fn odd_frames_are_borne_and_the_next_event_arrives() {
     bytes.resize(bytes.len() + 5 * 1024 * 1024, b'y');
     bytes.extend_from_slice(b"\n\nnonsense\n\nevent: named\ndata: a\ndata: b\n\n");
     let mut script = events(bytes);
-    script.push(Do::Hold);
+    script.push(Action::Hold);
     let fake = Fake::start(vec![script]).await;
     let seen = items(&mut short(&fake), is_event("a\nb")).await;
     let large = "y".repeat(5 * 1024 * 1024);
@@ -164,9 +164,9 @@ async fn a_half_open_link_is_noticed_by_the_servers_own_pace() {
     let beat = Duration::from_millis(200);
     let mut script = events("");
     for _ in 0..3 {
-        script.extend([Do::Wait(beat), say(": keepalive\n\n")]);
+        script.extend([Action::Wait(beat), send(": keepalive\n\n")]);
     }
-    script.push(Do::Hold);
+    script.push(Action::Hold);
     let fake = Fake::start(vec![script]).await;
     let begun = Instant::now();
     let seen = items(&mut short(&fake), |item| matches!(item, Item::Lost { .. })).await;

@@ -27,7 +27,7 @@ pub(super) struct Heads {
 
 /// Of which kind a head is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::remote) enum Kind {
+pub(in crate::remote) enum QuestionKind {
     /// An approval.
     Approval,
     /// A clarify question.
@@ -36,9 +36,9 @@ pub(in crate::remote) enum Kind {
 
 /// What the server said to an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::remote) enum Verdict {
+pub(in crate::remote) enum AnswerResult {
     /// It counts.
-    Taken,
+    Accepted,
     /// Somebody else was faster, or the question is gone.
     Late,
     /// It did not arrive: the question stands.
@@ -156,14 +156,14 @@ impl Mirror {
     }
 
     /// The user answers: what to send, if the question still stands (C07).
-    pub(in crate::remote) fn answering(
+    pub(in crate::remote) fn begin_answer(
         &mut self,
         id: &QuestionId,
         answer: &Answer,
-    ) -> Option<Kind> {
+    ) -> Option<QuestionKind> {
         let kind = match (&self.heads.approval, &self.heads.clarify) {
-            (Some((head, _)), _) if head == id => Kind::Approval,
-            (_, Some(head)) if head == id => Kind::Clarify,
+            (Some((head, _)), _) if head == id => QuestionKind::Approval,
+            (_, Some(head)) if head == id => QuestionKind::Clarify,
             _ => return None,
         };
         self.heads.answering.push((id.clone(), answer.clone()));
@@ -176,17 +176,18 @@ impl Mirror {
     }
 
     /// What the server said to an answer.
-    pub(in crate::remote) fn answered(&mut self, id: &QuestionId, verdict: Verdict) {
+    pub(in crate::remote) fn answered(&mut self, id: &QuestionId, answer_result: AnswerResult) {
         let sent = self.heads.answering.iter().position(|(known, _)| known == id);
         let sent = sent.map(|at| self.heads.answering.remove(at).1);
-        match (verdict, sent) {
+        match (answer_result, sent) {
             // It stands; or the stream was quicker than the answer to the answer.
-            (Verdict::Undelivered, _) | (Verdict::Taken | Verdict::Late, None) => {}
-            (Verdict::Taken, Some(answer)) => {
+            (AnswerResult::Undelivered, _)
+            | (AnswerResult::Accepted | AnswerResult::Late, None) => {}
+            (AnswerResult::Accepted, Some(answer)) => {
                 self.forget_head(id);
                 self.resolved(id, answer, None);
             }
-            (Verdict::Late, Some(_)) => {
+            (AnswerResult::Late, Some(_)) => {
                 self.forget_head(id);
                 self.resolved(id, unknown(), Some(ELSEWHERE.to_owned()));
             }
@@ -227,11 +228,11 @@ pub(in crate::remote) fn clarify_ask(head: decode::Clarify) -> Ask {
 }
 
 /// What the server says to an answer.
-pub(in crate::remote) fn verdict(sent: &Result<decode::Responded, Error>) -> Verdict {
+pub(in crate::remote) fn answer_result(sent: &Result<decode::Responded, Error>) -> AnswerResult {
     match sent {
-        Ok(sent) if sent.ok && !sent.stale_cleared => Verdict::Taken,
-        Ok(_) | Err(Error::Status { code: 404 | 409, .. }) => Verdict::Late,
-        Err(_) => Verdict::Undelivered,
+        Ok(sent) if sent.ok && !sent.stale_cleared => AnswerResult::Accepted,
+        Ok(_) | Err(Error::Status { code: 404 | 409, .. }) => AnswerResult::Late,
+        Err(_) => AnswerResult::Undelivered,
     }
 }
 
