@@ -9,6 +9,7 @@ mod rules;
 use serde_json::{Value, json};
 
 use super::*;
+use protocol::Source;
 
 /// A time.
 const NOW: Millis = 1_795_252_000_000;
