@@ -192,11 +192,16 @@ impl Client {
         path: &str,
         query: &[(&str, &str)],
     ) -> Result<RequestBuilder, Error> {
-        let request = self.http.request(method, self.url(path, query)?);
-        Ok(match self.jar().header() {
+        Ok(self.request_to(method, self.url(path, query)?))
+    }
+
+    /// As [`Self::request`], to a whole address of this server.
+    pub(super) fn request_to(&self, method: Method, url: Url) -> RequestBuilder {
+        let request = self.http.request(method, url);
+        match self.jar().header() {
             Some(cookie) => request.header(header::COOKIE, cookie),
             None => request,
-        })
+        }
     }
 
     /// The whole address of a path.
