@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Command, PromptId};
+use crate::command::Command;
+use crate::id::PromptId;
 
 /// A command that could not be carried out, or damage that was found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -195,7 +196,7 @@ impl Subject {
 mod named_prompt {
     use serde::{Deserialize, Deserializer, Serializer, de::Error};
 
-    use crate::PromptId;
+    use crate::id::PromptId;
 
     const PREFIX: &str = "prompt ";
 

@@ -4,7 +4,7 @@ use super::host_loop::HostLoop;
 use super::{Attendance, Role};
 use crate::clock::now;
 use crate::redact;
-use crate::session::{Input, findings};
+use crate::session::{Input, task_result};
 use crate::store::Task;
 use protocol::{End, Exit, Process, ProcessId, SessionId};
 
@@ -78,7 +78,7 @@ impl HostLoop {
 
     /// If that session is done with its task, whose task it is hears so.
     fn settle(&mut self, parent: &SessionId, task: ProcessId, worker: &SessionId) {
-        let verdict = self.sessions.get(worker).and_then(|l| l.session.verdict(now()));
+        let verdict = self.sessions.get(worker).and_then(|l| l.session.task_end(now()));
         if let Some((exit, output)) = verdict {
             self.feed(parent, Input::Exited { process: task, exit, output });
         }
@@ -138,13 +138,13 @@ impl HostLoop {
 
     /// What the session that works on a task has said last, for a view.
     pub(super) fn last_answer(&self, worker: &SessionId) -> String {
-        let findings = match self.sessions.get(worker) {
-            Some(live) => findings(&live.session.transcript().rows),
+        let task_result = match self.sessions.get(worker) {
+            Some(live) => task_result(&live.session.transcript().rows),
             None => match self.reader.load(worker, LAST) {
-                Ok(Some(loaded)) => findings(&loaded.rows),
+                Ok(Some(loaded)) => task_result(&loaded.rows),
                 Ok(None) | Err(_) => return String::new(),
             },
         };
-        redact::secrets(&redact::plain(&findings.answer)).into_owned()
+        redact::secrets(&redact::plain(&task_result.answer)).into_owned()
     }
 }

@@ -24,7 +24,7 @@ use super::{Attendance, Control, Role, StartError, Work};
 use crate::clock::now;
 use crate::model::cached::Cached;
 use crate::model::{Model, catalog};
-use crate::process::{Found, Hit, Notice, Processes, Watch};
+use crate::process::{Adoption, Notice, Processes, Watch, WatchHit};
 use crate::session::{Input, Rules, Session};
 use crate::settings::Settings;
 use crate::store::{self, Lock, Reader, Store};
@@ -66,7 +66,7 @@ pub(super) struct HostLoop {
     pub(super) kills: JoinSet<()>,
     pub(super) turn_of: HashMap<tokio::task::Id, Task>,
     pub(super) messages: mpsc::UnboundedSender<TurnMessage>,
-    pub(super) adopted: mpsc::UnboundedSender<(ProcessId, Found)>,
+    pub(super) adopted: mpsc::UnboundedSender<(ProcessId, Adoption)>,
     /// Where work beside the loop says that it is done.
     pub(super) done: mpsc::UnboundedSender<Done>,
     pub(super) storage: Storage,
@@ -112,7 +112,7 @@ pub(super) struct Task {
 pub(super) struct Inbox {
     pub(super) messages: mpsc::UnboundedReceiver<TurnMessage>,
     notices: mpsc::UnboundedReceiver<Notice>,
-    adopted: mpsc::UnboundedReceiver<(ProcessId, Found)>,
+    adopted: mpsc::UnboundedReceiver<(ProcessId, Adoption)>,
     done: mpsc::UnboundedReceiver<Done>,
     pub(super) reports: mpsc::UnboundedReceiver<store::Report>,
 }
@@ -270,11 +270,11 @@ impl HostLoop {
         let scratch = self.tools.scratch.clone();
         let root = self.settings.state.join(PROCESSES);
         tokio::spawn(async move {
-            for id in processes.live_folders() {
+            for id in processes.stored_ids() {
                 // Young ones are left alone: a one-shot run may be using them.
                 if !known.contains(&id)
                     && is_older(&root.join(&id.0), KEPT)
-                    && let Found::Ended(_) | Found::Lost { child: None, .. } =
+                    && let Adoption::Ended(_) | Adoption::Lost { child: None, .. } =
                         processes.adopt(&id).await
                 {
                     processes.remove(&id);
@@ -424,7 +424,7 @@ impl HostLoop {
 
     /// Lines of a watched process matched. What the agent would be told of counts for the limit
     /// of the whole host (P04).
-    fn matched(&mut self, id: ProcessId, hit: Hit) {
+    fn matched(&mut self, id: ProcessId, hit: WatchHit) {
         let Some(session) = self.owners.get(&id).cloned() else {
             self.processes.unwatch(&id);
             return;
@@ -432,7 +432,7 @@ impl HostLoop {
         let now = now();
         self.release_breaker(now);
         let live = self.sessions.get(&session);
-        let counts = live.is_some_and(|l| l.session.would_tell(&id, &hit, now));
+        let counts = live.is_some_and(|l| l.session.would_deliver(&id, &hit, now));
         let pass = if counts { self.breaker.admit(&session, now) } else { Pass::Free };
         if pass == Pass::Tripped {
             let text = "too many watched processes matched at once: for 30 s matches are dropped";
@@ -464,7 +464,7 @@ impl HostLoop {
 
     fn exited(&mut self, id: &ProcessId, exit: Exit) {
         if self.orphans.has(id) {
-            self.found_orphan(id, Found::Ended(exit));
+            self.found_orphan(id, Adoption::Ended(exit));
             return;
         }
         let Some(session) = self.owners.get(id).cloned() else {
@@ -476,19 +476,19 @@ impl HostLoop {
         self.feed(&session, Input::Exited { process: id.clone(), exit, output });
     }
 
-    fn found(&mut self, id: ProcessId, found: Found) {
+    fn found(&mut self, id: ProcessId, found: Adoption) {
         if self.orphans.has(&id) {
             self.found_orphan(&id, found);
             return;
         }
         match found {
-            Found::Running { pid } => {
+            Adoption::Running { pid } => {
                 if let Some(session) = self.owners.get(&id).cloned() {
                     self.feed(&session, Input::Adopted { process: id, pid });
                 }
             }
-            Found::Ended(exit) => self.exited(&id, exit),
-            Found::Lost { exit, child } => {
+            Adoption::Ended(exit) => self.exited(&id, exit),
+            Adoption::Lost { exit, child } => {
                 self.exited(&id, exit);
                 // Its supervisor is gone, but a kill was asked for and the child still lives.
                 if child.is_some() && self.is_kill_requested(&id) {

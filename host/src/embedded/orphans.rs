@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 use super::host_loop::HostLoop;
-use crate::process::Found;
+use crate::process::Adoption;
 use crate::session::Input;
 use crate::store::{Durability, Record};
 use protocol::Subject;
@@ -136,17 +136,17 @@ impl HostLoop {
     }
 
     /// What became of an orphan.
-    pub(super) fn found_orphan(&mut self, id: &ProcessId, found: Found) {
+    pub(super) fn found_orphan(&mut self, id: &ProcessId, found: Adoption) {
         let Some(process) = self.orphans.processes.get_mut(id) else { return };
         match found {
-            Found::Running { pid } | Found::Lost { child: pid @ Some(_), .. } => {
+            Adoption::Running { pid } | Adoption::Lost { child: pid @ Some(_), .. } => {
                 process.state = State::Running;
                 process.pid = pid.or(process.pid);
                 if process.killed_by.is_some() {
                     self.end_orphan(id);
                 }
             }
-            Found::Ended(exit) | Found::Lost { exit, child: None } => self.bury(id, exit),
+            Adoption::Ended(exit) | Adoption::Lost { exit, child: None } => self.bury(id, exit),
         }
     }
 
@@ -155,7 +155,7 @@ impl HostLoop {
         self.kills.spawn(async move {
             // Where only the child was left no notice follows its end.
             if let Some(exit) = processes.kill(&id).await {
-                adopted.send((id, Found::Ended(exit))).ok();
+                adopted.send((id, Adoption::Ended(exit))).ok();
             }
         });
     }

@@ -1,35 +1,35 @@
 //! Watched output: what a match does to the session (P01 to P05).
 
-use super::{Out, Session};
-use crate::process::Hit;
+use super::{Effects, Session};
+use crate::process::WatchHit;
 use crate::redact;
-use crate::store::{Entry, Record, Stage};
+use crate::store::Record;
 use crate::wakeup;
-use protocol::{Delivery, Millis, News, Process, ProcessId, TurnId, Wakeup, WakeupKind, Watching};
+use protocol::{Delivery, Millis, News, Process, ProcessId, TurnId, Wakeup, Watching};
 
-/// Shortest time between two matches of one process that are told (P03).
+/// Shortest time between two matches of one process that are delivered (P03).
 const WINDOW: Millis = 15_000;
 /// A watch is switched off in the window that would be this many in a row with suppressed lines.
 const STRIKES: u32 = 3;
 
-/// What a match comes to.
+/// The decision about a match.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
-    /// The agent is told, and of how many lines before that were not.
-    Told { suppressed: u64 },
-    /// Counted only: another one was told shortly before.
-    Suppressed,
-    /// The watch is switched off; the agent is told that, and of how many lines it was not told.
-    Disabled { suppressed: u64 },
-    /// Too early, or nobody's any more: kept in the list (P05).
+enum MatchDecision {
+    /// It is delivered, with the number of lines suppressed before it.
+    Deliver { suppressed: u64 },
+    /// It is counted only: another one was delivered shortly before.
+    Suppress,
+    /// The watch is switched off, which is delivered with the number of suppressed lines.
+    Disable { suppressed: u64 },
+    /// It came too early or too late to start a turn: kept in the list (P05).
     Stale,
 }
 
 /// The rate limit of one process: `lines` matched at `now`.
 ///
-/// A window is the time after a match that was told. The first line that is suppressed in it is
+/// A window is the time after a match that was delivered. The first line that is suppressed in it is
 /// its strike; a window without one begins the count anew.
-fn limit(watching: &mut Watching, lines: u64, now: Millis) -> Fate {
+fn limit(watching: &mut Watching, lines: u64, now: Millis) -> MatchDecision {
     // A clock that was set back never keeps a window open.
     let inside = watching.told_at.is_some_and(|told| (0..WINDOW).contains(&(now - told)));
     if !inside {
@@ -37,43 +37,48 @@ fn limit(watching: &mut Watching, lines: u64, now: Millis) -> Fate {
             watching.strikes = 0;
         }
         watching.told_at = Some(now);
-        return Fate::Told { suppressed: std::mem::take(&mut watching.suppressed) };
+        return MatchDecision::Deliver { suppressed: std::mem::take(&mut watching.suppressed) };
     }
     if watching.suppressed == 0 {
         watching.strikes += 1;
     }
     watching.suppressed += lines;
     if watching.strikes < STRIKES {
-        return Fate::Suppressed;
+        return MatchDecision::Suppress;
     }
     watching.off = true;
-    Fate::Disabled { suppressed: std::mem::take(&mut watching.suppressed) }
+    MatchDecision::Disable { suppressed: std::mem::take(&mut watching.suppressed) }
 }
 
 impl Session {
-    /// Whether the agent would be told of a match: what the whole host's limit counts (P04).
-    pub(crate) fn would_tell(&self, id: &ProcessId, hit: &Hit, now: Millis) -> bool {
+    /// Whether a match would be delivered: what the whole host's limit counts (P04).
+    pub(crate) fn would_deliver(&self, id: &ProcessId, hit: &WatchHit, now: Millis) -> bool {
         let Some(process) = self.process(id).filter(|p| p.is_watched()) else { return false };
-        matches!(self.judge(process, hit, now).1, Fate::Told { .. })
+        matches!(self.decide_match(process, hit, now).1, MatchDecision::Deliver { .. })
     }
 
-    /// Where a match leaves the watch, and what it comes to.
-    fn judge(&self, process: &Process, hit: &Hit, now: Millis) -> (Watching, Fate) {
+    /// The state of the watch after a match, and the decision about it.
+    fn decide_match(
+        &self,
+        process: &Process,
+        hit: &WatchHit,
+        now: Millis,
+    ) -> (Watching, MatchDecision) {
         let mut watching = process.watching.clone();
         watching.hits += hit.lines;
         watching.offset = watching.offset.max(hit.upto);
-        let fate = if self.is_stale(process, hit) {
+        let decision = if self.is_stale(process, hit) {
             watching.stale += 1;
-            Fate::Stale
+            MatchDecision::Stale
         } else {
             limit(&mut watching, hit.lines, now)
         };
-        (watching, fate)
+        (watching, decision)
     }
 
     /// Whether a match starts no turn (P05): the turn that spawned the process had not given its
     /// final answer, the user began anew since, or somebody has asked for the end of the process.
-    fn is_stale(&self, process: &Process, hit: &Hit) -> bool {
+    fn is_stale(&self, process: &Process, hit: &WatchHit) -> bool {
         let early = match process.watching.since {
             Some(since) => hit.at < since,
             None => self.turn.as_ref().is_some_and(|turn| turn.id == process.turn),
@@ -85,26 +90,26 @@ impl Session {
     pub(super) fn matched(
         &mut self,
         id: &ProcessId,
-        hit: Hit,
+        hit: WatchHit,
         admitted: bool,
         now: Millis,
-        out: &mut Out,
+        out: &mut Effects,
     ) {
         let Some(mut process) = self.process(id).filter(|p| p.is_watched()).cloned() else {
             return;
         };
-        let (mut watching, fate) = self.judge(&process, &hit, now);
-        match fate {
-            Fate::Stale | Fate::Suppressed => {}
+        let (mut watching, decision) = self.decide_match(&process, &hit, now);
+        match decision {
+            MatchDecision::Stale | MatchDecision::Suppress => {}
             // Dropped by the whole host's limit: as if it had not been, but for the counts.
-            Fate::Told { .. } if !admitted => {
+            MatchDecision::Deliver { .. } if !admitted => {
                 let Watching { hits, offset, .. } = watching;
                 watching = Watching { hits, offset, ..process.watching };
             }
-            Fate::Told { suppressed } => {
-                let told = wakeup::matched(&process, &hit, watching.matches, suppressed);
+            MatchDecision::Deliver { suppressed } => {
+                let wakeup = wakeup::matched(&process, &hit, watching.matches, suppressed);
                 watching.matches += 1;
-                self.wait(told, hit.at, out);
+                self.add_watch_event(wakeup, hit.at, out);
                 let text = format!(
                     "{} matched \"{}\"",
                     redact::secrets(&process.command),
@@ -112,8 +117,8 @@ impl Session {
                 );
                 self.toast(Some(id), News::Matched { pattern: hit.pattern }, text, out);
             }
-            Fate::Disabled { suppressed } => {
-                self.wait(wakeup::watch_disabled(&process, suppressed), hit.at, out);
+            MatchDecision::Disable { suppressed } => {
+                self.add_watch_event(wakeup::watch_disabled(&process, suppressed), hit.at, out);
                 let command = redact::secrets(&process.command);
                 let text = format!("{command} matched too often: only its end will be told");
                 self.toast(Some(id), News::WatchDisabled, text, out);
@@ -128,23 +133,13 @@ impl Session {
     }
 
     /// An event of a watch waits for a turn, in a ledger row of its own (P01).
-    fn wait(&mut self, wakeup: Wakeup, at: Millis, out: &mut Out) {
-        let entry = Entry {
-            session: self.id(),
-            process: wakeup.process.clone(),
-            kind: wakeup.kind,
-            ordinal: wakeup.ordinal,
-            state: Stage::Finished,
-            wakeup: Some(wakeup),
-            row: None,
-            at,
-        };
-        out.record(Record::Ledger(entry.clone()));
-        self.waiting.push(entry);
+    fn add_watch_event(&mut self, wakeup: Wakeup, at: Millis, out: &mut Effects) {
+        let waits = self.ledger.add_watch_event(wakeup, at);
+        self.apply_transition(waits, out);
     }
 
     /// A turn is over: from now on matches of what it spawned wake the agent (P05).
-    pub(super) fn watch_from_now(&mut self, turn: TurnId, now: Millis, out: &mut Out) {
+    pub(super) fn enable_matches(&mut self, turn: TurnId, now: Millis, out: &mut Effects) {
         let spawned = |p: &&Process| p.turn == turn && p.is_watched() && p.watching.since.is_none();
         let spawned: Vec<Process> = self.view.processes.iter().filter(spawned).cloned().collect();
         for mut process in spawned {
@@ -153,17 +148,8 @@ impl Session {
         }
     }
 
-    /// Whether a match of that process waits or is being answered.
-    pub(super) fn has_untold(&self, process: &ProcessId) -> bool {
-        let claimed = self.turn.iter().flat_map(|turn| &turn.claimed);
-        self.waiting
-            .iter()
-            .chain(claimed)
-            .any(|e| e.process == *process && e.kind != WakeupKind::Exit)
-    }
-
-    /// The user began anew elsewhere. Not activity: the session does not become the latest one.
-    pub(super) fn reset(&mut self, out: &mut Out) {
+    /// The user began anew in another session. Not activity: the session does not become the latest one.
+    pub(super) fn reset(&mut self, out: &mut Effects) {
         if self.stored == super::Stored::Yes && self.meta.reset != self.turns {
             self.meta.reset = self.turns;
             out.record(Record::Session(self.meta.clone()));
