@@ -263,7 +263,7 @@ impl Seam {
     fn event(&mut self, data: &str) {
         match serde_json::from_str::<Event>(data) {
             Ok(Event::Attached { transcript, resynced }) => {
-                self.window_received(transcript, resynced)
+                self.window_received(transcript, resynced);
             }
             Ok(event) => {
                 if let Event::Failed(failure) = &event

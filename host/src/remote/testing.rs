@@ -1,4 +1,4 @@
-//! A server for tests that says word for word what it is told to: one script a connection.
+//! A server for tests that sends what its scripts hold, byte by byte: one script per connection.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -14,7 +14,7 @@ use super::http::Client;
 pub(crate) enum Action {
     Send(Vec<u8>),
     Wait(Duration),
-    /// Says nothing more and keeps the connection.
+    /// Sends nothing more and keeps the connection.
     Hold,
 }
 

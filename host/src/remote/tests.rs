@@ -29,7 +29,7 @@ fn a_server_is_named_by_url_by_host_and_port_or_by_socket() {
 }
 
 #[test]
-fn what_is_no_address_is_refused_in_words() {
+fn text_that_is_not_an_address_is_refused() {
     for text in ["", "http://", "ftp://box", "http://user:secret@box", "a b", "http://box:99999"] {
         let said = parsed(text);
         assert!(said.starts_with("! "), "{text}: {said}");
@@ -59,7 +59,7 @@ async fn got(status: u16, headers: &str, body: &str) -> Result<serde_json::Value
 }
 
 #[tokio::test]
-async fn what_answers_is_told_apart() {
+async fn kinds_of_answers_are_told_apart() {
     assert_eq!(got(200, "", "{\"a\":1}").await.unwrap()["a"], 1);
     let html = got(200, "content-type: text/html\r\n", "\n<!doctype html><p>Hi").await;
     assert!(matches!(&html, Err(HttpError::NotWebui(said)) if said.contains("web page")));
@@ -78,7 +78,7 @@ async fn what_answers_is_told_apart() {
 }
 
 #[tokio::test]
-async fn a_request_that_was_not_sent_is_told_from_one_that_may_have_been() {
+async fn unsent_requests_are_told_apart_from_doubtful_ones() {
     let fake = Fake::start(vec![vec![]]).await;
     let cut = fake.client.post("/x", &serde_json::json!({})).await.unwrap_err();
     assert!(matches!(cut, HttpError::Unreachable { sent: true, .. }), "{cut:?}");

@@ -228,7 +228,8 @@ impl Mirror {
             self.emit(Event::Steered { text: None });
         }
         if outcome == Outcome::Done {
-            // A turn that ended well had its answers: what is open here was answered elsewhere.
+            // A turn that ended well had its answers: questions that are open here were answered by
+            // another client.
             self.drop_questions(at);
         }
         if let Some(running) = &self.view.running {

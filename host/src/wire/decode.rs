@@ -1,4 +1,4 @@
-//! What a hermes-webui says, as plain values: tolerant of what is missing or new (E15).
+//! What a hermes-webui sends, as plain values: tolerant of what is missing or new (E15).
 //!
 //! Every field may be absent, and one of the wrong type counts as absent; unknown fields are
 //! ignored. So reading never fails as a whole: what is not understood is not there.

@@ -1,18 +1,18 @@
-//! Approvals and clarify questions of a hermes-webui: only the head of each queue is ever told,
-//! often twice, and what became of it is not (C01, E11).
+//! Approvals and clarify questions of a hermes-webui: the server sends only the head of each queue,
+//! often twice, and never what was answered (C01, E11).
 
 use super::super::http::Error;
 use super::Mirror;
 use crate::wire::decode;
 use protocol::{Answer, Ask, CallId, Event, Millis, Question, QuestionId, TurnId};
 
-/// How long an approval stays open: the server does not say, this is what it starts with.
+/// How long an approval stays open. The server does not say; this is its default.
 const APPROVAL: Millis = 60_000;
 
 /// Who answered, when it was not this view.
 const ELSEWHERE: &str = "another client";
 
-/// The heads that the server told last, and what this view did about them.
+/// The heads that the server sent last, and what this view answered.
 #[derive(Debug, Default)]
 pub(super) struct Heads {
     /// The approval on top, as the server wants it back.
@@ -25,7 +25,7 @@ pub(super) struct Heads {
     unnamed: u64,
 }
 
-/// Of which kind a head is.
+/// The kind of a question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::remote) enum QuestionKind {
     /// An approval.
@@ -34,7 +34,7 @@ pub(in crate::remote) enum QuestionKind {
     Clarify,
 }
 
-/// What the server said to an answer.
+/// What became of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(in crate::remote) enum AnswerResult {
     /// It counts.
@@ -46,7 +46,7 @@ pub(in crate::remote) enum AnswerResult {
 }
 
 impl Mirror {
-    /// The head of the approvals. `live`: it was told as it came up, so its clock is known.
+    /// The head of the approvals. `live`: it was sent as it came up, so its clock is known.
     pub(in crate::remote) fn approval(
         &mut self,
         head: Option<decode::Approval>,
@@ -170,7 +170,7 @@ impl Mirror {
         Some(kind)
     }
 
-    /// The approval on top, as the server told it.
+    /// The approval on top, as the server sent it.
     pub(in crate::remote) fn approval_head(&self) -> Option<&decode::Approval> {
         self.heads.approval.as_ref().map(|(_, approval)| approval)
     }
@@ -227,7 +227,7 @@ pub(in crate::remote) fn clarify_ask(head: decode::Clarify) -> Ask {
     Ask::Clarify { question: head.question, choices: choices.collect() }
 }
 
-/// What the server says to an answer.
+/// What the server's reply to an answer means.
 pub(in crate::remote) fn answer_result(sent: &Result<decode::Responded, Error>) -> AnswerResult {
     match sent {
         Ok(sent) if sent.ok && !sent.stale_cleared => AnswerResult::Accepted,

@@ -18,7 +18,7 @@ impl Mirror {
         if let (Some(stream), true, false) = (live, same, self.resync)
             && self.chat.as_ref().is_some_and(|chat| chat.stream == stream)
         {
-            // Its stream tells the rest, and newer than this.
+            // Its stream brings the rest, and is newer than this.
             return self.described(session);
         }
         let mut rows = rows::rows(session, &self.durations);
@@ -60,7 +60,7 @@ impl Mirror {
         let id = SessionId(session.session_id.clone());
         let mut old = std::mem::take(&mut self.view);
         if self.attached && old.session != id && !self.queue.is_moving() {
-            // Another session: what was asked and queued stays with the old one.
+            // Another session: questions and queue stay with the old one.
             old = Transcript::default();
         }
         let transcript = Transcript {
@@ -93,7 +93,7 @@ impl Mirror {
         if !session.workspace.is_empty() && session.workspace != self.view.cwd {
             self.emit(Event::CwdChanged { cwd: session.workspace.clone() });
         }
-        // A turn that was over before anybody looked has told its numbers to nobody.
+        // A turn that ended before this view was attached has sent its numbers to nobody.
         let gauge = rows::gauge(session.last_prompt_tokens, session.context_length);
         if let Some(prompt) = gauge.used.filter(|_| gauge != self.view.gauge) {
             let usage = Usage { prompt, ..Usage::default() };
@@ -121,7 +121,7 @@ impl Mirror {
         }
     }
 
-    /// Makes the window say what these rows say: they are the server's own.
+    /// Brings the window in line with these rows: they are the server's own.
     pub(super) fn sync(&mut self, rows: &[Row]) {
         let from = rows.first().map_or(1, |row| row.n);
         let mut known = self.view.rows.iter().filter(|row| row.n >= from);
@@ -130,7 +130,7 @@ impl Mirror {
         self.tell(kept, &rows[same..]);
     }
 
-    /// Tells these rows in place of those after `kept`.
+    /// Puts these rows in place of those after `kept`.
     pub(super) fn tell(&mut self, kept: u64, rows: &[Row]) {
         let (last, gauge) = (self.last(), self.view.gauge);
         if last > kept {
@@ -185,12 +185,13 @@ fn paused(session: &decode::Session) -> Option<String> {
     Some("wakeups are paused by the server: the provider has no credentials".to_owned())
 }
 
-/// A server has a word for none.
+/// Whether it is a real title: the server has a word for none.
 fn is_title(title: &str) -> bool {
     !title.is_empty() && title != "Untitled"
 }
 
-/// Cuts the rows to where the running turn began: its stream is replayed over that.
+/// Cuts the rows to where the running turn began, and returns that turn: its stream is replayed
+/// over them.
 fn begun(session: &decode::Session, rows: &mut Vec<Row>, now: Millis) -> Running {
     // Some writers store whole seconds.
     let since = session.pending_started_at / 1000 * 1000;

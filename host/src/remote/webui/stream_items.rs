@@ -16,10 +16,12 @@ impl Webui {
         match item {
             Item::Open => self.stream_opened(source),
             Item::Alive => {}
-            Item::Event { name, data, id } => match serde_json::from_str(&data) {
-                Ok(data) => self.stream_event(source, &name, data, id.as_deref(), now),
-                Err(_) => tracing::info!(name, "an event that is no JSON is ignored"),
-            },
+            Item::Event { name, data, id } => {
+                let Ok(data) = serde_json::from_str(&data) else {
+                    return tracing::info!(name, "an event that is not JSON is ignored");
+                };
+                self.stream_event(source, &name, data, id.as_deref(), now);
+            }
             Item::Lost { why, attempt, retry_in, is_away: _ } => {
                 let count = self.mirror.known_count();
                 let retry = i64::try_from(retry_in.as_millis()).unwrap_or(0);

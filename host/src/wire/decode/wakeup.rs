@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn a_toast_tells_its_kind_from_the_summary_and_is_neutral_without_one() {
+    fn a_toast_gets_its_kind_from_the_summary() {
         // P11
         let is = |summary: &str| news(summary, 5);
         let code = |news: News| match news {

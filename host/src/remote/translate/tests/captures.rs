@@ -138,7 +138,7 @@ fn each_recorded_turn_ends_in_the_transcript_that_was_stored() {
 }
 
 #[test]
-fn a_turn_cut_at_any_byte_and_resumed_by_its_cursor_is_the_same_as_uncut() {
+fn a_turn_cut_at_any_byte_and_resumed_is_the_same_as_uncut() {
     // E03
     for name in streams("chat_stream_").into_iter().chain(streams("sessions_sid_")) {
         let bytes = read(&name);
@@ -166,7 +166,7 @@ fn a_turn_cut_at_any_byte_and_resumed_by_its_cursor_is_the_same_as_uncut() {
 }
 
 #[test]
-fn a_turn_replayed_from_its_start_after_a_cut_says_nothing_twice() {
+fn a_turn_replayed_from_its_start_repeats_nothing() {
     // E03: an unknown or foreign cursor is answered with everything.
     for name in streams("chat_stream_") {
         let all = frames(&read(&name));
@@ -239,7 +239,7 @@ fn a_frame_with_nonsense_in_any_field_ends_nothing() {
 }
 
 #[test]
-fn the_session_channel_cut_anywhere_and_reloaded_gives_the_same_transcript() {
+fn a_channel_cut_anywhere_gives_the_same_transcript() {
     // E01
     for (name, file) in [
         ("session_stream_bg.sse", "session_after_wakeup.json"),
@@ -287,7 +287,7 @@ fn the_session_channel_cut_anywhere_and_reloaded_gives_the_same_transcript() {
 }
 
 #[test]
-fn each_recorded_session_channel_tells_each_background_event_once() {
+fn recorded_channels_report_each_background_event_once() {
     // E11 E12
     for name in streams("session_stream_") {
         let all = frames(&read(&name));
@@ -337,7 +337,7 @@ fn asked_by(view: &mut Harness, name: &str, frame: &Frame) -> Vec<String> {
 }
 
 #[test]
-fn a_stream_of_questions_cut_anywhere_and_opened_again_shows_the_same_heads() {
+fn a_stream_of_questions_cut_anywhere_shows_the_same_heads() {
     // E03 C04
     for name in [
         "approval_stream.sse",
@@ -390,7 +390,7 @@ fn streams_that_only_signal_change_nothing_in_view() {
 }
 
 #[test]
-fn a_turn_with_silences_cut_anywhere_and_replayed_looks_the_same() {
+fn a_turn_with_silences_replayed_after_any_cut_is_the_same() {
     // E02 E07
     let bytes = read("keepalive_chat_stream.sse");
     let (all, places) = (frames(&bytes), placed(&bytes));

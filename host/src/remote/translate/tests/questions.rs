@@ -62,7 +62,7 @@ fn a_question_that_another_client_answers_goes_and_says_so() {
 }
 
 #[test]
-fn our_own_answer_is_told_as_ours_whichever_way_it_comes_back_first() {
+fn our_own_answer_is_shown_as_ours_in_either_order() {
     // C07
     let once = Answer::Approval(Choice::Once);
     let id = QuestionId("a1".to_owned());
@@ -128,7 +128,7 @@ fn what_ran_out_of_time_says_so_and_what_a_cancel_took_does_not() {
 }
 
 #[test]
-fn a_clarify_question_keeps_the_servers_clock_and_may_be_endless() {
+fn a_clarify_question_keeps_the_clock_of_the_server() {
     let mut view = working();
     let head = decode::Clarify {
         clarify_id: "q1".to_owned(),

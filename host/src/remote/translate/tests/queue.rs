@@ -46,7 +46,7 @@ impl Harness {
 }
 
 #[test]
-fn a_prompt_waits_visibly_until_the_server_has_it_and_is_then_a_row() {
+fn a_prompt_is_queued_until_the_server_has_it_and_then_a_row() {
     let mut view = idle();
     view.prompt("p1", "hello");
     assert_eq!(view.take_requests(), [start("p1", "hello")]);
@@ -63,7 +63,7 @@ fn a_prompt_waits_visibly_until_the_server_has_it_and_is_then_a_row() {
 }
 
 #[test]
-fn what_is_typed_while_a_turn_runs_goes_when_its_stream_has_ended() {
+fn a_queued_prompt_is_sent_when_the_stream_of_the_turn_ended() {
     // E10
     let mut view = Harness::on(&busy(&[], "go", "st"));
     view.prompt("p1", "next");
@@ -148,7 +148,7 @@ fn a_run_that_unwinds_and_cannot_be_attached_to_is_waited_for() {
 }
 
 #[test]
-fn a_prompt_that_never_left_is_tried_again_and_one_refused_is_kept() {
+fn unsent_prompts_are_tried_again_and_refused_ones_kept() {
     let mut view = idle();
     view.prompt("p1", "hello");
     view.take_requests();
@@ -175,7 +175,7 @@ fn a_prompt_that_never_left_is_tried_again_and_one_refused_is_kept() {
 }
 
 #[test]
-fn a_prompt_whose_answer_was_lost_is_looked_for_before_it_is_sent_again() {
+fn an_unanswered_prompt_is_looked_up_before_it_is_sent_again() {
     let before = [user("a"), assistant("b")];
     for arrived in ["pending", "row", "no"] {
         let mut view = idle();
@@ -190,7 +190,7 @@ fn a_prompt_whose_answer_was_lost_is_looked_for_before_it_is_sent_again() {
         match arrived {
             "pending" => view.load(&busy(&before, "hello", "st")),
             "row" => {
-                view.load(&at_rest(&[user("a"), assistant("b"), user("hello"), assistant("c")]))
+                view.load(&at_rest(&[user("a"), assistant("b"), user("hello"), assistant("c")]));
             }
             _ => view.load(&at_rest(&before)),
         }
@@ -271,7 +271,7 @@ fn a_remark_that_came_too_late_is_the_next_prompt() {
 }
 
 #[test]
-fn a_text_that_the_server_ignores_on_purpose_does_not_wait_for_ever() {
+fn a_text_that_the_server_ignores_does_not_stay_queued() {
     let mut view = idle();
     view.prompt("p1", "[SILENT]");
     view.refuse(StartRefusal::Suppressed);

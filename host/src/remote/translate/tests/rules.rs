@@ -8,7 +8,7 @@ fn loads(view: &mut Harness) -> usize {
 }
 
 #[test]
-fn a_turn_that_runs_at_attach_is_replayed_over_the_rows_before_it() {
+fn a_running_turn_is_replayed_over_the_rows_before_it() {
     // E02
     let stored = [
         user("a"),
@@ -75,7 +75,7 @@ fn nothing_of_another_session_is_taken() {
 }
 
 #[test]
-fn a_background_event_is_told_once_on_both_channels_and_under_both_names() {
+fn a_background_event_under_both_names_is_reported_once() {
     // E11
     let mut view = Harness::on(&busy(&[], "go", "st"));
     view.take_events();
@@ -121,14 +121,14 @@ fn calls_side_by_side_are_one_answer_and_calls_in_turn_are_two() {
 }
 
 #[test]
-fn the_end_of_a_call_whose_beginning_was_missed_is_shown_with_it() {
+fn the_end_of_a_call_without_a_start_shows_the_call_too() {
     let mut view = Harness::on(&busy(&[], "go", "st"));
     view.chat_event("tool_complete", json!({"name": "terminal", "tid": "c9", "preview": "x"}));
     assert_eq!(view.rows()[1..], [r#"said "" ["c9"] Calls"#, "result c9"]);
 }
 
 #[test]
-fn a_turn_that_breaks_shows_why_and_a_stored_reason_takes_its_place() {
+fn a_turn_that_fails_shows_why_until_a_reason_is_stored() {
     let mut view = Harness::on(&busy(&[], "go", "st"));
     view.chat_event("token", json!({"text": "half"}));
     view.chat_event(
@@ -154,7 +154,7 @@ fn a_turn_that_breaks_shows_why_and_a_stored_reason_takes_its_place() {
 }
 
 #[test]
-fn a_stream_that_lost_events_is_loaded_anew_and_the_user_sees_that() {
+fn a_stream_that_lost_events_is_loaded_again_visibly() {
     // E03 E04
     let mut view = Harness::on(&busy(&[], "go", "st"));
     view.chat_event("token", json!({"text": "half"}));
@@ -172,7 +172,7 @@ fn a_stream_that_lost_events_is_loaded_anew_and_the_user_sees_that() {
 }
 
 #[test]
-fn what_only_the_stream_of_a_killed_server_had_stays_on_the_screen() {
+fn text_that_only_a_killed_servers_stream_had_stays() {
     let mut view = Harness::on(&busy(&[], "go", "st"));
     view.chat_event("token", json!({"text": "only here"}));
     view.chat_event("apperror", json!({"type": "interrupted", "recovery_control": true}));
@@ -187,7 +187,7 @@ fn what_only_the_stream_of_a_killed_server_had_stays_on_the_screen() {
 }
 
 #[test]
-fn what_only_the_stream_had_stays_however_the_death_of_its_server_is_noticed() {
+fn it_stays_however_the_death_of_the_server_is_noticed() {
     let dead = at_rest(&[json!({"role": "user", "content": "go", "timestamp": 1_795_251_870.5})]);
     let kept = ["user go", r#"said "only here" [] Partial"#];
     let status =
@@ -213,7 +213,7 @@ fn what_only_the_stream_had_stays_however_the_death_of_its_server_is_noticed() {
 }
 
 #[test]
-fn a_server_that_began_anew_is_loaded_anew_without_what_lived_in_the_old_one() {
+fn a_restarted_server_is_loaded_without_its_old_live_state() {
     // E13
     let mut view = Harness::on(&busy(&[], "go", "st"));
     view.mirror.apply(Event::YoloChanged { yolo: true });
@@ -361,7 +361,7 @@ fn an_unknown_event_is_ignored() {
 }
 
 #[test]
-fn a_lineage_of_compressions_is_one_line_and_forks_are_lines_of_their_own() {
+fn compressions_are_one_line_and_forks_lines_of_their_own() {
     // S03
     let row = |id: &str, parent: Option<&str>, snapshot: bool, at: f64| {
         session(json!({"session_id": id, "title": id, "parent_session_id": parent,
@@ -427,7 +427,7 @@ fn numbers_beyond_all_bounds_end_nothing() {
 }
 
 #[test]
-fn notes_and_summaries_of_our_own_server_are_no_words_of_the_user() {
+fn notes_and_summaries_of_our_server_are_not_user_prompts() {
     let note = json!({"role": "user", "content": "mind", "_source": "note"});
     let summary = json!({"role": "user", "content": "so far", "_source": "summary",
         "_summary": {"head": 1, "tail": 7, "rows": 5, "before": 900, "after": 90}});
@@ -465,7 +465,7 @@ fn an_error_is_shown_without_the_marks_of_a_browser() {
 }
 
 #[test]
-fn a_prompt_that_the_server_tells_from_both_its_stores_is_one_row() {
+fn a_prompt_listed_from_both_stores_of_the_server_is_one_row() {
     let stored = |text: &str| {
         json!({"role": "user", "content": text, "_db_persisted": true,
             "timestamp": 1_795_251_890.0})

@@ -78,7 +78,7 @@ fn a_head_that_comes_again_keeps_the_time_of_its_first_arrival() {
 
 // C13
 #[test]
-fn a_clarify_question_of_another_session_has_its_own_clock_and_name() {
+fn a_clarify_question_of_another_session_has_its_own_clock() {
     let head = Head::clarify(
         decode::read(json!({
             "clarify_id": "k", "question": "Which?", "choices_offered": ["a", ""],

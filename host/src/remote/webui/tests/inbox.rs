@@ -96,7 +96,7 @@ async fn what_another_session_asks_is_in_the_inbox_and_answered_there() {
 
 // C07
 #[tokio::test]
-async fn an_answer_that_comes_too_late_for_another_session_is_no_error() {
+async fn a_late_answer_to_another_session_is_not_an_error() {
     for (code, says) in [
         (200, json!({"ok": false, "choice": "once"})),
         (200, json!({"ok": true, "stale_cleared": true})),
@@ -113,7 +113,7 @@ async fn an_answer_that_comes_too_late_for_another_session_is_no_error() {
 }
 
 #[tokio::test]
-async fn an_answer_that_does_not_arrive_leaves_the_question_of_another_session() {
+async fn a_lost_answer_leaves_the_question_of_another_session() {
     let (fake, mut client, first) = asked().await;
     *fake.behaviour.verdict.lock().unwrap() = (500, json!({"error": "no"}));
     client.host.send(answer(&first, Answer::Approval(Choice::Once)));
@@ -127,7 +127,7 @@ async fn an_answer_that_does_not_arrive_leaves_the_question_of_another_session()
 
 // E08
 #[tokio::test]
-async fn heads_are_asked_for_once_however_often_the_list_says_the_same() {
+async fn a_head_is_fetched_once_while_the_list_stays_the_same() {
     let begun = std::time::Instant::now();
     let (fake, mut client, _) = asked().await;
     becomes("rest", || fake.behaviour.heads.load(Ordering::SeqCst) == 1).await;
@@ -182,7 +182,7 @@ async fn another_session_is_renamed_pinned_and_put_away_by_its_name() {
 
 // E09 C04
 #[tokio::test]
-async fn a_question_stays_in_the_inbox_when_its_session_leaves_the_view_and_comes_back() {
+async fn a_question_stays_in_the_inbox_when_its_session_leaves_view() {
     let (fake, mut client, first) = asked().await;
     *fake.behaviour.approval.lock().unwrap() = json!({"approval_id": "a1", "command": "rm -r x"});
     client.host.send(Command::Open(Target::Id(first.session.clone())));

@@ -60,7 +60,7 @@ async fn a_tool_runs_and_its_call_and_result_are_rows() {
 }
 
 #[tokio::test]
-async fn an_approval_is_asked_answered_and_gone_for_both_of_two_clients() {
+async fn an_approval_answered_by_one_client_is_gone_for_both() {
     // C07
     let Some(url) = url() else { return };
     let mut one = TestClient::new(&url).await;
@@ -175,7 +175,7 @@ async fn a_background_task_of_a_session_that_is_not_in_view_is_news() {
 }
 
 #[tokio::test]
-async fn two_clients_see_each_others_turns_and_a_busy_session_keeps_the_text() {
+async fn two_clients_see_each_others_turns_and_queue_behind_them() {
     // S04
     let Some(url) = url() else { return };
     let mut one = TestClient::new(&url).await;
@@ -197,7 +197,7 @@ async fn two_clients_see_each_others_turns_and_a_busy_session_keeps_the_text() {
 }
 
 #[tokio::test]
-async fn sessions_are_listed_found_copied_pinned_taken_back_and_deleted() {
+async fn sessions_are_listed_found_copied_pinned_and_deleted() {
     let Some(url) = url() else { return };
     let mut client = TestClient::new(&url).await;
     let word = uuid::Uuid::new_v4().simple().to_string();
@@ -325,7 +325,7 @@ async fn a_goal_is_set_goes_on_by_itself_and_is_cleared() {
 }
 
 #[tokio::test]
-async fn a_killed_server_is_noticed_and_its_session_goes_on_with_the_next_one() {
+async fn a_session_goes_on_after_its_server_was_killed() {
     // E13
     let (Some(url), Ok(start)) = (url(), std::env::var("HERMES_WEBUI_START")) else { return };
     let pid = std::env::var("HERMES_WEBUI_PID").unwrap();

@@ -54,7 +54,7 @@ async fn a_thousand_switches_leave_one_set_of_streams() {
 }
 
 #[tokio::test]
-async fn when_streams_fail_twice_the_state_is_asked_for_until_they_work() {
+async fn after_two_failures_of_a_stream_the_state_is_polled() {
     // E08
     let (fake, mut client) = attached().await;
     fake.streams(503);
@@ -173,7 +173,7 @@ async fn what_was_typed_and_not_sent_is_sent_by_the_next_client() {
 }
 
 #[tokio::test]
-async fn a_turn_that_comes_back_after_it_was_taken_back_is_taken_back_again() {
+async fn a_turn_that_comes_back_after_an_undo_is_undone_again() {
     let (fake, mut client) = attached().await;
     client.turn("one").await;
     fake.behaviour.stubborn.store(2, Ordering::SeqCst);
@@ -203,7 +203,7 @@ async fn a_server_that_never_takes_a_turn_back_is_named() {
 }
 
 #[tokio::test]
-async fn a_session_that_is_not_in_view_and_asks_is_told_once() {
+async fn a_background_session_that_asks_is_reported_once() {
     // C16
     let (fake, mut client) = attached().await;
     *fake.behaviour.attention.lock().unwrap() = json!({"kind": "approval", "count": 1});
@@ -234,7 +234,7 @@ async fn a_session_that_is_not_in_view_and_asks_is_told_once() {
 }
 
 #[tokio::test]
-async fn a_turn_that_ended_in_a_session_that_is_not_in_view_is_told_once() {
+async fn the_end_of_a_background_turn_is_reported_once() {
     // P11: and with what woke it.
     let (fake, mut client) = attached().await;
     let told = |f: &TestClient| {
@@ -284,7 +284,7 @@ async fn a_list_of_processes_that_nobody_has_is_refused_and_not_empty() {
 }
 
 #[tokio::test]
-async fn a_compressed_session_is_followed_with_all_its_streams_and_what_waits() {
+async fn a_compressed_session_is_followed_with_streams_and_prompts() {
     // S03
     let (fake, mut client) = attached().await;
     fake.behaviour.compress.store(true, Ordering::SeqCst);
@@ -316,7 +316,7 @@ async fn a_session_of_another_profile_is_refused_with_the_way_to_it() {
 }
 
 #[tokio::test]
-async fn who_leaves_a_session_leaves_the_stream_of_its_turn() {
+async fn leaving_a_session_closes_the_stream_of_its_turn() {
     // E09
     let (fake, mut client) = attached().await;
     fake.behaviour.hangs.store(true, Ordering::SeqCst);
