@@ -59,7 +59,7 @@ pub(crate) fn run(
         }
         notes.extend(running_host::notes(&probe, run, Where::There));
         let target = target(&server, probe.tui, run).await?;
-        let folder = server.folder();
+        let folder = server.dir();
         let (host, remote) = remote::start(server.clone(), target);
         running_host::set_up(&host, run);
         let parted = view(host, server.name(), &folder, notes, &mut signals, &mut suspension).await;

@@ -130,7 +130,7 @@ async fn connect(
                 let server = listen(&local, config).await;
                 let server = server.map_err(|error| notes.push(error.to_string())).ok();
                 if server.is_some() {
-                    tokio::spawn(remote::send_left(other(config)));
+                    tokio::spawn(remote::send_pending_prompts(other(config)));
                 }
                 let is_new = target == Target::New;
                 let host = local.attach(target, Attendance::Attended);
@@ -274,7 +274,7 @@ impl Interactive<'_> {
         let host_lost = async {
             match connection {
                 Connection::Attached { remote, .. } => {
-                    self.watch.next(state, || remote.take_wanted()).await
+                    self.watch.next(state, || remote.take_prompt_waiting()).await
                 }
                 Connection::Embedded { .. } => std::future::pending().await,
             }

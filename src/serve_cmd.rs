@@ -80,7 +80,7 @@ async fn host(
         }
     };
     if !options.sockets.is_empty() {
-        tokio::spawn(host::remote::send_left(crate::interactive::other(config)));
+        tokio::spawn(host::remote::send_pending_prompts(crate::interactive::other(config)));
     }
     text += &greeting(&server, &options);
     // Nobody may read it.

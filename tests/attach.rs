@@ -530,8 +530,7 @@ async fn a_half_open_link_is_left_and_missed_events_are_shown() {
     let home = Home::new();
     let (mut view, _remote) = attach(&fake.url, &home, Target::New).await;
     view.until("what was missed", |v| (v.transcript.rows.len() == 2).then_some(())).await;
-    let silent =
-        |link: &&&Link| matches!(link, Link::Down { why, .. } if why.contains("nothing was heard"));
+    let silent = |link: &&&Link| matches!(link, Link::Down { why, .. } if why.contains("nothing was received"));
     assert_eq!(links(&view).iter().filter(silent).count(), 1, "{:?}", links(&view));
     is_up(&mut view).await;
     let windows: Vec<_> = view

@@ -1,5 +1,5 @@
 //! The client of a remote host: of our own `serve` over the seam wire, or of a hermes-webui over
-//! its protocol. What it gives is the same [`protocol::View`] as the embedded one's.
+//! its protocol. It provides the same [`protocol::View`] as the embedded host.
 
 mod api;
 pub(crate) mod auth;
@@ -25,8 +25,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
 use self::http::{Client, Error};
-use self::pending_prompts::{Entry, Unsent};
-use self::sse::pace::Backoff;
+use self::pending_prompts::{PendingPrompt, PendingPrompts};
 use crate::clock::now;
 use crate::settings::Timing;
 use protocol::Subject;
@@ -35,15 +34,16 @@ use protocol::{Signal, View, ViewId, ViewSink, pair};
 
 /// Longest wait for an answer about the server itself.
 const PROBE: Duration = Duration::from_secs(15);
-/// What to do about a login that is missing or over: also for who is attached already.
+/// What to do about a login that is missing or has expired, also while attached.
 const LOG_IN: &str = "to log in, quit and attach again: it asks for the password";
-/// How long the end of a connection may take to send what waits.
+/// How long the end of a connection may take to send what is queued.
 const END: Duration = Duration::from_secs(3);
-/// Longest pause before a host on this machine is looked for again.
-const NEAR: Duration = Duration::from_secs(1);
-/// How long what others have left is tried, and how often it is looked whether it is gone.
+/// Longest pause between two attempts to reach a host on this machine.
+const LOCAL_RETRY: Duration = Duration::from_secs(1);
+/// How long sending the prompts of earlier clients may take, and how often it is checked whether
+/// all are sent.
 const LEFT: Duration = Duration::from_mins(1);
-const LOOK: Duration = Duration::from_millis(200);
+const LEFT_CHECK: Duration = Duration::from_millis(200);
 
 /// Which server, and how it is reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,7 +56,7 @@ pub struct Server {
     pub ca: Option<PathBuf>,
     /// Take any certificate.
     pub insecure: bool,
-    /// Our own state folder: cookies and what was not sent are kept below it.
+    /// Our own state directory: cookies and prompts that were not sent are kept below it.
     pub state: PathBuf,
     /// How long a client of it waits.
     pub timing: Timing,
@@ -67,7 +67,7 @@ impl Server {
     /// Without a scheme loopback is `http`, everything else `https`.
     ///
     /// # Errors
-    /// [`Error::Url`] says what is wrong with it.
+    /// [`Error::Url`] if it is no address of a server.
     pub fn parse(text: &str, state: &Path) -> Result<Self, Error> {
         let text = text.trim();
         let server = |url: String, socket| Self {
@@ -88,7 +88,8 @@ impl Server {
             let path = std::path::absolute(&path).map_err(|e| Error::Url(e.to_string()))?;
             return Ok(server("http://localhost".to_owned(), Some(path)));
         }
-        let wrong = |why: &str| Error::Url(format!("`{text}` is no address of a server: {why}"));
+        let wrong =
+            |why: &str| Error::Url(format!("`{text}` is not the address of a server: {why}"));
         let spelled = if text.contains("://") { text.to_owned() } else { format!("http://{text}") };
         let mut url = reqwest::Url::parse(&spelled).map_err(|e| wrong(&e.to_string()))?;
         if !matches!(url.scheme(), "http" | "https") {
@@ -98,9 +99,10 @@ impl Server {
             return Err(wrong("it names no host"));
         }
         if !url.username().is_empty() || url.password().is_some() {
-            // Not repeated: it would stand in the log of a shell.
-            let what = "no address of a server has a name or password in it; you are asked for it";
-            return Err(Error::Url(what.to_owned()));
+            // Not repeated: it may hold a password.
+            let why = "the address of a server must not contain a name or password: leave them \
+                       out, you are asked for the password";
+            return Err(Error::Url(why.to_owned()));
         }
         if !text.contains("://") && !http::is_loopback(&url) {
             // The port a scheme implies is dropped when the URL is read: read it again.
@@ -112,24 +114,24 @@ impl Server {
         Ok(server(url.as_str().trim_end_matches('/').to_owned(), None))
     }
 
-    /// How a user calls it.
+    /// Its address as the user wrote it: the URL, or the path of the socket.
     pub fn name(&self) -> String {
         self.socket.as_ref().map_or_else(|| self.url.clone(), |path| path.display().to_string())
     }
 
-    /// The file in which something of ours about this server is kept.
+    /// The file for one kind of our own data about this server.
     fn file(&self, kind: &str) -> PathBuf {
-        self.state.join("remote").join(format!("{}.{kind}.json", self.spelled()))
+        self.state.join("remote").join(format!("{}.{kind}.json", self.file_stem()))
     }
 
-    /// A folder for what an interface keeps about this server. Nothing makes it but who uses it.
-    pub fn folder(&self) -> PathBuf {
-        self.state.join("remote").join(self.spelled())
+    /// A directory for what an interface keeps about this server. The caller creates it.
+    pub fn dir(&self) -> PathBuf {
+        self.state.join("remote").join(self.file_stem())
     }
 
-    /// Its name as one of a file. Two servers never share one; names too long for that carry a
-    /// digest.
-    fn spelled(&self) -> String {
+    /// Its name, spelled as a file name. Two servers never share one; names too long for that end in
+    /// a digest.
+    fn file_stem(&self) -> String {
         let own = self.name();
         let spelled = own.bytes().map(|byte| match byte {
             b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'-' => char::from(byte).to_string(),
@@ -146,10 +148,10 @@ impl Server {
     }
 }
 
-/// What a server says of itself.
+/// What a server reports about itself.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Probe {
-    /// It speaks the seam wire: one of ours.
+    /// Whether it speaks the seam wire, as our own `serve` does.
     pub tui: bool,
     /// Its version, if it says.
     pub version: Option<String>,
@@ -164,7 +166,7 @@ pub struct Probe {
 pub enum Login {
     /// Nothing, or it is done.
     Done,
-    /// A password is wanted.
+    /// A password must be given.
     Password,
     /// A login that only a browser can do; what to do instead.
     Browser(String),
@@ -175,10 +177,10 @@ pub enum Login {
 /// # Errors
 /// See [`Error`].
 pub async fn probe(server: &Server) -> Result<Probe, Error> {
-    probed(&Client::new(server)?).await
+    probe_with(&Client::new(server)?).await
 }
 
-async fn probed(client: &Client) -> Result<Probe, Error> {
+async fn probe_with(client: &Client) -> Result<Probe, Error> {
     let health = client.ask(client.request(::http::Method::GET, "/health", &[])?.timeout(PROBE));
     let health = match health.await? {
         reply if reply.status == 404 => {
@@ -192,23 +194,26 @@ async fn probed(client: &Client) -> Result<Probe, Error> {
     };
     let version = health.headers.get(::http::header::SERVER).and_then(|v| v.to_str().ok());
     let version = version.and_then(|name| name.strip_prefix("HermesWebUI/")).map(str::to_owned);
-    let said = health.accepted()?;
-    let started_at = said["server_started_at"].as_f64().map(|seconds| (seconds * 1000.0) as Millis);
-    let tui = said["tui"].as_u64() == Some(1);
-    if !tui && (started_at.is_none() || !said["status"].is_string()) {
-        return Err(Error::NotWebui("what answers there is no hermes server".to_owned()));
+    let health = health.accepted()?;
+    let started_at =
+        health["server_started_at"].as_f64().map(|seconds| (seconds * 1000.0) as Millis);
+    let tui = health["tui"].as_u64() == Some(1);
+    if !tui && (started_at.is_none() || !health["status"].is_string()) {
+        return Err(Error::NotWebui(
+            "the server at this address is not a hermes server".to_owned(),
+        ));
     }
-    let version = said["version"].as_str().map(str::to_owned).or(version);
+    let version = health["version"].as_str().map(str::to_owned).or(version);
     let login = match client.get("/api/auth/status", &[]).await {
-        Ok(status) => login_of(&status),
-        // Before it asked for logins it did not tell about them.
+        Ok(status) => required_login(&status),
+        // Versions without logins do not have this endpoint.
         Err(Error::Status { code: 404, .. }) => Login::Done,
         Err(error) => return Err(error),
     };
     Ok(Probe { tui, version, started_at, login })
 }
 
-fn login_of(status: &Value) -> Login {
+fn required_login(status: &Value) -> Login {
     let is = |key: &str| status[key].as_bool() == Some(true);
     if !is("auth_enabled") || is("logged_in") {
         return Login::Done;
@@ -217,12 +222,12 @@ fn login_of(status: &Value) -> Login {
         return Login::Password;
     }
     let how = match (is("oidc_enabled"), is("passkeys_enabled") || is("passwordless_enabled")) {
-        (true, _) => "through a login elsewhere (OIDC)",
+        (true, _) => "through another login service (OIDC)",
         (false, true) => "with a passkey",
-        (false, false) => "in a way we do not know",
+        (false, false) => "in a way this program does not know",
     };
     Login::Browser(format!(
-        "this server lets people in only {how}, which needs a browser: log in there, copy its \
+        "this server lets you log in only {how}, which needs a browser: log in there, copy its \
          cookie, and attach with --cookie NAME=VALUE"
     ))
 }
@@ -241,8 +246,8 @@ pub async fn login(server: &Server, password: &str) -> Result<(), Error> {
         Err(Error::Status { code: 429, message, body, retry_after }) => {
             let message = match retry_after {
                 Some(time) => {
-                    let said = message.trim_end_matches('.');
-                    format!("{said} (try again in {} s)", time.as_secs())
+                    let message = message.trim_end_matches('.');
+                    format!("{message} (try again in {} s)", time.as_secs())
                 }
                 None => message,
             };
@@ -250,7 +255,7 @@ pub async fn login(server: &Server, password: &str) -> Result<(), Error> {
         }
         Err(error) => return Err(error),
     }
-    match probed(&client).await?.login {
+    match probe_with(&client).await?.login {
         Login::Done => Ok(()),
         Login::Password | Login::Browser(_) => Err(Error::Auth(
             "the password was right, but the server did not give us a cookie it accepts".to_owned(),
@@ -266,33 +271,33 @@ pub fn use_cookie(server: &Server, text: &str) -> Result<bool, Error> {
     Ok(Client::new(server)?.paste_cookie(text))
 }
 
-/// A connection to a remote host. Dropping it ends the connection at once; what was typed and not
-/// sent is kept for the next one.
+/// A connection to a remote host. Dropping it ends the connection at once; prompts that were not
+/// sent are kept for the next one.
 #[derive(Debug)]
 pub struct Remote {
     task: JoinHandle<Vec<String>>,
-    wanted: Wanted,
+    prompt_waiting: PromptWaiting,
 }
 
-/// Whether something was typed for a host that is not there.
+/// A flag: a prompt was typed for a host that is not there.
 #[derive(Clone, Debug, Default)]
-struct Wanted(Arc<AtomicBool>);
+struct PromptWaiting(Arc<AtomicBool>);
 
-impl Wanted {
-    fn set(&self, wanted: bool) {
-        self.0.store(wanted, Ordering::Relaxed);
+impl PromptWaiting {
+    fn set(&self, waiting: bool) {
+        self.0.store(waiting, Ordering::Relaxed);
     }
 }
 
 impl Remote {
-    /// Whether a prompt was typed since the link to one of our own hosts was lost, and since this
-    /// was asked last: it waits until there is a host again.
-    pub fn take_wanted(&self) -> bool {
-        self.wanted.0.swap(false, Ordering::Relaxed)
+    /// Whether a prompt was typed since the link to one of our own hosts was lost, and since the
+    /// last call: it waits until there is a host again.
+    pub fn take_prompt_waiting(&self) -> bool {
+        self.prompt_waiting.0.swap(false, Ordering::Relaxed)
     }
 
-    /// Lets what was asked for go out, for a few seconds at most. The [`View`] must be dropped.
-    /// Returns the prompts that are kept for the next connection.
+    /// Waits until queued commands are sent, for a few seconds at most. The [`View`] must have been
+    /// dropped. Returns the prompts that are kept for the next connection.
     pub async fn end(mut self) -> Vec<String> {
         let ended = tokio::time::timeout(END, &mut self.task).await;
         ended.ok().and_then(Result::ok).unwrap_or_default()
@@ -305,164 +310,199 @@ impl Drop for Remote {
     }
 }
 
-/// A view on a session of a remote host, and the connection behind it. Returns at once: how the
-/// link is, is an event. Must be called inside a tokio runtime.
+/// A view on a session of a remote host, and the connection behind it. Returns at once: the state of
+/// the link is reported by events. Must be called inside a tokio runtime.
 pub fn start(server: Server, target: Target) -> (View, Remote) {
-    let wanted = Wanted::default();
-    let (host, task) = spawn(server, target, wanted.clone());
-    (host, Remote { task, wanted })
+    let prompt_waiting = PromptWaiting::default();
+    let (view, task) = spawn(server, target, prompt_waiting.clone());
+    (view, Remote { task, prompt_waiting })
 }
 
 /// As [`start`]; the connection ends after its [`View`], or with the runtime.
 pub fn connect(server: Server, target: Target) -> View {
-    spawn(server, target, Wanted::default()).0
+    spawn(server, target, PromptWaiting::default()).0
 }
 
-/// Sends what interfaces that are gone have left for this server; returns at once if that is
-/// nothing, and gives up after a minute: what is left then waits for the next time.
-pub async fn send_left(server: Server) {
-    if !pending_prompts::is_left(&server) {
+/// Sends the prompts that clients which are gone have left for this server. Returns at once if there
+/// are none, and gives up after a minute: what is left then waits for the next time.
+pub async fn send_pending_prompts(server: Server) {
+    if !pending_prompts::has_orphans(&server) {
         return;
     }
-    let (mut host, remote) = start(server.clone(), Target::New);
+    let (mut view, remote) = start(server.clone(), Target::New);
     let sent = async {
-        while pending_prompts::is_waiting(&server) {
-            // An event may tell of it; when nothing happens it is looked at all the same.
-            if let Ok(None) = tokio::time::timeout(LOOK, host.next()).await {
+        while pending_prompts::has_any(&server) {
+            // An event may report that one was sent; without events it is checked all the same.
+            if let Ok(None) = tokio::time::timeout(LEFT_CHECK, view.next()).await {
                 break;
             }
         }
     };
     tokio::time::timeout(LEFT, sent).await.ok();
-    drop(host);
+    drop(view);
     remote.end().await;
 }
 
-fn spawn(server: Server, target: Target, wanted: Wanted) -> (View, JoinHandle<Vec<String>>) {
-    let (tx, signals) = mpsc::unbounded_channel();
-    // The only view of its channel.
-    let (host, backend) = pair(ViewId(1), tx);
-    (host, tokio::spawn(drive(server, target, backend, signals, wanted)))
-}
-
-/// What both ways to a server begin with.
-struct Line {
-    client: Client,
-    target: Target,
-    backend: ViewSink,
-    signals: mpsc::UnboundedReceiver<(ViewId, Signal)>,
-    /// What was asked before the server was reached.
-    early: Vec<Command>,
-    unsent: Unsent,
-    /// The version it says it has.
-    version: Option<String>,
-    /// It is on this machine, and asking whether it is there costs nothing.
-    is_near: bool,
-    wanted: Wanted,
-}
-
-/// Finds out what the server speaks and goes on with that. Returns what is not sent at the end.
-async fn drive(
+fn spawn(
     server: Server,
     target: Target,
-    backend: ViewSink,
-    mut signals: mpsc::UnboundedReceiver<(ViewId, Signal)>,
-    wanted: Wanted,
-) -> Vec<String> {
-    let mut unsent = Unsent::open(&server);
-    let is_near = server.socket.is_some();
-    let mut early = Vec::new();
-    let client = match Client::new(&server) {
-        Ok(client) => client,
-        Err(error) => {
-            refuse(&backend, error.to_string());
-            return keep_prompts(&mut signals, &backend, &mut unsent, &target).await;
-        }
+    prompt_waiting: PromptWaiting,
+) -> (View, JoinHandle<Vec<String>>) {
+    let (tx, signals) = mpsc::unbounded_channel();
+    // The only view of its channel.
+    let (view, sink) = pair(ViewId(1), tx);
+    let task = async move {
+        let prompts = PendingPrompts::open(&server);
+        let early = Vec::new();
+        let connecting = Connecting { target, sink, signals, early, prompts, prompt_waiting };
+        connecting.run(server).await
     };
-    let backoff = Backoff::from(server.timing);
-    let mut attempt = 0;
-    tell(&backend, Link::Connecting);
-    let probe = loop {
-        let error = match probed(&client).await {
-            Ok(probe) => match probe.login {
-                Login::Done => break probe,
-                Login::Password => Error::Auth(LOG_IN.to_owned()),
-                Login::Browser(what) => Error::Auth(what),
-            },
-            Err(error) => error,
+    (view, tokio::spawn(task))
+}
+
+/// A view whose server was not reached yet.
+struct Connecting {
+    target: Target,
+    sink: ViewSink,
+    signals: mpsc::UnboundedReceiver<(ViewId, Signal)>,
+    /// Commands that came before the server was reached.
+    early: Vec<Command>,
+    prompts: PendingPrompts,
+    prompt_waiting: PromptWaiting,
+}
+
+/// A view and the server that was reached for it: what both clients start from.
+struct Connected {
+    client: Client,
+    target: Target,
+    sink: ViewSink,
+    signals: mpsc::UnboundedReceiver<(ViewId, Signal)>,
+    /// Commands that came before the server was reached.
+    early: Vec<Command>,
+    prompts: PendingPrompts,
+    /// The version the server reports.
+    version: Option<String>,
+    /// It is on this machine, so that frequent attempts to reach it cost nothing.
+    is_local: bool,
+    prompt_waiting: PromptWaiting,
+}
+
+/// Why no server was reached.
+enum NotReached {
+    Refused(String),
+    /// The view was dropped.
+    Detached,
+}
+
+impl Connecting {
+    /// Finds out what the server speaks and runs the client for that. Returns the prompts that are
+    /// not sent at the end.
+    async fn run(mut self, server: Server) -> Vec<String> {
+        let is_local = server.socket.is_some();
+        let (client, probe) = match self.reach(&server).await {
+            Ok(reached) => reached,
+            Err(NotReached::Detached) => return self.prompts.texts(),
+            Err(NotReached::Refused(message)) => return self.refuse(message).await,
         };
-        if !error.is_passing() {
-            refuse(&backend, error.to_string());
-            return keep_prompts(&mut signals, &backend, &mut unsent, &target).await;
+        let Self { target, sink, signals, early, prompts, prompt_waiting } = self;
+        let version = probe.version;
+        let connected = Connected {
+            client,
+            target,
+            sink,
+            signals,
+            early,
+            prompts,
+            version,
+            is_local,
+            prompt_waiting,
+        };
+        if probe.tui { seam::run(connected).await } else { webui::run(connected).await }
+    }
+
+    /// Tries until the server answers and lets us in.
+    async fn reach(&mut self, server: &Server) -> Result<(Client, Probe), NotReached> {
+        let client = Client::new(server).map_err(|error| NotReached::Refused(error.to_string()))?;
+        let backoff = client.backoff();
+        report_link(&self.sink, Link::Connecting);
+        let mut attempt = 0;
+        loop {
+            let error = match probe_with(&client).await {
+                Ok(probe) => match probe.login {
+                    Login::Done => return Ok((client, probe)),
+                    Login::Password => Error::Auth(LOG_IN.to_owned()),
+                    Login::Browser(advice) => Error::Auth(advice),
+                },
+                Err(error) => error,
+            };
+            if !error.is_passing() {
+                return Err(NotReached::Refused(error.to_string()));
+            }
+            attempt += 1;
+            let mut pause = backoff.pause(attempt, uuid::Uuid::new_v4().as_bytes()[0]);
+            if server.socket.is_some() {
+                pause = pause.min(LOCAL_RETRY);
+            }
+            let retry_at = now() + pause.as_millis() as Millis;
+            report_link(&self.sink, Link::Down { why: error.to_string(), attempt, retry_at });
+            self.queue_for(pause).await?;
         }
-        attempt += 1;
-        let mut pause = backoff.pause(attempt, uuid::Uuid::new_v4().as_bytes()[0]);
-        if is_near {
-            pause = pause.min(NEAR);
-        }
-        let retry_at = now() + pause.as_millis() as Millis;
-        tell(&backend, Link::Down { why: error.to_string(), attempt, retry_at });
-        let waited = tokio::time::sleep(pause);
-        tokio::pin!(waited);
+    }
+
+    /// Queues commands for that long.
+    async fn queue_for(&mut self, pause: Duration) -> Result<(), NotReached> {
+        let over = tokio::time::sleep(pause);
+        tokio::pin!(over);
         loop {
             tokio::select! {
-                () = &mut waited => break,
-                signal = signals.recv() => match signal {
+                () = &mut over => return Ok(()),
+                signal = self.signals.recv() => match signal {
                     Some((_, Signal::Command(command))) => {
-                        wanted.set(wanted.0.load(Ordering::Relaxed) || is_prompt(&command));
-                        keep_prompt(&command, &mut unsent, &target);
-                        early.push(command);
+                        if is_prompt(&command) {
+                            self.prompt_waiting.set(true);
+                        }
+                        self.store_prompt(&command);
+                        self.early.push(command);
                     }
-                    Some((_, Signal::Detached)) | None => return unsent.texts(),
+                    Some((_, Signal::Detached)) | None => return Err(NotReached::Detached),
                 },
             }
         }
-    };
-    let version = probe.version;
-    let line = Line { client, target, backend, signals, early, unsent, version, is_near, wanted };
-    if probe.tui { seam::run(line).await } else { webui::run(line).await }
+    }
+
+    /// There will be no link: prompts are kept, all other commands are refused.
+    async fn refuse(mut self, message: String) -> Vec<String> {
+        report_link(&self.sink, Link::Refused { message });
+        while let Some((_, Signal::Command(command))) = self.signals.recv().await {
+            self.store_prompt(&command);
+            let _ = self.sink.push(no_link(&command));
+        }
+        self.prompts.texts()
+    }
+
+    /// A prompt is stored before anything else is done with it.
+    fn store_prompt(&mut self, command: &Command) {
+        if let Command::Prompt { id, text } = command {
+            let session = match &self.target {
+                Target::Id(session) => Some(session.clone()),
+                Target::New | Target::Latest => None,
+            };
+            self.prompts.add(PendingPrompt::new(id, session, text));
+        }
+    }
 }
 
-/// Tells the front end how the link is.
-fn tell(backend: &ViewSink, link: Link) {
-    // A front end that does not read this has more to catch up with.
-    let _ = backend.push(Event::Link { link });
-}
-
-fn refuse(backend: &ViewSink, message: String) {
-    tell(backend, Link::Refused { message });
+/// Reports the state of the link to the view.
+fn report_link(sink: &ViewSink, link: Link) {
+    // A view that is too slow for this is sent a window anyway.
+    let _ = sink.push(Event::Link { link });
 }
 
 fn is_prompt(command: &Command) -> bool {
     matches!(command, Command::Prompt { .. })
 }
 
-/// A prompt is written down before anything is done about it.
-fn keep_prompt(command: &Command, unsent: &mut Unsent, target: &Target) {
-    if let Command::Prompt { id, text } = command {
-        let session = match target {
-            Target::Id(session) => Some(session.clone()),
-            Target::New | Target::Latest => None,
-        };
-        unsent.add(Entry::typed(id, session, text));
-    }
-}
-
-/// There is no link and will be none: what is typed is kept, what is asked is refused.
-async fn keep_prompts(
-    signals: &mut mpsc::UnboundedReceiver<(ViewId, Signal)>,
-    backend: &ViewSink,
-    unsent: &mut Unsent,
-    target: &Target,
-) -> Vec<String> {
-    while let Some((_, Signal::Command(command))) = signals.recv().await {
-        keep_prompt(&command, unsent, target);
-        let _ = backend.push(no_link(&command));
-    }
-    unsent.texts()
-}
-
-/// What becomes of a command without a link.
+/// The event that answers a command without a link.
 fn no_link(command: &Command) -> Event {
     let message = match command {
         Command::Prompt { .. } => {
@@ -470,14 +510,15 @@ fn no_link(command: &Command) -> Event {
         }
         _ => "there is no link to the host",
     };
-    // Not about the prompt: a front end would take the text back.
+    // Not about the prompt: a view would take the text back.
     Event::Failed(Failure { about: Subject::Link, message: message.to_owned() })
 }
 
-/// Writes a file that only its owner can read: all of it or nothing, in folders made with 0700.
+/// Writes a file that only its owner can read: all of it or nothing. Missing directories
+/// are created with mode 0700.
 fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
-    if let Some(folder) = path.parent() {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    if let Some(dir) = path.parent() {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
     }
     let fresh = path.with_extension(format!("{}.new", std::process::id()));
     fs::remove_file(&fresh).ok();

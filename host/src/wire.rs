@@ -1,5 +1,5 @@
-//! The JSON of hermes-webui: its names stand here and nowhere else. `decode` reads what such a
-//! server says, `encode` says it in its place.
+//! The JSON of hermes-webui: its names stand here and nowhere else. `decode` reads what such a server
+//! sends, `encode` writes what it would send in its place.
 
 pub(crate) mod decode;
 pub(crate) mod encode;

@@ -264,14 +264,14 @@ async fn a_prompt_sent_during_a_stop_wants_another_host() {
         }
     });
     let (mut view, remote) = attach(&url, &home, Target::New).await;
-    assert!(!remote.take_wanted(), "nothing was sent yet");
+    assert!(!remote.take_prompt_waiting(), "nothing was sent yet");
     view.prompt("half a thought");
     view.until("the stop", |v| {
         links(v).iter().any(|link| matches!(link, Link::Stopped { .. })).then_some(())
     })
     .await;
-    assert!(remote.take_wanted(), "the user has sent something that nobody has taken");
-    assert!(!remote.take_wanted(), "once");
+    assert!(remote.take_prompt_waiting(), "the user has sent something that nobody has taken");
+    assert!(!remote.take_prompt_waiting(), "once");
     host.await.unwrap();
     drop(view);
     assert_eq!(remote.end().await, ["half a thought"]);

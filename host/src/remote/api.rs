@@ -1,4 +1,4 @@
-//! The calls of a hermes-webui, typed. What is answered is read by [`decode`]; nothing is decided here.
+//! The endpoints of a hermes-webui, typed. Answers are read by [`decode`]; nothing is decided here.
 
 use std::time::Duration;
 
@@ -10,12 +10,12 @@ use protocol::{Attachment, Choice};
 
 type Result<T> = std::result::Result<T, Error>;
 
-/// Messages that a window holds at first.
+/// Messages that a first window holds.
 pub(super) const WINDOW: u32 = 200;
-/// What the server gives at once at most.
+/// Most messages that the server sends at once.
 const MOST: u32 = 500;
 
-/// How long after each try a turn that was taken back must still be gone.
+/// How long after each attempt a turn that was taken back must still be gone.
 const TAKEN: [Duration; 4] = [
     Duration::from_millis(150),
     Duration::from_millis(300),
@@ -23,8 +23,8 @@ const TAKEN: [Duration; 4] = [
     Duration::from_millis(1_200),
 ];
 
-/// Which message of those of the user is the last, and its text. A turn is told by that, not by its
-/// time: one that comes back may come back from elsewhere.
+/// The number and text of the last user message. They identify a turn; its time does not, because a
+/// turn that comes back may come from the other store.
 fn last_asked(session: &Session) -> Option<(u64, String)> {
     let numbered = (session.messages_offset..).zip(&session.messages);
     let users = numbered.filter(|(_, message)| message.role == "user");
@@ -167,7 +167,7 @@ impl Api {
         self.ask("/api/approval/respond", body).await
     }
 
-    pub(super) async fn tell(
+    pub(super) async fn clarify_reply(
         &self,
         id: &str,
         question: &str,
@@ -202,7 +202,7 @@ impl Api {
     /// the time of what is left: later rows of the database are hidden. So a turn can come back by
     /// what is written after that: a title that is made of the first turn saves the file before
     /// the end of the stream, and what the agent adds to its database comes when it comes. An end of the
-    /// stream promises neither; what counts is what a load shows. So it is looked at, and asked again.
+    /// stream promises neither; what counts is what a load shows. So the session is loaded, and the request repeated.
     pub(super) async fn take_back(&self, what: &str, id: &str) -> Result<decode::Retried> {
         let refused =
             |message| Error::Status { code: 200, message, body: Value::Null, retry_after: None };
@@ -218,7 +218,7 @@ impl Api {
                 return Ok(back);
             }
         }
-        let message = "the server says that it took the turn back, and still has it: try again";
+        let message = "the server reports that it took the turn back, but still has it: try again";
         Err(refused(message.to_owned()))
     }
 
@@ -285,5 +285,5 @@ fn whole(session: Session) -> Result<Session> {
 }
 
 fn odd() -> Error {
-    Error::NotWebui("the server answers something that a hermes-webui would not".to_owned())
+    Error::NotWebui("the server sent an answer that a hermes-webui would not send".to_owned())
 }

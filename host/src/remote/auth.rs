@@ -20,7 +20,7 @@ pub(crate) struct Jar {
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Kept {
-    /// Whose cookies these are: a file that was moved or renamed is not believed.
+    /// The server the cookies belong to: a file that was moved or renamed is not used.
     server: String,
     cookies: BTreeMap<String, String>,
 }
@@ -98,7 +98,7 @@ impl Jar {
     }
 }
 
-/// A cookie that can stand in a header.
+/// A cookie that a header can hold.
 fn pair(text: &str) -> Option<(&str, &str)> {
     let (name, value) = text.trim().split_once('=')?;
     let (name, value) = (name.trim(), value.trim());
@@ -128,8 +128,8 @@ mod tests {
         assert_eq!(jar.header().as_deref(), Some("odd_name=abc.def=="));
         let path = dir.path().join("remote/x.json");
         assert_eq!(path.metadata().unwrap().permissions().mode() & 0o777, 0o600);
-        let folder = dir.path().join("remote").metadata().unwrap();
-        assert_eq!(folder.permissions().mode() & 0o777, 0o700);
+        let parent = dir.path().join("remote").metadata().unwrap();
+        assert_eq!(parent.permissions().mode() & 0o777, 0o700);
         assert_eq!(Jar::open(path.clone(), "http://a").header(), jar.header());
         assert_eq!(Jar::open(path, "http://b").header(), None);
     }
@@ -144,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_stand_in_a_header_is_no_cookie() {
+    fn text_that_a_header_cannot_hold_is_not_a_cookie() {
         let (_dir, mut jar) = jar();
         let long = format!("n={}", "x".repeat(LONGEST));
         jar.take(["", "=x", "a b=1", "a=1\r\nX: y", "novalue", long.as_str()].into_iter());

@@ -1,6 +1,5 @@
-//! Which session of a server is meant by what a user calls it: asked before a view is opened, so
-//! that the first one is on the right session, and a wrong name is known while there is still a
-//! plain terminal to say so in.
+//! Finds the session of a server that a name stands for. Done before a view is opened, so that the
+//! first view is on the right session, and a wrong name can be reported on the plain terminal.
 
 use super::api::Api;
 use super::http::{Client, Error};
@@ -17,18 +16,18 @@ pub async fn find(server: &Server, tui: bool, name: &str) -> Result<Option<Sessi
     let client = Client::new(server)?;
     if tui {
         return match client.get("/api/tui/v1/find", &[("name", name)]).await {
-            Ok(said) => Ok(said["session"].as_str().map(|id| SessionId(id.to_owned()))),
-            // An older one looks names up where it opens views.
+            Ok(found) => Ok(found["session"].as_str().map(|id| SessionId(id.to_owned()))),
+            // An older host looks names up when it opens a view.
             Err(Error::Status { code: 404 | 405, .. }) => Ok(Some(SessionId(name.to_owned()))),
             Err(error) => Err(error),
         };
     }
     let api = Api::new(client);
     let sessions = api.sessions().await?;
-    if let Some(id) = named(&sessions, name) {
+    if let Some(id) = match_name(&sessions, name) {
         return Ok(Some(id));
     }
-    // Lists leave some out: what was compressed since, sessions of another profile.
+    // Lists leave some out: sessions that were compressed since, and those of another profile.
     match api.session(name, 1, None).await {
         Ok(_) => Ok(Some(SessionId(name.to_owned()))),
         Err(Error::Status { code: 400 | 404, .. }) => Ok(None),
@@ -36,8 +35,8 @@ pub async fn find(server: &Server, tui: bool, name: &str) -> Result<Option<Sessi
     }
 }
 
-/// The one that is meant, of those that the server lists.
-fn named(sessions: &[decode::Session], name: &str) -> Option<SessionId> {
+/// The listed session that a name stands for.
+fn match_name(sessions: &[decode::Session], name: &str) -> Option<SessionId> {
     let rows = translate::list(sessions);
     let id = |row: &SessionRow| row.id.clone();
     if let Some(row) = rows.iter().find(|row| row.id.0 == name) {
@@ -67,10 +66,10 @@ mod tests {
     }
 
     #[test]
-    fn a_session_is_meant_by_its_id_by_the_only_beginning_of_one_and_by_the_newest_title() {
+    fn a_session_is_found_by_id_unique_prefix_or_newest_title() {
         let sessions =
             [session("abc1", "Fix it", 1), session("abc2", "Fix it", 3), session("abd", "abc1", 2)];
-        let found = |name: &str| named(&sessions, name).map(|id| id.0);
+        let found = |name: &str| match_name(&sessions, name).map(|id| id.0);
         assert_eq!(found("abc1").as_deref(), Some("abc1"), "an id goes before a title");
         assert_eq!(found("abd").as_deref(), Some("abd"));
         assert_eq!(found("abd1"), None);

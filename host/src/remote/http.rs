@@ -65,26 +65,26 @@ pub enum Error {
     Status {
         /// The HTTP status.
         code: u16,
-        /// Its words, else the meaning of the status.
+        /// The server's words, else the meaning of the status.
         message: String,
         /// The whole answer; null if it was no JSON.
         body: Value,
         /// When to try again, if it says.
         retry_after: Option<Duration>,
     },
-    /// What answers is something else.
+    /// The answer is not that of a hermes server.
     #[error("{0}")]
     NotWebui(String),
-    /// A login is needed (401): no try without one will do.
+    /// A login is needed (401): no attempt without one will succeed.
     #[error("{0}")]
     Auth(String),
-    /// Somebody sends us to a login page or elsewhere. A proxy does so also in passing.
+    /// A redirect, to a login page or another address. A proxy may send one only for a while.
     #[error("{0}")]
     Redirected(String),
 }
 
 impl Error {
-    /// Whether the same request may do later, with nothing changed on this side.
+    /// Whether the same request may succeed later, with nothing changed on this side.
     pub fn is_passing(&self) -> bool {
         match self {
             // A page in place of an answer: a proxy whose server restarts shows one.
@@ -147,7 +147,7 @@ impl Client {
         Backoff::from(self.timing)
     }
 
-    /// Asks for something. `path` begins with `/`.
+    /// Sends a GET request. `path` begins with `/`.
     ///
     /// # Errors
     /// See [`Error`].
@@ -156,7 +156,7 @@ impl Client {
         self.ask(request).await?.accepted()
     }
 
-    /// Sends something.
+    /// Sends a POST request with a JSON body.
     ///
     /// # Errors
     /// See [`Error`].
@@ -202,11 +202,16 @@ impl Client {
         path: &str,
         query: &[(&str, &str)],
     ) -> Result<RequestBuilder, Error> {
-        let request = self.http.request(method, self.url(path, query)?);
-        Ok(match self.jar().header() {
+        Ok(self.request_to(method, self.url(path, query)?))
+    }
+
+    /// As [`Self::request`], to a whole address of this server.
+    pub(super) fn request_to(&self, method: Method, url: Url) -> RequestBuilder {
+        let request = self.http.request(method, url);
+        match self.jar().header() {
             Some(cookie) => request.header(header::COOKIE, cookie),
             None => request,
-        })
+        }
     }
 
     /// The whole address of a path.
@@ -327,7 +332,7 @@ pub(super) async fn not_a_stream(response: Response) -> Error {
     refusal(status.as_u16(), &headers, serde_json::from_slice(&text).unwrap_or_default())
 }
 
-/// How a user is told that the server cannot be reached.
+/// A failure to reach the server, in words for the user.
 pub(super) fn unreachable(error: &reqwest::Error) -> Error {
     Error::Unreachable { why: cause(error), sent: !(error.is_connect() || error.is_builder()) }
 }
@@ -362,12 +367,13 @@ fn cause(error: &reqwest::Error) -> String {
     }
 }
 
-/// What to do about a certificate that nobody here vouches for.
+/// What to do about a certificate that is not trusted here.
 fn distrust(said: &str) -> Option<String> {
     let what = ["UnknownIssuer", "CaUsedAsEndEntity", "BadSignature"];
     what.iter().any(|what| said.contains(what)).then(|| {
-        "nobody trusted here has signed its certificate: if it has an authority of its own, name \
-         that with --ca FILE; if not, somebody may be in between"
+        "its certificate is not signed by an authority that is trusted here: if the server has one \
+         of its own, name its file with --ca FILE; if not, somebody may be intercepting the \
+         connection"
             .to_owned()
     })
 }
@@ -388,7 +394,7 @@ mod tests {
     use super::distrust;
 
     #[test]
-    fn who_meets_a_strangers_certificate_is_told_what_to_do() {
+    fn an_untrusted_certificate_comes_with_advice() {
         let advice = distrust("invalid peer certificate: UnknownIssuer").unwrap();
         assert!(advice.contains("--ca FILE"), "{advice}");
         // Which name it is for, or that it is too old, says enough.

@@ -1,9 +1,11 @@
-//! A view on one of our own hosts: its events as they are, and commands as they are. A view lives
-//! as long as its stream; who loses the stream opens another view, and its first event, a fresh
+//! A view on one of our own hosts: events and commands cross the wire as they are. A view lives as
+//! long as its stream; when the stream is lost another view is opened, and its first event, a fresh
 //! window, is the whole state. So there is no cursor, and nothing can be lost or doubled.
 
+mod commands;
 mod handover;
 mod inbox;
+mod link;
 mod outbox;
 mod window;
 
@@ -17,69 +19,77 @@ use tokio::time::Instant;
 
 use self::inbox::Inbox;
 use self::outbox::Outbox;
-use self::window::{is_empty, last_row};
+use self::window::last_row;
 use super::http::{Client, Error};
-use super::pending_prompts::{Entry, Unsent};
-use super::sse::{Item, STRAYS, Stream};
-use super::{Line, NEAR, Wanted, is_prompt, no_link, probed, tell};
-use crate::clock::now;
-use protocol::Subject;
+use super::pending_prompts::PendingPrompts;
+use super::sse::{Item, Stream};
+use super::{Connected, PromptWaiting};
 use protocol::{
-    Command, Event, Failure, Link, Millis, News, SessionId, Target, Toast, Transcript, TurnId,
+    Event, Failure, News, Pushed, SessionId, Signal, Subject, Target, Toast, Transcript, TurnId,
+    ViewId, ViewSink,
 };
-use protocol::{Pushed, Signal, ViewId, ViewSink};
 
 const EVENTS: &str = "/api/tui/v1/events";
 const COMMANDS: &str = "/api/tui/v1/commands";
-/// How long a front end that leaves is waited for until what it asked is sent.
+/// How long commands may still be sent after the view was dropped.
 const LEAVE: Duration = Duration::from_secs(2);
-/// Rows that are kept to know what the front end has.
+/// Rows that are kept of what the view knows.
 const WINDOW: usize = 400;
-/// Kinds of frames that are told in the log once each.
-const ODD: usize = 100;
+/// Most kinds of unreadable frames that are logged, once each.
+const MAX_LOGGED: usize = 100;
 
-/// Carries a view until the front end leaves. Returns what is not sent.
-pub(super) async fn run(line: Line) -> Vec<String> {
-    let Line { client, target, backend, signals, early, unsent, version, is_near, wanted } = line;
+/// Serves one view until it is dropped. Returns the prompts that are not sent at the end.
+pub(super) async fn run(connected: Connected) -> Vec<String> {
+    let Connected {
+        client,
+        target,
+        sink,
+        signals,
+        early,
+        prompts,
+        version,
+        is_local,
+        prompt_waiting,
+    } = connected;
     let mut seam = Seam {
         stream: stream(&client, &target),
         client,
         target,
-        backend,
+        sink,
         signals,
-        unsent,
+        prompts,
         outbox: Outbox::default(),
-        flying: None,
+        in_flight: None,
         handover: None,
         handovers: Vec::new(),
-        fold: None,
+        known: None,
         inbox: Inbox::default(),
-        gone: None,
+        gone_session: None,
         view: None,
         is_ready: false,
         pause: None,
         failed: 0,
         strays: 0,
         is_over: false,
-        odd: BTreeSet::new(),
+        logged: BTreeSet::new(),
         version,
-        is_near,
-        wanted,
-        farewell: Farewell::No,
+        is_local,
+        prompt_waiting,
+        host_stop: HostStop::No,
     };
     for command in early {
-        seam.asked(command);
+        seam.command(command);
     }
     seam.run().await;
-    seam.unsent.texts()
+    seam.prompts.texts()
 }
 
 /// The stream of a new view.
 fn stream(client: &Client, target: &Target) -> Stream {
-    Stream::new(client, EVENTS, &[("session", name(target))])
+    Stream::new(client, EVENTS, &[("session", session_param(target))])
 }
 
-fn name(target: &Target) -> &str {
+fn session_param(target: &Target) -> &str {
     match target {
         Target::New => "new",
         Target::Latest => "latest",
@@ -87,68 +97,68 @@ fn name(target: &Target) -> &str {
     }
 }
 
-type Sent = Result<Value, Error>;
+type PostResult = Result<Value, Error>;
 
 struct Seam {
     client: Client,
     stream: Stream,
-    /// What the next view looks at.
+    /// The session the next view is opened on.
     target: Target,
-    backend: ViewSink,
+    sink: ViewSink,
     signals: mpsc::UnboundedReceiver<(ViewId, Signal)>,
-    unsent: Unsent,
+    prompts: PendingPrompts,
     outbox: Outbox,
     /// The request with commands that is under way.
-    flying: Option<BoxFuture<'static, Sent>>,
+    in_flight: Option<BoxFuture<'static, PostResult>>,
     /// Prompts of other sessions are handed over one session after the other.
-    handover: Option<BoxFuture<'static, handover::Done>>,
+    handover: Option<BoxFuture<'static, handover::HandedOver>>,
     handovers: Vec<handover::Handover>,
-    /// What the front end has: the fold of what it was told.
-    fold: Option<Transcript>,
-    /// What waits for an answer in all sessions, as the front end knows it.
+    /// What the view knows: the fold of the events it was sent.
+    known: Option<Transcript>,
+    /// The open questions of all sessions, as the view knows them.
     inbox: Inbox,
-    /// The session that was in view and is not there any more; it was empty.
-    gone: Option<SessionId>,
-    /// Names the view in requests.
+    /// An empty session that was in view and does not exist any more.
+    gone_session: Option<SessionId>,
+    /// The token that names the view in requests.
     view: Option<String>,
-    /// The view's window has come: commands may go.
+    /// The window has come: commands may be sent.
     is_ready: bool,
     /// Commands are not sent again before that.
     pause: Option<Instant>,
     /// Requests that failed in a row.
     failed: u32,
-    /// So many times in a row something else has said that the session is gone.
+    /// How many times in a row something that is not the host answered that the session is gone.
     strays: u32,
-    /// No further try is made.
+    /// No further attempt is made.
     is_over: bool,
-    /// What was already told in the log.
-    odd: BTreeSet<String>,
-    /// The version of the host, as last heard.
+    /// The kinds of unreadable frames that were logged.
+    logged: BTreeSet<String>,
+    /// The version of the host, as it reported it last.
     version: Option<String>,
-    /// See [`Line::is_near`].
-    is_near: bool,
-    wanted: Wanted,
-    farewell: Farewell,
+    /// See [`Connected::is_local`].
+    is_local: bool,
+    prompt_waiting: PromptWaiting,
+    host_stop: HostStop,
 }
 
-/// Whether the host has said that it was stopped, and none has answered since.
+/// Whether the host has announced that it stops, and none has answered since.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Farewell {
+enum HostStop {
     No,
-    Said,
-    /// The front end knows it.
-    Told,
+    Announced,
+    /// The view knows it.
+    Reported,
 }
 
-enum Step {
+enum Input {
     Item(Option<Item>),
-    Sent(Sent),
-    Handover(handover::Done),
+    PostResult(PostResult),
+    Handover(handover::HandedOver),
     Signal(Option<(ViewId, Signal)>),
     Paused,
 }
 
-/// What a future gives, if there is one.
+/// The result of a future, if there is one.
 async fn maybe<T>(future: &mut Option<BoxFuture<'static, T>>) -> T {
     match future {
         Some(future) => future.await,
@@ -161,332 +171,116 @@ impl Seam {
         loop {
             self.send();
             match self.step().await {
-                Step::Signal(Some((_, Signal::Command(command)))) => self.asked(command),
-                Step::Signal(Some((_, Signal::Detached)) | None) => return self.leave().await,
-                step => self.on(step).await,
+                Input::Signal(Some((_, Signal::Command(command)))) => self.command(command),
+                Input::Signal(Some((_, Signal::Detached)) | None) => return self.leave().await,
+                step => self.handle(step).await,
             }
         }
     }
 
-    async fn step(&mut self) -> Step {
+    async fn step(&mut self) -> Input {
         let pause = self.pause;
         tokio::select! {
-            signal = self.signals.recv() => Step::Signal(signal),
-            sent = maybe(&mut self.flying) => Step::Sent(sent),
-            item = self.stream.next(), if !self.is_over => Step::Item(item),
-            done = maybe(&mut self.handover) => Step::Handover(done),
+            signal = self.signals.recv() => Input::Signal(signal),
+            posted = maybe(&mut self.in_flight) => Input::PostResult(posted),
+            item = self.stream.next(), if !self.is_over => Input::Item(item),
+            done = maybe(&mut self.handover) => Input::Handover(done),
             () = tokio::time::sleep_until(pause.unwrap_or_else(Instant::now)), if pause.is_some() => {
-                Step::Paused
+                Input::Paused
             }
         }
     }
 
-    async fn on(&mut self, step: Step) {
+    async fn handle(&mut self, step: Input) {
         match step {
-            Step::Item(Some(item)) => self.item(item).await,
-            Step::Item(None) => self.is_over = true,
-            Step::Sent(sent) => {
-                self.flying = None;
-                self.sent(sent);
+            Input::Item(Some(item)) => self.item(item).await,
+            Input::Item(None) => self.is_over = true,
+            Input::PostResult(posted) => {
+                self.in_flight = None;
+                self.posted(posted);
             }
-            Step::Handover(handover::Done { mut taken, homeless }) => {
+            Input::Handover(handover::HandedOver { mut taken, orphaned }) => {
                 self.handover = None;
-                for entry in homeless {
+                for entry in orphaned {
                     let text = entry.text;
                     let message = format!("the session that this was typed in is gone: {text}");
                     self.fail(Subject::Link, &message);
                     taken.push(entry.id);
                 }
-                self.unsent.remove(&taken);
-                self.run_errands();
+                self.prompts.remove(&taken);
+                self.start_handover();
             }
-            Step::Paused => self.pause = None,
-            Step::Signal(_) => {}
+            Input::Paused => self.pause = None,
+            Input::Signal(_) => {}
         }
     }
 
-    /// The front end is gone: what it asked for still goes out, if that is soon, and the host may
-    /// say that it has it.
+    /// The view was dropped: its commands are still sent, for a short time, and the host may confirm
+    /// its prompts.
     async fn leave(&mut self) {
         let leaving = async {
-            while self.is_ready && !self.is_over && (!self.outbox.is_empty() || self.awaits()) {
+            while self.is_ready
+                && !self.is_over
+                && (!self.outbox.is_empty() || self.has_unconfirmed())
+            {
                 self.send();
                 let step = tokio::select! {
-                    sent = maybe(&mut self.flying) => Step::Sent(sent),
-                    item = self.stream.next() => Step::Item(item),
+                    posted = maybe(&mut self.in_flight) => Input::PostResult(posted),
+                    item = self.stream.next() => Input::Item(item),
                 };
-                self.on(step).await;
+                self.handle(step).await;
             }
         };
         tokio::time::timeout(LEAVE, leaving).await.ok();
     }
 
-    /// A command of the front end.
-    fn asked(&mut self, command: Command) {
-        if let Command::Prompt { id, text } = &command {
-            let session = match (self.outbox.opens(), &self.fold) {
-                (Some(Target::Id(session)), _) => Some(session.clone()),
-                (Some(Target::New | Target::Latest), _) | (None, None) => None,
-                // One that is empty may not be there any more when there is a link again.
-                (None, Some(fold)) if is_empty(fold) => None,
-                (None, Some(fold)) => Some(fold.session.clone()),
-            };
-            self.unsent.add(Entry::typed(id, session, text));
-            if !self.is_ready {
-                self.wanted.set(true);
-            }
-            // Somebody waits.
-            self.stream.hurry();
-        }
-        if self.is_over {
-            self.push(no_link(&command));
-            return;
-        }
-        self.outbox.ask(command, self.turn());
-    }
-
-    /// Sends what waits, if that can be.
-    fn send(&mut self) {
-        let Some(view) = self.view.as_deref().filter(|_| self.is_ready && !self.is_over) else {
-            return;
-        };
-        if self.flying.is_some() || self.pause.is_some() {
-            return;
-        }
-        let view = view.to_owned();
-        let commands = self.outbox.take(self.turn());
-        if commands.is_empty() {
-            return;
-        }
-        if let Some(fold) = &self.fold {
-            for command in &commands {
-                if let Command::Prompt { id, .. } = command {
-                    self.unsent.place(id, &fold.session, last_row(fold));
-                }
-            }
-        }
-        let client = self.client.clone();
-        self.flying = Some(Box::pin(async move {
-            let body = serde_json::to_value(&commands)
-                .map_err(|e| Error::Setup(format!("a command cannot be written: {e}")))?;
-            client.post(&format!("{COMMANDS}?view={view}"), &body).await
-        }));
-    }
-
-    /// What became of the commands that were sent.
-    fn sent(&mut self, sent: Sent) {
-        match sent {
-            Ok(answer) => {
-                self.failed = 0;
-                self.outbox.taken();
-                for name in answer["unknown"].as_array().into_iter().flatten() {
-                    let name = name.as_str().unwrap_or("this");
-                    self.fail(
-                        Subject::of_name(name),
-                        "the host is older than this program and cannot do that",
-                    );
-                }
-            }
-            Err(Error::Status { code: 404, .. }) => {
-                // The view ended and we have not heard of it.
-                self.outbox.not_taken();
-                self.anew();
-                self.failed = self.failed.saturating_add(1);
-                if self.failed > 1 {
-                    // It is something in between that says so.
-                    self.stream.put_off(self.pause_after(self.failed));
-                }
-            }
-            Err(Error::Unreachable { sent: false, .. } | Error::Status { code: 429 | 503, .. }) => {
-                self.outbox.not_taken();
-                self.wait();
-            }
-            Err(error) if error.is_passing() => {
-                self.doubt(&error.to_string());
-                self.wait();
-            }
-            Err(Error::Auth(message)) => {
-                self.outbox.not_taken();
-                self.refused(message);
-            }
-            Err(error) => {
-                for command in self.outbox.refused() {
-                    if let Command::Prompt { id, .. } = &command {
-                        self.unsent.remove(std::slice::from_ref(id));
-                    }
-                    self.fail(Subject::of(&command), &error.to_string());
-                }
-            }
-        }
-    }
-
-    /// Sends nothing for a while.
-    fn wait(&mut self) {
-        self.failed = self.failed.saturating_add(1);
-        self.pause = Some(Instant::now() + self.pause_after(self.failed));
-    }
-
-    /// A request broke off: what cannot be repeated is told.
-    fn doubt(&mut self, why: &str) {
-        for command in self.outbox.unclear() {
-            let what = match &command {
-                Command::Steer { text } => format!(" Your remark was: {text}"),
-                _ => String::new(),
-            };
-            let message = format!(
-                "the link broke while this was sent ({why}): look whether it was done.{what}"
-            );
-            self.fail(Subject::of(&command), &message);
-        }
-    }
-
     async fn item(&mut self, item: Item) {
         match item {
-            // The window says when the view is there.
+            // The view is there when its window has come.
             Item::Open => {}
-            Item::Alive => self.pass_on_silence(),
+            Item::Alive => self.push_stale_inbox(),
             Item::Event { name, data, .. } => match name.as_str() {
                 "view" => {
                     self.strays = 0;
-                    self.farewell = Farewell::No;
-                    self.view = named(&data);
-                    self.heard_version(&data);
+                    self.host_stop = HostStop::No;
+                    self.view = view_token(&data);
+                    self.note_version(&data);
                 }
-                "stopped" => self.farewell = Farewell::Said,
+                "stopped" => self.host_stop = HostStop::Announced,
                 "e" => self.event(&data),
-                _ => self.odd(&name, "an unknown frame"),
+                _ => self.log_unreadable(&name, "an unknown frame"),
             },
-            Item::Lost { why, attempt, mut retry_in, is_away } => {
-                self.lost(&why);
-                if self.is_near && retry_in > NEAR {
-                    retry_in = NEAR;
-                    self.stream.put_off(NEAR);
-                }
-                let retry_at = now() + retry_in.as_millis() as Millis;
-                // What answers in its place is news; that nobody does is none.
-                let said = if is_away { self.farewell } else { Farewell::No };
-                match said {
-                    Farewell::No => tell(&self.backend, Link::Down { why, attempt, retry_at }),
-                    Farewell::Told if self.is_near => {}
-                    Farewell::Said | Farewell::Told => {
-                        self.farewell = Farewell::Told;
-                        let retry_at = (!self.is_near).then_some(retry_at);
-                        tell(&self.backend, Link::Stopped { retry_at });
-                    }
-                }
+            Item::Lost { why, attempt, retry_in, is_away } => {
+                self.lost(why, attempt, retry_in, is_away);
             }
-            Item::Refused { status: 404, message } => self.gone(message).await,
-            Item::Refused { message, .. } => self.refused(message),
+            Item::Refused { status: 404, message } => self.session_gone(message).await,
+            Item::Refused { message, .. } => self.refuse(message),
         }
     }
 
-    /// Another version answers than before: who looks on should know why something is different.
-    fn heard_version(&mut self, hello: &str) {
-        let hello: Value = serde_json::from_str(hello).unwrap_or_default();
-        let Some(version) = hello["version"].as_str() else { return };
-        let before = self.version.replace(version.to_owned());
-        if before.is_some_and(|before| before != version) && version != env!("CARGO_PKG_VERSION") {
-            self.toast(format!(
-                "the host runs {version} now, this is {}",
-                env!("CARGO_PKG_VERSION")
-            ));
-        }
-    }
-
-    /// The view is gone with its stream.
-    fn lost(&mut self, why: &str) {
-        self.view = None;
-        let was_ready = std::mem::replace(&mut self.is_ready, false);
-        self.pause = None;
-        if self.flying.take().is_some() {
-            self.doubt(why);
-        }
-        self.outbox.broken();
-        if was_ready && self.farewell == Farewell::Said && self.outbox.holds(is_prompt) {
-            // It was sent while the host was being stopped, and the host has not taken it.
-            self.wanted.set(true);
-        }
-        if let Some(fold) = &self.fold {
-            self.target = Target::Id(fold.session.clone());
-        }
-        self.stream.set_query(&[("session", name(&self.target))]);
-    }
-
-    /// Opens another view at once.
-    fn anew(&mut self) {
-        self.lost("the view ended");
-        tell(&self.backend, Link::Connecting);
-        self.stream = stream(&self.client, &self.target);
-    }
-
-    /// No view on that session can be had.
-    async fn gone(&mut self, message: String) {
-        self.lost(&message);
-        let Target::Id(session) = self.target.clone() else { return self.refused(message) };
-        match probed(&self.client).await {
-            Ok(probe) if !probe.tui => {
-                return self.refused(
-                    "another server answers there now; leave and attach again".to_owned(),
-                );
-            }
-            Err(error) if !error.is_passing() => return self.refused(error.to_string()),
-            Err(error) => return self.stray(&error),
-            Ok(_) => {}
-        }
-        match &self.fold {
-            // Nothing shows yet: this is its last word on what was asked for.
-            None => self.fail(Subject::Open, &message),
-            // It was never stored: another empty one is as good.
-            Some(fold) if is_empty(fold) => self.gone = Some(session),
-            Some(_) => {
-                self.fail(Subject::Open, "the session is gone from the host; this is a new one");
-            }
-        }
-        self.target = Target::New;
-        self.stream = stream(&self.client, &self.target);
-    }
-
-    /// Something that is not the host says that the session is gone: a proxy whose server
-    /// restarts, maybe.
-    fn stray(&mut self, error: &Error) {
-        self.strays = self.strays.saturating_add(1);
-        let why = error.to_string();
-        if self.strays > STRAYS && matches!(error, Error::NotWebui(_) | Error::Redirected(_)) {
-            return self.refused(why);
-        }
-        let pause = self.pause_after(self.strays);
-        self.stream.put_off(pause);
-        let retry_at = now() + pause.as_millis() as Millis;
-        tell(&self.backend, Link::Down { why, attempt: self.strays, retry_at });
-    }
-
-    fn refused(&mut self, message: String) {
-        self.is_over = true;
-        self.is_ready = false;
-        tell(&self.backend, Link::Refused { message });
-    }
-
-    /// An event as the host says it.
+    /// An event as the host sends it.
     fn event(&mut self, data: &str) {
         match serde_json::from_str::<Event>(data) {
-            Ok(Event::Attached { transcript, resynced }) => self.attached(transcript, resynced),
+            Ok(Event::Attached { transcript, resynced }) => {
+                self.window_received(transcript, resynced);
+            }
             Ok(event) => {
                 if let Event::Failed(failure) = &event
                     && failure.about == Subject::Open
                 {
-                    self.outbox.opened();
+                    self.outbox.session_shown();
                 }
                 match &event {
-                    Event::InboxChanged { questions } => self.inbox.told(questions),
-                    _ => self.pass_on_silence(),
+                    Event::InboxChanged { questions } => self.inbox.update(questions),
+                    _ => self.push_stale_inbox(),
                 }
-                if let Some(fold) = &mut self.fold {
-                    fold.apply(&event);
-                    if fold.rows.len() > 2 * WINDOW {
-                        fold.trim(WINDOW);
+                if let Some(known) = &mut self.known {
+                    known.apply(&event);
+                    if known.rows.len() > 2 * WINDOW {
+                        known.trim(WINDOW);
                     }
-                    let taken = self.unsent.seen(&fold.session, &event);
-                    self.outbox.forget(&taken);
+                    let taken = self.prompts.acknowledge(&known.session, &event);
+                    self.outbox.remove_prompts(&taken);
                 }
                 self.push(event);
             }
@@ -495,37 +289,37 @@ impl Seam {
                 let kind = kind.as_ref().and_then(|value| value["event"].as_str()).unwrap_or("?");
                 if kind == "attached" {
                     tracing::error!(%error, "a window cannot be read");
-                    self.refused(
+                    self.refuse(
                         "the host is newer than this program: update it, then attach again"
                             .to_owned(),
                     );
                 } else {
-                    self.odd(kind, &error.to_string());
+                    self.log_unreadable(kind, &error.to_string());
                 }
             }
         }
     }
 
     fn push(&mut self, event: Event) {
-        if self.backend.push(event) == Pushed::Overflowed
-            && let Some(fold) = &self.fold
+        if self.sink.push(event) == Pushed::Overflowed
+            && let Some(known) = &self.known
         {
-            let transcript = Box::new(fold.clone());
-            let _ = self.backend.push(Event::Attached { transcript, resynced: true });
-            if let Some(inbox) = self.inbox.again() {
-                let _ = self.backend.push(inbox);
+            let transcript = Box::new(known.clone());
+            let _ = self.sink.push(Event::Attached { transcript, resynced: true });
+            if let Some(inbox) = self.inbox.current() {
+                let _ = self.sink.push(inbox);
             }
         }
     }
 
-    /// The host tells of an inbox right behind a window. Something else has come: there is none.
-    fn pass_on_silence(&mut self) {
-        if let Some(inbox) = self.inbox.silence() {
+    /// A host sends its inbox right behind a window. Something else has come: it is empty.
+    fn push_stale_inbox(&mut self) {
+        if let Some(inbox) = self.inbox.drop_stale() {
             self.push(inbox);
         }
     }
 
-    /// News of no session.
+    /// News that belong to no session.
     fn toast(&mut self, text: String) {
         let (session, name) = Default::default();
         self.push(Event::Toast(Toast { session, name, process: None, news: News::Unknown, text }));
@@ -536,25 +330,25 @@ impl Seam {
         self.push(Event::Failed(Failure { about, message }));
     }
 
-    /// Something that we cannot read is left out, and told in the log once (E15).
-    fn odd(&mut self, kind: &str, why: &str) {
-        if self.odd.len() < ODD && self.odd.insert(kind.to_owned()) {
-            tracing::warn!(kind, why, "an event of the host is left out");
+    /// A frame that we cannot read is skipped, and its kind is logged once (E15).
+    fn log_unreadable(&mut self, kind: &str, why: &str) {
+        if self.logged.len() < MAX_LOGGED && self.logged.insert(kind.to_owned()) {
+            tracing::warn!(kind, why, "an event of the host is skipped");
         }
     }
 
     /// How long to wait after so many failures in a row.
-    fn pause_after(&self, failed: u32) -> Duration {
+    pub(super) fn pause_after(&self, failed: u32) -> Duration {
         self.client.backoff().pause(failed, uuid::Uuid::new_v4().as_bytes()[0])
     }
 
     fn turn(&self) -> Option<TurnId> {
-        Some(self.fold.as_ref()?.running.as_ref()?.turn)
+        Some(self.known.as_ref()?.running.as_ref()?.turn)
     }
 }
 
 /// The token in a `view` frame.
-fn named(data: &str) -> Option<String> {
+fn view_token(data: &str) -> Option<String> {
     let value: Value = serde_json::from_str(data).ok()?;
     Some(value["view"].as_str()?.to_owned())
 }

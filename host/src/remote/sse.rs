@@ -1,6 +1,25 @@
-//! A stream of server-sent events that comes back: `eventsource-client` reads one connection, and
-//! all that it leaves open is here. Our own cursor, which refusals are final, when silence means
-//! death, how long to wait. One connection is one client of it; its own reconnecting is off.
+//! A stream of server-sent events that reconnects. One connection is one client of the crate
+//! `eventsource-client`; everything across connections is done here.
+//!
+//! The crate
+//! - builds the request: URL, `Accept: text/event-stream`, `Cache-Control: no-cache`;
+//! - reads the lines of a body, cut anywhere and ended by LF, CR or CRLF, without a leading BOM;
+//! - makes events of the fields `event`, `data` (several are joined by LF) and `id` (carried on to
+//!   events without one, on the same connection), and reports comments, which are keepalives.
+//!
+//! Its transport is ours ([`Transport`]), because a request needs what the rest of the client has: the
+//! cookies, the certificates, the Unix socket. Beyond that we do ourselves:
+//! - the reconnecting, because the crate's repeats every refusal, a final 401 too, does not obey
+//!   `Retry-After`, and reports no attempt that cannot connect. So it is off;
+//! - the cursor, because the crate keeps the id of the last event, which is none for an event that
+//!   comes first on a new connection and has no id: the second reconnect would start over;
+//! - the check of the answer: the crate takes every 2xx for a stream, a login page too;
+//! - the death by silence ([`pace`]): the crate waits as long as the body does;
+//! - the bytes ([`lines`]): the crate ends a connection over a character that is no UTF-8, over an
+//!   event of nothing but unknown or unusable fields, takes a field named `comment` for a comment, and
+//!   has no limit to the size of an event. So whole lines of known fields reach it, as UTF-8. That
+//!   filter must see lines, so it ends them by LF and removes the BOM by itself. `retry` is removed
+//!   too: it would only pace the crate's own reconnecting.
 
 pub(crate) mod lines;
 pub(crate) mod pace;
@@ -16,19 +35,19 @@ use launchdarkly_sdk_transport::{ByteStream, HttpTransport, ResponseFuture, Tran
 use sync_wrapper::{SyncFuture, SyncStream};
 use tokio::time::Instant;
 
-use self::lines::{LARGEST, Lines};
+use self::lines::{LARGEST, LineFilter};
 use self::pace::{Backoff, Pace};
 use super::http::{Client, Error, not_a_stream, unreachable};
 
 /// Longest wait for the head of an answer.
 const HEAD: Duration = Duration::from_secs(30);
-/// So many times in a row something else than a stream may answer (a login page, any page): a
-/// proxy shows one while its server restarts.
-pub(crate) const STRAYS: u32 = 5;
-/// A server is not let to put us off for longer.
+/// How many times in a row something else than a stream may answer (a login page, any page): a proxy
+/// shows one while its server restarts.
+pub(crate) const MAX_STRAYS: u32 = 5;
+/// Longest pause that a server can ask for.
 const LONGEST_PUT_OFF: Duration = Duration::from_mins(2);
 
-/// What a stream says.
+/// What a stream delivers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Item {
     /// A connection is open; what follows comes over it.
@@ -46,16 +65,16 @@ pub(crate) enum Item {
     Alive,
     /// The connection broke or was not made; it is tried again.
     Lost {
-        /// What went wrong, in a line.
+        /// What went wrong, in one line.
         why: String,
-        /// How many tries have failed in a row.
+        /// How many attempts have failed in a row.
         attempt: u32,
         /// When the next one is made.
         retry_in: Duration,
-        /// Nobody answered: nothing else is in the place of the server.
+        /// Nothing answered: no other server is in its place.
         is_away: bool,
     },
-    /// No further try is made. Nothing follows.
+    /// No further attempt is made. Nothing follows.
     Refused {
         /// The HTTP status; 0 if there is none.
         status: u16,
@@ -122,7 +141,7 @@ impl Stream {
         self.cursor.as_deref()
     }
 
-    /// Its silence is judged by what another stream of the same server has learned (E07).
+    /// Starts with the pace of keepalives that another stream of the same server has learned (E07).
     pub(crate) fn paced_like(self, other: Option<&Self>) -> Self {
         if let Some(other) = other {
             let known = lock(&other.pace).clone();
@@ -131,19 +150,19 @@ impl Stream {
         self
     }
 
-    /// Makes the next try at once.
+    /// Makes the next attempt at once.
     pub(crate) fn hurry(&mut self) {
         if let State::Waiting(at) = &mut self.state {
             *at = Instant::now();
         }
     }
 
-    /// The next try is made after that pause, also after a refusal.
+    /// Makes the next attempt after that pause, also after a refusal.
     pub(crate) fn put_off(&mut self, pause: Duration) {
         self.state = State::Waiting(Instant::now() + pause);
     }
 
-    /// The next item; `None` after a refusal. May be dropped and asked again.
+    /// The next item; `None` after a refusal. Cancel safe.
     pub(crate) async fn next(&mut self) -> Option<Item> {
         loop {
             match &mut self.state {
@@ -172,7 +191,7 @@ impl Stream {
                             let (name, data) = (event.event_type, event.data);
                             return Some(Item::Event { name, data, id });
                         }
-                        Some(Err(error)) => return Some(self.lost(told(&error))),
+                        Some(Err(error)) => return Some(self.lost(from_crate(&error))),
                         None => return Some(self.lost(ended())),
                     }
                 }
@@ -195,16 +214,14 @@ impl Stream {
             ClientBuilder::for_url(url.as_str()).map_err(|e| Error::Url(e.to_string()))?;
         let transport = Transport {
             client: self.client.clone(),
-            path: self.path.as_str().into(),
-            query: query.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect(),
-            cursor: self.cursor.clone(),
+            cursor: self.cursor.as_ref().and_then(|id| HeaderValue::from_bytes(id.as_bytes()).ok()),
             pace: self.pace.clone(),
         };
         let client = builder.reconnect(once).redirect_limit(0).build_with_transport(transport);
         Ok(client.stream())
     }
 
-    /// What becomes of the stream after that.
+    /// Decides what follows from an error: another attempt, or the end.
     fn lost(&mut self, error: Error) -> Item {
         if let Some(opened) = self.opened.take()
             && self.backoff.forgets(opened.elapsed())
@@ -214,7 +231,7 @@ impl Stream {
         self.attempt = self.attempt.saturating_add(1);
         let stray = matches!(error, Error::NotWebui(_) | Error::Redirected(_));
         self.strays = if stray { self.strays + 1 } else { 0 };
-        let is_final = !error.is_passing() || self.strays > STRAYS;
+        let is_final = !error.is_passing() || self.strays > MAX_STRAYS;
         if is_final {
             self.state = State::Over;
             let status = match &error {
@@ -249,8 +266,8 @@ fn ended() -> Error {
     Error::Unreachable { why: "the server ended the stream".to_owned(), sent: true }
 }
 
-/// What the parser's client says, in our words. Our own errors come through it unchanged.
-fn told(error: &eventsource_client::Error) -> Error {
+/// An error of the crate as one of ours. Errors of our own transport come through it unchanged.
+fn from_crate(error: &eventsource_client::Error) -> Error {
     use eventsource_client::Error as E;
     match error {
         E::Transport(error) => match error.inner().downcast_ref::<Error>() {
@@ -262,38 +279,37 @@ fn told(error: &eventsource_client::Error) -> Error {
     }
 }
 
-/// How the parser's client gets its bytes.
+/// Sends the crate's request with our own HTTP client, and gives it the bytes of the answer.
 #[derive(Clone)]
 struct Transport {
     client: Client,
-    path: Arc<str>,
-    query: Vec<(String, String)>,
-    cursor: Option<String>,
+    /// The crate's own takes ASCII alone, and ends over anything else.
+    cursor: Option<HeaderValue>,
     pace: Arc<Mutex<Pace>>,
 }
 
 impl HttpTransport for Transport {
-    fn request(&self, _: Request<Option<Bytes>>) -> ResponseFuture {
-        let this = self.clone();
-        Box::pin(SyncFuture::new(async move { this.open().await.map_err(TransportError::new) }))
+    fn request(&self, request: Request<Option<Bytes>>) -> ResponseFuture {
+        let open = self.clone().open(request);
+        Box::pin(SyncFuture::new(async move { open.await.map_err(TransportError::new) }))
     }
 }
 
 impl Transport {
-    async fn open(self) -> Result<http::Response<ByteStream>, Error> {
-        let query: Vec<(&str, &str)> =
-            self.query.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+    async fn open(
+        self,
+        request: Request<Option<Bytes>>,
+    ) -> Result<http::Response<ByteStream>, Error> {
+        let url = reqwest::Url::parse(&request.uri().to_string())
+            .map_err(|e| Error::Url(e.to_string()))?;
         let mut request = self
             .client
-            .request(Method::GET, &self.path, &query)?
-            .header(header::ACCEPT, "text/event-stream")
-            .header(header::CACHE_CONTROL, "no-cache")
-            // What compresses collects: events would come late.
+            .request_to(Method::GET, url)
+            .headers(request.headers().clone())
+            // Compression collects bytes: events would come late.
             .header(header::ACCEPT_ENCODING, "identity");
-        if let Some(cursor) = &self.cursor
-            && let Ok(value) = HeaderValue::from_bytes(cursor.as_bytes())
-        {
-            request = request.header("last-event-id", value);
+        if let Some(cursor) = self.cursor {
+            request = request.header("last-event-id", cursor);
         }
         let response =
             tokio::time::timeout(HEAD, self.client.send(request)).await.map_err(|_| {
@@ -308,31 +324,31 @@ impl Transport {
         }
         let pace = self.pace;
         lock(&pace).opened();
-        let reading = Reading {
+        let body = PacedBody {
             bytes: Box::pin(response.bytes_stream().map_err(|e| unreachable(&e))),
-            lines: Lines::new(LARGEST),
+            lines: LineFilter::new(LARGEST),
             pace,
             last: Instant::now(),
         };
-        let body = stream::try_unfold(reading, |mut reading| async move {
-            let next = reading.next().await.map_err(TransportError::new)?;
-            Ok(next.map(|bytes| (bytes, reading)))
+        let body = stream::try_unfold(body, |mut body| async move {
+            let next = body.next().await.map_err(TransportError::new)?;
+            Ok(next.map(|bytes| (bytes, body)))
         });
         let body: ByteStream = Box::pin(SyncStream::new(body));
         http::Response::builder().body(body).map_err(|e| Error::Setup(e.to_string()))
     }
 }
 
-/// An open connection.
-struct Reading {
+/// The body of an open connection.
+struct PacedBody {
     bytes: stream::BoxStream<'static, Result<Bytes, Error>>,
-    lines: Lines,
+    lines: LineFilter,
     pace: Arc<Mutex<Pace>>,
     /// When the last byte came.
     last: Instant,
 }
 
-impl Reading {
+impl PacedBody {
     /// Whole lines; `None` at the end.
     async fn next(&mut self) -> Result<Option<Bytes>, Error> {
         loop {
@@ -341,25 +357,25 @@ impl Reading {
                 Ok(Some(chunk)) => chunk?,
                 Ok(None) => return Ok(None),
                 Err(_) => {
-                    let why = format!("nothing was heard for {} s", limit.as_secs());
+                    let why = format!("nothing was received for {} s", limit.as_secs());
                     return Err(Error::Unreachable { why, sent: true });
                 }
             };
             let after = self.last.elapsed();
             self.last = Instant::now();
-            let fed = self.lines.feed(&chunk).map_err(|_| Error::Unreachable {
+            let filtered = self.lines.feed(&chunk).map_err(|_| Error::Unreachable {
                 why: format!("an event is larger than {} MB", LARGEST / 1024 / 1024),
                 sent: true,
             })?;
             let mut pace = lock(&self.pace);
-            if fed.other {
+            if filtered.has_fields {
                 pace.event();
-            } else if fed.comment {
+            } else if filtered.has_comment {
                 pace.comment(after);
             }
             drop(pace);
-            if !fed.lines.is_empty() {
-                return Ok(Some(fed.lines.into()));
+            if !filtered.lines.is_empty() {
+                return Ok(Some(filtered.lines.into()));
             }
         }
     }

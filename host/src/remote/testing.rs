@@ -1,4 +1,4 @@
-//! A server for tests that says word for word what it is told to: one script a connection.
+//! A server for tests that sends what its scripts hold, byte by byte: one script per connection.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -11,27 +11,27 @@ use super::http::Client;
 
 /// What is done on a connection, after its request was read.
 #[derive(Clone, Debug)]
-pub(crate) enum Do {
-    TurnEvent(Vec<u8>),
+pub(crate) enum Action {
+    Send(Vec<u8>),
     Wait(Duration),
-    /// Says nothing more and keeps the connection.
+    /// Sends nothing more and keeps the connection.
     Hold,
 }
 
-pub(crate) fn say(text: impl AsRef<[u8]>) -> Do {
-    Do::TurnEvent(text.as_ref().to_vec())
+pub(crate) fn send(text: impl AsRef<[u8]>) -> Action {
+    Action::Send(text.as_ref().to_vec())
 }
 
 /// The head of an event stream and what follows.
-pub(crate) fn events(text: impl AsRef<[u8]>) -> Vec<Do> {
+pub(crate) fn events(text: impl AsRef<[u8]>) -> Vec<Action> {
     let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream; charset=utf-8\r\n\r\n";
-    vec![say(head), say(text)]
+    vec![send(head), send(text)]
 }
 
 /// A whole answer.
-pub(crate) fn answer(status: u16, headers: &str, body: &str) -> Vec<Do> {
+pub(crate) fn answer(status: u16, headers: &str, body: &str) -> Vec<Action> {
     let length = body.len();
-    vec![say(format!(
+    vec![send(format!(
         "HTTP/1.1 {status} x\r\n{headers}content-length: {length}\r\nconnection: close\r\n\r\n{body}"
     ))]
 }
@@ -39,7 +39,7 @@ pub(crate) fn answer(status: u16, headers: &str, body: &str) -> Vec<Do> {
 /// See the module. Beyond its scripts it takes no connection.
 pub(crate) struct Fake {
     pub(crate) client: Client,
-    asked: Arc<Mutex<Vec<String>>>,
+    requests: Arc<Mutex<Vec<String>>>,
     task: tokio::task::JoinHandle<()>,
     _dir: tempfile::TempDir,
 }
@@ -51,13 +51,13 @@ impl Drop for Fake {
 }
 
 impl Fake {
-    pub(crate) async fn start(scripts: Vec<Vec<Do>>) -> Self {
+    pub(crate) async fn start(scripts: Vec<Vec<Action>>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let dir = tempfile::tempdir().unwrap();
         let address = listener.local_addr().unwrap();
         let server = Server::parse(&format!("http://{address}/pre/fix/"), dir.path()).unwrap();
-        let asked: Arc<Mutex<Vec<String>>> = Arc::default();
-        let log = asked.clone();
+        let requests: Arc<Mutex<Vec<String>>> = Arc::default();
+        let log = requests.clone();
         let task = tokio::spawn(async move {
             for script in scripts {
                 let (mut socket, _) = listener.accept().await.unwrap();
@@ -71,21 +71,21 @@ impl Fake {
                 log.lock().unwrap().push(String::from_utf8(head).unwrap().to_lowercase());
                 for step in script {
                     match step {
-                        Do::TurnEvent(bytes) => {
+                        Action::Send(bytes) => {
                             socket.write_all(&bytes).await.ok();
                         }
-                        Do::Wait(time) => tokio::time::sleep(time).await,
-                        Do::Hold => std::future::pending().await,
+                        Action::Wait(time) => tokio::time::sleep(time).await,
+                        Action::Hold => std::future::pending().await,
                     }
                 }
                 socket.shutdown().await.ok();
             }
         });
-        Self { client: Client::new(&server).unwrap(), asked, task, _dir: dir }
+        Self { client: Client::new(&server).unwrap(), requests, task, _dir: dir }
     }
 
     /// The heads of the requests so far, in small letters.
-    pub(crate) fn asked(&self) -> Vec<String> {
-        self.asked.lock().unwrap().clone()
+    pub(crate) fn requests(&self) -> Vec<String> {
+        self.requests.lock().unwrap().clone()
     }
 }

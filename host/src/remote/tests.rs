@@ -29,7 +29,7 @@ fn a_server_is_named_by_url_by_host_and_port_or_by_socket() {
 }
 
 #[test]
-fn what_is_no_address_is_refused_in_words() {
+fn text_that_is_not_an_address_is_refused() {
     for text in ["", "http://", "ftp://box", "http://user:secret@box", "a b", "http://box:99999"] {
         let said = parsed(text);
         assert!(said.starts_with("! "), "{text}: {said}");
@@ -53,13 +53,13 @@ use super::testing::{Fake, answer};
 async fn got(status: u16, headers: &str, body: &str) -> Result<serde_json::Value, HttpError> {
     let fake = Fake::start(vec![answer(status, headers, body)]).await;
     let answer = fake.client.get("/health", &[("a", "b&c")]).await;
-    let head = &fake.asked()[0];
+    let head = &fake.requests()[0];
     assert!(head.starts_with("get /pre/fix/health?a=b%26c http/1.1\r\n"), "{head}");
     answer
 }
 
 #[tokio::test]
-async fn what_answers_is_told_apart() {
+async fn kinds_of_answers_are_told_apart() {
     assert_eq!(got(200, "", "{\"a\":1}").await.unwrap()["a"], 1);
     let html = got(200, "content-type: text/html\r\n", "\n<!doctype html><p>Hi").await;
     assert!(matches!(&html, Err(HttpError::NotWebui(said)) if said.contains("web page")));
@@ -78,7 +78,7 @@ async fn what_answers_is_told_apart() {
 }
 
 #[tokio::test]
-async fn a_request_that_was_not_sent_is_told_from_one_that_may_have_been() {
+async fn unsent_requests_are_told_apart_from_doubtful_ones() {
     let fake = Fake::start(vec![vec![]]).await;
     let cut = fake.client.post("/x", &serde_json::json!({})).await.unwrap_err();
     assert!(matches!(cut, HttpError::Unreachable { sent: true, .. }), "{cut:?}");
@@ -98,9 +98,9 @@ async fn cookies_go_back_to_their_server_and_no_origin_is_sent() {
     let fake = Fake::start(vec![answer(200, set, "{}"), answer(200, "", "{}")]).await;
     fake.client.post("/api/auth/login", &serde_json::json!({"password": "x"})).await.unwrap();
     fake.client.post("/api/y", &serde_json::json!({})).await.unwrap();
-    let asked = fake.asked();
-    assert!(!asked[0].contains("cookie:") && asked[1].contains("cookie: sid=abc.def\r\n"));
-    for head in asked {
+    let requests = fake.requests();
+    assert!(!requests[0].contains("cookie:") && requests[1].contains("cookie: sid=abc.def\r\n"));
+    for head in requests {
         assert!(!head.contains("origin:") && !head.contains("referer:"), "{head}");
     }
 }

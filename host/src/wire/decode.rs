@@ -1,4 +1,4 @@
-//! What a hermes-webui says, as plain values: tolerant of what is missing or new (E15).
+//! What a hermes-webui sends, as plain values: tolerant of what is missing or new (E15).
 //!
 //! Every field may be absent, and one of the wrong type counts as absent; unknown fields are
 //! ignored. So reading never fails as a whole: what is not understood is not there.
@@ -25,8 +25,8 @@ pub(crate) use catalog::{
     Retried, Started, Steered, Uploaded, Workspaces, Yolo,
 };
 pub(crate) use frame::{
-    AppError, Background, Cancelled, Compressed, Done, Interim, Metering, SessionUpdated, Spoken,
-    Title, ToolFrame, TurnStarted, UsageNumbers,
+    AppError, Background, Cancelled, Compressed, Done, Interim, Metering, SessionUpdated,
+    TextFrame, Title, ToolFrame, TurnStarted, UsageNumbers,
 };
 pub(crate) use session::{Call, Message, Session, SessionList, SessionReply, Status, SummaryMeta};
 pub(crate) use wakeup::{news, wakeup};

@@ -1,42 +1,42 @@
-//! The inbox over a broken link: a host tells nothing of it to a new view where there is none, so
-//! what the front end knows from before would stay. Decides and does no I/O.
+//! The inbox across a broken link: a host with an empty inbox sends a new view none, so that what the
+//! view knows from before would stay. Pure: no I/O.
 
 use protocol::{Asked, Event};
 
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Inbox {
-    /// As it was told last; `None` = it never was.
-    told: Option<Vec<Asked>>,
-    /// It was told before the link broke.
-    is_old: bool,
+    /// As it came last; `None` = never.
+    questions: Option<Vec<Asked>>,
+    /// It came before the link broke.
+    is_stale: bool,
 }
 
 impl Inbox {
-    /// The host says what it is.
-    pub(super) fn told(&mut self, questions: &[Asked]) {
-        self.told = Some(questions.to_vec());
-        self.is_old = false;
+    /// Takes the inbox as the host sends it.
+    pub(super) fn update(&mut self, questions: &[Asked]) {
+        self.questions = Some(questions.to_vec());
+        self.is_stale = false;
     }
 
-    /// A view is there again, with its window.
-    pub(super) fn came_back(&mut self) {
-        // A front end may have had another host before this connection.
-        self.is_old = self.told.as_ref().is_none_or(|told| !told.is_empty());
+    /// There is a view again, with its window.
+    pub(super) fn reconnected(&mut self) {
+        // A view may have had another host before this connection.
+        self.is_stale = self.questions.as_ref().is_none_or(|questions| !questions.is_empty());
     }
 
-    /// Something else than the inbox came after the window: what to tell the front end.
-    pub(super) fn silence(&mut self) -> Option<Event> {
-        if !std::mem::take(&mut self.is_old) {
+    /// Something else than the inbox came after the window: the event that empties a stale one.
+    pub(super) fn drop_stale(&mut self) -> Option<Event> {
+        if !std::mem::take(&mut self.is_stale) {
             return None;
         }
-        self.told = Some(Vec::new());
-        self.again()
+        self.questions = Some(Vec::new());
+        self.current()
     }
 
-    /// What a front end is told whose queue was emptied.
-    pub(super) fn again(&self) -> Option<Event> {
-        self.told.clone().map(|questions| Event::InboxChanged { questions })
+    /// The event for a view whose queue was emptied.
+    pub(super) fn current(&self) -> Option<Event> {
+        self.questions.clone().map(|questions| Event::InboxChanged { questions })
     }
 }
 
@@ -62,22 +62,22 @@ mod tests {
 
     // C03
     #[test]
-    fn an_inbox_from_before_the_link_broke_is_emptied_unless_the_host_says_otherwise() {
+    fn a_stale_inbox_is_emptied_unless_the_host_sends_one() {
         let mut inbox = Inbox::default();
         let empty = Event::InboxChanged { questions: Vec::new() };
-        inbox.came_back();
-        assert_eq!(inbox.silence(), Some(empty.clone()), "of the host before this one");
-        assert_eq!(inbox.silence(), None);
-        inbox.told(&asked());
-        assert_eq!(inbox.silence(), None, "there is a link");
-        inbox.came_back();
-        inbox.told(&asked());
-        assert_eq!(inbox.silence(), None, "it was told again");
-        assert_eq!(inbox.again(), Some(Event::InboxChanged { questions: asked() }));
-        inbox.came_back();
-        assert_eq!(inbox.silence(), Some(empty.clone()));
-        assert_eq!((inbox.silence(), inbox.again()), (None, Some(empty)), "once");
-        inbox.came_back();
-        assert_eq!(inbox.silence(), None, "it is empty already");
+        inbox.reconnected();
+        assert_eq!(inbox.drop_stale(), Some(empty.clone()), "of the host before this one");
+        assert_eq!(inbox.drop_stale(), None);
+        inbox.update(&asked());
+        assert_eq!(inbox.drop_stale(), None, "there is a link");
+        inbox.reconnected();
+        inbox.update(&asked());
+        assert_eq!(inbox.drop_stale(), None, "it came again");
+        assert_eq!(inbox.current(), Some(Event::InboxChanged { questions: asked() }));
+        inbox.reconnected();
+        assert_eq!(inbox.drop_stale(), Some(empty.clone()));
+        assert_eq!((inbox.drop_stale(), inbox.current()), (None, Some(empty)), "once");
+        inbox.reconnected();
+        assert_eq!(inbox.drop_stale(), None, "it is empty already");
     }
 }

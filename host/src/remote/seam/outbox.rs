@@ -1,5 +1,5 @@
-//! Commands on their way to a host: in order, each once if it must not be done twice. What is
-//! asked while there is no link waits here. Decides and does no I/O.
+//! Commands on their way to a host: in order, and only once where twice would do harm. Commands that
+//! come while there is no link wait here. Pure: no I/O.
 
 use std::collections::VecDeque;
 
@@ -11,65 +11,65 @@ const BATCH: usize = 64;
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct Outbox {
-    waiting: VecDeque<Asked>,
+    waiting: VecDeque<Queued>,
     /// Those of the request that is under way.
-    flying: Vec<Asked>,
-    /// A switch of session that the host has taken and that does not show yet. Nothing is sent
-    /// before it does: what follows is meant for the other session.
-    opening: Option<Asked>,
-    /// Another session showed while the switch to it was under way: the stream of events does not
-    /// wait for the answer to a request.
-    shown: bool,
+    in_flight: Vec<Queued>,
+    /// A switch of session that was delivered and whose window has not come yet. Nothing is sent
+    /// until it has: the commands behind it are meant for the other session.
+    opening: Option<Queued>,
+    /// The window of the other session came before the answer to the request with the switch: the
+    /// stream of events does not wait for answers.
+    has_shown: bool,
 }
 
 #[derive(Clone, Debug, PartialEq)]
-struct Asked {
+struct Queued {
     command: Command,
-    /// The turn that ran when it was asked.
+    /// The turn that ran when it was queued.
     turn: Option<TurnId>,
 }
 
-impl Asked {
+impl Queued {
     fn is_switch(&self) -> bool {
         matches!(self.command, Command::Open(_))
     }
 }
 
 impl Outbox {
-    /// Takes a command. `turn` is the one that runs.
-    pub(crate) fn ask(&mut self, command: Command, turn: Option<TurnId>) {
-        let asked = Asked { command, turn };
-        if is_question(&asked.command) && self.waiting.contains(&asked) {
+    /// Queues a command. `turn` is the one that runs.
+    pub(crate) fn push(&mut self, command: Command, turn: Option<TurnId>) {
+        let queued = Queued { command, turn };
+        if is_query(&queued.command) && self.waiting.contains(&queued) {
             return;
         }
-        if asked.is_switch() && self.waiting.back().is_some_and(Asked::is_switch) {
-            // Nothing was asked of that session: it need not be opened.
+        if queued.is_switch() && self.waiting.back().is_some_and(Queued::is_switch) {
+            // No command was meant for that session: it need not be opened.
             self.waiting.pop_back();
         }
-        self.waiting.push_back(asked);
+        self.waiting.push_back(queued);
     }
 
-    /// Takes a command that comes before all that wait.
-    pub(crate) fn ask_first(&mut self, command: Command) {
-        self.waiting.push_front(Asked { command, turn: None });
+    /// Queues a command in front of all that wait.
+    pub(crate) fn push_first(&mut self, command: Command) {
+        self.waiting.push_front(Queued { command, turn: None });
     }
 
-    /// Prompts that the host has need not be sent again. It may not know their ids any more: a
-    /// session that was put away and taken up again does not.
-    pub(crate) fn forget(&mut self, taken: &[PromptId]) {
-        let is_taken = |asked: &Asked| matches!(&asked.command, Command::Prompt { id, .. } if taken.contains(id));
-        self.waiting.retain(|asked| !is_taken(asked));
+    /// Removes prompts that the host has. Sending them again would not be safe: a session that was
+    /// unloaded and loaded again does not know their ids any more.
+    pub(crate) fn remove_prompts(&mut self, delivered: &[PromptId]) {
+        let is_delivered = |queued: &Queued| matches!(&queued.command, Command::Prompt { id, .. } if delivered.contains(id));
+        self.waiting.retain(|queued| !is_delivered(queued));
     }
 
-    /// Whether a command waits or flies that fits.
-    pub(crate) fn holds(&self, fits: impl Fn(&Command) -> bool) -> bool {
-        self.waiting.iter().chain(&self.flying).any(|asked| fits(&asked.command))
+    /// Whether such a command waits or is under way.
+    pub(crate) fn contains(&self, fits: impl Fn(&Command) -> bool) -> bool {
+        self.waiting.iter().chain(&self.in_flight).any(|queued| fits(&queued.command))
     }
 
-    /// The session that will be in view when what is asked now is sent, if that is another one.
-    pub(crate) fn opens(&self) -> Option<&Target> {
-        let mut asked = self.waiting.iter().rev().chain(self.flying.iter().rev());
-        let last = asked.find(|asked| asked.is_switch()).or(self.opening.as_ref())?;
+    /// The session that will be in view when a command queued now is sent, if another one.
+    pub(crate) fn next_session(&self) -> Option<&Target> {
+        let mut queued = self.waiting.iter().rev().chain(self.in_flight.iter().rev());
+        let last = queued.find(|queued| queued.is_switch()).or(self.opening.as_ref())?;
         match &last.command {
             Command::Open(target) => Some(target),
             _ => None,
@@ -78,89 +78,89 @@ impl Outbox {
 
     /// Whether nothing waits and nothing is under way.
     pub(crate) fn is_empty(&self) -> bool {
-        self.waiting.is_empty() && self.flying.is_empty()
+        self.waiting.is_empty() && self.in_flight.is_empty()
     }
 
     /// The next commands to send, if there are any; `turn` is the one that runs.
-    pub(crate) fn take(&mut self, turn: Option<TurnId>) -> Vec<Command> {
-        if self.opening.is_some() || !self.flying.is_empty() {
+    pub(crate) fn next_batch(&mut self, turn: Option<TurnId>) -> Vec<Command> {
+        if self.opening.is_some() || !self.in_flight.is_empty() {
             return Vec::new();
         }
-        self.shown = false;
+        self.has_shown = false;
         while let Some(next) = self.waiting.front() {
-            // What was to be interrupted is over: the turn that runs now is another one.
+            // The turn that was to be interrupted is over: another one runs now.
             if next.command == Command::Cancel && next.turn != turn {
                 self.waiting.pop_front();
                 continue;
             }
             // A file is large enough for a request of its own.
             let alone = matches!(next.command, Command::Open(_) | Command::Upload { .. });
-            if self.flying.len() == BATCH || (alone && !self.flying.is_empty()) {
+            if self.in_flight.len() == BATCH || (alone && !self.in_flight.is_empty()) {
                 break;
             }
-            self.flying.extend(self.waiting.pop_front());
+            self.in_flight.extend(self.waiting.pop_front());
             if alone {
                 break;
             }
         }
-        self.flying.iter().map(|asked| asked.command.clone()).collect()
+        self.in_flight.iter().map(|queued| queued.command.clone()).collect()
     }
 
-    /// The host has what was sent.
-    pub(crate) fn taken(&mut self) {
-        let sent = std::mem::take(&mut self.flying);
-        if !self.shown {
-            self.opening = sent.into_iter().find(Asked::is_switch);
+    /// The host has the commands that were sent.
+    pub(crate) fn delivered(&mut self) {
+        let sent = std::mem::take(&mut self.in_flight);
+        if !self.has_shown {
+            self.opening = sent.into_iter().find(Queued::is_switch);
         }
     }
 
-    /// The host does not have it: it waits again.
-    pub(crate) fn not_taken(&mut self) {
-        for asked in std::mem::take(&mut self.flying).into_iter().rev() {
-            if !(self.shown && asked.is_switch()) {
-                self.waiting.push_front(asked);
+    /// The host does not have them: they wait again.
+    pub(crate) fn undelivered(&mut self) {
+        for queued in std::mem::take(&mut self.in_flight).into_iter().rev() {
+            if !(self.has_shown && queued.is_switch()) {
+                self.waiting.push_front(queued);
             }
         }
     }
 
-    /// Nobody knows whether the host has it. What may be done twice waits again; the rest is given
-    /// back: somebody must look.
-    pub(crate) fn unclear(&mut self) -> Vec<Command> {
+    /// Whether the host has them is not known. Commands that may be repeated wait again; the rest is
+    /// returned: the user must check.
+    pub(crate) fn delivery_unknown(&mut self) -> Vec<Command> {
         let mut doubtful = Vec::new();
-        for asked in std::mem::take(&mut self.flying).into_iter().rev() {
-            if self.shown && asked.is_switch() {
+        for queued in std::mem::take(&mut self.in_flight).into_iter().rev() {
+            if self.has_shown && queued.is_switch() {
                 continue;
             }
-            if may_be_repeated(&asked.command) {
-                self.waiting.push_front(asked);
+            if may_be_repeated(&queued.command) {
+                self.waiting.push_front(queued);
             } else {
-                doubtful.insert(0, asked.command);
+                doubtful.insert(0, queued.command);
             }
         }
         doubtful
     }
 
-    /// The host refuses what was sent: it is given back.
+    /// The host refuses the commands that were sent: they are returned.
     pub(crate) fn refused(&mut self) -> Vec<Command> {
-        std::mem::take(&mut self.flying).into_iter().map(|asked| asked.command).collect()
+        std::mem::take(&mut self.in_flight).into_iter().map(|queued| queued.command).collect()
     }
 
-    /// Another session shows, or cannot be opened.
-    pub(crate) fn opened(&mut self) {
+    /// The window of another session came, or it cannot be opened.
+    pub(crate) fn session_shown(&mut self) {
         self.opening = None;
-        self.shown = true;
+        self.has_shown = true;
     }
 
-    /// The view is gone: a switch that does not show yet is asked of the next one.
-    pub(crate) fn broken(&mut self) {
+    /// The view is gone: a switch whose window has not come is sent to the next one.
+    pub(crate) fn disconnected(&mut self) {
         if let Some(opening) = self.opening.take() {
             self.waiting.push_front(opening);
         }
     }
 }
 
-/// Asks for something to look at and changes nothing.
-fn is_question(command: &Command) -> bool {
+/// Whether a command changes nothing.
+fn is_query(command: &Command) -> bool {
     matches!(
         command,
         Command::Tail { .. }
@@ -176,7 +176,7 @@ fn is_question(command: &Command) -> bool {
     )
 }
 
-/// Whether doing it twice is doing it once.
+/// Whether doing it twice is the same as doing it once.
 fn may_be_repeated(command: &Command) -> bool {
     match command {
         Command::Prompt { .. }
@@ -239,7 +239,7 @@ mod tests {
     fn outbox(commands: &[Command]) -> Outbox {
         let mut outbox = Outbox::default();
         for command in commands {
-            outbox.ask(command.clone(), Some(TurnId(1)));
+            outbox.push(command.clone(), Some(TurnId(1)));
         }
         outbox
     }
@@ -247,37 +247,37 @@ mod tests {
     #[test]
     fn commands_leave_in_order_and_come_back_in_order() {
         let mut outbox = outbox(&[prompt("a"), prompt("b")]);
-        assert_eq!(outbox.take(None), [prompt("a"), prompt("b")]);
-        outbox.ask(prompt("c"), None);
-        assert_eq!(outbox.take(None), [], "one request at a time");
-        outbox.not_taken();
-        assert_eq!(outbox.take(None), [prompt("a"), prompt("b"), prompt("c")]);
-        outbox.taken();
+        assert_eq!(outbox.next_batch(None), [prompt("a"), prompt("b")]);
+        outbox.push(prompt("c"), None);
+        assert_eq!(outbox.next_batch(None), [], "one request at a time");
+        outbox.undelivered();
+        assert_eq!(outbox.next_batch(None), [prompt("a"), prompt("b"), prompt("c")]);
+        outbox.delivered();
         assert!(outbox.is_empty());
     }
 
     #[test]
-    fn what_follows_a_switch_waits_until_the_other_session_shows() {
+    fn commands_behind_a_switch_wait_for_the_other_session() {
         let mut outbox = outbox(&[prompt("a"), open("x"), prompt("b")]);
-        assert_eq!(outbox.take(None), [prompt("a")]);
-        outbox.taken();
-        assert_eq!(outbox.take(None), [open("x")]);
-        outbox.taken();
-        assert_eq!(outbox.take(None), []);
-        outbox.broken();
-        assert_eq!(outbox.take(None), [open("x")], "the next view is asked again");
-        outbox.taken();
-        outbox.opened();
-        assert_eq!(outbox.take(None), [prompt("b")]);
+        assert_eq!(outbox.next_batch(None), [prompt("a")]);
+        outbox.delivered();
+        assert_eq!(outbox.next_batch(None), [open("x")]);
+        outbox.delivered();
+        assert_eq!(outbox.next_batch(None), []);
+        outbox.disconnected();
+        assert_eq!(outbox.next_batch(None), [open("x")], "the next view is asked again");
+        outbox.delivered();
+        outbox.session_shown();
+        assert_eq!(outbox.next_batch(None), [prompt("b")]);
     }
 
     #[test]
-    fn a_session_that_shows_before_the_request_is_answered_is_not_waited_for() {
+    fn a_window_may_come_before_the_answer_to_the_switch() {
         let mut outbox = outbox(&[open("x"), prompt("b")]);
-        assert_eq!(outbox.take(None), [open("x")]);
-        outbox.opened();
-        outbox.taken();
-        assert_eq!(outbox.take(None), [prompt("b")]);
+        assert_eq!(outbox.next_batch(None), [open("x")]);
+        outbox.session_shown();
+        outbox.delivered();
+        assert_eq!(outbox.next_batch(None), [prompt("b")]);
     }
 
     // E09
@@ -285,60 +285,60 @@ mod tests {
     fn of_many_switches_in_a_row_the_last_counts() {
         let many: Vec<_> = (0..1000).map(|n| open(&n.to_string())).collect();
         let mut outbox = outbox(&many);
-        assert_eq!(outbox.take(None), [open("999")]);
+        assert_eq!(outbox.next_batch(None), [open("999")]);
     }
 
     #[test]
-    fn what_nobody_knows_to_be_done_is_repeated_only_if_that_does_no_harm() {
+    fn doubtful_commands_are_repeated_only_where_that_does_no_harm() {
         let steer = Command::Steer { text: "x".to_owned() };
         let mut outbox =
             outbox(&[prompt("a"), Command::Undo, Command::ListSessions, steer.clone()]);
-        assert_eq!(outbox.take(None).len(), 4);
-        assert_eq!(outbox.unclear(), [Command::Undo, steer]);
-        assert_eq!(outbox.take(None), [prompt("a"), Command::ListSessions]);
+        assert_eq!(outbox.next_batch(None).len(), 4);
+        assert_eq!(outbox.delivery_unknown(), [Command::Undo, steer]);
+        assert_eq!(outbox.next_batch(None), [prompt("a"), Command::ListSessions]);
     }
 
     // C07
     #[test]
-    fn what_names_its_session_is_kept_over_a_broken_link_and_told_again() {
+    fn commands_that_name_their_session_survive_a_broken_link() {
         let session = Some(SessionId("other".to_owned()));
         let id = QuestionId("q".to_owned());
         let answer = Answer::Text("blue".to_owned());
-        let named = [
+        let commands = [
             Command::Answer { session: session.clone(), id: id.clone(), answer },
             Command::Shown { session: session.clone(), id },
             Command::SetTitle { session: session.clone(), title: "t".to_owned() },
             Command::Pin { session: session.clone(), pinned: true },
             Command::Archive { session, archived: true },
         ];
-        let mut outbox = outbox(&named);
-        assert_eq!(outbox.take(None), named);
-        assert_eq!(outbox.unclear(), [], "doing it twice is doing it once");
-        outbox.broken();
-        assert_eq!(outbox.take(None), named);
+        let mut outbox = outbox(&commands);
+        assert_eq!(outbox.next_batch(None), commands);
+        assert_eq!(outbox.delivery_unknown(), [], "doing it twice is doing it once");
+        outbox.disconnected();
+        assert_eq!(outbox.next_batch(None), commands);
     }
 
     #[test]
     fn a_prompt_that_shows_is_not_sent_again() {
         let mut outbox = outbox(&[prompt("a"), prompt("b")]);
-        outbox.take(None);
-        assert_eq!(outbox.unclear(), []);
-        outbox.forget(&[PromptId("a".to_owned())]);
-        assert_eq!(outbox.take(None), [prompt("b")]);
+        outbox.next_batch(None);
+        assert_eq!(outbox.delivery_unknown(), []);
+        outbox.remove_prompts(&[PromptId("a".to_owned())]);
+        assert_eq!(outbox.next_batch(None), [prompt("b")]);
     }
 
     #[test]
     fn an_interrupt_never_meets_a_later_turn() {
         let mut late = outbox(&[Command::Cancel, prompt("a")]);
-        assert_eq!(late.take(Some(TurnId(2))), [prompt("a")]);
+        assert_eq!(late.next_batch(Some(TurnId(2))), [prompt("a")]);
         let mut at_once = outbox(&[Command::Cancel]);
-        assert_eq!(at_once.take(Some(TurnId(1))), [Command::Cancel]);
+        assert_eq!(at_once.next_batch(Some(TurnId(1))), [Command::Cancel]);
     }
 
     #[test]
     fn the_same_question_waits_once() {
         let tail = Command::Page { before: 3, limit: 10 };
         let mut outbox = outbox(&[tail.clone(), Command::ListSessions, tail.clone(), prompt("a")]);
-        assert_eq!(outbox.take(None), [tail, Command::ListSessions, prompt("a")]);
+        assert_eq!(outbox.next_batch(None), [tail, Command::ListSessions, prompt("a")]);
     }
 }

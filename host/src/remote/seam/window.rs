@@ -1,67 +1,67 @@
-//! Fresh windows of a view: what they say about the time without a link, and what was typed in it.
+//! Fresh windows of a view: what they show of the time without a link, and the prompts typed in it.
 
 use super::{Seam, handover};
-use crate::remote::tell;
+use crate::remote::report_link;
 use protocol::{Command, Event, Link, News, Toast, Transcript};
 
 impl Seam {
-    /// A fresh window: the first one, after a switch, or after the link broke.
-    pub(super) fn attached(&mut self, transcript: Box<Transcript>, resynced: bool) {
-        let came_back = !self.is_ready;
+    /// Takes a fresh window: the first one, one after a switch, or one after the link broke.
+    pub(super) fn window_received(&mut self, transcript: Box<Transcript>, resynced: bool) {
+        let reconnected = !self.is_ready;
         self.is_ready = true;
-        self.wanted.set(false);
-        self.outbox.opened();
-        let event = Event::Attached { transcript, resynced: resynced || came_back };
+        self.prompt_waiting.set(false);
+        self.outbox.session_shown();
+        let event = Event::Attached { transcript, resynced: resynced || reconnected };
         let Event::Attached { transcript, .. } = &event else { return };
-        let taken = self.unsent.seen(&transcript.session, &event);
-        self.outbox.forget(&taken);
-        if came_back {
-            self.inbox.came_back();
-            self.settle(transcript);
-            tell(&self.backend, Link::Up);
+        let taken = self.prompts.acknowledge(&transcript.session, &event);
+        self.outbox.remove_prompts(&taken);
+        if reconnected {
+            self.inbox.reconnected();
+            self.restore_prompts(transcript);
+            report_link(&self.sink, Link::Up);
         }
-        match &self.fold {
-            Some(fold) if came_back && is_same(fold, transcript) => {}
+        match &self.known {
+            Some(known) if reconnected && is_same(known, transcript) => {}
             Some(_) => {
-                self.fold = Some((**transcript).clone());
+                self.known = Some((**transcript).clone());
                 self.push(event);
             }
             None => {
-                self.fold = Some((**transcript).clone());
+                self.known = Some((**transcript).clone());
                 let transcript = transcript.clone();
                 self.push(Event::Attached { transcript, resynced });
             }
         }
-        self.run_errands();
+        self.start_handover();
     }
 
-    /// A view is there again: what was typed and does not show is sent again if it is of this
-    /// session, and handed over if it is of another one.
-    fn settle(&mut self, transcript: &Transcript) {
-        let gone = self.gone.take();
+    /// There is a view again: prompts that it does not show are sent again if they belong to this
+    /// session, and handed over if they belong to another one.
+    fn restore_prompts(&mut self, transcript: &Transcript) {
+        let gone = self.gone_session.take();
         let is_empty = is_empty(transcript);
-        let mut again = Vec::new();
-        for entry in self.unsent.entries() {
+        let mut current = Vec::new();
+        for entry in self.prompts.entries() {
             let waits = |command: &Command| matches!(command, Command::Prompt { id, .. } if *id == entry.id);
-            if self.outbox.holds(waits) {
+            if self.outbox.contains(waits) {
                 continue;
             }
             match &entry.session {
-                Some(session) if *session == transcript.session => again.push(entry.clone()),
-                // Nothing was ever said in its session: this one is as good if it is as empty.
-                None if is_empty => again.push(entry.clone()),
+                Some(session) if *session == transcript.session => current.push(entry.clone()),
+                // It had no session yet: this one will do if it is empty.
+                None if is_empty => current.push(entry.clone()),
                 session if is_empty && gone.is_some() && *session == gone => {
-                    again.push(entry.clone());
+                    current.push(entry.clone());
                 }
                 session => handover::add(&mut self.handovers, session.clone(), entry.clone()),
             }
         }
-        for entry in again.into_iter().rev() {
-            self.outbox.ask_first(Command::Prompt { id: entry.id, text: entry.text });
+        for entry in current.into_iter().rev() {
+            self.outbox.push_first(Command::Prompt { id: entry.id, text: entry.text });
         }
     }
 
-    pub(super) fn run_errands(&mut self) {
+    pub(super) fn start_handover(&mut self) {
         if self.handover.is_none()
             && let Some(handover) = self.handovers.pop()
         {
@@ -81,10 +81,10 @@ impl Seam {
         }
     }
 
-    /// Whether a prompt of this session does not show yet.
-    pub(super) fn awaits(&self) -> bool {
-        let session = self.fold.as_ref().map(|fold| &fold.session);
-        self.unsent.entries().iter().any(|entry| entry.session.as_ref() == session)
+    /// Whether a prompt of this session is not confirmed yet.
+    pub(super) fn has_unconfirmed(&self) -> bool {
+        let session = self.known.as_ref().map(|known| &known.session);
+        self.prompts.entries().iter().any(|entry| entry.session.as_ref() == session)
     }
 }
 
@@ -93,12 +93,12 @@ pub(super) fn last_row(transcript: &Transcript) -> u64 {
     transcript.rows.last().map_or(transcript.earlier, |row| row.n)
 }
 
-/// Whether nothing was ever said in it.
+/// Whether it has no rows at all.
 pub(super) fn is_empty(transcript: &Transcript) -> bool {
     transcript.rows.is_empty() && transcript.earlier == 0
 }
 
-/// Whether a window says what the fold of an earlier one says. Either may go further back.
+/// Whether a window shows the same as the fold of the one before. Either may go further back.
 fn is_same(fold: &Transcript, window: &Transcript) -> bool {
     let rows = fold.rows.len().min(window.rows.len());
     let tail = |transcript: &Transcript| {

@@ -1,13 +1,13 @@
-//! The bytes of a stream, made fit for the parser: whole lines of known fields, valid UTF-8,
-//! nothing without end. What the parser would take for the end of the world (an unknown field
-//! alone, a broken character) is left out or replaced here.
+//! The bytes of a stream, filtered for the parser: whole lines of known fields, valid UTF-8, events of
+//! limited size. What the parser would end the connection over (an unknown field alone, a broken
+//! character) is removed or replaced here.
 
 /// Most bytes of one event: a whole transcript must pass.
 pub(crate) const LARGEST: usize = 64 * 1024 * 1024;
 
 /// See the module.
 #[derive(Debug)]
-pub(crate) struct Lines {
+pub(crate) struct LineFilter {
     partial: Vec<u8>,
     /// Bytes of the event so far.
     event: usize,
@@ -17,30 +17,30 @@ pub(crate) struct Lines {
     largest: usize,
 }
 
-/// What a chunk held.
+/// What is left of a chunk.
 #[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Fed {
+pub(crate) struct Filtered {
     /// Whole lines for the parser.
     pub(crate) lines: Vec<u8>,
-    /// A comment was among them.
-    pub(crate) comment: bool,
-    /// Something else was.
-    pub(crate) other: bool,
+    /// A comment was in the chunk.
+    pub(crate) has_comment: bool,
+    /// Something else was, also if it was removed.
+    pub(crate) has_fields: bool,
 }
 
 /// An event has no end.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct TooLarge;
 
-impl Lines {
+impl LineFilter {
     /// The beginning of a stream whose events have at most `largest` bytes.
     pub(crate) fn new(largest: usize) -> Self {
         Self { partial: Vec::new(), event: 0, returned: false, first: true, largest }
     }
 
     /// Takes the next bytes.
-    pub(crate) fn feed(&mut self, mut chunk: &[u8]) -> Result<Fed, TooLarge> {
-        let mut fed = Fed::default();
+    pub(crate) fn feed(&mut self, mut chunk: &[u8]) -> Result<Filtered, TooLarge> {
+        let mut filtered = Filtered::default();
         while let Some(&next) = chunk.first() {
             if std::mem::take(&mut self.returned) && next == b'\n' {
                 chunk = &chunk[1..];
@@ -53,42 +53,42 @@ impl Lines {
             }
             self.partial.extend_from_slice(part);
             let Some(end) = end else {
-                // Half a line is life, but of an event only once it cannot be a comment.
-                fed.other |= self.partial.first().is_some_and(|b| *b != b':');
+                // Half a line counts as a field only if it cannot become a comment.
+                filtered.has_fields |= self.partial.first().is_some_and(|b| *b != b':');
                 break;
             };
             self.returned = chunk[end] == b'\r';
             chunk = &chunk[end + 1..];
             let line = std::mem::take(&mut self.partial);
-            self.line(&line, &mut fed);
+            self.line(&line, &mut filtered);
         }
-        Ok(fed)
+        Ok(filtered)
     }
 
-    fn line(&mut self, mut line: &[u8], fed: &mut Fed) {
+    fn line(&mut self, mut line: &[u8], filtered: &mut Filtered) {
         if std::mem::take(&mut self.first) {
             line = line.strip_prefix(b"\xef\xbb\xbf").unwrap_or(line);
         }
         if line.is_empty() {
             self.event = 0;
-            fed.lines.push(b'\n');
+            filtered.lines.push(b'\n');
             return;
         }
         if line[0] == b':' {
-            fed.comment = true;
+            filtered.has_comment = true;
         } else {
-            fed.other = true;
+            filtered.has_fields = true;
             if !is_known(line) {
                 return;
             }
             self.event += line.len();
         }
-        fed.lines.extend_from_slice(String::from_utf8_lossy(line).as_bytes());
-        fed.lines.push(b'\n');
+        filtered.lines.extend_from_slice(String::from_utf8_lossy(line).as_bytes());
+        filtered.lines.push(b'\n');
     }
 }
 
-/// A field that the parser can do something with.
+/// Whether the parser can use a field.
 fn is_known(line: &[u8]) -> bool {
     let colon = line.iter().position(|b| *b == b':').unwrap_or(line.len());
     let value = line.get(colon + 1..).unwrap_or_default().trim_ascii();
@@ -96,7 +96,7 @@ fn is_known(line: &[u8]) -> bool {
         b"data" => true,
         b"event" => !value.is_empty(),
         b"id" => !value.contains(&0),
-        // How long to wait is ours to say.
+        // `retry` too: the pauses are ours.
         _ => false,
     }
 }
@@ -107,7 +107,7 @@ mod tests {
 
     /// All of it, fed in pieces of `size` bytes.
     fn fed(bytes: &[u8], size: usize) -> String {
-        let mut lines = Lines::new(LARGEST);
+        let mut lines = LineFilter::new(LARGEST);
         let mut out = Vec::new();
         for chunk in bytes.chunks(size) {
             out.extend(lines.feed(chunk).unwrap().lines);
@@ -117,7 +117,7 @@ mod tests {
 
     // E15
     #[test]
-    fn what_reaches_the_parser_does_not_depend_on_where_the_bytes_are_cut() {
+    fn the_filter_does_not_depend_on_where_the_bytes_are_cut() {
         let stream = "\u{feff}id: a:1\r\nevent: token\r\ndata: {\"ä\":\"→\"}\r\n\r\n: ping\n\
                       event: x\rdata: 1\rdata: 2\r\rdata: last\n\n"
             .as_bytes();
@@ -130,7 +130,7 @@ mod tests {
 
     // E15
     #[test]
-    fn unknown_fields_are_left_out_and_broken_characters_replaced() {
+    fn unknown_fields_are_removed_and_broken_characters_replaced() {
         let stream = b"colour: red\n\nevent:\n\nretry: soon\nretry: 5\n\nid: a\0b\n\n\
                        comment: no\ndata: \xff\xfe!\n\n";
         assert_eq!(fed(stream, 3), "\n\n\n\ndata: \u{fffd}\u{fffd}!\n\n");
@@ -138,28 +138,28 @@ mod tests {
 
     // E15
     #[test]
-    fn five_megabytes_in_a_line_pass_and_what_has_no_end_is_an_error() {
+    fn five_megabytes_pass_and_an_event_without_end_is_an_error() {
         let mut large = b"data: ".to_vec();
         large.resize(5 * 1024 * 1024, b'x');
         large.extend_from_slice(b"\n\n");
         assert_eq!(fed(&large, 4096).len(), large.len());
-        let mut lines = Lines::new(100);
+        let mut lines = LineFilter::new(100);
         for _ in 0..3 {
             assert!(lines.feed(b"data: 0123456789012345678901234567890123456789\n\n").is_ok());
         }
         assert_eq!(lines.feed(&[b'x'; 101]), Err(TooLarge));
-        let mut lines = Lines::new(100);
+        let mut lines = LineFilter::new(100);
         let many = std::iter::repeat_n(b"data: 0123456789\n", 10).map(|l| lines.feed(l));
         assert_eq!(many.last(), Some(Err(TooLarge)), "many lines of one event");
     }
 
     // E07
     #[test]
-    fn comments_are_told_from_what_says_something() {
-        let mut lines = Lines::new(LARGEST);
+    fn comments_are_told_apart_from_fields() {
+        let mut lines = LineFilter::new(LARGEST);
         let mut kind = |bytes: &[u8]| {
-            let fed = lines.feed(bytes).unwrap();
-            (fed.comment, fed.other)
+            let filtered = lines.feed(bytes).unwrap();
+            (filtered.has_comment, filtered.has_fields)
         };
         assert_eq!(kind(b": keep"), (false, false));
         assert_eq!(kind(b"alive\n\n"), (true, false));

@@ -109,7 +109,7 @@ mod tests {
 
     // E07
     #[test]
-    fn silence_is_borne_for_90_s_and_then_for_three_keepalives_of_that_server() {
+    fn silence_may_last_90_s_and_then_three_known_keepalives() {
         let mut pace = Pace::default();
         pace.opened();
         assert_eq!(pace.limit(), s(90));
@@ -154,7 +154,7 @@ mod tests {
 
     // E07
     #[test]
-    fn greetings_and_keepalives_that_come_together_do_not_shorten_it() {
+    fn greetings_and_bunched_keepalives_do_not_shorten_the_limit() {
         let mut pace = Pace::default();
         pace.opened();
         pace.comment(Duration::from_millis(3));
@@ -184,7 +184,7 @@ mod tests {
 
     // E08
     #[test]
-    fn pauses_grow_from_a_second_and_a_half_to_20_and_never_leave_that() {
+    fn pauses_grow_from_one_and_a_half_to_twenty_seconds() {
         let backoff = Backoff::from(Timing::default());
         let plain: Vec<_> = (1..=6).map(|n| backoff.pause(n, 0).as_millis()).collect();
         assert_eq!(plain, [1500, 3000, 6000, 12_000, 20_000, 20_000]);

@@ -1,5 +1,5 @@
 use super::*;
-use crate::remote::testing::{Do, Fake, answer, events, say};
+use crate::remote::testing::{Action, Fake, answer, events, send};
 
 const SHORT: Backoff =
     Backoff { first: Duration::from_millis(10), longest: Duration::from_millis(40) };
@@ -47,14 +47,14 @@ async fn the_cursor_survives_events_without_id_and_reconnects() {
     assert_eq!(seen[1], event("message", "one", Some("r:1")));
     assert!(!seen.iter().any(|i| matches!(i, Item::Event { data, .. } if data.contains("cut"))));
     assert_eq!(stream.cursor(), Some("r:7"));
-    let asked = fake.asked();
-    assert!(asked[0].starts_with("get /pre/fix/api/x?session_id=a+b&replay=1 http/1.1"));
-    assert!(!asked[0].contains("last-event-id"));
-    for later in &asked[1..] {
+    let requests = fake.requests();
+    assert!(requests[0].starts_with("get /pre/fix/api/x?session_id=a+b&replay=1 http/1.1"));
+    assert!(!requests[0].contains("last-event-id"));
+    for later in &requests[1..] {
         assert!(later.starts_with("get /pre/fix/api/x?session_id=a+b http/1.1"), "{later}");
         assert!(later.contains("last-event-id: r:7\r\n"), "{later}");
     }
-    for head in &asked {
+    for head in &requests {
         assert!(!head.contains("origin:") && !head.contains("referer:"), "{head}");
     }
 }
@@ -70,14 +70,14 @@ async fn refusals_are_final_after_one_try_and_say_why() {
         let [Item::Refused { status: told, message }] = &seen[..] else { panic!("{seen:?}") };
         assert_eq!(*told, status);
         assert!(status == 204 || message.contains("go away"), "{message}");
-        assert_eq!(fake.asked().len(), 1);
+        assert_eq!(fake.requests().len(), 1);
         assert_eq!(stream.next().await, None);
     }
 }
 
 // E08
 #[tokio::test]
-async fn what_fails_in_passing_is_tried_again_and_every_try_is_told() {
+async fn passing_failures_are_retried_and_each_is_reported() {
     let page = "<html>Bad gateway</html>";
     let fake = Fake::start(vec![
         answer(502, "content-type: text/html\r\n", page),
@@ -104,7 +104,7 @@ async fn what_fails_in_passing_is_tried_again_and_every_try_is_told() {
 
 // E08
 #[tokio::test]
-async fn a_server_that_says_when_to_come_again_is_not_asked_before_but_not_for_ever_either() {
+async fn retry_after_is_obeyed_up_to_a_limit() {
     for (said, least, most) in [("7", 7, 8), ("86400", 120, 121)] {
         let busy = answer(503, &format!("retry-after: {said}\r\n"), "");
         let fake = Fake::start(vec![busy]).await;
@@ -120,14 +120,14 @@ async fn a_login_page_that_stays_ends_the_tries_and_says_what_to_do() {
     let login = answer(302, "location: https://sso.example/login\r\n", "");
     let fake = Fake::start(vec![login; 20]).await;
     let seen = items(&mut short(&fake), |_| false).await;
-    assert_eq!(seen.len(), STRAYS as usize + 1, "{seen:?}");
+    assert_eq!(seen.len(), MAX_STRAYS as usize + 1, "{seen:?}");
     let Some(Item::Refused { message, .. }) = seen.last() else { panic!("{seen:?}") };
     assert!(message.contains("--cookie"), "{message}");
 }
 
 // E08
 #[tokio::test]
-async fn a_server_that_is_not_there_is_told_each_time() {
+async fn each_failed_attempt_to_connect_is_reported() {
     let fake = Fake::start(Vec::new()).await;
     let mut stream = short(&fake);
     let is_third = |item: &Item| matches!(item, Item::Lost { attempt: 3, .. });
@@ -137,12 +137,12 @@ async fn a_server_that_is_not_there_is_told_each_time() {
 
 // E15
 #[tokio::test]
-async fn odd_frames_are_borne_and_the_next_event_arrives() {
+async fn the_next_event_arrives_after_odd_frames() {
     let mut bytes = b"event: lonely\n\nunknown: x\n\n: note\n\ndata: \xffx\n\ndata: ".to_vec();
     bytes.resize(bytes.len() + 5 * 1024 * 1024, b'y');
     bytes.extend_from_slice(b"\n\nnonsense\n\nevent: named\ndata: a\ndata: b\n\n");
     let mut script = events(bytes);
-    script.push(Do::Hold);
+    script.push(Action::Hold);
     let fake = Fake::start(vec![script]).await;
     let seen = items(&mut short(&fake), is_event("a\nb")).await;
     let large = "y".repeat(5 * 1024 * 1024);
@@ -164,15 +164,15 @@ async fn a_half_open_link_is_noticed_by_the_servers_own_pace() {
     let beat = Duration::from_millis(200);
     let mut script = events("");
     for _ in 0..3 {
-        script.extend([Do::Wait(beat), say(": keepalive\n\n")]);
+        script.extend([Action::Wait(beat), send(": keepalive\n\n")]);
     }
-    script.push(Do::Hold);
+    script.push(Action::Hold);
     let fake = Fake::start(vec![script]).await;
     let begun = Instant::now();
     let seen = items(&mut short(&fake), |item| matches!(item, Item::Lost { .. })).await;
     assert_eq!(seen[..4], [Item::Open, Item::Alive, Item::Alive, Item::Alive]);
     let Some(Item::Lost { why, .. }) = seen.last() else { panic!("{seen:?}") };
-    assert!(why.contains("nothing was heard"), "{why}");
+    assert!(why.contains("nothing was received"), "{why}");
     assert!(begun.elapsed() >= 6 * beat, "not before three are missed");
 }
 
@@ -183,4 +183,64 @@ async fn a_server_that_asks_for_patience_gets_it() {
     let seen = items(&mut short(&fake), |_| true).await;
     let [Item::Lost { why, retry_in, .. }] = &seen[..] else { panic!("{seen:?}") };
     assert_eq!((why.as_str(), *retry_in), ("too many", Duration::from_secs(7)));
+}
+
+/// What the crate makes of these bytes without our filter, in pieces of `size` bytes.
+async fn unfiltered(bytes: &'static [u8], size: usize) -> Vec<String> {
+    #[derive(Clone)]
+    struct Bare(&'static [u8], usize);
+    impl HttpTransport for Bare {
+        fn request(&self, _: Request<Option<Bytes>>) -> ResponseFuture {
+            let chunks: Vec<_> =
+                self.0.chunks(self.1).map(|chunk| Ok(Bytes::from_static(chunk))).collect();
+            let body: ByteStream = Box::pin(stream::iter(chunks));
+            Box::pin(async move { Ok(http::Response::new(body)) })
+        }
+    }
+    let once = ReconnectOptions::reconnect(false).build();
+    let client = ClientBuilder::for_url("http://a/").unwrap().reconnect(once);
+    let mut items = client.build_with_transport(Bare(bytes, size)).stream();
+    let mut seen = Vec::new();
+    while let Some(item) = items.next().await {
+        seen.push(match item {
+            Ok(SSE::Connected(_)) => continue,
+            Ok(SSE::Comment(text)) => format!("comment {text:?}"),
+            Ok(SSE::Event(event)) => {
+                format!("{} {:?} {:?}", event.event_type, event.data, event.id)
+            }
+            Err(eventsource_client::Error::Eof) => "end".to_owned(),
+            Err(eventsource_client::Error::InvalidEvent) => "invalid event".to_owned(),
+            Err(eventsource_client::Error::InvalidLine(_)) => "invalid line".to_owned(),
+            Err(error) => format!("{error:?}"),
+        });
+    }
+    seen
+}
+
+// E15: what the documentation of the module says of the crate.
+#[tokio::test]
+async fn the_crate_reads_what_is_left_to_it() {
+    let bytes =
+        "\u{feff}id: 1\r\nevent: x\r\ndata: a\r\ndata: b\r\n\r\n: c\r\rdata: d\n\n".as_bytes();
+    for size in 1..=bytes.len() {
+        let seen = unfiltered(bytes, size).await;
+        let expected =
+            [r#"x "a\nb" Some("1")"#, r#"comment " c""#, r#"message "d" Some("1")"#, "end"];
+        assert_eq!(seen, expected, "{size}");
+    }
+}
+
+// E15
+#[tokio::test]
+async fn the_crate_needs_the_filter() {
+    for (bytes, expected) in [
+        (&b"colour: red\n\ndata: d\n\n"[..], &["invalid event"][..]),
+        (b"event:\n\ndata: d\n\n", &["invalid event"]),
+        (b"retry: soon\n\ndata: d\n\n", &["invalid event"]),
+        (b"id: a\0b\n\ndata: d\n\n", &["invalid event"]),
+        (b"data: \xff\n\ndata: d\n\n", &["invalid line"]),
+        (b"comment: x\n\n", &["comment \"x\"", "end"]),
+    ] {
+        assert_eq!(unfiltered(bytes, 3).await, expected, "{}", bytes.escape_ascii());
+    }
 }

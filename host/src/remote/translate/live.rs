@@ -18,83 +18,53 @@ impl Mirror {
         id: Option<&str>,
         now: Millis,
     ) {
-        let Some(chat) = &mut self.chat else { return };
-        if let Some((stream, seq)) = id.and_then(|id| id.rsplit_once(':')) {
-            if stream != chat.stream {
-                return;
-            }
-            let seq: u64 = seq.parse().unwrap_or(0);
-            // These are not in the server's journal and carry the number of the frame before.
-            let unnumbered = matches!(name, "bg_task_complete" | "process_complete" | "cancel");
-            // A frame without an id carries that of the one before, too.
-            let known = seq < chat.seq || seq == chat.seq && chat.again;
-            if seq != 0 && known && !unnumbered {
-                return;
-            }
-            if seq > chat.seq {
-                (chat.seq, chat.again) = (seq, false);
-            }
+        if self.is_new_frame(name, id) {
+            self.chat_frame(name, data, now);
         }
+    }
+
+    /// Whether a frame belongs to the open stream and was not taken before. Advances the place in
+    /// the stream.
+    fn is_new_frame(&mut self, name: &str, id: Option<&str>) -> bool {
+        let Some(chat) = &mut self.chat else { return false };
+        let Some((stream, seq)) = id.and_then(|id| id.rsplit_once(':')) else { return true };
+        if stream != chat.stream {
+            return false;
+        }
+        let seq: u64 = seq.parse().unwrap_or(0);
+        // These are not in the server's journal and carry the number of the frame before.
+        let unnumbered = matches!(name, "bg_task_complete" | "process_complete" | "cancel");
+        // A frame without an id carries that of the one before, too.
+        let known = seq < chat.seq || seq == chat.seq && chat.again;
+        if seq != 0 && known && !unnumbered {
+            return false;
+        }
+        if seq > chat.seq {
+            (chat.seq, chat.again) = (seq, false);
+        }
+        true
+    }
+
+    fn chat_frame(&mut self, name: &str, data: Value, now: Millis) {
         match name {
             "token" => self.token(Part::Text, decode::read(data)),
             "reasoning" => self.token(Part::Reasoning, decode::read(data)),
-            "interim_assistant" => {
-                let said: decode::Interim = decode::read(data);
-                if !said.already_streamed {
-                    let text = said.text;
-                    self.token(Part::Text, decode::Spoken { text, ..Default::default() });
-                }
-            }
+            "interim_assistant" => self.interim(decode::read(data)),
             "tool" => self.tool(&decode::read(data), now),
             "tool_complete" => self.tool_complete(&decode::read(data), now),
-            "approval" | "clarify" => {
-                // A replay tells old ones too; what is pending now is known elsewhere.
-                if !self.out.requests.contains(&Request::Questions) {
-                    self.request(Request::Questions);
-                }
-            }
+            "approval" | "clarify" => self.look_up_questions(),
             "metering" => self.metering(decode::read::<decode::Metering>(data).usage),
             "compressing" | "warning" => {
-                let said: decode::Spoken = decode::read(data);
-                self.waits(&said.message);
+                self.compressing(&decode::read::<decode::TextFrame>(data).message);
             }
-            "compressed" => {
-                let compressed: decode::Compressed = decode::read(data);
-                self.metering(compressed.usage);
-                let next = if compressed.new_session_id.is_empty() {
-                    compressed.continuation_session_id
-                } else {
-                    compressed.new_session_id
-                };
-                self.moved(&next);
-                self.waits(&compressed.message);
-            }
+            "compressed" => self.compressed(decode::read(data)),
             "goal" => self.request(Request::Goal),
-            "goal_continue" => {
-                let next: decode::Spoken = decode::read(data);
-                self.queue.continuation = Some(next.continuation_prompt).filter(|t| !t.is_empty());
-                self.request(Request::Goal);
-            }
-            "pending_steer_leftover" => {
-                let left: decode::Spoken = decode::read(data);
-                if self.view.steer.is_some() {
-                    self.emit(Event::Steered { text: None });
-                }
-                self.leftover(&left.text);
-            }
+            "goal_continue" => self.goal_continues(decode::read(data)),
+            "pending_steer_leftover" => self.steer_left_over(&decode::read(data)),
             "bg_task_complete" | "process_complete" => self.background(data),
-            "title" | "title_status" => {
-                let title: decode::Title = decode::read(data);
-                self.entitle(&title.title);
-            }
+            "title" | "title_status" => self.entitle(&decode::read::<decode::Title>(data).title),
             "done" => self.done(decode::read(data), now),
-            "stream_end" => {
-                if self.chat.as_ref().is_some_and(|chat| !chat.done) {
-                    self.load();
-                } else {
-                    self.close();
-                }
-            }
+            "stream_end" => self.stream_ended(),
             "cancel" => {
                 let cancelled: decode::Cancelled = decode::read(data);
                 self.finish(cancelled.session.as_ref(), Outcome::Cancelled, now);
@@ -103,6 +73,53 @@ impl Mirror {
             "apperror" | "error" => self.broke(decode::read(data), now),
             "context_status" | "state_saved" | "todo_state" => {}
             other => self.ignored(other),
+        }
+    }
+
+    /// An answer that was made between two calls.
+    fn interim(&mut self, interim: decode::Interim) {
+        if !interim.already_streamed {
+            let text = interim.text;
+            self.token(Part::Text, decode::TextFrame { text, ..Default::default() });
+        }
+    }
+
+    /// A replay repeats old questions too; those that are open now are looked up.
+    fn look_up_questions(&mut self) {
+        if !self.out.requests.contains(&Request::Questions) {
+            self.request(Request::Questions);
+        }
+    }
+
+    fn compressed(&mut self, compressed: decode::Compressed) {
+        self.metering(compressed.usage);
+        let next = if compressed.new_session_id.is_empty() {
+            compressed.continuation_session_id
+        } else {
+            compressed.new_session_id
+        };
+        self.moved(&next);
+        self.compressing(&compressed.message);
+    }
+
+    fn goal_continues(&mut self, next: decode::TextFrame) {
+        self.queue.continuation = Some(next.continuation_prompt).filter(|t| !t.is_empty());
+        self.request(Request::Goal);
+    }
+
+    /// The turn has ended before it could take a remark.
+    fn steer_left_over(&mut self, left: &decode::TextFrame) {
+        if self.view.steer.is_some() {
+            self.emit(Event::Steered { text: None });
+        }
+        self.leftover(&left.text);
+    }
+
+    fn stream_ended(&mut self) {
+        if self.chat.as_ref().is_some_and(|chat| !chat.done) {
+            self.load();
+        } else {
+            self.close();
         }
     }
 
@@ -122,7 +139,7 @@ impl Mirror {
         self.resync();
     }
 
-    fn token(&mut self, part: Part, said: decode::Spoken) {
+    fn token(&mut self, part: Part, frame: decode::TextFrame) {
         let Some((chat, running)) = self.chat.as_mut().zip(self.view.running.as_ref()) else {
             return;
         };
@@ -131,7 +148,7 @@ impl Mirror {
             Part::Reasoning => !running.reasoning.is_empty(),
         };
         // After a tool the server puts an empty line before the text.
-        let text = if begun { said.text.as_str() } else { said.text.trim_start_matches('\n') };
+        let text = if begun { frame.text.as_str() } else { frame.text.trim_start_matches('\n') };
         if text.is_empty() {
             return;
         }
@@ -140,7 +157,7 @@ impl Mirror {
         self.emit(Event::Delta { turn, n, part, text });
     }
 
-    fn waits(&mut self, message: &str) {
+    fn compressing(&mut self, message: &str) {
         if let Some(running) = &self.view.running
             && !message.is_empty()
         {
@@ -206,7 +223,7 @@ impl Mirror {
         self.emit(Event::CallStarted { call: id, at: now });
     }
 
-    /// Makes the streamed text a row.
+    /// Makes a row of the streamed text.
     fn answer(&mut self, calls: Vec<ToolCall>, stop: Stop, now: Millis) {
         let Some(running) = &self.view.running else { return };
         let (text, reasoning) = (running.text.clone(), running.reasoning.clone());
@@ -214,7 +231,7 @@ impl Mirror {
         self.add(Body::Assistant(answer), now);
     }
 
-    /// A call beside others that run still: all are of one answer, which is told again.
+    /// A call beside others that run still: all belong to one answer, whose rows are sent again.
     fn join_call(&mut self, call: ToolCall) {
         let rows = &self.view.rows;
         let Some(at) = rows.iter().rposition(|row| matches!(row.body, Body::Assistant(_))) else {
@@ -281,8 +298,8 @@ impl Mirror {
 
     fn done(&mut self, done: decode::Done, now: Millis) {
         self.metering(done.usage);
-        let said = [done.terminal_state.as_str(), done.terminal_reason.as_str()];
-        let is = |word: &str| said.iter().any(|said| said.contains(word));
+        let states = [done.terminal_state.as_str(), done.terminal_reason.as_str()];
+        let is = |word: &str| states.iter().any(|state| state.contains(word));
         let outcome = if is("tool_limit") {
             Outcome::Limit
         } else if is("error") {
@@ -356,10 +373,10 @@ impl Mirror {
             if self.view.running.as_ref().is_some_and(|r| !r.text.is_empty()) {
                 self.answer(Vec::new(), Stop::Partial, now);
             }
-            let said = if error.message.is_empty() { error.error } else { error.message };
+            let message = if error.message.is_empty() { error.error } else { error.message };
             let hint =
                 if error.hint.is_empty() { String::new() } else { format!("\n{}", error.hint) };
-            self.add(Body::Failure { message: format!("{said}{hint}") }, now);
+            self.add(Body::Failure { message: format!("{message}{hint}") }, now);
         }
         self.finish(error.session.as_ref(), outcome, now);
         self.close();
@@ -387,7 +404,7 @@ impl Mirror {
         self.salvage = kept;
     }
 
-    /// The stream needs no reading any more (E10).
+    /// The stream need not be read any more (E10).
     fn close(&mut self) {
         let Some(chat) = self.chat.take() else { return };
         self.request(Request::CloseChat);

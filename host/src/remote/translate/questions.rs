@@ -1,18 +1,18 @@
-//! Approvals and clarify questions of a hermes-webui: only the head of each queue is ever told,
-//! often twice, and what became of it is not (C01, E11).
+//! Approvals and clarify questions of a hermes-webui: the server sends only the head of each queue,
+//! often twice, and never what was answered (C01, E11).
 
 use super::super::http::Error;
 use super::Mirror;
 use crate::wire::decode;
 use protocol::{Answer, Ask, CallId, Event, Millis, Question, QuestionId, TurnId};
 
-/// How long an approval stays open: the server does not say, this is what it starts with.
+/// How long an approval stays open. The server does not say; this is its default.
 const APPROVAL: Millis = 60_000;
 
 /// Who answered, when it was not this view.
 const ELSEWHERE: &str = "another client";
 
-/// The heads that the server told last, and what this view did about them.
+/// The heads that the server sent last, and what this view answered.
 #[derive(Debug, Default)]
 pub(super) struct Heads {
     /// The approval on top, as the server wants it back.
@@ -25,20 +25,20 @@ pub(super) struct Heads {
     unnamed: u64,
 }
 
-/// Of which kind a head is.
+/// The kind of a question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::remote) enum Kind {
+pub(in crate::remote) enum QuestionKind {
     /// An approval.
     Approval,
     /// A clarify question.
     Clarify,
 }
 
-/// What the server said to an answer.
+/// What became of an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(in crate::remote) enum Verdict {
+pub(in crate::remote) enum AnswerResult {
     /// It counts.
-    Taken,
+    Accepted,
     /// Somebody else was faster, or the question is gone.
     Late,
     /// It did not arrive: the question stands.
@@ -46,7 +46,7 @@ pub(in crate::remote) enum Verdict {
 }
 
 impl Mirror {
-    /// The head of the approvals. `live`: it was told as it came up, so its clock is known.
+    /// The head of the approvals. `live`: it was sent as it came up, so its clock is known.
     pub(in crate::remote) fn approval(
         &mut self,
         head: Option<decode::Approval>,
@@ -156,37 +156,38 @@ impl Mirror {
     }
 
     /// The user answers: what to send, if the question still stands (C07).
-    pub(in crate::remote) fn answering(
+    pub(in crate::remote) fn begin_answer(
         &mut self,
         id: &QuestionId,
         answer: &Answer,
-    ) -> Option<Kind> {
+    ) -> Option<QuestionKind> {
         let kind = match (&self.heads.approval, &self.heads.clarify) {
-            (Some((head, _)), _) if head == id => Kind::Approval,
-            (_, Some(head)) if head == id => Kind::Clarify,
+            (Some((head, _)), _) if head == id => QuestionKind::Approval,
+            (_, Some(head)) if head == id => QuestionKind::Clarify,
             _ => return None,
         };
         self.heads.answering.push((id.clone(), answer.clone()));
         Some(kind)
     }
 
-    /// The approval on top, as the server told it.
+    /// The approval on top, as the server sent it.
     pub(in crate::remote) fn approval_head(&self) -> Option<&decode::Approval> {
         self.heads.approval.as_ref().map(|(_, approval)| approval)
     }
 
     /// What the server said to an answer.
-    pub(in crate::remote) fn answered(&mut self, id: &QuestionId, verdict: Verdict) {
+    pub(in crate::remote) fn answered(&mut self, id: &QuestionId, answer_result: AnswerResult) {
         let sent = self.heads.answering.iter().position(|(known, _)| known == id);
         let sent = sent.map(|at| self.heads.answering.remove(at).1);
-        match (verdict, sent) {
+        match (answer_result, sent) {
             // It stands; or the stream was quicker than the answer to the answer.
-            (Verdict::Undelivered, _) | (Verdict::Taken | Verdict::Late, None) => {}
-            (Verdict::Taken, Some(answer)) => {
+            (AnswerResult::Undelivered, _)
+            | (AnswerResult::Accepted | AnswerResult::Late, None) => {}
+            (AnswerResult::Accepted, Some(answer)) => {
                 self.forget_head(id);
                 self.resolved(id, answer, None);
             }
-            (Verdict::Late, Some(_)) => {
+            (AnswerResult::Late, Some(_)) => {
                 self.forget_head(id);
                 self.resolved(id, unknown(), Some(ELSEWHERE.to_owned()));
             }
@@ -226,12 +227,12 @@ pub(in crate::remote) fn clarify_ask(head: decode::Clarify) -> Ask {
     Ask::Clarify { question: head.question, choices: choices.collect() }
 }
 
-/// What the server says to an answer.
-pub(in crate::remote) fn verdict(sent: &Result<decode::Responded, Error>) -> Verdict {
+/// What the server's reply to an answer means.
+pub(in crate::remote) fn answer_result(sent: &Result<decode::Responded, Error>) -> AnswerResult {
     match sent {
-        Ok(sent) if sent.ok && !sent.stale_cleared => Verdict::Taken,
-        Ok(_) | Err(Error::Status { code: 404 | 409, .. }) => Verdict::Late,
-        Err(_) => Verdict::Undelivered,
+        Ok(sent) if sent.ok && !sent.stale_cleared => AnswerResult::Accepted,
+        Ok(_) | Err(Error::Status { code: 404 | 409, .. }) => AnswerResult::Late,
+        Err(_) => AnswerResult::Undelivered,
     }
 }
 

@@ -57,7 +57,7 @@ pub(in crate::remote) struct Accepted {
 
 /// Why a prompt was not taken.
 #[derive(Clone, Debug)]
-pub(in crate::remote) enum Refused {
+pub(in crate::remote) enum StartRefusal {
     /// A turn runs, on this stream if it can be attached to.
     Busy(Option<String>),
     /// No answer came: it may have arrived.
@@ -115,7 +115,7 @@ impl Mirror {
     }
 
     /// The goal goes on by hand.
-    pub(in crate::remote) fn go_on(&mut self, text: &str) {
+    pub(in crate::remote) fn continue_goal(&mut self, text: &str) {
         self.queue.continuation = Some(text.to_owned());
         self.flush();
     }
@@ -189,11 +189,11 @@ impl Mirror {
     }
 
     /// The server does not run it, or not now. What was typed stays in the queue.
-    pub(in crate::remote) fn refused(&mut self, refused: Refused, now: Millis) {
+    pub(in crate::remote) fn refused(&mut self, refused: StartRefusal, now: Millis) {
         let Some(sent) = self.queue.sending.take() else { return };
         let prompt = sent.prompt();
         match refused {
-            Refused::Busy(stream) => {
+            StartRefusal::Busy(stream) => {
                 if prompt.is_none() {
                     // Somebody else went on with the goal: that is fine (S08).
                     self.queue.text.clear();
@@ -204,20 +204,20 @@ impl Mirror {
                 }
                 self.queue.again = Some(now + AGAIN);
             }
-            Refused::Unanswered | Refused::Unsent => match (refused, prompt) {
-                (Refused::Unanswered, Some(id)) => {
+            StartRefusal::Unanswered | StartRefusal::Unsent => match (refused, prompt) {
+                (StartRefusal::Unanswered, Some(id)) => {
                     self.queue.uncertain = Some(self.last());
                     self.queue.sending = Some(Sending::Prompt(id));
                 }
                 _ => self.queue.again = Some(now + 3 * AGAIN),
             },
-            Refused::Suppressed => {
+            StartRefusal::Suppressed => {
                 if let Some(id) = prompt {
                     self.emit(Event::PromptUnqueued { id });
                 }
                 self.fail(Subject::Prompt, "The server ignores this text on purpose.");
             }
-            Refused::No(why) => {
+            StartRefusal::No(why) => {
                 self.queue.stuck = prompt.is_some();
                 self.fail(Subject::Prompt, &why);
             }

@@ -213,7 +213,7 @@ fn line(session: &decode::Session, folded: u32) -> SessionRow {
 }
 
 /// What woke the last turn of a session, if the user did not: a line of news about it.
-pub(in crate::remote) fn woken(session: &decode::Session) -> Option<(ProcessId, News, String)> {
+pub(in crate::remote) fn woken_by(session: &decode::Session) -> Option<(ProcessId, News, String)> {
     let asked = rows(session, &HashMap::new()).into_iter().rfind(|row| is_prompt(&row.body))?;
     let Body::Wakeup(wakeup) = asked.body else { return None };
     let news = match (wakeup.exit, wakeup.pattern) {
@@ -225,7 +225,7 @@ pub(in crate::remote) fn woken(session: &decode::Session) -> Option<(ProcessId, 
 }
 
 /// What a search found.
-pub(in crate::remote) fn found(sessions: &[decode::Session]) -> Vec<Found> {
+pub(in crate::remote) fn search_hits(sessions: &[decode::Session]) -> Vec<Found> {
     let named = sessions.iter().filter(|s| !s.session_id.is_empty());
     let found = named.map(|s| Found {
         session: SessionId(s.session_id.clone()),

@@ -9,6 +9,7 @@ mod rules;
 use serde_json::{Value, json};
 
 use super::*;
+use protocol::Source;
 
 /// A time.
 const NOW: Millis = 1_795_252_000_000;
@@ -25,7 +26,7 @@ fn frame(id: Option<&str>, name: &str, data: Value) -> Frame {
     Frame { id: id.map(str::to_owned), name: name.to_owned(), data }
 }
 
-fn of(value: Value) -> decode::Session {
+fn session(value: Value) -> decode::Session {
     decode::read(value)
 }
 
@@ -33,13 +34,13 @@ fn user(text: &str) -> Value {
     json!({"role": "user", "content": text, "timestamp": 1_795_251_862.0})
 }
 
-fn said(text: &str) -> Value {
+fn assistant(text: &str) -> Value {
     json!({"role": "assistant", "content": text, "finish_reason": "stop", "timestamp": 1_795_251_863.0})
 }
 
 /// A session at rest.
 fn at_rest(messages: &[Value]) -> decode::Session {
-    of(json!({
+    session(json!({
         "session_id": "s1", "title": "T", "model": "m", "workspace": "/w",
         "message_count": messages.len(), "messages": messages, "_messages_offset": 0,
         "user_message_count": messages.iter().filter(|m| m["role"] == "user").count(),
@@ -60,15 +61,15 @@ fn busy(messages: &[Value], prompt: &str, stream: &str) -> decode::Session {
 
 /// A view and the front end it feeds.
 #[derive(Default)]
-struct View {
+struct Harness {
     mirror: Mirror,
     /// The fold of the events by a front end.
-    front: Transcript,
+    fold: Transcript,
     events: Vec<Event>,
     requests: Vec<Request>,
 }
 
-impl View {
+impl Harness {
     fn on(session: &decode::Session) -> Self {
         let mut view = Self::default();
         view.mirror.loaded(session, NOW);
@@ -77,13 +78,13 @@ impl View {
     }
 
     fn settle(&mut self) {
-        let out = self.mirror.take();
+        let out = self.mirror.take_output();
         for event in &out.events {
-            self.front.apply(event);
+            self.fold.apply(event);
         }
         self.events.extend(out.events);
         self.requests.extend(out.requests);
-        assert_eq!(self.front, *self.mirror.view(), "a front end sees something else");
+        assert_eq!(self.fold, *self.mirror.view(), "a front end sees something else");
     }
 
     fn chat(&mut self, frame: &Frame) {
@@ -91,7 +92,7 @@ impl View {
         self.settle();
     }
 
-    fn say(&mut self, name: &str, data: Value) {
+    fn chat_event(&mut self, name: &str, data: Value) {
         self.chat(&frame(None, name, data));
     }
 
@@ -110,17 +111,17 @@ impl View {
         self.settle();
     }
 
-    fn asked(&mut self) -> Vec<Request> {
+    fn take_requests(&mut self) -> Vec<Request> {
         std::mem::take(&mut self.requests)
     }
 
-    fn told(&mut self) -> Vec<Event> {
+    fn take_events(&mut self) -> Vec<Event> {
         std::mem::take(&mut self.events)
     }
 
     /// What is on the screen, in short.
     fn rows(&self) -> Vec<String> {
-        self.front.rows.iter().map(short).collect()
+        self.fold.rows.iter().map(short).collect()
     }
 }
 

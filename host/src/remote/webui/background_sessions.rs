@@ -1,108 +1,116 @@
-//! The sessions that are not in view. The server has a stream for the one in view alone; of the others
-//! it says that something has changed, and the list shows how they are.
+//! The sessions that are not in view. The server has streams for the one in view alone; of the others
+//! it reports that something has changed, and the list of sessions shows how they are.
 
 use std::collections::{HashMap, HashSet};
 
 use super::super::translate;
-use super::{Reply, Webui};
+use super::Webui;
+use super::replies::Reply;
 use crate::wire::decode;
 use protocol::{Attention, Event, News, SessionId, SessionRow, Toast};
 
-/// Messages of a session that tell what its last turn was.
+/// Messages that are loaded to see what the last turn of a session was.
 const TAIL: u32 = 12;
-/// Turns that ended at once and are asked about.
+/// Most turns whose messages are loaded when many have ended at once.
 const MOST: usize = 16;
 
-/// What the list has shown.
+/// The background sessions as the list showed them last.
 #[derive(Debug, Default)]
-pub(super) struct Elsewhere {
+pub(super) struct BackgroundSessions {
     /// Those that wait for the user.
-    asking: HashSet<SessionId>,
-    /// All, as they were.
-    seen: HashMap<SessionId, SessionRow>,
-    /// A list is asked for.
-    asked: bool,
-    /// Something has changed since.
-    again: bool,
+    waiting: HashSet<SessionId>,
+    /// All of them.
+    known: HashMap<SessionId, SessionRow>,
+    /// A list is being fetched.
+    is_listing: bool,
+    /// Something has changed since that began.
+    is_stale: bool,
 }
 
-impl Elsewhere {
-    /// Whether a list is to be asked for now: never two at once.
-    pub(super) fn asks(&mut self) -> bool {
-        self.again = self.asked;
-        !std::mem::replace(&mut self.asked, true)
+/// What a new list shows.
+struct Changes {
+    /// Sessions that have begun to wait for the user.
+    waiting: Vec<SessionRow>,
+    /// Sessions in which a turn has ended.
+    ended: Vec<SessionRow>,
+}
+
+impl BackgroundSessions {
+    /// Whether a list is to be fetched now: never two at once.
+    pub(super) fn start_listing(&mut self) -> bool {
+        self.is_stale = self.is_listing;
+        !std::mem::replace(&mut self.is_listing, true)
     }
 
-    /// It came, or did not; whether it is to be asked for again.
-    pub(super) fn answered(&mut self) -> bool {
-        self.asked = false;
-        std::mem::take(&mut self.again)
+    /// The list came, or failed. Returns whether it is to be fetched again.
+    pub(super) fn listing_done(&mut self) -> bool {
+        self.is_listing = false;
+        std::mem::take(&mut self.is_stale)
     }
 
-    /// A session goes out of view.
-    pub(super) fn left(&mut self, session: &SessionId) {
-        self.seen.remove(session);
+    /// A session goes out of view: the next list is where its news begin.
+    pub(super) fn forget(&mut self, session: &SessionId) {
+        self.known.remove(session);
     }
 
-    /// Whether a turn runs in one that is not in view: its end need not be told.
+    /// Whether a turn runs in a session that is not in view: its end may not be reported.
     pub(super) fn is_working(&self, view: &str) -> bool {
-        self.seen.values().any(|row| row.running && row.id.0 != view)
+        self.known.values().any(|row| row.running && row.id.0 != view)
     }
 
-    /// The list: which sessions have begun to ask, and in which a turn has ended.
-    fn listed(&mut self, rows: Vec<SessionRow>, view: &str) -> (Vec<SessionRow>, Vec<SessionRow>) {
+    fn update(&mut self, rows: Vec<SessionRow>, view: &str) -> Changes {
         let others = || rows.iter().filter(|row| row.id.0 != view);
-        let asks = others().filter(|row| row.attention.is_some());
-        let asks = asks.filter(|row| !self.asking.contains(&row.id)).cloned().collect();
+        let waiting = others().filter(|row| row.attention.is_some());
+        let waiting = waiting.filter(|row| !self.waiting.contains(&row.id)).cloned().collect();
         let ended = others().filter(|row| {
-            let grew = |seen: &SessionRow| row.rows > seen.rows && row.active_at > seen.active_at;
-            let seen = self.seen.get(&row.id);
-            !row.running && seen.is_some_and(|seen| seen.running || grew(seen))
+            let grew = |old: &SessionRow| row.rows > old.rows && row.active_at > old.active_at;
+            let old = self.known.get(&row.id);
+            !row.running && old.is_some_and(|old| old.running || grew(old))
         });
         let ended = ended.cloned().collect();
-        let asking = rows.iter().filter(|row| row.attention.is_some());
-        self.asking = asking.map(|row| row.id.clone()).collect();
-        self.seen = rows.into_iter().map(|row| (row.id.clone(), row)).collect();
-        (asks, ended)
+        let all_waiting = rows.iter().filter(|row| row.attention.is_some());
+        self.waiting = all_waiting.map(|row| row.id.clone()).collect();
+        self.known = rows.into_iter().map(|row| (row.id.clone(), row)).collect();
+        Changes { waiting, ended }
     }
 }
 
 impl Webui {
-    /// Says what is new in sessions that are not in view.
-    pub(super) fn others(&mut self, sessions: &[decode::Session]) {
+    /// Reports what is new in background sessions.
+    pub(super) fn background_listed(&mut self, sessions: &[decode::Session]) {
         let view = self.id();
-        let (asks, ended) = self.elsewhere.listed(translate::list(sessions), &view);
-        for row in asks {
+        let Changes { waiting, ended } = self.background.update(translate::list(sessions), &view);
+        for row in waiting {
             let text = match row.attention {
                 Some((Attention::Approval, _)) => "it wants an approval",
                 Some((Attention::Clarify, _)) | None => "it wants an answer",
             };
             self.push(Event::Toast(toast(row, News::Asked, text)));
         }
-        let (asked, told) = apart(ended);
-        for row in told {
-            self.push(Event::Toast(self::ended(row, None)));
+        let (detailed, plain) = split_ended(ended);
+        for row in plain {
+            self.push(Event::Toast(turn_ended(row, None)));
         }
-        for row in asked {
+        for row in detailed {
             let (api, id) = (self.api.clone(), row.id.0.clone());
             self.spawn(async move {
                 let tail = api.session(&id, TAIL, None).await;
-                Reply::Ended { row: Box::new(row), tail }
+                Reply::TurnEnded { row: Box::new(row), tail }
             });
         }
     }
 }
 
-/// Of which of these turns is asked what they were, and which just have ended: after a link was
-/// away for long it may be all there are.
-fn apart(mut ended: Vec<SessionRow>) -> (Vec<SessionRow>, Vec<SessionRow>) {
-    let told = ended.split_off(ended.len().min(MOST));
-    (ended, told)
+/// The turns whose messages are loaded, and those that are reported without: after a long time
+/// without a link all sessions may have news.
+fn split_ended(mut ended: Vec<SessionRow>) -> (Vec<SessionRow>, Vec<SessionRow>) {
+    let plain = ended.split_off(ended.len().min(MOST));
+    (ended, plain)
 }
 
-/// What the end of a turn is told as: by what was behind it, if that was no word of the user.
-pub(super) fn ended(row: SessionRow, tail: Option<&decode::Session>) -> Toast {
-    match tail.and_then(translate::woken) {
+/// The news of a turn that has ended: what woke the session, if it was not the user.
+pub(super) fn turn_ended(row: SessionRow, tail: Option<&decode::Session>) -> Toast {
+    match tail.and_then(translate::woken_by) {
         Some((process, news, text)) => Toast { process: Some(process), ..toast(row, news, &text) },
         None => toast(row, News::Unknown, "a turn has ended"),
     }
@@ -127,52 +135,52 @@ mod tests {
         }
     }
 
-    fn ended(elsewhere: &mut Elsewhere, rows: Vec<SessionRow>) -> Vec<String> {
-        elsewhere.listed(rows, "here").1.into_iter().map(|row| row.id.0).collect()
+    fn ended(background: &mut BackgroundSessions, rows: Vec<SessionRow>) -> Vec<String> {
+        background.update(rows, "here").ended.into_iter().map(|row| row.id.0).collect()
     }
 
     #[test]
-    fn a_turn_that_ended_elsewhere_is_news_once_also_when_nobody_saw_it_run() {
-        let mut all = Elsewhere::default();
+    fn the_end_of_a_background_turn_is_news_once_seen_to_run_or_not() {
+        let mut all = BackgroundSessions::default();
         let first = vec![row("ran", 3, true), row("slept", 2, false), row("here", 1, false)];
-        assert!(ended(&mut all, first).is_empty(), "a first look has nothing to compare");
+        assert!(ended(&mut all, first).is_empty(), "the first list has nothing to compare with");
         assert!(all.is_working("here") && !all.is_working("ran"));
-        let then = vec![row("ran", 3, false), row("slept", 4, false), row("here", 9, false)];
-        assert_eq!(ended(&mut all, then.clone()), ["ran", "slept"]);
-        assert!(ended(&mut all, then).is_empty() && !all.is_working("here"));
+        let later = vec![row("ran", 3, false), row("slept", 4, false), row("here", 9, false)];
+        assert_eq!(ended(&mut all, later.clone()), ["ran", "slept"]);
+        assert!(ended(&mut all, later).is_empty() && !all.is_working("here"));
     }
 
     #[test]
-    fn what_began_went_away_or_was_taken_back_elsewhere_is_no_end() {
-        let mut all = Elsewhere::default();
+    fn a_turn_begun_or_taken_back_is_not_the_end_of_one() {
+        let mut all = BackgroundSessions::default();
         ended(&mut all, vec![row("a", 4, false), row("b", 4, false)]);
         let now = vec![row("a", 5, true), row("b", 2, false), row("new", 7, false)];
         assert!(ended(&mut all, now).is_empty());
     }
 
     #[test]
-    fn what_happened_while_a_session_was_in_view_is_no_news_once_it_is_left() {
-        let mut all = Elsewhere::default();
+    fn what_happened_in_view_is_not_news_after_the_session_is_left() {
+        let mut all = BackgroundSessions::default();
         ended(&mut all, vec![row("here", 1, false), row("b", 1, false)]);
-        all.left(&SessionId("here".to_owned()));
-        assert!(all.listed(vec![row("here", 5, false), row("b", 1, false)], "b").1.is_empty());
+        all.forget(&SessionId("here".to_owned()));
+        assert!(all.update(vec![row("here", 5, false), row("b", 1, false)], "b").ended.is_empty());
     }
 
     // E09
     #[test]
-    fn of_a_thousand_turns_that_ended_at_once_a_few_are_asked_about() {
-        let mut all = Elsewhere::default();
+    fn of_a_thousand_turns_ended_at_once_the_messages_of_a_few_load() {
+        let mut all = BackgroundSessions::default();
         let list = |n| (0..1_000).map(|id| row(&id.to_string(), n, false)).collect();
         ended(&mut all, list(1));
-        let (asked, told) = apart(all.listed(list(2), "here").1);
-        assert_eq!((asked.len(), told.len()), (MOST, 1_000 - MOST), "all of them are news");
+        let (detailed, plain) = split_ended(all.update(list(2), "here").ended);
+        assert_eq!((detailed.len(), plain.len()), (MOST, 1_000 - MOST), "all of them are news");
     }
 
     #[test]
-    fn a_list_is_asked_for_once_at_a_time_and_again_for_what_changed_meanwhile() {
-        let mut all = Elsewhere::default();
-        assert!(all.asks() && !all.asks() && !all.asks());
-        assert!(all.answered());
-        assert!(all.asks() && !all.answered());
+    fn lists_are_fetched_one_at_a_time_and_again_after_a_change() {
+        let mut all = BackgroundSessions::default();
+        assert!(all.start_listing() && !all.start_listing() && !all.start_listing());
+        assert!(all.listing_done());
+        assert!(all.start_listing() && !all.listing_done());
     }
 }

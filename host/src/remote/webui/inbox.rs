@@ -1,5 +1,5 @@
-//! The inbox of a hermes-webui: the list says which sessions ask, their heads are asked for, and
-//! the head of the session in view is known from its streams.
+//! The inbox of a hermes-webui: the list says which sessions wait for an answer, the question at the
+//! head of each is fetched, and that of the session in view is known from its streams.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use tokio::time::Instant;
 
 use super::super::api::Api;
 use super::super::http::Error;
-use super::super::translate::{self, Mirror, Verdict, approval_ask, clarify_ask};
+use super::super::translate::{self, AnswerResult, Mirror, approval_ask, clarify_ask};
 use super::replies::Reply;
 use super::{Webui, failed};
 use crate::clock::now;
@@ -19,57 +19,58 @@ use protocol::{
     Toast, TurnId,
 };
 
-/// Sessions whose heads are asked for.
+/// Most sessions whose heads are fetched.
 const MOST: usize = 16;
-/// A head that the list says nothing new of is asked for no more often: another question may have
-/// taken its place.
+/// How long a head counts as known while the list says the same of its session: another question
+/// may have taken its place.
 const FRESH: Duration = Duration::from_secs(15);
 
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Inbox {
-    /// The sessions that ask, but for the one in view.
-    asking: Vec<Line>,
-    /// What the front end was told last; `None` = nothing yet.
-    told: Option<Vec<Asked>>,
+    /// The sessions that wait, except the one in view.
+    waiting: Vec<WaitingSession>,
+    /// What the view was sent last; `None` = nothing yet.
+    sent: Option<Vec<Asked>>,
 }
 
-/// What the list says of a session: when it says something else, the head is asked for.
-type Mark = (Attention, u32, u64, Millis);
+/// What the list says of a waiting session: kind and number of questions, rows, time of the last
+/// activity. When any of it changes, the head is fetched.
+type ListState = (Attention, u32, u64, Millis);
 
 #[derive(Debug)]
-struct Line {
+struct WaitingSession {
     session: SessionId,
     name: String,
     count: u32,
-    mark: Option<Mark>,
+    state: Option<ListState>,
     head: Option<Head>,
     /// When the head was asked for.
     fetched: Option<Instant>,
-    /// The head is being asked for.
     is_fetching: bool,
-    /// It was to be asked for once more meanwhile.
+    /// It is to be fetched once more after that.
     again: bool,
     /// An answer is on its way.
     is_answering: bool,
 }
 
-/// A question, and what the server wants back with the answer to it.
+/// The question at the head of a session's queue, and how it is answered.
 #[derive(Clone, Debug)]
 pub(super) struct Head {
     question: Question,
-    back: Back,
+    key: AnswerKey,
 }
 
+/// What the server wants back with an answer.
 #[derive(Clone, Debug)]
-enum Back {
+enum AnswerKey {
     Approval(decode::Approval),
-    /// The server's own name for it.
+    /// The server's id of the question.
     Clarify(String),
 }
 
-/// What requests brought.
-pub(super) enum Word {
+/// What requests about background sessions brought.
+pub(super) enum InboxReply {
     Head {
         session: SessionId,
         head: Result<Option<Box<Head>>, Error>,
@@ -78,20 +79,20 @@ pub(super) enum Word {
         session: SessionId,
         sent: Result<decode::Responded, Error>,
     },
-    /// Another session was renamed, pinned, put away.
+    /// A session was renamed, pinned or archived.
     Changed {
         about: Subject,
         done: Result<Value, Error>,
     },
 }
 
-impl Line {
+impl WaitingSession {
     fn new(session: SessionId) -> Self {
         Self {
             session,
             name: String::new(),
             count: 1,
-            mark: None,
+            state: None,
             head: None,
             fetched: None,
             is_fetching: false,
@@ -100,7 +101,7 @@ impl Line {
         }
     }
 
-    /// Another head, or the same one again: what is known of its clock stays.
+    /// Sets the head; if it is the same question as before, what is known of its clock stays.
     fn set_head(&mut self, head: Option<Head>) {
         let Some(mut head) = head else {
             self.head = None;
@@ -116,13 +117,13 @@ impl Line {
 
 impl Head {
     fn approval(approval: decode::Approval, now: Millis) -> Self {
-        // Some backends name none: the same command is the same question.
+        // Some backends send no id: the same command is the same question.
         let id = match approval.approval_id.as_str() {
             "" => format!("approval: {}", approval.command),
             id => id.to_owned(),
         };
         let question = question(id, approval_ask(&approval), now);
-        Self { question, back: Back::Approval(approval) }
+        Self { question, key: AnswerKey::Approval(approval) }
     }
 
     fn clarify(head: decode::Clarify, now: Millis) -> Self {
@@ -130,12 +131,12 @@ impl Head {
             "" => format!("clarify-{}", head.requested_at),
             id => id.to_owned(),
         };
-        let asked = if head.requested_at > 0 { head.requested_at } else { now };
-        let back = Back::Clarify(head.clarify_id.clone());
+        let asked_at = if head.requested_at > 0 { head.requested_at } else { now };
+        let key = AnswerKey::Clarify(head.clarify_id.clone());
         let deadline = Some(head.expires_at).filter(|at| *at > 0);
         let timeout = head.timeout_seconds;
-        let asks = question(id, clarify_ask(head), asked);
-        Self { question: Question { timeout, deadline, ..asks }, back }
+        let asks = question(id, clarify_ask(head), asked_at);
+        Self { question: Question { timeout, deadline, ..asks }, key }
     }
 }
 
@@ -153,66 +154,66 @@ fn question(id: String, ask: Ask, asked_at: Millis) -> Question {
 }
 
 impl Inbox {
-    fn line(&mut self, session: &SessionId) -> Option<&mut Line> {
-        self.asking.iter_mut().find(|line| line.session == *session)
+    fn get_mut(&mut self, session: &SessionId) -> Option<&mut WaitingSession> {
+        self.waiting.iter_mut().find(|waiting| waiting.session == *session)
     }
 
-    /// The list is there. Returns the sessions whose heads are to be asked for, and for what.
-    fn listed(
+    /// Takes the list. Returns the sessions whose heads are to be fetched, and of which kind.
+    fn update(
         &mut self,
         sessions: &[decode::Session],
         view: &SessionId,
         now: Instant,
     ) -> Vec<(SessionId, Attention)> {
-        let mut known = std::mem::take(&mut self.asking);
-        let mut wanted = Vec::new();
-        let asking = translate::list(sessions)
+        let mut known = std::mem::take(&mut self.waiting);
+        let mut to_fetch = Vec::new();
+        let rows = translate::list(sessions)
             .into_iter()
             .filter_map(|row| row.attention.map(|attention| (row, attention)))
             .filter(|(row, _)| row.id != *view);
-        for (row, (kind, count)) in asking.take(MOST) {
-            let at = known.iter().position(|line| line.session == row.id);
-            let line = at.map(|at| known.swap_remove(at));
-            let mut line = line.unwrap_or_else(|| Line::new(row.id));
-            let mark = Some((kind, count, row.rows, row.active_at));
-            let is_fresh = line.fetched.is_some_and(|at| at + FRESH > now);
-            if line.mark != mark || !is_fresh {
-                wanted.push((line.session.clone(), kind));
+        for (row, (kind, count)) in rows.take(MOST) {
+            let at = known.iter().position(|waiting| waiting.session == row.id);
+            let waiting = at.map(|at| known.swap_remove(at));
+            let mut waiting = waiting.unwrap_or_else(|| WaitingSession::new(row.id));
+            let state = Some((kind, count, row.rows, row.active_at));
+            let is_fresh = waiting.fetched.is_some_and(|at| at + FRESH > now);
+            if waiting.state != state || !is_fresh {
+                to_fetch.push((waiting.session.clone(), kind));
             }
-            (line.name, line.count, line.mark) = (row.title, count, mark);
-            self.asking.push(line);
+            (waiting.name, waiting.count, waiting.state) = (row.title, count, state);
+            self.waiting.push(waiting);
         }
-        wanted
+        to_fetch
     }
 
-    /// Another session comes into view: what this one asks is known from its streams so far.
+    /// Another session comes into view: the question of this one is known from its streams so far.
     pub(super) fn leave(&mut self, left: &Mirror) {
         let view = left.view();
-        // What is known of it from before it came into view is old.
-        self.asking.retain(|known| known.session != view.session);
+        // What is known from before it came into view is old.
+        self.waiting.retain(|known| known.session != view.session);
         let Some(question) = view.questions.first() else { return };
-        let back = match &question.ask {
+        let key = match &question.ask {
             Ask::Approval { .. } => {
-                Back::Approval(left.approval_head().cloned().unwrap_or_default())
+                AnswerKey::Approval(left.approval_head().cloned().unwrap_or_default())
             }
-            Ask::Clarify { .. } => Back::Clarify(question.id.0.clone()),
+            Ask::Clarify { .. } => AnswerKey::Clarify(question.id.0.clone()),
         };
-        let mut line = Line::new(view.session.clone());
-        line.name = view.title.clone().unwrap_or_default();
-        line.head = Some(Head { question: question.clone(), back });
-        self.asking.push(line);
+        let mut waiting = WaitingSession::new(view.session.clone());
+        waiting.name = view.title.clone().unwrap_or_default();
+        waiting.head = Some(Head { question: question.clone(), key });
+        self.waiting.push(waiting);
     }
 
-    /// All that is asked, the longest waiting first.
-    fn asked(&self, mirror: &Mirror) -> Vec<Asked> {
+    /// All open questions, the longest waiting first.
+    fn questions(&self, mirror: &Mirror) -> Vec<Asked> {
         let view = mirror.view();
-        let others = self.asking.iter().filter(|line| line.session != view.session);
-        let others = others.filter_map(|line| {
+        let others = self.waiting.iter().filter(|waiting| waiting.session != view.session);
+        let others = others.filter_map(|waiting| {
             Some(Asked {
-                session: line.session.clone(),
-                name: line.name.clone(),
-                question: line.head.as_ref()?.question.clone(),
-                behind: line.count.saturating_sub(1),
+                session: waiting.session.clone(),
+                name: waiting.name.clone(),
+                question: waiting.head.as_ref()?.question.clone(),
+                behind: waiting.count.saturating_sub(1),
             })
         });
         let own = view.questions.first().map(|question| Asked {
@@ -221,21 +222,21 @@ impl Inbox {
             question: question.clone(),
             behind: u32::try_from(view.questions.len() - 1).unwrap_or(u32::MAX),
         });
-        let mut asked: Vec<Asked> = others.chain(own).collect();
-        asked.sort_by(|a, b| a.order().cmp(&b.order()));
-        asked
+        let mut questions: Vec<Asked> = others.chain(own).collect();
+        questions.sort_by(|a, b| a.order().cmp(&b.order()));
+        questions
     }
 
-    /// What a front end is told whose queue was emptied.
-    pub(super) fn again(&self) -> Option<Event> {
-        self.told.clone().map(|questions| Event::InboxChanged { questions })
+    /// The event for a view whose queue was emptied.
+    pub(super) fn current(&self) -> Option<Event> {
+        self.sent.clone().map(|questions| Event::InboxChanged { questions })
     }
 }
 
-/// The head of a session that asks. The list knows what its oldest question is, which may have
-/// been answered since.
-async fn head(api: &Api, session: &str, kind: Attention) -> Result<Option<Head>, Error> {
-    for kind in [kind, other(kind)] {
+/// Fetches the head of a waiting session. The list says of which kind its oldest question is, which
+/// may have been answered since: so the other kind is tried too.
+async fn fetch_head(api: &Api, session: &str, kind: Attention) -> Result<Option<Head>, Error> {
+    for kind in [kind, other_kind(kind)] {
         let head = match kind {
             Attention::Approval => {
                 api.approval(session).await?.map(|approval| Head::approval(approval, now()))
@@ -253,7 +254,7 @@ async fn head(api: &Api, session: &str, kind: Attention) -> Result<Option<Head>,
     Ok(None)
 }
 
-fn other(kind: Attention) -> Attention {
+fn other_kind(kind: Attention) -> Attention {
     match kind {
         Attention::Approval => Attention::Clarify,
         Attention::Clarify => Attention::Approval,
@@ -261,85 +262,87 @@ fn other(kind: Attention) -> Attention {
 }
 
 impl Webui {
-    /// The list of sessions is there: the heads that it speaks of anew are asked for.
+    /// Takes the list of sessions and fetches the heads that it announces.
     pub(super) fn inbox_listed(&mut self, sessions: &[decode::Session]) {
         let view = self.mirror.view().session.clone();
-        for (session, kind) in self.inbox.listed(sessions, &view, Instant::now()) {
-            self.ask_head(&session, kind);
+        for (session, kind) in self.inbox.update(sessions, &view, Instant::now()) {
+            self.start_fetch(&session, kind);
         }
     }
 
-    fn ask_head(&mut self, session: &SessionId, kind: Attention) {
-        let Some(line) = self.inbox.line(session) else { return };
-        if line.is_fetching {
-            line.again = true;
+    fn start_fetch(&mut self, session: &SessionId, kind: Attention) {
+        let Some(waiting) = self.inbox.get_mut(session) else { return };
+        if waiting.is_fetching {
+            waiting.again = true;
             return;
         }
-        (line.is_fetching, line.fetched) = (true, Some(Instant::now()));
+        (waiting.is_fetching, waiting.fetched) = (true, Some(Instant::now()));
         let (api, session) = (self.api.clone(), session.clone());
         self.spawn(async move {
-            let head = head(&api, &session.0, kind).await.map(|head| head.map(Box::new));
-            Reply::Inbox(Word::Head { session, head })
+            let head = fetch_head(&api, &session.0, kind).await.map(|head| head.map(Box::new));
+            Reply::Inbox(InboxReply::Head { session, head })
         });
     }
 
-    /// What the session asks now is asked for, whatever the list said of it.
-    fn ask_head_again(&mut self, session: &SessionId) {
-        let kind = self.inbox.line(session).and_then(|line| line.mark).map(|mark| mark.0);
-        self.ask_head(session, kind.unwrap_or(Attention::Approval));
+    /// Fetches the head whatever the list said of the session.
+    fn refetch(&mut self, session: &SessionId) {
+        let state = self.inbox.get_mut(session).and_then(|waiting| waiting.state);
+        self.start_fetch(session, state.map_or(Attention::Approval, |state| state.0));
     }
 
-    /// Tells the front end what is asked, if that has changed or it has a fresh window.
-    pub(super) fn tell_inbox(&mut self, after_window: bool) {
+    /// Sends the view the open questions, if they have changed or it has a fresh window.
+    pub(super) fn push_inbox(&mut self, after_window: bool) {
         if !self.mirror.is_attached() {
             return;
         }
-        let asked = self.inbox.asked(&self.mirror);
-        let told = self.inbox.told.as_deref();
-        if told.unwrap_or_default() != asked || (after_window && told.is_some()) {
-            self.inbox.told = Some(asked.clone());
-            self.push(Event::InboxChanged { questions: asked });
+        let questions = self.inbox.questions(&self.mirror);
+        let sent = self.inbox.sent.as_deref();
+        if sent.unwrap_or_default() != questions || (after_window && sent.is_some()) {
+            self.inbox.sent = Some(questions.clone());
+            self.push(Event::InboxChanged { questions });
         }
     }
 
-    fn tell_late(&mut self, session: &SessionId) {
-        let name = self.inbox.line(session).map(|line| line.name.clone()).unwrap_or_default();
+    fn report_late(&mut self, session: &SessionId) {
+        let waiting = self.inbox.get_mut(session);
+        let name = waiting.map(|waiting| waiting.name.clone()).unwrap_or_default();
         self.push(Event::Toast(Toast::late(session.clone(), name)));
     }
 
-    /// Answers a question of a session that is not in view.
-    fn answer_elsewhere(&mut self, session: SessionId, id: &QuestionId, answer: Answer) {
-        let line = self.inbox.line(&session).filter(|line| !line.is_answering);
-        let head = line.as_ref().and_then(|line| line.head.clone());
-        let (Some(line), Some(head)) = (line, head.filter(|head| head.question.id == *id)) else {
-            // Late or unknown: what stands now is told again (C07).
-            self.tell_late(&session);
-            self.ask_head_again(&session);
-            return self.ask_others();
+    /// Answers a question of a background session.
+    fn answer_in_background(&mut self, session: SessionId, id: &QuestionId, answer: Answer) {
+        let waiting = self.inbox.get_mut(&session).filter(|waiting| !waiting.is_answering);
+        let head = waiting.as_ref().and_then(|waiting| waiting.head.clone());
+        let head = head.filter(|head| head.question.id == *id);
+        let (Some(waiting), Some(head)) = (waiting, head) else {
+            // Late or unknown: the open question is fetched again (C07).
+            self.report_late(&session);
+            self.refetch(&session);
+            return self.fetch_sessions();
         };
         let api = self.api.clone();
-        match (head.back, answer) {
-            (Back::Approval(approval), Answer::Approval(choice)) => {
-                line.is_answering = true;
+        match (head.key, answer) {
+            (AnswerKey::Approval(approval), Answer::Approval(choice)) => {
+                waiting.is_answering = true;
                 self.spawn(async move {
                     let sent = api.approve(&session.0, &approval, choice).await;
-                    Reply::Inbox(Word::Answered { session, sent })
+                    Reply::Inbox(InboxReply::Answered { session, sent })
                 });
             }
-            (Back::Clarify(name), Answer::Text(text)) => {
-                line.is_answering = true;
+            (AnswerKey::Clarify(name), Answer::Text(text)) => {
+                waiting.is_answering = true;
                 self.spawn(async move {
-                    let sent = api.tell(&session.0, &name, &text).await;
-                    Reply::Inbox(Word::Answered { session, sent })
+                    let sent = api.clarify_reply(&session.0, &name, &text).await;
+                    Reply::Inbox(InboxReply::Answered { session, sent })
                 });
             }
-            // It is no answer to that.
-            (Back::Approval(_) | Back::Clarify(_), _) => {}
+            // An answer of the wrong kind.
+            (AnswerKey::Approval(_) | AnswerKey::Clarify(_), _) => {}
         }
     }
 
-    /// Carries out what names another session than the one in view; the rest is given back.
-    pub(super) fn named(&mut self, command: Command) -> Option<Command> {
+    /// Carries out a command that names a background session; returns any other one.
+    pub(super) fn command_in_background(&mut self, command: Command) -> Option<Command> {
         let session = match &command {
             Command::Answer { session, .. }
             | Command::SetTitle { session, .. }
@@ -350,91 +353,78 @@ impl Webui {
         let Some(session) = session.filter(|session| session.0 != self.id()) else {
             return Some(command);
         };
-        match command {
-            Command::Answer { id, answer, .. } => self.answer_elsewhere(session, &id, answer),
+        let (about, what, fields) = match command {
+            Command::Answer { id, answer, .. } => {
+                self.answer_in_background(session, &id, answer);
+                return None;
+            }
             Command::SetTitle { title, .. } => {
-                self.change_elsewhere(
-                    Subject::Rename,
-                    session,
-                    "rename",
-                    json!({ "title": title }),
-                );
+                (Subject::Rename, "rename", json!({ "title": title }))
             }
             Command::Archive { archived, .. } => {
-                self.change_elsewhere(
-                    Subject::Archive,
-                    session,
-                    "archive",
-                    json!({ "archived": archived }),
-                );
+                (Subject::Archive, "archive", json!({ "archived": archived }))
             }
-            Command::Pin { pinned, .. } => {
-                self.change_elsewhere(Subject::Pin, session, "pin", json!({ "pinned": pinned }));
-            }
+            Command::Pin { pinned, .. } => (Subject::Pin, "pin", json!({ "pinned": pinned })),
             other => return Some(other),
-        }
-        None
-    }
-
-    /// Changes a session that is not in view.
-    fn change_elsewhere(
-        &mut self,
-        about: Subject,
-        session: SessionId,
-        what: &'static str,
-        fields: Value,
-    ) {
+        };
         let api = self.api.clone();
         self.spawn(async move {
             let done = api.change(what, &session.0, fields).await;
-            Reply::Inbox(Word::Changed { about, done })
+            Reply::Inbox(InboxReply::Changed { about, done })
         });
+        None
     }
 
-    /// Takes what a request brought.
-    pub(super) fn inbox_word(&mut self, word: Word) {
-        match word {
-            Word::Head { session, head } => {
-                let Some(line) = self.inbox.line(&session) else { return };
-                line.is_fetching = false;
-                let again = std::mem::take(&mut line.again);
-                match head {
-                    Ok(head) => line.set_head(head.map(|head| *head)),
-                    Err(error) => {
-                        tracing::debug!(%error, "no word of what a session asks");
-                        // The next look at the list asks again.
-                        line.fetched = None;
-                    }
-                }
-                if again {
-                    self.ask_head_again(&session);
-                }
+    /// Takes the reply to a request about a background session.
+    pub(super) fn inbox_reply(&mut self, reply: InboxReply) {
+        match reply {
+            InboxReply::Head { session, head } => self.head_fetched(&session, head),
+            InboxReply::Answered { session, sent } => self.answered_in_background(&session, sent),
+            InboxReply::Changed { done: Ok(_), .. } => {
+                self.push(Event::SessionsChanged);
+                self.fetch_sessions();
             }
-            Word::Answered { session, sent } => {
-                let verdict = translate::verdict(&sent);
-                if let (Verdict::Undelivered, Err(error)) = (verdict, &sent) {
-                    self.push(failed(Subject::Answer, error));
-                }
-                if verdict == Verdict::Late {
-                    self.tell_late(&session);
-                }
-                if let Some(line) = self.inbox.line(&session) {
-                    line.is_answering = false;
-                    if verdict != Verdict::Undelivered {
-                        line.head = None;
-                    }
-                }
-                self.ask_head_again(&session);
-                self.ask_others();
-            }
-            Word::Changed { about, done } => match done {
-                Ok(_) => {
-                    self.push(Event::SessionsChanged);
-                    self.ask_others();
-                }
-                Err(error) => self.push(failed(about, &error)),
-            },
+            InboxReply::Changed { about, done: Err(error) } => self.push(failed(about, &error)),
         }
+    }
+
+    fn head_fetched(&mut self, session: &SessionId, head: Result<Option<Box<Head>>, Error>) {
+        let Some(waiting) = self.inbox.get_mut(session) else { return };
+        waiting.is_fetching = false;
+        let again = std::mem::take(&mut waiting.again);
+        match head {
+            Ok(head) => waiting.set_head(head.map(|head| *head)),
+            Err(error) => {
+                tracing::debug!(%error, "the question of a session could not be fetched");
+                // The next list fetches it again.
+                waiting.fetched = None;
+            }
+        }
+        if again {
+            self.refetch(session);
+        }
+    }
+
+    fn answered_in_background(
+        &mut self,
+        session: &SessionId,
+        sent: Result<decode::Responded, Error>,
+    ) {
+        let result = translate::answer_result(&sent);
+        if let (AnswerResult::Undelivered, Err(error)) = (result, &sent) {
+            self.push(failed(Subject::Answer, error));
+        }
+        if result == AnswerResult::Late {
+            self.report_late(session);
+        }
+        if let Some(waiting) = self.inbox.get_mut(session) {
+            waiting.is_answering = false;
+            if result != AnswerResult::Undelivered {
+                waiting.head = None;
+            }
+        }
+        self.refetch(session);
+        self.fetch_sessions();
     }
 }
 

@@ -1,4 +1,4 @@
-//! The streams of one view: one set of them, whatever sessions it looked at (E09).
+//! The streams of one view: one set of them, whatever sessions it has shown (E09).
 
 use super::super::http::Client;
 use super::super::sse::{Item, Stream};
@@ -19,14 +19,14 @@ pub(super) enum Source {
     Clarify,
 }
 
-/// A stream and how it is.
+/// A stream and its state.
 #[derive(Default)]
 struct Slot {
     stream: Option<Stream>,
-    open: bool,
+    is_open: bool,
     /// It was open before.
-    known: bool,
-    /// Tries that failed in a row.
+    was_open: bool,
+    /// Attempts that failed in a row.
     attempt: u32,
     why: String,
     retry_at: Millis,
@@ -61,7 +61,7 @@ pub(super) struct Streams {
 }
 
 impl Streams {
-    /// None but that of the list.
+    /// The stream of the list alone.
     pub(super) fn new(client: &Client) -> Self {
         Self {
             client: client.clone(),
@@ -74,8 +74,8 @@ impl Streams {
         }
     }
 
-    /// The streams of this session in place of those of the one before. A turn that runs on
-    /// under another id of its session keeps its stream.
+    /// Replaces the streams of the session before. A turn that goes on under another id of its
+    /// session keeps its stream.
     pub(super) fn enter(&mut self, session: &str, known_count: u64) {
         session.clone_into(&mut self.session);
         let query = [("session_id", session)];
@@ -86,15 +86,15 @@ impl Streams {
         self.clarify = Slot::of(self.stream("/api/clarify/stream", &query));
     }
 
-    /// The stream of a turn, from its start.
+    /// Opens the stream of a turn, from its start.
     pub(super) fn open_chat(&mut self, stream: &str) {
         let query = [("stream_id", stream)];
         let stream = self.stream("/api/chat/stream", &query);
         self.chat = Slot::of(stream.at_first(&[("replay", "1")]));
     }
 
-    /// A further stream of this server. That of the list is there longest and knows its pace; in a
-    /// turn that talks without a pause no other could learn it.
+    /// Another stream of this server. That of the list has been open longest and knows the pace of
+    /// its keepalives; in a turn that streams without a pause no other could learn it.
     fn stream(&self, path: &str, query: &[(&str, &str)]) -> Stream {
         Stream::new(&self.client, path, query).paced_like(self.list.stream.as_ref())
     }
@@ -103,7 +103,7 @@ impl Streams {
         self.chat = Slot::default();
     }
 
-    /// The next item of any. May be dropped and asked again.
+    /// The next item of any stream. Cancel safe.
     pub(super) async fn next(&mut self) -> (Source, Item) {
         tokio::select! {
             item = self.list.next() => (Source::List, item),
@@ -124,14 +124,14 @@ impl Streams {
         }
     }
 
-    /// A connection is open; whether it is not the first one.
+    /// A connection is open. Returns whether the stream was open before.
     pub(super) fn opened(&mut self, source: Source) -> bool {
         let slot = self.slot(source);
-        (slot.open, slot.attempt) = (true, 0);
-        std::mem::replace(&mut slot.known, true)
+        (slot.is_open, slot.attempt) = (true, 0);
+        std::mem::replace(&mut slot.was_open, true)
     }
 
-    /// It broke, or was not made.
+    /// A connection broke, or was not made.
     pub(super) fn lost(
         &mut self,
         source: Source,
@@ -142,14 +142,14 @@ impl Streams {
     ) {
         let session = self.session.clone();
         let slot = self.slot(source);
-        (slot.open, slot.attempt, slot.why, slot.retry_at) = (false, attempt, why, retry_at);
+        (slot.is_open, slot.attempt, slot.why, slot.retry_at) = (false, attempt, why, retry_at);
         if let (Source::Channel, Some(stream)) = (source, &mut slot.stream) {
             let count = known_count.to_string();
             stream.set_query(&[("session_id", &session), ("known_count", &count)]);
         }
     }
 
-    /// It will not come again.
+    /// The stream will not be opened again.
     pub(super) fn refused(&mut self, source: Source) {
         *self.slot(source) = Slot { absent: source != Source::Chat, ..Slot::default() };
     }
@@ -158,13 +158,13 @@ impl Streams {
         [&self.channel, &self.chat, &self.approval, &self.clarify, &self.list]
     }
 
-    /// Whether the state is to be asked for because streams do not tell it.
-    pub(super) fn poll(&self) -> bool {
+    /// Whether the state must be polled because streams do not work.
+    pub(super) fn need_polling(&self) -> bool {
         self.all()[..4].iter().any(|slot| slot.absent || slot.attempt >= 2)
     }
 
-    /// Whether nothing is heard over it now.
-    pub(super) fn is_deaf(&self, source: Source) -> bool {
+    /// Whether the stream is not connected now.
+    pub(super) fn is_down(&self, source: Source) -> bool {
         let slot = match source {
             Source::List => &self.list,
             Source::Channel => &self.channel,
@@ -172,23 +172,24 @@ impl Streams {
             Source::Approval => &self.approval,
             Source::Clarify => &self.clarify,
         };
-        !slot.open
+        !slot.is_open
     }
 
-    /// How the way to the server is; `None` before there is a session. `polled`: the last poll worked.
-    pub(super) fn link(&self, polled: bool) -> Option<Link> {
+    /// The state of the link; `None` before there is a session. `poll_answered`: the last poll
+    /// worked.
+    pub(super) fn link(&self, poll_answered: bool) -> Option<Link> {
         if self.session.is_empty() {
             return None;
         }
         let worst = self.all().into_iter().max_by_key(|slot| slot.attempt)?;
         Some(match worst.attempt {
-            // One that ends and comes back at once is no news.
-            0 | 1 if self.channel.open => Link::Up,
+            // A stream that ends and is back at once is not worth a report.
+            0 | 1 if self.channel.is_open => Link::Up,
             0 if self.channel.absent => {
                 Link::Polling { why: "the server has no stream of a session".to_owned() }
             }
             0 => Link::Connecting,
-            attempt if attempt >= 2 && polled => Link::Polling { why: worst.why.clone() },
+            attempt if attempt >= 2 && poll_answered => Link::Polling { why: worst.why.clone() },
             attempt => Link::Down { why: worst.why.clone(), attempt, retry_at: worst.retry_at },
         })
     }
@@ -220,36 +221,36 @@ mod tests {
 
     // E08
     #[test]
-    fn the_state_is_asked_for_from_the_second_failure_in_a_row_until_the_stream_is_back() {
+    fn the_state_is_polled_from_the_second_failure_until_it_is_back() {
         for source in TURNS {
             let mut streams = open();
-            assert!(!streams.poll());
+            assert!(!streams.need_polling());
             lost(&mut streams, source, 1);
             let down = Link::Down { why: "it broke".to_owned(), attempt: 1, retry_at: 7 };
             let first = if source == Source::Channel { down } else { Link::Up };
-            assert!(!streams.poll(), "{source:?}: once is no failure to come back");
+            assert!(!streams.need_polling(), "{source:?}: one failure is not enough");
             assert_eq!(streams.link(false), Some(first), "{source:?}");
             lost(&mut streams, source, 2);
-            assert!(streams.poll(), "{source:?}");
+            assert!(streams.need_polling(), "{source:?}");
             let down = Link::Down { why: "it broke".to_owned(), attempt: 2, retry_at: 7 };
             assert_eq!(streams.link(false), Some(down), "{source:?}");
             let polling = Link::Polling { why: "it broke".to_owned() };
             assert_eq!(streams.link(true), Some(polling), "{source:?}");
             assert!(streams.opened(source), "not its first connection");
-            assert!(!streams.poll() && streams.link(true) == Some(Link::Up), "{source:?}");
+            assert!(!streams.need_polling() && streams.link(true) == Some(Link::Up), "{source:?}");
         }
     }
 
     // E08
     #[test]
-    fn what_a_stream_would_tell_that_the_server_does_not_have_is_asked_for() {
+    fn a_stream_that_the_server_lacks_is_replaced_by_polling() {
         for source in [Source::Channel, Source::Approval, Source::Clarify] {
             let mut streams = open();
             streams.refused(source);
-            assert!(streams.poll() && streams.is_deaf(source), "{source:?}");
+            assert!(streams.need_polling() && streams.is_down(source), "{source:?}");
         }
         let mut streams = open();
         streams.refused(Source::Chat);
-        assert!(!streams.poll(), "that of a turn is there as long as the turn");
+        assert!(!streams.need_polling(), "the stream of a turn ends with the turn");
     }
 }

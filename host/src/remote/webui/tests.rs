@@ -16,7 +16,7 @@ use protocol::{
 
 const LIMIT: Duration = Duration::from_mins(1);
 
-struct Front {
+struct TestClient {
     host: View,
     remote: Remote,
     view: Transcript,
@@ -24,7 +24,7 @@ struct Front {
     dir: tempfile::TempDir,
 }
 
-impl Front {
+impl TestClient {
     fn attach(url: &str, target: Target) -> Self {
         Self::attach_in(url, target, tempfile::tempdir().unwrap())
     }
@@ -37,9 +37,9 @@ impl Front {
     }
 
     async fn new(url: &str) -> Self {
-        let mut front = Self::attach(url, Target::New);
-        front.until("a window", |f| !f.view.session.0.is_empty()).await;
-        front
+        let mut client = Self::attach(url, Target::New);
+        client.until("a window", |f| !f.view.session.0.is_empty()).await;
+        client
     }
 
     fn id(&self) -> Target {

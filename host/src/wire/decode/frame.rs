@@ -10,7 +10,7 @@ use protocol::Millis;
 /// message, and `goal_continue`: what to go on with.
 #[derive(Clone, Debug, Default, PartialEq, Deserialize)]
 #[serde(default)]
-pub(crate) struct Spoken {
+pub(crate) struct TextFrame {
     #[serde(deserialize_with = "ok")]
     pub text: String,
     #[serde(deserialize_with = "ok")]

@@ -67,25 +67,25 @@ fn by_text(text: &str, at: Millis) -> Option<Wakeup> {
     }
     let inner = text.strip_prefix(OPEN)?.trim_end().strip_suffix(']')?;
     let (head, rest) = inner.split_once('\n').unwrap_or((inner, ""));
-    match told(head)? {
-        Told::Ended { process, end, code } => {
+    match headline(head)? {
+        Headline::Ended { process, end, code } => {
             let (command, _) = after_command(rest, "Output:")?;
             let exit = Some(Exit { end, code, signal: None, at });
             Some(Wakeup { command, exit, ..bare(WakeupKind::Exit, process, text) })
         }
-        Told::Matched { process, pattern } => {
+        Headline::Matched { process, pattern } => {
             let (command, _) = after_command(rest, "Matched output:")?;
             let pattern = Some(pattern.to_owned());
             Some(Wakeup { command, pattern, ..bare(WakeupKind::Match, process, text) })
         }
-        Told::Task { process, end, code } => {
+        Headline::Task { process, end, code } => {
             let command = rest.strip_prefix("Goal: ")?.split_once("\nResult:")?.0.to_owned();
             let exit = Some(Exit { end, code, signal: None, at });
             Some(Wakeup { command, exit, ..bare(WakeupKind::Delegation, process, text) })
         }
-        Told::Disabled { process } => Some(bare(WakeupKind::WatchDisabled, process, text)),
+        Headline::Disabled { process } => Some(bare(WakeupKind::WatchDisabled, process, text)),
         // What was dropped for all watches is no end and no match: the nearest kind there is.
-        Told::Overflow => Some(bare(WakeupKind::WatchDisabled, "", text)),
+        Headline::Overflow => Some(bare(WakeupKind::WatchDisabled, "", text)),
     }
 }
 
@@ -115,7 +115,7 @@ fn delegated(text: &str, at: Millis) -> Option<Wakeup> {
 }
 
 /// What the first line of a wakeup says.
-enum Told<'a> {
+enum Headline<'a> {
     Ended { process: &'a str, end: End, code: Option<i32> },
     Task { process: &'a str, end: End, code: Option<i32> },
     Matched { process: &'a str, pattern: &'a str },
@@ -123,13 +123,13 @@ enum Told<'a> {
     Overflow,
 }
 
-fn told(head: &str) -> Option<Told<'_>> {
+fn headline(head: &str) -> Option<Headline<'_>> {
     if let Some(rest) = head.strip_prefix("Watch patterns disabled for process ") {
         let process = rest.split([' ', ':']).next()?;
-        return Some(Told::Disabled { process });
+        return Some(Headline::Disabled { process });
     }
     if head.starts_with("Watch-pattern ") {
-        return Some(Told::Overflow);
+        return Some(Headline::Overflow);
     }
     if let Some(rest) = head.strip_prefix("Delegated task ") {
         let (process, said) = rest.split_once(' ')?;
@@ -141,11 +141,11 @@ fn told(head: &str) -> Option<Told<'_>> {
             "did not start" => (End::FailedStart, None),
             _ => return None,
         };
-        return Some(Told::Task { process, end, code });
+        return Some(Headline::Task { process, end, code });
     }
     let (process, said) = head.strip_prefix(PROCESS)?.split_once(' ')?;
     if let Some(pattern) = said.strip_prefix("matched watch pattern \"") {
-        return Some(Told::Matched { process, pattern: pattern.strip_suffix("\".")? });
+        return Some(Headline::Matched { process, pattern: pattern.strip_suffix("\".")? });
     }
     let (status, code) = said.strip_suffix(").")?.rsplit_once(" (")?;
     let code = code.strip_prefix("exit_code=").or_else(|| code.strip_prefix("exit code "))?;
@@ -162,7 +162,7 @@ fn told(head: &str) -> Option<Told<'_>> {
         _ if status.starts_with("terminated by") => End::Killed,
         _ => return None,
     };
-    Some(Told::Ended { process, end, code: known })
+    Some(Headline::Ended { process, end, code: known })
 }
 
 /// What a toast tells, from the summary of a background event: its payload has no kind (P11).
@@ -175,18 +175,20 @@ pub(crate) fn news(summary: &str, at: Millis) -> (News, String) {
         let text = crate::wakeup::summary(&exit);
         (News::Ended { exit, delivery: Delivery::Waiting }, text)
     };
-    match told(head) {
-        Some(Told::Ended { end, code, .. } | Told::Task { end, code, .. }) => ended(end, code),
-        Some(Told::Matched { pattern, .. }) => {
+    match headline(head) {
+        Some(Headline::Ended { end, code, .. } | Headline::Task { end, code, .. }) => {
+            ended(end, code)
+        }
+        Some(Headline::Matched { pattern, .. }) => {
             (News::Matched { pattern: pattern.to_owned() }, format!("matched {pattern:?}"))
         }
-        Some(Told::Disabled { .. }) => {
+        Some(Headline::Disabled { .. }) => {
             (News::WatchDisabled, "watch switched off: it matched too often".to_owned())
         }
-        Some(Told::Overflow) if head.contains("released") || head.contains("resumed") => {
+        Some(Headline::Overflow) if head.contains("released") || head.contains("resumed") => {
             (News::Released { dropped: 0 }, head.to_owned())
         }
-        Some(Told::Overflow) => (News::Tripped, head.to_owned()),
+        Some(Headline::Overflow) => (News::Tripped, head.to_owned()),
         None if head.is_empty() => (News::Unknown, "has news".to_owned()),
         None => (News::Unknown, head.to_owned()),
     }
@@ -238,11 +240,11 @@ mod tests {
         // W24
         let process = ProcessId("proc_0123456789ab".to_owned());
         let exit = Exit { end: End::Exited, code: Some(2), signal: None, at: 5 };
-        let told = crate::wakeup::exited(&process, "make\nall", &exit, "a\nb");
-        assert_eq!(by_text(&told.text, 5), Some(told));
+        let headline = crate::wakeup::exited(&process, "make\nall", &exit, "a\nb");
+        assert_eq!(by_text(&headline.text, 5), Some(headline));
         let lost = Exit { end: End::Lost, code: None, signal: None, at: 5 };
-        let told = crate::wakeup::delegated(&process, "Count it", &lost, "Three.");
-        assert_eq!(by_text(&told.text, 5), Some(told));
+        let headline = crate::wakeup::delegated(&process, "Count it", &lost, "Three.");
+        assert_eq!(by_text(&headline.text, 5), Some(headline));
     }
 
     #[test]
@@ -310,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn a_toast_tells_its_kind_from_the_summary_and_is_neutral_without_one() {
+    fn a_toast_gets_its_kind_from_the_summary() {
         // P11
         let is = |summary: &str| news(summary, 5);
         let code = |news: News| match news {

@@ -88,15 +88,15 @@ fn around(frames: &[Frame]) -> (decode::Session, decode::Session) {
         "done" | "cancel" | "apperror" => Some(frame.data["session"].clone()),
         _ => None,
     });
-    let after: decode::Session = after.map_or_else(|| stored("session_after_crash.json"), of);
+    let after: decode::Session = after.map_or_else(|| stored("session_after_crash.json"), session);
     let last = after.messages.iter().rposition(|message| message.role == "user").unwrap();
     let stream = frames[0].id.as_deref().unwrap().rsplit_once(':').unwrap().0;
-    let asked = after.messages[last].clone();
+    let take_requests = after.messages[last].clone();
     let before = decode::Session {
         active_stream_id: Some(stream.to_owned()),
         is_streaming: true,
-        pending_user_message: Some(asked.content),
-        pending_started_at: asked.timestamp,
+        pending_user_message: Some(take_requests.content),
+        pending_started_at: take_requests.timestamp,
         // A turn under way is stored in part: what is stored of it must not be told twice.
         messages: after.messages[..after.messages.len().min(last + 2)].to_vec(),
         ..after.clone()
@@ -105,20 +105,20 @@ fn around(frames: &[Frame]) -> (decode::Session, decode::Session) {
 }
 
 /// Feeds a view, and does for it what the server would.
-fn play(view: &mut View, frames: &[Frame], after: &decode::Session) {
+fn play(view: &mut Harness, frames: &[Frame], after: &decode::Session) {
     for frame in frames {
         view.chat(frame);
     }
-    if view.asked().contains(&Request::Load) {
+    if view.take_requests().contains(&Request::Load) {
         view.load(after);
     }
 }
 
 fn whole(frames: &[Frame]) -> Transcript {
     let (before, after) = around(frames);
-    let mut view = View::on(&before);
+    let mut view = Harness::on(&before);
     play(&mut view, frames, &after);
-    view.front
+    view.fold
 }
 
 #[test]
@@ -127,18 +127,18 @@ fn each_recorded_turn_ends_in_the_transcript_that_was_stored() {
     for name in streams("chat_stream_").into_iter().chain(streams("sessions_sid_")) {
         let frames = frames(&read(&name));
         let (_, after) = around(&frames);
-        let mut fresh = View::on(&after);
+        let mut fresh = Harness::on(&after);
         let view = whole(&frames);
         fresh.settle();
         assert!(view.running.is_none(), "{name}: the turn still runs");
         let texts = |rows: &[Row]| rows.iter().map(short).collect::<Vec<_>>();
-        assert_eq!(texts(&view.rows), texts(&fresh.front.rows), "{name}");
+        assert_eq!(texts(&view.rows), texts(&fresh.fold.rows), "{name}");
         assert!(view.rows.len() >= 2, "{name}");
     }
 }
 
 #[test]
-fn a_turn_cut_at_any_byte_and_resumed_by_its_cursor_is_the_same_as_uncut() {
+fn a_turn_cut_at_any_byte_and_resumed_is_the_same_as_uncut() {
     // E03
     for name in streams("chat_stream_").into_iter().chain(streams("sessions_sid_")) {
         let bytes = read(&name);
@@ -154,19 +154,19 @@ fn a_turn_cut_at_any_byte_and_resumed_by_its_cursor_is_the_same_as_uncut() {
                 continue;
             }
             let head = &all[..heads];
-            let mut view = View::on(&before);
+            let mut view = Harness::on(&before);
             play(&mut view, head, &after);
             view.mirror.chat_opened();
             let cursor = head.iter().map(seq).max().unwrap_or(0);
             let rest: Vec<_> = journal.iter().filter(|f| seq(f) > cursor).cloned().collect();
             play(&mut view, &rest, &after);
-            assert_eq!(view.front, uncut, "{name} cut at {cut}");
+            assert_eq!(view.fold, uncut, "{name} cut at {cut}");
         }
     }
 }
 
 #[test]
-fn a_turn_replayed_from_its_start_after_a_cut_says_nothing_twice() {
+fn a_turn_replayed_from_its_start_repeats_nothing() {
     // E03: an unknown or foreign cursor is answered with everything.
     for name in streams("chat_stream_") {
         let all = frames(&read(&name));
@@ -176,11 +176,11 @@ fn a_turn_replayed_from_its_start_after_a_cut_says_nothing_twice() {
         }
         let (uncut, journal) = (whole(&all), journal(&all));
         for cut in 0..all.len() {
-            let mut view = View::on(&before);
+            let mut view = Harness::on(&before);
             play(&mut view, &all[..cut], &after);
             view.mirror.chat_opened();
             play(&mut view, &journal, &after);
-            assert_eq!(view.front, uncut, "{name} cut after {cut} frames");
+            assert_eq!(view.fold, uncut, "{name} cut after {cut} frames");
         }
     }
 }
@@ -192,10 +192,10 @@ fn what_no_server_has_said_yet_changes_nothing() {
         let all = frames(&read(&name));
         let (before, after) = around(&all);
         let uncut = whole(&all);
-        let mut view = View::on(&before);
+        let mut view = Harness::on(&before);
         for one in &all {
-            view.say("brand_new_event", json!({"session_id": "other", "text": "x"}));
-            view.say("message", json!(["a", 1, null]));
+            view.chat_event("brand_new_event", json!({"session_id": "other", "text": "x"}));
+            view.chat_event("message", json!(["a", 1, null]));
             let mut newer = one.clone();
             if let Some(data) = newer.data.as_object_mut() {
                 data.insert("zz_new".to_owned(), json!({"deep": [1, {"er": true}]}));
@@ -205,10 +205,10 @@ fn what_no_server_has_said_yet_changes_nothing() {
             }
             view.chat(&newer);
         }
-        if view.asked().contains(&Request::Load) {
+        if view.take_requests().contains(&Request::Load) {
             view.load(&after);
         }
-        assert_eq!(view.front, uncut, "{name}");
+        assert_eq!(view.fold, uncut, "{name}");
     }
 }
 
@@ -219,7 +219,7 @@ fn a_frame_with_nonsense_in_any_field_ends_nothing() {
         let all = frames(&read(&name));
         let (before, after) = around(&all);
         for nonsense in [json!(null), json!(-1), json!([[]]), json!({"a": {}}), json!("\u{202e}")] {
-            let mut view = View::on(&before);
+            let mut view = Harness::on(&before);
             for one in &all {
                 let keys: Vec<_> =
                     one.data.as_object().into_iter().flatten().map(|(k, _)| k.clone()).collect();
@@ -229,8 +229,8 @@ fn a_frame_with_nonsense_in_any_field_ends_nothing() {
                     odd.id = None;
                     view.chat(&odd);
                 }
-                view.say(&one.name, nonsense.clone());
-                if view.asked().contains(&Request::Load) {
+                view.chat_event(&one.name, nonsense.clone());
+                if view.take_requests().contains(&Request::Load) {
                     view.load(&after);
                 }
             }
@@ -239,7 +239,7 @@ fn a_frame_with_nonsense_in_any_field_ends_nothing() {
 }
 
 #[test]
-fn the_session_channel_cut_anywhere_and_reloaded_gives_the_same_transcript() {
+fn a_channel_cut_anywhere_gives_the_same_transcript() {
     // E01
     for (name, file) in [
         ("session_stream_bg.sse", "session_after_wakeup.json"),
@@ -250,17 +250,17 @@ fn the_session_channel_cut_anywhere_and_reloaded_gives_the_same_transcript() {
         let mut short = after.clone();
         short.messages.truncate(2);
         short.message_count = 2;
-        let feed = |view: &mut View, frames: &[Frame]| {
+        let feed = |view: &mut Harness, frames: &[Frame]| {
             for frame in frames {
                 view.channel(&frame.name, frame.data.clone());
-                if view.asked().contains(&Request::Load) {
+                if view.take_requests().contains(&Request::Load) {
                     view.load(&after);
                 }
             }
         };
-        let mut uncut = View::on(&short);
+        let mut uncut = Harness::on(&short);
         feed(&mut uncut, &frames(&bytes));
-        assert_eq!(uncut.front.rows.len(), after.messages.len(), "{name}");
+        assert_eq!(uncut.fold.rows.len(), after.messages.len(), "{name}");
         let (all, places) = (frames(&bytes), placed(&bytes));
         let mut same = None;
         for cut in 0..bytes.len() {
@@ -268,7 +268,7 @@ fn the_session_channel_cut_anywhere_and_reloaded_gives_the_same_transcript() {
             if same.replace(heads) == Some(heads) {
                 continue;
             }
-            let mut view = View::on(&short);
+            let mut view = Harness::on(&short);
             feed(&mut view, &all[..heads]);
             // Subscribed again: a server that has more than is known says so.
             view.channel("initial", json!({"session_id": after.session_id}));
@@ -278,16 +278,16 @@ fn the_session_channel_cut_anywhere_and_reloaded_gives_the_same_transcript() {
                     "session-updated",
                     json!({"session_id": after.session_id, "message_count": count}),
                 );
-                assert!(view.asked().contains(&Request::Load), "{name} cut at {cut}");
+                assert!(view.take_requests().contains(&Request::Load), "{name} cut at {cut}");
                 view.load(&after);
             }
-            assert_eq!(view.front, uncut.front, "{name} cut at {cut}");
+            assert_eq!(view.fold, uncut.fold, "{name} cut at {cut}");
         }
     }
 }
 
 #[test]
-fn each_recorded_session_channel_tells_each_background_event_once() {
+fn recorded_channels_report_each_background_event_once() {
     // E11 E12
     for name in streams("session_stream_") {
         let all = frames(&read(&name));
@@ -295,12 +295,12 @@ fn each_recorded_session_channel_tells_each_background_event_once() {
         let mut ids: Vec<_> = all.iter().filter_map(|f| f.data["event_id"].as_str()).collect();
         ids.sort_unstable();
         ids.dedup();
-        let mut view = View::on(&decode::Session { session_id: id.to_owned(), ..at_rest(&[]) });
+        let mut view = Harness::on(&decode::Session { session_id: id.to_owned(), ..at_rest(&[]) });
         for one in all.iter().chain(&all) {
             view.channel(&one.name, one.data.clone());
         }
-        let told = view.told();
-        let toasts = told.iter().filter(|event| matches!(event, Event::Toast(_)));
+        let take_events = view.take_events();
+        let toasts = take_events.iter().filter(|event| matches!(event, Event::Toast(_)));
         assert_eq!(toasts.count(), ids.len(), "{name}");
     }
 }
@@ -317,14 +317,14 @@ fn the_recorded_list_can_be_read() {
 #[test]
 fn a_wakeup_that_was_stored_as_a_message_is_a_card() {
     // W24
-    let view = View::on(&stored("session_after_wakeup.json"));
+    let view = Harness::on(&stored("session_after_wakeup.json"));
     assert_eq!(view.rows()[4], "wakeup proc_1ef076545957");
-    let view = View::on(&stored("session_after_watch.json"));
+    let view = Harness::on(&stored("session_after_watch.json"));
     assert!(view.rows().iter().any(|row| row.starts_with("wakeup proc_")), "{:?}", view.rows());
 }
 
 /// The questions in view after a frame of a stream of questions.
-fn asked_by(view: &mut View, name: &str, frame: &Frame) -> Vec<String> {
+fn asked_by(view: &mut Harness, name: &str, frame: &Frame) -> Vec<String> {
     if name.contains("approval") {
         let head: decode::Pending<decode::Approval> = decode::read(frame.data.clone());
         view.mirror.approval(head.pending, frame.name != "initial", NOW);
@@ -333,11 +333,11 @@ fn asked_by(view: &mut View, name: &str, frame: &Frame) -> Vec<String> {
         view.mirror.clarify(head.pending, NOW);
     }
     view.settle();
-    view.front.questions.iter().map(|question| question.id.0.clone()).collect()
+    view.fold.questions.iter().map(|question| question.id.0.clone()).collect()
 }
 
 #[test]
-fn a_stream_of_questions_cut_anywhere_and_opened_again_shows_the_same_heads() {
+fn a_stream_of_questions_cut_anywhere_shows_the_same_heads() {
     // E03 C04
     for name in [
         "approval_stream.sse",
@@ -347,7 +347,7 @@ fn a_stream_of_questions_cut_anywhere_and_opened_again_shows_the_same_heads() {
     ] {
         let (bytes, session) = (read(name), busy(&[], "go", "s"));
         let (all, places) = (frames(&bytes), placed(&bytes));
-        let mut uncut = View::on(&session);
+        let mut uncut = Harness::on(&session);
         let shown: Vec<_> = all.iter().map(|frame| asked_by(&mut uncut, name, frame)).collect();
         let asks = all.iter().any(|frame| !frame.data["pending"].is_null());
         assert_eq!(shown.iter().any(|ids| !ids.is_empty()), asks, "{name}");
@@ -357,7 +357,7 @@ fn a_stream_of_questions_cut_anywhere_and_opened_again_shows_the_same_heads() {
             if heads == 0 || same.replace(heads) == Some(heads) {
                 continue;
             }
-            let mut view = View::on(&session);
+            let mut view = Harness::on(&session);
             for frame in &all[..heads] {
                 asked_by(&mut view, name, frame);
             }
@@ -380,23 +380,23 @@ fn streams_that_only_signal_change_nothing_in_view() {
         "keepalive_session_stream.sse",
         "gateway_stream.sse",
     ] {
-        let mut view = View::on(&at_rest(&[user("hello"), said("hi")]));
-        let before = view.front.clone();
+        let mut view = Harness::on(&at_rest(&[user("hello"), assistant("hi")]));
+        let before = view.fold.clone();
         for frame in frames(&read(name)) {
             view.channel(&frame.name, frame.data);
         }
-        assert_eq!(view.front, before, "{name}");
+        assert_eq!(view.fold, before, "{name}");
     }
 }
 
 #[test]
-fn a_turn_with_silences_cut_anywhere_and_replayed_looks_the_same() {
+fn a_turn_with_silences_replayed_after_any_cut_is_the_same() {
     // E02 E07
     let bytes = read("keepalive_chat_stream.sse");
     let (all, places) = (frames(&bytes), placed(&bytes));
     let stream = all[0].id.as_deref().unwrap().rsplit_once(':').unwrap().0;
     let session = busy(&[], "go", stream);
-    let mut uncut = View::on(&session);
+    let mut uncut = Harness::on(&session);
     play(&mut uncut, &all, &session);
     let mut same = None;
     for cut in 0..=bytes.len() {
@@ -404,10 +404,10 @@ fn a_turn_with_silences_cut_anywhere_and_replayed_looks_the_same() {
         if same.replace(heads) == Some(heads) {
             continue;
         }
-        let mut view = View::on(&session);
+        let mut view = Harness::on(&session);
         play(&mut view, &all[..heads], &session);
         view.mirror.chat_opened();
         play(&mut view, &all, &session);
-        assert_eq!(view.front, uncut.front, "cut at {cut}");
+        assert_eq!(view.fold, uncut.fold, "cut at {cut}");
     }
 }

@@ -12,19 +12,19 @@ fn approval(id: &str) -> decode::Approval {
     }
 }
 
-fn working() -> View {
-    let mut view = View::on(&busy(&[], "go", "st"));
-    view.say("tool", json!({"name": "terminal", "args": {"command": "rm"}, "tid": "c1"}));
-    view.told();
+fn working() -> Harness {
+    let mut view = Harness::on(&busy(&[], "go", "st"));
+    view.chat_event("tool", json!({"name": "terminal", "args": {"command": "rm"}, "tid": "c1"}));
+    view.take_events();
     view
 }
 
-fn pending(view: &View) -> Vec<String> {
-    view.front.questions.iter().map(|q| q.id.0.clone()).collect()
+fn pending(view: &Harness) -> Vec<String> {
+    view.fold.questions.iter().map(|q| q.id.0.clone()).collect()
 }
 
-fn resolved(view: &mut View) -> Vec<(String, Answer, Option<String>)> {
-    let resolved = view.told().into_iter().filter_map(|event| match event {
+fn resolved(view: &mut Harness) -> Vec<(String, Answer, Option<String>)> {
+    let resolved = view.take_events().into_iter().filter_map(|event| match event {
         Event::QuestionResolved { id, answer, by } => Some((id.0, answer, by)),
         _ => None,
     });
@@ -40,9 +40,9 @@ fn the_same_head_told_three_times_is_one_question() {
         view.settle();
     }
     assert_eq!(pending(&view), ["a1"]);
-    assert_eq!(view.told().len(), 1);
-    assert_eq!(view.front.questions[0].call.0, "c1");
-    assert_eq!(view.front.questions[0].deadline, Some(NOW + 60_000));
+    assert_eq!(view.take_events().len(), 1);
+    assert_eq!(view.fold.questions[0].call.0, "c1");
+    assert_eq!(view.fold.questions[0].deadline, Some(NOW + 60_000));
 }
 
 #[test]
@@ -62,19 +62,19 @@ fn a_question_that_another_client_answers_goes_and_says_so() {
 }
 
 #[test]
-fn our_own_answer_is_told_as_ours_whichever_way_it_comes_back_first() {
+fn our_own_answer_is_shown_as_ours_in_either_order() {
     // C07
     let once = Answer::Approval(Choice::Once);
     let id = QuestionId("a1".to_owned());
     for stream_first in [true, false] {
         let mut view = working();
         view.mirror.approval(Some(approval("a1")), true, NOW);
-        assert_eq!(view.mirror.answering(&id, &once), Some(Kind::Approval));
+        assert_eq!(view.mirror.begin_answer(&id, &once), Some(QuestionKind::Approval));
         if stream_first {
             view.mirror.approval(None, true, NOW);
-            view.mirror.answered(&id, Verdict::Taken);
+            view.mirror.answered(&id, AnswerResult::Accepted);
         } else {
-            view.mirror.answered(&id, Verdict::Taken);
+            view.mirror.answered(&id, AnswerResult::Accepted);
             view.mirror.approval(None, true, NOW);
         }
         view.settle();
@@ -92,10 +92,10 @@ fn a_late_answer_never_meets_another_question() {
     view.settle();
     assert_eq!(pending(&view), ["a2"]);
     let deny = Answer::Approval(Choice::Deny);
-    assert_eq!(view.mirror.answering(&QuestionId("a1".to_owned()), &deny), None);
+    assert_eq!(view.mirror.begin_answer(&QuestionId("a1".to_owned()), &deny), None);
     let id = QuestionId("a2".to_owned());
-    assert_eq!(view.mirror.answering(&id, &deny), Some(Kind::Approval));
-    view.mirror.answered(&id, Verdict::Late);
+    assert_eq!(view.mirror.begin_answer(&id, &deny), Some(QuestionKind::Approval));
+    view.mirror.answered(&id, AnswerResult::Late);
     view.settle();
     assert!(pending(&view).is_empty());
 }
@@ -105,11 +105,11 @@ fn an_answer_that_did_not_arrive_leaves_the_question() {
     let mut view = working();
     view.mirror.approval(Some(approval("a1")), true, NOW);
     let id = QuestionId("a1".to_owned());
-    view.mirror.answering(&id, &Answer::Approval(Choice::Once));
-    view.mirror.answered(&id, Verdict::Undelivered);
+    view.mirror.begin_answer(&id, &Answer::Approval(Choice::Once));
+    view.mirror.answered(&id, AnswerResult::Undelivered);
     view.settle();
     assert_eq!(pending(&view), ["a1"]);
-    assert!(view.mirror.answering(&id, &Answer::Approval(Choice::Once)).is_some());
+    assert!(view.mirror.begin_answer(&id, &Answer::Approval(Choice::Once)).is_some());
 }
 
 #[test]
@@ -121,14 +121,14 @@ fn what_ran_out_of_time_says_so_and_what_a_cancel_took_does_not() {
     assert_eq!(resolved(&mut view)[0].1, Answer::Expired);
     let mut view = working();
     view.mirror.approval(Some(approval("a1")), true, NOW);
-    assert_eq!(view.mirror.cancelling().as_deref(), Some("st"));
+    assert_eq!(view.mirror.begin_cancel().as_deref(), Some("st"));
     view.mirror.approval(None, true, NOW);
     view.settle();
     assert_eq!(resolved(&mut view), [("a1".to_owned(), Answer::Withdrawn, None)]);
 }
 
 #[test]
-fn a_clarify_question_keeps_the_servers_clock_and_may_be_endless() {
+fn a_clarify_question_keeps_the_clock_of_the_server() {
     let mut view = working();
     let head = decode::Clarify {
         clarify_id: "q1".to_owned(),
@@ -140,7 +140,7 @@ fn a_clarify_question_keeps_the_servers_clock_and_may_be_endless() {
     };
     view.mirror.clarify(Some(head), NOW);
     view.settle();
-    let question = &view.front.questions[0];
+    let question = &view.fold.questions[0];
     assert_eq!(
         (question.deadline, question.timeout, question.asked_at),
         (None, 3_600_000, NOW - 5)
@@ -152,10 +152,10 @@ fn a_clarify_question_keeps_the_servers_clock_and_may_be_endless() {
 #[test]
 fn a_replayed_question_is_looked_up_and_not_believed() {
     let mut view = working();
-    view.asked();
-    view.say("approval", json!({"approval_id": "old", "command": "x"}));
+    view.take_requests();
+    view.chat_event("approval", json!({"approval_id": "old", "command": "x"}));
     assert!(pending(&view).is_empty());
-    assert_eq!(view.asked(), [Request::Questions]);
+    assert_eq!(view.take_requests(), [Request::Questions]);
 }
 
 #[test]
@@ -168,6 +168,7 @@ fn the_recorded_approvals_ask_once_and_go() {
         view.mirror.approval(head.pending, true, NOW);
         view.settle();
     }
-    let asked = view.events.iter().filter(|e| matches!(e, Event::QuestionAsked { .. })).count();
-    assert_eq!((asked, resolved(&mut view).len(), pending(&view).len()), (1, 1, 0));
+    let take_requests =
+        view.events.iter().filter(|e| matches!(e, Event::QuestionAsked { .. })).count();
+    assert_eq!((take_requests, resolved(&mut view).len(), pending(&view).len()), (1, 1, 0));
 }

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 /// What the server does, to be changed while it runs.
 #[derive(Debug)]
-pub(super) struct Does {
+pub(super) struct Behaviour {
     /// What streams answer in place of 200.
     pub(super) streams: Mutex<u16>,
     /// Whether open streams end.
@@ -58,7 +58,7 @@ pub(super) struct Does {
 
 pub(super) struct Fake {
     pub(super) url: String,
-    pub(super) does: Arc<Does>,
+    pub(super) behaviour: Arc<Behaviour>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -72,7 +72,7 @@ type Asked = Query<std::collections::HashMap<String, String>>;
 
 impl Fake {
     pub(super) async fn start() -> Self {
-        let does = Arc::new(Does {
+        let behaviour = Arc::new(Behaviour {
             streams: Mutex::new(200),
             hang_up: tokio::sync::watch::channel(0).0,
             open: AtomicUsize::new(0),
@@ -99,7 +99,7 @@ impl Fake {
         let app = Router::new()
             .route(
                 "/health",
-                get(|State(d): State<Arc<Does>>| async move {
+                get(|State(d): State<Arc<Behaviour>>| async move {
                     let began = d.began.load(Ordering::SeqCst);
                     Json(json!({"status": "ok", "server_started_at": began}))
                 }),
@@ -107,7 +107,7 @@ impl Fake {
             .route("/api/auth/status", get(|| async { Json(json!({"auth_enabled": false})) }))
             .route(
                 "/api/sessions",
-                get(|State(d): State<Arc<Does>>| async move {
+                get(|State(d): State<Arc<Behaviour>>| async move {
                     let attention = d.attention.lock().unwrap().clone();
                     let mut other = d.line.lock().unwrap().clone();
                     other["session_id"] = json!("s1");
@@ -120,13 +120,13 @@ impl Fake {
             )
             .route(
                 "/api/session",
-                get(|State(d): State<Arc<Does>>, Query(q): Asked| async move {
+                get(|State(d): State<Arc<Behaviour>>, Query(q): Asked| async move {
                     Json(json!({ "session": session(&d, &q["session_id"]) }))
                 }),
             )
             .route(
                 "/api/session/status",
-                get(|State(d): State<Arc<Does>>, Query(q): Asked| async move {
+                get(|State(d): State<Arc<Behaviour>>, Query(q): Asked| async move {
                     let mut status = session(&d, &q["session_id"]);
                     status["messages"] = Value::Null;
                     Json(status)
@@ -134,7 +134,7 @@ impl Fake {
             )
             .route(
                 "/api/approval/pending",
-                get(|State(d): State<Arc<Does>>, Query(q): Asked| async move {
+                get(|State(d): State<Arc<Behaviour>>, Query(q): Asked| async move {
                     let pending = match q["session_id"].as_str() {
                         "s1" => head(&d, "approval"),
                         _ => d.approval.lock().unwrap().clone(),
@@ -144,7 +144,7 @@ impl Fake {
             )
             .route(
                 "/api/clarify/pending",
-                get(|State(d): State<Arc<Does>>, Query(q): Asked| async move {
+                get(|State(d): State<Arc<Behaviour>>, Query(q): Asked| async move {
                     let of_other = q["session_id"] == "s1";
                     let pending = if of_other { head(&d, "clarify") } else { Value::Null };
                     Json(json!({ "pending": pending }))
@@ -163,91 +163,91 @@ impl Fake {
             .route("/api/chat/stream", get(stream))
             .route("/api/approval/stream", get(stream))
             .route("/api/clarify/stream", get(stream))
-            .layer(axum::middleware::from_fn_with_state(does.clone(), instead))
-            .with_state(does.clone());
+            .layer(axum::middleware::from_fn_with_state(behaviour.clone(), instead))
+            .with_state(behaviour.clone());
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
         let task = tokio::spawn(async move { axum::serve(listener, app).await.unwrap() });
-        Self { url, does, task }
+        Self { url, behaviour, task }
     }
 
     pub(super) fn streams(&self, status: u16) {
-        *self.does.streams.lock().unwrap() = status;
-        self.does.hang_up.send_modify(|n| *n += 1);
+        *self.behaviour.streams.lock().unwrap() = status;
+        self.behaviour.hang_up.send_modify(|n| *n += 1);
     }
 }
 
-fn session(does: &Does, id: &str) -> Value {
-    let messages = does.messages.lock().unwrap();
+fn session(behaviour: &Behaviour, id: &str) -> Value {
+    let messages = behaviour.messages.lock().unwrap();
     json!({"session_id": id, "title": "x", "model": "m", "workspace": "/w", "messages": *messages,
         "message_count": messages.len(), "_messages_offset": 0})
 }
 
 /// What the other session asks, if it is of that kind.
-fn head(does: &Does, kind: &str) -> Value {
-    does.heads.fetch_add(1, Ordering::SeqCst);
-    let other = does.other.lock().unwrap();
+fn head(behaviour: &Behaviour, kind: &str) -> Value {
+    behaviour.heads.fetch_add(1, Ordering::SeqCst);
+    let other = behaviour.other.lock().unwrap();
     if other.0 == kind { other.1.clone() } else { Value::Null }
 }
 
 /// Takes what a session is told. An answer that counts is the end of the question.
 async fn said(
-    State(does): State<Arc<Does>>,
+    State(behaviour): State<Arc<Behaviour>>,
     uri: axum::http::Uri,
     Json(mut body): Json<Value>,
 ) -> Response {
     body["at"] = json!(uri.path());
-    does.said.lock().unwrap().push(body);
-    let (code, says) = does.verdict.lock().unwrap().clone();
+    behaviour.said.lock().unwrap().push(body);
+    let (code, says) = behaviour.verdict.lock().unwrap().clone();
     if code < 500 && uri.path().ends_with("respond") {
-        let next = std::mem::take(&mut *does.next.lock().unwrap());
+        let next = std::mem::take(&mut *behaviour.next.lock().unwrap());
         let attention =
             if next.1.is_null() { Value::Null } else { json!({"kind": next.0, "count": 1}) };
-        *does.attention.lock().unwrap() = attention;
-        *does.other.lock().unwrap() = next;
+        *behaviour.attention.lock().unwrap() = attention;
+        *behaviour.other.lock().unwrap() = next;
     }
     (StatusCode::from_u16(code).unwrap(), Json(says)).into_response()
 }
 
 async fn instead(
-    State(does): State<Arc<Does>>,
+    State(behaviour): State<Arc<Behaviour>>,
     request: axum::extract::Request,
     next: axum::middleware::Next,
 ) -> Response {
-    does.asked.fetch_add(1, Ordering::SeqCst);
-    let all = *does.all.lock().unwrap();
+    behaviour.asked.fetch_add(1, Ordering::SeqCst);
+    let all = *behaviour.all.lock().unwrap();
     match all {
         Some((code, body)) => (StatusCode::from_u16(code).unwrap(), body).into_response(),
         None => next.run(request).await,
     }
 }
 
-async fn start(State(does): State<Arc<Does>>, Json(body): Json<Value>) -> Response {
-    does.starts.fetch_add(1, Ordering::SeqCst);
-    does.sessions.lock().unwrap().push(body["session_id"].clone());
-    let mut messages = does.messages.lock().unwrap();
+async fn start(State(behaviour): State<Arc<Behaviour>>, Json(body): Json<Value>) -> Response {
+    behaviour.starts.fetch_add(1, Ordering::SeqCst);
+    behaviour.sessions.lock().unwrap().push(body["session_id"].clone());
+    let mut messages = behaviour.messages.lock().unwrap();
     messages.push(json!({"role": "user", "content": body["message"]}));
     messages.push(json!({"role": "assistant", "content": "done", "finish_reason": "stop"}));
-    if does.swallow.swap(false, Ordering::SeqCst) {
+    if behaviour.swallow.swap(false, Ordering::SeqCst) {
         return (StatusCode::BAD_GATEWAY, "<html>bad gateway</html>").into_response();
     }
     Json(json!({"stream_id": "st", "session_id": body["session_id"]})).into_response()
 }
 
-async fn take_back(State(does): State<Arc<Does>>) -> Response {
-    let mut messages = does.messages.lock().unwrap();
+async fn take_back(State(behaviour): State<Arc<Behaviour>>) -> Response {
+    let mut messages = behaviour.messages.lock().unwrap();
     let Some(at) = messages.iter().rposition(|m| m["role"] == "user") else {
         return Json(json!({"error": "Nothing to undo."})).into_response();
     };
     let text = messages[at]["content"].clone();
     let lost = |n: usize| n.checked_sub(1);
-    if does.stubborn.fetch_update(Ordering::SeqCst, Ordering::SeqCst, lost).is_err() {
+    if behaviour.stubborn.fetch_update(Ordering::SeqCst, Ordering::SeqCst, lost).is_err() {
         messages.truncate(at);
     }
     Json(json!({"ok": true, "removed_count": 1, "last_user_text": text})).into_response()
 }
 
-struct Counted(Arc<Does>);
+struct Counted(Arc<Behaviour>);
 
 impl Drop for Counted {
     fn drop(&mut self) {
@@ -255,28 +255,34 @@ impl Drop for Counted {
     }
 }
 
-async fn stream(State(does): State<Arc<Does>>, uri: axum::http::Uri, Query(q): Asked) -> Response {
-    let status = *does.streams.lock().unwrap();
+async fn stream(
+    State(behaviour): State<Arc<Behaviour>>,
+    uri: axum::http::Uri,
+    Query(q): Asked,
+) -> Response {
+    let status = *behaviour.streams.lock().unwrap();
     if status != 200 {
         return (StatusCode::from_u16(status).unwrap(), Json(json!({"error": "no"})))
             .into_response();
     }
-    does.open.fetch_add(1, Ordering::SeqCst);
-    let counted = Counted(does.clone());
-    let mut hang_up = does.hang_up.subscribe();
+    behaviour.open.fetch_add(1, Ordering::SeqCst);
+    let counted = Counted(behaviour.clone());
+    let mut hang_up = behaviour.hang_up.subscribe();
     hang_up.mark_unchanged();
     let mut first = match uri.path() {
-        "/api/chat/stream" if does.hangs.load(Ordering::SeqCst) => ": heartbeat\n\n".to_owned(),
+        "/api/chat/stream" if behaviour.hangs.load(Ordering::SeqCst) => {
+            ": heartbeat\n\n".to_owned()
+        }
         "/api/chat/stream" => {
-            let of = does.sessions.lock().unwrap().last().cloned().unwrap_or_default();
+            let of = behaviour.sessions.lock().unwrap().last().cloned().unwrap_or_default();
             let mut id = of.as_str().unwrap_or("s0");
             let mut text = String::new();
-            if does.compress.swap(false, Ordering::SeqCst) {
+            if behaviour.compress.swap(false, Ordering::SeqCst) {
                 let data = json!({"old_session_id": id, "new_session_id": "s9"});
                 text = format!("event: compressed\ndata: {data}\n\n");
                 id = "s9";
             }
-            let session = session(&does, id);
+            let session = session(&behaviour, id);
             let done = format!(
                 "id: {}:1\nevent: done\ndata: {}\n\nid: {0}:2\nevent: stream_end\ndata: {{}}\n\n",
                 q["stream_id"],
@@ -285,7 +291,7 @@ async fn stream(State(does): State<Arc<Does>>, uri: axum::http::Uri, Query(q): A
             text + &done
         }
         "/api/session/stream" => {
-            let count = does.messages.lock().unwrap().len();
+            let count = behaviour.messages.lock().unwrap().len();
             let known = q.get("known_count").and_then(|n| n.parse::<usize>().ok());
             let id = &q["session_id"];
             let mut text = format!("event: initial\ndata: {}\n\n", json!({"session_id": id}));
@@ -297,17 +303,17 @@ async fn stream(State(does): State<Arc<Does>>, uri: axum::http::Uri, Query(q): A
             }
             text
         }
-        "/api/sessions/events" if does.attention.lock().unwrap().is_object() => {
+        "/api/sessions/events" if behaviour.attention.lock().unwrap().is_object() => {
             "event: sessions_changed\ndata: {\"reason\": \"attention_pending\"}\n\n".to_owned()
         }
         "/api/sessions/events" => ": keepalive\n\n".to_owned(),
         "/api/approval/stream" => {
-            let head = does.approval.lock().unwrap().clone();
+            let head = behaviour.approval.lock().unwrap().clone();
             format!("event: initial\ndata: {}\n\n", json!({ "pending": head }))
         }
         _ => "event: initial\ndata: {\"pending\": null}\n\n".to_owned(),
     };
-    if does.babbles.load(Ordering::SeqCst) {
+    if behaviour.babbles.load(Ordering::SeqCst) {
         first.insert_str(0, "event: title\ndata: {no json\n\nevent: approval\ndata: 7\n\n");
     }
     let first = futures::stream::once(async move { Ok::<_, Infallible>(Bytes::from(first)) });

@@ -10,7 +10,7 @@ use super::*;
 use protocol::Asked;
 use protocol::Subject;
 
-impl Front {
+impl TestClient {
     fn inbox(&self) -> &[Asked] {
         let mut inboxes = self.events.iter().rev().filter_map(|event| match event {
             Event::InboxChanged { questions } => Some(questions.as_slice()),
@@ -34,17 +34,17 @@ impl Front {
 
 /// Session `s1` asks that, from now on.
 fn asks(fake: &Fake, kind: &str, head: Value) {
-    *fake.does.attention.lock().unwrap() = json!({"kind": kind, "count": 2});
-    *fake.does.other.lock().unwrap() = (kind.to_owned(), head);
+    *fake.behaviour.attention.lock().unwrap() = json!({"kind": kind, "count": 2});
+    *fake.behaviour.other.lock().unwrap() = (kind.to_owned(), head);
     fake.streams(200);
 }
 
-async fn asked() -> (Fake, Front, Asked) {
-    let (fake, mut front) = attached().await;
+async fn asked() -> (Fake, TestClient, Asked) {
+    let (fake, mut client) = attached().await;
     asks(&fake, "approval", json!({"approval_id": "a1", "command": "rm -r x"}));
-    front.until("it", |f| f.inbox().len() == 1).await;
-    let asked = front.inbox()[0].clone();
-    (fake, front, asked)
+    client.until("it", |f| f.inbox().len() == 1).await;
+    let asked = client.inbox()[0].clone();
+    (fake, client, asked)
 }
 
 fn answer(asked: &Asked, answer: Answer) -> Command {
@@ -55,29 +55,29 @@ fn answer(asked: &Asked, answer: Answer) -> Command {
 // C02 C07 C16
 #[tokio::test]
 async fn what_another_session_asks_is_in_the_inbox_and_answered_there() {
-    let (fake, mut front, first) = asked().await;
+    let (fake, mut client, first) = asked().await;
     assert_eq!((first.session.0.as_str(), first.name.as_str()), ("s1", "other"));
     assert_eq!((first.question.id.0.as_str(), first.behind), ("a1", 1));
     assert!(matches!(&first.question.ask, Ask::Approval { command, .. } if command == "rm -r x"));
     // What the one in view asks is there too, behind what waits longer.
-    *fake.does.approval.lock().unwrap() = json!({"approval_id": "here", "command": "dd"});
+    *fake.behaviour.approval.lock().unwrap() = json!({"approval_id": "here", "command": "dd"});
     fake.streams(200);
-    front.until("both", |f| f.inbox().len() == 2).await;
-    assert_eq!(front.inbox()[0], first);
-    assert_eq!(front.inbox()[1].session, front.view.session);
-    *fake.does.approval.lock().unwrap() = Value::Null;
+    client.until("both", |f| f.inbox().len() == 2).await;
+    assert_eq!(client.inbox()[0], first);
+    assert_eq!(client.inbox()[1].session, client.view.session);
+    *fake.behaviour.approval.lock().unwrap() = Value::Null;
     fake.streams(200);
-    front.until("one", |f| f.inbox().len() == 1).await;
+    client.until("one", |f| f.inbox().len() == 1).await;
 
     // The next question of that session takes its place.
-    *fake.does.next.lock().unwrap() =
+    *fake.behaviour.next.lock().unwrap() =
         ("clarify".to_owned(), json!({"clarify_id": "k1", "question": "Which?"}));
-    front.host.send(answer(&first, Answer::Approval(Choice::Once)));
-    front.until("the next", |f| f.inbox().first().is_some_and(|a| a.question.id.0 == "k1")).await;
-    let second = front.inbox()[0].clone();
-    front.host.send(answer(&second, Answer::Text("this\none".to_owned())));
-    front.until("none", |f| f.inbox().is_empty()).await;
-    let said = fake.does.said.lock().unwrap().clone();
+    client.host.send(answer(&first, Answer::Approval(Choice::Once)));
+    client.until("the next", |f| f.inbox().first().is_some_and(|a| a.question.id.0 == "k1")).await;
+    let second = client.inbox()[0].clone();
+    client.host.send(answer(&second, Answer::Text("this\none".to_owned())));
+    client.until("none", |f| f.inbox().is_empty()).await;
+    let said = fake.behaviour.said.lock().unwrap().clone();
     assert_eq!(
         said,
         [
@@ -88,67 +88,67 @@ async fn what_another_session_asks_is_in_the_inbox_and_answered_there() {
         ]
     );
     // Late: a friendly nothing, and nothing is sent.
-    front.host.send(answer(&first, Answer::Approval(Choice::Deny)));
-    front.turn("go on").await;
-    assert_eq!(fake.does.said.lock().unwrap().len(), 2);
-    assert_eq!(front.failures(), [] as [&Subject; 0]);
+    client.host.send(answer(&first, Answer::Approval(Choice::Deny)));
+    client.turn("go on").await;
+    assert_eq!(fake.behaviour.said.lock().unwrap().len(), 2);
+    assert_eq!(client.failures(), [] as [&Subject; 0]);
 }
 
 // C07
 #[tokio::test]
-async fn an_answer_that_comes_too_late_for_another_session_is_no_error() {
+async fn a_late_answer_to_another_session_is_not_an_error() {
     for (code, says) in [
         (200, json!({"ok": false, "choice": "once"})),
         (200, json!({"ok": true, "stale_cleared": true})),
         (404, json!({"error": "not found"})),
         (409, json!({"ok": false, "stale": true, "error": "gone"})),
     ] {
-        let (fake, mut front, first) = asked().await;
-        *fake.does.verdict.lock().unwrap() = (code, says);
-        *fake.does.attention.lock().unwrap() = Value::Null;
-        front.host.send(answer(&first, Answer::Approval(Choice::Once)));
-        front.until("none", |f| f.inbox().is_empty()).await;
-        assert_eq!(front.failures(), [] as [&Subject; 0]);
+        let (fake, mut client, first) = asked().await;
+        *fake.behaviour.verdict.lock().unwrap() = (code, says);
+        *fake.behaviour.attention.lock().unwrap() = Value::Null;
+        client.host.send(answer(&first, Answer::Approval(Choice::Once)));
+        client.until("none", |f| f.inbox().is_empty()).await;
+        assert_eq!(client.failures(), [] as [&Subject; 0]);
     }
 }
 
 #[tokio::test]
-async fn an_answer_that_does_not_arrive_leaves_the_question_of_another_session() {
-    let (fake, mut front, first) = asked().await;
-    *fake.does.verdict.lock().unwrap() = (500, json!({"error": "no"}));
-    front.host.send(answer(&first, Answer::Approval(Choice::Once)));
-    front.until("a failure", |f| f.failures() == [&Subject::Answer]).await;
-    front.turn("go on").await;
-    assert_eq!(front.inbox(), std::slice::from_ref(&first));
-    *fake.does.verdict.lock().unwrap() = (200, json!({"ok": true}));
-    front.host.send(answer(&first, Answer::Approval(Choice::Once)));
-    front.until("none", |f| f.inbox().is_empty()).await;
+async fn a_lost_answer_leaves_the_question_of_another_session() {
+    let (fake, mut client, first) = asked().await;
+    *fake.behaviour.verdict.lock().unwrap() = (500, json!({"error": "no"}));
+    client.host.send(answer(&first, Answer::Approval(Choice::Once)));
+    client.until("a failure", |f| f.failures() == [&Subject::Answer]).await;
+    client.turn("go on").await;
+    assert_eq!(client.inbox(), std::slice::from_ref(&first));
+    *fake.behaviour.verdict.lock().unwrap() = (200, json!({"ok": true}));
+    client.host.send(answer(&first, Answer::Approval(Choice::Once)));
+    client.until("none", |f| f.inbox().is_empty()).await;
 }
 
 // E08
 #[tokio::test]
-async fn heads_are_asked_for_once_however_often_the_list_says_the_same() {
+async fn a_head_is_fetched_once_while_the_list_stays_the_same() {
     let begun = std::time::Instant::now();
-    let (fake, mut front, _) = asked().await;
-    becomes("rest", || fake.does.heads.load(Ordering::SeqCst) == 1).await;
-    let told = front.inboxes();
+    let (fake, mut client, _) = asked().await;
+    becomes("rest", || fake.behaviour.heads.load(Ordering::SeqCst) == 1).await;
+    let told = client.inboxes();
     for n in 0..2 {
-        front.events.retain(|e| *e != Event::SessionsChanged);
+        client.events.retain(|e| *e != Event::SessionsChanged);
         fake.streams(200);
-        front.until("the list again", |f| f.events.contains(&Event::SessionsChanged)).await;
-        front.turn(&format!("turn {n}")).await;
+        client.until("the list again", |f| f.events.contains(&Event::SessionsChanged)).await;
+        client.turn(&format!("turn {n}")).await;
     }
-    let asked = fake.does.heads.load(Ordering::SeqCst);
+    let asked = fake.behaviour.heads.load(Ordering::SeqCst);
     assert!(asked <= 1 + begun.elapsed().as_secs() as usize / 15, "{asked} times");
-    assert_eq!(front.inboxes(), told, "the same is told once");
+    assert_eq!(client.inboxes(), told, "the same is told once");
 }
 
 // S04 E09
 #[tokio::test]
 async fn another_session_is_renamed_pinned_and_put_away_by_its_name() {
-    let (fake, mut front) = attached().await;
+    let (fake, mut client) = attached().await;
     let session = Some(SessionId("s1".to_owned()));
-    let changed = |f: &Front| f.events.contains(&Event::SessionsChanged);
+    let changed = |f: &TestClient| f.events.contains(&Event::SessionsChanged);
     for (command, wanted) in [
         (
             Command::SetTitle { session: session.clone(), title: "T".to_owned() },
@@ -163,41 +163,41 @@ async fn another_session_is_renamed_pinned_and_put_away_by_its_name() {
             json!({"at": "/api/session/archive", "session_id": "s1", "archived": false}),
         ),
     ] {
-        front.events.clear();
-        front.host.send(command);
-        front.until("the change", changed).await;
-        assert_eq!(fake.does.said.lock().unwrap().pop(), Some(wanted));
+        client.events.clear();
+        client.host.send(command);
+        client.until("the change", changed).await;
+        assert_eq!(fake.behaviour.said.lock().unwrap().pop(), Some(wanted));
     }
-    assert_eq!(front.view.title.as_deref(), Some("x"), "it is not the one in view");
-    *fake.does.verdict.lock().unwrap() = (404, json!({"error": "Session not found"}));
+    assert_eq!(client.view.title.as_deref(), Some("x"), "it is not the one in view");
+    *fake.behaviour.verdict.lock().unwrap() = (404, json!({"error": "Session not found"}));
     let nobody = Some(SessionId("gone".to_owned()));
-    front.host.send(Command::Pin { session: nobody, pinned: true });
-    front.until("a failure", |f| f.failures() == [&Subject::Pin]).await;
+    client.host.send(Command::Pin { session: nobody, pinned: true });
+    client.until("a failure", |f| f.failures() == [&Subject::Pin]).await;
     // The one in view by its name is the one in view.
-    *fake.does.verdict.lock().unwrap() = (200, json!({"ok": true}));
-    let here = Some(front.view.session.clone());
-    front.host.send(Command::SetTitle { session: here, title: "mine".to_owned() });
-    front.until("its title", |f| f.view.title.as_deref() == Some("mine")).await;
+    *fake.behaviour.verdict.lock().unwrap() = (200, json!({"ok": true}));
+    let here = Some(client.view.session.clone());
+    client.host.send(Command::SetTitle { session: here, title: "mine".to_owned() });
+    client.until("its title", |f| f.view.title.as_deref() == Some("mine")).await;
 }
 
 // E09 C04
 #[tokio::test]
-async fn a_question_stays_in_the_inbox_when_its_session_leaves_the_view_and_comes_back() {
-    let (fake, mut front, first) = asked().await;
-    *fake.does.approval.lock().unwrap() = json!({"approval_id": "a1", "command": "rm -r x"});
-    front.host.send(Command::Open(Target::Id(first.session.clone())));
-    front.until("it in view", |f| f.view.session == first.session).await;
-    front.until("its question", |f| f.view.questions.len() == 1).await;
-    *fake.does.approval.lock().unwrap() = Value::Null;
-    front.host.send(Command::Open(Target::Id(SessionId("s0".to_owned()))));
-    front.until("the other in view", |f| f.view.session.0 == "s0").await;
-    let at = front.events.iter().rposition(|e| matches!(e, Event::Attached { .. })).unwrap();
-    front
+async fn a_question_stays_in_the_inbox_when_its_session_leaves_view() {
+    let (fake, mut client, first) = asked().await;
+    *fake.behaviour.approval.lock().unwrap() = json!({"approval_id": "a1", "command": "rm -r x"});
+    client.host.send(Command::Open(Target::Id(first.session.clone())));
+    client.until("it in view", |f| f.view.session == first.session).await;
+    client.until("its question", |f| f.view.questions.len() == 1).await;
+    *fake.behaviour.approval.lock().unwrap() = Value::Null;
+    client.host.send(Command::Open(Target::Id(SessionId("s0".to_owned()))));
+    client.until("the other in view", |f| f.view.session.0 == "s0").await;
+    let at = client.events.iter().rposition(|e| matches!(e, Event::Attached { .. })).unwrap();
+    client
         .until("the inbox behind its window", |f| {
             f.events[at..].iter().any(|e| matches!(e, Event::InboxChanged { .. }))
         })
         .await;
     let ids: Vec<_> =
-        front.inbox().iter().map(|a| (&a.session, a.question.id.0.as_str())).collect();
+        client.inbox().iter().map(|a| (&a.session, a.question.id.0.as_str())).collect();
     assert_eq!(ids, [(&first.session, "a1")]);
 }
