@@ -1,6 +1,6 @@
 //! `hermes-tui approvals check`: says what would happen to a command, without running it.
 
-use host::approval::{Finding, Grants, Policy, Verdict};
+use host::approval::{Decision, Finding, Grants, Policy};
 use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 
@@ -15,14 +15,14 @@ pub(crate) fn check(command: &[String], json: bool, policy: &Policy) -> anyhow::
         [line] => line.clone(),
         words => words.iter().map(|word| quote(word)).collect::<Vec<_>>().join(" "),
     };
-    let verdict = host::approval::check(&line, policy, &Grants::default());
-    let text = if json { as_json(&line, &verdict) } else { as_text(&verdict) };
+    let decision = host::approval::check(&line, policy, &Grants::default());
+    let text = if json { as_json(&line, &decision) } else { as_text(&decision) };
     write_all(&mut std::io::stdout().lock(), &format!("{text}\n"))?;
     Ok(ExitCode::SUCCESS)
 }
 
-fn as_json(command: &str, verdict: &Verdict) -> String {
-    let (word, finding) = parts(verdict);
+fn as_json(command: &str, decision: &Decision) -> String {
+    let (word, finding) = parts(decision);
     serde_json::json!({
         "command": command,
         "verdict": word,
@@ -34,8 +34,8 @@ fn as_json(command: &str, verdict: &Verdict) -> String {
     .to_string()
 }
 
-fn as_text(verdict: &Verdict) -> String {
-    let (word, finding) = parts(verdict);
+fn as_text(decision: &Decision) -> String {
+    let (word, finding) = parts(decision);
     let Some(finding) = finding else { return word.to_owned() };
     // The command may hold anything; a terminal is shown no control characters.
     let part: String = finding
@@ -51,11 +51,11 @@ fn is_plain(c: char) -> bool {
         && !matches!(c, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-fn parts(verdict: &Verdict) -> (&'static str, Option<&Finding>) {
-    match verdict {
-        Verdict::Allow => ("allow", None),
-        Verdict::Ask(finding) => ("ask", Some(finding)),
-        Verdict::Block(finding) => ("block", Some(finding)),
+fn parts(decision: &Decision) -> (&'static str, Option<&Finding>) {
+    match decision {
+        Decision::Allow => ("allow", None),
+        Decision::Ask(finding) => ("ask", Some(finding)),
+        Decision::Block(finding) => ("block", Some(finding)),
     }
 }
 
@@ -82,7 +82,7 @@ mod tests {
     use super::*;
     use host::settings::Mode;
 
-    fn verdict(command: &str) -> Verdict {
+    fn decision(command: &str) -> Decision {
         let policy = Policy { mode: Mode::Manual, deny: Vec::new(), always: Vec::new() };
         host::approval::check(command, &policy, &Grants::default())
     }
@@ -97,11 +97,11 @@ mod tests {
 
     #[test]
     fn the_report_names_verdict_rule_and_part() {
-        assert_eq!(as_text(&verdict("ls")), "allow");
-        let text = as_text(&verdict("ls; rm -rf /"));
+        assert_eq!(as_text(&decision("ls")), "allow");
+        let text = as_text(&decision("ls; rm -rf /"));
         assert!(text.starts_with("block\nrule: delete-root\n"), "{text}");
         assert!(text.ends_with("\npart: rm -rf /"), "{text}");
-        let json = as_json("sudo ls", &verdict("sudo ls"));
+        let json = as_json("sudo ls", &decision("sudo ls"));
         let json: serde_json::Value = serde_json::from_str(&json).unwrap();
         assert_eq!((&json["verdict"], &json["rule"]), (&"ask".into(), &"sudo".into()));
         assert_eq!(json["allow_always"], false);
@@ -109,6 +109,6 @@ mod tests {
 
     #[test]
     fn no_control_character_reaches_a_terminal() {
-        assert!(!as_text(&verdict("ls \u{1b}]0;x\u{7}")).contains('\u{1b}'));
+        assert!(!as_text(&decision("ls \u{1b}]0;x\u{7}")).contains('\u{1b}'));
     }
 }

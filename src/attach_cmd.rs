@@ -14,7 +14,7 @@ use protocol::View;
 use protocol::{SessionId, Target};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::sync::oneshot;
-use tui::{Exit, Interface, Leaving};
+use tui::{Exit, ExitMode, Interface};
 
 use crate::dirs::Dirs;
 use crate::env::Env;
@@ -112,13 +112,13 @@ async fn view(
 ) -> Parted {
     let mut kept = drafts::load(folder);
     let options =
-        tui::Options { place: Some(place), ..interactive::options(notes, true, kept.clone()) };
+        tui::Options { host_name: Some(place), ..interactive::options(notes, true, kept.clone()) };
     let mut interface = Interface::new(options);
     let ended = loop {
         // What ends the run drops the interface's hold on the terminal.
         tokio::select! {
             exit = interface.run(&mut host) => match exit {
-                Ok(exit) if exit.leaving == Leaving::Suspend => {}
+                Ok(exit) if exit.mode == ExitMode::Suspend => {}
                 Ok(exit) => break Ok(exit),
                 Err(error) => {
                     // The terminal may be gone before the signal that says so is here.
@@ -135,7 +135,7 @@ async fn view(
         }
     };
     save_drafts(folder, &mut kept, &interface);
-    Parted { ended, session: interface.session(), goes_on: interface.goes_on() }
+    Parted { ended, session: interface.session(), goes_on: interface.still_running() }
 }
 
 /// Makes sure that the server knows us, before anything else is asked of it.

@@ -16,7 +16,7 @@ use host::store::Lock;
 use protocol::Target;
 use protocol::View;
 use tokio::sync::mpsc::UnboundedReceiver;
-use tui::{Exit, Interface, Leaving};
+use tui::{Exit, ExitMode, Interface};
 
 use crate::config::{Config, OnHangup};
 use crate::dirs::Dirs;
@@ -247,7 +247,7 @@ impl Interactive<'_> {
                     self.save_drafts();
                     let kept = remote.end().await;
                     let pid = Lock::holder(&self.config.settings.state.join("host.lock"));
-                    let goes_on = self.interface.goes_on().zip(pid);
+                    let goes_on = self.interface.still_running().zip(pid);
                     let goes_on =
                         goes_on.map(|(what, pid)| format!("{what} The host is process {pid}."));
                     return match ended {
@@ -373,17 +373,17 @@ impl Interactive<'_> {
         };
         self.save_drafts();
         let wish = match (&ended, self.config.own.on_hangup) {
-            (Ended::Left(exit), _) if !exit.host_stopped => exit.leaving,
-            (Ended::Left(_) | Ended::StopAsked, _) | (_, OnHangup::Leave) => Leaving::Leave,
-            (_, OnHangup::Keep) => Leaving::Plain,
-            (_, OnHangup::Kill) => Leaving::Kill,
+            (Ended::Left(exit), _) if !exit.host_stopped => exit.mode,
+            (Ended::Left(_) | Ended::StopAsked, _) | (_, OnHangup::Leave) => ExitMode::Pause,
+            (_, OnHangup::Keep) => ExitMode::Plain,
+            (_, OnHangup::Kill) => ExitMode::Kill,
         };
-        if wish == Leaving::Kill {
+        if wish == ExitMode::Kill {
             local.interrupt_all();
         }
         let keeps = match wish {
-            Leaving::Keep | Leaving::Plain | Leaving::Suspend => work.runs(),
-            Leaving::Leave | Leaving::Kill => false,
+            ExitMode::Background | ExitMode::Plain | ExitMode::Suspend => work.runs(),
+            ExitMode::Pause | ExitMode::Kill => false,
         };
         // Other interfaces go on with it, whatever this one's user wants; not against who asked
         // the host itself to stop.
@@ -392,7 +392,7 @@ impl Interactive<'_> {
         let next = if keeps { self.start.detached().map(Some) } else { Ok(None) };
         match next {
             Ok(Some(mut next)) => {
-                if wish == Leaving::Kill {
+                if wish == ExitMode::Kill {
                     drain(&local, &mut self.signals).await;
                 }
                 keep::make_way(local, server).await;
@@ -472,7 +472,7 @@ const LEFT: &str = "No host goes on in the background: commands run on, the rest
 fn is_suspend(ended: &Ended) -> bool {
     match ended {
         Ended::Suspend => true,
-        Ended::Left(exit) => exit.leaving == Leaving::Suspend,
+        Ended::Left(exit) => exit.mode == ExitMode::Suspend,
         Ended::HungUp | Ended::Signal(_) | Ended::StopAsked | Ended::HostLost(_) => false,
     }
 }
@@ -499,7 +499,7 @@ pub(crate) fn options(notes: Vec<String>, attached: bool, drafts: Drafts) -> tui
         },
         term: std::env::var("TERM").unwrap_or_default(),
         notes,
-        place: None,
+        host_name: None,
         attached,
         follow: false,
         drafts,

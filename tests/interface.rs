@@ -104,7 +104,7 @@ async fn a_card_takes_no_keys_that_were_meant_for_the_input() {
     tokio::time::sleep(Duration::from_millis(700)).await;
     terminal.keys("1");
     let screen = terminal.shows("Run this?").await;
-    assert!(screen.contains("takes keys once the input is empty"), "{screen}");
+    assert!(screen.contains("ready once the input is empty"), "{screen}");
     assert!(home.work().join("victim").exists());
     // With the input empty and the keyboard quiet it is answered.
     terminal.keys("\x15");
@@ -148,9 +148,9 @@ async fn quitting_asks_and_what_is_left_running_wakes_at_the_next_start() {
     terminal.shows("As you say.").await;
     home.line_in("up-a").await;
     terminal.keys("\x04");
-    terminal.shows("2 leave it").await;
+    terminal.shows("2 stop only the agent").await;
     terminal.keys("\x1b[B");
-    terminal.shows("The command runs on").await;
+    terminal.shows("The command keeps running").await;
     terminal.keys("\r");
     assert_eq!(terminal.exit().await, 0);
     let session = home.latest().unwrap();

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use host::process::{ControlError, Found, Kind, Notice, Processes, SpawnError, Spec, Watch};
+use host::process::{Adoption, ControlError, Kind, Notice, Processes, SpawnError, Spec, Watch};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use protocol::{End, Exit, ProcessId};
@@ -223,7 +223,7 @@ async fn a_new_host_adopts_a_running_process_with_input_output_and_end() {
         drop((processes, told));
 
         let (processes, mut told) = bench.host();
-        assert_eq!(processes.adopt(&id).await, Found::Running { pid: Some(pid) });
+        assert_eq!(processes.adopt(&id).await, Adoption::Running { pid: Some(pid) });
         assert_eq!(processes.write(&id, b"hello\n").await, Ok(6));
         printed(&processes, &id, "got:hello").await;
         assert_eq!(processes.write(&id, b"unfinished").await, Ok(10));
@@ -257,19 +257,19 @@ async fn a_process_that_ended_without_a_host_is_found_with_its_exit_and_output()
     // Once while the supervisor still waits for a host, once after it has gone.
     for _ in 0..2 {
         let (processes, mut told) = bench.host();
-        let Found::Ended(exit) = processes.adopt(&id).await else { panic!("not ended") };
+        let Adoption::Ended(exit) = processes.adopt(&id).await else { panic!("not ended") };
         assert_eq!(code(&exit), (End::Exited, Some(5), None));
         assert_eq!(processes.output(&id).tail(100).text, "done\n");
         assert_eq!(processes.exit(&id), Some(exit.clone()));
-        assert_eq!(processes.adopt(&id).await, Found::Ended(exit));
+        assert_eq!(processes.adopt(&id).await, Adoption::Ended(exit));
         assert!(told.try_recv().is_err(), "the one that adopts has been told already");
         processes.acknowledge(&id);
         gone(bench.pid(&id, "supervisor")).await;
     }
     let (processes, _told) = bench.host();
-    assert_eq!(processes.live_folders(), std::slice::from_ref(&id));
+    assert_eq!(processes.stored_ids(), std::slice::from_ref(&id));
     processes.remove(&id);
-    assert!(processes.live_folders().is_empty());
+    assert!(processes.stored_ids().is_empty());
 }
 
 // W12
@@ -287,7 +287,7 @@ async fn a_killed_supervisor_means_lost_and_the_child_can_still_be_killed() {
 
     // So it is for the next host, which also sees that the child still lives.
     let (next, mut next_told) = bench.host();
-    let Found::Lost { exit, child } = next.adopt(&id).await else { panic!("not lost") };
+    let Adoption::Lost { exit, child } = next.adopt(&id).await else { panic!("not lost") };
     assert_eq!((code(&exit), child), ((End::Lost, None, None), Some(pid)));
     assert_eq!(next.kill(&id).await.map(|exit| exit.end), Some(End::Lost));
     gone(pid).await;
@@ -313,7 +313,7 @@ async fn a_torn_exit_record_is_a_loss_not_a_success() {
     bytes[half..].fill(b' ');
     fs::write(&record, bytes).unwrap();
     let (processes, _told) = bench.host();
-    let Found::Lost { exit, child } = processes.adopt(&id).await else { panic!("not lost") };
+    let Adoption::Lost { exit, child } = processes.adopt(&id).await else { panic!("not lost") };
     assert_eq!((code(&exit), child), ((End::Lost, None, None), None));
 }
 
@@ -381,7 +381,7 @@ async fn a_foreground_tree_dies_with_the_host() {
     gone(grandchild).await;
     gone(bench.pid(&id, "supervisor")).await;
     let (next, _told) = bench.host();
-    let Found::Ended(exit) = next.adopt(&id).await else { panic!("not ended") };
+    let Adoption::Ended(exit) = next.adopt(&id).await else { panic!("not ended") };
     assert_eq!(exit.end, End::Killed);
     assert!(told.try_recv().is_err(), "nobody is told of a foreground command");
 }
@@ -442,7 +442,7 @@ async fn a_failed_start_says_why_and_is_recorded() {
         );
         assert!(processes.output(&id).tail(1000).text.contains(&error));
         let (next, _told) = bench.host();
-        let Found::Ended(exit) = next.adopt(&id).await else { panic!("{why}") };
+        let Adoption::Ended(exit) = next.adopt(&id).await else { panic!("{why}") };
         assert_eq!(exit.end, End::FailedStart);
     }
     // A supervisor that cannot even start.
@@ -453,7 +453,7 @@ async fn a_failed_start_says_why_and_is_recorded() {
     assert!(matches!(broken.spawn(spec).await, Err(SpawnError::Launch(_))));
     assert_eq!(broken.exit(&id).map(|exit| exit.end), Some(End::FailedStart));
     // Written down but never begun.
-    let Found::Ended(exit) = processes.adopt(&ProcessId::fresh()).await else { panic!("begun") };
+    let Adoption::Ended(exit) = processes.adopt(&ProcessId::fresh()).await else { panic!("begun") };
     assert_eq!(exit.end, End::FailedStart);
     assert!(told.try_recv().is_err(), "the caller has been told already");
 }
@@ -500,7 +500,7 @@ async fn a_stopped_supervisor_is_adopted_as_running_and_heard_when_it_goes_on() 
     let supervisor = Pid::from_raw(bench.pid(&id, "supervisor") as i32);
     kill(supervisor, Signal::SIGSTOP).unwrap();
     let (processes, mut told) = bench.host();
-    assert_eq!(processes.adopt(&id).await, Found::Running { pid: Some(pid) });
+    assert_eq!(processes.adopt(&id).await, Adoption::Running { pid: Some(pid) });
     kill(supervisor, Signal::SIGCONT).unwrap();
     assert_eq!(processes.write(&id, b"\n").await, Ok(1));
     assert_eq!(notice(&mut told).await.exit.code, Some(6));
@@ -537,7 +537,7 @@ async fn a_root_with_a_long_path_has_its_sockets_elsewhere() {
     let pid = processes.spawn(spec).await.unwrap();
     drop((processes, told));
     let (processes, mut told) = host(&root);
-    assert_eq!(processes.adopt(&id).await, Found::Running { pid: Some(pid) });
+    assert_eq!(processes.adopt(&id).await, Adoption::Running { pid: Some(pid) });
     let socket = fs::read_to_string(root.join(&id.0).join("s.path")).unwrap();
     assert!(Path::new(&socket).exists());
     processes.write(&id, b"\n").await.unwrap();
@@ -588,7 +588,7 @@ async fn an_id_in_use_is_refused_and_the_process_that_has_it_is_left_alone() {
     processes.write(&id, b"\n").await.unwrap();
     assert_eq!(notice(&mut told).await.exit.code, Some(8));
     let (next, _told) = bench.host();
-    let Found::Ended(exit) = next.adopt(&id).await else { panic!("not ended") };
+    let Adoption::Ended(exit) = next.adopt(&id).await else { panic!("not ended") };
     assert_eq!(exit.code, Some(8));
 }
 
@@ -621,12 +621,12 @@ async fn a_forgotten_process_leaves_nothing_behind() {
     let long_id = long.id.clone();
     processes.spawn(long).await.unwrap();
     processes.remove(&long_id);
-    assert_eq!(processes.live_folders().len(), 2);
+    assert_eq!(processes.stored_ids().len(), 2);
     ended(&processes, &id).await;
     let supervisor = bench.pid(&id, "supervisor");
     processes.remove(&id);
     gone(supervisor).await;
-    assert_eq!(processes.live_folders(), std::slice::from_ref(&long_id));
+    assert_eq!(processes.stored_ids(), std::slice::from_ref(&long_id));
     assert_eq!(processes.wait(&id).await, None);
     assert!(processes.kill(&long_id).await.is_some());
 }

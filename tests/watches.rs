@@ -5,7 +5,7 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::net::UnixListener;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use host::process::{Found, Hit, Notice, Processes, Watch};
+use host::process::{Adoption, Notice, Processes, Watch, WatchHit};
 use protocol::{
     Command, End, Event, News, Outcome, Process, ProcessId, SessionId, Target, WakeupKind,
 };
@@ -36,7 +36,7 @@ async fn heard(told: &mut UnboundedReceiver<Notice>) -> Notice {
 }
 
 /// The lines of the next news, which must be a match.
-async fn matched(told: &mut UnboundedReceiver<Notice>) -> Hit {
+async fn matched(told: &mut UnboundedReceiver<Notice>) -> WatchHit {
     match heard(told).await {
         Notice::Matched { hit, .. } => hit,
         Notice::Exited { exit, .. } => panic!("not matched but ended: {exit:?}"),
@@ -134,11 +134,11 @@ async fn a_new_host_finds_what_matched_while_there_was_none() {
         let found = processes.adopt_watched(&id, patterns("ERROR", first.upto)).await;
         let hit = matched(&mut told).await;
         if ended {
-            assert!(matches!(found, Found::Ended(_)), "{found:?}");
+            assert!(matches!(found, Adoption::Ended(_)), "{found:?}");
             // Sent before the end was found: a host that reads in order tells them in order.
             assert_eq!((hit.text.as_str(), hit.lines), ("ERROR two\nERROR three", 2));
         } else {
-            assert_eq!(found, Found::Running { pid: Some(pid) });
+            assert_eq!(found, Adoption::Running { pid: Some(pid) });
             assert_eq!(hit.text, "ERROR two");
             go_on(&processes, &id).await;
             assert_eq!(matched(&mut told).await.text, "ERROR three");
@@ -204,7 +204,7 @@ async fn the_output_of_an_older_supervisor_is_looked_at_without_its_help() {
     });
     let (processes, mut told) = bench.host();
     let found = processes.adopt_watched(&id, patterns("ERROR", 0)).await;
-    assert_eq!(found, Found::Running { pid: Some(7) });
+    assert_eq!(found, Adoption::Running { pid: Some(7) });
     timeout(LONG, refusal).await.unwrap().unwrap();
     let mut output =
         OpenOptions::new().create(true).append(true).open(folder.join("output")).unwrap();

@@ -1,8 +1,8 @@
-//! Whether a shell command may run: at once, after a question, or never.
+//! Decides whether a shell command runs at once, after approval, or never.
 //!
-//! The command is parsed, not searched: words after quoting, wrappers such as `sudo` or `bash -c`
-//! seen through. Pure: nothing is run, no file is looked at, no clock is read. This judges text a
-//! model wrote; it is no sandbox, and a script it cannot see into may still do anything.
+//! The command is parsed, not searched: quoting is removed, and wrappers such as `sudo` or
+//! `bash -c` are unwrapped. Pure: runs nothing, reads no file and no clock. It checks text that a
+//! model wrote; it is not a sandbox, and a script it cannot read may still do anything.
 //!
 //! Invariant: what cannot be read is asked about, never silently allowed.
 
@@ -22,7 +22,7 @@ pub use rules::{Rule, Severity, rules};
 
 /// What to do with a command.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum Decision {
     /// Run it.
     Allow,
     /// Ask the user first.
@@ -36,9 +36,10 @@ pub enum Verdict {
 pub struct Finding {
     /// The rule's stable id.
     pub rule: &'static str,
-    /// The reason in words, for the user.
+    /// The reason, for the user.
     pub reason: String,
-    /// The part of the command that fired; for code inside `bash -c` and the like, that code's.
+    /// The part of the command that fired the rule; in code run by `bash -c` and the like, a part of
+    /// that code.
     pub part: String,
     /// Whether "always" may be offered.
     pub allow_always: bool,
@@ -47,7 +48,7 @@ pub struct Finding {
 /// What the user configured.
 #[derive(Clone, Debug)]
 pub struct Policy {
-    /// Ask, or let everything pass that is not blocked.
+    /// Ask, or allow everything that is not blocked.
     pub mode: Mode,
     /// Globs of commands that never run, whatever the mode.
     pub deny: Vec<String>,
@@ -55,14 +56,14 @@ pub struct Policy {
     pub always: Vec<String>,
 }
 
-/// Judges a command: hard blocks, then the user's deny globs, then the mode, then grants and rules.
+/// Checks a command: hard blocks, then the user's deny globs, then the mode, then grants and rules.
 /// `Ask` carries the most dangerous rule that is not granted.
-pub fn check(command: &str, policy: &Policy, session_grants: &Grants) -> Verdict {
+pub fn check(command: &str, policy: &Policy, session_grants: &Grants) -> Decision {
     let script = shell::read(command);
     let mut hits = danger::hits(&script);
     if script.flawed {
         hits.extend(danger::scan(command));
-        hits.push(danger::Hit { rule: "unparsable", part: command.to_owned() });
+        hits.push(danger::RuleHit { rule: "unparsable", part: command.to_owned() });
     }
     let mut findings: Vec<(&'static Rule, String)> =
         hits.into_iter().filter_map(|hit| Some((rules::find(hit.rule)?, hit.part))).collect();
@@ -71,19 +72,19 @@ pub fn check(command: &str, policy: &Policy, session_grants: &Grants) -> Verdict
     if let Some((rule, part)) = findings.first()
         && rule.severity == Severity::Block
     {
-        return Verdict::Block(rule.finding(part.clone()));
+        return Decision::Block(rule.finding(part.clone()));
     }
     if let Some(finding) = denied(command, &script, &policy.deny) {
-        return Verdict::Block(finding);
+        return Decision::Block(finding);
     }
     match policy.mode {
-        Mode::Off => return Verdict::Allow,
+        Mode::Off => return Decision::Allow,
         Mode::Manual => {}
     }
     findings
         .into_iter()
         .find(|(rule, _)| !session_grants.contains(rule.id) && !always(rule, policy))
-        .map_or(Verdict::Allow, |(rule, part)| Verdict::Ask(rule.finding(part)))
+        .map_or(Decision::Allow, |(rule, part)| Decision::Ask(rule.finding(part)))
 }
 
 fn always(rule: &Rule, policy: &Policy) -> bool {
@@ -109,7 +110,7 @@ fn denied(command: &str, script: &shell::Script, globs: &[String]) -> Option<Fin
     })
 }
 
-/// A glob that is none is compared as plain text.
+/// Matches a glob; an invalid one is compared as plain text.
 fn glob_matches(pattern: &str, text: &str) -> bool {
     globset::GlobBuilder::new(pattern)
         .case_insensitive(true)

@@ -1,11 +1,13 @@
 //! Background and foreground commands, each under a supervisor that outlives the host.
 //!
 //! [`Processes`] is the host's handle on all of them; [`supervise`] is the other side, run by a
-//! hidden subcommand of the binary. Between them stand a folder per process (lock, exit record,
+//! hidden subcommand of the binary. Between them are a directory per process (lock, exit record,
 //! output) and a socket. This module knows commands and exits, not sessions, ledgers or tools.
 //! Unix only.
 
-mod folder;
+mod directory;
+mod launch;
+mod monitor;
 mod output;
 mod registry;
 mod scan;
@@ -15,17 +17,17 @@ mod wire;
 
 use std::path::PathBuf;
 
-pub(crate) use folder::{private_folder, private_socket, private_tmp};
+pub(crate) use directory::{create_private_dir, private_dir, private_socket};
 pub use output::{Chunk, Output, Page, Text};
 pub use registry::Processes;
 pub use supervisor::supervise;
 
 use protocol::{Exit, ProcessId};
 
-/// What to run, completely: nothing is taken from the host's own environment.
+/// A command to run, completely: nothing is taken from the host's own environment.
 #[derive(Clone, Debug)]
 pub struct Spec {
-    /// Its id; names its folder.
+    /// Its id, also the name of its directory.
     pub id: ProcessId,
     /// The command line, for `shell -c`.
     pub command: String,
@@ -43,61 +45,61 @@ pub struct Spec {
     pub watch: Watch,
 }
 
-/// What is looked for in the output of a background process.
+/// The patterns that the output of a background process is scanned for.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Watch {
-    /// Plain text that a line must contain, one of these; none = the output is not looked at.
+    /// Plain texts of which a line must contain one; none = the output is not scanned.
     pub patterns: Vec<String>,
-    /// Bytes of output that an earlier host has looked at.
+    /// Bytes of output that an earlier host has scanned.
     pub offset: u64,
 }
 
 /// Whether a command outlives the host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// Goes on without the host; its standard input is open; its end is announced.
+    /// Runs on without the host; its standard input is open; its end is reported.
     Background,
-    /// Its tree is killed when the host's connection ends; nothing is announced.
+    /// Its tree is killed when the host's connection ends; nothing is reported.
     Foreground,
 }
 
 /// Lines of a watched process that contain one of its patterns.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Hit {
+pub struct WatchHit {
     /// The pattern that the first of them contains.
     pub pattern: String,
     /// The lines, plain and redacted; at most 20 of them and 2 000 characters.
     pub text: String,
     /// How many lines matched.
     pub lines: u64,
-    /// Bytes of output looked at, these lines included.
+    /// Bytes of output scanned, these lines included.
     pub upto: u64,
     /// When they were seen; just before the end if they were seen with it.
     pub at: protocol::Millis,
 }
 
-/// News of a background process. What it printed before its end is told before its end.
+/// An event of a background process. Matches of its output are reported before its end.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
-    /// It has ended; told once per host run.
+    /// It has ended; reported once per host run.
     Exited {
         /// Which process.
         id: ProcessId,
         /// How it ended.
         exit: Exit,
     },
-    /// It printed lines that contain a pattern; never told after its end.
+    /// It printed lines that contain a pattern; never reported after its end.
     Matched {
         /// Which process.
         id: ProcessId,
         /// The lines.
-        hit: Hit,
+        hit: WatchHit,
     },
 }
 
-/// What a host finds of a process that an earlier host spawned.
+/// The result of adopting a process that an earlier host spawned.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Found {
+pub enum Adoption {
     /// It runs and is adopted; its end comes as a [`Notice::Exited`].
     Running {
         /// Process id of the direct child, if known.
@@ -105,11 +107,11 @@ pub enum Found {
     },
     /// It ended (or never started); no [`Notice`] follows, and its last matches have been sent.
     Ended(Exit),
-    /// Its supervisor is gone without a word; no [`Notice`] follows, as for an end.
+    /// Its supervisor is gone without a record; no [`Notice`] follows, as for an end.
     Lost {
         /// An exit of kind lost.
         exit: Exit,
-        /// The child, where it still lives: it can be killed, its output and exit code are gone.
+        /// The child, if it is still alive: it can be killed, its output and exit code are lost.
         child: Option<u32>,
     },
 }
@@ -120,10 +122,11 @@ pub enum SpawnError {
     /// The id is in use.
     #[error("process id {0} is already in use")]
     InUse(ProcessId),
-    /// Nothing was started: the folder of processes takes no files, or the system no process.
+    /// Nothing was started: the directory of processes is not writable, or the system refuses
+    /// another process.
     #[error("cannot start a supervisor: {0}")]
     Launch(String),
-    /// The supervisor ended before it said that the command runs.
+    /// The supervisor ended before it reported that the command runs.
     #[error("cannot start a supervisor: {0}")]
     Supervisor(String),
     /// The supervisor could not start the command.
@@ -131,7 +134,7 @@ pub enum SpawnError {
     Command(String),
 }
 
-/// Why standard input could not be reached.
+/// Why standard input could not be written.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ControlError {
     /// No such process.

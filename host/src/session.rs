@@ -33,15 +33,15 @@ mod watches;
 pub use input::Attendance;
 
 pub(crate) use compression::{POOR_COMPRESSIONS, is_poor};
-pub(crate) use delegations::{Findings, findings};
+pub(crate) use delegations::{TaskResult, task_result};
 pub(crate) use effect::{Effect, Reply, TurnKind, TurnPlan};
 pub(crate) use goal::GoalVerdict;
-pub(crate) use input::{Ack, Finished, Input, Seen, Shell, TurnEvent};
+pub(crate) use input::{Ack, ConsumeAt, FinishedCall, Input, Shell, TurnEvent};
 pub(crate) use processes::LIVE;
 pub(crate) use questions::clarify_result;
 pub(crate) use turn_end::STORE;
 pub(crate) use turns::UNWIND;
-pub(crate) use undo::Past;
+pub(crate) use undo::UnloadedRows;
 pub(crate) use uploads::{mention, mentioned};
 
 use std::collections::{BTreeSet, VecDeque};
@@ -226,8 +226,8 @@ impl Session {
             Input::WakeNow => self.release(out),
             Input::Compress { focus } => self.compress(focus, now, out),
             Input::Archive(archived) => self.archive(archived, now, out),
-            Input::Undo { past, again } => self.undo(past, again, now, out),
-            Input::Truncate { after, past } => self.truncate(after, past, now, out),
+            Input::Undo { unloaded, again } => self.undo(unloaded, again, now, out),
+            Input::Truncate { after, unloaded } => self.truncate(after, unloaded, now, out),
             Input::SetToolsets(toolsets) => self.set_toolsets(toolsets, out),
             Input::Uploaded(file) => self.uploaded(file, out),
             Input::DropUploads => self.drop_uploads(out),

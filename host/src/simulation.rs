@@ -5,12 +5,12 @@
 //! loop around them, turns, processes, the disk and time. `SIM_RUNS` and `SIM_SEED` choose the
 //! runs; a failing one prints a script that replays it ([`replay`] below).
 
+mod coverage;
 mod disk;
 mod effects;
-mod falls;
 mod judge;
 mod load;
-mod met;
+mod restarts;
 mod run;
 mod script;
 mod stored;
@@ -20,7 +20,7 @@ mod world;
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use met::Met;
+use coverage::Coverage;
 use run::{Failure, run};
 use script::Script;
 
@@ -35,9 +35,9 @@ enum Defect {
     ClaimApart,
     /// That the agent has seen an end is written in a later commit than the result that shows it.
     ConsumedLater,
-    /// A restarted host does not look at which row tells a claimed event.
+    /// A restarted host ignores the row that a claimed event already has.
     ClaimNotChecked,
-    /// A process belongs to the session the user looks at.
+    /// A process belongs to the session the user is attached to.
     OwnerFromCurrent,
     /// What waits is forgotten when a turn is cancelled.
     HeldDropped,
@@ -46,39 +46,39 @@ enum Defect {
 }
 
 /// The seed that failed first, and how.
-struct Found {
+struct FailedSeed {
     seed: u64,
     runs: u64,
     failure: Failure,
 }
 
 /// Runs that many seeds on two threads; stops at the first that fails.
-fn search(first: u64, runs: u64, defect: Option<Defect>) -> (Met, Option<Found>) {
+fn search(first: u64, runs: u64, defect: Option<Defect>) -> (Coverage, Option<FailedSeed>) {
     const THREADS: u64 = 2;
     let stop = AtomicBool::new(false);
     let thread = |t: u64| {
         let db = Memory::open().unwrap();
-        let mut met = Met::default();
+        let mut coverage = Coverage::default();
         for i in (t..runs).step_by(THREADS as usize) {
             if stop.load(Ordering::Relaxed) {
                 break;
             }
             let seed = first + i;
-            if let Err(failure) = run(&db, &Script::of(seed), defect, &mut met, false) {
+            if let Err(failure) = run(&db, &Script::of(seed), defect, &mut coverage, false) {
                 stop.store(true, Ordering::Relaxed);
-                return (met, Some(Found { seed, runs: i + 1, failure }));
+                return (coverage, Some(FailedSeed { seed, runs: i + 1, failure }));
             }
         }
-        (met, None)
+        (coverage, None)
     };
     let results: Vec<_> = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..THREADS).map(|t| scope.spawn(move || thread(t))).collect();
         threads.into_iter().map(|t| t.join().unwrap()).collect()
     });
-    let mut all = Met::default();
-    let mut found: Option<Found> = None;
-    for (met, failed) in results {
-        all.add(&met);
+    let mut all = Coverage::default();
+    let mut found: Option<FailedSeed> = None;
+    for (coverage, failed) in results {
+        all.add(&coverage);
         if let Some(failed) = failed
             && found.as_ref().is_none_or(|f| failed.seed < f.seed)
         {
@@ -89,27 +89,27 @@ fn search(first: u64, runs: u64, defect: Option<Defect>) -> (Met, Option<Found>)
 }
 
 /// A report of a failure: the shortest script that still fails alike, and what happens in it.
-fn report(found: &Found, defect: Option<Defect>) -> String {
+fn report(found: &FailedSeed, defect: Option<Defect>) -> String {
     let db = Memory::open().unwrap();
     let class = |what: &str| what.split(':').next().unwrap_or_default().to_owned();
-    let fails = |script: &Script| match run(&db, script, defect, &mut Met::default(), false) {
+    let fails = |script: &Script| match run(&db, script, defect, &mut Coverage::default(), false) {
         Err(failure) => class(&failure.what) == class(&found.failure.what),
         Ok(()) => false,
     };
     let script = Script::of(found.seed).shrink(fails);
-    let failed = run(&db, &script, defect, &mut Met::default(), true);
+    let failed = run(&db, &script, defect, &mut Coverage::default(), true);
     let shortened = failed.err().map(Failure::text).unwrap_or_default();
     format!("seed {} fails: {}\n{script}\n\n{shortened}", found.seed, found.failure.what)
 }
 
 /// Runs a script in the words that a failure prints.
 fn replay(script: &Script) {
-    let failed = run(&Memory::open().unwrap(), script, None, &mut Met::default(), true).err();
+    let failed = run(&Memory::open().unwrap(), script, None, &mut Coverage::default(), true).err();
     assert!(failed.is_none(), "{}", failed.map(Failure::text).unwrap_or_default());
 }
 
 #[test]
-fn the_second_report_of_an_exit_that_is_not_stored_lets_no_supervisor_go() {
+fn a_repeated_unstored_exit_does_not_release_a_supervisor() {
     use script::Step::*;
     let script = Script {
         sessions: 2,
@@ -174,7 +174,7 @@ fn an_end_that_is_stored_late_lets_its_supervisor_go() {
 }
 
 #[test]
-fn a_task_given_away_before_a_stop_is_worked_on_by_the_next_host() {
+fn a_task_delegated_before_a_stop_runs_in_the_next_host() {
     use script::Step::*;
     let asked = [Prompt(0), Pump, Turn(0, 6, 0), Pump];
     let mut steps = asked.to_vec();
@@ -187,16 +187,16 @@ fn number(name: &str) -> Option<u64> {
 }
 
 #[test]
-fn every_completion_is_told_exactly_once_whatever_comes_between() {
+fn every_completion_is_delivered_exactly_once() {
     let runs = number("SIM_RUNS").unwrap_or(if cfg!(debug_assertions) { 1_000 } else { 10_000 });
     let first = number("SIM_SEED").unwrap_or(1);
     let begun = std::time::Instant::now();
-    let (met, found) = search(first, runs, None);
+    let (coverage, found) = search(first, runs, None);
     if let Some(found) = found {
         panic!("{}", report(&found, None));
     }
-    println!("{runs} runs from seed {first} in {:.1} s\n{met}", begun.elapsed().as_secs_f64());
-    assert!(runs < 10_000 || met.never().is_empty(), "never met: {:?}", met.never());
+    println!("{runs} runs from seed {first} in {:.1} s\n{coverage}", begun.elapsed().as_secs_f64());
+    assert!(runs < 10_000 || coverage.never().is_empty(), "never met: {:?}", coverage.never());
 }
 
 /// Finds a defect, or says that it was not found.

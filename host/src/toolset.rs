@@ -15,7 +15,7 @@ pub(crate) enum Toolset {
 const ALL: &str = "all";
 
 impl Toolset {
-    const ALL: [Self; 5] =
+    pub(crate) const ALL: [Self; 5] =
         [Self::Terminal, Self::File, Self::Todo, Self::Clarify, Self::Delegation];
 
     pub(crate) fn name(self) -> &'static str {

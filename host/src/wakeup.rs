@@ -1,7 +1,7 @@
-//! What the agent is told about a background event, in hermes' wording (W24), and how much of it.
-//! Pure text; the queue of events is the session's.
+//! The text that the agent reads about a background event, in hermes' wording (W24), and its length.
+//! Pure text; the queue of events is in `session::ledger`.
 
-use crate::process::Hit;
+use crate::process::WatchHit;
 use crate::redact;
 use protocol::{End, Exit, Process, ProcessId, Wakeup, WakeupKind};
 
@@ -10,11 +10,11 @@ pub(crate) const TAIL: usize = 2_000;
 /// Most characters of output all wakeups of one turn carry together (W06).
 pub(crate) const TAILS: usize = 20_000;
 
-/// Most characters that one delegated task tells by itself.
+/// Most characters of the result of one delegated task.
 pub(crate) const RESULT: usize = 8_000;
 
 const OUTPUT: &str = "\nOutput:\n";
-const FOUND: &str = "\nResult:\n";
+const RESULT_MARK: &str = "\nResult:\n";
 const MATCHED: &str = "\nMatched output:\n";
 
 /// The wakeup for the end of a process. `output` is its last output, already plain and redacted.
@@ -38,12 +38,12 @@ pub(crate) fn exited(process: &ProcessId, command: &str, exit: &Exit, output: &s
     }
 }
 
-/// The wakeup for the end of a delegated task, with what it found.
+/// The wakeup for the end of a delegated task, with its result.
 pub(crate) fn delegated(task: &ProcessId, goal: &str, exit: &Exit, result: &str) -> Wakeup {
     let goal = &*redact::secrets(goal);
     let result = redact::plain(result);
     let text = format!(
-        "[IMPORTANT: Delegated task {task} {}.\nGoal: {goal}{FOUND}{}]",
+        "[IMPORTANT: Delegated task {task} {}.\nGoal: {goal}{RESULT_MARK}{}]",
         task_status(exit),
         both_ends(&redact::secrets(&result), RESULT, task),
     );
@@ -59,8 +59,8 @@ pub(crate) fn delegated(task: &ProcessId, goal: &str, exit: &Exit, result: &str)
 }
 
 /// The wakeup for lines of a process that contain one of its patterns. `suppressed` lines before
-/// them were counted and not told (P03).
-pub(crate) fn matched(process: &Process, hit: &Hit, ordinal: u64, suppressed: u64) -> Wakeup {
+/// them were counted and not delivered (P03).
+pub(crate) fn matched(process: &Process, hit: &WatchHit, ordinal: u64, suppressed: u64) -> Wakeup {
     let (id, command) = (&process.id, redact::secrets(&process.command).into_owned());
     let earlier = match suppressed {
         0 => String::new(),
@@ -82,7 +82,7 @@ pub(crate) fn matched(process: &Process, hit: &Hit, ordinal: u64, suppressed: u6
     }
 }
 
-/// The wakeup that says that a watch was switched off; `suppressed` lines were not told.
+/// The wakeup that says that a watch was switched off; `suppressed` lines were not delivered.
 pub(crate) fn watch_disabled(process: &Process, suppressed: u64) -> Wakeup {
     let (id, command) = (&process.id, redact::secrets(&process.command).into_owned());
     let text = format!(
@@ -204,7 +204,7 @@ fn output_of(wakeup: &Wakeup) -> &str {
 fn output_at(wakeup: &Wakeup) -> Option<usize> {
     let mark = match wakeup.kind {
         WakeupKind::Exit => OUTPUT,
-        WakeupKind::Delegation => FOUND,
+        WakeupKind::Delegation => RESULT_MARK,
         WakeupKind::Match => MATCHED,
         WakeupKind::WatchDisabled => return None,
     };
@@ -260,7 +260,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_in_a_command_is_not_told() {
+    fn a_secret_in_a_command_is_redacted() {
         // W24
         let command = "curl -H 'Authorization: Bearer abcdefghijklmnop1234567890ABCD' x";
         let text = exited(&id(), command, &exit(End::Exited, Some(0), None), "").text;
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_a_delegated_task_tells_status_goal_and_result() {
+    fn the_end_of_a_delegated_task_has_status_goal_and_result() {
         // W24
         for (end, code, status) in [
             (End::Exited, Some(0), "completed"),
@@ -340,8 +340,8 @@ mod tests {
         }
     }
 
-    fn hit(text: &str) -> Hit {
-        Hit { pattern: "ERROR".to_owned(), text: text.to_owned(), lines: 1, upto: 9, at: 0 }
+    fn hit(text: &str) -> WatchHit {
+        WatchHit { pattern: "ERROR".to_owned(), text: text.to_owned(), lines: 1, upto: 9, at: 0 }
     }
 
     #[test]
@@ -349,12 +349,12 @@ mod tests {
         // W24, P01, P03
         let head = "[IMPORTANT: Background process proc_0123456789ab matched watch pattern \
                     \"ERROR\".\nCommand: make\nOutput:\nnone\nMatched output:\nan ERROR";
-        let told = matched(&watched(), &hit("an ERROR"), 4, 0);
-        assert_eq!(told.text, format!("{head}]"));
-        assert_eq!((told.kind, told.ordinal), (WakeupKind::Match, 4));
-        let told = matched(&watched(), &hit("an ERROR"), 4, 7);
+        let wakeup = matched(&watched(), &hit("an ERROR"), 4, 0);
+        assert_eq!(wakeup.text, format!("{head}]"));
+        assert_eq!((wakeup.kind, wakeup.ordinal), (WakeupKind::Match, 4));
+        let wakeup = matched(&watched(), &hit("an ERROR"), 4, 7);
         assert_eq!(
-            told.text,
+            wakeup.text,
             format!("{head}\n(7 earlier matches were suppressed by rate limit)]")
         );
     }
@@ -388,8 +388,8 @@ mod tests {
     fn a_long_output_starts_at_a_line_and_says_that_it_is_cut() {
         // W24
         let output: String = (0..1000).map(|i| format!("line {i}\n")).collect();
-        let told = exited(&id(), "x", &exit(End::Exited, Some(0), None), &output);
-        let shown = output_of(&told);
+        let wakeup = exited(&id(), "x", &exit(End::Exited, Some(0), None), &output);
+        let shown = output_of(&wakeup);
         assert!(shown.chars().count() <= TAIL);
         let mut lines = shown.lines();
         assert_eq!(lines.next(), Some("[earlier output left out: process log proc_0123456789ab]"));
@@ -434,8 +434,8 @@ mod tests {
         // W06
         let done = exit(End::Exited, Some(0), None);
         let fitted = |lengths: &[usize], budget| {
-            let told = lengths.iter().map(|n| exited(&id(), "x", &done, &"a".repeat(*n)));
-            let mut wakeups: Vec<_> = told.collect();
+            let wakeups = lengths.iter().map(|n| exited(&id(), "x", &done, &"a".repeat(*n)));
+            let mut wakeups: Vec<_> = wakeups.collect();
             fit_into(&mut wakeups, budget);
             wakeups.iter().map(|w| output_of(w).chars().count()).collect::<Vec<_>>()
         };

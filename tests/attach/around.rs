@@ -185,16 +185,13 @@ async fn who_leaves_a_host_elsewhere_is_told_the_way_back_and_that_the_turn_goes
     assert_eq!(terminal.exit().await, 143);
     let said = terminal.raw();
     assert!(said.contains(&way(&session)), "{said}");
-    assert!(said.contains("Goes on without you: a turn."), "{said}");
+    assert!(said.contains("Still running: a turn."), "{said}");
     let mut terminal = Terminal::open(&here, &["attach", &url, "-r", &session]).await;
     terminal.shows("Esc interrupts").await;
     terminal.keys("\x04");
     assert_eq!(terminal.exit().await, 0);
     let said = terminal.raw();
-    assert!(
-        said.contains(&way(&session)) && said.contains("Goes on without you: a turn."),
-        "{said}"
-    );
+    assert!(said.contains(&way(&session)) && said.contains("Still running: a turn."), "{said}");
     gate.open();
     let mut terminal = Terminal::open(&here, &["attach", &url, "-r", &session]).await;
     terminal.shows("Done.").await;

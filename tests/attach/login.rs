@@ -165,7 +165,7 @@ async fn who_leaves_a_turn_behind_on_a_server_reads_that_it_goes_on_and_the_way_
     crate::support::eventually("the prompt in the store of the host", || host.latest()).await;
     terminal.keys("\x04");
     let screen = terminal.shows("Go on with: hermes-tui attach").await;
-    assert!(screen.contains("Goes on without you: a turn."), "{screen}");
+    assert!(screen.contains("Still running: a turn."), "{screen}");
     assert!(!host.is_settled(), "and so it does");
     served.stop().await;
 }

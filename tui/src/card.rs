@@ -1,23 +1,25 @@
 //! A card above the input: a box with a title, and the state of the question in it.
 
+mod approval;
+mod clarify;
+
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use protocol::{Answer, Ask, Choice, Millis, Question, QuestionId};
-use ratatui::style::Style;
-use ratatui::text::{Line, Span};
+use ratatui::text::Line;
 
+pub(crate) use clarify::parse_answer;
+
+use crate::arming::{QUIET, Readiness};
+use crate::boxed::boxed;
 use crate::keymap::Action;
 use crate::theme::Theme;
 use crate::time::{between, span};
-use crate::transcript::wrap::{columns, fit};
-use crate::{approval, clarify};
-
-/// How long the keyboard must be quiet before a card takes keys (C11).
-pub(crate) const QUIET: u64 = 500;
+use crate::wrap::{columns, fit};
 
 /// Columns of the name of a session that stay whatever stands behind it.
-const LEAST: usize = 6;
+const MIN_NAME: usize = 6;
 
 /// Lines of a command that PgUp and PgDn move it by.
 const PAGE: isize = 5;
@@ -28,7 +30,7 @@ pub(crate) struct Card {
     id: Option<QuestionId>,
     since: Millis,
     selected: usize,
-    told: bool,
+    shown_reported: bool,
     /// Lines by which the command is scrolled.
     scroll: isize,
     /// Lines of the command that were in view, and all of them.
@@ -36,9 +38,9 @@ pub(crate) struct Card {
     total: Option<usize>,
 }
 
-/// What a key did to a card.
+/// The result of a key on a card.
 #[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
+pub(crate) enum CardEvent {
     /// Nothing; the key is for others.
     Ignored,
     /// The selection moved.
@@ -47,25 +49,14 @@ pub(crate) enum Outcome {
     Answered(Answer),
 }
 
-/// Whether a card takes keys.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Keys {
-    /// It does.
-    Armed,
-    /// Not yet: the keyboard was in use a moment ago.
-    Quieting,
-    /// Not while something is typed in the input.
-    Typing,
-}
-
-/// What a card is drawn with.
+/// The data a card is drawn from.
 #[derive(Clone, Copy)]
-pub(crate) struct Sight<'a> {
-    /// What people call the session that asks, if it is not the one in view.
+pub(crate) struct CardContext<'a> {
+    /// The name of the session that asks, if it is not the one on the screen.
     pub(crate) name: Option<&'a str>,
-    /// How many questions of that session wait.
+    /// How many questions of that session are pending.
     pub(crate) total: usize,
-    pub(crate) keys: Keys,
+    pub(crate) keys: Readiness,
     pub(crate) now: Millis,
     /// Columns and lines.
     pub(crate) size: (usize, usize),
@@ -73,7 +64,7 @@ pub(crate) struct Sight<'a> {
 }
 
 impl Card {
-    /// Follows the head of the queue; the selection starts anew with every question.
+    /// Follows the head of the queue; every question starts with a fresh selection.
     pub(crate) fn follow(&mut self, head: Option<&Question>, now: Millis) {
         let id = head.map(|question| &question.id);
         if self.id.as_ref() != id {
@@ -90,8 +81,8 @@ impl Card {
     }
 
     /// True once per question: it has just been shown for the first time (C08).
-    pub(crate) fn tell(&mut self) -> bool {
-        self.id.is_some() && !std::mem::replace(&mut self.told, true)
+    pub(crate) fn mark_shown(&mut self) -> bool {
+        self.id.is_some() && !std::mem::replace(&mut self.shown_reported, true)
     }
 
     /// Whether the user can have read it.
@@ -109,13 +100,13 @@ impl Card {
         self.id.is_some() && self.is_settled(now) && between(now, typed_at) >= QUIET
     }
 
-    pub(crate) fn on_action(&mut self, question: &Question, action: Action) -> Outcome {
+    pub(crate) fn on_action(&mut self, question: &Question, action: Action) -> CardEvent {
         let count = match &question.ask {
             Ask::Approval { allow_always, .. } => approval::choices(*allow_always).len(),
             Ask::Clarify { choices, .. } => choices.len(),
         };
         if count == 0 {
-            return Outcome::Ignored;
+            return CardEvent::Ignored;
         }
         match action {
             Action::PageDown if self.total.is_some() => self.scroll += PAGE,
@@ -125,33 +116,43 @@ impl Card {
             Action::Enter => return self.answer(question, self.selected),
             Action::Text(c @ '1'..='9') => {
                 let index = c as usize - '1' as usize;
-                return if index < count { self.answer(question, index) } else { Outcome::Ignored };
+                return if index < count {
+                    self.answer(question, index)
+                } else {
+                    CardEvent::Ignored
+                };
             }
-            _ => return Outcome::Ignored,
+            _ => return CardEvent::Ignored,
         }
-        Outcome::Moved
+        CardEvent::Moved
     }
 
     /// A choice. A command that was not all in view can be denied, not approved.
-    fn answer(&self, question: &Question, index: usize) -> Outcome {
+    fn answer(&self, question: &Question, index: usize) -> CardEvent {
         let outcome = answer(question, index);
-        let denies =
-            matches!(&outcome, Outcome::Answered(Answer::Approval(Choice::Deny) | Answer::Text(_)));
+        let denies = matches!(
+            &outcome,
+            CardEvent::Answered(Answer::Approval(Choice::Deny) | Answer::Text(_))
+        );
         let whole = self.total.is_none_or(|total| self.seen.len() >= total);
-        if denies || whole { outcome } else { Outcome::Moved }
+        if denies || whole { outcome } else { CardEvent::Moved }
     }
 
     /// The card as lines, box and all, at most as many as there is room for.
-    pub(crate) fn lines(&mut self, question: &Question, sight: &Sight<'_>) -> Vec<Line<'static>> {
-        let Sight { keys, now, theme, .. } = *sight;
-        let (width, height) = sight.size;
+    pub(crate) fn lines(
+        &mut self,
+        question: &Question,
+        cx: &CardContext<'_>,
+    ) -> Vec<Line<'static>> {
+        let CardContext { keys, now, theme, .. } = *cx;
+        let (width, height) = cx.size;
         let inner = width.saturating_sub(4);
         let room = height.saturating_sub(2);
         let (name, body) = match &question.ask {
             Ask::Approval { .. } => {
                 let size = (inner, room);
-                let sight = Sight { size, ..*sight };
-                let (lines, view) = approval::lines(question, self.selected, self.scroll, &sight);
+                let cx = CardContext { size, ..*cx };
+                let (lines, view) = approval::lines(question, self.selected, self.scroll, &cx);
                 self.seen.extend(view.shown);
                 self.total = Some(view.total);
                 ("Run this?", lines)
@@ -161,74 +162,32 @@ impl Card {
             }
         };
         let mut title = name.to_owned();
-        if sight.total > 1 {
-            write!(title, " · 1 of {}", sight.total).ok();
+        if cx.total > 1 {
+            write!(title, " · 1 of {}", cx.total).ok();
         }
         if let Some(deadline) = question.deadline {
             let left = u64::try_from(deadline.saturating_sub(now)).unwrap_or(0).div_ceil(1_000);
             write!(title, " · {} left", span(left)).ok();
         }
-        if let Some(session) = sight.name {
-            // The name gives way to what is asked and how long there is.
-            let room = width.saturating_sub(9 + columns(&title)).max(LEAST);
+        if let Some(session) = cx.name {
+            // The name is cut before the title and the time left.
+            let room = width.saturating_sub(9 + columns(&title)).max(MIN_NAME);
             title = format!("{} · {title}", fit(session, room));
         }
         let style = match keys {
-            Keys::Armed => theme.question_border,
-            Keys::Quieting | Keys::Typing => theme.dim,
+            Readiness::Armed => theme.question_border,
+            Readiness::Quieting | Readiness::Typing => theme.dim,
         };
         boxed(&title, body, width, style)
     }
 }
 
-fn answer(question: &Question, index: usize) -> Outcome {
+fn answer(question: &Question, index: usize) -> CardEvent {
     let answer = match &question.ask {
         Ask::Approval { allow_always, .. } => {
             approval::choices(*allow_always).get(index).map(|(choice, _)| Answer::Approval(*choice))
         }
         Ask::Clarify { choices, .. } => choices.get(index).cloned().map(Answer::Text),
     };
-    answer.map_or(Outcome::Ignored, Outcome::Answered)
-}
-
-/// Lines in a box with a title.
-pub(crate) fn boxed(
-    title: &str,
-    body: Vec<Line<'static>>,
-    width: usize,
-    style: Style,
-) -> Vec<Line<'static>> {
-    let inner = width.saturating_sub(4);
-    let title = fit(title, width.saturating_sub(6));
-    let rule = "─".repeat(width.saturating_sub(5 + columns(&title)));
-    let mut lines = vec![Line::styled(format!("╭─ {title} {rule}╮"), style)];
-    for line in body {
-        let used = line_width(&line);
-        let mut spans = vec![Span::styled("│ ", style)];
-        let own = line.style;
-        spans.extend(line.spans.into_iter().map(|span| {
-            let style = own.patch(span.style);
-            span.style(style)
-        }));
-        spans.push(Span::raw(" ".repeat(inner.saturating_sub(used))));
-        spans.push(Span::styled(" │", style));
-        lines.push(Line::from(spans));
-    }
-    lines.push(Line::styled(format!("╰{}╯", "─".repeat(width.saturating_sub(2))), style));
-    lines
-}
-
-/// How many columns a line takes.
-pub(crate) fn line_width(line: &Line<'_>) -> usize {
-    line.spans.iter().map(|span| columns(&span.content)).sum()
-}
-
-/// The line that says which keys a card takes.
-pub(crate) fn hint(keys: Keys, armed: &str, width: usize, theme: &Theme) -> Line<'static> {
-    let text = match keys {
-        Keys::Armed => armed,
-        Keys::Quieting => "takes keys once the keyboard is quiet",
-        Keys::Typing => "takes keys once the input is empty",
-    };
-    Line::styled(fit(text, width), theme.dim)
+    answer.map_or(CardEvent::Ignored, CardEvent::Answered)
 }

@@ -1,4 +1,4 @@
-//! The gate for foreign text: what a model, a tool, a file, a title or a server says passes here
+//! The gate for foreign text: text from a model, a tool, a file, a title or a server passes here
 //! before it enters a line of the screen.
 //!
 //! Invariant: what leaves is printable: no ESC, C0 (but newline), C1, DEL, bidi control, and no
@@ -60,7 +60,7 @@ pub(crate) fn one_line(text: &str) -> String {
     out
 }
 
-/// What a terminal would show of a program's output: of a line that was rewritten after a
+/// The output of a program as a terminal would show it: of a line that was rewritten after a
 /// carriage return, the last version.
 pub(crate) fn output(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
@@ -77,12 +77,12 @@ pub(crate) fn output(text: &str) -> String {
     out
 }
 
-/// The beginning of a text that is too long to be looked at as a whole.
+/// The beginning of a text, at most `max` bytes.
 pub(crate) fn head(text: &str, max: usize) -> &str {
     text.get(..text.floor_char_boundary(max)).unwrap_or(text)
 }
 
-/// The end of such a text.
+/// The end of a text, at most `max` bytes.
 pub(crate) fn tail(text: &str, max: usize) -> &str {
     text.get(text.ceil_char_boundary(text.len().saturating_sub(max))..).unwrap_or(text)
 }
@@ -172,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn clean_text_is_borrowed_and_tabs_and_newlines_keep_their_meaning() {
+    fn clean_text_is_borrowed_and_tabs_become_spaces() {
         assert!(matches!(clean("plain – 日本語\nline"), Cow::Borrowed(_)));
         assert_eq!(clean("a\tb\r\nc"), "a    b\nc");
         assert_eq!(one_line(" a\tb\r\n\n c "), "a b c");

@@ -17,15 +17,6 @@ const FOLD: usize = 2_000;
 /// Prompts kept for the arrow keys.
 const HISTORY: usize = 500;
 
-/// What a key did to the input.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
-    /// It was for the input.
-    Taken,
-    /// It was not.
-    Ignored,
-}
-
 /// The input.
 #[derive(Debug, Default)]
 pub(crate) struct Composer {
@@ -145,7 +136,7 @@ impl Composer {
         self.width = width;
     }
 
-    pub(crate) fn on_action(&mut self, action: Action) -> Outcome {
+    pub(crate) fn on_action(&mut self, action: Action) {
         match action {
             Action::Text(c) => {
                 self.at = None;
@@ -201,12 +192,11 @@ impl Composer {
             | Action::Archive
             | Action::Rename
             | Action::Repaint
-            | Action::Suspend => return Outcome::Ignored,
+            | Action::Suspend => {}
         }
-        Outcome::Taken
     }
 
-    /// A backslash before the caret asks for a new line; true if there was one.
+    /// Turns a backslash before the caret into a new line; true if there was one.
     pub(crate) fn continue_line(&mut self) -> bool {
         let continues = self.text.get(..self.caret).is_some_and(|text| text.ends_with('\\'));
         if continues {

@@ -1,75 +1,82 @@
-//! The question before something that a stray key must not do: it opens on "no", and takes keys
-//! only once the keyboard has been quiet.
+//! A confirmation dialog for actions that a stray key must not trigger: "no" is the default, and it
+//! takes keys only once the keyboard has been quiet.
 
 use protocol::{Command, Millis, SessionId};
 use ratatui::text::Line;
 
-use crate::card::{Keys, QUIET, boxed, hint};
+use crate::arming::{QUIET, Readiness, hint};
+use crate::boxed::boxed;
 use crate::clean::{head, one_line};
 use crate::keymap::Action;
 use crate::theme::Theme;
 use crate::time::between;
-use crate::transcript::wrap::{Break, fit, text};
+use crate::wrap::{Break, fit, text};
 
-/// Bytes of a session's name that are looked at: it may be a long prompt.
-const NAME: usize = 400;
+/// Bytes of a session's name that are read at most: it may be a long prompt.
+const MAX_NAME_BYTES: usize = 400;
 
-/// What is asked.
+/// The action that is confirmed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-enum About {
-    /// Whether this session is deleted.
+enum ConfirmAction {
+    /// Deleting this session.
     Delete(SessionId),
-    /// Whether approvals are switched off.
+    /// Turning approvals off.
     Yolo,
 }
 
-/// The open question.
+/// The open dialog.
 #[derive(Debug)]
 pub(crate) struct Confirm {
-    about: About,
+    action: ConfirmAction,
     name: String,
-    /// What else is to be known, in a sentence.
-    also: String,
+    /// One sentence on the consequences.
+    consequences: String,
     selected: usize,
     /// When the last key came that was not meant for it.
     quiet_since: Millis,
-    /// Something was typed that is no choice: then no digit is one either.
+    /// Text was typed that is no choice: then digits are no choices either.
     typed: bool,
 }
 
-/// What was decided.
+/// The result of a key.
 #[derive(Debug, PartialEq)]
-pub(crate) enum Outcome {
-    /// Nothing yet.
-    Open,
-    /// This is to be done.
-    Yes(Command),
-    /// Nothing is to be done.
-    No,
+pub(crate) enum ConfirmEvent {
+    /// The dialog stays open.
+    StayOpen,
+    /// Send this command.
+    Confirmed(Command),
+    /// The user declined.
+    Declined,
 }
 
 impl Confirm {
-    /// Whether a session is to be deleted; `also` says what goes with it.
-    pub(crate) fn delete(session: SessionId, name: &str, also: String, now: Millis) -> Self {
-        let name = one_line(head(name, NAME));
+    /// Asks whether to delete a session; `consequences` is one sentence on what is lost.
+    pub(crate) fn delete(
+        session: SessionId,
+        name: &str,
+        consequences: String,
+        now: Millis,
+    ) -> Self {
+        let name = one_line(head(name, MAX_NAME_BYTES));
         let name = if name.is_empty() { one_line(&session.0) } else { name };
         Self {
-            about: About::Delete(session),
+            action: ConfirmAction::Delete(session),
             name,
-            also,
+            consequences,
             selected: 0,
             quiet_since: now,
             typed: false,
         }
     }
 
-    /// Whether approvals are to be switched off for the session in view.
+    /// Asks whether to turn approvals off for the session on the screen.
     pub(crate) fn yolo(now: Millis) -> Self {
         Self {
-            about: About::Yolo,
-            name: "Commands of this session run without asking.".to_owned(),
-            also: "What can never be approved stays blocked. /yolo switches it off again."
-                .to_owned(),
+            action: ConfirmAction::Yolo,
+            name: "Commands in this session will run without asking.".to_owned(),
+            consequences:
+                "Commands that can never be approved stay blocked. /yolo turns approvals back on."
+                    .to_owned(),
             selected: 0,
             quiet_since: now,
             typed: false,
@@ -85,20 +92,20 @@ impl Confirm {
         (!self.is_armed(now)).then_some(self.quiet_since + QUIET as Millis)
     }
 
-    pub(crate) fn on_action(&mut self, action: Action, now: Millis) -> Outcome {
+    pub(crate) fn on_action(&mut self, action: Action, now: Millis) -> ConfirmEvent {
         if matches!(action, Action::Escape | Action::Interrupt) {
-            return Outcome::No;
+            return ConfirmEvent::Declined;
         }
         if !self.is_armed(now) {
             self.quiet_since = now;
             self.typed |= matches!(action, Action::Text(_));
-            return Outcome::Open;
+            return ConfirmEvent::StayOpen;
         }
         let chosen = match action {
             Action::Up | Action::Down | Action::Left | Action::Right | Action::Tab => {
                 self.selected = 1 - self.selected;
                 self.typed = false;
-                return Outcome::Open;
+                return ConfirmEvent::StayOpen;
             }
             Action::Enter => self.selected,
             Action::Text('1') => 0,
@@ -106,44 +113,44 @@ impl Confirm {
             _ => {
                 self.quiet_since = now;
                 self.typed |= matches!(action, Action::Text(_));
-                return Outcome::Open;
+                return ConfirmEvent::StayOpen;
             }
         };
         if chosen == 0 {
-            return Outcome::No;
+            return ConfirmEvent::Declined;
         }
         if self.typed {
-            return Outcome::Open;
+            return ConfirmEvent::StayOpen;
         }
-        Outcome::Yes(match &self.about {
-            About::Delete(session) => Command::Delete { session: session.clone() },
-            About::Yolo => Command::SetYolo { yolo: true },
+        ConfirmEvent::Confirmed(match &self.action {
+            ConfirmAction::Delete(session) => Command::Delete { session: session.clone() },
+            ConfirmAction::Yolo => Command::SetYolo { yolo: true },
         })
     }
 
     pub(crate) fn lines(&self, now: Millis, width: usize, theme: &Theme) -> Vec<Line<'static>> {
         let inner = width.saturating_sub(4);
         let (keys, border) = if self.is_armed(now) {
-            (Keys::Armed, theme.question_border)
+            (Readiness::Armed, theme.question_border)
         } else {
-            (Keys::Quieting, theme.dim)
+            (Readiness::Quieting, theme.dim)
         };
-        let (title, choices, esc) = match self.about {
-            About::Delete(_) => {
-                ("Delete this session?", ["keep it", "delete it for good"], "Esc keeps it")
+        let (title, choices, esc) = match self.action {
+            ConfirmAction::Delete(_) => {
+                ("Delete this session?", ["keep it", "delete it permanently"], "Esc keeps it")
             }
-            About::Yolo => {
-                ("Switch approvals off?", ["keep asking", "run everything"], "Esc keeps asking")
+            ConfirmAction::Yolo => {
+                ("Turn approvals off?", ["keep asking", "run everything"], "Esc keeps asking")
             }
         };
         let mut body = vec![Line::styled(fit(&self.name, inner), theme.bold)];
-        body.extend(text(&self.also, theme.warn, inner, Break::Word));
+        body.extend(text(&self.consequences, theme.warn, inner, Break::Word));
         for (i, choice) in choices.iter().enumerate() {
             let style = if i == self.selected { theme.selected } else { theme.text };
             body.push(Line::styled(fit(&format!(" {} {choice} ", i + 1), inner), style));
         }
         let how = if self.typed {
-            "↑↓ Enter: no typed key chooses"
+            "↑↓ Enter: typed keys are ignored"
         } else {
             "↑↓ Enter or a digit"
         };

@@ -1,4 +1,4 @@
-//! The screen as a function of the state: who gets how many lines, and what they say.
+//! The screen as a function of the state: how many lines each part gets, and their content.
 
 use protocol::Link;
 use ratatui::buffer::Buffer;
@@ -6,42 +6,42 @@ use ratatui::layout::Position;
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
-use crate::app::pending_prompts::Delay;
-use crate::app::{App, Panel};
-use crate::card::{Sight, boxed};
+use crate::app::{App, Delay, Panel};
+use crate::boxed::boxed;
+use crate::card::CardContext;
 use crate::clean::{self, clean, one_line};
 use crate::composer::Composer;
 use crate::numbers::bytes;
-use crate::processes::Scene;
-use crate::quit::Left;
+use crate::processes::ProcessesContext;
+use crate::quit::RunningWork;
 use crate::term::Frame;
 use crate::theme::Theme;
-use crate::transcript::wrap::{Break, columns, fit, text};
-use crate::{goal, help, slash, status};
+use crate::wrap::{Break, columns, fit, text};
+use crate::{goal, help, status};
 
-/// Lines of the menu of commands.
-const MENU: usize = 7;
+/// Lines of the menu of commands at most.
+const MENU_LINES: usize = 7;
 
-/// Lines of a panel from which on a card leaves some of it in view,
-const ROOMY: usize = 16;
+/// From this many lines on a card leaves some of a panel in view,
+const ROOMY_LINES: usize = 16;
 
 /// and how many.
-const LIST: usize = 5;
+const LIST_LINES: usize = 5;
 
-/// Lines of the reason why wakeups are held.
-const HELD: usize = 2;
+/// Lines at most of the reason why wakeups are held.
+const HELD_LINES: usize = 2;
 
-/// Lines of a notice.
-const NOTICE: usize = 6;
+/// Lines of a notice at most.
+const NOTICE_LINES: usize = 6;
 
-/// Bytes of a waiting prompt that are looked at.
-const LOOKED_AT: usize = 2_000;
+/// Bytes of a queued prompt that are read at most.
+const MAX_PROMPT_BYTES: usize = 2_000;
 
 /// Columns of the name of a file.
-const NAME: usize = 32;
+const FILE_NAME_WIDTH: usize = 32;
 
-/// What is drawn below the transcript, from the top down.
-struct Plan {
+/// The layout of the screen: the height of the transcript, and what is drawn below it.
+struct ScreenLayout {
     above: Vec<Line<'static>>,
     rule: bool,
     input: Vec<Line<'static>>,
@@ -54,21 +54,21 @@ struct Plan {
 pub(crate) fn draw(app: &mut App, buffer: &mut Buffer) -> Frame {
     let area = buffer.area;
     let (width, height) = (usize::from(area.width), usize::from(area.height));
-    app.composer.set_width(width.saturating_sub(2));
-    let plan = plan(app, width, height);
-    app.with_view(|view, scene| view.arrange(scene, width, plan.body));
-    paint(app, &plan, buffer)
+    app.input.composer.set_width(width.saturating_sub(2));
+    let layout = layout_screen(app, width, height);
+    app.arrange(width, layout.body);
+    paint(app, &layout, buffer)
 }
 
-fn plan(app: &mut App, width: usize, height: usize) -> Plan {
+fn layout_screen(app: &mut App, width: usize, height: usize) -> ScreenLayout {
     let status = (height >= 2).then(|| status::line(app, width));
     let mut room = height - usize::from(status.is_some());
     let rule = height >= 8;
     room -= usize::from(rule);
-    let hidden = app.panel.is_some();
+    let hidden = app.overlays.panel.is_some();
     if hidden {
         let most = (height / 3).max(1).min(room);
-        let (input, caret) = match &mut app.panel {
+        let (input, caret) = match &mut app.overlays.panel {
             Some(Panel::Inbox(inbox)) => match inbox.input(width.saturating_sub(2)) {
                 Some(answer) => input(answer, &app.theme, width, most),
                 None => (Vec::new(), None),
@@ -76,18 +76,18 @@ fn plan(app: &mut App, width: usize, height: usize) -> Plan {
             Some(_) | None => (Vec::new(), None),
         };
         let all = room + usize::from(rule) - input.len();
-        // A panel hides all but what must be answered, and why something was refused.
-        let list = if all >= ROOMY { LIST } else { 1 };
+        // A panel hides everything but cards and notices.
+        let list = if all >= ROOMY_LINES { LIST_LINES } else { 1 };
         let mut above = card(app, width, all.saturating_sub(list));
         if above.is_empty() {
-            above = said(app, width);
+            above = notices(app, width);
             above.truncate(all / 3);
         }
         let body = all - above.len();
-        return Plan { above, rule: false, input, caret, body, status };
+        return ScreenLayout { above, rule: false, input, caret, body, status };
     }
     let most = (height / 3).max(1).min(room);
-    let (input, caret) = input(&app.composer, &app.theme, width, most);
+    let (input, caret) = input(&app.input.composer, &app.theme, width, most);
     room = room.saturating_sub(input.len());
     // The transcript keeps a line as long as there is one to spare.
     let mut free = room.saturating_sub(usize::from(room > 3));
@@ -96,33 +96,33 @@ fn plan(app: &mut App, width: usize, height: usize) -> Plan {
     let mut above = strip(app, width, free.min(6));
     free = free.saturating_sub(above.len());
     above.extend(card);
-    above.extend(menu(app, width, free.min(MENU)));
+    above.extend(menu(app, width, free.min(MENU_LINES)));
     above.truncate(room);
     let body = room - above.len();
-    Plan { above, rule, input, caret, status, body }
+    ScreenLayout { above, rule, input, caret, status, body }
 }
 
-/// The question in view, or the one before quitting.
+/// The open card or dialog.
 fn card(app: &mut App, width: usize, height: usize) -> Vec<Line<'static>> {
     let now = app.now();
-    let mut lines = if let Some(quit) = app.leaving.as_ref().filter(|quit| quit.is_open()) {
-        quit.lines(Left::of(&app.transcript, quit), width, &app.theme)
-    } else if let Some(confirm) = &app.confirm {
+    let mut lines = if let Some(quit) = app.overlays.quit.as_ref().filter(|quit| quit.is_open()) {
+        quit.lines(RunningWork::of(&app.transcript, quit), width, &app.theme)
+    } else if let Some(confirm) = &app.overlays.confirm {
         confirm.lines(app.now(), width, &app.theme)
-    } else if let Some(panel) = &mut app.panel {
+    } else if let Some(panel) = &mut app.overlays.panel {
         let Panel::Inbox(inbox) = panel else { return Vec::new() };
         let Some(lines) = inbox.card(now, (width, height), &app.theme) else { return Vec::new() };
         lines
     } else if let Some(question) = app.question().cloned() {
         let total = app.transcript.questions.len();
-        let (keys, now, size) = (app.card_keys(), app.now(), (width, height));
-        let sight = Sight { name: None, total, keys, now, size, theme: &app.theme };
-        app.card.lines(&question, &sight)
+        let (keys, now, size) = (app.card_readiness(), app.now(), (width, height));
+        let cx = CardContext { name: None, total, keys, now, size, theme: &app.theme };
+        app.questions.card.lines(&question, &cx)
     } else {
         return Vec::new();
     };
     if lines.len() > height {
-        // Too small for a box: what is asked and the choices are worth more than its edges.
+        // Too small for a box: the question and its choices matter more than the edges.
         lines.pop();
         let excess = lines.len().saturating_sub(height);
         lines.drain(..excess.min(1));
@@ -131,15 +131,15 @@ fn card(app: &mut App, width: usize, height: usize) -> Vec<Line<'static>> {
     lines
 }
 
-/// What was said last, and that the host will not have us, which stays.
-fn said(app: &App, width: usize) -> Vec<Line<'static>> {
+/// The current notice, and for as long as the host refuses us, its reason.
+fn notices(app: &App, width: usize) -> Vec<Line<'static>> {
     let theme = &app.theme;
     let mut lines = Vec::new();
     if let Link::Refused { message } = &app.link {
-        lines.extend(marked("✗ ", message, theme.error, width, NOTICE));
+        lines.extend(marked("✗ ", message, theme.error, width, NOTICE_LINES));
     }
-    if let Some((mark, message, style)) = app.news().map(|notice| notice.look(theme)) {
-        lines.extend(marked(mark, message, style, width, NOTICE));
+    if let Some((mark, message, style)) = app.current_notice().map(|notice| notice.parts(theme)) {
+        lines.extend(marked(mark, message, style, width, NOTICE_LINES));
     }
     lines
 }
@@ -160,15 +160,15 @@ fn marked(
     lines
 }
 
-/// What is said, and what waits. If not all of it fits, each gets its part.
+/// Notices and pending work. If not all of it fits, each gets its share.
 fn strip(app: &App, width: usize, height: usize) -> Vec<Line<'static>> {
     let theme = &app.theme;
-    let mut lines = said(app, width);
+    let mut lines = notices(app, width);
     if let Some(held) = &app.transcript.held {
         let held = one_line(held);
         let way = if held.contains("/wake") { "" } else { " · /wake" };
         let held = format!("wakeups held: {held}{way}");
-        lines.extend(marked("⚑ ", &held, theme.warn, width, HELD));
+        lines.extend(marked("⚑ ", &held, theme.warn, width, HELD_LINES));
     }
     let waiting = waiting(app, width, height.saturating_sub(lines.len()).max(height.div_ceil(2)));
     lines.truncate(height - waiting.len().min(height));
@@ -176,7 +176,7 @@ fn strip(app: &App, width: usize, height: usize) -> Vec<Line<'static>> {
     lines
 }
 
-/// What the agent works on, what waits for it, and what goes along with the next prompt.
+/// The goal, the steering text, queued prompts, and the files for the next prompt.
 fn waiting(app: &App, width: usize, height: usize) -> Vec<Line<'static>> {
     let theme = &app.theme;
     let dim = |text: String| Line::styled(fit(&text, width), theme.dim);
@@ -189,7 +189,8 @@ fn waiting(app: &App, width: usize, height: usize) -> Vec<Line<'static>> {
         lines.push(dim(format!("steering: {}", one_line(steer))));
     }
     let queued = app.transcript.queued.iter().map(|queued| (Delay::Queued, queued.text.as_str()));
-    let queued: Vec<(Delay, &str)> = queued.chain(app.late()).collect();
+    let queued: Vec<(Delay, &str)> =
+        queued.chain(app.pending.prompts.overdue(&app.link, app.now())).collect();
     let room = height.saturating_sub(lines.len() + usize::from(files.is_some()));
     let hidden = if queued.len() > room { queued.len() + 1 - room.max(1) } else { 0 };
     if hidden > 0 {
@@ -197,8 +198,8 @@ fn waiting(app: &App, width: usize, height: usize) -> Vec<Line<'static>> {
         lines.push(dim(format!("{what}: {hidden} more")));
     }
     for (delay, text) in queued.iter().skip(hidden) {
-        let line =
-            fit(&format!("{}: {}", delay.label(), one_line(clean::head(text, LOOKED_AT))), width);
+        let text = one_line(clean::head(text, MAX_PROMPT_BYTES));
+        let line = fit(&format!("{}: {text}", delay.label()), width);
         let style = if *delay == Delay::NotSent { theme.warn } else { theme.dim };
         lines.push(Line::styled(line, style));
     }
@@ -207,11 +208,11 @@ fn waiting(app: &App, width: usize, height: usize) -> Vec<Line<'static>> {
     lines
 }
 
-/// The files that go along with the next prompt, and those on their way (S05).
+/// The files for the next prompt, and those being uploaded (S05).
 fn files(app: &App, width: usize) -> Option<Line<'static>> {
     let theme = &app.theme;
-    let name = |name: &str| fit(&one_line(name), width.min(NAME));
-    let uploading = app.uploading.iter();
+    let name = |name: &str| fit(&one_line(name), width.min(FILE_NAME_WIDTH));
+    let uploading = app.pending.uploads.names();
     let uploading = uploading.map(|file| (format!("[uploading {} …]", name(file)), theme.warn));
     let attached = app
         .transcript
@@ -240,14 +241,14 @@ fn files(app: &App, width: usize) -> Option<Line<'static>> {
 
 /// The commands that complete what is typed.
 fn menu(app: &App, width: usize, height: usize) -> Vec<Line<'static>> {
-    let entries = slash::completions(app.composer.text());
-    let selected = app.completion.min(entries.len().saturating_sub(1));
-    // A line of them goes to the word that there are more.
+    let entries = app.input.completions();
+    let selected = app.input.selected_completion(entries.len());
+    // One line is used to show that there are more.
     let cut = entries.len() > height && height > 1;
     let height = height - usize::from(cut);
     let start = (selected + 1).saturating_sub(height.max(1));
     let more = cut.then(|| {
-        let text = format!("  {} of {} · ↑↓ shows more", selected + 1, entries.len());
+        let text = format!("  {} of {} · ↑↓ for more", selected + 1, entries.len());
         Line::styled(fit(&text, width), app.theme.dim)
     });
     entries
@@ -289,15 +290,15 @@ fn input(
     (lines, Some((x + 2, y - start.min(y))))
 }
 
-fn paint(app: &App, plan: &Plan, buffer: &mut Buffer) -> Frame {
+fn paint(app: &App, layout: &ScreenLayout, buffer: &mut Buffer) -> Frame {
     let area = buffer.area;
     let mut y = 0;
     let mut put = |buffer: &mut Buffer, line: &Line<'_>| {
         put(buffer, 0, y, line);
         y += 1;
     };
-    if let Some(panel) = &app.panel {
-        for line in panel_lines(app, panel, usize::from(area.width), plan.body) {
+    if let Some(panel) = &app.overlays.panel {
+        for line in panel_lines(app, panel, usize::from(area.width), layout.body) {
             put(buffer, &line);
         }
     } else {
@@ -305,42 +306,42 @@ fn paint(app: &App, plan: &Plan, buffer: &mut Buffer) -> Frame {
             put(buffer, line);
         }
     }
-    let mut y = plan.body;
-    for line in &plan.above {
+    let mut y = layout.body;
+    for line in &layout.above {
         self::put(buffer, 0, y, line);
         y += 1;
     }
-    if plan.rule {
+    if layout.rule {
         let rule = Line::styled("─".repeat(usize::from(area.width)), app.theme.dim);
         self::put(buffer, 0, y, &rule);
         y += 1;
     }
     let input = y;
-    for line in &plan.input {
+    for line in &layout.input {
         self::put(buffer, 0, y, line);
         y += 1;
     }
-    if let Some(status) = &plan.status {
+    if let Some(status) = &layout.status {
         self::put(buffer, 0, usize::from(area.height).saturating_sub(1), status);
     }
-    toasts(app, plan, buffer);
-    let cursor = plan.caret.map(|(x, y)| {
+    toasts(app, layout, buffer);
+    let cursor = layout.caret.map(|(x, y)| {
         let x = x.min(usize::from(area.width).saturating_sub(1));
         let y = (input + y).min(usize::from(area.height).saturating_sub(1));
         Position::new(x as u16, y as u16)
     });
-    Frame { scrolls: 0..plan.body as u16, cursor }
+    Frame { scrolls: 0..layout.body as u16, cursor }
 }
 
-/// News over the lower right corner of the transcript.
-fn toasts(app: &App, plan: &Plan, buffer: &mut Buffer) {
+/// Toasts over the lower right corner of the transcript.
+fn toasts(app: &App, layout: &ScreenLayout, buffer: &mut Buffer) {
     let width = usize::from(buffer.area.width);
-    let asked = app.asking_elsewhere() > 0;
-    let lines = app.toasts.lines(&app.transcript.session, asked, width, &app.theme);
-    let count = lines.len().min(plan.body);
+    let asked = app.sessions_waiting() > 0;
+    let lines = app.feedback.toasts.lines(&app.transcript.session, asked, width, &app.theme);
+    let count = lines.len().min(layout.body);
     for (i, line) in lines.iter().rev().take(count).enumerate() {
-        let x = width.saturating_sub(crate::card::line_width(line));
-        let y = plan.body - 1 - i;
+        let x = width.saturating_sub(crate::wrap::line_width(line));
+        let y = layout.body - 1 - i;
         put(buffer, x, y, line);
     }
 }
@@ -349,20 +350,20 @@ fn panel_lines(app: &App, panel: &Panel, width: usize, height: usize) -> Vec<Lin
     let theme = &app.theme;
     let (inner, room) = (width.saturating_sub(4), height.saturating_sub(2));
     let (title, mut body) = match panel {
-        Panel::Help { up } => {
+        Panel::Help { top } => {
             let lines = help::lines(inner, theme);
-            let skip = (*up).min(lines.len().saturating_sub(room));
-            ("Help · ↑↓ · Esc closes".to_owned(), lines.into_iter().skip(skip).collect())
+            let skip = (*top).min(lines.len().saturating_sub(room));
+            ("Help · ↑↓ scrolls · Esc closes".to_owned(), lines.into_iter().skip(skip).collect())
         }
         Panel::Processes(panel) => {
             let transcript = &app.transcript;
             let (own, session) = (&transcript.processes, &transcript.session);
-            panel.lines(&Scene { own, session, now: app.now(), theme }, (inner, room))
+            panel.lines(&ProcessesContext { own, session, now: app.now(), theme }, (inner, room))
         }
         Panel::Sessions(sessions) => {
             ("Sessions · Enter opens · Esc".to_owned(), sessions.lines(inner, room, theme))
         }
-        Panel::Inbox(inbox) => inbox.lines(&app.inbox(), (inner, room)),
+        Panel::Inbox(inbox) => inbox.lines(&app.inbox_context(), (inner, room)),
         Panel::Picker(picker) => (picker.title().to_owned(), picker.lines(inner, room, theme)),
     };
     body.truncate(room);
@@ -372,7 +373,7 @@ fn panel_lines(app: &App, panel: &Panel, width: usize, height: usize) -> Vec<Lin
     lines
 }
 
-/// A line at a place; what does not fit is cut off.
+/// Draws a line at a position; the part that does not fit is cut off.
 fn put(buffer: &mut Buffer, x: usize, y: usize, line: &Line<'_>) {
     let area = buffer.area;
     if x < usize::from(area.width) && y < usize::from(area.height) {

@@ -1,5 +1,4 @@
-//! The files the interface touches: what is uploaded, and where exports go. Only the loop in
-//! `run` calls this.
+//! Reading files to upload and writing exports. Only the event loop in `run` calls this.
 
 use std::fs::{self, File};
 use std::io::{self, ErrorKind, Read as _, Write as _};
@@ -16,19 +15,19 @@ const TRIES: u32 = 1_000;
 pub(crate) struct Saved {
     /// The whole path.
     pub(crate) path: String,
-    /// The path that was asked for, if there was such a file already: it was left alone.
-    pub(crate) taken: Option<String>,
+    /// The requested path, if that file existed already: it was left as it is.
+    pub(crate) existing: Option<String>,
 }
 
-/// Name and content of a file, or why there is none, in words.
+/// Name and content of a file; the error says why it cannot be uploaded.
 pub(crate) fn read(path: &str, home: Option<&str>) -> Result<(String, Vec<u8>), String> {
-    let path = &find(path, home);
-    let about = fs::metadata(path).map_err(|error| reason(&error))?;
-    if about.is_dir() {
-        return Err("it is a folder; only files can be handed over".to_owned());
+    let path = &resolve(path, home);
+    let metadata = fs::metadata(path).map_err(|error| reason(&error))?;
+    if metadata.is_dir() {
+        return Err("it is a directory; only files can be uploaded".to_owned());
     }
-    if !about.is_file() {
-        return Err("it is no regular file".to_owned());
+    if !metadata.is_file() {
+        return Err("it is not a regular file".to_owned());
     }
     let mut data = Vec::new();
     // The file may grow while it is read.
@@ -41,7 +40,7 @@ pub(crate) fn read(path: &str, home: Option<&str>) -> Result<(String, Vec<u8>), 
     Ok((name.unwrap_or_else(|| "file".to_owned()), data))
 }
 
-/// Writes `text` to `path`, or into that folder under `name`; never over a file that is there.
+/// Writes `text` to `path`, or into that directory under `name`. Never overwrites a file.
 pub(crate) fn save(
     path: &str,
     name: &str,
@@ -64,18 +63,18 @@ pub(crate) fn save(
                     fs::remove_file(&path).ok();
                     return Err(format!("{}: {}", shown(&path), reason(&error)));
                 }
-                let taken = (n > 1).then(|| shown(&wanted));
-                return Ok(Saved { path: shown(&path), taken });
+                let existing = (n > 1).then(|| shown(&wanted));
+                return Ok(Saved { path: shown(&path), existing });
             }
             Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
             Err(error) => return Err(format!("{}: {}", shown(&path), reason(&error))),
         }
     }
-    Err(format!("{}: there are too many files of that name", shown(&wanted)))
+    Err(format!("{}: too many files of that name exist", shown(&wanted)))
 }
 
-/// A path as people type it or as terminals paste it: `~`, quotes, escaped spaces.
-fn find(path: &str, home: Option<&str>) -> PathBuf {
+/// Resolves a path as people type it or as terminals paste it: `~`, quotes, escaped spaces.
+fn resolve(path: &str, home: Option<&str>) -> PathBuf {
     let plain = expand(path, home);
     if !plain.exists() && path.contains('\\') {
         let unescaped = expand(&path.replace("\\ ", " "), home);
@@ -107,10 +106,10 @@ fn numbered(path: &Path, n: u32) -> PathBuf {
     path.with_file_name(format!("{stem}-{n}{end}"))
 }
 
-/// Why, in words that need no number.
+/// An I/O error in words, without its number.
 fn reason(error: &io::Error) -> String {
     match error.kind() {
-        ErrorKind::NotFound => "there is no such file or folder".to_owned(),
+        ErrorKind::NotFound => "no such file or directory".to_owned(),
         ErrorKind::PermissionDenied => "permission denied".to_owned(),
         ErrorKind::StorageFull => "the disk is full".to_owned(),
         _ => error.to_string(),

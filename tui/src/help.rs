@@ -3,12 +3,12 @@
 use ratatui::text::{Line, Span};
 
 use crate::keymap::KEYS;
-use crate::slash::TABLE;
+use crate::slash::COMMANDS;
 use crate::theme::Theme;
-use crate::transcript::wrap::{Break, columns, wrap};
+use crate::wrap::{Break, columns, wrap};
 
 pub(crate) fn lines(width: usize, theme: &Theme) -> Vec<Line<'static>> {
-    let commands: Vec<(String, &str)> = TABLE
+    let commands: Vec<(String, &str)> = COMMANDS
         .iter()
         .map(|entry| (format!("/{} {}", entry.name, entry.args).trim_end().to_owned(), entry.help))
         .collect();

@@ -1,22 +1,22 @@
-//! The questions of all sessions in a list, and the card of one of them: to answer it without going
-//! there. A card is the one its session shows, under the same rules (C11).
+//! The inbox: the questions of all sessions in a list, and the card of one of them, to answer it
+//! without opening its session. The card follows the same rules as in its session (C11).
 
 use protocol::{Answer, Ask, Asked, Millis, QuestionId, SessionId};
 use ratatui::text::Line;
 
-use crate::card::{Card, Keys, Outcome as Done, Sight};
-use crate::clarify::meant;
+use crate::arming::Readiness;
+use crate::card::{Card, CardContext, CardEvent, parse_answer};
 use crate::clean::{head, one_line};
 use crate::composer::Composer;
 use crate::keymap::Action;
 use crate::numbers::count;
-use crate::select::Entry;
+use crate::select::SelectItem;
 use crate::theme::Theme;
 use crate::time::{between, span};
-use crate::transcript::wrap::{columns, fit};
+use crate::wrap::{columns, fit};
 
-/// Bytes of a question that are looked at.
-const LOOKED_AT: usize = 1_000;
+/// Bytes of a question that are read at most.
+const MAX_BYTES: usize = 1_000;
 
 /// Columns from which on a question stands beside the name of its session.
 const WIDE: usize = 64;
@@ -27,65 +27,65 @@ const PAGE: usize = 10;
 /// The panel.
 #[derive(Debug, Default)]
 pub(crate) struct Inbox {
-    /// The selected session: of each there is one question.
+    /// The selected session: each has one question in the list.
     selected: Option<SessionId>,
-    /// Where it stood, for when it is gone.
+    /// Its position, for when it is gone.
     at: usize,
-    open: Option<Opened>,
+    open: Option<OpenCard>,
 }
 
 /// The question whose card is on the screen.
 #[derive(Debug)]
-struct Opened {
+struct OpenCard {
     asked: Asked,
     card: Card,
-    /// What is typed: an answer in the user's own words.
+    /// The answer that is being typed.
     input: Composer,
     typed_at: Millis,
-    /// The list was not asked for, and is not to be shown.
+    /// Opened without the list: closing the card closes the panel.
     direct: bool,
 }
 
-/// What the list is drawn with.
-pub(crate) struct Scene<'a> {
+/// The data the list is drawn from.
+pub(crate) struct InboxContext<'a> {
     pub(crate) questions: &'a [Asked],
-    /// Those that were answered here, and the host has not said so.
+    /// The ones answered here that the host has not confirmed.
     pub(crate) answered: &'a [(SessionId, QuestionId)],
-    /// The session in view.
+    /// The session on the screen.
     pub(crate) here: &'a SessionId,
     pub(crate) now: Millis,
     pub(crate) theme: &'a Theme,
 }
 
-/// What a key did.
+/// The result of a key.
 #[derive(Debug, PartialEq)]
-pub(crate) enum Outcome {
-    /// The panel stays.
-    Open,
-    /// It is to be closed.
-    Closed,
-    /// This session is to be opened, with what was typed for it.
-    Go(SessionId, String),
-    /// The question has this answer.
+pub(crate) enum InboxEvent {
+    /// The panel stays open.
+    StayOpen,
+    /// Close it.
+    Close,
+    /// Open this session, with the text typed for it.
+    OpenSession(SessionId, String),
+    /// Answer the question.
     Answered(Box<Asked>, Answer),
-    /// What was typed was thrown away.
-    Dropped(String),
-    /// A command is not approved by words.
-    NotByText,
+    /// The typed text was discarded.
+    Discarded(String),
+    /// Text cannot approve a command.
+    TextRefused,
 }
 
-/// A question whose card was open is no longer asked.
+/// A card that was closed because its question is no longer pending.
 #[derive(Debug, PartialEq)]
-pub(crate) struct Gone {
+pub(crate) struct ClosedCard {
     pub(crate) asked: Asked,
-    /// What had been typed.
+    /// The text in its input.
     pub(crate) typed: String,
-    /// There is no list to go back to.
+    /// There is no list to return to.
     pub(crate) direct: bool,
 }
 
 impl Inbox {
-    /// The card of this question at once.
+    /// An inbox that shows the card of this question at once.
     pub(crate) fn on(asked: &Asked, now: Millis) -> Self {
         let mut inbox = Self { selected: Some(asked.session.clone()), ..Self::default() };
         inbox.open(asked, true, now);
@@ -96,7 +96,7 @@ impl Inbox {
         let (asked, mut card) = (asked.clone(), Card::default());
         card.follow(Some(&asked.question), now);
         let input = Composer::default();
-        self.open = Some(Opened { asked, card, input, typed_at: now, direct });
+        self.open = Some(OpenCard { asked, card, input, typed_at: now, direct });
     }
 
     /// Whether a card is open.
@@ -104,17 +104,17 @@ impl Inbox {
         self.open.is_some()
     }
 
-    /// What is typed and not sent.
+    /// The text that is typed and not sent.
     pub(crate) fn typed(&self) -> Option<String> {
         let open = self.open.as_ref().filter(|open| !open.input.is_empty())?;
         Some(open.input.expanded())
     }
 
-    /// The question on the screen; once for each (C08).
-    pub(crate) fn tell(&mut self) -> Option<(SessionId, QuestionId)> {
+    /// The question on the screen, returned once for each (C08).
+    pub(crate) fn mark_shown(&mut self) -> Option<(SessionId, QuestionId)> {
         let open = self.open.as_mut()?;
         let Asked { session, question, .. } = &open.asked;
-        open.card.tell().then(|| (session.clone(), question.id.clone()))
+        open.card.mark_shown().then(|| (session.clone(), question.id.clone()))
     }
 
     /// When something here changes by itself.
@@ -125,8 +125,8 @@ impl Inbox {
         arms.filter(|at| *at > now).into_iter().chain(counts.then_some(second)).min()
     }
 
-    /// The questions are others now.
-    pub(crate) fn on_changed(&mut self, questions: &[Asked]) -> Option<Gone> {
+    /// The questions have changed. Returns the card that this closes.
+    pub(crate) fn on_changed(&mut self, questions: &[Asked]) -> Option<ClosedCard> {
         self.at = self.position(questions);
         let open = self.open.as_mut()?;
         let same = |asked: &&Asked| {
@@ -136,11 +136,11 @@ impl Inbox {
             open.asked.clone_from(asked);
             return None;
         }
-        let Opened { asked, input, direct, .. } = self.open.take()?;
-        Some(Gone { asked, typed: input.expanded(), direct })
+        let OpenCard { asked, input, direct, .. } = self.open.take()?;
+        Some(ClosedCard { asked, typed: input.expanded(), direct })
     }
 
-    /// Where the selection stands.
+    /// The index of the selected entry.
     fn position(&self, questions: &[Asked]) -> usize {
         let selected = self.selected.as_ref();
         let found = questions.iter().position(|asked| Some(&asked.session) == selected);
@@ -153,7 +153,7 @@ impl Inbox {
         questions: &[Asked],
         here: &SessionId,
         now: Millis,
-    ) -> Outcome {
+    ) -> InboxEvent {
         if self.open.is_some() {
             return self.on_card(action, now);
         }
@@ -166,15 +166,15 @@ impl Inbox {
             Action::PageDown => (at + PAGE).min(last),
             Action::Home | Action::First => 0,
             Action::End | Action::Last => last,
-            Action::Escape | Action::Interrupt => return Outcome::Closed,
+            Action::Escape | Action::Interrupt => return InboxEvent::Close,
             Action::Enter | Action::Right | Action::Tab | Action::News => {
-                let Some(asked) = questions.get(at) else { return Outcome::Open };
+                let Some(asked) = questions.get(at) else { return InboxEvent::StayOpen };
                 if asked.session == *here {
-                    // Its card is what lies below.
-                    return Outcome::Closed;
+                    // Its card is below the panel.
+                    return InboxEvent::Close;
                 }
                 if matches!(action, Action::Tab | Action::News) {
-                    return Outcome::Go(asked.session.clone(), String::new());
+                    return InboxEvent::OpenSession(asked.session.clone(), String::new());
                 }
                 self.open(asked, false, now);
                 at
@@ -183,39 +183,39 @@ impl Inbox {
         };
         self.at = to;
         self.selected = questions.get(to).map(|asked| asked.session.clone());
-        Outcome::Open
+        InboxEvent::StayOpen
     }
 
-    /// A key while a card is open, in the order of the session's own view.
-    fn on_card(&mut self, action: Action, now: Millis) -> Outcome {
-        let Some(open) = &mut self.open else { return Outcome::Open };
+    /// A key while a card is open, handled in the same order as in its session.
+    fn on_card(&mut self, action: Action, now: Millis) -> InboxEvent {
+        let Some(open) = &mut self.open else { return InboxEvent::StayOpen };
         let is_approval = matches!(open.asked.question.ask, Ask::Approval { .. });
         if open.input.is_empty() && open.card.is_armed(open.typed_at, now) {
             match open.card.on_action(&open.asked.question, action) {
-                Done::Ignored => {}
-                Done::Moved => return Outcome::Open,
-                Done::Answered(answer) => return self.answered(answer),
+                CardEvent::Ignored => {}
+                CardEvent::Moved => return InboxEvent::StayOpen,
+                CardEvent::Answered(answer) => return self.answered(answer),
             }
         }
         open.typed_at = now;
         match action {
             Action::Escape | Action::Interrupt if !open.input.is_empty() => {
-                return Outcome::Dropped(open.input.take());
+                return InboxEvent::Discarded(open.input.take());
             }
             Action::Escape | Action::Interrupt => {
                 let direct = open.direct;
                 self.open = None;
-                return if direct { Outcome::Closed } else { Outcome::Open };
+                return if direct { InboxEvent::Close } else { InboxEvent::StayOpen };
             }
             Action::Tab | Action::News => {
-                return Outcome::Go(open.asked.session.clone(), open.input.expanded());
+                return InboxEvent::OpenSession(open.asked.session.clone(), open.input.expanded());
             }
             Action::Enter if open.input.continue_line() => {}
             Action::Enter if open.input.text().trim().is_empty() => {}
-            Action::Enter if is_approval => return Outcome::NotByText,
+            Action::Enter if is_approval => return InboxEvent::TextRefused,
             Action::Enter => {
                 if open.card.is_settled(now) {
-                    let answer = meant(&open.asked.question.ask, open.input.take());
+                    let answer = parse_answer(&open.asked.question.ask, open.input.take());
                     return self.answered(answer);
                 }
             }
@@ -223,12 +223,12 @@ impl Inbox {
                 open.input.on_action(action);
             }
         }
-        Outcome::Open
+        InboxEvent::StayOpen
     }
 
-    fn answered(&mut self, answer: Answer) -> Outcome {
-        let Some(open) = self.open.take() else { return Outcome::Open };
-        Outcome::Answered(Box::new(open.asked), answer)
+    fn answered(&mut self, answer: Answer) -> InboxEvent {
+        let Some(open) = self.open.take() else { return InboxEvent::StayOpen };
+        InboxEvent::Answered(Box::new(open.asked), answer)
     }
 
     /// A bracketed paste: into an answer.
@@ -239,7 +239,7 @@ impl Inbox {
         }
     }
 
-    /// The input below the card, where there is something to be typed.
+    /// The input below the card, if text can be typed.
     pub(crate) fn input(&mut self, width: usize) -> Option<&Composer> {
         let open = self.open.as_mut()?;
         open.input.set_width(width);
@@ -256,26 +256,26 @@ impl Inbox {
     ) -> Option<Vec<Line<'static>>> {
         let open = self.open.as_mut()?;
         let keys = if !open.input.is_empty() {
-            Keys::Typing
+            Readiness::Typing
         } else if open.card.is_armed(open.typed_at, now) {
-            Keys::Armed
+            Readiness::Armed
         } else {
-            Keys::Quieting
+            Readiness::Quieting
         };
-        let name = called(&open.asked);
+        let name = session_name(&open.asked);
         let total = count_of(&open.asked);
-        let sight = Sight { name: Some(&name), total, keys, now, size, theme };
-        Some(open.card.lines(&open.asked.question, &sight))
+        let cx = CardContext { name: Some(&name), total, keys, now, size, theme };
+        Some(open.card.lines(&open.asked.question, &cx))
     }
 
     /// Title and lines.
     pub(crate) fn lines(
         &self,
-        scene: &Scene<'_>,
+        cx: &InboxContext<'_>,
         size: (usize, usize),
     ) -> (String, Vec<Line<'static>>) {
         let (width, height) = size;
-        let (questions, theme) = (scene.questions, scene.theme);
+        let (questions, theme) = (cx.questions, cx.theme);
         let all: usize = questions.iter().map(count_of).sum();
         let title = match all {
             0 => "Inbox".to_owned(),
@@ -289,10 +289,10 @@ impl Inbox {
         let room = height.saturating_sub(1).max(1);
         let mut lines = Vec::new();
         if questions.is_empty() {
-            lines.push(Line::styled(fit("no session waits for you", width), theme.dim));
+            lines.push(Line::styled(fit("no questions are waiting", width), theme.dim));
         }
         let at = self.position(questions);
-        let names = questions.iter().map(|asked| columns(&called(asked))).max().unwrap_or(0);
+        let names = questions.iter().map(|asked| columns(&session_name(asked))).max().unwrap_or(0);
         let names = names.min(width / 3);
         let each = if width < WIDE { 2 } else { 1 };
         let start = (at + 1).saturating_sub((room / each).max(1));
@@ -300,7 +300,7 @@ impl Inbox {
             if lines.len() >= room {
                 break;
             }
-            lines.extend(entry(asked, scene, names, width).lines(2, n == at, width, theme));
+            lines.extend(entry(asked, cx, names, width).lines(2, n == at, width, theme));
         }
         lines.truncate(room);
         lines.resize(room, Line::default());
@@ -311,46 +311,52 @@ impl Inbox {
     }
 }
 
-/// How many questions of its session there are.
+/// How many questions its session has.
 fn count_of(asked: &Asked) -> usize {
     usize::try_from(asked.behind).unwrap_or(usize::MAX).saturating_add(1)
 }
 
-/// What people call the session.
-pub(crate) fn called(asked: &Asked) -> String {
-    let name = one_line(head(&asked.name, LOOKED_AT));
+/// The name of the session, or its id.
+pub(crate) fn session_name(asked: &Asked) -> String {
+    let name = one_line(head(&asked.name, MAX_BYTES));
     if name.is_empty() { one_line(&asked.session.0) } else { name }
 }
 
-/// A question in a line, or in two where there is no room.
-fn entry(asked: &Asked, scene: &Scene<'_>, names: usize, width: usize) -> Entry {
+/// A question as an entry: one line, or two where there is no room.
+fn entry(asked: &Asked, cx: &InboxContext<'_>, names: usize, width: usize) -> SelectItem {
     let question = &asked.question;
-    let here = if asked.session == *scene.here { '•' } else { ' ' };
+    let here = if asked.session == *cx.here { '•' } else { ' ' };
     let (mark, text) = match &question.ask {
         Ask::Approval { command, .. } => ('!', format!("run: {}", short(command))),
         Ask::Clarify { question, .. } => ('?', format!("asks: {}", short(question))),
     };
     let is_answered =
         |(session, id): &(SessionId, QuestionId)| *session == asked.session && *id == question.id;
-    let time = if scene.answered.iter().any(is_answered) {
+    let time = if cx.answered.iter().any(is_answered) {
         "answered …".to_owned()
     } else if let Some(deadline) = question.deadline {
-        let left = u64::try_from(deadline - scene.now).unwrap_or(0).div_ceil(1_000);
+        let left = u64::try_from(deadline - cx.now).unwrap_or(0).div_ceil(1_000);
         format!("{} left", span(left))
     } else {
-        format!("waits {}", span(between(scene.now, question.asked_at) / 1_000))
+        format!("waiting {}", span(between(cx.now, question.asked_at) / 1_000))
     };
     let detail = if asked.behind > 0 { format!("+{} · {time}", asked.behind) } else { time };
     let marks = format!("{here}{mark}");
-    let name = called(asked);
+    let name = session_name(asked);
     if width < WIDE {
-        return Entry { marks, label: name, detail, below: Some(text), ..Entry::default() };
+        return SelectItem {
+            marks,
+            label: name,
+            detail,
+            below: Some(text),
+            ..SelectItem::default()
+        };
     }
     let name = fit(&name, names);
     let space = " ".repeat(names.saturating_sub(columns(&name)) + 2);
-    Entry { marks, label: format!("{name}{space}{text}"), detail, ..Entry::default() }
+    SelectItem { marks, label: format!("{name}{space}{text}"), detail, ..SelectItem::default() }
 }
 
 fn short(text: &str) -> String {
-    one_line(head(text, LOOKED_AT))
+    one_line(head(text, MAX_BYTES))
 }

@@ -1,8 +1,8 @@
-//! What a key is bound to. Widgets see actions, never key codes.
+//! Key bindings. Widgets receive actions, never key codes.
 
 use crossterm::event::{KeyCode, KeyEvent, KeyEventKind, KeyModifiers};
 
-/// What a key means.
+/// The meaning of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Action {
     Text(char),
@@ -44,19 +44,19 @@ pub(crate) enum Action {
 
 /// The keys as the help shows them.
 pub(crate) const KEYS: &[(&str, &str)] = &[
-    ("Enter", "send; while a turn runs: queue"),
-    ("Alt+Enter, Ctrl+J, \\ Enter", "new line (Shift+Enter where the terminal tells)"),
-    ("Up, Down", "earlier prompts; Up on empty takes a queued one back"),
+    ("Enter", "send, or queue while a turn runs"),
+    ("Alt+Enter, Ctrl+J, \\ Enter", "new line (also Shift+Enter in most terminals)"),
+    ("Up, Down", "prompt history; Up in an empty input edits a queued one"),
     ("Esc, Ctrl+C", "close card, interrupt, clear input; Ctrl+C twice quits"),
-    ("Ctrl+D", "quit on empty input"),
+    ("Ctrl+D", "quit, if the input is empty"),
     ("PgUp, PgDn, wheel", "scroll; Ctrl+Home and Ctrl+End jump; End follows"),
     ("Tab", "complete a command"),
     ("Ctrl+B", "background processes"),
-    ("Ctrl+O", "what other sessions ask, else the one with news or the list"),
-    ("Ctrl+R", "show or fold reasoning and summaries"),
+    ("Ctrl+O", "questions of other sessions, else the latest news"),
+    ("Ctrl+R", "show or hide reasoning and summaries"),
     ("Ctrl+A E U K W Y", "edit; Ctrl or Alt with arrows moves by words"),
-    ("Ctrl+L", "draw the screen anew"),
-    ("Ctrl+Z", "back to the shell; what runs goes on"),
+    ("Ctrl+L", "redraw the screen"),
+    ("Ctrl+Z", "suspend to the shell; running work continues"),
     ("in the inbox", "Enter shows a question, Tab opens its session"),
     (
         "in the session list",
@@ -65,7 +65,7 @@ pub(crate) const KEYS: &[(&str, &str)] = &[
     ("Shift+drag", "select text with the mouse"),
 ];
 
-/// What this key is bound to.
+/// The action of a key.
 pub(crate) fn action(key: KeyEvent) -> Option<Action> {
     if key.kind == KeyEventKind::Release {
         return None;

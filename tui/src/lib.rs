@@ -1,12 +1,12 @@
-//! The terminal interface: what a session looks like and what keys do to it.
+//! The terminal interface: how a session looks and what keys do.
 //!
-//! It knows [`protocol`] and [`host::View`], nothing of models, tools or files. [`run()`] owns
-//! the terminal and all waiting; everything else is state ([`app`]) and drawing.
+//! It knows [`protocol`] alone, nothing of models and tools. [`run()`] owns the terminal and all
+//! waiting; everything else is state ([`app`]) and drawing.
 
 mod app;
-mod approval;
+mod arming;
+mod boxed;
 mod card;
-mod clarify;
 mod clean;
 mod composer;
 mod confirm;
@@ -18,7 +18,9 @@ mod inbox;
 mod keymap;
 mod link;
 mod numbers;
+mod options;
 mod picker;
+mod process_exit;
 mod processes;
 mod quit;
 mod refresh;
@@ -34,8 +36,10 @@ mod theme;
 mod time;
 mod toast;
 mod transcript;
+mod wrap;
 
-pub use quit::Leaving;
-pub use run::{Exit, Interface, Options, run};
-pub use term::Drawn;
+pub use options::Options;
+pub use quit::ExitMode;
+pub use run::{Exit, Interface, run};
+pub use term::DrawStats;
 pub use theme::Palette;

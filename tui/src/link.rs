@@ -1,42 +1,39 @@
-//! The way to a remote host, in words.
+//! The state of the link to a remote host, in words.
 
 use protocol::{Link, Millis};
 
 use crate::clean::one_line;
 use crate::time::span;
-use crate::transcript::wrap::{columns, fit};
+use crate::wrap::{columns, fit};
 
-/// Columns of a reason.
-const WHY: usize = 44;
+/// Columns of a reason at most.
+const MAX_REASON: usize = 44;
 
-/// Columns below which a reason says nothing.
-const LEAST: usize = 8;
+/// Columns of a reason at least; with fewer it is left out.
+const MIN_REASON: usize = 8;
 
-/// What the status line says of it in so many columns; nothing while all is well.
+/// The text for the status line in that many columns; `None` while the link is up.
 pub(crate) fn status(link: &Link, now: Millis, width: usize) -> Option<String> {
     Some(match link {
         Link::Up => return None,
         Link::Connecting => "connecting…".to_owned(),
         Link::Down { why, attempt: _, retry_at } => {
             let left = seconds(*retry_at, now);
-            let again = if left == 0 {
-                "trying again".to_owned()
-            } else {
-                format!("again in {}", span(left))
-            };
-            with_reason("link down", why, &again, width)
+            let again =
+                if left == 0 { "retrying".to_owned() } else { format!("retry in {}", span(left)) };
+            with_reason("disconnected", why, &again, width)
         }
         Link::Polling { why } => with_reason("polling", why, "", width),
         Link::Refused { .. } => "not connected".to_owned(),
         Link::Stopped { retry_at } => match retry_at.map(|at| seconds(at, now)) {
             None => "the host was stopped".to_owned(),
-            Some(0) => "the host was stopped · trying again".to_owned(),
-            Some(left) => format!("the host was stopped · again in {}", span(left)),
+            Some(0) => "the host was stopped · retrying".to_owned(),
+            Some(left) => format!("the host was stopped · retry in {}", span(left)),
         },
     })
 }
 
-/// When that changes by itself.
+/// When that text changes by itself.
 pub(crate) fn next_tick(link: &Link, now: Millis) -> Option<Millis> {
     match link {
         Link::Down { retry_at, .. } | Link::Stopped { retry_at: Some(retry_at) } => {
@@ -51,17 +48,17 @@ pub(crate) fn next_tick(link: &Link, now: Millis) -> Option<Millis> {
     }
 }
 
-/// Whole seconds until then, the one that has begun among them.
+/// Whole seconds until then, rounded up.
 fn seconds(then: Millis, now: Millis) -> u64 {
     u64::try_from(then.saturating_sub(now)).unwrap_or(0).div_ceil(1_000)
 }
 
-/// What it is, why, and what comes next; the reason gets what room is left.
+/// State, reason and next step; the reason gets the room that is left.
 fn with_reason(what: &str, why: &str, next: &str, width: usize) -> String {
     let next = if next.is_empty() { String::new() } else { format!(" · {next}") };
-    let room = width.saturating_sub(columns(what) + columns(&next) + 5).min(WHY);
+    let room = width.saturating_sub(columns(what) + columns(&next) + 5).min(MAX_REASON);
     let why = one_line(why);
-    if why.is_empty() || room < LEAST {
+    if why.is_empty() || room < MIN_REASON {
         return format!("{what}{next}");
     }
     format!("{what} · {}{next}", fit(&why, room))
@@ -72,11 +69,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_host_that_was_stopped_is_said_so_and_counts_down_only_where_tries_are_far_apart() {
+    fn a_stopped_host_is_reported_with_a_countdown() {
         let says = |retry_at| status(&Link::Stopped { retry_at }, 1_000, 80).unwrap();
         assert_eq!(says(None), "the host was stopped");
-        assert_eq!(says(Some(13_000)), "the host was stopped · again in 12 s");
-        assert_eq!(says(Some(500)), "the host was stopped · trying again");
+        assert_eq!(says(Some(13_000)), "the host was stopped · retry in 12 s");
+        assert_eq!(says(Some(500)), "the host was stopped · retrying");
         let tick = |retry_at| next_tick(&Link::Stopped { retry_at }, 1_000);
         assert_eq!((tick(None), tick(Some(3_000))), (None, Some(2_000)));
     }

@@ -1,30 +1,30 @@
-//! A panel to pick one of a few values from: a model, a folder, a profile, an effort.
+//! A panel to pick one of a few values: a model, a directory, a profile, a reasoning effort.
 
 use protocol::{Command, Subject};
 use ratatui::text::Line;
 
 use crate::clean::one_line;
 use crate::keymap::Action;
-use crate::select::{self, Entry, Select};
+use crate::select::{Select, SelectEvent, SelectItem};
 use crate::theme::Theme;
 
-/// How hard a model can think.
+/// The reasoning efforts.
 const EFFORTS: [&str; 6] = ["none", "minimal", "low", "medium", "high", "xhigh"];
 
-/// The word for the configured effort.
+/// The entry for the configured effort.
 pub(crate) const DEFAULT: &str = "default";
 
-/// What is picked.
+/// The kind of value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum PickerKind {
     Model,
     Workspace,
     Profile,
     Reasoning,
 }
 
-impl Kind {
-    /// What a failure to list the values is about.
+impl PickerKind {
+    /// The subject of a failure to list the values.
     pub(crate) fn subject(self) -> Subject {
         match self {
             Self::Model => Subject::Models,
@@ -38,28 +38,32 @@ impl Kind {
 /// The panel.
 #[derive(Debug)]
 pub(crate) struct Picker {
-    kind: Kind,
+    kind: PickerKind,
     select: Select,
     values: Vec<String>,
 }
 
-/// What a key did.
+/// The result of a key.
 #[derive(Debug, PartialEq)]
-pub(crate) enum Outcome {
-    /// The panel stays.
-    Open,
-    /// It is to be closed.
-    Closed,
-    /// It is to be closed, and this is wanted.
+pub(crate) enum PickerEvent {
+    /// The panel stays open.
+    StayOpen,
+    /// Close it.
+    Close,
+    /// Close it and send this command.
     Picked(Command),
 }
 
 impl Picker {
-    /// The values are known: `current` is the one in use. What was typed meanwhile narrows them.
+    /// Fills in the values; `current` is the one in use. Text that was typed meanwhile narrows them.
     pub(crate) fn fill(&mut self, values: &[String], current: &str) {
         let entry = |value: &String| {
-            let detail = if value == current { "in use" } else { "" };
-            Entry { label: one_line(value), detail: detail.to_owned(), ..Entry::default() }
+            let detail = if value == current { "current" } else { "" };
+            SelectItem {
+                label: one_line(value),
+                detail: detail.to_owned(),
+                ..SelectItem::default()
+            }
         };
         self.values = values.to_vec();
         self.select.refill(values.iter().map(entry).collect());
@@ -68,42 +72,49 @@ impl Picker {
         }
     }
 
-    /// The values, which the host has been asked for.
-    pub(crate) fn asking(kind: Kind) -> Self {
+    /// A picker whose values were requested from the host.
+    pub(crate) fn asking(kind: PickerKind) -> Self {
         Self { kind, select: Select::asking(), values: Vec::new() }
     }
 
-    /// What it waits for, if the values have not come yet.
-    pub(crate) fn asks_for(&self) -> Option<Kind> {
+    /// The kind of the values it waits for, if they have not come yet.
+    pub(crate) fn awaited(&self) -> Option<PickerKind> {
         self.select.is_asking().then_some(self.kind)
     }
 
-    /// The efforts.
-    pub(crate) fn of_efforts(current: Option<&str>) -> Self {
+    /// A picker of the reasoning efforts.
+    pub(crate) fn efforts(current: Option<&str>) -> Self {
         let values: Vec<String> =
             std::iter::once(DEFAULT).chain(EFFORTS).map(str::to_owned).collect();
-        let mut picker = Self::asking(Kind::Reasoning);
+        let mut picker = Self::asking(PickerKind::Reasoning);
         picker.fill(&values, current.unwrap_or(DEFAULT));
         picker
     }
 
     pub(crate) fn title(&self) -> &'static str {
         match self.kind {
-            Kind::Model => "Models · Enter uses · Esc",
-            Kind::Workspace => "Folders · Enter works there · Esc",
-            Kind::Profile => "Profiles · Enter uses · Esc",
-            Kind::Reasoning => "Reasoning · Enter uses · Esc",
+            PickerKind::Model => "Models · Enter selects · Esc",
+            PickerKind::Workspace => "Directories · Enter selects · Esc",
+            PickerKind::Profile => "Profiles · Enter selects · Esc",
+            PickerKind::Reasoning => "Reasoning · Enter selects · Esc",
         }
     }
 
-    pub(crate) fn on_action(&mut self, action: Action) -> Outcome {
+    pub(crate) fn on_action(&mut self, action: Action) -> PickerEvent {
         match self.select.on_action(action) {
-            select::Outcome::Open => Outcome::Open,
-            select::Outcome::Closed => Outcome::Closed,
-            select::Outcome::Picked(index) => match self.values.get(index) {
-                Some(value) => Outcome::Picked(command(self.kind, value)),
-                None => Outcome::Open,
+            SelectEvent::StayOpen => PickerEvent::StayOpen,
+            SelectEvent::Close => PickerEvent::Close,
+            SelectEvent::Pick(index) => match self.values.get(index) {
+                Some(value) => PickerEvent::Picked(command(self.kind, value)),
+                None => PickerEvent::StayOpen,
             },
+        }
+    }
+
+    /// Narrows the values by pasted text.
+    pub(crate) fn on_paste(&mut self, text: &str) {
+        for c in text.chars().filter(|c| !c.is_control()) {
+            self.on_action(Action::Text(c));
         }
     }
 
@@ -112,14 +123,14 @@ impl Picker {
     }
 }
 
-/// What asks for this value.
-pub(crate) fn command(kind: Kind, value: &str) -> Command {
+/// The command that sets this value.
+pub(crate) fn command(kind: PickerKind, value: &str) -> Command {
     let value = value.to_owned();
     match kind {
-        Kind::Model => Command::SetModel { model: value },
-        Kind::Workspace => Command::SetCwd { cwd: value },
-        Kind::Profile => Command::SetProfile { name: value },
-        Kind::Reasoning => {
+        PickerKind::Model => Command::SetModel { model: value },
+        PickerKind::Workspace => Command::SetCwd { cwd: value },
+        PickerKind::Profile => Command::SetProfile { name: value },
+        PickerKind::Reasoning => {
             Command::SetReasoning { effort: Some(value).filter(|value| value != DEFAULT) }
         }
     }

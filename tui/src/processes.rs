@@ -1,14 +1,15 @@
-//! The panel of background processes: what runs, what came of it, its last output, killing one;
-//! of the session in view, or of all sessions of the host.
+//! The panel of background processes, of the session on the screen or of all sessions of the host:
+//! their state, their last output, and killing them.
 
 mod lines;
 
-pub(crate) use lines::Scene;
+pub(crate) use lines::ProcessesContext;
 
 use std::collections::HashMap;
 
-use protocol::Subject;
-use protocol::{Command, Failure, Process, ProcessId, SessionId, SessionRow, Target, Work};
+use protocol::{
+    Command, Failure, Process, ProcessId, SessionId, SessionRow, Subject, Target, Work,
+};
 
 use crate::clean::output;
 use crate::keymap::Action;
@@ -19,16 +20,16 @@ use crate::refresh::Refresh;
 pub(crate) struct Processes {
     selected: Option<ProcessId>,
     tail: Option<Tail>,
-    kills: Option<ProcessId>,
-    everywhere: Option<Everywhere>,
-    /// Why this host does not tell what runs.
-    untold: Option<String>,
+    kill_armed: Option<ProcessId>,
+    all_sessions: Option<AllSessions>,
+    /// Why this host cannot list its processes.
+    unavailable: Option<String>,
 }
 
-/// The processes of all sessions, as the host last told them.
+/// The processes of all sessions, as the host last listed them.
 #[derive(Debug, Default)]
-struct Everywhere {
-    /// `None` = not told yet.
+struct AllSessions {
+    /// `None` = not listed yet.
     processes: Option<Vec<Process>>,
     names: HashMap<SessionId, String>,
     refresh: Refresh,
@@ -41,14 +42,14 @@ struct Tail {
     up: usize,
 }
 
-/// What a key did.
+/// The result of a key.
 #[derive(Debug, PartialEq)]
-pub(crate) enum Outcome {
-    /// The panel stays.
-    Open,
-    /// It is to be closed.
-    Closed,
-    /// It stays and asks for something.
+pub(crate) enum ProcessesEvent {
+    /// The panel stays open.
+    StayOpen,
+    /// Close it.
+    Close,
+    /// The panel stays open; send these commands.
     Send(Vec<Command>),
 }
 
@@ -58,10 +59,10 @@ impl Processes {
         self.tail.as_ref().map(|tail| &tail.id)
     }
 
-    /// What the panel lists: of the session in view (`own`), or of all.
+    /// The processes in the list: those of the session on the screen (`own`), or all.
     pub(crate) fn listed<'a>(&'a self, own: &'a [Process]) -> &'a [Process] {
-        match &self.everywhere {
-            Some(everywhere) => everywhere.processes.as_deref().unwrap_or_default(),
+        match &self.all_sessions {
+            Some(all_sessions) => all_sessions.processes.as_deref().unwrap_or_default(),
             None => own,
         }
     }
@@ -72,49 +73,49 @@ impl Processes {
         }
     }
 
-    /// Something about a process of the host has changed: its list is asked for again, but never
-    /// twice at once.
+    /// A process of the host has changed: requests the list again, but never twice at once.
     pub(crate) fn on_change(&mut self) -> Option<Command> {
-        self.everywhere.as_mut()?.refresh.on_change().then_some(Command::ListProcesses)
+        self.all_sessions.as_mut()?.refresh.on_change().then_some(Command::ListProcesses)
     }
 
-    /// The answer.
+    /// The host listed the processes.
     pub(crate) fn on_listed(&mut self, processes: &[Process]) -> Option<Command> {
-        let everywhere = self.everywhere.as_mut()?;
-        self.untold = None;
-        everywhere.processes = Some(processes.to_vec());
-        everywhere.refresh.on_answer().then_some(Command::ListProcesses)
+        let all_sessions = self.all_sessions.as_mut()?;
+        self.unavailable = None;
+        all_sessions.processes = Some(processes.to_vec());
+        all_sessions.refresh.on_answer().then_some(Command::ListProcesses)
     }
 
-    /// The host refused something, maybe the list. True if it was that.
+    /// The host refused something. True if that was the list.
     pub(crate) fn on_failed(&mut self, failure: &Failure) -> bool {
         if !failure.about.may_be(&Subject::Processes) {
             return false;
         }
         let is_list = failure.about == Subject::Processes;
         if is_list {
-            self.untold = Some(failure.message.clone());
+            self.unavailable = Some(failure.message.clone());
         }
-        self.everywhere.take_if(|everywhere| everywhere.processes.is_none());
-        if let Some(everywhere) = &mut self.everywhere {
-            everywhere.refresh.on_refusal();
+        self.all_sessions.take_if(|all_sessions| all_sessions.processes.is_none());
+        if let Some(all_sessions) = &mut self.all_sessions {
+            all_sessions.refresh.on_refusal();
         }
         is_list
     }
 
     /// Something that lists of sessions show has changed, maybe a name.
     pub(crate) fn on_sessions_changed(&self) -> Option<Command> {
-        self.everywhere.as_ref().map(|_| Command::ListSessions)
+        self.all_sessions.as_ref().map(|_| Command::ListSessions)
     }
 
-    /// What people call the sessions.
+    /// The host listed the sessions: takes their names.
     pub(crate) fn on_sessions(&mut self, rows: &[SessionRow]) {
-        if let Some(everywhere) = &mut self.everywhere {
-            everywhere.names = rows.iter().map(|row| (row.id.clone(), row.title.clone())).collect();
+        if let Some(all_sessions) = &mut self.all_sessions {
+            all_sessions.names =
+                rows.iter().map(|row| (row.id.clone(), row.title.clone())).collect();
         }
     }
 
-    pub(crate) fn on_action(&mut self, action: Action, own: &[Process]) -> Outcome {
+    pub(crate) fn on_action(&mut self, action: Action, own: &[Process]) -> ProcessesEvent {
         if let Some(tail) = &mut self.tail {
             match action {
                 Action::Up => tail.up += 1,
@@ -123,17 +124,17 @@ impl Processes {
                 Action::PageDown => tail.up = tail.up.saturating_sub(10),
                 Action::End | Action::Last => tail.up = 0,
                 Action::Escape | Action::Left | Action::Interrupt => self.tail = None,
-                Action::Processes => return Outcome::Closed,
+                Action::Processes => return ProcessesEvent::Close,
                 _ => {}
             }
-            return Outcome::Open;
+            return ProcessesEvent::StayOpen;
         }
         let listed = ordered(self.listed(own));
         let at = self.at(&listed);
         let chosen = listed.get(at).map(|process| (*process).clone());
         let beside = |at: usize| listed.get(at).map(|process| process.id.clone());
         let (above, below) = (beside(at.saturating_sub(1)), beside(at + 1));
-        let confirmed = self.kills.take();
+        let confirmed = self.kill_armed.take();
         // From here on the selection stays with this process, whatever moves around it.
         self.selected = chosen.as_ref().map(|process| process.id.clone());
         match action {
@@ -143,44 +144,46 @@ impl Processes {
             Action::Text('k') => {
                 if let Some(process) = chosen.filter(Process::is_live) {
                     if confirmed.as_ref() == Some(&process.id) {
-                        return Outcome::Send(vec![Command::Kill { id: Some(process.id) }]);
+                        return ProcessesEvent::Send(vec![Command::Kill { id: Some(process.id) }]);
                     }
-                    self.kills = Some(process.id);
+                    self.kill_armed = Some(process.id);
                 }
             }
-            Action::Text('a') if self.everywhere.is_some() => self.everywhere = None,
+            Action::Text('a') if self.all_sessions.is_some() => self.all_sessions = None,
             Action::Text('a') => {
-                self.everywhere =
-                    Some(Everywhere { refresh: Refresh::asked(), ..Everywhere::default() });
-                return Outcome::Send(vec![Command::ListProcesses, Command::ListSessions]);
+                self.all_sessions =
+                    Some(AllSessions { refresh: Refresh::asked(), ..AllSessions::default() });
+                return ProcessesEvent::Send(vec![Command::ListProcesses, Command::ListSessions]);
             }
-            Action::Escape | Action::Interrupt | Action::Processes => return Outcome::Closed,
+            Action::Escape | Action::Interrupt | Action::Processes => return ProcessesEvent::Close,
             _ => {}
         }
-        Outcome::Open
+        ProcessesEvent::StayOpen
     }
 
-    /// The session that works on a delegated task, or the output of a command.
-    fn open(&mut self, chosen: Option<Process>) -> Outcome {
-        let Some(process) = chosen else { return Outcome::Open };
+    /// Opens the session of a delegated task, or the output of a command.
+    fn open(&mut self, chosen: Option<Process>) -> ProcessesEvent {
+        let Some(process) = chosen else { return ProcessesEvent::StayOpen };
         match process.work {
-            Work::Delegation { session } => Outcome::Send(vec![Command::Open(Target::Id(session))]),
+            Work::Delegation { session } => {
+                ProcessesEvent::Send(vec![Command::Open(Target::Id(session))])
+            }
             Work::Command => {
                 let id = process.id;
                 self.tail = Some(Tail { id: id.clone(), text: String::new(), up: 0 });
-                Outcome::Send(vec![Command::Tail { id }])
+                ProcessesEvent::Send(vec![Command::Tail { id }])
             }
         }
     }
 
-    /// Where the selection stands.
+    /// The index of the selected entry.
     fn at(&self, listed: &[&Process]) -> usize {
         let selected = self.selected.as_ref();
         listed.iter().position(|process| Some(&process.id) == selected).unwrap_or(0)
     }
 }
 
-/// Those that run first, then the newest.
+/// The live ones first, each group from the newest.
 fn ordered(processes: &[Process]) -> Vec<&Process> {
     let mut ordered: Vec<&Process> = processes.iter().collect();
     ordered.sort_by_key(|p| (!p.is_live(), std::cmp::Reverse(p.started_at)));

@@ -1,71 +1,72 @@
-//! The question before leaving work behind: what is to become of what still runs (P10). It is
-//! about all sessions of the host, so the host is asked first; until it has answered no card shows.
+//! The quit dialog: what becomes of the work that still runs (P10). It is about all sessions of the
+//! host, so the host is asked first; the dialog opens once it has answered.
 
 use protocol::{Millis, Process, SessionId, SessionRow, Transcript, Work};
 use ratatui::text::Line;
 
-use crate::card::{QUIET, boxed};
+use crate::arming::QUIET;
+use crate::boxed::boxed;
 use crate::keymap::Action;
 use crate::numbers::count;
 use crate::theme::Theme;
 use crate::time::between;
-use crate::transcript::wrap::{Break, fit, text};
+use crate::wrap::{Break, fit, text};
 
-const CHOICES: [&str; 4] = ["keep it running", "leave it", "kill it", "do not quit"];
+const CHOICES: [&str; 4] = ["keep it running", "stop only the agent", "kill it", "do not quit"];
 
-/// How the interface was left: what is to become of what runs in its host.
+/// How the user left the interface: what becomes of the work in its host.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Leaving {
-    /// There was nothing to decide: nothing runs, or the host is another process.
+pub enum ExitMode {
+    /// Nothing was to be decided: nothing runs, or the host is another process.
     #[default]
     Plain,
-    /// A host is to go on with it in the background.
-    Keep,
-    /// Commands run on, turns wait for the next start.
-    Leave,
-    /// It is to end.
+    /// A host in the background continues it.
+    Background,
+    /// Commands keep running, turns wait for the next start.
+    Pause,
+    /// It is ended.
     Kill,
-    /// Nobody leaves: the interface is to be suspended (P14).
+    /// The interface is only suspended (P14).
     Suspend,
 }
 
-/// The wish to quit, and the question that may follow.
+/// The request to quit, and the dialog that may follow.
 #[derive(Debug, Default)]
-pub(crate) struct Quit {
+pub(crate) struct QuitDialog {
     selected: usize,
     open: bool,
-    /// When it opened, or the last digit came that was not meant for it.
+    /// When it opened, or when the last digit came that was not meant for it.
     quiet_since: Millis,
-    /// What runs elsewhere, as far as the host has said.
+    /// The processes of all sessions, once the host has listed them.
     processes: Option<Vec<Process>>,
     running: Option<Vec<SessionId>>,
 }
 
-/// What still runs in a host.
+/// The work that still runs in a host.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Left {
+pub(crate) struct RunningWork {
     turns: usize,
     commands: usize,
-    /// Those of the commands whose end wakes the agent.
+    /// The commands whose end wakes the agent.
     waking: usize,
     tasks: usize,
-    /// Some of it belongs to sessions that are not in view.
+    /// Some of it belongs to other sessions than the one on the screen.
     elsewhere: bool,
 }
 
-/// What was decided.
+/// The result of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
-    /// Nothing yet.
-    Open,
-    /// Quit, and this is to become of what runs.
-    Quit(Leaving),
-    /// Stay.
-    Stay,
+pub(crate) enum QuitEvent {
+    /// The dialog stays open.
+    StayOpen,
+    /// Quit in this way.
+    Quit(ExitMode),
+    /// Do not quit.
+    Cancel,
 }
 
-impl Left {
-    pub(crate) fn of(transcript: &Transcript, quit: &Quit) -> Self {
+impl RunningWork {
+    pub(crate) fn of(transcript: &Transcript, quit: &QuitDialog) -> Self {
         let mut left = Self { turns: usize::from(transcript.running.is_some()), ..Self::default() };
         for process in &transcript.processes {
             left.add(process);
@@ -96,90 +97,94 @@ impl Left {
         self.waking += usize::from(process.notify && process.work == Work::Command);
     }
 
-    pub(crate) fn is_nothing(self) -> bool {
+    pub(crate) fn is_empty(self) -> bool {
         self == Self::default()
     }
 
-    /// What it is.
-    fn what(self) -> String {
-        let what = self.parts();
-        if what.is_empty() {
-            return "Nothing runs any more.".to_owned();
+    /// The work in one sentence.
+    fn summary(self) -> String {
+        let summary = self.parts();
+        if summary.is_empty() {
+            return "Nothing is running any more.".to_owned();
         }
         let elsewhere = if self.elsewhere { ", also in other sessions" } else { "" };
-        format!("Still running: {}{elsewhere}.", what.join(", "))
+        format!("Still running: {}{elsewhere}.", summary.join(", "))
     }
 
-    /// The same for who has left a host that is another process, if it is anything.
-    pub(crate) fn goes_on(self) -> Option<String> {
-        let what = self.parts();
-        (!what.is_empty()).then(|| format!("Goes on without you: {}.", what.join(", ")))
+    /// The same for a user who has left a host in another process; `None` if nothing runs.
+    pub(crate) fn still_running(self) -> Option<String> {
+        let summary = self.parts();
+        (!summary.is_empty()).then(|| format!("Still running: {}.", summary.join(", ")))
     }
 
     fn parts(self) -> Vec<String> {
-        let mut what = Vec::new();
+        let mut summary = Vec::new();
         match self.turns {
             0 => {}
-            1 => what.push("a turn".to_owned()),
-            turns => what.push(count(turns, "turn")),
+            1 => summary.push("a turn".to_owned()),
+            turns => summary.push(count(turns, "turn")),
         }
         if self.commands > 0 {
-            what.push(count(self.commands, "background command"));
+            summary.push(count(self.commands, "background command"));
         }
         if self.tasks > 0 {
-            what.push(count(self.tasks, "delegated task"));
+            summary.push(count(self.tasks, "delegated task"));
         }
-        what
+        summary
     }
 
-    /// What becomes of it when it is left.
-    fn after_leaving(self) -> String {
-        let mut says = Vec::new();
+    /// What happens to it with [`ExitMode::Pause`].
+    fn after_pausing(self) -> String {
+        let mut parts = Vec::new();
         match (self.commands, self.waking) {
             (0, _) => {}
-            (1, 0) => says.push("The command runs on."),
-            (1, _) => says.push("The command runs on; its end wakes the agent at the next start."),
-            (_, 0) => says.push("The commands run on."),
+            (1, 0) => parts.push("The command keeps running."),
+            (1, _) => parts.push(
+                "The command keeps running; when it ends, the agent wakes at the next start.",
+            ),
+            (_, 0) => parts.push("The commands keep running."),
             (_, _) => {
-                says.push("The commands run on; their end wakes the agent at the next start.");
+                parts.push(
+                    "The commands keep running; when they end, the agent wakes at the next start.",
+                );
             }
         }
         match (self.turns, self.tasks) {
             (0, 0) => {}
-            (1, 0) => says.push("The turn goes on at the next start, if within an hour."),
-            (_, 0) => says.push("The turns go on at the next start, if within an hour."),
-            (0, 1) => says.push("The task goes on at the next start, if within an hour."),
-            (0, _) => says.push("The tasks go on at the next start, if within an hour."),
-            (_, _) => says.push("Turns and tasks go on at the next start, if within an hour."),
+            (1, 0) => parts.push("The turn resumes at the next start, if within an hour."),
+            (_, 0) => parts.push("The turns resume at the next start, if within an hour."),
+            (0, 1) => parts.push("The task resumes at the next start, if within an hour."),
+            (0, _) => parts.push("The tasks resume at the next start, if within an hour."),
+            (_, _) => parts.push("Turns and tasks resume at the next start, if within an hour."),
         }
-        says.join(" ")
+        parts.join(" ")
     }
 
-    /// What becomes of it when it is killed.
+    /// What happens to it with [`ExitMode::Kill`].
     fn after_killing(self) -> String {
         match (self.turns, self.commands + self.tasks) {
             (0, 0) => String::new(),
             (1, 0) => "The turn is interrupted for good.".to_owned(),
             (_, 0) => "The turns are interrupted for good.".to_owned(),
-            (0, _) => "What runs is ended; the agent hears of it with your next prompt.".to_owned(),
-            (1, _) => "The turn is interrupted, the rest is ended.".to_owned(),
-            (_, _) => "The turns are interrupted, the rest is ended.".to_owned(),
+            (0, _) => "Everything is stopped; the agent is told with your next prompt.".to_owned(),
+            (1, _) => "The turn is interrupted, everything else is stopped.".to_owned(),
+            (_, _) => "The turns are interrupted, everything else is stopped.".to_owned(),
         }
     }
 }
 
-impl Quit {
-    /// Whether the card shows.
+impl QuitDialog {
+    /// Whether the dialog is open.
     pub(crate) fn is_open(&self) -> bool {
         self.open
     }
 
-    /// Shows the card.
+    /// Opens the dialog.
     pub(crate) fn open(&mut self, now: Millis) {
         (self.open, self.quiet_since) = (true, now);
     }
 
-    /// Whether the host has said what runs in its other sessions.
+    /// Whether the host has reported the work in its other sessions.
     pub(crate) fn is_answered(&self) -> bool {
         self.processes.is_some() && self.running.is_some()
     }
@@ -193,59 +198,64 @@ impl Quit {
         self.running = Some(running.map(|row| row.id.clone()).collect());
     }
 
-    /// The host cannot say it.
+    /// The host cannot report it.
     pub(crate) fn on_failed(&mut self) {
         self.processes.get_or_insert_default();
         self.running.get_or_insert_default();
     }
 
-    /// The card may open under somebody's hands: a digit counts only once the keyboard was quiet.
-    pub(crate) fn on_action(&mut self, action: Action, now: Millis) -> Outcome {
+    /// A key. The dialog may open while the user types: a digit counts only once the keyboard was quiet.
+    pub(crate) fn on_action(&mut self, action: Action, now: Millis) -> QuitEvent {
         let count = CHOICES.len();
         if matches!(action, Action::Text(_)) && between(now, self.quiet_since) < QUIET {
             self.quiet_since = now;
-            return Outcome::Open;
+            return QuitEvent::StayOpen;
         }
         let chosen = match action {
             Action::Up | Action::Left => {
                 self.selected = (self.selected + count - 1) % count;
-                return Outcome::Open;
+                return QuitEvent::StayOpen;
             }
             Action::Down | Action::Right | Action::Tab => {
                 self.selected = (self.selected + 1) % count;
-                return Outcome::Open;
+                return QuitEvent::StayOpen;
             }
             Action::Enter => self.selected,
             Action::Text(c @ '1'..='4') => c as usize - '1' as usize,
             Action::Interrupt | Action::EndOfInput => 0,
             Action::Escape => 3,
-            _ => return Outcome::Open,
+            _ => return QuitEvent::StayOpen,
         };
         match chosen {
-            0 => Outcome::Quit(Leaving::Keep),
-            1 => Outcome::Quit(Leaving::Leave),
-            2 => Outcome::Quit(Leaving::Kill),
-            _ => Outcome::Stay,
+            0 => QuitEvent::Quit(ExitMode::Background),
+            1 => QuitEvent::Quit(ExitMode::Pause),
+            2 => QuitEvent::Quit(ExitMode::Kill),
+            _ => QuitEvent::Cancel,
         }
     }
 
-    /// The card; below the choices it says what the selected one does.
-    pub(crate) fn lines(&self, left: Left, width: usize, theme: &Theme) -> Vec<Line<'static>> {
+    /// The dialog as lines; the last ones explain the selected choice.
+    pub(crate) fn lines(
+        &self,
+        left: RunningWork,
+        width: usize,
+        theme: &Theme,
+    ) -> Vec<Line<'static>> {
         let inner = width.saturating_sub(4);
-        let mut body = text(&left.what(), theme.text, inner, Break::Word);
+        let mut body = text(&left.summary(), theme.text, inner, Break::Word);
         for (i, choice) in CHOICES.iter().enumerate() {
             let style = if i == self.selected { theme.selected } else { theme.text };
             body.push(Line::styled(fit(&format!(" {} {choice} ", i + 1), inner), style));
         }
-        let says = match self.selected {
-            0 => "It goes on in the background, and the agent with it; `hermes-tui -c` comes back \
-                  to it."
-                .to_owned(),
-            1 => left.after_leaving(),
+        let parts = match self.selected {
+            0 => {
+                "Everything continues in the background; `hermes-tui -c` returns to it.".to_owned()
+            }
+            1 => left.after_pausing(),
             2 => left.after_killing(),
             _ => String::new(),
         };
-        body.extend(text(&says, theme.dim, inner, Break::Word));
+        body.extend(text(&parts, theme.dim, inner, Break::Word));
         boxed("Quit", body, width, theme.question_border)
     }
 }

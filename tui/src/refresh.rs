@@ -1,6 +1,6 @@
-//! When to ask the host for a list again: at every change, and never twice at once.
+//! When to request a list again: at every change, and never twice at once.
 
-/// Whether an answer is on its way, and whether it will be out of date.
+/// Whether a list was requested, and whether it will be outdated.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Refresh {
     asked: bool,
@@ -8,12 +8,12 @@ pub(crate) struct Refresh {
 }
 
 impl Refresh {
-    /// Of a list that has just been asked for.
+    /// For a list that has just been requested.
     pub(crate) fn asked() -> Self {
         Self { asked: true, outdated: false }
     }
 
-    /// Something has changed; true = ask now.
+    /// Something has changed; true = request the list now.
     pub(crate) fn on_change(&mut self) -> bool {
         if std::mem::replace(&mut self.asked, true) {
             self.outdated = true;
@@ -22,13 +22,13 @@ impl Refresh {
         true
     }
 
-    /// The answer has come; true = ask once more for what has changed meanwhile.
+    /// The list has come; true = request it again, since something has changed meanwhile.
     pub(crate) fn on_answer(&mut self) -> bool {
         self.asked = false;
         std::mem::take(&mut self.outdated) && self.on_change()
     }
 
-    /// No answer will come.
+    /// No list will come.
     pub(crate) fn on_refusal(&mut self) {
         self.asked = false;
     }

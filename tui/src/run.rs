@@ -18,96 +18,72 @@ use tokio::time::{Instant, sleep_until};
 use crate::app::{App, Effect, Notice};
 use crate::draw::draw;
 use crate::files;
-use crate::quit::Leaving;
-use crate::term::{Drawn, Kind, Screen, enter, leave};
-use crate::theme::Palette;
+use crate::options::Options;
+use crate::quit::ExitMode;
+use crate::term::{DrawStats, Screen, TerminalKind, enter, leave};
 
-/// Time between frames that no key asked for.
+/// Time between frames that no key requested.
 const FRAME: Duration = Duration::from_millis(16);
 
-/// Events taken before a frame is drawn at the latest.
+/// Events handled at most before a frame is drawn.
 const BATCH: usize = 20_000;
 
-/// What the interface is told about where it runs.
-#[derive(Clone, Debug, Default)]
-pub struct Options {
-    /// Our version, for the banner.
-    pub version: String,
-    /// The home directory, shown as `~`.
-    pub home: Option<String>,
-    /// Colours; [`Palette::Plain`] under `NO_COLOR`.
-    pub palette: Palette,
-    /// The value of `TERM`.
-    pub term: String,
-    /// What the user should know from the start.
-    pub notes: Vec<String>,
-    /// How people call the host, if it is not this machine's own.
-    pub place: Option<String>,
-    /// The host is another process: quitting leaves it as it is, and asks nothing.
-    pub attached: bool,
-    /// Go along when another front end opens another session (`hermes_tui.follow`).
-    pub follow: bool,
-    /// What was being written when an interface ended, by session id; without one, for a session
-    /// that has no rows. It is put back into the input when its session comes into view.
-    pub drafts: BTreeMap<String, String>,
-}
-
-/// What is left when the interface ends.
+/// The result of running the interface.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Exit {
-    /// The session in view, if it has rows: what to resume.
+    /// The session on the screen, if it has rows: the one to resume.
     pub session: Option<SessionId>,
-    /// What the user wrote and nobody has taken; of a host elsewhere [`host::remote`] knows more.
+    /// The texts that no host has accepted. Prompts sent to a remote host are kept by its client.
     pub unsent: Vec<String>,
-    /// What was written to the terminal.
-    pub drawn: Drawn,
+    /// How much was written to the terminal.
+    pub draw_stats: DrawStats,
     /// The host stopped by itself.
     pub host_stopped: bool,
-    /// What is to become of what runs.
-    pub leaving: Leaving,
+    /// What becomes of the work that still runs.
+    pub mode: ExitMode,
 }
 
-/// The interface: what it shows and what was typed outlive a [`Interface::run`], so that it can be
-/// suspended, or go on with another host.
+/// The interface: its state outlives a [`Interface::run`], so that it can be suspended, or continue
+/// with another host.
 pub struct Interface {
     app: App,
-    kind: Kind,
+    kind: TerminalKind,
     inputs: Option<UnboundedReceiver<io::Result<Input>>>,
 }
 
 impl Interface {
-    /// Shows nothing yet.
+    /// An interface that shows nothing yet.
     pub fn new(options: Options) -> Self {
-        let kind = Kind::of(&options.term);
+        let kind = TerminalKind::of(&options.term);
         Self { app: App::new(options, now()), kind, inputs: None }
     }
 
     /// Takes the terminal, and gives it back when the user leaves or suspends, when the host stops
-    /// or when this is dropped. A host that is not the one of the run before is to begin with a
-    /// fresh window.
-    pub async fn run(&mut self, host: &mut View) -> io::Result<Exit> {
+    /// or when this is dropped. A host other than the one of the run before must begin with a fresh
+    /// window.
+    pub async fn run(&mut self, view: &mut View) -> io::Result<Exit> {
         let terminal = Terminal::enter(self.kind)?;
         let (width, height) = crossterm::terminal::size().unwrap_or((80, 24));
         let screen = Screen::new(io::stdout(), self.kind, width, height);
         let inputs = self.inputs.get_or_insert_with(inputs);
         let inputs = futures::stream::poll_fn(|cx| inputs.poll_recv(cx));
-        let exit = drive(host, &mut self.app, screen, inputs).await;
+        let exit = drive(view, &mut self.app, screen, inputs).await;
         drop(terminal);
         exit
     }
 
-    /// The session in view, if it has rows: what to resume.
+    /// The session on the screen, if it has rows: the one to resume.
     pub fn session(&self) -> Option<SessionId> {
         self.app.stored_session().cloned()
     }
 
-    /// What of the session in view goes on when nobody looks, in a sentence, where the host is
+    /// One sentence on the work of the session on the screen that keeps running, if the host is
     /// another process.
-    pub fn goes_on(&self) -> Option<String> {
-        self.app.goes_on()
+    pub fn still_running(&self) -> Option<String> {
+        self.app.still_running()
     }
 
-    /// What was being written: see [`Options::drafts`].
+    /// The texts in the input: see [`Options::drafts`].
     pub fn drafts(&self) -> BTreeMap<String, String> {
         self.app.drafts()
     }
@@ -117,9 +93,9 @@ impl Interface {
         self.app.set_attached(attached);
     }
 
-    /// Shows a line until the next prompt.
+    /// Shows a notice until the next prompt.
     pub fn note(&mut self, text: String) {
-        self.app.tell(Notice::Info(text));
+        self.app.notify(Notice::Info(text));
     }
 }
 
@@ -130,12 +106,12 @@ impl fmt::Debug for Interface {
 }
 
 /// Runs the interface once.
-pub async fn run(mut host: View, options: Options) -> io::Result<Exit> {
-    Interface::new(options).run(&mut host).await
+pub async fn run(mut view: View, options: Options) -> io::Result<Exit> {
+    Interface::new(options).run(&mut view).await
 }
 
-/// What the terminal sends, read by a thread that waits for it. The thread ends with the program:
-/// nothing can wake it from its wait.
+/// The input of the terminal, read by a thread. The thread ends with the program: nothing can wake it
+/// from its wait.
 fn inputs() -> UnboundedReceiver<io::Result<Input>> {
     let (tx, rx) = tokio::sync::mpsc::unbounded_channel();
     std::thread::spawn(move || {
@@ -152,19 +128,19 @@ fn inputs() -> UnboundedReceiver<io::Result<Input>> {
 
 type PanicHook = Box<dyn Fn(&std::panic::PanicHookInfo<'_>) + Send + Sync>;
 
-/// The terminal while it is ours. Dropping it gives it back; so does a panic, before its message.
+/// The terminal while it is ours. Dropping it restores it; so does a panic, before its message.
 struct Terminal {
-    kind: Kind,
+    kind: TerminalKind,
     hook: Arc<PanicHook>,
 }
 
 impl Terminal {
-    fn enter(kind: Kind) -> io::Result<Self> {
+    fn enter(kind: TerminalKind) -> io::Result<Self> {
         let hook = Arc::new(std::panic::take_hook());
         let inner = hook.clone();
         let ours = std::thread::current().id();
         std::panic::set_hook(Box::new(move |info| {
-            // A task of the host that breaks elsewhere is its own affair: the interface goes on.
+            // A panic in a task of the host does not end the interface.
             if std::thread::current().id() == ours {
                 leave(&mut io::stdout(), kind);
             }
@@ -189,7 +165,7 @@ impl Drop for Terminal {
 
 /// The loop itself, over any writer and any source of input.
 pub(crate) async fn drive<W, S>(
-    host: &mut View,
+    view: &mut View,
     app: &mut App,
     screen: Screen<W>,
     mut inputs: S,
@@ -198,95 +174,95 @@ where
     W: Write,
     S: Stream<Item = io::Result<Input>> + Unpin,
 {
-    let (changed, next_frame, done) = (Changed::AtOnce, Instant::now(), None);
-    let mut front = Front { app, screen, changed, next_frame, done };
+    let (redraw, next_frame, done) = (Redraw::AtOnce, Instant::now(), None);
+    let mut driver = Driver { app, screen, redraw, next_frame, done };
     let mut host_stopped = false;
-    while front.done.is_none() {
+    while driver.done.is_none() {
         for _ in 0..BATCH {
-            let Some(event) = host.try_next() else { break };
-            front.on_event(&event, host);
+            let Some(event) = view.try_next() else { break };
+            driver.on_event(&event, view);
         }
-        while front.done.is_none()
+        while driver.done.is_none()
             && let Poll::Ready(input) = peek(&mut inputs).await
         {
-            front.on_input(input.transpose()?, host);
+            driver.on_input(input.transpose()?, view);
         }
-        front.draw_if_due(host)?;
-        if front.done.is_some() {
+        driver.draw_if_due(view)?;
+        if driver.done.is_some() {
             break;
         }
-        let (frame, tick) = front.wakes();
+        let (frame, tick) = driver.wakes();
         let wake = frame.into_iter().chain(tick).min();
         tokio::select! {
-            input = inputs.next() => front.on_input(input.transpose()?, host),
-            event = host.next() => if let Some(event) = event {
-                front.on_event(&event, host);
+            input = inputs.next() => driver.on_input(input.transpose()?, view),
+            event = view.next() => if let Some(event) = event {
+                driver.on_event(&event, view);
             } else {
                 host_stopped = true;
-                front.done = Some(Leaving::Plain);
+                driver.done = Some(ExitMode::Plain);
             },
             () = sleep_until(wake.unwrap_or_else(Instant::now)), if wake.is_some() => {
                 if tick.is_some_and(|at| at <= Instant::now()) {
-                    front.on_tick(host);
+                    driver.on_tick(view);
                 }
             }
         }
     }
     Ok(Exit {
-        session: front.app.stored_session().cloned(),
-        unsent: front.app.unsent_here(),
-        drawn: front.screen.drawn(),
+        session: driver.app.stored_session().cloned(),
+        unsent: driver.app.unsent_here(),
+        draw_stats: driver.screen.stats(),
         host_stopped,
-        leaving: front.done.unwrap_or_default(),
+        mode: driver.done.unwrap_or_default(),
     })
 }
 
-/// What waits already. It is polled as this task, so that a stream which keeps the waker it is
-/// given wakes this task.
+/// The next item, if it is ready. It is polled as this task, so that a stream which keeps the waker
+/// it is given wakes this task.
 async fn peek<S: Stream + Unpin>(inputs: &mut S) -> Poll<Option<S::Item>> {
     poll_fn(|cx| Poll::Ready(inputs.poll_next_unpin(cx))).await
 }
 
-/// Whether the screen is to be drawn again.
+/// Whether and when the screen is drawn again.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Changed {
-    /// Nothing has changed.
+enum Redraw {
+    /// Not: nothing has changed.
     No,
     /// With the next frame.
     Soon,
-    /// Now: somebody pressed a key or opened a session.
+    /// Now: a key was pressed or a session opened.
     AtOnce,
 }
 
 /// The state, the screen, and when it is drawn.
-struct Front<'a, W> {
+struct Driver<'a, W> {
     app: &'a mut App,
     screen: Screen<W>,
-    changed: Changed,
+    redraw: Redraw,
     next_frame: Instant,
-    done: Option<Leaving>,
+    done: Option<ExitMode>,
 }
 
-impl<W: Write> Front<'_, W> {
-    fn on_event(&mut self, event: &Event, host: &View) {
+impl<W: Write> Driver<'_, W> {
+    fn on_event(&mut self, event: &Event, view: &View) {
         let effects = self.app.on_event(event, now());
-        self.apply(effects, host);
-        self.change(match event {
-            // Somebody waits for the session to show.
-            Event::Attached { .. } => Changed::AtOnce,
-            _ => Changed::Soon,
+        self.apply(effects, view);
+        self.request(match event {
+            // The user waits for the session.
+            Event::Attached { .. } => Redraw::AtOnce,
+            _ => Redraw::Soon,
         });
     }
 
     /// A key, a paste, the mouse, a new size; `None` = the terminal is gone.
-    fn on_input(&mut self, input: Option<Input>, host: &View) {
+    fn on_input(&mut self, input: Option<Input>, view: &View) {
         let Some(input) = input else {
-            self.done = Some(Leaving::Plain);
+            self.done = Some(ExitMode::Plain);
             return;
         };
-        self.change(match input {
-            Input::Key(_) => Changed::AtOnce,
-            _ => Changed::Soon,
+        self.request(match input {
+            Input::Key(_) => Redraw::AtOnce,
+            _ => Redraw::Soon,
         });
         let app = &mut *self.app;
         let effects = match input {
@@ -303,27 +279,27 @@ impl<W: Write> Front<'_, W> {
             }
             Input::FocusGained | Input::FocusLost => Vec::new(),
         };
-        self.apply(effects, host);
+        self.apply(effects, view);
     }
 
-    fn on_tick(&mut self, host: &View) {
+    fn on_tick(&mut self, view: &View) {
         let effects = self.app.on_tick(now());
-        self.apply(effects, host);
-        self.change(Changed::Soon);
+        self.apply(effects, view);
+        self.request(Redraw::Soon);
     }
 
-    fn change(&mut self, changed: Changed) {
-        if self.changed != Changed::AtOnce {
-            self.changed = changed;
+    fn request(&mut self, redraw: Redraw) {
+        if self.redraw != Redraw::AtOnce {
+            self.redraw = redraw;
         }
     }
 
-    fn apply(&mut self, effects: Vec<Effect>, host: &View) {
+    fn apply(&mut self, effects: Vec<Effect>, view: &View) {
         for effect in effects {
             match effect {
-                Effect::Send(command) => host.send(command),
+                Effect::Send(command) => view.send(command),
                 Effect::Upload { path } => match files::read(&path, self.app.home()) {
-                    Ok((name, data)) => host.send(Command::Upload { name, data: Data(data) }),
+                    Ok((name, data)) => view.send(Command::Upload { name, data: Data(data) }),
                     Err(why) => self.app.on_unread(&path, &why),
                 },
                 Effect::Save { path, name, text } => {
@@ -331,33 +307,33 @@ impl<W: Write> Front<'_, W> {
                     self.app.on_saved(saved);
                 }
                 Effect::Repaint => self.screen.repaint(),
-                Effect::Quit(leaving) => self.done = Some(leaving),
+                Effect::Quit(mode) => self.done = Some(mode),
             }
         }
     }
 
-    fn draw_if_due(&mut self, host: &View) -> io::Result<()> {
-        let begun = Instant::now();
-        let due = match self.changed {
-            Changed::No => false,
-            Changed::Soon => begun >= self.next_frame,
-            Changed::AtOnce => true,
+    fn draw_if_due(&mut self, view: &View) -> io::Result<()> {
+        let started = Instant::now();
+        let due = match self.redraw {
+            Redraw::No => false,
+            Redraw::Soon => started >= self.next_frame,
+            Redraw::AtOnce => true,
         };
         if !due || self.done.is_some() {
             return Ok(());
         }
-        self.changed = Changed::No;
+        self.redraw = Redraw::No;
         self.screen.draw(|buffer| draw(self.app, buffer))?;
-        // A frame that is dear to draw is drawn less often.
-        self.next_frame = begun + FRAME.max(begun.elapsed() * 3);
+        // A frame that is expensive to draw is drawn less often.
+        self.next_frame = started + FRAME.max(started.elapsed() * 3);
         let effects = self.app.on_drawn();
-        self.apply(effects, host);
+        self.apply(effects, view);
         Ok(())
     }
 
     /// When the next frame is due, and when something changes by itself.
     fn wakes(&self) -> (Option<Instant>, Option<Instant>) {
-        let frame = (self.changed != Changed::No).then_some(self.next_frame);
+        let frame = (self.redraw != Redraw::No).then_some(self.next_frame);
         let tick = self.app.next_tick().map(|at| {
             let wait = u64::try_from(at.saturating_sub(now())).unwrap_or(0);
             Instant::now() + Duration::from_millis(wait)

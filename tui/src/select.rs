@@ -6,91 +6,91 @@ use unicode_segmentation::UnicodeSegmentation;
 use crate::clean::one_line;
 use crate::keymap::Action;
 use crate::theme::Theme;
-use crate::transcript::wrap::{columns, fit};
+use crate::wrap::{columns, fit};
 
-/// An entry: what is picked by, and what stands around it. All of it is clean.
+/// An entry of the list. Its texts are clean.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Entry {
-    /// A few signs in front; all entries keep room for the widest.
+pub(crate) struct SelectItem {
+    /// Marks before the label; all entries leave room for the widest.
     pub(crate) marks: String,
     pub(crate) label: String,
     pub(crate) detail: String,
     /// A line below.
     pub(crate) below: Option<String>,
-    pub(crate) listed: Listed,
-    /// In place of the label: a text that is being written, before its caret and behind it.
-    pub(crate) writes: Option<(String, String)>,
+    pub(crate) visibility: Visibility,
+    /// A text in place of the label that is being edited: before its caret and behind it.
+    pub(crate) editing: Option<(String, String)>,
 }
 
-/// When an entry is listed.
+/// Whether the filter applies to an entry.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Listed {
-    /// While label and detail hold the words of the filter.
+pub(crate) enum Visibility {
+    /// Listed if label and detail contain the words of the filter.
     #[default]
-    ByText,
-    /// Whatever the filter says: others have found it fitting.
+    Filtered,
+    /// Always listed: it matched by other means.
     Always,
 }
 
 /// The list.
 #[derive(Debug, Default)]
 pub(crate) struct Select {
-    entries: Vec<Entry>,
+    entries: Vec<SelectItem>,
     filter: String,
     selected: usize,
-    filled: Filled,
+    loading: Loading,
 }
 
-/// Whether the entries are known.
+/// Whether the entries have come.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Filled {
+enum Loading {
     #[default]
     Yes,
-    /// The host has been asked for them.
+    /// They were requested from the host.
     NotYet,
 }
 
-/// What a key did.
+/// The result of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Outcome {
-    /// The list stays.
-    Open,
-    /// It is to be closed.
-    Closed,
+pub(crate) enum SelectEvent {
+    /// The list stays open.
+    StayOpen,
+    /// Close it.
+    Close,
     /// The entry with this index was picked.
-    Picked(usize),
+    Pick(usize),
 }
 
 impl Select {
-    pub(crate) fn new(entries: Vec<Entry>, filter: &str) -> Self {
+    pub(crate) fn new(entries: Vec<SelectItem>, filter: &str) -> Self {
         Self { entries, filter: filter.to_owned(), ..Self::default() }
     }
 
-    /// A list that the host has been asked for. It can be narrowed, and closed, before it comes.
+    /// A list that was requested from the host. It can be narrowed, and closed, before it comes.
     pub(crate) fn asking() -> Self {
-        Self { filled: Filled::NotYet, ..Self::default() }
+        Self { loading: Loading::NotYet, ..Self::default() }
     }
 
-    /// Whether it has not come yet.
+    /// Whether its entries are still awaited.
     pub(crate) fn is_asking(&self) -> bool {
-        self.filled == Filled::NotYet
+        self.loading == Loading::NotYet
     }
 
-    /// What was typed to narrow it.
+    /// The text that narrows it.
     pub(crate) fn filter(&self) -> &str {
         self.filter.trim()
     }
 
-    /// Other entries, under the same filter.
-    pub(crate) fn refill(&mut self, entries: Vec<Entry>) {
+    /// Replaces the entries under the same filter.
+    pub(crate) fn refill(&mut self, entries: Vec<SelectItem>) {
         self.entries = entries;
-        self.filled = Filled::Yes;
+        self.loading = Loading::Yes;
         self.selected = self.selected.min(self.matching().len().saturating_sub(1));
     }
 
     /// Selects the entry with this index, if it is listed.
     pub(crate) fn choose(&mut self, index: usize) {
-        if let Some(at) = self.matching().iter().position(|listed| *listed == index) {
+        if let Some(at) = self.matching().iter().position(|visibility| *visibility == index) {
             self.selected = at;
         }
     }
@@ -100,21 +100,21 @@ impl Select {
         self.matching().get(self.selected).copied()
     }
 
-    /// Whether an entry holds the words of the filter.
-    pub(crate) fn has_words(&self, entry: &Entry) -> bool {
+    /// Whether an entry contains the words of the filter.
+    pub(crate) fn matches_filter(&self, entry: &SelectItem) -> bool {
         let text = format!("{} {}", entry.label, entry.detail).to_lowercase();
         self.filter.to_lowercase().split_whitespace().all(|word| text.contains(word))
     }
 
     fn matching(&self) -> Vec<usize> {
-        let fits = |entry: &Entry| match entry.listed {
-            Listed::Always => true,
-            Listed::ByText => self.has_words(entry),
+        let fits = |entry: &SelectItem| match entry.visibility {
+            Visibility::Always => true,
+            Visibility::Filtered => self.matches_filter(entry),
         };
         self.entries.iter().enumerate().filter(|(_, e)| fits(e)).map(|(i, _)| i).collect()
     }
 
-    pub(crate) fn on_action(&mut self, action: Action) -> Outcome {
+    pub(crate) fn on_action(&mut self, action: Action) -> SelectEvent {
         let matching = self.matching();
         let last = matching.len().saturating_sub(1);
         match action {
@@ -138,13 +138,13 @@ impl Select {
             }
             Action::Enter => {
                 if let Some(index) = matching.get(self.selected) {
-                    return Outcome::Picked(*index);
+                    return SelectEvent::Pick(*index);
                 }
             }
-            Action::Escape | Action::Interrupt => return Outcome::Closed,
+            Action::Escape | Action::Interrupt => return SelectEvent::Close,
             _ => {}
         }
-        Outcome::Open
+        SelectEvent::StayOpen
     }
 
     /// The filter with a `note` beside it, and the entries that fit.
@@ -159,13 +159,14 @@ impl Select {
         let mut lines = vec![self.head(note, width, theme)];
         if matching.is_empty() {
             let why = match (self.is_asking(), self.filter().is_empty()) {
-                (true, _) => "  asking the host …",
-                (false, true) => "  nothing to list",
-                (false, false) => "  nothing matches",
+                (true, _) => "  loading …",
+                (false, true) => "  nothing to show",
+                (false, false) => "  no matches",
             };
             lines.push(Line::styled(why, theme.dim));
         }
-        let all: Vec<&Entry> = matching.iter().filter_map(|at| self.entries.get(*at)).collect();
+        let all: Vec<&SelectItem> =
+            matching.iter().filter_map(|at| self.entries.get(*at)).collect();
         let marks = all.iter().map(|entry| columns(&entry.marks)).max().unwrap_or(0);
         let room = height.saturating_sub(1).max(1);
         let mut taken = 0;
@@ -201,7 +202,7 @@ impl Select {
     }
 }
 
-/// A text around its caret, in exactly so many columns; what is before it gives way.
+/// A text around its caret in exactly that many columns; the text before the caret is cut first.
 fn writing(before: &str, after: &str, width: usize, theme: &Theme) -> Vec<Span<'static>> {
     let under = after.graphemes(true).next().unwrap_or(" ");
     let mut rest = before;
@@ -220,7 +221,7 @@ fn writing(before: &str, after: &str, width: usize, theme: &Theme) -> Vec<Span<'
     ]
 }
 
-impl Entry {
+impl SelectItem {
     fn height(&self) -> usize {
         1 + usize::from(self.below.is_some())
     }
@@ -242,7 +243,7 @@ impl Entry {
         let (style, mark) =
             if selected { (theme.selected, theme.selected) } else { (theme.text, theme.warn) };
         let mut spans = vec![Span::styled(format!(" {}{signs}", self.marks), mark)];
-        match &self.writes {
+        match &self.editing {
             Some((before, after)) => spans.extend(writing(before, after, room + 1, theme)),
             None => spans.push(Span::styled(format!("{label}{space}"), style)),
         }

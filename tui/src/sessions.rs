@@ -1,5 +1,5 @@
-//! The list of sessions: what is where, what needs the user, and finding one by its name or by
-//! what was said in it.
+//! The list of sessions: their state, which of them need the user, and a search by title or by
+//! the text of messages.
 
 use protocol::{Attention, Command, Found, Millis, SessionId, SessionRow, Subject};
 use ratatui::text::Line;
@@ -9,10 +9,10 @@ use crate::composer::Composer;
 use crate::keymap::Action;
 use crate::numbers::count;
 use crate::refresh::Refresh;
-use crate::select::{self, Entry, Listed, Select};
+use crate::select::{Select, SelectEvent, SelectItem, Visibility};
 use crate::theme::Theme;
 use crate::time::{ago, between};
-use crate::transcript::wrap::{columns, fit};
+use crate::wrap::{columns, fit};
 
 /// Characters from which on messages are searched too.
 const WORTH_SEARCHING: usize = 3;
@@ -20,7 +20,7 @@ const WORTH_SEARCHING: usize = 3;
 /// How long the keyboard must be quiet before they are.
 const PAUSE: Millis = 400;
 
-/// Bytes of an excerpt that are looked at.
+/// Bytes of a title or an excerpt that are read at most.
 const EXCERPT: usize = 1_000;
 
 /// The panel.
@@ -36,16 +36,16 @@ pub(crate) struct Sessions {
     refresh: Refresh,
     search: Search,
     typed_at: Millis,
-    renames: Option<Renames>,
+    title_edit: Option<TitleEdit>,
 }
 
-/// A title that is being written.
+/// A title that is being edited.
 #[derive(Debug)]
-struct Renames {
+struct TitleEdit {
     id: SessionId,
     title: Composer,
-    /// What stood there at first.
-    was: String,
+    /// The title before the edit.
+    before: String,
 }
 
 /// Whether archived sessions are listed.
@@ -56,32 +56,32 @@ enum Archived {
     Listed,
 }
 
-/// The search in messages for what the filter says.
+/// The search in messages for the text of the filter.
 #[derive(Debug, Default, PartialEq, Eq)]
 enum Search {
-    /// Nothing is searched for, or not yet.
+    /// No search was requested.
     #[default]
     Idle,
-    /// The host is looking for these words.
+    /// The host is searching for this text.
     Asked(String),
-    /// It has found these.
+    /// The hits for this text.
     Done(String, Vec<Found>),
-    /// It cannot.
+    /// The host cannot search.
     Refused,
 }
 
-/// What a key did.
+/// The result of a key.
 #[derive(Debug, PartialEq)]
-pub(crate) enum Outcome {
-    /// The list stays.
-    Open,
-    /// It is to be closed.
-    Closed,
-    /// This session is to be opened.
+pub(crate) enum SessionsEvent {
+    /// The list stays open.
+    StayOpen,
+    /// Close it.
+    Close,
+    /// Open this session.
     Picked(SessionId),
-    /// This session is to be deleted, if that is confirmed.
+    /// Ask whether to delete this session.
     Delete(SessionRow),
-    /// This is to be asked of the host.
+    /// Send this command.
     Send(Command),
 }
 
@@ -93,7 +93,7 @@ impl Sessions {
         sessions
     }
 
-    /// The list, which the host has been asked for.
+    /// A list that was requested from the host.
     pub(crate) fn asking(current: &SessionId, now: Millis) -> Self {
         Self {
             current: current.clone(),
@@ -104,7 +104,7 @@ impl Sessions {
         }
     }
 
-    /// Whether it has not come yet.
+    /// Whether its entries are still awaited.
     pub(crate) fn is_asking(&self) -> bool {
         self.select.is_asking()
     }
@@ -114,7 +114,7 @@ impl Sessions {
         self.refresh.on_change().then_some(Command::ListSessions)
     }
 
-    /// The list came anew. Filter and selection stay.
+    /// A fresh list came. Filter and selection stay.
     pub(crate) fn on_listed(&mut self, rows: &[SessionRow], now: Millis) -> Option<Command> {
         self.set(rows, now);
         self.refresh.on_answer().then_some(Command::ListSessions)
@@ -130,21 +130,21 @@ impl Sessions {
         }
     }
 
-    /// What was found in messages.
-    pub(crate) fn on_found(&mut self, query: &str, found: &[Found]) {
+    /// The hits of a search in messages.
+    pub(crate) fn on_found(&mut self, query: &str, hits: &[Found]) {
         if query.trim() == self.select.filter() && !self.is_asking() {
-            self.search = Search::Done(query.trim().to_owned(), found.to_vec());
+            self.search = Search::Done(query.trim().to_owned(), hits.to_vec());
             self.refill();
         }
     }
 
     /// When a search begins by itself.
     pub(crate) fn next_tick(&self) -> Option<Millis> {
-        self.wants_search().then_some(self.typed_at + PAUSE)
+        self.search_is_due().then_some(self.typed_at + PAUSE)
     }
 
     pub(crate) fn on_tick(&mut self, now: Millis) -> Option<Command> {
-        if !self.wants_search() || between(now, self.typed_at) < PAUSE.unsigned_abs() {
+        if !self.search_is_due() || between(now, self.typed_at) < PAUSE.unsigned_abs() {
             return None;
         }
         let query = self.select.filter().to_owned();
@@ -152,7 +152,7 @@ impl Sessions {
         Some(Command::Search { query })
     }
 
-    fn wants_search(&self) -> bool {
+    fn search_is_due(&self) -> bool {
         let filter = self.select.filter();
         !self.is_asking()
             && filter.chars().count() >= WORTH_SEARCHING
@@ -165,54 +165,56 @@ impl Sessions {
 
     fn set(&mut self, rows: &[SessionRow], now: Millis) {
         self.rows = rows.to_vec();
-        self.renames.take_if(|renames| !rows.iter().any(|row| row.id == renames.id));
+        self.title_edit.take_if(|title_edit| !rows.iter().any(|row| row.id == title_edit.id));
         // The order among equals is the host's: newest first.
         self.rows.sort_by_key(|row| !row.pinned);
         self.now = now;
         self.refill();
     }
 
-    /// What was found for the words of the filter.
-    fn found(&self) -> &[Found] {
+    /// The hits for the text of the filter.
+    fn hits(&self) -> &[Found] {
         match &self.search {
-            Search::Done(query, found) if query == self.select.filter() => found,
+            Search::Done(query, hits) if query == self.select.filter() => hits,
             Search::Idle | Search::Asked(_) | Search::Done(..) | Search::Refused => &[],
         }
     }
 
-    /// Makes the entries anew: what the filter finds in titles first, then what is in messages.
+    /// Rebuilds the entries: matches in titles first, then those in messages.
     fn refill(&mut self) {
         let chosen = self.chosen().cloned();
         let is_listed = |row: &&SessionRow| !row.archived || self.archived == Archived::Listed;
         let mut ids = Vec::new();
-        let mut entries: Vec<Entry> = Vec::new();
+        let mut entries: Vec<SelectItem> = Vec::new();
         for row in self.rows.iter().filter(is_listed) {
             let mut entry = self.entry(row);
-            if self.select.has_words(&entry) {
-                let found = self.found().iter().find(|found| found.session == row.id);
-                entry.below = found.and_then(|found| excerpt(found, &entry.label));
+            if self.select.matches_filter(&entry) {
+                let hits = self.hits().iter().find(|hits| hits.session == row.id);
+                entry.below = hits.and_then(|hits| excerpt(hits, &entry.label));
             }
             ids.push(row.id.clone());
             entries.push(entry);
         }
-        for found in self.found() {
-            let at = ids.iter().position(|id| *id == found.session);
-            let has_words =
-                at.and_then(|at| entries.get(at)).is_some_and(|e| self.select.has_words(e));
-            if has_words {
+        for hits in self.hits() {
+            let at = ids.iter().position(|id| *id == hits.session);
+            let matches_filter =
+                at.and_then(|at| entries.get(at)).is_some_and(|e| self.select.matches_filter(e));
+            if matches_filter {
                 continue;
             }
-            let row = self.rows.iter().find(|row| row.id == found.session);
-            let plain =
-                || Entry { label: called(&found.title, &found.session), ..Entry::default() };
+            let row = self.rows.iter().find(|row| row.id == hits.session);
+            let plain = || SelectItem {
+                label: session_name(&hits.title, &hits.session),
+                ..SelectItem::default()
+            };
             let entry = row.map_or_else(plain, |row| self.entry(row));
-            ids.push(found.session.clone());
-            let below = excerpt(found, &entry.label);
-            entries.push(Entry { below, listed: Listed::Always, ..entry });
+            ids.push(hits.session.clone());
+            let below = excerpt(hits, &entry.label);
+            entries.push(SelectItem { below, visibility: Visibility::Always, ..entry });
         }
         self.ids = ids;
         self.select.refill(entries);
-        // One that is found only by its messages stands there twice, and is listed once.
+        // A session that only its messages match has two entries, of which one is listed.
         for (at, _) in self.ids.iter().enumerate().filter(|(_, id)| Some(*id) == chosen.as_ref()) {
             self.select.choose(at);
         }
@@ -227,24 +229,24 @@ impl Sessions {
         self.rows.iter().find(|row| row.id == *id)
     }
 
-    /// A session in a line: branches and delegated children name where they come from.
-    fn entry(&self, row: &SessionRow) -> Entry {
+    /// A session as an entry: branches and delegated sessions name their parent.
+    fn entry(&self, row: &SessionRow) -> SelectItem {
         let mut label = String::new();
         if row.parent.is_some() {
             label.push_str("↳ ");
         }
-        label.push_str(&called(&row.title, &row.id));
+        label.push_str(&session_name(&row.title, &row.id));
         if let Some(parent) = &row.parent {
             let of = self.rows.iter().find(|row| row.id == *parent);
             label.push_str(" · from ");
             label.push_str(&of.map_or_else(
-                || "a session that is gone".to_owned(),
-                |row| called(&row.title, &row.id),
+                || "a deleted session".to_owned(),
+                |row| session_name(&row.title, &row.id),
             ));
         }
         let mut facts = Vec::new();
         match row.attention {
-            Some((Attention::Approval, _)) => facts.push("wants an approval".to_owned()),
+            Some((Attention::Approval, _)) => facts.push("needs approval".to_owned()),
             Some((Attention::Clarify, _)) => facts.push("asks you".to_owned()),
             None if row.running => facts.push("running".to_owned()),
             None => facts.push(ago(between(self.now, row.active_at))),
@@ -259,19 +261,25 @@ impl Sessions {
         facts.push(one_line(&row.model));
         facts.retain(|fact| !fact.is_empty());
         let marks = marks(row, row.id == self.current);
-        let entry = Entry { marks, label, detail: facts.join(" · "), ..Entry::default() };
-        match self.renames.as_ref().filter(|renames| renames.id == row.id) {
+        let entry =
+            SelectItem { marks, label, detail: facts.join(" · "), ..SelectItem::default() };
+        match self.title_edit.as_ref().filter(|title_edit| title_edit.id == row.id) {
             None => entry,
-            Some(renames) => {
-                let (before, after) = renames.title.around_caret();
-                let writes = Some((shown(before), shown(after)));
-                Entry { writes, listed: Listed::Always, detail: String::new(), ..entry }
+            Some(title_edit) => {
+                let (before, after) = title_edit.title.around_caret();
+                let editing = Some((shown(before), shown(after)));
+                SelectItem {
+                    editing,
+                    visibility: Visibility::Always,
+                    detail: String::new(),
+                    ..entry
+                }
             }
         }
     }
 
-    pub(crate) fn on_action(&mut self, action: Action, now: Millis) -> Outcome {
-        if self.renames.is_some() {
+    pub(crate) fn on_action(&mut self, action: Action, now: Millis) -> SessionsEvent {
+        if self.title_edit.is_some() {
             return self.on_title(action);
         }
         match action {
@@ -283,28 +291,30 @@ impl Sessions {
                 if !self.is_asking() {
                     self.refill();
                 }
-                return Outcome::Open;
+                return SessionsEvent::StayOpen;
             }
             Action::Delete | Action::EndOfInput => {
-                return self.chosen_row().map_or(Outcome::Open, |row| Outcome::Delete(row.clone()));
+                return self
+                    .chosen_row()
+                    .map_or(SessionsEvent::StayOpen, |row| SessionsEvent::Delete(row.clone()));
             }
             Action::Pin | Action::Archive => {
-                let Some(row) = self.chosen_row() else { return Outcome::Open };
+                let Some(row) = self.chosen_row() else { return SessionsEvent::StayOpen };
                 let session = Some(row.id.clone());
-                return Outcome::Send(if action == Action::Pin {
+                return SessionsEvent::Send(if action == Action::Pin {
                     Command::Pin { session, pinned: !row.pinned }
                 } else {
                     Command::Archive { session, archived: !row.archived }
                 });
             }
             Action::Rename | Action::LineEnd => {
-                let Some(row) = self.chosen_row() else { return Outcome::Open };
+                let Some(row) = self.chosen_row() else { return SessionsEvent::StayOpen };
                 let (id, mut title) = (row.id.clone(), Composer::default());
-                let was = one_line(head(&row.title, EXCERPT)).trim().to_owned();
-                title.set(&was);
-                self.renames = Some(Renames { id, title, was });
+                let before = one_line(head(&row.title, EXCERPT)).trim().to_owned();
+                title.set(&before);
+                self.title_edit = Some(TitleEdit { id, title, before });
                 self.refill();
-                return Outcome::Open;
+                return SessionsEvent::StayOpen;
             }
             _ => {}
         }
@@ -312,50 +322,50 @@ impl Sessions {
         let outcome = self.select.on_action(action);
         if filter != self.select.filter() {
             self.typed_at = now;
-            // What was found for other words goes with them, and the selection is at the top.
+            // The hits of another filter go, and the selection returns to the top.
             if !self.is_asking() {
                 self.refill();
             }
             self.select.on_action(Action::First);
         }
         match outcome {
-            select::Outcome::Open => Outcome::Open,
-            select::Outcome::Closed => Outcome::Closed,
-            select::Outcome::Picked(index) => {
-                self.ids.get(index).cloned().map_or(Outcome::Open, Outcome::Picked)
+            SelectEvent::StayOpen => SessionsEvent::StayOpen,
+            SelectEvent::Close => SessionsEvent::Close,
+            SelectEvent::Pick(index) => {
+                self.ids.get(index).cloned().map_or(SessionsEvent::StayOpen, SessionsEvent::Picked)
             }
         }
     }
 
-    /// A key while a title is being written. One that is empty, or as it was, is not sent.
-    fn on_title(&mut self, action: Action) -> Outcome {
-        let Some(renames) = &mut self.renames else { return Outcome::Open };
-        let mut outcome = Outcome::Open;
+    /// A key while a title is being edited. An empty or unchanged title is not sent.
+    fn on_title(&mut self, action: Action) -> SessionsEvent {
+        let Some(title_edit) = &mut self.title_edit else { return SessionsEvent::StayOpen };
+        let mut outcome = SessionsEvent::StayOpen;
         match action {
             Action::Enter => {
-                let title = renames.title.expanded().trim().to_owned();
-                if !title.is_empty() && title != renames.was {
-                    let session = Some(renames.id.clone());
-                    outcome = Outcome::Send(Command::SetTitle { session, title });
+                let title = title_edit.title.expanded().trim().to_owned();
+                if !title.is_empty() && title != title_edit.before {
+                    let session = Some(title_edit.id.clone());
+                    outcome = SessionsEvent::Send(Command::SetTitle { session, title });
                 }
-                self.renames = None;
+                self.title_edit = None;
             }
-            Action::Escape | Action::Interrupt => self.renames = None,
-            Action::Up | Action::Down | Action::Newline => return Outcome::Open,
+            Action::Escape | Action::Interrupt => self.title_edit = None,
+            Action::Up | Action::Down | Action::Newline => return SessionsEvent::StayOpen,
             _ => {
-                renames.title.on_action(action);
+                title_edit.title.on_action(action);
             }
         }
         self.refill();
         outcome
     }
 
-    /// Text that was pasted into the filter, or into a title.
+    /// Inserts pasted text into the filter or the title.
     pub(crate) fn on_paste(&mut self, text: &str, now: Millis) {
-        if let Some(renames) = &mut self.renames {
+        if let Some(title_edit) = &mut self.title_edit {
             let text = head(text, EXCERPT);
             let line: String = text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect();
-            renames.title.paste(&line);
+            title_edit.title.paste(&line);
             self.refill();
             return;
         }
@@ -364,7 +374,7 @@ impl Sessions {
         }
     }
 
-    /// A session is being deleted.
+    /// Removes a session that is being deleted.
     pub(crate) fn remove(&mut self, id: &SessionId) {
         self.rows.retain(|row| row.id != *id);
         self.refill();
@@ -374,7 +384,7 @@ impl Sessions {
         let mut lines = self.select.lines(&self.note(), width, height.saturating_sub(1), theme);
         lines.resize(height.saturating_sub(1), Line::default());
         let archived = self.rows.iter().filter(|row| row.archived).count();
-        if self.renames.is_some() {
+        if self.title_edit.is_some() {
             let keys = fit("Enter saves · Esc keeps the old title", width);
             lines.push(Line::styled(keys, theme.dim));
             return lines;
@@ -388,7 +398,9 @@ impl Sessions {
         if let Some(row) = self.chosen_row() {
             keys.extend(["F2 renames", "Del deletes"].map(str::to_owned));
             keys.push(if row.pinned { "Ctrl+T unpins" } else { "Ctrl+T pins" }.to_owned());
-            keys.push(if row.archived { "Ctrl+X lists it" } else { "Ctrl+X archives" }.to_owned());
+            keys.push(
+                if row.archived { "Ctrl+X unarchives" } else { "Ctrl+X archives" }.to_owned(),
+            );
         }
         while keys.len() > 1 && columns(&keys.join(" · ")) > width {
             keys.pop();
@@ -397,15 +409,15 @@ impl Sessions {
         lines
     }
 
-    /// How the search stands.
+    /// The state of the search.
     fn note(&self) -> String {
         match &self.search {
             Search::Asked(query) if query == self.select.filter() => {
                 "searching messages …".to_owned()
             }
-            Search::Done(query, found) if query == self.select.filter() => match found.len() {
-                0 => "in no message".to_owned(),
-                n => format!("in messages of {}", count(n, "session")),
+            Search::Done(query, hits) if query == self.select.filter() => match hits.len() {
+                0 => "no message matches".to_owned(),
+                n => format!("found in messages of {}", count(n, "session")),
             },
             Search::Refused => "titles only".to_owned(),
             Search::Idle | Search::Asked(_) | Search::Done(..) => String::new(),
@@ -413,7 +425,7 @@ impl Sessions {
     }
 }
 
-/// What is to be seen first: the one in view, pinned ones, and those that need the user.
+/// The marks of a session: on the screen, pinned, needs the user.
 fn marks(row: &SessionRow, is_current: bool) -> String {
     let mut marks = String::new();
     marks.push(if is_current { '•' } else { ' ' });
@@ -430,30 +442,30 @@ fn marks(row: &SessionRow, is_current: bool) -> String {
     marks.trim_end().to_owned()
 }
 
-/// A part of a title, spaces at its ends included.
+/// A part of a title with hidden characters made visible.
 fn shown(part: &str) -> String {
     part.chars().map(|c| if is_hidden(c) { '·' } else { c }).collect()
 }
 
-/// What people call a session.
-fn called(title: &str, id: &SessionId) -> String {
+/// The title of a session, or its id.
+fn session_name(title: &str, id: &SessionId) -> String {
     let title = one_line(head(title, EXCERPT));
     if title.is_empty() { one_line(&id.0) } else { title }
 }
 
-/// The text around a find, unless the `label` says as much.
-fn excerpt(found: &Found, label: &str) -> Option<String> {
-    let text = one_line(head(found.excerpt.as_deref()?, EXCERPT));
+/// The text around a hit, unless it equals the `label`.
+fn excerpt(hits: &Found, label: &str) -> Option<String> {
+    let text = one_line(head(hits.excerpt.as_deref()?, EXCERPT));
     (!text.is_empty() && text != label).then_some(text)
 }
 
-/// The one session that is meant by an id, the beginning of one, or a title.
-pub(crate) fn find<'a>(rows: &'a [SessionRow], name: &str) -> Option<&'a SessionId> {
+/// The only session that this id, beginning of an id, or title names.
+pub(crate) fn find_session<'a>(rows: &'a [SessionRow], name: &str) -> Option<&'a SessionId> {
     let lower = name.trim().to_lowercase();
     let only = |fits: &dyn Fn(&SessionRow) -> bool| {
-        let mut found = rows.iter().filter(|row| fits(row));
-        let first = found.next()?;
-        found.next().is_none().then_some(&first.id)
+        let mut hits = rows.iter().filter(|row| fits(row));
+        let first = hits.next()?;
+        hits.next().is_none().then_some(&first.id)
     };
     only(&|row| row.id.0 == name.trim())
         .or_else(|| only(&|row| row.title.to_lowercase() == lower))

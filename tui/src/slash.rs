@@ -2,19 +2,19 @@
 
 use protocol::GoalAsk;
 
-/// A line of the table.
+/// An entry of the table of commands.
 #[derive(Debug)]
-pub(crate) struct Entry {
+pub(crate) struct CommandSpec {
     pub(crate) name: &'static str,
     pub(crate) aliases: &'static [&'static str],
     pub(crate) args: &'static str,
     pub(crate) help: &'static str,
-    make: fn(&str) -> Option<Slash>,
+    make: fn(&str) -> Option<SlashCommand>,
 }
 
-/// A command, understood.
+/// A parsed command.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Slash {
+pub(crate) enum SlashCommand {
     Help,
     New,
     Sessions,
@@ -26,12 +26,12 @@ pub(crate) enum Slash {
     Workspace(String),
     Profiles,
     Profile(String),
-    /// List the efforts.
+    /// Lists the efforts.
     Efforts,
     Reasoning(String),
     Title(String),
     Steer(String),
-    Goal(Goals),
+    Goal(GoalCommand),
     Undo,
     Retry,
     Processes,
@@ -46,7 +46,7 @@ pub(crate) enum Slash {
     Archive,
     Unarchive,
     Delete,
-    /// To this file or folder; empty = here, under the host's name.
+    /// To this file or directory; empty = the working directory, under the name the host gives.
     Export(String),
     Upload(String),
     Drop,
@@ -54,93 +54,107 @@ pub(crate) enum Slash {
     Quit,
 }
 
-/// What is to become of a switch.
+/// The argument of a command that switches something.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Switch {
     On,
     Off,
-    /// The other way.
-    Over,
+    /// Switch it over.
+    Toggle,
 }
 
-/// What is to become of the goal.
+/// The argument of `/goal`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Goals {
-    /// Say how it stands.
+pub(crate) enum GoalCommand {
+    /// Show its state.
     Status,
     Ask(GoalAsk),
 }
 
 /// All commands.
-pub(crate) const TABLE: &[Entry] = &[
-    entry("help", &["?", "keys"], "", "keys and commands", |_| Some(Slash::Help)),
-    entry("new", &["reset", "clear"], "", "begin a new session", |_| Some(Slash::New)),
+pub(crate) const COMMANDS: &[CommandSpec] = &[
+    entry("help", &["?", "keys"], "", "keys and commands", |_| Some(SlashCommand::Help)),
+    entry("new", &["reset", "clear"], "", "start a new session", |_| Some(SlashCommand::New)),
     entry("resume", &[], "[id or title]", "open a session", |args| {
-        Some(one_or(args, Slash::Sessions, Slash::Resume))
+        Some(list_or(args, SlashCommand::Sessions, SlashCommand::Resume))
     }),
-    entry("sessions", &[], "", "list the sessions", |_| Some(Slash::Sessions)),
-    entry("inbox", &["questions"], "", "what all sessions ask you", |_| Some(Slash::Inbox)),
-    entry("model", &[], "[name]", "list the models, or use one", |args| {
-        Some(one_or(args, Slash::Models, Slash::Model))
+    entry("sessions", &[], "", "list the sessions", |_| Some(SlashCommand::Sessions)),
+    entry("inbox", &["questions"], "", "questions from all sessions", |_| {
+        Some(SlashCommand::Inbox)
     }),
-    entry("workspace", &["cwd", "cd"], "[folder]", "list folders to work in, or use one", |args| {
-        Some(one_or(args, Slash::Workspaces, Slash::Workspace))
+    entry("model", &[], "[name]", "list models, or switch to one", |args| {
+        Some(list_or(args, SlashCommand::Models, SlashCommand::Model))
     }),
+    entry(
+        "workspace",
+        &["cwd", "cd"],
+        "[directory]",
+        "list directories, or switch to one",
+        |args| Some(list_or(args, SlashCommand::Workspaces, SlashCommand::Workspace)),
+    ),
     entry("reasoning", &["effort"], "[effort]", "how hard the model thinks", |args| {
-        Some(one_or(args, Slash::Efforts, Slash::Reasoning))
+        Some(list_or(args, SlashCommand::Efforts, SlashCommand::Reasoning))
     }),
-    entry("profile", &[], "[name]", "list the profiles, or use one", |args| {
-        Some(one_or(args, Slash::Profiles, Slash::Profile))
+    entry("profile", &[], "[name]", "list profiles, or switch to one", |args| {
+        Some(list_or(args, SlashCommand::Profiles, SlashCommand::Profile))
     }),
     entry("title", &["rename"], "TEXT", "rename the session", |args| {
-        (!args.is_empty()).then(|| Slash::Title(args.to_owned()))
+        (!args.is_empty()).then(|| SlashCommand::Title(args.to_owned()))
     }),
-    entry("steer", &[], "TEXT", "tell the running turn something", |args| {
-        (!args.is_empty()).then(|| Slash::Steer(args.to_owned()))
+    entry("steer", &[], "TEXT", "send a message to the running turn", |args| {
+        (!args.is_empty()).then(|| SlashCommand::Steer(args.to_owned()))
     }),
-    entry("goal", &[], "[TEXT]", "work towards it; status, pause, resume, clear", |args| {
-        Some(Slash::Goal(match args {
-            "" | "status" => Goals::Status,
-            "pause" => Goals::Ask(GoalAsk::Pause),
-            "resume" => Goals::Ask(GoalAsk::Resume),
-            "clear" => Goals::Ask(GoalAsk::Clear),
-            text => Goals::Ask(GoalAsk::Set { text: text.to_owned() }),
+    entry("goal", &[], "[TEXT]", "work towards a goal; status, pause, resume, clear", |args| {
+        Some(SlashCommand::Goal(match args {
+            "" | "status" => GoalCommand::Status,
+            "pause" => GoalCommand::Ask(GoalAsk::Pause),
+            "resume" => GoalCommand::Ask(GoalAsk::Resume),
+            "clear" => GoalCommand::Ask(GoalAsk::Clear),
+            text => GoalCommand::Ask(GoalAsk::Set { text: text.to_owned() }),
         }))
     }),
-    entry("undo", &[], "", "take the last prompt and what followed back", |_| Some(Slash::Undo)),
-    entry("retry", &[], "", "take it back and run it again", |_| Some(Slash::Retry)),
-    entry("upload", &[], "PATH", "hand the next prompt a file", |args| {
-        (!args.is_empty()).then(|| Slash::Upload(args.to_owned()))
+    entry("undo", &[], "", "remove the last prompt and everything after it", |_| {
+        Some(SlashCommand::Undo)
     }),
-    entry("drop", &[], "", "take back what was uploaded", |_| Some(Slash::Drop)),
+    entry("retry", &[], "", "run the last prompt again", |_| Some(SlashCommand::Retry)),
+    entry("upload", &[], "PATH", "attach a file to the next prompt", |args| {
+        (!args.is_empty()).then(|| SlashCommand::Upload(args.to_owned()))
+    }),
+    entry("drop", &[], "", "remove the attached files", |_| Some(SlashCommand::Drop)),
     entry("processes", &["ps", "agents", "tasks"], "", "background processes", |_| {
-        Some(Slash::Processes)
+        Some(SlashCommand::Processes)
     }),
-    entry("stop", &[], "", "kill all background processes", |_| Some(Slash::Stop)),
-    entry("wake", &[], "", "start wakeups that are held", |_| Some(Slash::Wake)),
-    entry("queue", &[], "clear", "take all waiting prompts back", |args| {
-        (args == "clear").then_some(Slash::ClearQueue)
+    entry("stop", &[], "", "kill all background processes", |_| Some(SlashCommand::Stop)),
+    entry("wake", &[], "", "run held wakeups now", |_| Some(SlashCommand::Wake)),
+    entry("queue", &[], "clear", "remove all queued prompts", |args| {
+        (args == "clear").then_some(SlashCommand::ClearQueue)
     }),
-    entry("compress", &["compact"], "[focus]", "summarise the older part of the context", |args| {
-        Some(Slash::Compress((!args.is_empty()).then(|| args.to_owned())))
+    entry("compress", &["compact"], "[focus]", "summarise older parts of the context", |args| {
+        Some(SlashCommand::Compress((!args.is_empty()).then(|| args.to_owned())))
     }),
-    entry("branch", &["fork"], "", "go on in a copy of this session", |_| Some(Slash::Branch)),
-    entry("duplicate", &["copy"], "", "go on in a whole copy of it", |_| Some(Slash::Duplicate)),
-    entry("export", &["save"], "[file]", "save this session as a document", |args| {
-        Some(Slash::Export(args.to_owned()))
+    entry("branch", &["fork"], "", "continue in a copy of this session up to here", |_| {
+        Some(SlashCommand::Branch)
     }),
-    entry("pin", &[], "", "put this session on top of lists", |_| Some(Slash::Pin)),
-    entry("unpin", &[], "", "take it from there", |_| Some(Slash::Unpin)),
-    entry("archive", &[], "", "leave this session out of lists", |_| Some(Slash::Archive)),
-    entry("unarchive", &[], "", "list this session again", |_| Some(Slash::Unarchive)),
-    entry("delete", &[], "", "delete this session, after a question", |_| Some(Slash::Delete)),
+    entry("duplicate", &["copy"], "", "continue in a full copy of this session", |_| {
+        Some(SlashCommand::Duplicate)
+    }),
+    entry("export", &["save"], "[file]", "export this session to a file", |args| {
+        Some(SlashCommand::Export(args.to_owned()))
+    }),
+    entry("pin", &[], "", "pin this session to the top of lists", |_| Some(SlashCommand::Pin)),
+    entry("unpin", &[], "", "unpin this session", |_| Some(SlashCommand::Unpin)),
+    entry("archive", &[], "", "hide this session from lists", |_| Some(SlashCommand::Archive)),
+    entry("unarchive", &[], "", "show this session in lists again", |_| {
+        Some(SlashCommand::Unarchive)
+    }),
+    entry("delete", &[], "", "delete this session (asks first)", |_| Some(SlashCommand::Delete)),
     entry("yolo", &[], "[on|off]", "run all commands without asking", |args| match args {
-        "" => Some(Slash::Yolo(Switch::Over)),
-        "on" => Some(Slash::Yolo(Switch::On)),
-        "off" => Some(Slash::Yolo(Switch::Off)),
+        "" => Some(SlashCommand::Yolo(Switch::Toggle)),
+        "on" => Some(SlashCommand::Yolo(Switch::On)),
+        "off" => Some(SlashCommand::Yolo(Switch::Off)),
         _ => None,
     }),
-    entry("quit", &["exit", "q"], "", "leave", |_| Some(Slash::Quit)),
+    entry("quit", &["exit", "q"], "", "quit hermes-tui", |_| Some(SlashCommand::Quit)),
 ];
 
 const fn entry(
@@ -148,17 +162,17 @@ const fn entry(
     aliases: &'static [&'static str],
     args: &'static str,
     help: &'static str,
-    make: fn(&str) -> Option<Slash>,
-) -> Entry {
-    Entry { name, aliases, args, help, make }
+    make: fn(&str) -> Option<SlashCommand>,
+) -> CommandSpec {
+    CommandSpec { name, aliases, args, help, make }
 }
 
-/// The list without a word, the thing itself with one.
-fn one_or(args: &str, list: Slash, one: fn(String) -> Slash) -> Slash {
+/// The list without arguments, the item itself with one.
+fn list_or(args: &str, list: SlashCommand, one: fn(String) -> SlashCommand) -> SlashCommand {
     if args.is_empty() { list } else { one(args.to_owned()) }
 }
 
-/// Whether a text is meant as a command: a slash and a word. A path is not.
+/// Whether a text is a command: a slash and a word. A path is not.
 pub(crate) fn is_command(text: &str) -> bool {
     text.trim_start().strip_prefix('/').is_some_and(|rest| {
         let word = rest.split_whitespace().next().unwrap_or_default();
@@ -166,27 +180,27 @@ pub(crate) fn is_command(text: &str) -> bool {
     })
 }
 
-/// The command a text is, or what is wrong with it.
-pub(crate) fn parse(text: &str) -> Result<Slash, String> {
+/// Parses a command; the error says what is wrong with it.
+pub(crate) fn parse(text: &str) -> Result<SlashCommand, String> {
     let text = text.trim().trim_start_matches('/');
     let (word, args) = text.split_once(char::is_whitespace).unwrap_or((text, ""));
-    let entry = TABLE.iter().find(|entry| entry.name == word || entry.aliases.contains(&word));
+    let entry = COMMANDS.iter().find(|entry| entry.name == word || entry.aliases.contains(&word));
     let Some(entry) = entry else {
-        return Err(format!("unknown command /{word} – /help lists them"));
+        return Err(format!("unknown command /{word}; /help lists all commands"));
     };
     (entry.make)(args.trim()).ok_or_else(|| format!("usage: /{} {}", entry.name, entry.args))
 }
 
-/// The commands that can complete what is typed, if a command name is being typed.
-pub(crate) fn completions(text: &str) -> Vec<&'static Entry> {
+/// The commands that complete the name being typed.
+pub(crate) fn completions(text: &str) -> Vec<&'static CommandSpec> {
     let Some(word) = text.strip_prefix('/') else { return Vec::new() };
     if word.contains(char::is_whitespace) || word.contains('/') {
         return Vec::new();
     }
-    let fits = |entry: &&Entry| {
+    let fits = |entry: &&CommandSpec| {
         entry.name.starts_with(word) || entry.aliases.iter().any(|alias| alias.starts_with(word))
     };
-    TABLE.iter().filter(fits).collect()
+    COMMANDS.iter().filter(fits).collect()
 }
 
 #[cfg(test)]
@@ -195,10 +209,10 @@ mod tests {
 
     #[test]
     fn commands_are_understood_with_their_arguments_and_aliases() {
-        assert_eq!(parse("/title a  b "), Ok(Slash::Title("a  b".into())));
-        assert_eq!(parse("/exit"), Ok(Slash::Quit));
-        assert_eq!(parse("/resume"), Ok(Slash::Sessions));
-        assert_eq!(parse("/resume 2026"), Ok(Slash::Resume("2026".into())));
+        assert_eq!(parse("/title a  b "), Ok(SlashCommand::Title("a  b".into())));
+        assert_eq!(parse("/exit"), Ok(SlashCommand::Quit));
+        assert_eq!(parse("/resume"), Ok(SlashCommand::Sessions));
+        assert_eq!(parse("/resume 2026"), Ok(SlashCommand::Resume("2026".into())));
         assert!(parse("/title").is_err_and(|e| e.contains("usage")));
         assert!(parse("/nope").is_err_and(|e| e.contains("/nope")));
     }
@@ -215,6 +229,6 @@ mod tests {
         let names: Vec<_> = completions("/s").iter().map(|e| e.name).collect();
         assert_eq!(names, ["sessions", "steer", "stop", "export"]);
         assert!(completions("/steer x").is_empty());
-        assert_eq!(completions("/").len(), TABLE.len());
+        assert_eq!(completions("/").len(), COMMANDS.len());
     }
 }

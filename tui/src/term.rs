@@ -2,7 +2,7 @@
 //!
 //! Two buffers and a scroll region: when the transcript moves by some lines the terminal moves
 //! what it has, and only the new lines are written. A frame is one write inside a synchronized
-//! update. Nothing here asks the terminal anything.
+//! update. Nothing here queries the terminal.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::io::{self, Write};
@@ -20,14 +20,14 @@ const MOUSE_OFF: &[u8] = b"\x1b[?1006l\x1b[?1000l";
 
 /// How much was written to the terminal.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Drawn {
+pub struct DrawStats {
     /// Frames that changed something.
     pub frames: u64,
     /// Bytes of all of them.
     pub bytes: u64,
 }
 
-/// What a frame says besides its cells.
+/// The properties of a frame besides its cells.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Frame {
     /// The rows that may move as a whole.
@@ -36,16 +36,16 @@ pub(crate) struct Frame {
     pub(crate) cursor: Option<Position>,
 }
 
-/// What the terminal can be expected to understand, from its name.
+/// The features a terminal is expected to have, by its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Kind {
+pub(crate) enum TerminalKind {
     /// All of it.
     Full,
     /// No scroll regions, no key protocol.
     Basic,
 }
 
-impl Kind {
+impl TerminalKind {
     /// By the value of `TERM`.
     pub(crate) fn of(term: &str) -> Self {
         match term {
@@ -55,10 +55,10 @@ impl Kind {
     }
 }
 
-/// Takes the terminal over.
-pub(crate) fn enter(out: &mut impl Write, kind: Kind) -> io::Result<()> {
+/// Takes over the terminal.
+pub(crate) fn enter(out: &mut impl Write, kind: TerminalKind) -> io::Result<()> {
     terminal::enable_raw_mode()?;
-    // What a terminal takes for wider than we do must not run over into the next row.
+    // Text that the terminal takes to be wider than we do must not wrap into the next row.
     execute!(
         out,
         terminal::EnterAlternateScreen,
@@ -66,17 +66,17 @@ pub(crate) fn enter(out: &mut impl Write, kind: Kind) -> io::Result<()> {
         event::EnableBracketedPaste
     )?;
     out.write_all(MOUSE_ON)?;
-    if kind == Kind::Full {
-        // Tells Shift+Enter from Enter where the terminal knows the protocol; others ignore it.
+    if kind == TerminalKind::Full {
+        // Distinguishes Shift+Enter from Enter in terminals with the protocol; others ignore it.
         let flags = event::KeyboardEnhancementFlags::DISAMBIGUATE_ESCAPE_CODES;
         execute!(out, event::PushKeyboardEnhancementFlags(flags))?;
     }
     out.flush()
 }
 
-/// Gives it back. Errors are ignored: there is nobody left to tell.
-pub(crate) fn leave(out: &mut impl Write, kind: Kind) {
-    if kind == Kind::Full {
+/// Restores the terminal. Errors are ignored: nobody could see them.
+pub(crate) fn leave(out: &mut impl Write, kind: TerminalKind) {
+    if kind == TerminalKind::Full {
         execute!(out, event::PopKeyboardEnhancementFlags).ok();
     }
     out.write_all(MOUSE_OFF).ok();
@@ -91,21 +91,21 @@ pub(crate) fn leave(out: &mut impl Write, kind: Kind) {
     terminal::disable_raw_mode().ok();
 }
 
-/// The screen, as it is and as it is to be.
+/// The screen as it is shown, and the next frame.
 #[derive(Debug)]
 pub(crate) struct Screen<W> {
     out: W,
-    kind: Kind,
+    kind: TerminalKind,
     shown: Buffer,
     next: Buffer,
     cursor: Option<Position>,
     fresh: bool,
     bytes: Vec<u8>,
-    drawn: Drawn,
+    stats: DrawStats,
 }
 
 impl<W: Write> Screen<W> {
-    pub(crate) fn new(out: W, kind: Kind, width: u16, height: u16) -> Self {
+    pub(crate) fn new(out: W, kind: TerminalKind, width: u16, height: u16) -> Self {
         let buffer = Buffer::empty(Rect::new(0, 0, width, height));
         Self {
             out,
@@ -115,12 +115,12 @@ impl<W: Write> Screen<W> {
             cursor: None,
             fresh: true,
             bytes: Vec::new(),
-            drawn: Drawn::default(),
+            stats: DrawStats::default(),
         }
     }
 
-    pub(crate) fn drawn(&self) -> Drawn {
-        self.drawn
+    pub(crate) fn stats(&self) -> DrawStats {
+        self.stats
     }
 
     /// The terminal has another size now.
@@ -132,7 +132,7 @@ impl<W: Write> Screen<W> {
         }
     }
 
-    /// Draws everything anew the next time.
+    /// Redraws everything with the next frame.
     pub(crate) fn repaint(&mut self) {
         self.fresh = true;
     }
@@ -146,7 +146,7 @@ impl<W: Write> Screen<W> {
         if self.fresh {
             self.shown = Buffer::empty(self.next.area);
             backend.clear_region(ClearType::All)?;
-        } else if self.kind == Kind::Full {
+        } else if self.kind == TerminalKind::Full {
             let by = shift(&self.shown, &self.next, &frame.scrolls);
             if by > 0 {
                 backend.scroll_region_up(frame.scrolls.clone(), by.unsigned_abs())?;
@@ -183,8 +183,8 @@ impl<W: Write> Screen<W> {
         queue!(whole, terminal::EndSynchronizedUpdate)?;
         self.out.write_all(&whole)?;
         self.out.flush()?;
-        self.drawn.frames += 1;
-        self.drawn.bytes += whole.len() as u64;
+        self.stats.frames += 1;
+        self.stats.bytes += whole.len() as u64;
         self.cursor = frame.cursor;
         self.fresh = false;
         std::mem::swap(&mut self.shown, &mut self.next);
@@ -192,8 +192,8 @@ impl<W: Write> Screen<W> {
     }
 }
 
-/// Writes a row anew, so that no terminal shows anything else than what is meant: what stood
-/// there is erased, and after a character of disputed width the cursor is put where it belongs.
+/// Rewrites a row so that every terminal shows the same: the row is erased first, and after a
+/// character of disputed width the cursor is positioned.
 fn redraw<B: Backend>(backend: &mut B, next: &Buffer, y: u16) -> Result<(), B::Error> {
     backend.set_cursor_position(Position { x: 0, y })?;
     backend.clear_region(ClearType::CurrentLine)?;
@@ -265,8 +265,8 @@ fn same_style(a: &Cell, b: &Cell) -> bool {
     (a.fg, a.bg, a.modifier) == (b.fg, b.bg, b.modifier)
 }
 
-/// By how many lines moving `rows` of the old screen up (or, negative, down) brings it nearest
-/// to the new one; 0 when that saves nothing.
+/// By how many lines to scroll `rows` of the old screen up (negative: down) so that it is most like
+/// the new one; 0 when that saves nothing.
 fn shift(old: &Buffer, new: &Buffer, rows: &Range<u16>) -> i16 {
     /// Cells that must be saved, since moving costs bytes too.
     const WORTH: usize = 12;
@@ -307,7 +307,7 @@ fn cells(buffer: &Buffer, y: u16) -> &[Cell] {
     buffer.content.get(start..start + width).unwrap_or_default()
 }
 
-/// A number for what a row shows, and how many of its cells are not blank.
+/// A hash of a row, and how many of its cells are not blank.
 fn row_hash(buffer: &Buffer, y: u16) -> (u64, usize) {
     let row = cells(buffer, y);
     let mut hasher = DefaultHasher::new();
@@ -315,7 +315,7 @@ fn row_hash(buffer: &Buffer, y: u16) -> (u64, usize) {
     (hasher.finish(), row.iter().filter(|cell| cell.symbol() != " ").count())
 }
 
-/// Does to a buffer what the terminal does to its rows.
+/// Scrolls rows of a buffer as the terminal does.
 fn moved(buffer: &mut Buffer, rows: &Range<u16>, by: i16) {
     if by == 0 {
         return;

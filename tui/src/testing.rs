@@ -1,4 +1,4 @@
-//! What the tests of several modules share: a state to begin with, rows, keys, a picture.
+//! Shared by the tests of several modules: a state to begin with, rows, keys, a picture.
 
 use crossterm::event::{KeyCode, KeyEvent, KeyModifiers};
 use protocol::{
@@ -11,7 +11,7 @@ use ratatui::layout::Rect;
 
 use crate::app::{App, Effect};
 use crate::draw::draw;
-use crate::run::Options;
+use crate::options::Options;
 use crate::term::Frame;
 
 /// The moment at which tests begin.

@@ -1,5 +1,5 @@
-//! News of what happens in the background: a few lines for a few seconds (P11), each told once
-//! however often it comes (E11).
+//! News from the background: a few lines for a few seconds (P11), each shown once however often it
+//! comes (E11).
 
 use std::collections::VecDeque;
 
@@ -8,12 +8,12 @@ use ratatui::text::Line;
 
 use crate::clean::one_line;
 use crate::numbers::count;
+use crate::process_exit::describe;
 use crate::theme::Theme;
 use crate::time::{between, span};
-use crate::transcript::ending;
-use crate::transcript::wrap::{columns, fit};
+use crate::wrap::{columns, fit};
 
-/// Toasts drawn at once; a line more says how many others there are (E12).
+/// Toasts drawn at once; one more line counts the others (E12).
 const SHOWN: usize = 3;
 
 /// How long one is shown.
@@ -25,85 +25,84 @@ const WIDTH: usize = 64;
 /// Columns of a terminal that has room for more than the name of a key.
 const ROOMY: usize = 80;
 
-/// Within this time the same news of the same process is a duplicate. Twice the same match is
-/// not: a process tells its matches at least that far apart (P03).
+/// Within this time the same news of the same process is a duplicate. The same match twice is not:
+/// a process reports its matches at least that far apart (P03).
 const AGAIN: u64 = 15_000;
 
 /// Toasts that are remembered to know duplicates.
 const REMEMBERED: usize = 1_000;
 
-/// The news of the last moments, oldest first.
+/// The latest news, oldest first.
 #[derive(Debug, Default)]
 pub(crate) struct Toasts {
-    fresh: Vec<(Millis, Toast)>,
-    /// What came, drawn or not, oldest first.
-    told: VecDeque<(Millis, Toast)>,
-    /// The session that the last news from elsewhere is about.
-    elsewhere: Option<SessionId>,
+    visible: Vec<(Millis, Toast)>,
+    /// Everything that came, drawn or not, oldest first.
+    recent: VecDeque<(Millis, Toast)>,
+    /// The other session that the latest news is about.
+    latest_other: Option<SessionId>,
 }
 
 impl Toasts {
-    /// Keeps it, unless `current` is its session and tells it by other means.
+    /// Adds a toast, unless it is of the session `current`, which shows it by other means.
     pub(crate) fn push(&mut self, toast: &Toast, current: &SessionId, now: Millis) {
-        if self.told.iter().any(|(at, old)| is_again(old, toast, between(now, *at))) {
+        if self.recent.iter().any(|(at, old)| is_repeat(old, toast, between(now, *at))) {
             return;
         }
-        self.told.push_back((now, toast.clone()));
-        if self.told.len() > REMEMBERED {
-            self.told.pop_front();
+        self.recent.push_back((now, toast.clone()));
+        if self.recent.len() > REMEMBERED {
+            self.recent.pop_front();
         }
         if toast.session != *current {
-            self.elsewhere = Some(toast.session.clone());
+            self.latest_other = Some(toast.session.clone());
         }
-        if toast.session != *current || is_told_by_toast_alone(&toast.news) {
-            self.fresh.push((now + MILLIS, toast.clone()));
+        if toast.session != *current || needs_toast(&toast.news) {
+            self.visible.push((now + MILLIS, toast.clone()));
         }
     }
 
-    /// Drops those whose time is over.
+    /// Drops those whose time is up.
     pub(crate) fn on_tick(&mut self, now: Millis) {
-        self.fresh.retain(|(until, _)| now < *until && *until - now <= MILLIS);
+        self.visible.retain(|(until, _)| now < *until && *until - now <= MILLIS);
     }
 
-    /// The session that the last news from elsewhere is about.
-    pub(crate) fn elsewhere(&self) -> Option<&SessionId> {
-        self.elsewhere.as_ref()
+    /// The other session that the latest news is about.
+    pub(crate) fn latest_other(&self) -> Option<&SessionId> {
+        self.latest_other.as_ref()
     }
 
-    /// Drops those that the session which came into view shows itself.
+    /// Drops those that the session on the screen shows itself.
     pub(crate) fn on_session(&mut self, session: &SessionId) {
-        self.elsewhere.take_if(|elsewhere| elsewhere == session);
-        self.fresh
-            .retain(|(_, toast)| toast.session != *session || is_told_by_toast_alone(&toast.news));
+        self.latest_other.take_if(|latest_other| latest_other == session);
+        self.visible.retain(|(_, toast)| toast.session != *session || needs_toast(&toast.news));
     }
 
     /// When the next one goes.
     pub(crate) fn next_tick(&self) -> Option<Millis> {
-        self.fresh.iter().map(|(until, _)| *until).min()
+        self.visible.iter().map(|(until, _)| *until).min()
     }
 
-    /// `asked`: a question waits elsewhere, and the key leads there first.
+    /// The toasts as lines. `questions_waiting`: another session asks, and the key leads there first.
     pub(crate) fn lines(
         &self,
         current: &SessionId,
-        asked: bool,
+        questions_waiting: bool,
         width: usize,
         theme: &Theme,
     ) -> Vec<Line<'static>> {
-        let hidden = self.fresh.len().saturating_sub(SHOWN);
+        let hidden = self.visible.len().saturating_sub(SHOWN);
         let more = (hidden > 0)
             .then(|| fit(&format!(" +{hidden} more · Ctrl+B a lists all "), width.min(WIDTH)));
-        let shown = self.fresh.iter().enumerate().skip(hidden).map(|(at, (_, toast))| {
+        let shown = self.visible.iter().enumerate().skip(hidden).map(|(at, (_, toast))| {
             // The key leads to a question, else to the newest.
-            let opens = if asked {
+            let opens = if questions_waiting {
                 toast.news == News::Asked
             } else {
-                at + 1 == self.fresh.len() && self.elsewhere.as_ref() == Some(&toast.session)
+                at + 1 == self.visible.len() && self.latest_other.as_ref() == Some(&toast.session)
             };
             let opens = match (opens, width >= ROOMY) {
                 (false, _) => "",
                 (true, false) => " · Ctrl+O",
-                (true, true) if asked => " · Ctrl+O shows",
+                (true, true) if questions_waiting => " · Ctrl+O shows",
                 (true, true) => " · Ctrl+O opens",
             };
             line(toast, current, opens, width)
@@ -112,8 +111,8 @@ impl Toasts {
     }
 }
 
-/// Whether a toast tells what another one has told, so long ago. A process ends once.
-fn is_again(old: &Toast, new: &Toast, apart: u64) -> bool {
+/// Whether a toast repeats one that came that many milliseconds before. A process ends once.
+fn is_repeat(old: &Toast, new: &Toast, apart: u64) -> bool {
     if (&old.session, &old.process) != (&new.session, &new.process) {
         return false;
     }
@@ -133,8 +132,8 @@ fn is_again(old: &Toast, new: &Toast, apart: u64) -> bool {
     once || apart < AGAIN && old.news == new.news && old.text == new.text
 }
 
-/// Whether nothing else in its session shows it: no card, no clock.
-fn is_told_by_toast_alone(news: &News) -> bool {
+/// Whether nothing else in its session shows the news: no card, no clock.
+fn needs_toast(news: &News) -> bool {
     match news {
         News::Held { .. } | News::Tripped | News::Released { .. } | News::Late => true,
         News::Ended { .. }
@@ -146,11 +145,11 @@ fn is_told_by_toast_alone(news: &News) -> bool {
     }
 }
 
-/// What happened, to what, and where; what happened is never cut for the rest.
+/// The news, its subject and its session; the news is never cut.
 fn line(toast: &Toast, current: &SessionId, opens: &str, width: usize) -> String {
     let width = width.min(WIDTH + columns(opens));
     let here = toast.session == *current;
-    let what = format!(" ⚑ {}", what(&toast.news, here));
+    let news_text = format!(" ⚑ {}", news_text(&toast.news, here));
     let place = if here {
         String::new()
     } else {
@@ -159,36 +158,38 @@ fn line(toast: &Toast, current: &SessionId, opens: &str, width: usize) -> String
         format!(" · in {}", fit(&name, width / 3))
     };
     // The key goes before anything of what happened does.
-    let fits = columns(&what) + columns(&place) + columns(opens) < width;
+    let fits = columns(&news_text) + columns(&place) + columns(opens) < width;
     let place = if fits { format!("{place}{opens}") } else { place };
     // Why they are held stands in the status line of their session.
     let text = match &toast.news {
         News::Held { .. } if here => String::new(),
         _ => one_line(&toast.text),
     };
-    let room = width.saturating_sub(columns(&what) + columns(&place) + 4);
+    let room = width.saturating_sub(columns(&news_text) + columns(&place) + 4);
     let text = if text.is_empty() || room < 6 {
         String::new()
     } else {
         format!(" · {}", fit(&text, room))
     };
-    let line = format!("{what}{text}{place}");
+    let line = format!("{news_text}{text}{place}");
     format!("{} ", fit(&line, width.saturating_sub(1)))
 }
 
-fn what(news: &News, here: bool) -> String {
+fn news_text(news: &News, here: bool) -> String {
     match news {
-        News::Ended { exit, delivery: Delivery::Held(_) } => format!("{}, held", ending(exit)),
-        News::Ended { exit, .. } => ending(exit),
+        News::Ended { exit, delivery: Delivery::Held(_) } => format!("{}, held", describe(exit)),
+        News::Ended { exit, .. } => describe(exit),
         News::Matched { pattern } => format!("matched \"{}\"", fit(&one_line(pattern), 24)),
-        News::WatchDisabled => "watch switched off".to_owned(),
-        News::Tripped => "too many matches, dropped for a while".to_owned(),
-        News::Released { dropped: 0 } => "matches are told again, none was dropped".to_owned(),
+        News::WatchDisabled => "watch turned off".to_owned(),
+        News::Tripped => "too many matches, muted for a while".to_owned(),
+        News::Released { dropped: 0 } => {
+            "matches are delivered again, none were dropped".to_owned()
+        }
         News::Released { dropped } => {
-            format!("matches are told again, {dropped} dropped")
+            format!("matches are delivered again, {dropped} dropped")
         }
         News::Held { waiting } if here => {
-            format!("{} held · /wake goes on", count(*waiting, "wakeup"))
+            format!("{} held · /wake runs them", count(*waiting, "wakeup"))
         }
         News::Asked => "asks you".to_owned(),
         News::Held { waiting } => format!("{} held", count(*waiting, "wakeup")),
@@ -196,6 +197,6 @@ fn what(news: &News, here: bool) -> String {
             format!("still working after {}", span(u64::try_from(*elapsed).unwrap_or(0) / 1_000))
         }
         News::Late => "your answer came too late".to_owned(),
-        News::Unknown => "news".to_owned(),
+        News::Unknown => "new activity".to_owned(),
     }
 }

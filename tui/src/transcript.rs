@@ -7,9 +7,7 @@ mod cell;
 mod diff;
 mod markdown;
 mod scroll;
-mod table;
 mod tool;
-pub(crate) mod wrap;
 
 use std::collections::HashMap;
 
@@ -17,8 +15,8 @@ use protocol::{Body, Millis, ToolCall, Transcript};
 use ratatui::style::Style;
 use ratatui::text::Line;
 
-use cell::Context;
-pub(crate) use cell::{Reasoning, ending};
+use cell::CellContext;
+pub(crate) use cell::Reasoning;
 use markdown::Stream;
 pub(crate) use scroll::Move;
 use scroll::Place;
@@ -31,9 +29,9 @@ const CACHED_LINES: usize = 50_000;
 /// The running turn is three items: reasoning, text, calls.
 const LIVE_PARTS: usize = 3;
 
-/// The look of a transcript. Everything here but the place can be rebuilt.
+/// The layout of a transcript. Everything but the position can be rebuilt.
 #[derive(Debug, Default)]
-pub(crate) struct View {
+pub(crate) struct TranscriptView {
     width: usize,
     height: usize,
     reasoning: Reasoning,
@@ -47,31 +45,31 @@ pub(crate) struct View {
     first: (usize, usize),
     shown: Vec<Line<'static>>,
     new_rows: u64,
-    aside: Option<Aside>,
+    notice: Option<InlineNotice>,
 }
 
-/// What a layout is made from.
-pub(crate) struct Scene<'a> {
+/// The data a transcript is laid out from.
+pub(crate) struct TranscriptContext<'a> {
     pub(crate) transcript: &'a Transcript,
     pub(crate) theme: &'a Theme,
     pub(crate) now: Millis,
-    /// What stands above the first row.
+    /// The lines above the first row.
     pub(crate) head: Vec<Line<'static>>,
-    pub(crate) aside: Option<Aside>,
+    pub(crate) notice: Option<InlineNotice>,
 }
 
-/// What the interface said, at its place among the rows.
+/// A notice of the interface at its place among the rows.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Aside {
-    /// The last row there was then.
+pub(crate) struct InlineNotice {
+    /// The last row when it was posted.
     pub(crate) after: u64,
     pub(crate) mark: &'static str,
     pub(crate) text: String,
     pub(crate) style: Style,
 }
 
-impl Aside {
-    /// Whether it stands below this row of the window; without an index: above all of them.
+impl InlineNotice {
+    /// Whether it belongs below this row of the window; without an index: above all of them.
     fn is_below(&self, transcript: &Transcript, index: Option<usize>) -> bool {
         let row = |index: usize| transcript.rows.get(index).map(|row| row.n);
         let next = row(index.map_or(0, |index| index + 1)).is_none_or(|n| n > self.after);
@@ -82,14 +80,14 @@ impl Aside {
         own && next
     }
 
-    fn lines(&self, cx: &Context<'_>) -> Vec<Line<'static>> {
+    fn lines(&self, cx: &CellContext<'_>) -> Vec<Line<'static>> {
         let mut lines = vec![Line::default()];
         lines.extend(cell::barred(self.mark, &self.text, self.style, cx));
         lines
     }
 }
 
-impl View {
+impl TranscriptView {
     /// The lines in view, from the top.
     pub(crate) fn shown(&self) -> &[Line<'static>] {
         &self.shown
@@ -100,13 +98,13 @@ impl View {
         self.new_rows
     }
 
-    /// Forgets everything about the session in view.
+    /// Forgets everything about the session.
     pub(crate) fn reset(&mut self) {
         *self = Self { reasoning: self.reasoning, ..Self::default() };
     }
 
-    /// Forgets what was laid out, not the place.
-    pub(crate) fn relay(&mut self) {
+    /// Drops the laid out lines, not the position.
+    pub(crate) fn invalidate(&mut self) {
         self.rows.clear();
         self.cached = 0;
         self.stream = Stream::default();
@@ -118,46 +116,46 @@ impl View {
             Reasoning::Folded => Reasoning::Shown,
             Reasoning::Shown => Reasoning::Folded,
         };
-        self.relay();
+        self.invalidate();
     }
 
     /// Brings the lines in view up to date.
-    pub(crate) fn arrange(&mut self, scene: Scene<'_>, width: usize, height: usize) {
-        if width != self.width || self.cached > CACHED_LINES || self.aside != scene.aside {
-            self.relay();
+    pub(crate) fn arrange(&mut self, cx: TranscriptContext<'_>, width: usize, height: usize) {
+        if width != self.width || self.cached > CACHED_LINES || self.notice != cx.notice {
+            self.invalidate();
         }
         self.width = width;
         self.height = height;
-        self.aside.clone_from(&scene.aside);
-        self.arrange_live(&scene);
-        self.head.clone_from(&scene.head);
-        if let Some(aside) = &self.aside
-            && aside.is_below(scene.transcript, None)
+        self.notice.clone_from(&cx.notice);
+        self.arrange_live(&cx);
+        self.head.clone_from(&cx.head);
+        if let Some(notice) = &self.notice
+            && notice.is_below(cx.transcript, None)
         {
-            let lines = aside.lines(&self.context(scene.theme));
+            let lines = notice.lines(&self.context(cx.theme));
             self.head.extend(lines);
         }
-        self.place(&scene);
+        self.place(&cx);
     }
 
-    fn context<'a>(&self, theme: &'a Theme) -> Context<'a> {
-        Context { width: self.width, reasoning: self.reasoning, theme }
+    fn context<'a>(&self, theme: &'a Theme) -> CellContext<'a> {
+        CellContext { width: self.width, reasoning: self.reasoning, theme }
     }
 
     /// The running turn: reasoning, text and calls that are not rows yet.
-    fn arrange_live(&mut self, scene: &Scene<'_>) {
+    fn arrange_live(&mut self, cx: &TranscriptContext<'_>) {
         self.live.clear();
         self.calls.clear();
-        let Some(running) = &scene.transcript.running else {
+        let Some(running) = &cx.transcript.running else {
             self.stream = Stream::default();
             return;
         };
-        let cx = self.context(scene.theme);
+        let cell = self.context(cx.theme);
         let writes = !running.text.trim().is_empty();
         let thoughts = if writes {
-            cell::thoughts(&running.reasoning, &cx)
+            cell::thoughts(&running.reasoning, &cell)
         } else {
-            cell::thinking(&running.reasoning, &cx)
+            cell::thinking(&running.reasoning, &cell)
         };
         if !thoughts.is_empty() {
             self.live.push(Line::default());
@@ -165,26 +163,26 @@ impl View {
         }
         if writes {
             self.live.push(Line::default());
-            self.stream.update(&running.text, 0, self.width, scene.theme);
+            self.stream.update(&running.text, 0, self.width, cx.theme);
         } else {
             self.stream = Stream::default();
         }
         let after_tool =
-            matches!(scene.transcript.rows.last().map(|row| &row.body), Some(Body::Tool(_)));
+            matches!(cx.transcript.rows.last().map(|row| &row.body), Some(Body::Tool(_)));
         for (i, call) in running.calls.iter().enumerate() {
             if i == 0 && (writes || !after_tool) {
                 self.calls.push(Line::default());
             }
-            self.calls.extend(tool::live(call, scene.now, self.width, scene.theme));
+            self.calls.extend(tool::live(call, cx.now, self.width, cx.theme));
         }
     }
 
     /// The lines of an item: 0 is the head, then the rows, last the parts of the running turn.
-    fn item(&mut self, scene: &Scene<'_>, index: usize) -> &[Line<'static>] {
+    fn item(&mut self, cx: &TranscriptContext<'_>, index: usize) -> &[Line<'static>] {
         if index == 0 {
             return &self.head;
         }
-        let rows = &scene.transcript.rows;
+        let rows = &cx.transcript.rows;
         let Some(row) = rows.get(index - 1) else {
             return match index - 1 - rows.len() {
                 0 => &self.live,
@@ -194,22 +192,22 @@ impl View {
         };
         if !self.rows.contains_key(&row.n) {
             let call = match &row.body {
-                Body::Tool(result) => call_of(scene.transcript, index - 1, &result.call),
+                Body::Tool(result) => call_of(cx.transcript, index - 1, &result.call),
                 _ => None,
             };
-            let mut lines = cell::lines(row, call, &self.context(scene.theme));
+            let mut lines = cell::lines(row, call, &self.context(cx.theme));
             let after_tool = index >= 2
                 && matches!(rows.get(index - 2).map(|row| &row.body), Some(Body::Tool(_)));
             let is_below =
-                |index| self.aside.as_ref().filter(|aside| aside.is_below(scene.transcript, index));
+                |index| self.notice.as_ref().filter(|notice| notice.is_below(cx.transcript, index));
             let joins = after_tool
                 && matches!(row.body, Body::Tool(_))
                 && is_below(index.checked_sub(2)).is_none();
             if !lines.is_empty() && !joins {
                 lines.insert(0, Line::default());
             }
-            if let Some(aside) = is_below(Some(index - 1)) {
-                lines.extend(aside.lines(&self.context(scene.theme)));
+            if let Some(notice) = is_below(Some(index - 1)) {
+                lines.extend(notice.lines(&self.context(cx.theme)));
             }
             self.cached += lines.len();
             self.rows.insert(row.n, lines);

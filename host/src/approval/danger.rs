@@ -1,41 +1,43 @@
-//! Finds in a read script what the rules are about. It names rules; what follows from them is
-//! decided in [`super::check`].
+//! Finds the rules that a script fires. What follows from them is decided in [`super::check`].
 
-use super::paths::{self, Place};
+mod code;
+mod deletes;
+
+use super::paths::{self, WriteTarget};
 use super::rules::{SHAPES, Shape, VALUED};
 use super::shell::{Call, HOLE, Script};
 use super::wrap;
 
 /// A rule that fired, and where.
 #[derive(Debug)]
-pub(super) struct Hit {
+pub(super) struct RuleHit {
     /// The rule's id.
     pub(super) rule: &'static str,
     /// The part of the command.
     pub(super) part: String,
 }
 
-/// Everything dangerous in a script.
-pub(super) fn hits(script: &Script) -> Vec<Hit> {
-    let mut hits: Vec<Hit> =
-        script.bombs.iter().map(|part| Hit { rule: "fork-bomb", part: part.clone() }).collect();
+/// All rules that a script fires.
+pub(super) fn hits(script: &Script) -> Vec<RuleHit> {
+    let mut hits: Vec<RuleHit> =
+        script.bombs.iter().map(|part| RuleHit { rule: "fork-bomb", part: part.clone() }).collect();
     for call in &script.calls {
         let mut rules = Vec::new();
-        words(call, &mut rules);
-        deletes(call, &mut rules);
-        permissions(call, &mut rules);
-        written(call, &mut rules);
-        signals(call, &mut rules);
-        code(call, script, &mut rules);
-        data(call, script, &mut rules);
-        hits.extend(rules.into_iter().map(|rule| Hit { rule, part: call.part.clone() }));
+        check_words(call, &mut rules);
+        deletes::check(call, &mut rules);
+        check_permissions(call, &mut rules);
+        check_writes(call, &mut rules);
+        check_signals(call, &mut rules);
+        code::check(call, script, &mut rules);
+        code::sql(call, script, &mut rules);
+        hits.extend(rules.into_iter().map(|rule| RuleHit { rule, part: call.part.clone() }));
     }
-    hits.extend(downloaded(script));
+    hits.extend(code::downloaded(script));
     hits
 }
 
-/// Looks for hard blocks in text that cannot be parsed. Coarse on purpose.
-pub(super) fn scan(command: &str) -> Vec<Hit> {
+/// Searches text that cannot be parsed for hard blocks. Coarse on purpose.
+pub(super) fn scan(command: &str) -> Vec<RuleHit> {
     const PATTERNS: &[(&str, &str)] = &[
         (
             "delete-root",
@@ -50,13 +52,13 @@ pub(super) fn scan(command: &str) -> Vec<Hit> {
         .iter()
         .filter_map(|(rule, pattern)| {
             let found = regex::Regex::new(pattern).ok()?.find(command)?;
-            Some(Hit { rule, part: found.as_str().trim().to_owned() })
+            Some(RuleHit { rule, part: found.as_str().trim().to_owned() })
         })
         .collect()
 }
 
-/// What the words alone tell.
-fn words(call: &Call, rules: &mut Vec<&'static str>) {
+/// Rules that the words alone fire.
+fn check_words(call: &Call, rules: &mut Vec<&'static str>) {
     let name = call.name();
     let Some(word) = call.words.first() else { return };
     let globbed = word.contains(['*', '?']) || (word.contains('[') && word.contains(']'));
@@ -139,7 +141,7 @@ fn option(wanted: &str, has: &str) -> bool {
     }
 }
 
-/// Arguments that are no options.
+/// Arguments that are not options.
 fn operands(args: &[String]) -> impl Iterator<Item = &String> {
     let end = args.iter().position(|arg| arg == "--").unwrap_or(args.len());
     args.iter()
@@ -159,87 +161,7 @@ fn has_option(args: &[String], letters: &str, long: &str) -> bool {
 fn is_precious(path: &str, call: &Call) -> bool {
     paths::is_precious(&paths::resolve(path, call.cwd.as_deref()))
 }
-
-fn deletes(call: &Call, rules: &mut Vec<&'static str>) {
-    let args = call.args();
-    match call.name() {
-        "rm" => {
-            let unknown = args.iter().any(|arg| arg.starts_with(HOLE));
-            let recursive = has_option(args, "rR", "--recursive");
-            let precious = operands(args).any(|path| is_precious(path, call));
-            if args.iter().any(|arg| arg == "--no-preserve-root") || (recursive && precious) {
-                rules.push("delete-root");
-            }
-            if (recursive && operands(args).any(|path| paths::is_open(path)))
-                || (unknown && precious)
-            {
-                rules.push("delete-unknown");
-            }
-            if recursive {
-                rules.push("recursive-delete");
-            }
-        }
-        "find" | "fd" | "fdfind" => {
-            let removes = ["rm", "unlink", "shred", "/bin/rm", "/usr/bin/rm"];
-            let runs = args.windows(2).any(|pair| match pair {
-                [option, program] => {
-                    option.trim_start_matches('-').starts_with("exec")
-                        && removes.contains(&program.as_str())
-                        || matches!(option.as_str(), "-x" | "-X" | "-ok" | "-okdir")
-                            && removes.contains(&program.as_str())
-                }
-                _ => false,
-            });
-            if !runs && !args.iter().any(|arg| arg == "-delete") {
-                return;
-            }
-            rules.push("find-delete");
-            let narrow = [
-                "-name",
-                "-iname",
-                "-path",
-                "-ipath",
-                "-wholename",
-                "-regex",
-                "-iregex",
-                "-mtime",
-                "-mmin",
-                "-newer",
-                "-size",
-                "-empty",
-                "-user",
-                "-atime",
-                "-ctime",
-                "-samefile",
-            ];
-            let mut places = args
-                .iter()
-                .take_while(|a| !a.starts_with('-') && *a != "(" && *a != "!")
-                .peekable();
-            let here =
-                places.peek().is_none() && call.cwd.as_deref().is_some_and(paths::is_precious);
-            if !args.iter().any(|arg| narrow.contains(&arg.as_str()))
-                && (here || places.any(|path| is_precious(path, call)))
-            {
-                rules.push("delete-root");
-            }
-        }
-        "xargs" | "parallel" => {
-            let removes = |arg: &String| {
-                matches!(wrap::name(std::slice::from_ref(arg)), "rm" | "unlink" | "shred")
-            };
-            if args.iter().any(removes) {
-                rules.push("find-delete");
-            }
-        }
-        "truncate" if args.iter().any(|arg| matches!(arg.as_str(), "-s0" | "--size=0" | "0")) => {
-            rules.push("truncate");
-        }
-        _ => {}
-    }
-}
-
-fn permissions(call: &Call, rules: &mut Vec<&'static str>) {
+fn check_permissions(call: &Call, rules: &mut Vec<&'static str>) {
     let args = call.args();
     let name = call.name();
     if !matches!(name, "chmod" | "chown" | "chgrp") {
@@ -280,7 +202,7 @@ fn is_option(arg: &str) -> bool {
     arg.strip_prefix('-').is_some_and(|rest| rest.chars().all(|c| "RvfcHLPh".contains(c)))
 }
 
-/// The files a command would change, besides its redirections.
+/// The files a command would change, apart from its redirections.
 fn targets(call: &Call) -> Vec<String> {
     let args = call.args();
     let all = || operands(args).cloned().collect::<Vec<_>>();
@@ -299,9 +221,9 @@ fn targets(call: &Call) -> Vec<String> {
                 let name = path.trim_end_matches('/').rsplit('/').next().unwrap_or_default();
                 format!("{target}/{name}")
             };
-            let folder = target.ends_with(['/', '.']) || target == "~";
+            let is_dir = target.ends_with(['/', '.']) || target == "~";
             let mut found: Vec<String> =
-                if folder { paths.iter().map(base).collect() } else { Vec::new() };
+                if is_dir { paths.iter().map(base).collect() } else { Vec::new() };
             found.push(target.clone());
             if call.name() == "mv" {
                 found.extend(paths);
@@ -326,20 +248,20 @@ fn in_place(args: &[String]) -> bool {
     })
 }
 
-fn written(call: &Call, rules: &mut Vec<&'static str>) {
+fn check_writes(call: &Call, rules: &mut Vec<&'static str>) {
     for path in call.io.writes.iter().chain(&targets(call)) {
         let path = paths::resolve(path, call.cwd.as_deref());
-        match paths::place(&path) {
-            Place::Ordinary => {}
-            Place::Disk => rules.push("raw-disk-write"),
-            Place::Device => rules.push("device-write"),
-            Place::Network => rules.push("reverse-shell"),
-            Place::Hermes => rules.push("hermes-state"),
-            Place::Credentials => rules.push("credentials-write"),
-            Place::ShellStart => rules.push("shell-startup-write"),
-            Place::EnvFile => rules.push("env-file-write"),
-            Place::GitInternals => rules.push("git-internals-write"),
-            Place::System => rules.push("system-write"),
+        match paths::write_target(&path) {
+            WriteTarget::Ordinary => {}
+            WriteTarget::Disk => rules.push("raw-disk-write"),
+            WriteTarget::Device => rules.push("device-write"),
+            WriteTarget::Network => rules.push("reverse-shell"),
+            WriteTarget::Hermes => rules.push("hermes-state"),
+            WriteTarget::Credentials => rules.push("credentials-write"),
+            WriteTarget::ShellStart => rules.push("shell-startup-write"),
+            WriteTarget::EnvFile => rules.push("env-file-write"),
+            WriteTarget::GitInternals => rules.push("git-internals-write"),
+            WriteTarget::System => rules.push("system-write"),
         }
     }
     let connects = matches!(call.name(), "nc" | "ncat" | "netcat" | "socat");
@@ -352,7 +274,7 @@ fn written(call: &Call, rules: &mut Vec<&'static str>) {
     }
 }
 
-fn signals(call: &Call, rules: &mut Vec<&'static str>) {
+fn check_signals(call: &Call, rules: &mut Vec<&'static str>) {
     if call.name() != "kill" {
         if matches!(call.name(), "pkill" | "killall")
             && call.args().iter().any(|arg| arg.contains("hermes"))
@@ -369,242 +291,4 @@ fn signals(call: &Call, rules: &mut Vec<&'static str>) {
     if everyone {
         rules.push("kill-everything");
     }
-}
-
-/// The commands a call runs the output of.
-fn sources<'s>(call: &Call, script: &'s Script) -> Vec<&'s Call> {
-    let at = |range: &std::ops::Range<usize>| script.calls.get(range.clone()).unwrap_or_default();
-    at(&call.io.feeds).iter().chain(at(&call.inner)).collect()
-}
-
-fn fetches(call: &Call) -> bool {
-    matches!(
-        call.name(),
-        "curl" | "wget" | "fetch" | "aria2c" | "http" | "https" | "xh" | "nc" | "ncat"
-    )
-}
-
-fn decodes(call: &Call) -> bool {
-    let args = call.args();
-    match call.name() {
-        "base64" | "base32" | "gbase64" => has_option(args, "dD", "--decode"),
-        "xxd" => has_option(args, "r", "--reverse") || args.iter().any(|arg| arg == "-r"),
-        "openssl" => args.iter().any(|arg| arg == "-d"),
-        "rev" | "tr" | "gunzip" | "zcat" | "uudecode" | "gpg" => true,
-        "gzip" | "xz" | "bzip2" | "zstd" => has_option(args, "d", "--decompress"),
-        _ => false,
-    }
-}
-
-const INTERPRETERS: &[&str] = &[
-    "python",
-    "python2",
-    "python3",
-    "pypy3",
-    "perl",
-    "ruby",
-    "node",
-    "nodejs",
-    "deno",
-    "bun",
-    "php",
-    "lua",
-    "osascript",
-    "Rscript",
-    "awk",
-    "gawk",
-];
-
-fn interpreter(name: &str) -> bool {
-    INTERPRETERS.contains(&name) || name.starts_with("python3.") || name.starts_with("python2.")
-}
-
-fn code(call: &Call, script: &Script, rules: &mut Vec<&'static str>) {
-    let name = call.name();
-    let shell = wrap::is_shell(name);
-    let runs_shell = shell || matches!(name, "eval" | "source" | "." | "su");
-    let bare = call.args().iter().all(|arg| arg.starts_with('-'));
-    let runs_text = runs_shell || (interpreter(name) && !matches!(name, "awk" | "gawk"));
-    if runs_text {
-        let from = sources(call, script);
-        let fed = wrap::reads_code(&call.words) || (bare && interpreter(name));
-        let piped = fed && !call.io.feeds.is_empty();
-        let inner = !call.inner.is_empty() && program(call).any(|word| word.contains(HOLE));
-        let literal = from.iter().all(|c| matches!(c.name(), "echo" | "printf"))
-            && !from.iter().any(|c| c.words.iter().any(|w| w.contains(HOLE)));
-        if (piped || inner) && from.iter().any(|c| fetches(c)) {
-            rules.push("remote-code");
-        } else if (piped || inner) && from.iter().any(|c| decodes(c)) {
-            rules.push("decoded-code");
-        } else if piped && runs_shell && !literal {
-            rules.push("piped-shell");
-        }
-        let open = match name {
-            "eval" => program(call).any(|word| word.trim_start().starts_with(HOLE)),
-            // A substituted file, not one in an unknown folder.
-            "source" | "." => inner && program(call).any(|word| word.chars().eq([HOLE])),
-            _ => shell && inner && program(call).any(|word| word.trim_start().starts_with(HOLE)),
-        };
-        if open || (fed && call.io.text.as_deref().is_some_and(|t| t.contains(HOLE))) {
-            rules.push("dynamic-code");
-        }
-    }
-    if interpreter(name) {
-        let text = inline(name, call.args()).or(call.io.text.clone().filter(|_| bare_script(call)));
-        if text.is_some_and(|text| calls_out(name, &text)) {
-            rules.push("inline-code");
-        }
-    }
-}
-
-/// The words that are a program or name its file, not its arguments.
-fn program(call: &Call) -> impl Iterator<Item = &String> {
-    let args = call.args();
-    let inline = args.iter().any(|arg| ['c', 'e'].iter().any(|c| wrap::short(arg, *c)));
-    let all = call.name() == "eval" || inline;
-    operands(args).take(if all { args.len() } else { 1 })
-}
-
-/// Whether an interpreter reads its program from its input.
-fn bare_script(call: &Call) -> bool {
-    operands(call.args()).all(|arg| arg == "-")
-}
-
-/// The program in an interpreter's arguments.
-fn inline(name: &str, args: &[String]) -> Option<String> {
-    if matches!(name, "awk" | "gawk") {
-        return operands(args).next().cloned();
-    }
-    let letters: &[char] = match name {
-        "perl" | "ruby" | "lua" | "osascript" | "Rscript" => &['e', 'E'],
-        "node" | "nodejs" | "bun" => &['e', 'p'],
-        "php" => &['r'],
-        "deno" => return args.first().filter(|a| *a == "eval").and_then(|_| args.last()).cloned(),
-        _ => &['c'],
-    };
-    let marks = |arg: &String| {
-        matches!(arg.as_str(), "--eval" | "--print")
-            || (arg.starts_with('-') && !arg.starts_with("--") && arg.ends_with(letters))
-    };
-    let at = args.iter().position(marks)?;
-    Some(args.get(at + 1..)?.join("\n"))
-}
-
-fn calls_out(name: &str, text: &str) -> bool {
-    const CALLS: &[&str] = &[
-        "os.system",
-        "subprocess",
-        "shutil.rmtree",
-        "rmtree",
-        "os.remove",
-        "os.unlink",
-        ".unlink(",
-        "os.rmdir",
-        "os.popen",
-        "os.exec",
-        "os.spawn",
-        "pty.spawn",
-        "os.kill",
-        "__import__",
-        "child_process",
-        "execSync",
-        "spawnSync",
-        "rmSync",
-        "unlinkSync",
-        "rmdirSync",
-        "fs.rm",
-        "fs.unlink",
-        "Deno.remove",
-        "Deno.Command",
-        "system(",
-        "shell_exec",
-        "passthru",
-        "proc_open",
-        "FileUtils.rm",
-        "FileUtils.remove",
-        "rm_rf",
-        "File.delete",
-        "Dir.rmdir",
-        "os.execute",
-        "do shell script",
-        "exec(",
-        "fork while",
-        "urlopen(",
-    ];
-    CALLS.iter().any(|call| text.contains(call))
-        || (matches!(name, "perl" | "ruby")
-            && ["system ", "exec ", "unlink ", "unlink(", "`", "qx"]
-                .iter()
-                .any(|c| text.contains(c)))
-}
-
-/// SQL given to a database client.
-fn data(call: &Call, script: &Script, rules: &mut Vec<&'static str>) {
-    let clients = [
-        "psql",
-        "mysql",
-        "mariadb",
-        "sqlite3",
-        "duckdb",
-        "clickhouse-client",
-        "sqlcmd",
-        "cockroach",
-        "mongosh",
-        "mongo",
-        "pgcli",
-        "mycli",
-        "litecli",
-    ];
-    if !clients.contains(&call.name()) {
-        return;
-    }
-    let mut text = call.args().join(" ; ");
-    for more in call.io.text.iter().cloned().chain(
-        sources(call, script)
-            .iter()
-            .filter(|c| matches!(c.name(), "echo" | "printf" | "cat"))
-            .map(|c| c.io.text.clone().unwrap_or_else(|| c.args().join(" "))),
-    ) {
-        text.push(';');
-        text.push_str(&more);
-    }
-    let text = text.to_uppercase();
-    let destroys = text.split(';').any(|statement| {
-        let words: Vec<&str> = statement.split_whitespace().map(|w| w.trim_matches('"')).collect();
-        let objects = ["TABLE", "DATABASE", "SCHEMA", "INDEX", "VIEW", "USER", "ROLE", "COLUMN"];
-        words.windows(2).any(|pair| match pair {
-            ["DROP", object] => objects.contains(object),
-            ["DELETE", "FROM"] => !words.contains(&"WHERE"),
-            _ => false,
-        }) || words.first() == Some(&"TRUNCATE")
-            || statement.contains("DROPDATABASE(")
-            || statement.contains(".DROP(")
-    });
-    if destroys {
-        rules.push("sql-destroy");
-    }
-}
-
-/// A file that is fetched and then run.
-fn downloaded(script: &Script) -> Option<Hit> {
-    let mut files: Vec<String> = Vec::new();
-    let base = |path: &str| path.rsplit('/').next().unwrap_or_default().to_owned();
-    for call in &script.calls {
-        let runs_file = wrap::is_shell(call.name())
-            || interpreter(call.name())
-            || matches!(call.name(), "source" | ".");
-        let run = if runs_file { operands(call.args()).next() } else { call.words.first() };
-        if run.is_some_and(|run| files.contains(&base(run))) {
-            return Some(Hit { rule: "remote-code", part: call.part.clone() });
-        }
-        if fetches(call) {
-            files.extend(targets(call).iter().chain(&call.io.writes).map(|path| base(path)));
-            let keeps_name = call.name() == "wget" || has_option(call.args(), "O", "--remote-name");
-            if keeps_name {
-                files.extend(operands(call.args()).map(|url| base(url)));
-            }
-            files.retain(|file| !file.is_empty() && file != "-");
-        }
-    }
-    None
 }

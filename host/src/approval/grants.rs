@@ -1,5 +1,4 @@
-//! What the user granted for a session: a set of rule ids. Not the permanent list, which is
-//! configuration.
+//! The rules that the user granted for a session. Not the permanent list, which is configuration.
 
 use std::collections::BTreeSet;
 

@@ -1,8 +1,8 @@
-//! What a path in a command stands for, judged by its text alone: symbolic links are not seen.
+//! Classifies paths in commands by their text alone: symbolic links are not followed.
 
 use super::shell::HOLE;
 
-/// Directories whose recursive loss breaks the machine or the user's life.
+/// Directories whose recursive deletion breaks the machine or loses the user's data.
 const PRECIOUS: &[&str] = &[
     "etc",
     "usr",
@@ -43,7 +43,7 @@ const SYSTEM: &[&str] = &[
     "etc", "usr", "bin", "sbin", "boot", "lib", "lib32", "lib64", "libx32", "sys", "proc", "System",
 ];
 
-/// A path without `.`, `..`, `//`, made absolute where the directory is known.
+/// Normalizes a path: without `.`, `..` and `//`, absolute where the directory is known.
 pub(super) fn resolve(path: &str, cwd: Option<&str>) -> String {
     let joined = match cwd {
         Some(cwd) if !path.starts_with(['/', '~']) => format!("{cwd}/{path}"),
@@ -74,7 +74,7 @@ pub(super) fn resolve(path: &str, cwd: Option<&str>) -> String {
     }
 }
 
-/// Whether losing a (resolved) path recursively is never wanted. Globs count for what they match.
+/// Whether a (resolved) path must never be deleted recursively. Globs count as what they match.
 pub(super) fn is_precious(path: &str) -> bool {
     if path == "/" || (path.starts_with('~') && !path.contains('/')) {
         return true;
@@ -140,9 +140,9 @@ fn wild(pattern: &str, name: &str) -> bool {
     row.last().copied().unwrap_or_default()
 }
 
-/// What a write to a path would touch.
+/// The kind of file that a write to a path changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
+pub(super) enum WriteTarget {
     /// Nothing special.
     Ordinary,
     /// A whole disk or the machine's memory.
@@ -151,22 +151,58 @@ pub(super) enum Place {
     Device,
     /// A connection opened by the shell.
     Network,
-    /// Our own or hermes' configuration and state.
+    /// The configuration and state of this program or of hermes.
     Hermes,
     /// Keys and passwords.
     Credentials,
-    /// What a shell runs at its start.
+    /// Files that a shell runs at its start.
     ShellStart,
     /// A project's secrets.
     EnvFile,
-    /// What git runs or obeys.
+    /// Hooks and configuration of git.
     GitInternals,
     /// The system's own files.
     System,
 }
 
-/// Judges where a write to a (resolved) path goes.
-pub(super) fn place(path: &str) -> Place {
+const HERMES_DIRS: [&str; 4] =
+    [".hermes", ".local/share/hermes-tui", ".local/state/hermes-tui", ".config/hermes-tui"];
+const CREDENTIAL_DIRS: [&str; 6] =
+    [".ssh", ".aws", ".gnupg", ".config/gcloud", ".config/gh", ".azure"];
+const CREDENTIAL_FILES: [&str; 9] = [
+    ".netrc",
+    ".pgpass",
+    ".npmrc",
+    ".pypirc",
+    ".git-credentials",
+    "authorized_keys",
+    "id_rsa",
+    "id_ed25519",
+    "id_ecdsa",
+];
+/// Credential files whose name alone does not show it.
+const CREDENTIAL_PATHS: [&str; 3] =
+    [".kube/config", ".docker/config.json", ".cargo/credentials.toml"];
+const SHELL_STARTS: [&str; 13] = [
+    ".bashrc",
+    ".zshrc",
+    ".profile",
+    ".bash_profile",
+    ".bash_login",
+    ".bash_logout",
+    ".zprofile",
+    ".zshenv",
+    ".zlogin",
+    ".kshrc",
+    ".cshrc",
+    ".tcshrc",
+    "config.fish",
+];
+const TEMPLATE_ENDS: [&str; 4] = [".example", ".sample", ".template", ".dist"];
+const SYSTEM_DIRS: [&str; 5] = ["/var/lib", "/var/spool", "/var/www", "/Library", "/private/etc"];
+
+/// Classifies the (resolved) path of a write.
+pub(super) fn write_target(path: &str) -> WriteTarget {
     let parts: Vec<&str> = path.split('/').filter(|p| !p.is_empty()).collect();
     let last = parts.last().copied().unwrap_or_default();
     let within = |dir: &str| format!("/{path}/").contains(&format!("/{dir}/"));
@@ -175,72 +211,40 @@ pub(super) fn place(path: &str) -> Place {
     if top == "dev" {
         return device(parts.get(1).copied().unwrap_or_default());
     }
-    let hermes =
-        [".hermes", ".local/share/hermes-tui", ".local/state/hermes-tui", ".config/hermes-tui"];
-    if hermes.iter().any(|dir| within(dir)) {
-        return Place::Hermes;
+    if HERMES_DIRS.iter().any(|dir| within(dir)) {
+        return WriteTarget::Hermes;
     }
-    let credential_dirs = [".ssh", ".aws", ".gnupg", ".config/gcloud", ".config/gh", ".azure"];
-    let credential_files = [
-        ".netrc",
-        ".pgpass",
-        ".npmrc",
-        ".pypirc",
-        ".git-credentials",
-        "authorized_keys",
-        "id_rsa",
-        "id_ed25519",
-        "id_ecdsa",
-    ];
-    if credential_dirs.iter().any(|dir| within(dir))
-        || credential_files.contains(&last)
-        || path.ends_with(".kube/config")
-        || path.ends_with(".docker/config.json")
-        || path.ends_with(".cargo/credentials.toml")
+    if CREDENTIAL_DIRS.iter().any(|dir| within(dir))
+        || CREDENTIAL_FILES.contains(&last)
+        || CREDENTIAL_PATHS.iter().any(|end| path.ends_with(end))
     {
-        return Place::Credentials;
+        return WriteTarget::Credentials;
     }
-    let starts = [
-        ".bashrc",
-        ".zshrc",
-        ".profile",
-        ".bash_profile",
-        ".bash_login",
-        ".bash_logout",
-        ".zprofile",
-        ".zshenv",
-        ".zlogin",
-        ".kshrc",
-        ".cshrc",
-        ".tcshrc",
-        "config.fish",
-    ];
-    if starts.contains(&last) {
-        return Place::ShellStart;
+    if SHELL_STARTS.contains(&last) {
+        return WriteTarget::ShellStart;
     }
     if within(".git/hooks")
         || path == ".git/config"
         || path.ends_with("/.git/config")
         || last == ".gitconfig"
     {
-        return Place::GitInternals;
+        return WriteTarget::GitInternals;
     }
-    let template = [".example", ".sample", ".template", ".dist"].iter().any(|t| last.ends_with(t));
-    if (last == ".env" || last.starts_with(".env.") || last == ".envrc") && !template {
-        return Place::EnvFile;
+    let is_template = TEMPLATE_ENDS.iter().any(|end| last.ends_with(end));
+    if (last == ".env" || last.starts_with(".env.") || last == ".envrc") && !is_template {
+        return WriteTarget::EnvFile;
     }
-    let system_var = ["/var/lib", "/var/spool", "/var/www", "/Library", "/private/etc"];
     if SYSTEM.contains(&top)
         || path == "/"
-        || system_var.iter().any(|dir| path == *dir || path.starts_with(&format!("{dir}/")))
+        || SYSTEM_DIRS.iter().any(|dir| path == *dir || path.starts_with(&format!("{dir}/")))
         || (absolute && is_precious(path))
     {
-        return Place::System;
+        return WriteTarget::System;
     }
-    Place::Ordinary
+    WriteTarget::Ordinary
 }
 
-fn device(name: &str) -> Place {
+fn device(name: &str) -> WriteTarget {
     let harmless =
         ["null", "stdout", "stderr", "stdin", "tty", "fd", "shm", "zero", "full", "pts", "ptmx"];
     let disks = [
@@ -248,17 +252,17 @@ fn device(name: &str) -> Place {
         "kmem", "port", "loop", "nbd", "sr",
     ];
     if harmless.contains(&name) {
-        Place::Ordinary
+        WriteTarget::Ordinary
     } else if name == "tcp" || name == "udp" {
-        Place::Network
+        WriteTarget::Network
     } else if disks.iter().any(|disk| name.starts_with(disk)) {
-        Place::Disk
+        WriteTarget::Disk
     } else {
-        Place::Device
+        WriteTarget::Device
     }
 }
 
-/// Whether an unknown part could make a path mean far more than it says: `$X/`, `/$X`, `$X/*`.
+/// Whether an unknown part could make a path mean far more than intended: `$X/`, `/$X`, `$X/*`.
 pub(super) fn is_open(path: &str) -> bool {
     path.starts_with(HOLE)
         || path.strip_prefix("/").or(path.strip_prefix("~/")).is_some_and(|p| p.starts_with(HOLE))

@@ -1,14 +1,14 @@
-//! The rules as data: ids, reasons, severity, and the shapes of commands that need no more than
-//! their words to be recognized. What needs code is in [`super::danger`].
+//! The rules as data: ids, reasons, severity, and the shapes of commands that are recognized by
+//! their words alone. What needs code is in [`super::danger`].
 
 use super::Finding;
 
-/// What a rule leads to.
+/// The consequence of a rule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Severity {
     /// Never runs.
     Block,
-    /// Runs after a question.
+    /// Runs once approved.
     Ask,
 }
 
@@ -17,11 +17,11 @@ pub enum Severity {
 pub struct Rule {
     /// Its stable id.
     pub id: &'static str,
-    /// What it is about, for the user.
+    /// What it warns of, for the user; completes "this command …".
     pub reason: &'static str,
-    /// What it leads to.
+    /// Its consequence.
     pub severity: Severity,
-    /// Whether it may be granted for good.
+    /// Whether it may be granted permanently.
     pub allow_always: bool,
 }
 
@@ -54,7 +54,7 @@ const fn block(id: &'static str, reason: &'static str) -> Rule {
     Rule { id, reason, severity: Severity::Block, allow_always: false }
 }
 
-/// Asked every time, or granted for a session at most.
+/// Asked each time, or granted for a session at most.
 const fn careful(id: &'static str, reason: &'static str) -> Rule {
     Rule { id, reason, severity: Severity::Ask, allow_always: false }
 }
@@ -132,7 +132,7 @@ const RULES: &[Rule] = &[
 pub(super) struct Shape {
     /// The rule it fires.
     pub(super) rule: &'static str,
-    /// Tokens apart by blanks, alternatives by `|`. The first is the program. A token that starts
+    /// Tokens separated by blanks, alternatives by `|`. The first is the program. A token that starts
     /// with `-` (or `+`) is an option; a first plain token must be the first plain argument, later
     /// ones may have others between. A final `*` matches any rest.
     pub(super) tokens: &'static str,

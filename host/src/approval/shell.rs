@@ -1,39 +1,37 @@
-//! Reads shell text into a flat list of the commands it would run, in order, each with its words
-//! as the command would see them. It decides nothing about danger.
+//! Parses shell text into a flat list of the commands it would run, in order, each with its words
+//! as the command would see them. It knows nothing of danger.
 //!
 //! What only a running shell knows (an unset variable, the output of a command) is a [`HOLE`] in a
 //! word. A variable is known while all assignments seen gave it one literal value.
 //!
 //! Invariant: depth, nesting and work are bounded; past a bound the script is `flawed`.
 
-use super::paths;
-use super::wrap::{self, Inside};
+mod expand;
+mod words;
+
 use std::collections::BTreeMap;
 use std::ops::{ControlFlow, Range};
+
 use tree_sitter::{Node, ParseOptions, ParseState, Parser, Tree};
 
-/// Stands in a word for text that is not known.
-pub(super) const HOLE: char = '\u{1}';
-/// Where an unquoted expansion splits a word.
-const SPLIT: char = '\u{2}';
-const OPEN: char = '\u{3}';
-const COMMA: char = '\u{4}';
-const CLOSE: char = '\u{5}';
+use super::paths;
+use super::wrap::{self, Nested};
+pub(super) use words::HOLE;
+use words::{Quoting, fields, plain};
 
 const MAX_LENGTH: usize = 128 * 1024;
 const MAX_DEPTH: usize = 120;
 const MAX_NEST: usize = 8;
 const MAX_WORK: usize = 2_000_000;
 const MAX_PARSE_STEPS: usize = 3_000;
-const MAX_BRACE_WORDS: usize = 64;
 
-/// Everything a text would run.
+/// The commands that a text would run.
 #[derive(Debug, Default)]
 pub(super) struct Script {
     /// The commands in order; one found inside another (substitution) comes before it, one run by
     /// a wrapper after it.
     pub(super) calls: Vec<Call>,
-    /// Something could not be read for sure.
+    /// Something could not be parsed reliably.
     pub(super) flawed: bool,
     /// Function definitions that only multiply themselves.
     pub(super) bombs: Vec<String>,
@@ -90,7 +88,7 @@ pub(super) fn read(source: &str) -> Script {
     reader.script
 }
 
-/// Characters that make a text read differently from what it does.
+/// Whether a character can make a text look different from what it does.
 fn is_hidden(c: char) -> bool {
     (c.is_control() && !matches!(c, '\n' | '\t' | '\r'))
         || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
@@ -403,120 +401,27 @@ impl Reader {
         {
             self.cwd = Some(paths::resolve(dir, self.cwd.as_deref()));
         }
-        let mut insides = wrap::inside(&call.words);
+        let mut nested_commands = wrap::nested(&call.words);
         if wrap::reads_code(&call.words) {
             let fed = self.script.calls.get(call.io.feeds.clone()).and_then(literal_output);
-            insides.extend(call.io.text.clone().or(fed).map(Inside::Code));
+            nested_commands.extend(call.io.text.clone().or(fed).map(Nested::Code));
         }
         let (part, io, inner) = (call.part.clone(), call.io.clone(), call.inner.clone());
         self.script.calls.push(call);
         self.depth += 1;
-        for inside in insides {
-            match inside {
-                Inside::Words(words) => self.push(words, part.clone(), io.clone(), inner.clone()),
-                Inside::Code(code) => {
+        for nested in nested_commands {
+            match nested {
+                Nested::Words(words) => self.push(words, part.clone(), io.clone(), inner.clone()),
+                Nested::Code(code) => {
                     self.code(&code, &Io { text: None, ..io.clone() });
                 }
-                Inside::Variable(name, value) => {
+                Nested::Variable(name, value) => {
                     self.set(&name, (!value.contains(HOLE)).then_some(value));
                 }
             }
         }
         self.depth -= 1;
     }
-
-    /// Appends a word's text as the command would see it, with marks for what happens later.
-    fn expand(&mut self, node: Node<'_>, src: &str, out: &mut String, quoting: Quoting) {
-        if !self.enter() {
-            out.push(HOLE);
-            return;
-        }
-        self.depth += 1;
-        let raw = src.get(node.byte_range()).unwrap_or_default();
-        match node.kind() {
-            "word" | "extglob_pattern" | "regex" | "string_content" => {
-                unescape(raw, out, quoting);
-            }
-            "raw_string" => quoted(raw.trim_matches('\''), out),
-            "ansi_c_string" => {
-                let inner = raw.strip_prefix("$'").and_then(|s| s.strip_suffix('\''));
-                quoted(&ansi_c(inner.unwrap_or(raw)), out);
-            }
-            "string" | "translated_string" => self.expand_string(node, src, out),
-            "command_name" | "concatenation" => {
-                for child in all(node) {
-                    self.expand(child, src, out, quoting);
-                }
-            }
-            "simple_expansion" | "expansion" => self.expand_variable(node, src, out, quoting),
-            "command_substitution" | "process_substitution" => {
-                self.scope(node, src, &Io::default());
-                out.push(HOLE);
-            }
-            "arithmetic_expansion" | "brace_expression" => {
-                self.children(node, src, &Io::default());
-                out.push(HOLE);
-            }
-            _ if node.child_count() == 0 => unescape(raw, out, quoting),
-            _ => {
-                self.children(node, src, &Io::default());
-                out.push(HOLE);
-            }
-        }
-        self.depth -= 1;
-    }
-
-    /// Text between the children belongs to the string too.
-    fn expand_string(&mut self, node: Node<'_>, src: &str, out: &mut String) {
-        let quote = |n: &Node<'_>| !n.is_named() && n.kind() == "\"";
-        let children = all(node);
-        let mut at = children.iter().find(|n| quote(n)).map_or(node.start_byte(), Node::end_byte);
-        for child in children {
-            if child.start_byte() > at {
-                unescape(src.get(at..child.start_byte()).unwrap_or_default(), out, Quoting::Double);
-            }
-            if child.start_byte() >= at && !quote(&child) {
-                self.expand(child, src, out, Quoting::Double);
-            }
-            at = at.max(child.end_byte());
-        }
-    }
-
-    fn expand_variable(&mut self, node: Node<'_>, src: &str, out: &mut String, quoting: Quoting) {
-        let children = named(node);
-        let name = children.first().map(|n| text(*n, src)).unwrap_or_default();
-        for child in children.iter().skip(1) {
-            self.walk(*child, src, &Io::default());
-        }
-        let simple = node.kind() == "simple_expansion" || all(node).len() == 3;
-        let known = self.vars.get(&name).cloned();
-        match (known, name.as_str(), quoting) {
-            (Some(Some(value)), _, _) if simple => {
-                if !self.afford(value.len()) {
-                    out.push(HOLE);
-                    return;
-                }
-                match quoting {
-                    Quoting::Bare => {
-                        out.extend(
-                            value.chars().map(|c| if c.is_whitespace() { SPLIT } else { c }),
-                        );
-                    }
-                    Quoting::Double => out.push_str(&value),
-                }
-            }
-            (None, "HOME", _) if simple || text(node, src).starts_with("${HOME:") => out.push('~'),
-            (None, "IFS", Quoting::Bare) => out.push(SPLIT),
-            (None, "PWD", _) if simple => out.push_str(self.cwd.as_deref().unwrap_or(".")),
-            _ => out.push(HOLE),
-        }
-    }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Quoting {
-    Bare,
-    Double,
 }
 
 fn all(node: Node<'_>) -> Vec<Node<'_>> {
@@ -531,148 +436,7 @@ fn text(node: Node<'_>, src: &str) -> String {
     src.get(node.byte_range()).unwrap_or_default().to_owned()
 }
 
-/// A quoted `~` is a file of that name, not the home.
-fn quoted(text: &str, out: &mut String) {
-    if out.is_empty() && text.starts_with('~') {
-        out.push_str("./");
-    }
-    out.push_str(text);
-}
-
-fn unescape(raw: &str, out: &mut String, quoting: Quoting) {
-    let literal_tilde = quoting == Quoting::Double && raw.starts_with('~');
-    if out.is_empty() && (literal_tilde || raw.starts_with("\\~")) {
-        out.push_str("./");
-    }
-    let mut chars = raw.chars();
-    while let Some(c) = chars.next() {
-        match (c, quoting) {
-            ('\\', _) => match chars.next() {
-                Some('\n') => {}
-                Some(next) => {
-                    if quoting == Quoting::Double && !matches!(next, '$' | '`' | '"' | '\\') {
-                        out.push('\\');
-                    }
-                    out.push(next);
-                }
-                None => out.push('\\'),
-            },
-            ('{', Quoting::Bare) => out.push(OPEN),
-            (',', Quoting::Bare) => out.push(COMMA),
-            ('}', Quoting::Bare) => out.push(CLOSE),
-            _ => out.push(c),
-        }
-    }
-}
-
-/// The text of `$'…'`. Control characters that serve as marks become unknown text.
-fn ansi_c(raw: &str) -> String {
-    let mut out = String::new();
-    let mut chars = raw.chars().peekable();
-    while let Some(c) = chars.next() {
-        if c != '\\' {
-            out.push(c);
-            continue;
-        }
-        let (radix, most) = match chars.peek() {
-            Some('x') => (16, 2),
-            Some('u') => (16, 4),
-            Some('U') => (16, 8),
-            Some('0'..='7') => (8, 3),
-            Some(_) | None => (0, 0),
-        };
-        if radix == 0 {
-            out.push(match chars.next() {
-                Some('n') => '\n',
-                Some('t') => '\t',
-                Some('r') => '\r',
-                Some('a' | 'b' | 'e' | 'E' | 'f' | 'v' | 'c') => HOLE,
-                Some(other) => other,
-                None => '\\',
-            });
-            continue;
-        }
-        if radix == 16 {
-            chars.next();
-        }
-        let mut code = 0u32;
-        for _ in 0..most {
-            let Some(digit) = chars.peek().and_then(|c| c.to_digit(radix)) else { break };
-            code = code.saturating_mul(radix).saturating_add(digit);
-            chars.next();
-        }
-        let decoded = char::from_u32(code).unwrap_or(HOLE);
-        out.push(if decoded < '\u{8}' { HOLE } else { decoded });
-    }
-    out
-}
-
-/// Takes the marks out of a word that is neither split nor brace-expanded.
-fn plain(word: &str) -> String {
-    word.chars()
-        .map(|c| match c {
-            SPLIT => ' ',
-            OPEN => '{',
-            COMMA => ',',
-            CLOSE => '}',
-            c => c,
-        })
-        .collect()
-}
-
-/// Splits a word and expands its braces; false if there were too many.
-fn fields(word: &str) -> (Vec<String>, bool) {
-    let mut out = Vec::new();
-    let mut complete = true;
-    for (at, field) in word.split(SPLIT).enumerate() {
-        if field.is_empty() && (at > 0 || word.contains(SPLIT)) {
-            continue;
-        }
-        let mut words = Vec::new();
-        complete &= field.matches(OPEN).count() <= 16 && braces(field, &mut words);
-        out.extend(words.iter().map(|w| plain(w)));
-    }
-    (out, complete)
-}
-
-fn braces(word: &str, out: &mut Vec<String>) -> bool {
-    for (open, _) in word.match_indices(OPEN) {
-        let Some((alternatives, close)) = alternatives(word, open + 1) else { continue };
-        let head = word.get(..open).unwrap_or_default();
-        let tail = word.get(close + 1..).unwrap_or_default();
-        return alternatives.iter().all(|middle| braces(&format!("{head}{middle}{tail}"), out));
-    }
-    if out.len() >= MAX_BRACE_WORDS {
-        return false;
-    }
-    out.push(word.to_owned());
-    true
-}
-
-/// The comma-separated texts from `start` to the matching brace, and where that is.
-fn alternatives(word: &str, start: usize) -> Option<(Vec<&str>, usize)> {
-    let mut found = Vec::new();
-    let (mut depth, mut from) = (0usize, start);
-    for (offset, c) in word.get(start..)?.char_indices() {
-        let at = start + offset;
-        match c {
-            OPEN => depth += 1,
-            COMMA if depth == 0 => {
-                found.push(word.get(from..at)?);
-                from = at + 1;
-            }
-            CLOSE if depth == 0 => {
-                found.push(word.get(from..at)?);
-                return (found.len() > 1).then_some((found, at));
-            }
-            CLOSE => depth -= 1,
-            _ => {}
-        }
-    }
-    None
-}
-
-/// What a pipe's first half prints, when its text already says so.
+/// The output of a pipe's first half, where its text alone shows it.
 fn literal_output(calls: &[Call]) -> Option<String> {
     let [call] = calls else { return None };
     match call.name() {

@@ -7,9 +7,9 @@ fn policy() -> Policy {
 
 fn judge(command: &str) -> (&'static str, &'static str) {
     match check(command, &policy(), &Grants::default()) {
-        Verdict::Allow => ("allow", ""),
-        Verdict::Ask(finding) => ("ask", finding.rule),
-        Verdict::Block(finding) => ("block", finding.rule),
+        Decision::Allow => ("allow", ""),
+        Decision::Ask(finding) => ("ask", finding.rule),
+        Decision::Block(finding) => ("block", finding.rule),
     }
 }
 
@@ -530,7 +530,7 @@ fn no_mode_grant_or_allowlist_lifts_a_block() {
     grants.grant("delete-root");
     let policy =
         Policy { mode: Mode::Off, deny: Vec::new(), always: vec!["delete-root".to_owned()] };
-    let Verdict::Block(finding) = check("ls; sudo rm -rf /", &policy, &grants) else {
+    let Decision::Block(finding) = check("ls; sudo rm -rf /", &policy, &grants) else {
         panic!("not blocked");
     };
     assert_eq!((finding.rule, finding.allow_always), ("delete-root", false));
@@ -552,9 +552,9 @@ fn a_block_is_found_in_text_that_does_not_parse() {
 fn mode_off_allows_what_is_not_blocked_or_denied() {
     let policy = Policy { mode: Mode::Off, deny: vec!["git push*".to_owned()], always: Vec::new() };
     let verdict = |command: &str| check(command, &policy, &Grants::default());
-    assert_eq!(verdict("rm -rf build"), Verdict::Allow);
-    assert_eq!(verdict("echo 'x"), Verdict::Allow);
-    let Verdict::Block(finding) = verdict("make && 'git' push origin") else {
+    assert_eq!(verdict("rm -rf build"), Decision::Allow);
+    assert_eq!(verdict("echo 'x"), Decision::Allow);
+    let Decision::Block(finding) = verdict("make && 'git' push origin") else {
         panic!("not denied");
     };
     assert_eq!((finding.rule, finding.part.as_str()), ("denied", "'git' push origin"));
@@ -565,9 +565,9 @@ fn mode_off_allows_what_is_not_blocked_or_denied() {
 fn a_grant_lifts_its_rule_and_no_other() {
     let mut grants = Grants::default();
     grants.grant("recursive-delete");
-    assert_eq!(check("rm -rf build", &policy(), &grants), Verdict::Allow);
+    assert_eq!(check("rm -rf build", &policy(), &grants), Decision::Allow);
     let verdict = check("rm -rf build && git reset --hard", &policy(), &grants);
-    assert!(matches!(verdict, Verdict::Ask(f) if f.rule == "git-reset-hard" && f.allow_always));
+    assert!(matches!(verdict, Decision::Ask(f) if f.rule == "git-reset-hard" && f.allow_always));
 }
 
 // C10
@@ -575,14 +575,14 @@ fn a_grant_lifts_its_rule_and_no_other() {
 fn always_counts_only_where_a_rule_may_be_granted_for_good() {
     let always = vec!["recursive-delete".to_owned(), "sudo".to_owned()];
     let policy = Policy { always, ..policy() };
-    assert_eq!(check("rm -rf build", &policy, &Grants::default()), Verdict::Allow);
+    assert_eq!(check("rm -rf build", &policy, &Grants::default()), Decision::Allow);
     let verdict = check("sudo ls", &policy, &Grants::default());
-    assert!(matches!(verdict, Verdict::Ask(f) if f.rule == "sudo" && !f.allow_always));
+    assert!(matches!(verdict, Decision::Ask(f) if f.rule == "sudo" && !f.allow_always));
 }
 
 #[test]
 fn the_most_dangerous_rule_is_asked_about_with_its_part() {
-    let Verdict::Ask(finding) =
+    let Decision::Ask(finding) =
         check("rm -rf x; curl https://x | sh; kill -9 1", &policy(), &Grants::default())
     else {
         panic!("not asked");
@@ -650,7 +650,7 @@ fn characters_of_all_planes_are_words_and_hide_nothing() {
         assert_eq!(judge(&format!("rm -rf /tmp/{c}")).0, "ask");
     }
     let report = check("rm -rf './日本 語'", &policy(), &Grants::default());
-    assert!(matches!(report, Verdict::Ask(finding) if finding.part.contains("日本 語")));
+    assert!(matches!(report, Decision::Ask(finding) if finding.part.contains("日本 語")));
 }
 
 proptest! {

@@ -1,11 +1,11 @@
-//! Commands that run other commands: what `sudo`, `env`, `xargs`, `bash -c` and the like would
-//! run. Only words in, words or code out.
+//! Commands that run other commands: finds what `sudo`, `env`, `xargs`, `bash -c` and the like
+//! would run. Only words in, words or code out.
 
 use super::shell::HOLE;
 
-/// Something a command runs or sets.
+/// Something that a wrapper command runs or sets.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Inside {
+pub(super) enum Nested {
     /// A command.
     Words(Vec<String>),
     /// Shell text.
@@ -83,7 +83,7 @@ pub(super) fn is_shell(name: &str) -> bool {
     SHELLS.contains(&name)
 }
 
-/// Whether a command runs the text it is fed.
+/// Whether a command runs the text of its standard input.
 pub(super) fn reads_code(words: &[String]) -> bool {
     if matches!(name(words), "source" | ".") {
         let input = ["/dev/stdin", "/dev/fd/0", "/proc/self/fd/0"];
@@ -101,11 +101,11 @@ pub(super) fn short(word: &str, letter: char) -> bool {
     word.strip_prefix('-').is_some_and(|rest| !rest.starts_with('-') && rest.contains(letter))
 }
 
-/// What a command runs in turn.
-pub(super) fn inside(words: &[String]) -> Vec<Inside> {
+/// The commands that a command runs in turn.
+pub(super) fn nested(words: &[String]) -> Vec<Nested> {
     let name = name(words);
     let args = words.get(1..).unwrap_or_default();
-    let join = |words: &[String]| Inside::Code(words.join(" "));
+    let join = |words: &[String]| Nested::Code(words.join(" "));
     match name {
         _ if is_shell(name) => dash_c(args),
         "su" | "script" => dash_c(args),
@@ -115,37 +115,23 @@ pub(super) fn inside(words: &[String]) -> Vec<Inside> {
         "coproc" if args.get(1).is_some_and(|word| word == "{") => {
             rest(args.get(2..).unwrap_or_default())
         }
-        "trap" => args
-            .first()
-            .filter(|a| !a.starts_with('-'))
-            .cloned()
-            .map(Inside::Code)
-            .into_iter()
-            .collect(),
+        "trap" => {
+            let code = args.first().filter(|a| !a.starts_with('-'));
+            code.cloned().map(Nested::Code).into_iter().collect()
+        }
         "alias" => {
             let values = args.iter().filter_map(|arg| arg.split_once('='));
-            values.map(|(_, value)| Inside::Code(value.to_owned())).collect()
+            values.map(|(_, value)| Nested::Code(value.to_owned())).collect()
         }
         "command" => match args.first().map(String::as_str) {
             Some("-v" | "-V") => Vec::new(),
-            Some("-p" | "--") => vec![Inside::Words(args.get(1..).unwrap_or_default().to_vec())],
+            Some("-p" | "--") => vec![Nested::Words(args.get(1..).unwrap_or_default().to_vec())],
             _ => rest(args),
         },
         "find" | "fd" | "fdfind" => find(args),
         "git" => git_alias(args),
         "env" => env(args),
-        "watch" | "flock" | "runuser" | "parallel" => {
-            let mut found = dash_c(args);
-            if found.is_empty() {
-                let inner = wrapped(name, args);
-                // These hand one word with blanks to a shell.
-                found = match inner.as_slice() {
-                    [code] => vec![Inside::Code(code.clone())],
-                    _ => rest(&inner),
-                };
-            }
-            found
-        }
+        "watch" | "flock" | "runuser" | "parallel" => words_or_code(name, args),
         "xargs" => {
             let mut inner = wrapped(name, args);
             if !inner.is_empty() {
@@ -158,19 +144,36 @@ pub(super) fn inside(words: &[String]) -> Vec<Inside> {
             let at = inner.iter().position(|w| !is_assignment(w)).unwrap_or(inner.len());
             rest(inner.get(at..).unwrap_or_default())
         }
-        "uv" | "poetry" | "pipenv" | "bundle" | "rye" | "hatch" => match args {
-            [run, inner @ ..] if run == "run" || run == "exec" => {
-                let at = inner.iter().position(|w| !w.starts_with('-')).unwrap_or(inner.len());
-                rest(inner.get(at..).unwrap_or_default())
-            }
-            _ => Vec::new(),
-        },
+        "uv" | "poetry" | "pipenv" | "bundle" | "rye" | "hatch" => project_run(args),
         _ => rest(&wrapped(name, args)),
     }
 }
 
-fn rest(words: &[String]) -> Vec<Inside> {
-    if words.is_empty() { Vec::new() } else { vec![Inside::Words(words.to_vec())] }
+/// The command of wrappers that hand a single word, blanks included, to a shell.
+fn words_or_code(name: &str, args: &[String]) -> Vec<Nested> {
+    let code = dash_c(args);
+    if !code.is_empty() {
+        return code;
+    }
+    match wrapped(name, args).as_slice() {
+        [code] => vec![Nested::Code(code.clone())],
+        words => rest(words),
+    }
+}
+
+/// The command behind `run` or `exec` of a project tool.
+fn project_run(args: &[String]) -> Vec<Nested> {
+    match args {
+        [run, inner @ ..] if run == "run" || run == "exec" => {
+            let at = inner.iter().position(|w| !w.starts_with('-')).unwrap_or(inner.len());
+            rest(inner.get(at..).unwrap_or_default())
+        }
+        _ => Vec::new(),
+    }
+}
+
+fn rest(words: &[String]) -> Vec<Nested> {
+    if words.is_empty() { Vec::new() } else { vec![Nested::Words(words.to_vec())] }
 }
 
 /// The words behind a wrapper's own.
@@ -206,16 +209,16 @@ fn takes_next(valued: &[&str], arg: &str) -> bool {
 }
 
 /// The text behind `-c`.
-fn dash_c(args: &[String]) -> Vec<Inside> {
+fn dash_c(args: &[String]) -> Vec<Nested> {
     let is_c = |arg: &String| {
         arg == "--command" || (short(arg, 'c') && arg.len() < 8) || arg == "--session-command"
     };
     if let Some(code) = args.iter().find_map(|arg| arg.strip_prefix("--command=")) {
-        return vec![Inside::Code(code.to_owned())];
+        return vec![Nested::Code(code.to_owned())];
     }
     let Some(at) = args.iter().position(is_c) else { return Vec::new() };
     let code = args.iter().skip(at + 1).find(|arg| !arg.starts_with('-'));
-    code.cloned().map(Inside::Code).into_iter().collect()
+    code.cloned().map(Nested::Code).into_iter().collect()
 }
 
 fn is_assignment(word: &str) -> bool {
@@ -224,7 +227,7 @@ fn is_assignment(word: &str) -> bool {
     })
 }
 
-fn env(args: &[String]) -> Vec<Inside> {
+fn env(args: &[String]) -> Vec<Nested> {
     if let Some(at) =
         args.iter().position(|a| a.starts_with("-S") || a.starts_with("--split-string"))
     {
@@ -233,22 +236,22 @@ fn env(args: &[String]) -> Vec<Inside> {
         let words: Vec<&str> = std::iter::once(own.trim_start_matches('='))
             .chain(args.iter().skip(at + 1).map(String::as_str))
             .collect();
-        return vec![Inside::Code(words.join(" "))];
+        return vec![Nested::Code(words.join(" "))];
     }
     let words = wrapped("env", args);
     let at = words.iter().position(|w| !is_assignment(w)).unwrap_or(words.len());
     let (set, inner) = words.split_at(at);
-    let mut found: Vec<Inside> = set
+    let mut found: Vec<Nested> = set
         .iter()
         .filter_map(|w| w.split_once('='))
-        .map(|(name, value)| Inside::Variable(name.to_owned(), value.to_owned()))
+        .map(|(name, value)| Nested::Variable(name.to_owned(), value.to_owned()))
         .collect();
     found.extend(rest(inner));
     found
 }
 
 /// The commands of `-exec` and its kin, each with an unknown file.
-fn find(args: &[String]) -> Vec<Inside> {
+fn find(args: &[String]) -> Vec<Nested> {
     let runs = |arg: &String| {
         matches!(arg.as_str(), "-exec" | "-execdir" | "-ok" | "-okdir" | "-x" | "-X")
             || arg == "--exec"
@@ -264,10 +267,10 @@ fn find(args: &[String]) -> Vec<Inside> {
 }
 
 /// `git -c alias.x='!command'` runs a shell.
-fn git_alias(args: &[String]) -> Vec<Inside> {
+fn git_alias(args: &[String]) -> Vec<Nested> {
     args.iter()
         .filter(|arg| arg.starts_with("alias."))
         .filter_map(|arg| arg.split_once("=!"))
-        .map(|(_, code)| Inside::Code(code.to_owned()))
+        .map(|(_, code)| Nested::Code(code.to_owned()))
         .collect()
 }

@@ -5,7 +5,7 @@ use super::host_loop::HostLoop;
 use super::{Attendance, Role};
 use crate::clock::now;
 use crate::redact;
-use crate::session::{Input, findings};
+use crate::session::{Input, task_result};
 use crate::store::Task;
 use protocol::{End, Exit, Process, ProcessId, SessionId};
 
@@ -76,7 +76,7 @@ impl HostLoop {
 
     /// Reports the end of a task to its parent, if the worker is done with it.
     fn settle_task(&mut self, parent: &SessionId, task: ProcessId, worker: &SessionId) {
-        let result = self.sessions.get(worker).and_then(|live| live.session.verdict(now()));
+        let result = self.sessions.get(worker).and_then(|live| live.session.task_end(now()));
         if let Some((exit, output)) = result {
             self.feed(parent, Input::Exited { process: task, exit, output });
         }
@@ -136,13 +136,13 @@ impl HostLoop {
 
     /// The last answer of the session that works on a task, for a view.
     pub(super) fn last_answer(&self, worker: &SessionId) -> String {
-        let findings = match self.sessions.get(worker) {
-            Some(live) => findings(&live.transcript().rows),
+        let task_result = match self.sessions.get(worker) {
+            Some(live) => task_result(&live.transcript().rows),
             None => match self.store.reader.load(worker, LAST) {
-                Ok(Some(loaded)) => findings(&loaded.rows),
+                Ok(Some(loaded)) => task_result(&loaded.rows),
                 Ok(None) | Err(_) => return String::new(),
             },
         };
-        redact::secrets(&redact::plain(&findings.answer)).into_owned()
+        redact::secrets(&redact::plain(&task_result.answer)).into_owned()
     }
 }

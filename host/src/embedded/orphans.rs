@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::host_loop::HostLoop;
-use crate::process::{Found, Watch};
+use crate::process::{Adoption, Watch};
 use crate::store::{Error, Record};
 use protocol::{Delivery, Exit, Killer, Process, ProcessId, State};
 
@@ -49,15 +49,15 @@ impl Orphans {
     }
 
     /// Brings an orphan up to date; one that has ended is no longer among them.
-    fn update(&mut self, id: &ProcessId, found: Found) -> NextStep {
-        match found {
-            Found::Running { pid } | Found::Lost { child: pid @ Some(_), .. } => {
+    fn update(&mut self, id: &ProcessId, adoption: Adoption) -> NextStep {
+        match adoption {
+            Adoption::Running { pid } | Adoption::Lost { child: pid @ Some(_), .. } => {
                 let Some(process) = self.0.get_mut(id) else { return NextStep::Wait };
                 process.state = State::Running;
                 process.pid = pid.or(process.pid);
                 if process.killed_by.is_some() { NextStep::Kill } else { NextStep::Wait }
             }
-            Found::Ended(exit) | Found::Lost { exit, child: None } => self.end(id, exit),
+            Adoption::Ended(exit) | Adoption::Lost { exit, child: None } => self.end(id, exit),
         }
     }
 
@@ -90,8 +90,8 @@ impl HostLoop {
     }
 
     /// Handles the state of an orphan. No session is notified of its end.
-    pub(super) fn handle_orphan(&mut self, id: &ProcessId, found: Found) {
-        match self.processes.orphans.update(id, found) {
+    pub(super) fn handle_orphan(&mut self, id: &ProcessId, adoption: Adoption) {
+        match self.processes.orphans.update(id, adoption) {
             NextStep::Wait => {}
             NextStep::Kill => self.processes.kill_orphan(id),
             NextStep::Bury(process) => {

@@ -13,7 +13,7 @@ use super::breaker::{Admission, Breaker};
 use super::host_loop::HostLoop;
 use super::orphans::Orphans;
 use crate::clock::now;
-use crate::process::{Found, Hit, Notice, Processes, Watch};
+use crate::process::{Adoption, Notice, Processes, Watch, WatchHit};
 use crate::session::Input;
 use crate::tool::terminal;
 use crate::wakeup;
@@ -35,14 +35,14 @@ pub(super) struct HostProcesses {
     /// Kills that are under way.
     kills: JoinSet<()>,
     /// Gets the state in which each process was adopted.
-    adoptions: mpsc::UnboundedSender<(ProcessId, Found)>,
+    adoptions: mpsc::UnboundedSender<(ProcessId, Adoption)>,
     breaker: Breaker,
 }
 
 impl HostProcesses {
     pub(super) fn new(
         registry: Processes,
-        adoptions: mpsc::UnboundedSender<(ProcessId, Found)>,
+        adoptions: mpsc::UnboundedSender<(ProcessId, Adoption)>,
     ) -> Self {
         Self {
             registry,
@@ -78,8 +78,8 @@ impl HostProcesses {
     pub(super) fn adopt(&self, id: ProcessId, watch: Watch) {
         let (registry, adoptions) = (self.registry.clone(), self.adoptions.clone());
         tokio::spawn(async move {
-            let found = registry.adopt_watched(&id, watch).await;
-            adoptions.send((id, found)).ok();
+            let adoption = registry.adopt_watched(&id, watch).await;
+            adoptions.send((id, adoption)).ok();
         });
     }
 
@@ -98,7 +98,7 @@ impl HostProcesses {
         self.kills.spawn(async move {
             // Where only the child was left no notice follows its end.
             if let Some(exit) = registry.kill(&id).await {
-                adoptions.send((id, Found::Ended(exit))).ok();
+                adoptions.send((id, Adoption::Ended(exit))).ok();
             }
         });
     }
@@ -124,19 +124,19 @@ impl HostLoop {
     }
 
     /// Handles the state in which a process was adopted.
-    pub(super) fn handle_adoption(&mut self, id: ProcessId, found: Found) {
+    pub(super) fn handle_adoption(&mut self, id: ProcessId, adoption: Adoption) {
         if self.processes.orphans.contains(&id) {
-            self.handle_orphan(&id, found);
+            self.handle_orphan(&id, adoption);
             return;
         }
-        match found {
-            Found::Running { pid } => {
+        match adoption {
+            Adoption::Running { pid } => {
                 if let Some(session) = self.processes.owner(&id).cloned() {
                     self.feed(&session, Input::Adopted { process: id, pid });
                 }
             }
-            Found::Ended(exit) => self.handle_exit(&id, exit),
-            Found::Lost { exit, child } => {
+            Adoption::Ended(exit) => self.handle_exit(&id, exit),
+            Adoption::Lost { exit, child } => {
                 self.handle_exit(&id, exit);
                 // Its supervisor is gone, but a kill was asked for and the child still lives.
                 if child.is_some() && self.is_kill_requested(&id) {
@@ -149,7 +149,7 @@ impl HostLoop {
 
     fn handle_exit(&mut self, id: &ProcessId, exit: Exit) {
         if self.processes.orphans.contains(id) {
-            self.handle_orphan(id, Found::Ended(exit));
+            self.handle_orphan(id, Adoption::Ended(exit));
             return;
         }
         let Some(session) = self.processes.owner(id).cloned() else {
@@ -163,7 +163,7 @@ impl HostLoop {
 
     /// Handles lines of a watched process that match. A match that the agent would be notified of
     /// counts for the limit of the whole host (P04).
-    fn handle_match(&mut self, id: ProcessId, hit: Hit) {
+    fn handle_match(&mut self, id: ProcessId, hit: WatchHit) {
         let Some(session) = self.processes.owner(&id).cloned() else {
             self.processes.registry.unwatch(&id);
             return;
@@ -248,11 +248,11 @@ impl HostLoop {
         let scratch = self.turns.scratch().to_owned();
         let root = self.settings.state.join(DIRECTORY);
         tokio::spawn(async move {
-            for id in registry.live_folders() {
+            for id in registry.stored_ids() {
                 // Young ones are left alone: a one-shot run may be using them.
                 if !known.contains(&id)
                     && is_older(&root.join(&id.0), KEPT)
-                    && let Found::Ended(_) | Found::Lost { child: None, .. } =
+                    && let Adoption::Ended(_) | Adoption::Lost { child: None, .. } =
                         registry.adopt(&id).await
                 {
                     registry.remove(&id);

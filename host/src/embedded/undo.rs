@@ -3,7 +3,7 @@
 
 use super::Attendance;
 use super::host_loop::HostLoop;
-use crate::session::{Input, Past};
+use crate::session::{Input, UnloadedRows};
 use crate::store;
 use protocol::{Body, PromptId, SessionId, Subject, ViewId};
 
@@ -25,35 +25,43 @@ impl HostLoop {
             let prompt = self.store.reader.last_prompt(id, session.last_row());
             prompt.map(|prompt| prompt.map(|row| row.n))
         };
-        match first.and_then(|first| self.past(id, first)) {
-            Ok(past) => self.feed(id, Input::Undo { past, again }),
+        match first.and_then(|first| self.unloaded(id, first)) {
+            Ok(unloaded) => self.feed(id, Input::Undo { unloaded, again }),
             Err(error) => self.fail(view, Subject::Undo, error.to_string()),
         }
     }
 
     /// Takes all rows of a session after that one back.
     pub(super) fn truncate(&mut self, view: ViewId, id: &SessionId, after: u64) {
-        match self.past(id, after.checked_add(1)) {
-            Ok(past) => self.feed(id, Input::Truncate { after, past }),
+        match self.unloaded(id, after.checked_add(1)) {
+            Ok(unloaded) => self.feed(id, Input::Truncate { after, unloaded }),
             Err(error) => self.fail(view, Subject::Truncate, error.to_string()),
         }
     }
 
     /// The facts about the rows from that one on that a session cannot read off its window.
-    fn past(&mut self, id: &SessionId, first: Option<u64>) -> Result<Past, store::Error> {
+    fn unloaded(
+        &mut self,
+        id: &SessionId,
+        first: Option<u64>,
+    ) -> Result<UnloadedRows, store::Error> {
         // The context is loaded before the rows are removed: read later, it would lack them.
         let rows = self.context(id);
-        let Some(live) = self.sessions.get(id) else { return Ok(Past::default()) };
+        let Some(live) = self.sessions.get(id) else { return Ok(UnloadedRows::default()) };
         let window = live.transcript().rows.first().map_or(u64::MAX, |row| row.n);
-        let Some(first) = first else { return Ok(Past::default()) };
+        let Some(first) = first else { return Ok(UnloadedRows::default()) };
         let removed = || rows.iter().skip_while(|row| row.n < first);
         let row = removed().next().map(|row| (**row).clone());
         if first > window {
-            return Ok(Past { first: row, ..Past::default() });
+            return Ok(UnloadedRows { first: row, ..UnloadedRows::default() });
         }
         let summaries = removed().take_while(|row| row.n < window);
         let summaries = summaries.filter(|row| matches!(row.body, Body::Summary(_))).count();
         let before = self.store.reader.page(id, first, BEFORE)?.0;
-        Ok(Past { first: row, before, summaries: u32::try_from(summaries).unwrap_or(u32::MAX) })
+        Ok(UnloadedRows {
+            first: row,
+            before,
+            summaries: u32::try_from(summaries).unwrap_or(u32::MAX),
+        })
     }
 }

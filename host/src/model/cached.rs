@@ -47,7 +47,7 @@ struct Rebuild {
 
 /// What is kept.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
-struct Kept {
+struct StoredList {
     digest: String,
     at: Millis,
     models: Vec<String>,
@@ -91,7 +91,7 @@ impl Cached {
         }
     }
 
-    fn read(&self) -> Option<Kept> {
+    fn read(&self) -> Option<StoredList> {
         serde_json::from_slice(&fs::read(&self.path).ok()?).ok()
     }
 
@@ -111,7 +111,7 @@ impl Cached {
             let failed = match listed {
                 Ok(ids) => {
                     let models = ids.iter().filter_map(|id| named(&this.model, id)).collect();
-                    this.keep(&Kept { digest, at: now, models }).err().map(|e| e.to_string())
+                    this.keep(&StoredList { digest, at: now, models }).err().map(|e| e.to_string())
                 }
                 Err(error) => Some(error),
             };
@@ -124,7 +124,7 @@ impl Cached {
     }
 
     /// Writes beside and renames, so that a reader sees the old list or the new one.
-    fn keep(&self, kept: &Kept) -> io::Result<()> {
+    fn keep(&self, kept: &StoredList) -> io::Result<()> {
         let beside = self.path.with_extension("json.new");
         let file = fs::OpenOptions::new()
             .write(true)

@@ -32,7 +32,7 @@ impl Class {
     ];
 }
 
-/// Who was asked.
+/// The model and the server that requests go to, as errors name them.
 #[derive(Clone, Debug)]
 pub(super) struct Peer {
     /// The model, as users call it.
@@ -46,7 +46,7 @@ pub(super) struct Peer {
 }
 
 impl Peer {
-    /// What a failure of the client library means.
+    /// Converts a failure of the client library.
     pub(super) fn explain(&self, error: genai::Error) -> Error {
         if let (Some(status), headers) = (error.status(), error.headers()) {
             let after = headers.and_then(retry_after);
@@ -107,8 +107,8 @@ impl Peer {
 
     /// An HTTP status that is none of success.
     fn refusal(&self, status: StatusCode, body: &str, after: Option<Duration>) -> Error {
-        let said = said(body);
-        let class = classify(Some(status.as_u16()), &said);
+        let message = parse_message(body);
+        let class = classify(Some(status.as_u16()), &message);
         let what = match class {
             Class::Auth => "did not accept the key",
             Class::Quota => "says that the account is out of credit",
@@ -120,17 +120,17 @@ impl Peer {
             Class::Rejected => "rejected the request",
         };
         let what = format!("{what} (status {})", status.as_u16());
-        Error { retry_after: after, ..self.error(class, &what, &said.message, advice(class)) }
+        Error { retry_after: after, ..self.error(class, &what, &message.message, advice(class)) }
     }
 
     /// An error that the provider reported inside the stream.
     fn reported(&self, body: &Value) -> Error {
-        let said = said(&body.to_string());
-        let class = match classify(said.status, &said) {
-            Class::Rejected if said.status.is_none() && said.kind.is_empty() => Class::Server,
+        let message = parse_message(&body.to_string());
+        let class = match classify(message.status, &message) {
+            Class::Rejected if message.status.is_none() && message.kind.is_empty() => Class::Server,
             class => class,
         };
-        self.error(class, "reported an error in its answer", &said.message, advice(class))
+        self.error(class, "reported an error in its answer", &message.message, advice(class))
     }
 
     /// A connection that could not be made, or that broke.
@@ -204,9 +204,9 @@ impl Peer {
     }
 }
 
-/// What a provider said about a failure.
+/// The error that a provider reported.
 #[derive(Debug, Default)]
-struct Said {
+struct ProviderMessage {
     message: String,
     /// Its type and code, in lower case.
     kind: String,
@@ -214,9 +214,9 @@ struct Said {
 }
 
 /// Finds the message in the error formats of the providers; other bodies are the message.
-fn said(body: &str) -> Said {
+fn parse_message(body: &str) -> ProviderMessage {
     let Ok(json) = serde_json::from_str::<Value>(body) else {
-        return Said { message: body.to_owned(), ..Said::default() };
+        return ProviderMessage { message: body.to_owned(), ..ProviderMessage::default() };
     };
     let json = if let Value::Array(list) = json {
         list.into_iter().next().unwrap_or(Value::Null)
@@ -238,12 +238,12 @@ fn said(body: &str) -> Said {
     let kinds: Vec<String> =
         ["type", "code", "status"].iter().filter_map(|name| text(&error[*name])).collect();
     let status = error["code"].as_u64().and_then(|code| u16::try_from(code).ok());
-    Said { message, kind: kinds.join(" ").to_lowercase(), status }
+    ProviderMessage { message, kind: kinds.join(" ").to_lowercase(), status }
 }
 
-/// The class of a failure, by its status and what the provider said.
-fn classify(status: Option<u16>, said: &Said) -> Class {
-    let text = format!("{} {}", said.kind, said.message.to_lowercase());
+/// The class of a failure, by its status and the message of the provider.
+fn classify(status: Option<u16>, message: &ProviderMessage) -> Class {
+    let text = format!("{} {}", message.kind, message.message.to_lowercase());
     let says = |patterns: &[&str]| patterns.iter().any(|pattern| text.contains(pattern));
     let overflow = || {
         says(&[
@@ -335,7 +335,7 @@ pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
     })
 }
 
-/// Whether somebody answered that nobody listens there.
+/// Whether the connection was refused.
 fn refused(error: &(dyn std::error::Error + 'static)) -> bool {
     let mut next = Some(error);
     while let Some(error) = next {

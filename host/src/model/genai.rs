@@ -30,12 +30,12 @@ const CONNECT: Duration = Duration::from_secs(10);
 
 /// A model of a provider.
 pub(super) struct Remote {
-    asked: Arc<Asked>,
+    shared: Arc<RequestContext>,
     context: Option<u64>,
 }
 
-/// What a request needs, shared with the streams under way.
-struct Asked {
+/// The settings and client of all requests, shared with the streams under way.
+struct RequestContext {
     target: ServiceTarget,
     options: ChatOptions,
     provider: Provider,
@@ -66,13 +66,9 @@ impl Remote {
                 .to_owned());
         }
         let base = settings.base_url.as_deref().map_or(default, str::trim);
-        let url = reqwest::Url::parse(base)
-            .ok()
-            .filter(|url| url.has_host() && matches!(url.scheme(), "http" | "https"))
-            .ok_or_else(|| {
-                format!("The base URL of {title} is no http address: {base}. Correct it.")
-            })?;
-        let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+        let (host, port) = server(base).ok_or_else(|| {
+            format!("The base URL of {title} is not an http address: {base}. Correct it.")
+        })?;
         let loopback = host == "localhost"
             || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
         let mut path = base.trim_end_matches('/');
@@ -81,15 +77,9 @@ impl Remote {
             path = path.trim_end_matches("/v1");
         }
         let key = settings.api_key.clone().filter(|key| !key.trim().is_empty());
-        let needs_key = match settings.provider {
-            Provider::OpenAi => settings.base_url.is_none(),
-            Provider::Anthropic | Provider::Gemini => true,
-            Provider::Ollama | Provider::Demo => false,
-        };
-        let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
         Ok(Self {
             context: settings.context_length.or_else(|| catalog::context_length(name)),
-            asked: Arc::new(Asked {
+            shared: Arc::new(RequestContext {
                 target: ServiceTarget {
                     endpoint: Endpoint::from_owned(format!("{path}/")),
                     // Servers without keys ignore the header; the library insists on one.
@@ -98,7 +88,7 @@ impl Remote {
                 },
                 options: options(settings, name),
                 provider: settings.provider,
-                keyless: needs_key && key.is_none(),
+                keyless: needs_key(settings) && key.is_none(),
                 official: host == "api.openai.com",
                 loopback,
                 peer: Peer {
@@ -113,7 +103,25 @@ impl Remote {
     }
 }
 
-/// What is equal in all requests.
+/// The host and the port (`:PORT` or nothing) of an http address.
+fn server(base: &str) -> Option<(String, String)> {
+    let url = reqwest::Url::parse(base).ok()?;
+    let is_http = url.has_host() && matches!(url.scheme(), "http" | "https");
+    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']).to_owned();
+    let port = url.port().map(|port| format!(":{port}")).unwrap_or_default();
+    is_http.then_some((host, port))
+}
+
+/// Whether requests fail without a key.
+fn needs_key(settings: &settings::Model) -> bool {
+    match settings.provider {
+        Provider::OpenAi => settings.base_url.is_none(),
+        Provider::Anthropic | Provider::Gemini => true,
+        Provider::Ollama | Provider::Demo => false,
+    }
+}
+
+/// The options that all requests share.
 fn options(settings: &settings::Model, name: &str) -> ChatOptions {
     let mut options = ChatOptions::default()
         .with_capture_usage(true)
@@ -145,7 +153,7 @@ fn wants_reasoning(provider: Provider, name: &str) -> bool {
 
 impl Model for Remote {
     fn name(&self) -> &str {
-        &self.asked.peer.model
+        &self.shared.peer.model
     }
 
     fn context_length(&self) -> Option<u64> {
@@ -153,21 +161,21 @@ impl Model for Remote {
     }
 
     fn stream(&self, request: Request) -> Answer {
-        let state = State::Unsent(self.asked.clone(), Box::new(request));
+        let state = State::Unsent(self.shared.clone(), Box::new(request));
         Box::pin(stream::unfold(state, |state| async move { state.next().await }))
     }
 }
 
 /// Where a request is.
 enum State {
-    Unsent(Arc<Asked>, Box<Request>),
+    Unsent(Arc<RequestContext>, Box<Request>),
     Streaming(Box<Streaming>),
     Over,
 }
 
 /// An answer under way.
 struct Streaming {
-    asked: Arc<Asked>,
+    shared: Arc<RequestContext>,
     events: ChatStream,
     text: String,
     reasoning: String,
@@ -180,10 +188,10 @@ impl State {
         let mut streaming = match self {
             Self::Over => return None,
             Self::Streaming(streaming) => streaming,
-            Self::Unsent(asked, request) => match asked.send(&request).await {
+            Self::Unsent(shared, request) => match shared.send(&request).await {
                 Err(error) => return Some((Err(error), Self::Over)),
                 Ok(events) => Box::new(Streaming {
-                    asked,
+                    shared,
                     events,
                     text: String::new(),
                     reasoning: String::new(),
@@ -193,8 +201,8 @@ impl State {
         };
         let last = loop {
             match streaming.events.next().await {
-                None => break Err(streaming.asked.peer.truncated()),
-                Some(Err(error)) => break Err(streaming.asked.peer.explain(error)),
+                None => break Err(streaming.shared.peer.truncated()),
+                Some(Err(error)) => break Err(streaming.shared.peer.explain(error)),
                 Some(Ok(ChatStreamEvent::End(end))) => break streaming.finish(end),
                 Some(Ok(event)) => {
                     if let Some(chunk) = streaming.chunk(event) {
@@ -244,7 +252,7 @@ impl Streaming {
     fn finish(&mut self, end: StreamEnd) -> Result<Completion, Error> {
         let parts = end.captured_content.map(MessageContent::into_parts).unwrap_or_default();
         let mut calls = Vec::new();
-        let mut kept = Kept { provider: provider_of(&self.asked), ..Kept::default() };
+        let mut kept = Opaque { provider: provider_of(&self.shared), ..Opaque::default() };
         for part in parts {
             match part {
                 ContentPart::ToolCall(call) => calls.push(call),
@@ -263,10 +271,10 @@ impl Streaming {
             && self.text.is_empty()
             && calls.is_empty()
         {
-            return Err(self.asked.peer.filtered(reason));
+            return Err(self.shared.peer.filtered(reason));
         }
         let calls = self.calls(calls, &mut kept);
-        kept.reasoning = self.asked.provider == Provider::OpenAi
+        kept.reasoning = self.shared.provider == Provider::OpenAi
             && !calls.is_empty()
             && !self.reasoning.is_empty();
         let stop = match reason {
@@ -289,7 +297,7 @@ impl Streaming {
     }
 
     /// The calls with ids that are unique in the conversation and arguments that are JSON.
-    fn calls(&self, calls: Vec<Call>, kept: &mut Kept) -> Vec<ToolCall> {
+    fn calls(&self, calls: Vec<Call>, kept: &mut Opaque) -> Vec<ToolCall> {
         let mut list: Vec<ToolCall> = Vec::new();
         for call in calls {
             let id = if counted(&call.call_id) {
@@ -297,7 +305,7 @@ impl Streaming {
             } else {
                 call.call_id
             };
-            if self.asked.provider == Provider::Gemini
+            if self.shared.provider == Provider::Gemini
                 && let Some(signatures) = call.thought_signatures
             {
                 kept.signatures.insert(id.clone(), signatures);
@@ -321,13 +329,13 @@ fn counted(id: &str) -> bool {
     number.len() <= 3 && number.bytes().all(|b| b.is_ascii_digit())
 }
 
-fn provider_of(asked: &Asked) -> String {
-    format!("{}/{}", catalog::provider_name(asked.provider), asked.peer.address)
+fn provider_of(shared: &RequestContext) -> String {
+    format!("{}/{}", catalog::provider_name(shared.provider), shared.peer.address)
 }
 
-/// What goes back unchanged with the next request, to the provider it came from.
+/// The opaque part of an answer, which goes back unchanged to the provider it came from.
 #[derive(Debug, Default, Serialize, Deserialize)]
-struct Kept {
+struct Opaque {
     provider: String,
     /// Signed reasoning, in its order.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -340,13 +348,13 @@ struct Kept {
     reasoning: bool,
 }
 
-impl Kept {
+impl Opaque {
     fn is_empty(&self) -> bool {
         self.parts.is_empty() && self.signatures.is_empty() && !self.reasoning
     }
 }
 
-impl Asked {
+impl RequestContext {
     async fn send(&self, request: &Request) -> Result<ChatStream, Error> {
         if self.keyless {
             return Err(self.peer.no_key());
@@ -393,20 +401,20 @@ impl Asked {
         let mut results: Vec<ToolResponse> = Vec::new();
         // What the user, the host and the background said since the last answer is one message:
         // templates of local servers insist on alternating roles.
-        let mut asked: Vec<&str> = Vec::new();
+        let mut prompts: Vec<&str> = Vec::new();
         if !request.system.is_empty() {
             messages.push(ChatMessage::system(request.system.as_str()));
         }
         for message in &request.messages {
             if let Message::User(text) = message {
-                asked.push(text);
+                prompts.push(text);
                 if !results.is_empty() {
                     messages.push(ChatMessage::from(std::mem::take(&mut results)));
                 }
                 continue;
             }
-            if !asked.is_empty() {
-                messages.push(ChatMessage::user(std::mem::take(&mut asked).join("\n\n")));
+            if !prompts.is_empty() {
+                messages.push(ChatMessage::user(std::mem::take(&mut prompts).join("\n\n")));
             }
             if let Message::Tool { call, name, text } = message {
                 results.push(ToolResponse::new(call, text).with_fn_name(name));
@@ -429,8 +437,8 @@ impl Asked {
         if !results.is_empty() {
             messages.push(ChatMessage::from(results));
         }
-        if !asked.is_empty() {
-            messages.push(ChatMessage::user(asked.join("\n\n")));
+        if !prompts.is_empty() {
+            messages.push(ChatMessage::user(prompts.join("\n\n")));
         }
         if self.provider == Provider::Anthropic {
             mark(&mut messages);
@@ -451,9 +459,9 @@ impl Asked {
         calls: &[ToolCall],
         opaque: &Value,
     ) -> Vec<ContentPart> {
-        let mut kept = Kept::deserialize(opaque).unwrap_or_default();
+        let mut kept = Opaque::deserialize(opaque).unwrap_or_default();
         if kept.provider != provider_of(self) {
-            kept = Kept::default();
+            kept = Opaque::default();
         }
         let mut parts = kept.parts;
         if kept.reasoning && !reasoning.is_empty() {

@@ -11,9 +11,9 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use super::folder::Folder;
+use super::directory::ProcessDir;
 
-/// Size of the first piece, kept for ever.
+/// Size of the first piece, kept permanently.
 const HEAD: u64 = 1 << 20;
 /// Size of every further piece; the last two are kept.
 const PIECE: u64 = 2 << 20;
@@ -22,8 +22,8 @@ const PIECES: usize = 2;
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Writes the pieces. A write that fails drops output; it never stops the child.
-pub(super) struct Keeper {
-    folder: PathBuf,
+pub(super) struct OutputWriter {
+    dir: PathBuf,
     file: Option<File>,
     room: u64,
     seen: u64,
@@ -31,10 +31,10 @@ pub(super) struct Keeper {
     retry: Option<Instant>,
 }
 
-impl Keeper {
-    pub(super) fn new(folder: &Path) -> Self {
+impl OutputWriter {
+    pub(super) fn new(dir: &Path) -> Self {
         Self {
-            folder: folder.to_path_buf(),
+            dir: dir.to_path_buf(),
             file: None,
             room: 0,
             seen: 0,
@@ -77,7 +77,7 @@ impl Keeper {
         self.retry = Some(Instant::now() + PAUSE);
     }
 
-    /// Begins the next piece where the output stands.
+    /// Begins the next piece at the current position.
     fn open(&mut self) -> bool {
         if self.retry.is_some_and(|retry| Instant::now() < retry) {
             return false;
@@ -86,7 +86,7 @@ impl Keeper {
             0 => ("output".to_owned(), HEAD),
             seen => (format!("output.{seen}"), PIECE),
         };
-        let path = self.folder.join(name);
+        let path = self.dir.join(name);
         let file = OpenOptions::new().append(true).create(true).mode(0o600).open(&path);
         let Ok(file) = file else {
             self.pause();
@@ -109,7 +109,7 @@ impl Keeper {
 /// The output of a process, now or long after its end. Nothing is read until asked for.
 #[derive(Clone, Debug)]
 pub struct Output {
-    folder: Folder,
+    dir: ProcessDir,
 }
 
 /// The end of the output.
@@ -141,7 +141,7 @@ pub struct Page {
 /// Raw bytes of the output.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Chunk {
-    /// Where they begin; later than asked for if that part was not kept.
+    /// Where they begin; later than requested if that part was not kept.
     pub from: u64,
     /// The bytes; empty at the end.
     pub bytes: Vec<u8>,
@@ -154,8 +154,8 @@ struct Piece {
 }
 
 impl Output {
-    pub(super) fn of(folder: Folder) -> Self {
-        Self { folder }
+    pub(super) fn of(dir: ProcessDir) -> Self {
+        Self { dir }
     }
 
     /// The last `chars` characters.
@@ -194,7 +194,7 @@ impl Output {
         self.pieces().1
     }
 
-    /// At most `max` raw bytes from byte `from` on, for whoever follows the output.
+    /// At most `max` raw bytes from byte `from` on, for following the output.
     pub fn read(&self, from: u64, max: usize) -> Chunk {
         let (pieces, _) = self.pieces();
         for piece in pieces.iter().filter(|piece| from < piece.start + piece.len) {
@@ -208,7 +208,7 @@ impl Output {
 
     /// The pieces in order, and how many bytes were printed as far as is known.
     fn pieces(&self) -> (Vec<Piece>, u64) {
-        let entries = fs::read_dir(self.folder.path()).into_iter().flatten().flatten();
+        let entries = fs::read_dir(self.dir.path()).into_iter().flatten().flatten();
         let mut pieces: Vec<Piece> = entries
             .filter_map(|entry| {
                 let name = entry.file_name();
@@ -221,12 +221,12 @@ impl Output {
             .collect();
         pieces.sort_by_key(|piece| piece.start);
         let end = pieces.last().map_or(0, |last| last.start + last.len);
-        let recorded = self.folder.record().map_or(0, |record| record.seen);
+        let recorded = self.dir.record().map_or(0, |record| record.seen);
         (pieces, end.max(recorded))
     }
 }
 
-/// `max` bytes of a piece from `from` on; `None` if it was let go meanwhile.
+/// `max` bytes of a piece from `from` on; `None` if it was deleted meanwhile.
 fn slice(piece: &Piece, from: u64, max: u64) -> Option<Vec<u8>> {
     let mut file = File::open(&piece.path).ok()?;
     file.seek(SeekFrom::Start(from.saturating_sub(piece.start))).ok()?;
@@ -295,15 +295,15 @@ mod tests {
     use super::*;
 
     fn output(dir: &tempfile::TempDir) -> Output {
-        Output::of(Folder::at(dir.path()))
+        Output::of(ProcessDir::at(dir.path()))
     }
 
     #[test]
     fn short_output_reads_back_by_tail_and_by_line() {
         let dir = tempfile::tempdir().unwrap();
-        let mut keeper = Keeper::new(dir.path());
-        keeper.append("eins\nzwei ä\n".as_bytes());
-        keeper.append(b"drei\n");
+        let mut writer = OutputWriter::new(dir.path());
+        writer.append("eins\nzwei ä\n".as_bytes());
+        writer.append(b"drei\n");
         let out = output(&dir);
         assert_eq!(out.tail(100).text, "eins\nzwei ä\ndrei\n");
         assert_eq!(out.tail(7).text, "ä\ndrei\n");
@@ -317,13 +317,13 @@ mod tests {
 
     // P09
     #[test]
-    fn long_output_keeps_its_first_and_last_megabytes_and_names_the_gap() {
+    fn long_output_keeps_its_first_and_last_megabytes() {
         let dir = tempfile::tempdir().unwrap();
-        let mut keeper = Keeper::new(dir.path());
+        let mut writer = OutputWriter::new(dir.path());
         let mut printed = 0_u64;
         for n in 0..400_000 {
             let line = format!("line number {n:08} of the long output\n");
-            keeper.append(line.as_bytes());
+            writer.append(line.as_bytes());
             printed += line.len() as u64;
         }
         let on_disk: u64 =
@@ -336,7 +336,7 @@ mod tests {
         let gap = format!("[... {} bytes omitted ...]\n", printed - on_disk);
         assert_eq!(tail.text.matches(&gap).count(), 1);
         assert_eq!(output(&dir).tail(5).text, "tput\n");
-        // A follower that fell behind is told where it stands.
+        // A follower that fell behind learns where it is.
         let late = output(&dir).read(HEAD, 100);
         assert!(late.from > HEAD && late.bytes.len() == 100);
     }
@@ -344,9 +344,9 @@ mod tests {
     #[test]
     fn output_that_cannot_be_written_is_counted() {
         let dir = tempfile::tempdir().unwrap();
-        let mut keeper = Keeper::new(&dir.path().join("absent"));
-        keeper.append(b"12345");
-        keeper.append(b"678");
-        assert_eq!(keeper.seen(), 8);
+        let mut writer = OutputWriter::new(&dir.path().join("absent"));
+        writer.append(b"12345");
+        writer.append(b"678");
+        assert_eq!(writer.seen(), 8);
     }
 }

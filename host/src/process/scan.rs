@@ -1,11 +1,11 @@
 //! Finds the lines of a process's output that contain a pattern. Bytes in, hits out; it reads
 //! nothing itself.
 //!
-//! A pattern is looked for in a line as a person sees it, without escape sequences. An unfinished
+//! A pattern is searched in a line as a person sees it, without escape sequences. An unfinished
 //! line (a prompt) counts as soon as it matches, and only once.
 
 use super::output::Chunk;
-use super::{Hit, Watch};
+use super::{Watch, WatchHit};
 use crate::redact;
 use protocol::Millis;
 
@@ -25,13 +25,13 @@ pub(super) struct Scanner {
     at: u64,
     /// The line that is not finished yet, or its end.
     unfinished: Vec<u8>,
-    /// That line has matched already.
+    /// The unfinished line has matched already.
     counted: bool,
-    found: Option<Found>,
+    pending: Option<PendingHit>,
 }
 
-/// What was found since the last [`Scanner::take`].
-struct Found {
+/// The matches since the last [`Scanner::take`].
+struct PendingHit {
     pattern: String,
     text: String,
     shown: usize,
@@ -45,16 +45,16 @@ impl Scanner {
             at: watch.offset,
             unfinished: Vec::new(),
             counted: false,
-            found: None,
+            pending: None,
         }
     }
 
-    /// Where it goes on.
+    /// The position from which it continues, in bytes.
     pub(super) fn at(&self) -> u64 {
         self.at
     }
 
-    /// Looks through the next bytes. What was not kept in between is skipped.
+    /// Scans the next bytes. A gap before them, output that was not kept, is skipped.
     pub(super) fn feed(&mut self, chunk: &Chunk) {
         if chunk.from > self.at {
             self.unfinished.clear();
@@ -63,27 +63,27 @@ impl Scanner {
         self.at = chunk.from + chunk.bytes.len() as u64;
         let mut hits: Vec<(String, usize)> = Vec::new();
         let mut rest = chunk.bytes.as_slice();
-        // A carriage return ends a line too: what it overwrites was to be seen for a while.
+        // A carriage return ends a line too: what it overwrites was visible for a while.
         while let Some(end) = rest.iter().position(|byte| matches!(byte, b'\n' | b'\r')) {
             self.extend(&rest[..end]);
-            self.look(&mut hits);
+            self.match_line(&mut hits);
             self.unfinished.clear();
             self.counted = false;
             rest = &rest[end + 1..];
         }
         self.extend(rest);
-        self.look(&mut hits);
+        self.match_line(&mut hits);
         if !hits.is_empty() {
             self.add(hits, &chunk.bytes);
         }
     }
 
-    /// What was found, if anything, as of now.
-    pub(super) fn take(&mut self, at: Millis) -> Option<Hit> {
-        let Found { pattern, text, lines, .. } = self.found.take()?;
-        // After a restart an unfinished line is looked at again as a whole, unless it has matched.
+    /// The matches since the last call, if any.
+    pub(super) fn take(&mut self, at: Millis) -> Option<WatchHit> {
+        let PendingHit { pattern, text, lines, .. } = self.pending.take()?;
+        // After a restart an unfinished line is scanned again as a whole, unless it has matched.
         let again = if self.counted { 0 } else { self.unfinished.len() as u64 };
-        Some(Hit { pattern, text, lines, upto: self.at - again, at })
+        Some(WatchHit { pattern, text, lines, upto: self.at - again, at })
     }
 
     fn extend(&mut self, bytes: &[u8]) {
@@ -92,8 +92,8 @@ impl Scanner {
         self.unfinished.drain(..surplus);
     }
 
-    /// Looks at the line as far as it is there.
-    fn look(&mut self, hits: &mut Vec<(String, usize)>) {
+    /// Matches the unfinished line as far as it is known.
+    fn match_line(&mut self, hits: &mut Vec<(String, usize)>) {
         if self.counted || self.unfinished.is_empty() {
             return;
         }
@@ -108,26 +108,26 @@ impl Scanner {
         let around = redact::plain(&String::from_utf8_lossy(around).replace('\r', "\n"));
         let shown_around = redact::secrets(&around);
         for (line, pattern) in hits {
-            let found = self.found.get_or_insert_with(|| Found {
+            let pending = self.pending.get_or_insert_with(|| PendingHit {
                 pattern: self.patterns.get(pattern).cloned().unwrap_or_default(),
                 text: String::new(),
                 shown: 0,
                 lines: 0,
             });
-            found.lines += 1;
-            let room = CHARS.saturating_sub(found.text.chars().count() + 1);
-            if found.shown == LINES || room == 0 {
+            pending.lines += 1;
+            let room = CHARS.saturating_sub(pending.text.chars().count() + 1);
+            if pending.shown == LINES || room == 0 {
                 continue;
             }
             let shown = redact::secrets(&line);
-            // By itself it gives nothing away, but its neighbours say what it is.
+            // By itself it looks harmless, but its neighbours show that it is secret.
             let hidden = around.contains(&*line) && !shown_around.contains(&*shown);
             let shown = if hidden { HIDDEN } else { &*shown };
-            if found.shown > 0 {
-                found.text.push('\n');
+            if pending.shown > 0 {
+                pending.text.push('\n');
             }
-            found.text.extend(shown.trim_end().chars().take(room));
-            found.shown += 1;
+            pending.text.extend(shown.trim_end().chars().take(room));
+            pending.shown += 1;
         }
     }
 }
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn after_a_restart_an_unfinished_line_is_looked_at_again_as_a_whole() {
+    fn after_a_restart_an_unfinished_line_is_scanned_again() {
         // P02
         let mut first = scanner(&["ready", "go"]);
         let output = b"go\nrea".to_vec();
@@ -204,14 +204,14 @@ mod tests {
         assert_eq!(upto, 3);
         let mut next = Scanner::new(Watch { patterns: vec!["ready".to_owned()], offset: upto });
         assert_eq!(feed(&mut next, "ready\n"), Some((1, "ready".to_owned())));
-        // One that was told is not.
+        // One that was reported is not.
         let mut first = scanner(&["ready"]);
         first.feed(&Chunk { from: 0, bytes: b"ready".to_vec() });
         assert_eq!(first.take(0).unwrap().upto, 5);
     }
 
     #[test]
-    fn of_an_unfinished_line_the_last_16_kilobytes_are_looked_at_again() {
+    fn of_an_unfinished_line_the_last_16_kilobytes_are_rescanned() {
         // P02
         for (length, again) in [(5_000, 5_000), (20_000, 16 * 1024)] {
             let mut scanner = scanner(&["go"]);
@@ -252,11 +252,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_told_has_no_escape_sequences_and_no_secrets() {
+    fn a_hit_has_no_escape_sequences_and_no_secrets() {
         // P01
         let mut colours = scanner(&["ERROR: disk"]);
-        let told = feed(&mut colours, "\x1b[31mERROR\x1b[0m: disk\x07\r\n");
-        assert_eq!(told, Some((1, "ERROR: disk".to_owned())));
+        let shown = feed(&mut colours, "\x1b[31mERROR\x1b[0m: disk\x07\r\n");
+        assert_eq!(shown, Some((1, "ERROR: disk".to_owned())));
         let mut key = scanner(&["key"]);
         let (_, text) = feed(&mut key, "the key is sk-abcdefghijklmnopqrstuvwx1234\n").unwrap();
         assert!(!text.contains("ijklmnop"), "{text}");

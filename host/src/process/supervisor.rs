@@ -1,10 +1,12 @@
-//! The supervisor: one small process per command that starts it, keeps its output, holds its
-//! standard input, ends its tree and knows how it ended, whether or not a host is there.
+//! The supervisor: one small process per command that starts it, stores its output, holds its
+//! standard input, ends its tree and records how it ended, whether or not a host is running.
 //!
 //! A few blocking threads, no async runtime, no signal handler. Its standard input is the lock of
-//! its folder and stays open, untouched, for as long as it lives; its standard output is the
+//! its directory and stays open, untouched, for as long as it lives; its standard output is the
 //! socket of the host that started it. It stays until the output has ended and a host has stored
 //! the exit, or until 10 minutes later: a grandchild must not die of a broken pipe.
+
+mod stdin;
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::Shutdown;
@@ -12,9 +14,9 @@ use std::os::fd::AsFd;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::path::Path;
-use std::process::{Child, ChildStdin, Command, ExitCode, Stdio};
+use std::process::{Child, Command, ExitCode, Stdio};
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -23,11 +25,12 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::{AccessFlags, Pid, access};
 use portable_pty::{CommandBuilder, MasterPty, PtySize, native_pty_system};
 
-use super::folder::{Folder, Order, now, unknown};
-use super::output::Keeper;
-use super::tree::{self, Birth};
-use super::wire::{self, Ask, INPUT_LIMIT, Request, Tell};
+use super::directory::{Order, ProcessDir, now, unknown};
+use super::output::OutputWriter;
+use super::tree::{self, ProcessIdentity};
+use super::wire::{self, INPUT_LIMIT, Report, Request, RequestLine};
 use protocol::{End, Exit, Millis};
+use stdin::{Input, InputData, Stdin};
 
 /// How long the exit waits for output that is still on its way.
 const OUTPUT_GRACE: Duration = Duration::from_millis(250);
@@ -39,18 +42,18 @@ const STACK: usize = 128 * 1024;
 const BUFFER: usize = 32 * 1024;
 const SIZE: PtySize = PtySize { rows: 30, cols: 120, pixel_width: 0, pixel_height: 0 };
 
-/// Runs the supervisor of the process in `folder`. Returns when there is nothing left to do.
-pub fn supervise(folder: &Path) -> ExitCode {
-    // It may have been started as `/proc/self/exe`, which is no name for a list of processes.
+/// Runs the supervisor of the process in `dir`. Returns when there is nothing left to do.
+pub fn supervise(dir: &Path) -> ExitCode {
+    // It may have been started as `/proc/self/exe`, which says nothing in a list of processes.
     #[cfg(target_os = "linux")]
     let _ = nix::sys::prctl::set_name(c"hermes-tui");
-    match run(&Folder::at(folder)) {
+    match run(&ProcessDir::at(dir)) {
         Ok(()) => ExitCode::SUCCESS,
         Err(_) => ExitCode::FAILURE,
     }
 }
 
-/// What the threads share.
+/// The state that the threads share.
 struct Shared {
     pid: u32,
     state: Mutex<State>,
@@ -65,23 +68,23 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    /// Set in the same breath in which the child is reaped: until then its group is ours.
+    /// Set under the same lock as the child is reaped: until then its group is ours.
     ended: Option<Ended>,
     /// The record, once it is written.
     exit: Option<Exit>,
-    /// The end was asked for while the child still ran.
+    /// The end was requested while the child still ran.
     killed: bool,
     output_over: bool,
     stored: bool,
-    links: Vec<Link>,
-    next_link: u64,
+    connections: Vec<Connection>,
+    next_connection: u64,
 }
 
 /// A host that is connected.
-struct Link {
+struct Connection {
     id: u64,
     stream: UnixStream,
-    /// It wants to hear once of output beyond that many bytes.
+    /// It requests one report of output beyond that many bytes.
     watch: Option<u64>,
 }
 
@@ -89,25 +92,6 @@ struct Ended {
     code: Option<i32>,
     signal: Option<i32>,
     at: Millis,
-}
-
-/// A request for standard input, with whom to tell.
-struct Input {
-    link: u64,
-    n: u64,
-    what: What,
-}
-
-enum What {
-    Bytes(Vec<u8>),
-    End,
-}
-
-/// Standard input of the child.
-enum Stdin {
-    Pipe(ChildStdin),
-    Terminal { writer: Box<dyn Write + Send>, mid_line: bool },
-    Closed,
 }
 
 /// A child that runs.
@@ -119,27 +103,27 @@ struct Launched {
     terminal: Option<Box<dyn MasterPty + Send>>,
 }
 
-/// What the end of a connection means.
+/// Whether the end of the first connection ends the tree.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Leash {
     Tight,
     Loose,
 }
 
-fn run(folder: &Folder) -> io::Result<()> {
+fn run(dir: &ProcessDir) -> io::Result<()> {
     // Away from the host's terminal and its signals. Fails only for a group leader.
     let _ = nix::unistd::setsid();
     // Orphans of the tree come to us, so that a kill finds them and somebody reaps them.
     #[cfg(target_os = "linux")]
     let _ = nix::sys::prctl::set_child_subreaper(true);
     let host = UnixStream::from(io::stdout().as_fd().try_clone_to_owned()?);
-    // No order: not ours to touch, least of all its record.
-    let order = folder.take_order()?;
-    let (listener, launched) = match start(folder, &order) {
+    // Without an order the directory is not ours, least of all its record.
+    let order = dir.take_order()?;
+    let (listener, launched) = match start(dir, &order) {
         Ok(started) => started,
-        Err(error) => return fail(folder, host, &error.to_string()),
+        Err(error) => return fail(dir, host, &error.to_string()),
     };
-    let socket = folder.socket();
+    let socket = dir.socket();
     let Launched { child, output, stdin, terminal } = launched;
     let (input, inputs) = channel();
     let shared = Arc::new(Shared {
@@ -151,30 +135,30 @@ fn run(folder: &Folder) -> io::Result<()> {
         killing: AtomicBool::new(false),
         input: stdin.is_some().then_some(input),
     });
-    let keeper = Keeper::new(folder.path());
-    spawn(&shared, move |shared| drain(shared, output, keeper))?;
+    let writer = OutputWriter::new(dir.path());
+    spawn(&shared, move |shared| drain(shared, output, writer))?;
     let leash = if order.leashed { Leash::Tight } else { Leash::Loose };
     drop(order);
-    attend(&shared, host, leash);
+    serve_connection(&shared, host, leash);
     spawn(&shared, move |shared| reap(shared, child))?;
     if let Some(stdin) = stdin {
-        spawn(&shared, move |shared| feed(shared, stdin, inputs))?;
+        spawn(&shared, move |shared| stdin::feed(shared, stdin, inputs))?;
     }
-    let synced = (leash == Leash::Loose).then(|| folder.clone());
+    let synced = (leash == Leash::Loose).then(|| dir.clone());
     spawn(&shared, move |shared| {
         // Records survive a power cut too; not on the way of anything that waits.
-        if let Some(folder) = synced {
-            folder.sync();
+        if let Some(dir) = synced {
+            dir.sync();
         }
         for stream in listener.incoming() {
             match stream {
-                Ok(stream) => attend(shared, stream, Leash::Loose),
+                Ok(stream) => serve_connection(shared, stream, Leash::Loose),
                 // Out of descriptors or memory: hosts try again, and so do we.
                 Err(_) => thread::sleep(PATIENCE),
             }
         }
     })?;
-    finish(&shared, folder, leash);
+    finish(&shared, dir, leash);
     let _ = std::fs::remove_file(socket);
     drop(terminal);
     Ok(())
@@ -185,10 +169,10 @@ fn spawn(shared: &Arc<Shared>, work: impl FnOnce(&Arc<Shared>) + Send + 'static)
     thread::Builder::new().stack_size(STACK).spawn(move || work(&shared)).map(drop)
 }
 
-/// Everything up to a running child.
-fn start(folder: &Folder, order: &Order) -> io::Result<(UnixListener, Launched)> {
-    folder.prepare()?;
-    let listener = UnixListener::bind(folder.choose_socket()?)?;
+/// Prepares the directory, listens and starts the child.
+fn start(dir: &ProcessDir, order: &Order) -> io::Result<(UnixListener, Launched)> {
+    dir.prepare()?;
+    let listener = UnixListener::bind(dir.choose_socket()?)?;
     if !order.cwd.is_dir() {
         let why = format!("working directory {} does not exist", order.cwd.display());
         return Err(io::Error::other(why));
@@ -197,11 +181,11 @@ fn start(folder: &Folder, order: &Order) -> io::Result<(UnixListener, Launched)>
         let why = format!("shell {}: {}", order.shell.display(), io::Error::from(error));
         return Err(io::Error::other(why));
     }
-    folder.expect_child()?;
+    dir.expect_child()?;
     let launched = if order.pty { on_terminal(order) } else { on_pipes(order) };
-    let launched = launched.inspect_err(|_| folder.forget_child())?;
+    let launched = launched.inspect_err(|_| dir.forget_child())?;
     // A full disk must not stop what already runs: then a loss would not name the child.
-    let _ = folder.record_child(&Birth::of(launched.child.id()));
+    let _ = dir.record_child(&ProcessIdentity::of(launched.child.id()));
     Ok((listener, launched))
 }
 
@@ -239,14 +223,14 @@ fn on_terminal(order: &Order) -> io::Result<Launched> {
 }
 
 /// The child never ran: recorded, shown in its output, told.
-fn fail(folder: &Folder, mut host: UnixStream, error: &str) -> io::Result<()> {
-    let mut keeper = Keeper::new(folder.path());
-    keeper.append(format!("{error}\n").as_bytes());
+fn fail(dir: &ProcessDir, mut host: UnixStream, error: &str) -> io::Result<()> {
+    let mut writer = OutputWriter::new(dir.path());
+    writer.append(format!("{error}\n").as_bytes());
     let exit = unknown(End::FailedStart);
-    let recorded = folder.write_record(&exit, keeper.seen());
-    let _ = std::fs::remove_file(folder.socket());
-    let told = host.write_all(&wire::reply(Tell::Failed { error: error.to_owned(), exit }));
-    recorded.and(told)
+    let recorded = dir.write_record(&exit, writer.seen());
+    let _ = std::fs::remove_file(dir.socket());
+    let sent = host.write_all(&wire::report_line(Report::Failed { error: error.to_owned(), exit }));
+    recorded.and(sent)
 }
 
 impl Shared {
@@ -268,10 +252,10 @@ impl Shared {
         self.changed.wait_timeout(state, left).unwrap_or_else(PoisonError::into_inner).0
     }
 
-    fn tell(&self, link: u64, tell: Tell) {
+    fn send(&self, connection: u64, report: Report) {
         let state = self.lock();
-        if let Some(link) = state.links.iter().find(|l| l.id == link) {
-            post(&link.stream, tell);
+        if let Some(connection) = state.connections.iter().find(|c| c.id == connection) {
+            write_line(&connection.stream, report);
         }
     }
 
@@ -280,49 +264,49 @@ impl Shared {
     fn note_output(&self, seen: u64) {
         let mut state = self.lock();
         self.seen.store(seen, Ordering::Relaxed);
-        for link in &mut state.links {
-            link.tell_output(seen);
+        for connection in &mut state.connections {
+            connection.report_output(seen);
         }
     }
 
     /// A host wants to hear of output beyond that.
-    fn watch(&self, link: u64, beyond: u64) {
+    fn watch(&self, connection: u64, beyond: u64) {
         let mut state = self.lock();
         let seen = self.seen.load(Ordering::Relaxed);
-        if let Some(link) = state.links.iter_mut().find(|l| l.id == link) {
-            link.watch = Some(beyond);
-            link.tell_output(seen);
+        if let Some(connection) = state.connections.iter_mut().find(|c| c.id == connection) {
+            connection.watch = Some(beyond);
+            connection.report_output(seen);
         }
     }
 }
 
-impl Link {
-    fn tell_output(&mut self, seen: u64) {
+impl Connection {
+    fn report_output(&mut self, seen: u64) {
         if self.watch.take_if(|beyond| seen > *beyond).is_some() {
-            post(&self.stream, Tell::Output { seen });
+            write_line(&self.stream, Report::Output { seen });
         }
     }
 }
 
-/// Sends a line. A host that does not read is cut off, since half a line is worse than none; it
-/// connects again when it can.
-fn post(mut stream: &UnixStream, tell: Tell) {
-    if stream.write_all(&wire::reply(tell)).is_err() {
+/// Sends a line. A host that does not read is disconnected, since half a line is worse than none;
+/// it connects again when it can.
+fn write_line(mut stream: &UnixStream, report: Report) {
+    if stream.write_all(&wire::report_line(report)).is_err() {
         let _ = stream.shutdown(Shutdown::Both);
     }
 }
 
 /// Copies output to its file until its end. A terminal ends with an error: an end all the same.
-fn drain(shared: &Shared, mut output: Box<dyn Read + Send>, mut keeper: Keeper) {
+fn drain(shared: &Shared, mut output: Box<dyn Read + Send>, mut writer: OutputWriter) {
     let mut buffer = vec![0; BUFFER];
     loop {
         match output.read(&mut buffer) {
             Ok(0) => break,
-            Ok(n) => keeper.append(buffer.get(..n).unwrap_or_default()),
+            Ok(n) => writer.append(buffer.get(..n).unwrap_or_default()),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => (),
             Err(_) => break,
         }
-        shared.note_output(keeper.seen());
+        shared.note_output(writer.seen());
     }
     shared.change(|state| state.output_over = true);
 }
@@ -364,7 +348,7 @@ fn reap(shared: &Shared, mut child: Child) {
             let _ = waitpid(who, Some(WaitPidFlag::WNOHANG));
         }
     }
-    // Nobody is left; a child that somebody else reaped has ended unknown.
+    // No process is left; of a child that was reaped by someone else the end is unknown.
     let mut state = shared.lock();
     if state.ended.is_none() {
         state.ended = Some(Ended { code: None, signal: None, at: now() });
@@ -383,32 +367,32 @@ fn reap(shared: &Shared, mut child: Child) {
 }
 
 /// Serves one connection in a thread of its own.
-fn attend(shared: &Arc<Shared>, stream: UnixStream, leash: Leash) {
+fn serve_connection(shared: &Arc<Shared>, stream: UnixStream, leash: Leash) {
     let Ok(writer) = stream.try_clone() else { return };
     let _ = writer.set_write_timeout(Some(PATIENCE));
-    let link = {
+    let connection = {
         let mut state = shared.lock();
-        post(&writer, Tell::Started { pid: shared.pid, exit: state.exit.clone() });
-        state.next_link += 1;
-        let link = state.next_link;
-        state.links.push(Link { id: link, stream: writer, watch: None });
-        link
+        write_line(&writer, Report::Started { pid: shared.pid, exit: state.exit.clone() });
+        state.next_connection += 1;
+        let connection = state.next_connection;
+        state.connections.push(Connection { id: connection, stream: writer, watch: None });
+        connection
     };
-    let served = spawn(shared, move |shared| {
-        // An error is an end as well: the host is gone or speaks nonsense.
-        let _ = serve(shared, link, stream);
-        shared.change(|state| state.links.retain(|l| l.id != link));
+    let spawned = spawn(shared, move |shared| {
+        // An error ends it too: the host is gone or sends nonsense.
+        let _ = read_requests(shared, connection, stream);
+        shared.change(|state| state.connections.retain(|c| c.id != connection));
         if leash == Leash::Tight && !shared.lock().stored {
             kill(shared);
             shared.change(|state| state.stored = true);
         }
     });
-    if served.is_err() {
-        shared.change(|state| state.links.retain(|l| l.id != link));
+    if spawned.is_err() {
+        shared.change(|state| state.connections.retain(|c| c.id != connection));
     }
 }
 
-fn serve(shared: &Arc<Shared>, link: u64, stream: UnixStream) -> io::Result<()> {
+fn read_requests(shared: &Arc<Shared>, connection: u64, stream: UnixStream) -> io::Result<()> {
     let mut stream = BufReader::with_capacity(4096, stream);
     let mut line = Vec::new();
     loop {
@@ -416,97 +400,24 @@ fn serve(shared: &Arc<Shared>, link: u64, stream: UnixStream) -> io::Result<()> 
         if (&mut stream).take(65_536).read_until(b'\n', &mut line)? == 0 {
             return Ok(());
         }
-        let request: Request = serde_json::from_slice(&line)?;
+        let request: RequestLine = serde_json::from_slice(&line)?;
         if request.bytes > INPUT_LIMIT {
             return Err(io::ErrorKind::InvalidData.into());
         }
         let mut bytes = vec![0; request.bytes];
         stream.read_exact(&mut bytes)?;
         let n = request.n;
-        match request.ask {
-            Ask::Write => input(shared, Input { link, n, what: What::Bytes(bytes) }),
-            Ask::Close => input(shared, Input { link, n, what: What::End }),
-            Ask::Kill => spawn(shared, kill)?,
-            Ask::Ack => shared.change(|state| state.stored = true),
-            Ask::Watch { seen } => shared.watch(link, seen),
-            Ask::Unknown => {
-                shared.tell(link, Tell::Refused { n, why: "not supported".to_owned() });
+        match request.request {
+            Request::Write => {
+                stdin::queue(shared, Input { connection, n, data: InputData::Bytes(bytes) })
             }
-        }
-    }
-}
-
-/// Queues input: a child that does not read must not keep us from hearing a kill.
-fn input(shared: &Shared, input: Input) {
-    let (link, n) = (input.link, input.n);
-    let refuse = |why: &str| shared.tell(link, Tell::Refused { n, why: why.to_owned() });
-    let Some(sender) = &shared.input else {
-        return refuse("standard input of this process is not open");
-    };
-    let size = match &input.what {
-        What::Bytes(bytes) => bytes.len(),
-        What::End => 0,
-    };
-    if shared.pending.fetch_add(size, Ordering::Relaxed) + size > INPUT_LIMIT {
-        shared.pending.fetch_sub(size, Ordering::Relaxed);
-        return refuse("the process does not read its standard input");
-    }
-    if sender.send(input).is_err() {
-        refuse("standard input is closed");
-    }
-}
-
-fn feed(shared: &Shared, mut stdin: Stdin, inputs: Receiver<Input>) {
-    for Input { link, n, what } in inputs {
-        let size = match &what {
-            What::Bytes(bytes) => bytes.len(),
-            What::End => 0,
-        };
-        let done = match what {
-            What::Bytes(bytes) => stdin.write(&bytes),
-            What::End => stdin.close(),
-        };
-        shared.pending.fetch_sub(size, Ordering::Relaxed);
-        shared.tell(
-            link,
-            match done {
-                Ok(()) => Tell::Done { n },
-                Err(error) => {
-                    stdin = Stdin::Closed;
-                    Tell::Refused { n, why: format!("standard input is closed: {error}") }
-                }
-            },
-        );
-    }
-}
-
-impl Stdin {
-    fn write(&mut self, bytes: &[u8]) -> io::Result<()> {
-        match self {
-            Self::Pipe(pipe) => pipe.write_all(bytes),
-            Self::Terminal { writer, mid_line } => {
-                *mid_line = bytes.last().map_or(*mid_line, |last| !b"\n\r".contains(last));
-                writer.write_all(bytes)?;
-                writer.flush()
+            Request::Close => stdin::queue(shared, Input { connection, n, data: InputData::End }),
+            Request::Kill => spawn(shared, kill)?,
+            Request::Ack => shared.change(|state| state.stored = true),
+            Request::Watch { seen } => shared.watch(connection, seen),
+            Request::Unknown => {
+                shared.send(connection, Report::Refused { n, why: "not supported".to_owned() });
             }
-            Self::Closed => Err(io::ErrorKind::BrokenPipe.into()),
-        }
-    }
-
-    /// A pipe is closed; a terminal gets its end-of-file key, twice if a line is unfinished.
-    fn close(&mut self) -> io::Result<()> {
-        match self {
-            Self::Pipe(_) => {
-                *self = Self::Closed;
-                Ok(())
-            }
-            Self::Terminal { writer, mid_line } => {
-                let keys: &[u8] = if *mid_line { &[4, 4] } else { &[4] };
-                *mid_line = false;
-                writer.write_all(keys)?;
-                writer.flush()
-            }
-            Self::Closed => Ok(()),
         }
     }
 }
@@ -528,12 +439,12 @@ fn kill(shared: &Arc<Shared>) {
         },
         || shared.lock().ended.is_some(),
     );
-    // Under the lock: whoever has just looked must not sleep through it.
+    // Under the lock: a thread that has just checked must not sleep through it.
     shared.change(|_| shared.killing.store(false, Ordering::SeqCst));
 }
 
-/// Waits for the end, records it, tells it, and stays as long as needed.
-fn finish(shared: &Shared, folder: &Folder, leash: Leash) {
+/// Waits for the end, records it, reports it, and stays as long as needed.
+fn finish(shared: &Shared, dir: &ProcessDir, leash: Leash) {
     let mut state = shared.lock();
     let (code, signal, at) = loop {
         if let Some(ended) = &state.ended {
@@ -549,14 +460,14 @@ fn finish(shared: &Shared, folder: &Folder, leash: Leash) {
     let exit = Exit { end, code, signal, at };
     let seen = shared.seen.load(Ordering::Relaxed);
     // Without a record the exit is kept in memory, for as long as we stay.
-    let recorded = folder.write_record(&exit, seen);
-    for link in &state.links {
-        post(&link.stream, Tell::Ended { exit: exit.clone() });
+    let recorded = dir.write_record(&exit, seen);
+    for connection in &state.connections {
+        write_line(&connection.stream, Report::Ended { exit: exit.clone() });
     }
     state.exit = Some(exit.clone());
     drop(state);
     if let (Ok(file), Leash::Loose) = (recorded, leash) {
-        // Onto the disk, after everybody has been told.
+        // Onto the disk, after all hosts have been notified.
         let _ = file.sync_data();
     }
     let stay = Instant::now() + STAY;
@@ -570,9 +481,9 @@ fn finish(shared: &Shared, folder: &Folder, leash: Leash) {
         state = shared.wait_until(state, until);
     }
     drop(state);
-    let late = shared.seen.load(Ordering::Relaxed);
-    if late != seen {
-        // What was printed after the end counts too. The host knows the exit by now.
-        let _ = folder.write_record(&exit, late);
+    let seen_late = shared.seen.load(Ordering::Relaxed);
+    if seen_late != seen {
+        // Output after the end counts too. The host knows the exit by now.
+        let _ = dir.write_record(&exit, seen_late);
     }
 }

@@ -1,7 +1,7 @@
-//! Process trees: who is alive, who descends from whom, and how a tree is ended.
+//! Process trees: which processes are alive, their descent, and how a tree is ended.
 //!
-//! A process is named by pid *and* start time, so that a reused pid is never hit. Reads /proc;
-//! where there is none, nobody is found and only the caller's own group is signalled.
+//! A process is identified by pid *and* start time, so that a reused pid is never signalled. Reads
+//! /proc; where there is none, no process is found and only the caller's own group is signalled.
 
 use std::collections::{HashMap, HashSet};
 use std::fs;
@@ -13,22 +13,22 @@ use serde::{Deserialize, Serialize};
 
 /// How long a tree may take to end after the polite signal.
 const GRACE: Duration = Duration::from_secs(2);
-/// How long to go on with the last signal before giving up on what cannot be killed.
+/// How long KILL is repeated before giving up on what cannot be killed.
 const FORCE: Duration = Duration::from_secs(3);
 const LONGEST_NAP: Duration = Duration::from_millis(40);
 
-/// A process, unmistakably: its pid, when it started, and in which run of the machine.
+/// The identity of a process: its pid, when it started, and since which boot.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Birth {
+pub(super) struct ProcessIdentity {
     /// Process id.
     pub pid: u32,
-    /// Start time in clock ticks since boot; `None` where the system does not tell.
+    /// Start time in clock ticks since boot; `None` where the system does not provide it.
     pub start: Option<u64>,
-    /// Id of this run of the machine.
+    /// Id of the boot.
     pub boot: Option<String>,
 }
 
-/// One process in one look at /proc.
+/// A process of a tree, as found in /proc.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(super) struct Member {
     pid: u32,
@@ -42,13 +42,13 @@ struct Stat {
     dead: bool,
 }
 
-impl Birth {
+impl ProcessIdentity {
     /// The process `pid` as it is now.
     pub(super) fn of(pid: u32) -> Self {
         Self { pid, start: stat(pid).map(|stat| stat.start), boot: boot() }
     }
 
-    /// Whether this very process still runs. A zombie does not.
+    /// Whether exactly this process still runs. A zombie does not.
     pub(super) fn is_alive(&self) -> bool {
         self.boot == boot()
             && stat(self.pid).is_some_and(|now| !now.dead && Some(now.start) == self.start)
@@ -75,7 +75,7 @@ fn parse(stat: &str) -> Option<Stat> {
     })
 }
 
-fn everybody() -> HashMap<u32, Stat> {
+fn all_processes() -> HashMap<u32, Stat> {
     let Ok(entries) = fs::read_dir("/proc") else { return HashMap::new() };
     let pids = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
     pids.filter_map(|pid| Some((pid, stat(pid)?))).collect()
@@ -83,16 +83,16 @@ fn everybody() -> HashMap<u32, Stat> {
 
 /// All living descendants of `root`, without itself.
 pub(super) fn below(root: u32) -> Vec<Member> {
-    descendants(&everybody(), &HashSet::from([root]))
+    descendants(&all_processes(), &HashSet::from([root]))
 }
 
-/// A child whose supervisor is gone, its descendants and the rest of its group; nobody if the
-/// child itself is gone, since then nothing proves whose the others are.
-fn with_survivor(child: &Birth) -> Vec<Member> {
+/// A child whose supervisor is gone, its descendants and the rest of its group; none if the child
+/// itself is gone, since then nothing proves to whom the others belong.
+fn survivor_tree(child: &ProcessIdentity) -> Vec<Member> {
     if !child.is_alive() {
         return Vec::new();
     }
-    let all = everybody();
+    let all = all_processes();
     let roots: HashSet<u32> = all
         .iter()
         .filter(|(pid, stat)| **pid == child.pid || stat.group == child.pid)
@@ -133,16 +133,15 @@ impl Member {
 
     fn signal(self, signal: Signal) {
         if self.is_alive() {
-            // The process may be gone by now; there is nobody to tell.
+            // The process may be gone by now, which is what the signal is for.
             let _ = kill(Pid::from_raw(self.pid as i32), signal);
         }
     }
 }
 
-/// Ends a tree: TERM (and CONT, so that stopped members hear it), 2 s of grace, KILL. `list`
-/// names its living members anew at each look, `group` signals the child's group as long as that
-/// is safe, `over` says that the child has been seen to end. Blocks until all are gone, for at
-/// most grace and force together.
+/// Ends a tree: TERM (and CONT, so that stopped members receive it), 2 s of grace, KILL. `list`
+/// returns its current members, `group` signals the child's group as long as that is safe, `over`
+/// returns whether the child has ended. Blocks until all are gone, for at most 5 s.
 pub(super) fn end(list: impl Fn() -> Vec<Member>, group: impl Fn(Signal), over: impl Fn() -> bool) {
     let mut known: HashSet<Member> = HashSet::new();
     let mut nap = Duration::from_millis(1);
@@ -179,8 +178,8 @@ pub(super) fn end(list: impl Fn() -> Vec<Member>, group: impl Fn(Signal), over: 
 }
 
 /// Ends a child whose supervisor is gone, with its tree.
-pub(super) fn end_survivor(child: &Birth) {
-    end(|| with_survivor(child), |_| (), || true);
+pub(super) fn end_survivor(child: &ProcessIdentity) {
+    end(|| survivor_tree(child), |_| (), || true);
 }
 
 #[cfg(test)]
@@ -198,29 +197,29 @@ mod tests {
     // P08
     #[test]
     fn a_reused_pid_is_not_the_process_that_had_it() {
-        let mut me = Birth::of(std::process::id());
+        let mut me = ProcessIdentity::of(std::process::id());
         assert!(me.is_alive());
         me.start = me.start.map(|start| start + 1);
         assert!(!me.is_alive());
         me.start = None;
         assert!(!me.is_alive());
-        let mut me = Birth::of(std::process::id());
+        let mut me = ProcessIdentity::of(std::process::id());
         me.boot = Some("another".into());
         assert!(!me.is_alive());
     }
 
     // P08
     #[test]
-    fn a_signal_never_hits_who_got_the_pid_later() {
+    fn a_signal_never_hits_a_later_owner_of_the_pid() {
         let mut later = std::process::Command::new("sleep").arg("100").spawn().unwrap();
-        let now = Birth::of(later.id());
+        let now = ProcessIdentity::of(later.id());
         let start = now.start.unwrap();
-        // Whom we once knew under that pid began earlier.
+        // The process we once knew under that pid began earlier.
         let gone = Member { pid: later.id(), start: start - 1 };
         gone.signal(Signal::SIGKILL);
         end(|| Vec::from([gone]), |_| (), || true);
-        end_survivor(&Birth { start: Some(start - 1), ..now.clone() });
-        end_survivor(&Birth { boot: Some("another".into()), ..now.clone() });
+        end_survivor(&ProcessIdentity { start: Some(start - 1), ..now.clone() });
+        end_survivor(&ProcessIdentity { boot: Some("another".into()), ..now.clone() });
         assert!(now.is_alive() && later.try_wait().unwrap().is_none());
         end_survivor(&now);
         assert!(!now.is_alive());

@@ -83,8 +83,8 @@ impl Drop for SocketFile {
 impl Unix {
     /// Listens at `path` for processes of our own user. A socket file that is there is replaced.
     pub(super) fn bind(path: &Path, deadline: Duration) -> io::Result<(Self, SocketFile)> {
-        if path.starts_with("/tmp") && path.parent() == Some(&process::private_folder()) {
-            process::private_tmp()?;
+        if path.starts_with("/tmp") && path.parent() == Some(&process::private_dir()) {
+            process::create_private_dir()?;
         }
         match std::fs::symlink_metadata(path) {
             Ok(found) if found.file_type().is_socket() => std::fs::remove_file(path)?,

@@ -5,8 +5,7 @@ use super::{Effect, Effects, Session, Stored};
 use crate::model::EFFORTS;
 use crate::store::Record;
 use crate::toolset;
-use protocol::Subject;
-use protocol::{Answer, Ask, Choice, Event, Failure, Millis, QuestionId};
+use protocol::{Answer, Ask, Choice, Event, Failure, Millis, QuestionId, Subject};
 
 /// Characters of a title that are kept.
 const TITLE: usize = 200;

@@ -1,5 +1,5 @@
 //! Delegated tasks: sessions of their own that work for this one; and, in such a session, when
-//! its task has come to an end and what came of it.
+//! its task has ended and with which result.
 
 use super::prompts::PREVIEW;
 use super::{Ack, Attendance, Effect, Effects, Reply, Session};
@@ -9,18 +9,18 @@ use protocol::{
     Work,
 };
 
-/// What came of a delegated task, as far as the last rows of its session tell.
+/// The result of a delegated task, read from the last rows of its session.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Findings {
-    /// The last thing its agent said.
+pub(crate) struct TaskResult {
+    /// The last answer of its agent.
     pub(crate) answer: String,
     /// Why that is not the end of its work, if it is not.
     pub(crate) failure: Option<String>,
 }
 
-/// Told from rows alone, so that it is the same before and after a restart.
-pub(crate) fn findings(rows: &[Row]) -> Findings {
-    let said = |row: &Row| match &row.body {
+/// The result of a task. Read from rows alone, so that it is the same before and after a restart.
+pub(crate) fn task_result(rows: &[Row]) -> TaskResult {
+    let answer_text = |row: &Row| match &row.body {
         Body::Assistant(answer) if !answer.text.trim().is_empty() => Some(answer.text.clone()),
         _ => None,
     };
@@ -34,10 +34,10 @@ pub(crate) fn findings(rows: &[Row]) -> Findings {
         Some(_) => Some("It was interrupted before it was done.".to_owned()),
         None => Some("It never began.".to_owned()),
     };
-    Findings { answer: rows.iter().rev().find_map(said).unwrap_or_default(), failure }
+    TaskResult { answer: rows.iter().rev().find_map(answer_text).unwrap_or_default(), failure }
 }
 
-impl Findings {
+impl TaskResult {
     /// As one text for the agent that delegated.
     pub(crate) fn text(&self) -> String {
         match (&self.failure, self.answer.as_str()) {
@@ -53,7 +53,7 @@ impl Findings {
 pub(super) enum TaskProgress {
     /// It is worked on, if there is one.
     Open,
-    /// It was taken back.
+    /// It was withdrawn.
     Abandoned,
     /// Its end was reported.
     Reported,
@@ -93,7 +93,7 @@ impl Session {
             model: self.meta.model.clone(),
             cwd: self.meta.cwd.clone(),
             env: self.meta.env.clone(),
-            // Who works on its task has no tool that it has not.
+            // The session of the task has no tool that this one has not.
             toolsets: self.meta.toolsets.clone(),
             task: Some(Task { parent: self.id(), process: process.id.clone() }),
             ..Meta::default()
@@ -137,7 +137,7 @@ impl Session {
         live.filter_map(|p| Some((p.id.clone(), p.worker()?.clone()))).collect()
     }
 
-    /// A task that could not be written down must not begin when the store works again.
+    /// A task that could not be stored must not begin when the store works again.
     pub(super) fn withdraw_brief(&mut self, id: &ProcessId, out: &mut Effects) {
         if let Some(Work::Delegation { session }) = self.process(id).map(|p| p.work.clone()) {
             out.record(Record::Unqueued { session, prompt: brief_of(id) });
@@ -158,7 +158,7 @@ impl Session {
         }
     }
 
-    /// Calls that wait for that end hear of it.
+    /// Replies to the calls that wait for that end.
     pub(super) fn reply_end(&mut self, id: &ProcessId, exit: &Exit, out: &mut Effects) {
         let Some(turn) = &mut self.turn else { return };
         for (_, ack) in turn.end_waits.extract_if(.., |(process, _)| process == id) {
@@ -166,7 +166,7 @@ impl Session {
         }
     }
 
-    /// What a turn of this session can take part in: nobody sits in front of a delegated task.
+    /// The attendance of a turn of this session: a delegated task has no user.
     pub(super) fn attendance(&self, attendance: Attendance) -> Attendance {
         match attendance {
             Attendance::Attended if self.meta.task.is_some() => Attendance::Delegated,
@@ -174,7 +174,7 @@ impl Session {
         }
     }
 
-    /// Nobody waits for the task of this session any more: what runs for it ends.
+    /// The task of this session was withdrawn: what runs for it ends.
     pub(super) fn abandon(&mut self, now: Millis, out: &mut Effects) {
         self.task_progress = TaskProgress::Abandoned;
         self.prompts.clear();
@@ -183,14 +183,14 @@ impl Session {
         }
         self.kill(None, out);
         if self.ledger.waiting() > 0 {
-            // Neither a retry nor the next host goes on with it.
+            // Neither a retry nor the next host resumes it.
             self.hold("its task was taken back; your next prompt or /wake goes on", out);
         }
         self.cancel(now, out);
     }
 
-    /// Tells the session that delegated, once its task has come to an end; also while the host
-    /// drains, for who waits for it would else use up that time (R05). A turn that a stopping host
+    /// Reports to the session that delegated, once its task has ended; also while the host drains,
+    /// for a call that waits for it would else use up that time (R05). A turn that a stopping host
     /// leaves open is no end, and a one-shot run that was only asked something here makes none.
     pub(super) fn report(&mut self, now: Millis, out: &mut Effects) {
         let silent = match self.task_progress {
@@ -201,19 +201,19 @@ impl Session {
         if silent {
             return;
         }
-        if let (Some(task), Some((exit, text))) = (self.meta.task.clone(), self.verdict(now)) {
+        if let (Some(task), Some((exit, text))) = (self.meta.task.clone(), self.task_end(now)) {
             self.task_progress = TaskProgress::Reported;
             out.push(Effect::Report { parent: task.parent, process: task.process, exit, text });
         }
     }
 
     /// How its task ended, once nothing of it can go on by itself.
-    pub(crate) fn verdict(&self, now: Millis) -> Option<(Exit, String)> {
+    pub(crate) fn task_end(&self, now: Millis) -> Option<(Exit, String)> {
         self.meta.task.as_ref()?;
         if self.turn.is_some() || !self.prompts.is_empty() || !self.view.queued.is_empty() {
             return None;
         }
-        let mut findings = findings(&self.view.rows);
+        let mut task_result = task_result(&self.view.rows);
         let lives = self.view.processes.iter().any(Process::may_wake);
         let pause = self.meta.pause.as_ref().map(|p| &p.reason);
         let held = self.meta.held.as_ref().or(pause).filter(|_| lives || self.ledger.waiting() > 0);
@@ -221,12 +221,12 @@ impl Session {
             lives || self.wakes_at().is_some() || matches!(self.view.storage, Storage::Failing(_));
         match held {
             _ if self.task_progress == TaskProgress::Abandoned => {}
-            Some(why) => findings.failure = Some(format!("It cannot go on by itself: {why}.")),
+            Some(why) => task_result.failure = Some(format!("It cannot go on by itself: {why}.")),
             None if comes => return None,
             None => {}
         }
-        let code = Some(i32::from(findings.failure.is_some()));
+        let code = Some(i32::from(task_result.failure.is_some()));
         let exit = Exit { end: End::Exited, code, signal: None, at: now };
-        Some((exit, findings.text()))
+        Some((exit, task_result.text()))
     }
 }

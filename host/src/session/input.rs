@@ -3,8 +3,8 @@
 
 use std::collections::BTreeMap;
 
-use super::{GoalVerdict, Past};
-use crate::process::Hit;
+use super::{GoalVerdict, UnloadedRows};
+use crate::process::WatchHit;
 use protocol::{
     Activity, Answer, Assistant, Attachment, CallId, Exit, GoalAsk, Millis, Outcome, Part, Process,
     ProcessId, PromptId, QuestionId, Storage, Summary, ToolResult, TurnId, Usage,
@@ -45,9 +45,9 @@ pub(crate) enum Input {
     /// The user archived the session, or took it back.
     Archive(bool),
     /// The user takes the last user turn back; `again`: its text is sent once more, as this prompt.
-    Undo { past: Past, again: Option<(PromptId, Attendance)> },
+    Undo { unloaded: UnloadedRows, again: Option<(PromptId, Attendance)> },
     /// The user takes all rows after that one back.
-    Truncate { after: u64, past: Past },
+    Truncate { after: u64, unloaded: UnloadedRows },
     /// The user chose the tools of the session's turns; `None` = all.
     SetToolsets(Option<Vec<String>>),
     /// A file was stored for the next prompt.
@@ -79,7 +79,7 @@ pub(crate) enum Input {
     /// A process has ended; its last output, plain and redacted.
     Exited { process: ProcessId, exit: Exit, output: String },
     /// Lines of a watched process matched. Not admitted: too many matched in the whole host (P04).
-    Matched { process: ProcessId, hit: Hit, admitted: bool },
+    Matched { process: ProcessId, hit: WatchHit, admitted: bool },
     /// A process from before a restart runs.
     Adopted { process: ProcessId, pid: Option<u32> },
     /// Time has passed ([`super::Session::deadline`]).
@@ -116,7 +116,7 @@ pub(crate) enum TurnEvent {
     /// A running tool printed something.
     CallOutput { call: CallId, text: String },
     /// A tool call has ended. Replied with its row.
-    Result(Finished),
+    Result(FinishedCall),
     /// A tool call asks the user. Replied with the answer.
     Ask { call: CallId, ask: protocol::Ask, timeout: Millis },
     /// A tool call spawns a background process. Replied before the child may run (W27).
@@ -153,7 +153,7 @@ pub(crate) enum TurnEvent {
 }
 
 impl TurnEvent {
-    /// What the turn waits for, in one line.
+    /// A status of one line: what the turn waits for.
     pub(crate) fn status(text: String) -> Self {
         Self::Status { text: Some(text), activity: Activity::Other }
     }
@@ -161,11 +161,11 @@ impl TurnEvent {
 
 /// The end of a tool call and what it changed.
 #[derive(Clone, Debug)]
-pub(crate) struct Finished {
+pub(crate) struct FinishedCall {
     /// The result.
     pub(crate) result: ToolResult,
     /// Processes whose end this result shows to the agent (W07).
-    pub(crate) seen: Vec<(ProcessId, Seen)>,
+    pub(crate) seen: Vec<(ProcessId, ConsumeAt)>,
     /// The session's shell after it, if it changed.
     pub(crate) shell: Option<Shell>,
     /// The todo list after it, if it changed.
@@ -174,11 +174,11 @@ pub(crate) struct Finished {
 
 /// When the end of a process counts as seen by the agent, once a result has shown it (W07).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Seen {
+pub(crate) enum ConsumeAt {
     /// With the result: of `wait`, `log` or `kill`.
     Now,
     /// When the turn ends normally: of `poll`.
-    AtTurnEnd,
+    TurnEnd,
 }
 
 /// Where a session's commands run and what they have exported.

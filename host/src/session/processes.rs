@@ -176,7 +176,7 @@ impl Session {
         self.toast(Some(&process.id), news, text, out);
     }
 
-    /// A child never ran. The result of the call that spawned it says so, if its turn goes on.
+    /// A child never ran. The result of the call that spawned it says so, if its turn still runs.
     pub(super) fn failed_start(
         &mut self,
         turn: TurnId,

@@ -19,7 +19,7 @@ impl Session {
         out: &mut Effects,
     ) {
         if self.view.yolo && matches!(ask, Ask::Approval { .. }) {
-            // Nobody is asked and nobody approves: it goes on.
+            // No question and no approval: the call continues.
             return out.reply(ack, Reply::Go);
         }
         if let Ask::Approval { rule, .. } = &ask

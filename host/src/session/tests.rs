@@ -25,7 +25,7 @@ mod watches;
 use std::collections::BTreeMap;
 
 use super::*;
-use crate::process::Hit;
+use crate::process::WatchHit;
 use crate::store::{Entry, Loaded, OpenTurn, Stage};
 use protocol::{
     Answer, Ask, Assistant, CallId, Choice, Delivery, End, Exit, Killer, Part, Question, Source,
@@ -94,7 +94,7 @@ impl Rig {
         self.event(TurnEvent::Ended { outcome: Outcome::Done, failure: None })
     }
 
-    fn result(&mut self, seen: Vec<(ProcessId, Seen)>) -> Vec<Effect> {
+    fn result(&mut self, seen: Vec<(ProcessId, ConsumeAt)>) -> Vec<Effect> {
         let result = ToolResult {
             call: CallId("c1".to_owned()),
             name: "process".to_owned(),
@@ -103,7 +103,7 @@ impl Rig {
             millis: 1,
             unanswered: false,
         };
-        self.event(TurnEvent::Result(Finished { result, seen, shell: None, todo: None }))
+        self.event(TurnEvent::Result(FinishedCall { result, seen, shell: None, todo: None }))
     }
 
     fn starts(&self) -> Vec<Source> {
@@ -241,7 +241,7 @@ fn claim_rows_and_turn_start_are_one_commit() {
             _ => None,
         })
         .collect();
-    assert_eq!(records, ["Finished", "started", "row", "Claimed(TurnId(2))"]);
+    assert_eq!(records, ["FinishedCall", "started", "row", "Claimed(TurnId(2))"]);
 }
 
 #[test]
@@ -259,7 +259,7 @@ fn an_exit_during_a_turn_waits_for_its_end() {
 }
 
 #[test]
-fn an_exit_in_the_teardown_is_delivered_whichever_comes_first() {
+fn an_exit_in_the_teardown_is_delivered() {
     // W04
     for exit_first in [true, false] {
         let mut rig = Rig::new();
@@ -347,7 +347,7 @@ fn an_end_the_agent_has_seen_does_not_wake() {
     rig.spawn("a");
     rig.spawn("b");
     rig.exit("a");
-    let effects = rig.result(vec![(pid("a"), Seen::Now), (pid("b"), Seen::Now)]);
+    let effects = rig.result(vec![(pid("a"), ConsumeAt::Now), (pid("b"), ConsumeAt::Now)]);
     // The mark and the result are one commit.
     assert!(effects.iter().any(|e| matches!(e, Effect::Record(Record::Row { .. }))));
     let consumed = |e: &&Effect| {
@@ -374,7 +374,7 @@ fn a_poll_counts_only_when_its_turn_ends_normally() {
         rig.prompt("go");
         rig.spawn("a");
         rig.exit("a");
-        rig.result(vec![(pid("a"), Seen::AtTurnEnd)]);
+        rig.result(vec![(pid("a"), ConsumeAt::TurnEnd)]);
         rig.event(TurnEvent::Ended { outcome, failure: None });
         assert_eq!(rig.starts(), turns);
     }
@@ -414,7 +414,7 @@ fn a_kill_that_was_written_down_is_repeated_after_a_restart() {
 }
 
 #[test]
-fn a_kill_by_the_user_is_told_in_the_next_turn_and_does_not_wake() {
+fn a_kill_by_the_user_is_noted_and_does_not_wake() {
     // W09
     let mut rig = idle_with(&["a"]);
     let effects = rig.feed(Input::Kill(None));
@@ -516,7 +516,8 @@ fn a_working_directory_change_stays_with_the_session() {
         millis: 0,
         unanswered: false,
     };
-    let finished = Finished { result, seen: Vec::new(), shell: Some(shell.clone()), todo: None };
+    let finished =
+        FinishedCall { result, seen: Vec::new(), shell: Some(shell.clone()), todo: None };
     rig.event(TurnEvent::Result(finished));
     rig.end();
     let effects = rig.prompt("next");
@@ -541,7 +542,7 @@ fn a_cancelled_turn_holds_what_waits_until_the_next_prompt() {
 }
 
 #[test]
-fn a_prompt_interrupted_before_an_answer_is_marked_for_the_next_turn() {
+fn a_prompt_interrupted_before_an_answer_is_marked() {
     let mut rig = Rig::new();
     rig.prompt("delete it all");
     rig.feed(Input::Cancel);
@@ -572,7 +573,7 @@ fn what_a_failed_wakeup_carried_is_held_and_told_once() {
 }
 
 #[test]
-fn a_claim_the_model_never_answered_runs_again_without_a_second_row() {
+fn an_unanswered_claim_runs_again_without_a_second_row() {
     // W16
     let mut rig = idle_with(&["a"]);
     rig.exit("a");
@@ -609,7 +610,7 @@ fn a_claim_the_model_never_answered_runs_again_without_a_second_row() {
 }
 
 #[test]
-fn calls_without_a_result_are_reported_as_interrupted_after_a_restart() {
+fn calls_without_a_result_are_interrupted_after_a_restart() {
     // R06
     let call = |id: &str| ToolCall {
         id: CallId(id.to_owned()),
@@ -696,7 +697,7 @@ fn late_words_of_a_turn_do_not_touch_its_successor() {
 }
 
 #[test]
-fn what_became_of_a_spawn_holds_also_when_its_turn_was_interrupted() {
+fn the_fate_of_a_spawn_is_kept_when_its_turn_is_interrupted() {
     // W27, W12
     let mut rig = Rig::new();
     rig.prompt("go");
@@ -716,7 +717,7 @@ fn what_became_of_a_spawn_holds_also_when_its_turn_was_interrupted() {
 }
 
 #[test]
-fn a_kill_is_sent_also_when_its_turn_is_interrupted_before_it_can() {
+fn a_kill_is_sent_even_if_its_turn_is_interrupted() {
     // W08
     let mut rig = Rig::new();
     rig.prompt("go");
@@ -735,7 +736,7 @@ fn an_end_that_a_running_call_shows_makes_no_toast() {
     rig.spawn("a");
     rig.event(TurnEvent::Awaiting(pid("a")));
     assert_eq!(toasts(&rig.exit("a")), 0);
-    rig.result(vec![(pid("a"), Seen::Now)]);
+    rig.result(vec![(pid("a"), ConsumeAt::Now)]);
     assert_eq!(toasts(&rig.end()), 0);
     assert_eq!(rig.starts(), [Source::User]);
 
@@ -760,7 +761,7 @@ fn a_wakeup_without_an_answer_is_held_and_does_not_loop() {
 }
 
 #[test]
-fn a_wakeup_told_again_after_a_partial_answer_ends_in_a_word_to_answer_to() {
+fn a_retried_wakeup_after_a_partial_answer_asks_for_an_answer() {
     // W16
     let mut rig = idle_with(&["a"]);
     rig.exit("a");
@@ -777,7 +778,7 @@ fn a_wakeup_the_agent_looks_at_again_stays_delivered() {
     // W07
     let mut rig = idle_with(&["a"]);
     rig.exit("a");
-    rig.result(vec![(pid("a"), Seen::Now)]);
+    rig.result(vec![(pid("a"), ConsumeAt::Now)]);
     rig.answer("ok");
     rig.end();
     assert_eq!(rig.delivery("a"), Delivery::Delivered);

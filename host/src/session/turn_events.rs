@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Ack, Effects, Finished, Reply, Seen, Session, TurnEvent};
+use super::{Ack, ConsumeAt, Effects, FinishedCall, Reply, Session, TurnEvent};
 use crate::store::Record;
 use protocol::{
     Assistant, Body, Event, Gauge, Millis, Part, ProcessId, Queued, Row, TurnId, Usage,
@@ -146,17 +146,17 @@ impl Session {
         }
     }
 
-    fn result(&mut self, finished: Finished, ack: Ack, now: Millis, out: &mut Effects) {
-        let Finished { mut result, seen, shell, todo } = finished;
+    fn result(&mut self, finished: FinishedCall, ack: Ack, now: Millis, out: &mut Effects) {
+        let FinishedCall { mut result, seen, shell, todo } = finished;
         if let Some(Queued { text, .. }) = self.take_remark(out) {
             let _ = write!(result.text, "\n\n[The user says, while this turn runs: {text}]");
         }
         for (process, when) in seen {
             match (when, &self.turn) {
-                (Seen::AtTurnEnd, Some(_)) => {
+                (ConsumeAt::TurnEnd, Some(_)) => {
                     self.meta.polled.insert(process);
                 }
-                (Seen::Now | Seen::AtTurnEnd, _) => self.consume(&process, out),
+                (ConsumeAt::Now | ConsumeAt::TurnEnd, _) => self.consume(&process, out),
             }
         }
         // A call that is over waits for no answer, whatever it asked before a restart.

@@ -14,7 +14,7 @@ const NEVER: Millis = Millis::MAX;
 
 /// The part of the removed rows that is not in the window.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Past {
+pub(crate) struct UnloadedRows {
     /// The first removed row, whole.
     pub(crate) first: Option<Row>,
     /// Rows before it: the new window, should nothing else be left in it.
@@ -38,7 +38,7 @@ impl Session {
     /// Takes the last user turn back; with `again` its text is sent once more, in one commit.
     pub(super) fn undo(
         &mut self,
-        past: Past,
+        unloaded: UnloadedRows,
         again: Option<(PromptId, Attendance)>,
         now: Millis,
         out: &mut Effects,
@@ -48,7 +48,7 @@ impl Session {
         }
         let about = if again.is_some() { Subject::Retry } else { Subject::Undo };
         let prompt = self.may_undo().and_then(|()| {
-            let known = self.last_prompt().cloned().or_else(|| past.first.clone());
+            let known = self.last_prompt().cloned().or_else(|| unloaded.first.clone());
             known.ok_or_else(|| "Nothing to undo.".to_owned())
         });
         let prompt = match prompt {
@@ -58,7 +58,7 @@ impl Session {
                 return self.publish(Event::Failed(failure), out);
             }
         };
-        self.cut_off(&prompt, past, out);
+        self.cut_off(&prompt, unloaded, out);
         if let (Some((id, attendance)), Body::User { text }) = (again, prompt.body) {
             self.remember_prompt(&id);
             if self.next_row == 1 {
@@ -71,15 +71,21 @@ impl Session {
 
     /// Takes all rows after that one back. In the midst of a turn what stays of it stays as it is;
     /// matches of what it spawned wake nobody any more.
-    pub(super) fn truncate(&mut self, after: u64, past: Past, now: Millis, out: &mut Effects) {
+    pub(super) fn truncate(
+        &mut self,
+        after: u64,
+        unloaded: UnloadedRows,
+        now: Millis,
+        out: &mut Effects,
+    ) {
         let first = self.may_undo().and_then(|()| {
-            let known = self.view.rows.iter().chain(&past.first);
+            let known = self.view.rows.iter().chain(&unloaded.first);
             let known = { known }.find(|row| row.n.checked_sub(1) == Some(after)).cloned();
             known.ok_or_else(|| format!("There is nothing after row {after}."))
         });
         match first {
             Ok(first) => {
-                self.cut_off(&first, past, out);
+                self.cut_off(&first, unloaded, out);
                 self.touch(now, out);
             }
             Err(message) => {
@@ -113,12 +119,12 @@ impl Session {
     }
 
     /// Removes a row and those after it.
-    fn cut_off(&mut self, first: &Row, past: Past, out: &mut Effects) {
+    fn cut_off(&mut self, first: &Row, unloaded: UnloadedRows, out: &mut Effects) {
         let after = first.n.saturating_sub(1);
         let summaries = self.view.rows.iter().filter(|row| row.n > after);
         let summaries = summaries.filter(|row| matches!(row.body, Body::Summary(_))).count();
         let summaries = u32::try_from(summaries).unwrap_or(u32::MAX);
-        let summaries = summaries.saturating_add(past.summaries);
+        let summaries = summaries.saturating_add(unloaded.summaries);
         self.meta.compressions = self.meta.compressions.saturating_sub(summaries);
         // What was counted last counts what is gone.
         self.meta.gauge.used = None;
@@ -130,10 +136,10 @@ impl Session {
         out.record(Record::Undone { session: self.id(), after });
         self.publish(Event::RowsRemoved { after }, out);
         if self.view.rows.is_empty()
-            && let Some(oldest) = past.before.first()
+            && let Some(oldest) = unloaded.before.first()
         {
             let earlier = oldest.n.saturating_sub(1);
-            self.publish(Event::Paged { rows: past.before, earlier }, out);
+            self.publish(Event::Paged { rows: unloaded.before, earlier }, out);
         }
         self.forget_rows(first.n, out);
         self.disable_matches(first.turn, out);

@@ -6,7 +6,7 @@ use super::{Effect, Effects, Session};
 use protocol::{Attachment, Event};
 
 impl Session {
-    /// A file was written for the next prompt.
+    /// A file was stored for the next prompt.
     pub(super) fn uploaded(&mut self, attachment: Attachment, out: &mut Effects) {
         self.meta.attachments.push(attachment);
         self.show_attachments(out);

@@ -1,33 +1,33 @@
 //! Watched output: what a match does to the session (P01 to P05).
 
 use super::{Effects, Session};
-use crate::process::Hit;
+use crate::process::WatchHit;
 use crate::redact;
 use crate::store::Record;
 use crate::wakeup;
 use protocol::{Delivery, Millis, News, Process, ProcessId, TurnId, Wakeup, Watching};
 
-/// Shortest time between two matches of one process that are told (P03).
+/// Shortest time between two matches of one process that are delivered (P03).
 const WINDOW: Millis = 15_000;
 /// A watch is switched off in the window that would be this many in a row with suppressed lines.
 const STRIKES: u32 = 3;
 
-/// What a match comes to.
+/// The decision about a match.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum MatchDecision {
-    /// The agent is told, and of how many lines before that were not.
+    /// It is delivered, with the number of lines suppressed before it.
     Deliver { suppressed: u64 },
-    /// Counted only: another one was told shortly before.
+    /// It is counted only: another one was delivered shortly before.
     Suppress,
-    /// The watch is switched off; the agent is told that, and of how many lines it was not told.
+    /// The watch is switched off, which is delivered with the number of suppressed lines.
     Disable { suppressed: u64 },
-    /// Too early, or nobody's any more: kept in the list (P05).
+    /// It came too early or too late to start a turn: kept in the list (P05).
     Stale,
 }
 
 /// The rate limit of one process: `lines` matched at `now`.
 ///
-/// A window is the time after a match that was told. The first line that is suppressed in it is
+/// A window is the time after a match that was delivered. The first line that is suppressed in it is
 /// its strike; a window without one begins the count anew.
 fn limit(watching: &mut Watching, lines: u64, now: Millis) -> MatchDecision {
     // A clock that was set back never keeps a window open.
@@ -51,14 +51,19 @@ fn limit(watching: &mut Watching, lines: u64, now: Millis) -> MatchDecision {
 }
 
 impl Session {
-    /// Whether the agent would be told of a match: what the whole host's limit counts (P04).
-    pub(crate) fn would_deliver(&self, id: &ProcessId, hit: &Hit, now: Millis) -> bool {
+    /// Whether a match would be delivered: what the whole host's limit counts (P04).
+    pub(crate) fn would_deliver(&self, id: &ProcessId, hit: &WatchHit, now: Millis) -> bool {
         let Some(process) = self.process(id).filter(|p| p.is_watched()) else { return false };
         matches!(self.decide_match(process, hit, now).1, MatchDecision::Deliver { .. })
     }
 
-    /// Where a match leaves the watch, and what it comes to.
-    fn decide_match(&self, process: &Process, hit: &Hit, now: Millis) -> (Watching, MatchDecision) {
+    /// The state of the watch after a match, and the decision about it.
+    fn decide_match(
+        &self,
+        process: &Process,
+        hit: &WatchHit,
+        now: Millis,
+    ) -> (Watching, MatchDecision) {
         let mut watching = process.watching.clone();
         watching.hits += hit.lines;
         watching.offset = watching.offset.max(hit.upto);
@@ -73,7 +78,7 @@ impl Session {
 
     /// Whether a match starts no turn (P05): the turn that spawned the process had not given its
     /// final answer, the user began anew since, or somebody has asked for the end of the process.
-    fn is_stale(&self, process: &Process, hit: &Hit) -> bool {
+    fn is_stale(&self, process: &Process, hit: &WatchHit) -> bool {
         let early = match process.watching.since {
             Some(since) => hit.at < since,
             None => self.turn.as_ref().is_some_and(|turn| turn.id == process.turn),
@@ -85,7 +90,7 @@ impl Session {
     pub(super) fn matched(
         &mut self,
         id: &ProcessId,
-        hit: Hit,
+        hit: WatchHit,
         admitted: bool,
         now: Millis,
         out: &mut Effects,
@@ -102,9 +107,9 @@ impl Session {
                 watching = Watching { hits, offset, ..process.watching };
             }
             MatchDecision::Deliver { suppressed } => {
-                let told = wakeup::matched(&process, &hit, watching.matches, suppressed);
+                let wakeup = wakeup::matched(&process, &hit, watching.matches, suppressed);
                 watching.matches += 1;
-                self.wait(told, hit.at, out);
+                self.add_watch_event(wakeup, hit.at, out);
                 let text = format!(
                     "{} matched \"{}\"",
                     redact::secrets(&process.command),
@@ -113,7 +118,7 @@ impl Session {
                 self.toast(Some(id), News::Matched { pattern: hit.pattern }, text, out);
             }
             MatchDecision::Disable { suppressed } => {
-                self.wait(wakeup::watch_disabled(&process, suppressed), hit.at, out);
+                self.add_watch_event(wakeup::watch_disabled(&process, suppressed), hit.at, out);
                 let command = redact::secrets(&process.command);
                 let text = format!("{command} matched too often: only its end will be told");
                 self.toast(Some(id), News::WatchDisabled, text, out);
@@ -128,7 +133,7 @@ impl Session {
     }
 
     /// An event of a watch waits for a turn, in a ledger row of its own (P01).
-    fn wait(&mut self, wakeup: Wakeup, at: Millis, out: &mut Effects) {
+    fn add_watch_event(&mut self, wakeup: Wakeup, at: Millis, out: &mut Effects) {
         let waits = self.ledger.add_watch_event(wakeup, at);
         self.apply_transition(waits, out);
     }
@@ -143,7 +148,7 @@ impl Session {
         }
     }
 
-    /// The user began anew elsewhere. Not activity: the session does not become the latest one.
+    /// The user began anew in another session. Not activity: the session does not become the latest one.
     pub(super) fn reset(&mut self, out: &mut Effects) {
         if self.stored == super::Stored::Yes && self.meta.reset != self.turns {
             self.meta.reset = self.turns;

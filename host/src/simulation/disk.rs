@@ -1,7 +1,7 @@
 //! The store's thread: commits in order, one transaction a batch, or says that it cannot.
 
 use super::Defect;
-use super::met::Class;
+use super::coverage::Interleaving;
 use super::world::World;
 use crate::session::{Effect, Input};
 use crate::store::{CommitNo, Record, Report, Stage};
@@ -12,8 +12,8 @@ impl World<'_> {
     pub(super) fn write(&mut self, batch: Vec<Record>) -> CommitNo {
         let user = |r: &Record| matches!(r, Record::Row { row, .. } if matches!(row.body, Body::User { .. }));
         let wakeups = batch.iter().filter(|r| is_wakeup(r)).count();
-        self.met.note_if(wakeups > 0 && batch.iter().any(user), Class::PromptWithExit);
-        self.met.note_if(wakeups > 1, Class::ExitsTogether);
+        self.coverage.note_if(wakeups > 0 && batch.iter().any(user), Interleaving::PromptWithExit);
+        self.coverage.note_if(wakeups > 1, Interleaving::ExitsTogether);
         for part in self.distorted(batch) {
             self.host.last += 1;
             self.host.waiting.push_back((CommitNo(self.host.last), part));
@@ -72,7 +72,7 @@ impl World<'_> {
         }
         let recovers = self.host.failing.take().is_some();
         let most = if most == 0 || recovers { usize::MAX } else { most };
-        self.met.note_if(recovers, Class::Recovered);
+        self.coverage.note_if(recovers, Interleaving::Recovered);
         let mut done = 0;
         while done < most
             && let Some((no, batch)) = self.host.waiting.pop_front()
@@ -98,7 +98,7 @@ impl World<'_> {
                 self.host.reports.push_back(Report::Committed(no));
             }
         }
-        self.met.note_if(done > 1, Class::Grouped);
+        self.coverage.note_if(done > 1, Interleaving::Grouped);
     }
 
     /// The loop hears one report of the store.

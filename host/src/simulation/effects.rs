@@ -1,11 +1,11 @@
 //! Effects as the loop carries them out, and what must be true at the moment one leaves.
 
 use super::Defect;
-use super::met::Class;
-use super::turn::{Actor, Doing};
-use super::world::{Answering, World, number_of, process_id};
+use super::coverage::Interleaving;
+use super::turn::{Actor, Phase};
+use super::world::{Awaited, World, number_of, process_id};
 use crate::embedded::outbox::Item;
-use crate::session::{Ack, Effect, Input, Reply, STORE, Seen, TurnEvent, TurnKind, TurnPlan};
+use crate::session::{Ack, ConsumeAt, Effect, Input, Reply, STORE, TurnEvent, TurnKind, TurnPlan};
 use crate::store::CommitNo;
 use protocol::{
     Body, End, Event, Exit, GoalState, News, Outcome, ProcessId, Row, SessionId, Source, Storage,
@@ -16,7 +16,7 @@ impl World<'_> {
     pub(super) fn carry_out(&mut self, s: usize, effects: Vec<Effect>) {
         for effect in &effects {
             if let Effect::Start(TurnPlan { kind: TurnKind::Judge { .. }, turn, .. }) = effect {
-                self.host.errands.insert((s, *turn));
+                self.host.internal_turns.insert((s, *turn));
             }
         }
         let Some(live) = self.host.live.get_mut(&s) else { return };
@@ -63,7 +63,7 @@ impl World<'_> {
         if live.outbox.is_ready(CommitNo(u64::MAX)) {
             return;
         }
-        if live.fronts.iter().any(|f| f.awaits_window || f.view != *live.session.transcript()) {
+        if live.views.iter().any(|f| f.awaits_window || f.view != *live.session.transcript()) {
             self.fail(format!("fold: a view of s{s} is not what the session is"));
         }
     }
@@ -76,21 +76,22 @@ impl World<'_> {
         match effect {
             Effect::Publish(event) => {
                 if let Event::Held { reason: Some(reason) } = &event {
-                    self.met.note_if(reason.contains("in a row"), Class::HeldByBound);
+                    self.coverage.note_if(reason.contains("in a row"), Interleaving::HeldByBound);
                 }
                 if let Event::GoalChanged { goal: Some(goal) } = &event {
                     let paused = matches!(goal.state, GoalState::Paused(_));
-                    self.met.note_if(paused && goal.turns > 0, Class::GoalPaused);
+                    self.coverage.note_if(paused && goal.turns > 0, Interleaving::GoalPaused);
                 }
                 if let Event::PromptQueued { prompt } = &event {
-                    self.met.note_if(prompt.text.starts_with("remark"), Class::SteerToPrompt);
+                    self.coverage
+                        .note_if(prompt.text.starts_with("remark"), Interleaving::SteerToPrompt);
                 }
                 let Some(live) = self.host.live.get_mut(&s) else { return };
-                for front in live.fronts.iter_mut().filter(|f| !f.awaits_window) {
+                for front in live.views.iter_mut().filter(|f| !f.awaits_window) {
                     front.view.apply(&event);
                 }
             }
-            Effect::Start(plan) if !self.host.stopping => self.start(s, &plan),
+            Effect::Start(plan) if !self.host.is_stopping => self.start(s, &plan),
             Effect::Stop(turn) => {
                 let now = self.now;
                 if let Some(actor) = self.actor_mut(s)
@@ -117,9 +118,9 @@ impl World<'_> {
                     self.feed(other, Input::Granted(rule.clone()));
                 }
             }
-            Effect::Open(session) => self.take_up(s, &session),
+            Effect::Open(session) => self.open_task(s, &session),
             Effect::Report { parent, process, exit, text } => {
-                self.tell(&parent, &process, exit, text);
+                self.report_task_end(&parent, &process, exit, text);
             }
             Effect::Start(_)
             | Effect::Announce(_)
@@ -135,14 +136,18 @@ impl World<'_> {
                 if source == Source::Wakeup || kind == TurnKind::Resume =>
             {
                 let again = kind == TurnKind::Resume;
-                self.met.note(if again { Class::FailingResume } else { Class::FailingClaim });
+                self.coverage.note(if again {
+                    Interleaving::FailingResume
+                } else {
+                    Interleaving::FailingClaim
+                });
                 let outcome = Outcome::Failed { class: STORE.to_owned() };
                 let failure = Some("It could not be written down.".to_owned());
                 self.event(s, turn, TurnEvent::Ended { outcome, failure }, None);
             }
             Effect::Reply { ack, reply: Reply::Go } => {
                 let waiting = self.host.live.get(&s).and_then(|l| l.acks.get(&ack.0)).copied();
-                let Some((turn, Answering::Spawn(p) | Answering::Task(p))) = waiting else {
+                let Some((turn, Awaited::Spawn(p) | Awaited::Task(p))) = waiting else {
                     return self.perform(s, Effect::Reply { ack, reply: Reply::Go }, false);
                 };
                 self.reply(s, ack, &Reply::Refused("the store fails".to_owned()));
@@ -174,8 +179,8 @@ impl World<'_> {
         if plan.source == Source::Wakeup && !again {
             self.tally.goal_turns += u64::from(goal);
             self.tally.wakeups += u64::from(!goal);
-            self.met.note_if(goal, Class::GoalWentOn);
-            self.met.note_if(goal && held, Class::GoalPastHeld);
+            self.coverage.note_if(goal, Interleaving::GoalWentOn);
+            self.coverage.note_if(goal && held, Interleaving::GoalPastHeld);
         }
         if again {
             self.count_resume(s, plan.turn);
@@ -202,8 +207,8 @@ impl World<'_> {
     fn reply(&mut self, s: usize, ack: Ack, reply: &Reply) {
         let waiting = self.host.live.get_mut(&s).and_then(|l| l.acks.remove(&ack.0));
         match waiting {
-            Some((turn, Answering::Turn | Answering::Task(_))) => self.hear(s, turn, ack, reply),
-            Some((turn, Answering::Spawn(p))) => match reply {
+            Some((turn, Awaited::Turn | Awaited::Task(_))) => self.receive(s, turn, ack, reply),
+            Some((turn, Awaited::Spawn(p))) => match reply {
                 Reply::Go => self.host.launching.push_back((s, turn, p)),
                 _ => self.launched(s, turn, p, false),
             },
@@ -215,9 +220,9 @@ impl World<'_> {
     pub(super) fn launched(&mut self, s: usize, turn: TurnId, p: usize, runs: bool) {
         if let Some(actor) = self.actor_mut(s)
             && actor.turn == turn
-            && actor.doing == Doing::Spawning(p)
+            && actor.phase == Phase::Spawning(p)
         {
-            actor.doing = Doing::Give((!runs).then_some((p, Seen::Now)));
+            actor.phase = Phase::Give((!runs).then_some((p, ConsumeAt::Now)));
         }
     }
 
@@ -225,9 +230,9 @@ impl World<'_> {
     fn rests_on_a_record(&self, s: usize, effect: &Effect) -> Result<(), String> {
         let id = &self.ids[s];
         let ok = match effect {
-            Effect::Start(plan) if self.host.errands.contains(&(s, plan.turn)) => true,
+            Effect::Start(plan) if self.host.internal_turns.contains(&(s, plan.turn)) => true,
             Effect::Publish(Event::TurnStarted { turn, .. })
-                if self.host.errands.contains(&(s, *turn)) =>
+                if self.host.internal_turns.contains(&(s, *turn)) =>
             {
                 true
             }
@@ -240,13 +245,13 @@ impl World<'_> {
             }
             Effect::Reply { ack, reply: Reply::Go } => {
                 match self.host.live.get(&s).and_then(|l| l.acks.get(&ack.0)) {
-                    Some((_, Answering::Task(p))) => {
+                    Some((_, Awaited::Task(p))) => {
                         let process = self.stored.processes.get(&process_id(*p));
                         process
                             .and_then(|p| p.worker())
                             .is_some_and(|w| self.stored.projects(w).is_some())
                     }
-                    Some((_, Answering::Spawn(p))) => {
+                    Some((_, Awaited::Spawn(p))) => {
                         let process = self.stored.processes.get(&process_id(*p));
                         let entry = |id: &ProcessId| {
                             self.stored.ledger.keys().any(|(process, ..)| process == id)

@@ -77,25 +77,29 @@ impl World<'_> {
             if stored.session != *owner {
                 return Err(format!("owner: {id} belongs to {}, not {owner}", stored.session));
             }
-            let told: Vec<_> = self.stored.told.iter().filter(|(.., w)| w.process == id).collect();
-            if let Some((session, n, _)) = told.iter().find(|(session, ..)| session != owner) {
+            let wakeup_rows: Vec<_> =
+                self.stored.wakeup_rows.iter().filter(|(.., w)| w.process == id).collect();
+            if let Some((session, n, _)) = wakeup_rows.iter().find(|(session, ..)| session != owner)
+            {
                 return Err(format!("owner: row {n} of {session} tells {id} of {owner}"));
             }
             let kind = match proc.worker {
                 Some(_) => WakeupKind::Delegation,
                 None => WakeupKind::Exit,
             };
-            let exits: Vec<_> = told.iter().filter(|(.., w)| w.kind == kind).collect();
+            let exits: Vec<_> = wakeup_rows.iter().filter(|(.., w)| w.kind == kind).collect();
             let known = self.stored.is_known_otherwise(&id);
             let stage = self.stored.ledger.get(&(id.clone(), kind, 0)).map(|e| &e.state);
             match (exits.as_slice(), stage) {
                 ([], None) if !stored.notify => {}
                 ([], Some(Stage::Consumed)) if known => {}
                 ([(_, _, wakeup)], Some(Stage::Delivered(_) | Stage::Consumed)) => {
-                    if let (Some(truth), Some(told)) = (&proc.exit, &wakeup.exit)
-                        && (truth.code, truth.signal) != (told.code, told.signal)
+                    if let (Some(truth), Some(wakeup_rows)) = (&proc.exit, &wakeup.exit)
+                        && (truth.code, truth.signal) != (wakeup_rows.code, wakeup_rows.signal)
                     {
-                        return Err(format!("wrong: {id} ended {truth:?}, told was {told:?}"));
+                        return Err(format!(
+                            "wrong: {id} ended {truth:?}, told was {wakeup_rows:?}"
+                        ));
                     }
                 }
                 ([_, _, ..], _) => return Err(format!("twice: the end of {id} is told twice")),
@@ -129,7 +133,7 @@ impl World<'_> {
     fn each_match_once(&self) -> Result<(), String> {
         for ((id, kind, ordinal), entry) in &self.stored.ledger {
             let tells = |w: &Wakeup| w.process == *id && w.kind == *kind && w.ordinal == *ordinal;
-            let rows = self.stored.told.iter().filter(|(.., w)| tells(w)).count();
+            let rows = self.stored.wakeup_rows.iter().filter(|(.., w)| tells(w)).count();
             let right = match entry.state {
                 Stage::Delivered(_) => rows == 1,
                 Stage::Consumed => rows <= 1,

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 
 use super::Defect;
-use super::met::Class;
-use super::world::{Live, World, number_of};
+use super::coverage::Interleaving;
+use super::world::{LiveSession, World, number_of};
 use crate::embedded::outbox::Outbox;
 use crate::session::{Attendance, Effect, Input, Rules, Session, TurnKind, TurnPlan};
 use crate::store::{Loaded, Meta, Record, Stage};
-use protocol::{Answer, Body, Goal, GoalState, Outcome, Storage};
+use protocol::{Answer, Body, Goal, GoalState, Outcome, Storage, TurnId};
 
 /// Wakeup turns in a row without a user.
 const WAKEUPS: u32 = 3;
@@ -30,44 +30,24 @@ impl World<'_> {
                 return false;
             }
         };
-        let mut resuming = None;
-        let (session, effects) = if let Some(mut loaded) = loaded {
-            if let Err(what) =
-                self.stored.compare(&id, &loaded).and_then(|()| self.fits(s, &loaded))
-            {
-                self.fail(what);
+        let made = match loaded {
+            Some(loaded) => self.restore(s, loaded),
+            None if s < self.users => {
+                let meta = Meta { id, model: "demo".to_owned(), ..Meta::default() };
+                (Session::new(meta, Some(1000), rules("demo")), Vec::new(), None)
             }
-            self.classify(&loaded);
-            if self.defect == Some(Defect::ClaimNotChecked) {
-                for entry in &mut loaded.ledger {
-                    entry.row = None;
-                }
-            }
-            let stored = loaded.rows.last().map_or(0, |row| row.n);
-            let attempts = loaded.open.as_ref().map_or(0, |open| open.attempts);
-            let rules = rules(&loaded.meta.model);
-            let attendance = match loaded.meta.task {
-                Some(_) => Attendance::Delegated,
-                None => Attendance::Attended,
-            };
-            let made = Session::restore(loaded, attendance, Some(1000), rules, self.now);
-            resuming = self.classify_resume(&made.1, attempts).map(|turn| (turn, stored));
-            made
-        } else if s < self.users {
-            let meta = Meta { id, model: "demo".to_owned(), ..Meta::default() };
-            (Session::new(meta, Some(1000), rules("demo")), Vec::new())
-        } else {
-            return false;
+            None => return false,
         };
+        let (session, effects, resuming) = made;
         self.note(|| format!("s{s} opened"));
-        let mut live = Live {
+        let mut live = LiveSession {
             session,
             outbox: Outbox::default(),
             acks: BTreeMap::new(),
             next_ack: 0,
             actor: None,
             over: Vec::new(),
-            fronts: Vec::new(),
+            views: Vec::new(),
             resuming,
         };
         live.session.set_granted(self.stored.grants.clone());
@@ -84,6 +64,35 @@ impl World<'_> {
         true
     }
 
+    /// A session from the store, checked against the plain values; which turn of it is resumed,
+    /// and the last row that an earlier host had stored.
+    fn restore(
+        &mut self,
+        s: usize,
+        mut loaded: Loaded,
+    ) -> (Session, Vec<Effect>, Option<(TurnId, u64)>) {
+        let compared = self.stored.compare(&self.ids[s], &loaded);
+        if let Err(what) = compared.and_then(|()| self.fits(s, &loaded)) {
+            self.fail(what);
+        }
+        self.classify(&loaded);
+        if self.defect == Some(Defect::ClaimNotChecked) {
+            for entry in &mut loaded.ledger {
+                entry.row = None;
+            }
+        }
+        let stored = loaded.rows.last().map_or(0, |row| row.n);
+        let attempts = loaded.open.as_ref().map_or(0, |open| open.attempts);
+        let rules = rules(&loaded.meta.model);
+        let attendance = match loaded.meta.task {
+            Some(_) => Attendance::Delegated,
+            None => Attendance::Attended,
+        };
+        let (session, effects) = Session::restore(loaded, attendance, Some(1000), rules, self.now);
+        let resuming = self.classify_resume(&effects, attempts).map(|turn| (turn, stored));
+        (session, effects, resuming)
+    }
+
     /// A session that nobody looks at and that has nothing to do leaves memory.
     pub(super) fn leave(&mut self, s: usize) {
         let unused =
@@ -93,7 +102,7 @@ impl World<'_> {
         if unused && self.host.storage == Storage::Ok {
             self.host.live.remove(&s);
             self.host.owners.retain(|_, owner| *owner != s);
-            self.met.note(Class::Left);
+            self.coverage.note(Interleaving::Left);
         }
     }
 
@@ -114,44 +123,47 @@ impl World<'_> {
         let asked =
             |answered: bool| loaded.questions.iter().any(|q| q.answer.is_some() == answered);
         let clarified = loaded.questions.iter().any(|q| matches!(q.answer, Some(Answer::Text(_))));
-        self.met.note_if(waits || loaded.ledger.iter().any(held), Class::HeldOverRestart);
-        self.met.note_if(asked(false), Class::QuestionOverRestart);
-        self.met.note_if(asked(true), Class::AnswerOverRestart);
-        self.met.note_if(clarified, Class::ClarifiedOverRestart);
+        self.coverage
+            .note_if(waits || loaded.ledger.iter().any(held), Interleaving::HeldOverRestart);
+        self.coverage.note_if(asked(false), Interleaving::QuestionOverRestart);
+        self.coverage.note_if(asked(true), Interleaving::AnswerOverRestart);
+        self.coverage.note_if(clarified, Interleaving::ClarifiedOverRestart);
         let active = |goal: &Goal| goal.state == GoalState::Active;
         let driven = loaded.meta.goal.as_ref().is_some_and(active);
-        self.met.note_if(driven, Class::GoalOverRestart);
-        self.met.note_if(loaded.meta.pause.is_some(), Class::PauseOverRestart);
-        self.met.note_if(loaded.meta.retry.is_some(), Class::RetryOverRestart);
-        self.met
-            .note_if(loaded.meta.task.is_some() && loaded.open.is_some(), Class::TaskOverRestart);
+        self.coverage.note_if(driven, Interleaving::GoalOverRestart);
+        self.coverage.note_if(loaded.meta.pause.is_some(), Interleaving::PauseOverRestart);
+        self.coverage.note_if(loaded.meta.retry.is_some(), Interleaving::RetryOverRestart);
+        self.coverage.note_if(
+            loaded.meta.task.is_some() && loaded.open.is_some(),
+            Interleaving::TaskOverRestart,
+        );
     }
 
     /// What becomes of a turn that was left open; which one is started by itself, if that counts.
-    fn classify_resume(&mut self, effects: &[Effect], attempts: u32) -> Option<protocol::TurnId> {
+    fn classify_resume(&mut self, effects: &[Effect], attempts: u32) -> Option<TurnId> {
         let mut counted = None;
         for effect in effects {
             match effect {
                 Effect::Start(TurnPlan { kind: TurnKind::Resume, .. }) => {
-                    self.met.note(Class::Resumed);
-                    self.met.note_if(attempts > 0, Class::ResumedAgain);
-                    self.met.note_if(counted.is_none(), Class::ResumedUncounted);
+                    self.coverage.note(Interleaving::Resumed);
+                    self.coverage.note_if(attempts > 0, Interleaving::ResumedAgain);
+                    self.coverage.note_if(counted.is_none(), Interleaving::ResumedUncounted);
                 }
                 Effect::Record(Record::Resumed { turn, attempt, .. }) => {
-                    self.met.note_if(*attempt == 3, Class::ResumedThrice);
+                    self.coverage.note_if(*attempt == 3, Interleaving::ResumedThrice);
                     counted = Some(*turn);
                 }
                 Effect::Record(Record::TurnEnded { outcome, .. }) => match outcome {
-                    Outcome::Done => self.met.note(Class::FoundDone),
-                    Outcome::Cancelled => self.met.note(Class::FoundCancelled),
+                    Outcome::Done => self.coverage.note(Interleaving::FoundDone),
+                    Outcome::Cancelled => self.coverage.note(Interleaving::FoundCancelled),
                     _ => {}
                 },
                 Effect::Record(Record::Row { row, .. }) => {
                     if let Body::Failure { message } = &row.body {
                         let has = |text| message.contains(text);
-                        self.met.note_if(has("The host stopped while"), Class::LeftOld);
-                        self.met.note_if(has("again and again"), Class::LeftHeld);
-                        self.met.note_if(has("run out of time"), Class::LeftUnanswered);
+                        self.coverage.note_if(has("The host stopped while"), Interleaving::LeftOld);
+                        self.coverage.note_if(has("again and again"), Interleaving::LeftHeld);
+                        self.coverage.note_if(has("run out of time"), Interleaving::LeftUnanswered);
                     }
                 }
                 _ => {}

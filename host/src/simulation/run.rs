@@ -1,12 +1,12 @@
 //! Runs a script: carries its steps out, lets everything come to an end, and judges what is left.
 
 use super::Defect;
+use super::coverage::{Coverage, Interleaving};
 use super::load::fingerprint;
-use super::met::{Class, Met};
 use super::script::{Script, Step, TASK};
-use super::world::{Typed, World, is_watched, number_of, process_id};
-use crate::process::Hit;
-use crate::session::{Attendance, Input, Past, TurnEvent};
+use super::world::{SentPrompt, World, is_watched, number_of, process_id};
+use crate::process::WatchHit;
+use crate::session::{Attendance, Input, TurnEvent, UnloadedRows};
 use crate::store::memory::Memory;
 use protocol::{Answer, Ask, Body, Choice, End, Exit, GoalAsk, PromptId, Source};
 
@@ -29,10 +29,10 @@ pub(super) fn run(
     db: &Memory,
     script: &Script,
     defect: Option<Defect>,
-    met: &mut Met,
+    coverage: &mut Coverage,
     traced: bool,
 ) -> Result<(), Failure> {
-    let mut world = World::new(db, script.sessions, defect, met, traced);
+    let mut world = World::new(db, script.sessions, defect, coverage, traced);
     for step in &script.steps {
         world.note(|| format!("-- {step:?}"));
         world.now += 3;
@@ -54,76 +54,43 @@ pub(super) fn run(
     }
 }
 
+/// The session that a step names, among so many of which some are the user's.
+fn session_of(s: u8, all: usize, users: usize) -> usize {
+    match s.checked_sub(TASK) {
+        Some(task) if all > users => users + usize::from(task) % (all - users),
+        Some(task) => usize::from(task) % users,
+        None => usize::from(s) % users,
+    }
+}
+
+/// The one of these that a number chooses.
+fn pick(among: &[usize], which: u8) -> Option<usize> {
+    among.get(usize::from(which) % among.len().max(1)).copied()
+}
+
 impl World<'_> {
     fn step(&mut self, step: Step) {
         let (all, users) = (self.ids.len(), self.users);
-        let of = |s: u8| match s.checked_sub(TASK) {
-            Some(task) if all > users => users + usize::from(task) % (all - users),
-            Some(task) => usize::from(task) % users,
-            None => usize::from(s) % users,
-        };
+        let of = |s: u8| session_of(s, all, users);
         match step {
             Step::Prompt(s) => self.prompt(of(s)),
             Step::Again(s) => self.again(of(s)),
-            Step::Steer(s) => {
-                // Not named after the time, which comes again where the clock is set back.
-                let text = format!("remark {}", self.fresh_call());
-                self.command(of(s), Input::Steer(text));
-            }
+            Step::Steer(s) => self.steer(of(s)),
             Step::Unqueue(s) => self.unqueue(of(s)),
             Step::Cancel(s) => self.cancel(of(s)),
-            Step::WakeNow(s) => {
-                self.tally.releases += 1;
-                self.command(of(s), Input::WakeNow);
-            }
+            Step::WakeNow(s) => self.wake_now(of(s)),
             Step::Kill(s, which) => self.kill(of(s), which),
             Step::Answer(s, how) => self.answer_question(of(s), how),
-            Step::Shown(s) => {
-                if let Some(q) = self.session(of(s)).and_then(|x| x.transcript().questions.first())
-                {
-                    let id = q.id.clone();
-                    self.feed(of(s), Input::Shown(id));
-                }
-            }
+            Step::Shown(s) => self.show_question(of(s)),
             Step::Turn(s, choice, detail) => self.turn(of(s), choice, detail),
             Step::Late(s, detail) => self.late(of(s), detail),
             Step::Unwind(s) => self.unwind(of(s)),
             Step::Launch(_, detail) => self.launch(detail % 8 == 7),
-            Step::Word => self.word(),
-            Step::Exit(which, code) => {
-                let running: Vec<usize> = self.running().collect();
-                if let Some(p) = running.get(usize::from(which) % running.len().max(1)) {
-                    self.ends(*p, Some(i32::from(code % 3)), None);
-                }
-            }
-            Step::Match(which, lines) => {
-                let running: Vec<usize> = self
-                    .running()
-                    .filter(|p| is_watched(*p) && self.host.watched.contains(p))
-                    .collect();
-                if let Some(p) = running.get(usize::from(which) % running.len().max(1)) {
-                    self.matches(*p, u64::from(lines % 9) + 1, lines % 5 != 4);
-                }
-            }
-            Step::Notice(which) => {
-                if !self.host.notices.is_empty() {
-                    let at = usize::from(which) % self.host.notices.len();
-                    let p = self.host.notices.remove(at);
-                    self.tell_exit(p);
-                }
-            }
-            Step::Repeat(which) => {
-                let ended: Vec<usize> = self
-                    .host
-                    .watched
-                    .iter()
-                    .copied()
-                    .filter(|p| self.procs[*p].exit.is_some())
-                    .collect();
-                if let Some(p) = ended.get(usize::from(which) % ended.len().max(1)) {
-                    self.tell_exit(*p);
-                }
-            }
+            Step::LaunchEvent => self.launch_event(),
+            Step::Exit(which, code) => self.exit_one(which, code),
+            Step::Match(which, lines) => self.match_one(which, lines),
+            Step::Notice(which) => self.notice_one(which),
+            Step::Repeat(which) => self.repeat_one(which),
             Step::Find => self.find(),
             Step::Die => self.die(),
             Step::Write(most) => self.commit(usize::from(most)),
@@ -132,30 +99,84 @@ impl World<'_> {
             Step::Flush => self.flush(),
             Step::Break => self.host.broken = true,
             Step::Mend => self.host.broken = false,
-            Step::Attach(s) => {
-                self.open(of(s));
-                self.attach(of(s));
-            }
+            Step::Attach(s) => self.open_and_attach(of(s)),
             Step::Clock(by) => self.clock(i64::from(by)),
             Step::Leave(s) => self.leave(of(s)),
             Step::Model(s, which) => self.set_model(of(s), which),
-            Step::Reset(s) => {
-                self.met.note(Class::Reset);
-                self.feed(of(s), Input::Reset);
-            }
+            Step::Reset(s) => self.reset(of(s)),
             Step::Undo(s) => self.undo(of(s), false),
             Step::Retry(s) => self.undo(of(s), true),
             Step::Truncate(s, which) => self.truncate(of(s), which),
             Step::Goal(s, how) => self.goal(of(s), how),
-            Step::Drain => {
-                self.met.note(Class::Drained);
-                self.drain();
-            }
+            Step::Drain => self.drain(),
             Step::Away(minutes) => self.away = i64::from(minutes) * 60_000,
             Step::Crash(commits, ended) => self.crash(usize::from(commits), ended),
             Step::Stop(ended) => self.stop(ended),
         }
         self.tick();
+    }
+
+    fn steer(&mut self, s: usize) {
+        // Not named after the time, which comes again where the clock is set back.
+        let text = format!("remark {}", self.fresh_call());
+        self.command(s, Input::Steer(text));
+    }
+
+    fn wake_now(&mut self, s: usize) {
+        self.tally.releases += 1;
+        self.command(s, Input::WakeNow);
+    }
+
+    fn show_question(&mut self, s: usize) {
+        if let Some(q) = self.session(s).and_then(|x| x.transcript().questions.first()) {
+            let id = q.id.clone();
+            self.feed(s, Input::Shown(id));
+        }
+    }
+
+    fn open_and_attach(&mut self, s: usize) {
+        self.open(s);
+        self.attach(s);
+    }
+
+    fn reset(&mut self, s: usize) {
+        self.coverage.note(Interleaving::Reset);
+        self.feed(s, Input::Reset);
+    }
+
+    /// A running process ends by itself.
+    fn exit_one(&mut self, which: u8, code: u8) {
+        let running: Vec<usize> = self.running().collect();
+        if let Some(p) = pick(&running, which) {
+            self.ends(p, Some(i32::from(code % 3)), None);
+        }
+    }
+
+    /// A running watched process prints lines that match.
+    fn match_one(&mut self, which: u8, lines: u8) {
+        let watched = |p: &usize| is_watched(*p) && self.host.watched.contains(p);
+        let running: Vec<usize> = self.running().filter(watched).collect();
+        if let Some(p) = pick(&running, which) {
+            self.matches(p, u64::from(lines % 9) + 1, lines % 5 != 4);
+        }
+    }
+
+    /// One of the exits that are on their way is reported.
+    fn notice_one(&mut self, which: u8) {
+        if let Some(p) = pick(&self.host.notices, which) {
+            let at = usize::from(which) % self.host.notices.len();
+            self.host.notices.remove(at);
+            self.report_exit(p);
+        }
+    }
+
+    /// An exit is reported once more.
+    fn repeat_one(&mut self, which: u8) {
+        let watched = self.host.watched.iter().copied();
+        let ended: Vec<usize> = watched.filter(|p| self.procs[*p].exit.is_some()).collect();
+        if let Some(p) = pick(&ended, which) {
+            self.report_exit(p);
+        }
     }
 
     fn command(&mut self, s: usize, input: Input) {
@@ -168,8 +189,8 @@ impl World<'_> {
         let model = format!("model {}", which % 3);
         let Some(session) = self.session(s) else { return };
         let (paused, tried) = (session.meta().pause.is_some(), session.meta().retry.is_some());
-        self.met.note_if(paused, Class::OtherModelInPause);
-        self.met.note_if(tried, Class::OtherModelInRetry);
+        self.coverage.note_if(paused, Interleaving::OtherModelInPause);
+        self.coverage.note_if(tried, Interleaving::OtherModelInRetry);
         self.tally.releases += 1;
         let fingerprint = fingerprint(&model);
         self.feed(s, Input::SetModel { model, context: Some(1000), fingerprint });
@@ -183,8 +204,13 @@ impl World<'_> {
         let text = format!("prompt {}", self.prompts.len());
         let id = PromptId(format!("p{}", self.prompts.len()));
         let generation = self.generation;
-        let typed =
-            Typed { session: s, id: id.clone(), text: text.clone(), generation, unqueued: false };
+        let typed = SentPrompt {
+            session: s,
+            id: id.clone(),
+            text: text.clone(),
+            generation,
+            unqueued: false,
+        };
         self.prompts.push(typed);
         self.command(s, Input::Prompt { id, text, attendance: Attendance::Attended });
     }
@@ -195,10 +221,10 @@ impl World<'_> {
         }
         self.classify_undo(s);
         let again = again.then(|| {
-            self.met.note(Class::Retried);
+            self.coverage.note(Interleaving::Retried);
             (PromptId(format!("r{}", self.fresh_call())), Attendance::Attended)
         });
-        self.feed(s, Input::Undo { past: Past::default(), again });
+        self.feed(s, Input::Undo { unloaded: UnloadedRows::default(), again });
     }
 
     fn truncate(&mut self, s: usize, which: u8) {
@@ -212,31 +238,31 @@ impl World<'_> {
         let cuts =
             view.running.is_none() && turn(after).is_some_and(|t| turn(after + 1) == Some(t));
         let takes = view.running.is_none() && turn(after + 1).is_some();
-        self.met.note_if(takes, Class::Truncated);
-        self.met.note_if(cuts, Class::TruncatedTurn);
-        self.feed(s, Input::Truncate { after, past: Past::default() });
+        self.coverage.note_if(takes, Interleaving::Truncated);
+        self.coverage.note_if(cuts, Interleaving::TruncatedTurn);
+        self.feed(s, Input::Truncate { after, unloaded: UnloadedRows::default() });
     }
 
     fn classify_undo(&mut self, s: usize) {
         let Some(session) = self.session(s) else { return };
         let view = session.transcript();
         if view.running.is_some() {
-            return self.met.note(Class::UndoInTurn);
+            return self.coverage.note(Interleaving::UndoInTurn);
         }
         let Some(prompt) = session.last_prompt() else { return };
-        let told = view.rows.iter().filter(|row| row.n > prompt.n);
-        let told = told.filter_map(|row| match &row.body {
+        let wakeup_rows = view.rows.iter().filter(|row| row.n > prompt.n);
+        let wakeup_rows = wakeup_rows.filter_map(|row| match &row.body {
             Body::Wakeup(wakeup) => Some((wakeup.process.clone(), wakeup.kind, wakeup.ordinal)),
             _ => None,
         });
-        let told: Vec<_> = told.collect();
+        let wakeup_rows: Vec<_> = wakeup_rows.collect();
         let watched = view.processes.iter().any(|p| p.turn >= prompt.turn && p.is_watched());
         let settled = |key| self.stored.ledger.get(key).is_some_and(|e| e.state.is_settled());
-        let answered = told.iter().filter(|key| settled(key)).count();
-        self.met.note(Class::Undone);
-        self.met.note_if(watched, Class::UndoneWatched);
-        self.met.note_if(answered > 0, Class::UndoneTold);
-        self.met.note_if(answered < told.len(), Class::UndoneUntold);
+        let answered = wakeup_rows.iter().filter(|key| settled(key)).count();
+        self.coverage.note(Interleaving::Undone);
+        self.coverage.note_if(watched, Interleaving::UndoneWatched);
+        self.coverage.note_if(answered > 0, Interleaving::UndoneTold);
+        self.coverage.note_if(answered < wakeup_rows.len(), Interleaving::UndoneUntold);
     }
 
     fn goal(&mut self, s: usize, how: u8) {
@@ -246,7 +272,7 @@ impl World<'_> {
         self.tally.goals += 1;
         let ask = match how % 6 {
             0..=2 => {
-                self.met.note(Class::GoalSet);
+                self.coverage.note(Interleaving::GoalSet);
                 GoalAsk::Set { text: format!("goal {}", self.fresh_call()) }
             }
             3 => GoalAsk::Pause,
@@ -258,7 +284,7 @@ impl World<'_> {
 
     fn again(&mut self, s: usize) {
         // One that was taken back before a crash may be gone without a trace.
-        let fits = |p: &Typed, now| p.session == s && (p.generation == now || !p.unqueued);
+        let fits = |p: &SentPrompt, now| p.session == s && (p.generation == now || !p.unqueued);
         let now = self.generation;
         if !self.prompts.iter().any(|p| fits(p, now)) || !self.open(s) {
             return;
@@ -267,7 +293,7 @@ impl World<'_> {
             // What a crash took is typed anew.
             typed.generation = now;
             let (id, text) = (typed.id.clone(), typed.text.clone());
-            self.met.note(Class::PromptTwice);
+            self.coverage.note(Interleaving::PromptTwice);
             self.command(s, Input::Prompt { id, text, attendance: Attendance::Attended });
         }
     }
@@ -280,19 +306,19 @@ impl World<'_> {
         if let Some(typed) = self.prompts.iter_mut().find(|p| p.id == id) {
             typed.unqueued = true;
         }
-        self.met.note(Class::Unqueued);
+        self.coverage.note(Interleaving::Unqueued);
         self.feed(s, Input::Unqueue(id));
     }
 
     fn cancel(&mut self, s: usize) {
         if let Some(running) = self.session(s).and_then(|x| x.transcript().running.as_ref()) {
             let (source, twice) = (running.source, running.cancelling);
-            self.met.note_if(source == Source::Wakeup && !twice, Class::CancelWakeup);
-            self.met.note_if(twice, Class::CancelTwice);
+            self.coverage.note_if(source == Source::Wakeup && !twice, Interleaving::CancelWakeup);
+            self.coverage.note_if(twice, Interleaving::CancelTwice);
             let waits = |p: &usize| self.procs[*p].owner == s && self.is_working(*p);
             let tasks = (0..self.procs.len()).any(|p| waits(&p));
-            self.met.note_if(!twice && tasks, Class::CancelWithTasks);
-            self.met.note_if(!twice && s >= self.users, Class::CancelTask);
+            self.coverage.note_if(!twice && tasks, Interleaving::CancelWithTasks);
+            self.coverage.note_if(!twice && s >= self.users, Interleaving::CancelTask);
         }
         self.command(s, Input::Cancel);
     }
@@ -302,7 +328,7 @@ impl World<'_> {
         let all = &session.transcript().processes;
         let chosen = all.get(usize::from(which) % all.len().max(1)).map(|p| p.id.clone());
         let live = all.iter().any(|p| p.is_live() && p.killed_by.is_none());
-        self.met.note_if(live, Class::KillByUser);
+        self.coverage.note_if(live, Interleaving::KillByUser);
         match which {
             255 => self.feed(s, Input::Kill(None)),
             _ if chosen.is_some() => self.feed(s, Input::Kill(chosen)),
@@ -338,7 +364,7 @@ impl World<'_> {
         self.tally.matches += 1;
         let (text, pattern, upto, at) =
             ("it works".to_owned(), "works".to_owned(), lines, self.now);
-        let hit = Hit { pattern, text, lines, upto, at };
+        let hit = WatchHit { pattern, text, lines, upto, at };
         self.feed(s, Input::Matched { process, hit, admitted });
     }
 
@@ -354,11 +380,11 @@ impl World<'_> {
             TurnEvent::Running { process, pid: p as u32 }
         };
         self.note(|| format!("process {p} launched: {}", !fails));
-        self.host.words.push_back((s, turn, event));
+        self.host.launch_events.push_back((s, turn, event));
     }
 
-    pub(super) fn word(&mut self) {
-        let Some((s, turn, event)) = self.host.words.pop_front() else { return };
+    pub(super) fn launch_event(&mut self) {
+        let Some((s, turn, event)) = self.host.launch_events.pop_front() else { return };
         let (p, runs) = match &event {
             TurnEvent::FailedStart { process, .. } => (number_of(process), false),
             TurnEvent::Running { process, .. } => (number_of(process), true),
@@ -368,7 +394,7 @@ impl World<'_> {
         self.launched(s, turn, p, runs);
     }
 
-    fn tell_exit(&mut self, p: usize) {
+    fn report_exit(&mut self, p: usize) {
         if let Some(exit) = self.procs[p].exit.clone() {
             self.noticed(p, exit);
         }
@@ -397,14 +423,14 @@ impl World<'_> {
             while !self.host.launching.is_empty() {
                 self.launch(false);
             }
-            while !self.host.words.is_empty() {
-                self.word();
+            while !self.host.launch_events.is_empty() {
+                self.launch_event();
             }
             while !self.host.finding.is_empty() {
                 self.find();
             }
             while let Some(p) = self.host.notices.pop() {
-                self.tell_exit(p);
+                self.report_exit(p);
             }
         }
     }
@@ -441,7 +467,8 @@ impl World<'_> {
             if self.trouble.is_some() {
                 return;
             }
-            let busy = |l: &super::world::Live| !l.outbox.is_empty() || !l.session.is_at_rest();
+            let busy =
+                |l: &super::world::LiveSession| !l.outbox.is_empty() || !l.session.is_at_rest();
             let waiting: Vec<usize> =
                 self.host.live.iter().filter(|(_, l)| busy(l)).map(|(s, _)| *s).collect();
             if waiting.is_empty() && !moved {

@@ -4,6 +4,8 @@
 
 use std::fmt;
 
+use Step::{Clock, Crash, Exit, Launch, LaunchEvent, Notice, Prompt, Pump, Report, Shown, Write};
+
 /// The numbers of a seed (splitmix64).
 pub(super) struct Dice(u64);
 
@@ -56,7 +58,7 @@ pub(super) enum Step {
     /// A written down process is launched (or fails to).
     Launch(u8, u8),
     /// The word that it runs arrives.
-    Word,
+    LaunchEvent,
     /// A running process ends with that code.
     Exit(u8, u8),
     /// A watched process prints lines that match: which one, and how many.
@@ -162,151 +164,26 @@ impl Script {
 
 /// Steps that make sense together, with something in between that does not.
 fn scene(dice: &mut Dice, s: u8, steps: &mut Vec<Step>) {
-    use Step::{Clock, Crash, Exit, Launch, Notice, Prompt, Pump, Report, Shown, Word, Write};
-    let turn = |choice, detail| Step::Turn(s, choice, detail);
     let (a, b) = (dice.byte(), dice.byte());
     let mut scene = match dice.below(17) {
-        // A turn spawns a process and ends.
-        0 | 1 => {
-            let (calls, spawn) = (turn(6, 0), turn(0, a));
-            let mut scene = vec![Prompt(s), Pump, calls, Pump, spawn, Write(0), Report];
-            scene.extend([Launch(0, b), Word, Pump, turn(4, 0), Pump, turn(2, 0), Pump]);
-            // It is killed, or its turn was interrupted and speaks all the same.
-            match a % 8 {
-                0 => scene.extend([Step::Kill(s, 255), Write(0), Report, Crash(0, 0)]),
-                1 => {
-                    scene.extend([Prompt(s), Pump, Step::Cancel(s), Pump]);
-                    scene.extend([Step::Late(s, 4), Pump, Step::Unwind(s), Pump]);
-                }
-                _ => scene.extend([turn(4, 0), Pump]),
-            }
-            scene
-        }
-        // A process ends and wakes its session.
-        2 | 3 | 11 => {
-            let mut scene = vec![Exit(a, b), Notice(0), Clock(60), Write(0), Report];
-            // The model answers, or it does not.
-            let answer = if a.is_multiple_of(4) { turn(9, b) } else { turn(2, 0) };
-            scene.extend([answer, Write(0), Report, turn(4, 0), Write(0), Report]);
-            scene
-        }
-        // A turn looks at a process, waits for it or kills it.
-        4 => {
-            let how = turn(3 + a % 4, b);
-            let mut scene = vec![Prompt(s), Pump, turn(6, 0), Pump, Exit(a, b), how, Report];
-            scene.extend([turn(4, 1), Write(b % 2), Report]);
-            if a.is_multiple_of(3) {
-                scene.push(Crash(0, a % 2));
-            }
-            scene.extend([turn(2, 0), Pump, turn(4, 1), Write(1)]);
-            scene
-        }
-        // A turn delegates a task, which is worked on.
-        5 | 6 => {
-            let (calls, task) = (turn(6, 0), TASK + a % 2);
-            let mut scene = vec![Prompt(s), Pump, calls, Pump, turn(8 + a % 2, b), Write(0)];
-            scene.extend([Report, Pump]);
-            if b.is_multiple_of(2) {
-                scene.extend([turn(4, 0), Pump, turn(2, 0), Pump, turn(4, 0), Pump]);
-            }
-            scene.extend([Step::Turn(task, 6, 0), Pump, Step::Turn(task, 4, 0), Pump]);
-            scene.extend([Step::Turn(task, 2, 0), Write(0), Report, Step::Turn(task, 4, 0)]);
-            scene.extend([Write(a % 3), Report, Pump, turn(4, 0), Pump, turn(2, 0), Pump]);
-            scene
-        }
-        // A turn is cut off, maybe again and again.
-        7 => {
-            let mut scene = vec![Prompt(s), Pump, Step::Turn(s, [0, 6, 2][usize::from(a) % 3], 0)];
-            scene.extend([Step::Flush, Pump, Step::Away([0, 0, 5, 90][usize::from(b) % 4])]);
-            for k in 0..=b % 5 {
-                scene.extend([Crash(0, 0), Pump]);
-                if a % 8 == k {
-                    scene.extend([turn(6, 0), Pump]);
-                }
-            }
-            scene.extend([turn(2, 0), Pump, turn(4, 0), Pump]);
-            scene
-        }
-        // A question over a restart, with its answer before or after.
-        8 => {
-            let mut scene = vec![Prompt(s), Pump, turn(6, b % 2), Pump, turn(7, b), Pump];
-            if !a.is_multiple_of(4) {
-                scene.push(Shown(s));
-            }
-            if b.is_multiple_of(3) {
-                scene.extend([Step::Answer(s, a), Write(0)]);
-            }
-            if a.is_multiple_of(5) {
-                scene.push(Step::Away(30));
-            }
-            scene.extend([if b.is_multiple_of(5) { Step::Stop(0) } else { Crash(a % 2, 0) }, Pump]);
-            scene.extend([turn(7, b), Pump, Step::Answer(s, a), Pump, turn(4, 0), Pump]);
-            scene
-        }
-        // A wakeup fails, and is tried again.
-        9 => {
-            let mut scene = vec![Prompt(s), Pump, turn(6, 0), Pump, turn(0, 1), Pump];
-            scene.extend([turn(4, 0), Pump, turn(2, 0), Pump, turn(4, 0), Pump]);
-            scene.extend([Exit(a, b), Notice(0), Clock(300), Pump, turn(9, b), Pump]);
-            scene.push(match a % 4 {
-                0 => Step::Model(s, b % 2 + 1),
-                1 => Crash(0, 0),
-                2 => Clock(-3_600_000),
-                _ => Clock(60_000),
-            });
-            scene.extend([Pump, turn(9, b), Pump, Clock(300_000), Pump, turn(2, 0), Pump]);
-            scene
-        }
-        // A watched process matches, time and again.
-        10 | 12 => {
-            let mut scene = vec![Step::Match(a, b), Pump, turn(2, 0), Pump, turn(4, 0), Pump];
-            scene.extend([Clock(20_000), Step::Match(a, b), Write(0), Report, turn(2, 0), Pump]);
-            for _ in 0..b % 4 {
-                scene.extend([turn(4, 0), Pump, Clock(20_000), Step::Match(a, 0), Pump]);
-                scene.extend([turn(2, 0), Pump]);
-            }
-            scene
-        }
-        // A turn is taken back, with what it began.
-        13 | 14 => {
-            let mut scene = vec![Prompt(s), Pump, turn(6, 0), Pump, turn(0, 1), Pump];
-            scene.extend([turn(4, 0), Pump, turn(2, 0), Pump, turn(4, 0), Pump]);
-            if a.is_multiple_of(2) {
-                scene.extend([Exit(a, b), Notice(0), Clock(300), Pump]);
-                scene.extend([turn(if b.is_multiple_of(2) { 9 } else { 2 }, b), Pump]);
-                scene.extend([turn(4, 0), Pump]);
-            }
-            scene.push(match a % 4 {
-                0 => Step::Retry(s),
-                1 => Step::Truncate(s, b),
-                _ => Step::Undo(s),
-            });
-            scene.extend([Write(a % 2), Report, Step::Match(a, b), Pump, Prompt(s), Pump]);
-            scene.extend([turn(2, 0), Pump, turn(4, 0), Pump]);
-            scene
-        }
-        // A goal is worked on.
-        15 => {
-            let mut scene = vec![Step::Goal(s, 0), Pump];
-            for k in 0..2 + a % 3 {
-                scene.extend([turn(2, 0), Pump, turn(4, 0), Pump]);
-                if b % 4 == k {
-                    scene.extend([Exit(a, b), Notice(0)]);
-                }
-                scene.extend([turn(3, b), Pump, turn(4, 0), Pump]);
-            }
-            scene.push(if b.is_multiple_of(3) { Crash(a % 3, 0) } else { Step::Goal(s, a) });
-            scene
-        }
-        // A turn asks the user.
-        _ => {
-            let ask = turn(7, b);
-            let mut scene = vec![Prompt(s), Pump, turn(6, 0), Pump, ask, Pump, Shown(s)];
-            let end = if a.is_multiple_of(3) { Clock(400_000) } else { Step::Answer(s, a) };
-            scene.extend([end, Pump, turn(4, 0), Pump, turn(2, 0), Pump]);
-            scene
-        }
+        0 | 1 => spawn_scene(s, a, b),
+        2 | 3 | 11 => wakeup_scene(s, a, b),
+        4 => process_tool_scene(s, a, b),
+        5 | 6 => delegation_scene(s, a, b),
+        7 => resumption_scene(s, a, b),
+        8 => question_over_restart_scene(s, a, b),
+        9 => failed_wakeup_scene(s, a, b),
+        10 | 12 => matches_scene(s, a, b),
+        13 | 14 => undo_scene(s, a, b),
+        15 => goal_scene(s, a, b),
+        _ => question_scene(s, a, b),
     };
+    disturb(dice, s, &mut scene);
+    steps.append(&mut scene);
+}
+
+/// Puts up to two other steps in between, and may end the scene there.
+fn disturb(dice: &mut Dice, s: u8, scene: &mut Vec<Step>) {
     for _ in 0..[0, 1, 1, 2][dice.below(4) as usize] {
         let (a, b) = (dice.byte(), dice.byte());
         let between = match dice.below(14) {
@@ -324,12 +201,173 @@ fn scene(dice: &mut Dice, s: u8, steps: &mut Vec<Step>) {
         };
         let at = 1 + dice.below(scene.len() as u64) as usize;
         scene.insert(at, between);
-        // It lasts for a while.
+        // Its effect lasts for a while.
         if dice.below(3) == 0 {
             scene.truncate(at + 1);
         }
     }
-    steps.append(&mut scene);
+}
+
+/// A turn spawns a process and ends.
+fn spawn_scene(s: u8, a: u8, b: u8) -> Vec<Step> {
+    let turn = |choice, detail| Step::Turn(s, choice, detail);
+    let (calls, spawn) = (turn(6, 0), turn(0, a));
+    let mut scene = vec![Prompt(s), Pump, calls, Pump, spawn, Write(0), Report];
+    scene.extend([Launch(0, b), LaunchEvent, Pump, turn(4, 0), Pump, turn(2, 0), Pump]);
+    // It is killed, or its turn was interrupted and speaks all the same.
+    match a % 8 {
+        0 => scene.extend([Step::Kill(s, 255), Write(0), Report, Crash(0, 0)]),
+        1 => {
+            scene.extend([Prompt(s), Pump, Step::Cancel(s), Pump]);
+            scene.extend([Step::Late(s, 4), Pump, Step::Unwind(s), Pump]);
+        }
+        _ => scene.extend([turn(4, 0), Pump]),
+    }
+    scene
+}
+
+/// A process ends and wakes its session.
+fn wakeup_scene(s: u8, a: u8, b: u8) -> Vec<Step> {
+    let turn = |choice, detail| Step::Turn(s, choice, detail);
+    let mut scene = vec![Exit(a, b), Notice(0), Clock(60), Write(0), Report];
+    // The model answers, or it does not.
+    let answer = if a.is_multiple_of(4) { turn(9, b) } else { turn(2, 0) };
+    scene.extend([answer, Write(0), Report, turn(4, 0), Write(0), Report]);
+    scene
+}
+
+/// A turn looks at a process, waits for it or kills it.
+fn process_tool_scene(s: u8, a: u8, b: u8) -> Vec<Step> {
+    let turn = |choice, detail| Step::Turn(s, choice, detail);
+    let how = turn(3 + a % 4, b);
+    let mut scene = vec![Prompt(s), Pump, turn(6, 0), Pump, Exit(a, b), how, Report];
+    scene.extend([turn(4, 1), Write(b % 2), Report]);
+    if a.is_multiple_of(3) {
+        scene.push(Crash(0, a % 2));
+    }
+    scene.extend([turn(2, 0), Pump, turn(4, 1), Write(1)]);
+    scene
+}
+
+/// A turn delegates a task, which is worked on.
+fn delegation_scene(s: u8, a: u8, b: u8) -> Vec<Step> {
+    let turn = |choice, detail| Step::Turn(s, choice, detail);
+    let (calls, task) = (turn(6, 0), TASK + a % 2);
+    let mut scene = vec![Prompt(s), Pump, calls, Pump, turn(8 + a % 2, b), Write(0)];
+    scene.extend([Report, Pump]);
+    if b.is_multiple_of(2) {
+        scene.extend([turn(4, 0), Pump, turn(2, 0), Pump, turn(4, 0), Pump]);
+    }
+    scene.extend([Step::Turn(task, 6, 0), Pump, Step::Turn(task, 4, 0), Pump]);
+    scene.extend([Step::Turn(task, 2, 0), Write(0), Report, Step::Turn(task, 4, 0)]);
+    scene.extend([Write(a % 3), Report, Pump, turn(4, 0), Pump, turn(2, 0), Pump]);
+    scene
+}
+
+/// A turn is cut off, maybe again and again.
+fn resumption_scene(s: u8, a: u8, b: u8) -> Vec<Step> {
+    let turn = |choice, detail| Step::Turn(s, choice, detail);
+    let mut scene = vec![Prompt(s), Pump, Step::Turn(s, [0, 6, 2][usize::from(a) % 3], 0)];
+    scene.extend([Step::Flush, Pump, Step::Away([0, 0, 5, 90][usize::from(b) % 4])]);
+    for k in 0..=b % 5 {
+        scene.extend([Crash(0, 0), Pump]);
+        if a % 8 == k {
+            scene.extend([turn(6, 0), Pump]);
+        }
+    }
+    scene.extend([turn(2, 0), Pump, turn(4, 0), Pump]);
+    scene
+}
+
+/// A question over a restart, with its answer before or after.
+fn question_over_restart_scene(s: u8, a: u8, b: u8) -> Vec<Step> {
+    let turn = |choice, detail| Step::Turn(s, choice, detail);
+    let mut scene = vec![Prompt(s), Pump, turn(6, b % 2), Pump, turn(7, b), Pump];
+    if !a.is_multiple_of(4) {
+        scene.push(Shown(s));
+    }
+    if b.is_multiple_of(3) {
+        scene.extend([Step::Answer(s, a), Write(0)]);
+    }
+    if a.is_multiple_of(5) {
+        scene.push(Step::Away(30));
+    }
+    scene.extend([if b.is_multiple_of(5) { Step::Stop(0) } else { Crash(a % 2, 0) }, Pump]);
+    scene.extend([turn(7, b), Pump, Step::Answer(s, a), Pump, turn(4, 0), Pump]);
+    scene
+}
+
+/// A wakeup fails, and is tried again.
+fn failed_wakeup_scene(s: u8, a: u8, b: u8) -> Vec<Step> {
+    let turn = |choice, detail| Step::Turn(s, choice, detail);
+    let mut scene = vec![Prompt(s), Pump, turn(6, 0), Pump, turn(0, 1), Pump];
+    scene.extend([turn(4, 0), Pump, turn(2, 0), Pump, turn(4, 0), Pump]);
+    scene.extend([Exit(a, b), Notice(0), Clock(300), Pump, turn(9, b), Pump]);
+    scene.push(match a % 4 {
+        0 => Step::Model(s, b % 2 + 1),
+        1 => Crash(0, 0),
+        2 => Clock(-3_600_000),
+        _ => Clock(60_000),
+    });
+    scene.extend([Pump, turn(9, b), Pump, Clock(300_000), Pump, turn(2, 0), Pump]);
+    scene
+}
+
+/// A watched process matches, time and again.
+fn matches_scene(s: u8, a: u8, b: u8) -> Vec<Step> {
+    let turn = |choice, detail| Step::Turn(s, choice, detail);
+    let mut scene = vec![Step::Match(a, b), Pump, turn(2, 0), Pump, turn(4, 0), Pump];
+    scene.extend([Clock(20_000), Step::Match(a, b), Write(0), Report, turn(2, 0), Pump]);
+    for _ in 0..b % 4 {
+        scene.extend([turn(4, 0), Pump, Clock(20_000), Step::Match(a, 0), Pump]);
+        scene.extend([turn(2, 0), Pump]);
+    }
+    scene
+}
+
+/// A turn is taken back, with what it began.
+fn undo_scene(s: u8, a: u8, b: u8) -> Vec<Step> {
+    let turn = |choice, detail| Step::Turn(s, choice, detail);
+    let mut scene = vec![Prompt(s), Pump, turn(6, 0), Pump, turn(0, 1), Pump];
+    scene.extend([turn(4, 0), Pump, turn(2, 0), Pump, turn(4, 0), Pump]);
+    if a.is_multiple_of(2) {
+        scene.extend([Exit(a, b), Notice(0), Clock(300), Pump]);
+        scene.extend([turn(if b.is_multiple_of(2) { 9 } else { 2 }, b), Pump]);
+        scene.extend([turn(4, 0), Pump]);
+    }
+    scene.push(match a % 4 {
+        0 => Step::Retry(s),
+        1 => Step::Truncate(s, b),
+        _ => Step::Undo(s),
+    });
+    scene.extend([Write(a % 2), Report, Step::Match(a, b), Pump, Prompt(s), Pump]);
+    scene.extend([turn(2, 0), Pump, turn(4, 0), Pump]);
+    scene
+}
+
+/// A goal is worked on.
+fn goal_scene(s: u8, a: u8, b: u8) -> Vec<Step> {
+    let turn = |choice, detail| Step::Turn(s, choice, detail);
+    let mut scene = vec![Step::Goal(s, 0), Pump];
+    for k in 0..2 + a % 3 {
+        scene.extend([turn(2, 0), Pump, turn(4, 0), Pump]);
+        if b % 4 == k {
+            scene.extend([Exit(a, b), Notice(0)]);
+        }
+        scene.extend([turn(3, b), Pump, turn(4, 0), Pump]);
+    }
+    scene.push(if b.is_multiple_of(3) { Crash(a % 3, 0) } else { Step::Goal(s, a) });
+    scene
+}
+
+/// A turn asks the user.
+fn question_scene(s: u8, a: u8, b: u8) -> Vec<Step> {
+    let turn = |choice, detail| Step::Turn(s, choice, detail);
+    let ask = turn(7, b);
+    let mut scene = vec![Prompt(s), Pump, turn(6, 0), Pump, ask, Pump, Shown(s)];
+    let end = if a.is_multiple_of(3) { Clock(400_000) } else { Step::Answer(s, a) };
+    scene.extend([end, Pump, turn(4, 0), Pump, turn(2, 0), Pump]);
+    scene
 }
 
 fn step(dice: &mut Dice, s: u8) -> Step {
@@ -348,7 +386,7 @@ fn step(dice: &mut Dice, s: u8) -> Step {
         53..=54 => Step::Late(s, a),
         55..=58 => Step::Unwind(s),
         59..=61 => Step::Launch(a, b),
-        62..=63 => Step::Word,
+        62..=63 => Step::LaunchEvent,
         64..=67 => Step::Exit(a, b),
         68..=70 => Step::Match(a, b),
         71..=74 => Step::Notice(a),

@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::session::Seen;
+use crate::session::ConsumeAt;
 use crate::store::{Entry, Loaded, Record, Stage};
 use protocol::{
     Body, CallId, Outcome, Process, ProcessId, PromptId, QuestionId, Row, SessionId, TurnId,
@@ -14,14 +14,14 @@ pub(super) type Key = (ProcessId, WakeupKind, u64);
 
 #[derive(Default)]
 pub(super) struct Stored {
-    pub(super) sessions: BTreeMap<SessionId, StoredProjects>,
+    pub(super) sessions: BTreeMap<SessionId, StoredSession>,
     pub(super) processes: BTreeMap<ProcessId, Process>,
     pub(super) ledger: BTreeMap<Key, Entry>,
     /// Wakeup rows: their session, place in the order of all rows, and content. Also those that
     /// were taken back after an answer.
-    pub(super) told: Vec<(SessionId, u64, Wakeup)>,
+    pub(super) wakeup_rows: Vec<(SessionId, u64, Wakeup)>,
     /// Calls that show the end of a process, as the world knows them.
-    pub(super) shows: BTreeMap<CallId, (ProcessId, Seen)>,
+    pub(super) shows: BTreeMap<CallId, (ProcessId, ConsumeAt)>,
     /// Rules granted for ever.
     pub(super) grants: BTreeSet<String>,
     /// Results of such calls.
@@ -37,35 +37,35 @@ pub(super) struct Shown {
     pub(super) turn: TurnId,
     /// The place of the result.
     pub(super) row: u64,
-    pub(super) how: Seen,
+    pub(super) how: ConsumeAt,
 }
 
 #[derive(Default)]
-pub(super) struct StoredProjects {
+pub(super) struct StoredSession {
     pub(super) rows: BTreeMap<u64, Row>,
     /// All that ever were, also those that were taken back.
     pub(super) written: Vec<Row>,
     /// Prompts that were taken back.
     pub(super) undone: BTreeSet<String>,
-    pub(super) turns: BTreeMap<TurnId, Past>,
+    pub(super) turns: BTreeMap<TurnId, UnloadedRows>,
     pub(super) questions: BTreeSet<QuestionId>,
     pub(super) queued: BTreeSet<PromptId>,
 }
 
-pub(super) struct Past {
+pub(super) struct UnloadedRows {
     pub(super) outcome: Option<Outcome>,
     /// The place of the last row when it ended.
     pub(super) last: u64,
 }
 
 impl Stored {
-    pub(super) fn projects(&self, id: &SessionId) -> Option<&StoredProjects> {
+    pub(super) fn projects(&self, id: &SessionId) -> Option<&StoredSession> {
         self.sessions.get(id)
     }
 
-    fn shelf_mut(&mut self, id: &SessionId) -> &mut StoredProjects {
+    fn shelf_mut(&mut self, id: &SessionId) -> &mut StoredSession {
         if !self.sessions.contains_key(id) {
-            self.sessions.insert(id.clone(), StoredProjects::default());
+            self.sessions.insert(id.clone(), StoredSession::default());
         }
         self.sessions.entry(id.clone()).or_default()
     }
@@ -80,7 +80,7 @@ impl Stored {
                 let place = self.places;
                 match &row.body {
                     Body::Wakeup(wakeup) => {
-                        self.told.push((session.clone(), place, wakeup.clone()));
+                        self.wakeup_rows.push((session.clone(), place, wakeup.clone()));
                     }
                     Body::Tool(result) => {
                         // Not one that only says that it was cut off.
@@ -104,15 +104,15 @@ impl Stored {
             }
             Record::Undone { session, after } => self.undone(session, *after),
             Record::TurnStarted { session, turn, .. } => {
-                let past = Past { outcome: None, last: 0 };
-                self.shelf_mut(session).turns.insert(*turn, past);
+                let unloaded = UnloadedRows { outcome: None, last: 0 };
+                self.shelf_mut(session).turns.insert(*turn, unloaded);
             }
             Record::TurnEnded { session, turn, outcome, .. } => {
                 let last = self.places;
                 let projects = self.shelf_mut(session);
                 // Of a turn that only judged a goal the end is all that is known.
-                let past = Past { outcome: Some(outcome.clone()), last };
-                projects.turns.insert(*turn, past);
+                let unloaded = UnloadedRows { outcome: Some(outcome.clone()), last };
+                projects.turns.insert(*turn, unloaded);
             }
             Record::Queued { session, prompt } => {
                 self.shelf_mut(session).queued.insert(prompt.id.clone());
@@ -149,7 +149,7 @@ impl Stored {
                 let tells = |w: &Wakeup| {
                     w.process == entry.process && w.kind == entry.kind && w.ordinal == entry.ordinal
                 };
-                self.told.retain(|(.., wakeup)| !tells(wakeup));
+                self.wakeup_rows.retain(|(.., wakeup)| !tells(wakeup));
             }
         }
     }
@@ -204,11 +204,11 @@ impl Stored {
     /// From which row on the end that a result showed needs no other telling, if it counts.
     pub(super) fn counts(&self, shown: &Shown) -> Option<u64> {
         match shown.how {
-            Seen::Now => Some(shown.row),
-            Seen::AtTurnEnd => {
-                let past = self.projects(&shown.session)?.turns.get(&shown.turn)?;
-                let whole = matches!(past.outcome, Some(Outcome::Done | Outcome::Limit));
-                whole.then_some(past.last)
+            ConsumeAt::Now => Some(shown.row),
+            ConsumeAt::TurnEnd => {
+                let unloaded = self.projects(&shown.session)?.turns.get(&shown.turn)?;
+                let whole = matches!(unloaded.outcome, Some(Outcome::Done | Outcome::Limit));
+                whole.then_some(unloaded.last)
             }
         }
     }

@@ -1,8 +1,8 @@
 //! Delegated tasks as the loop handles them: who works on one is loaded, told to stop, and heard.
 
-use super::met::Class;
-use super::turn::Doing;
-use super::world::{Answering, World, number_of, process_id};
+use super::coverage::Interleaving;
+use super::turn::Phase;
+use super::world::{Awaited, World, number_of, process_id};
 use crate::session::{Input, TurnEvent};
 use protocol::{Delivery, End, Exit, Process, ProcessId, SessionId, State, TurnId, Watching, Work};
 
@@ -14,7 +14,7 @@ impl World<'_> {
         self.ids.push(SessionId(format!("t{p}")));
         self.procs[p].worker = Some(worker);
         let ack = self.fresh_ack(s);
-        self.becomes(s, Doing::Delegating { ack, process: p, waits });
+        self.set_phase(s, Phase::Delegating { ack, process: p, waits });
         let process = Process {
             id: process_id(p),
             session: self.ids[s].clone(),
@@ -33,19 +33,23 @@ impl World<'_> {
             killed_by: None,
             delivery: Delivery::Open,
         };
-        self.met.note(if waits { Class::DelegatedAndAwaited } else { Class::Delegated });
-        self.met.note_if(self.is_failing(), Class::FailingDelegation);
-        self.met.note_if(self.host.draining, Class::DelegatedInDrain);
+        self.coverage.note(if waits {
+            Interleaving::DelegatedAndAwaited
+        } else {
+            Interleaving::Delegated
+        });
+        self.coverage.note_if(self.is_failing(), Interleaving::FailingDelegation);
+        self.coverage.note_if(self.host.draining, Interleaving::DelegatedInDrain);
         let event =
             TurnEvent::Delegate { process: Box::new(process), brief: format!("brief {p}"), waits };
-        self.event(s, turn, event, Some((ack, Answering::Task(p))));
+        self.event(s, turn, event, Some((ack, Awaited::Task(p))));
     }
 
     /// A call waits for the end of a task.
     pub(super) fn await_end(&mut self, s: usize, turn: TurnId, p: usize, bounded: bool) {
         let ack = self.fresh_ack(s);
-        self.becomes(s, Doing::Ending { ack, process: p, bounded });
-        self.event(s, turn, TurnEvent::AwaitEnd(process_id(p)), Some((ack, Answering::Turn)));
+        self.set_phase(s, Phase::Ending { ack, process: p, bounded });
+        self.event(s, turn, TurnEvent::AwaitEnd(process_id(p)), Some((ack, Awaited::Turn)));
     }
 
     pub(super) fn task_of(&self, session: &SessionId) -> Option<usize> {
@@ -59,7 +63,7 @@ impl World<'_> {
     }
 
     /// A session that was just written down begins to work.
-    pub(super) fn take_up(&mut self, opener: usize, session: &SessionId) {
+    pub(super) fn open_task(&mut self, opener: usize, session: &SessionId) {
         let Some(p) = self.task_of(session) else { return };
         if self.delegations(opener).contains(&process_id(p)) {
             self.follow(opener, p);
@@ -79,7 +83,7 @@ impl World<'_> {
         if !self.open(worker) {
             if !self.host.draining {
                 let exit = Exit { end: End::FailedStart, code: None, signal: None, at: self.now };
-                self.hear_end(parent, p, exit, "Its session cannot be loaded".to_owned());
+                self.receive_end(parent, p, exit, "Its session cannot be loaded".to_owned());
             }
             return;
         }
@@ -89,9 +93,9 @@ impl World<'_> {
 
     fn settle(&mut self, parent: usize, p: usize, worker: usize) {
         let now = self.now;
-        let verdict = self.session(worker).and_then(|session| session.verdict(now));
+        let verdict = self.session(worker).and_then(|session| session.task_end(now));
         if let Some((exit, output)) = verdict {
-            self.hear_end(parent, p, exit, output);
+            self.receive_end(parent, p, exit, output);
         }
     }
 
@@ -107,33 +111,39 @@ impl World<'_> {
 
     /// A task is taken back: who works on it stops.
     pub(super) fn abandon(&mut self, parent: usize, p: usize, worker: usize) {
-        self.met.note(Class::TaskTakenBack);
+        self.coverage.note(Interleaving::TaskTakenBack);
         // Nobody wants anything of it any more: what was typed there leaves the queue, visibly.
         self.prompts.iter_mut().filter(|p| p.session == worker).for_each(|p| p.unqueued = true);
         if !self.open(worker) {
             return self.follow(parent, p);
         }
         let runs = self.session(worker).is_some_and(|x| x.transcript().running.is_some());
-        self.met.note_if(runs, Class::TaskTakenBackInTurn);
+        self.coverage.note_if(runs, Interleaving::TaskTakenBackInTurn);
         self.feed(worker, Input::Abandon);
         self.settle(parent, p, worker);
     }
 
     /// A session is done with its task.
-    pub(super) fn tell(&mut self, parent: &SessionId, task: &ProcessId, exit: Exit, text: String) {
-        self.met.note(Class::TaskReported);
+    pub(super) fn report_task_end(
+        &mut self,
+        parent: &SessionId,
+        task: &ProcessId,
+        exit: Exit,
+        text: String,
+    ) {
+        self.coverage.note(Interleaving::TaskReported);
         let Some(s) = self.ids.iter().position(|id| id == parent) else { return };
         if self.open(s) {
-            self.hear_end(s, number_of(task), exit, text);
+            self.receive_end(s, number_of(task), exit, text);
         }
     }
 
-    fn hear_end(&mut self, parent: usize, p: usize, exit: Exit, output: String) {
+    fn receive_end(&mut self, parent: usize, p: usize, exit: Exit, output: String) {
         let id = process_id(p);
         let session = self.session(parent);
         let ended = session
             .is_some_and(|x| x.transcript().processes.iter().any(|q| q.id == id && !q.is_live()));
-        self.met.note_if(ended, Class::TaskReportedTwice);
+        self.coverage.note_if(ended, Interleaving::TaskReportedTwice);
         self.feed(parent, Input::Exited { process: id, exit, output });
     }
 }

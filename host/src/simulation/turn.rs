@@ -1,10 +1,10 @@
 //! A turn as `turn.rs` and the tools behave: it says one thing after the other, waits for replies
 //! where they do, and is gone after an abort or a crash.
 
-use super::met::Class;
-use super::world::{Answering, World, is_watched, process_id};
+use super::coverage::Interleaving;
+use super::world::{Awaited, World, is_watched, process_id};
 use crate::session::GoalVerdict;
-use crate::session::{Ack, Finished, Reply, Seen, Shell, TurnEvent, TurnKind, TurnPlan};
+use crate::session::{Ack, ConsumeAt, FinishedCall, Reply, Shell, TurnEvent, TurnKind, TurnPlan};
 use protocol::{
     Answer, Ask, Assistant, Body, CallId, Choice, Delivery, Millis, Outcome, Part, Process, Row,
     Source, State, Stop, Storage, ToolCall, ToolResult, TurnId,
@@ -15,7 +15,7 @@ use protocol::{
 pub(super) struct Actor {
     pub(super) turn: TurnId,
     pub(super) source: Source,
-    pub(super) doing: Doing,
+    pub(super) phase: Phase,
     /// When it was interrupted; it says nothing of its own any more.
     pub(super) aborted: Option<Millis>,
     pub(super) calls: Vec<CallId>,
@@ -28,7 +28,7 @@ pub(super) struct Actor {
 
 /// Where it stands.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Doing {
+pub(super) enum Phase {
     /// The model is asked.
     Thinking,
     /// Waits for its row, then goes on or ends.
@@ -48,7 +48,7 @@ pub(super) enum Doing {
     /// A call asks the user.
     Asking(Ack),
     /// A call has a result.
-    Give(Option<(usize, Seen)>),
+    Give(Option<(usize, ConsumeAt)>),
     /// The model is asked about that goal.
     Judging(String),
     /// Waits until what it found is written down.
@@ -65,10 +65,10 @@ impl Actor {
         Self {
             turn: plan.turn,
             source: plan.source,
-            doing: match &plan.kind {
-                TurnKind::Judge { goal, .. } => Doing::Judging(goal.clone()),
-                _ if calls.is_empty() => Doing::Thinking,
-                _ => Doing::Calls,
+            phase: match &plan.kind {
+                TurnKind::Judge { goal, .. } => Phase::Judging(goal.clone()),
+                _ if calls.is_empty() => Phase::Thinking,
+                _ => Phase::Calls,
             },
             aborted: None,
             calls,
@@ -86,37 +86,37 @@ impl World<'_> {
         if actor.aborted.is_some() {
             return;
         }
-        match actor.doing.clone() {
-            Doing::Thinking => self.think(s, choice, detail),
-            Doing::Calls => self.call(s, choice, detail),
-            Doing::Waiting(p) => {
+        match actor.phase.clone() {
+            Phase::Thinking => self.think(s, choice, detail),
+            Phase::Calls => self.call(s, choice, detail),
+            Phase::Waiting(p) => {
                 let ended = self.procs[p].exit.is_some();
                 if ended || detail.is_multiple_of(4) {
-                    self.becomes(s, Doing::Give(ended.then_some((p, Seen::Now))));
+                    self.set_phase(s, Phase::Give(ended.then_some((p, ConsumeAt::Now))));
                 }
             }
             // A wait for a task has its time, a call that delegates has not.
-            Doing::Ending { bounded: true, .. } if detail.is_multiple_of(4) => {
-                self.becomes(s, Doing::Give(None));
+            Phase::Ending { bounded: true, .. } if detail.is_multiple_of(4) => {
+                self.set_phase(s, Phase::Give(None));
             }
-            Doing::Give(seen) => self.give(s, seen),
-            Doing::Judging(goal) => self.find_out(s, goal, choice),
-            Doing::Finish => {
+            Phase::Give(seen) => self.give(s, seen),
+            Phase::Judging(goal) => self.judge_goal(s, goal, choice),
+            Phase::Finish => {
                 let outcome = if detail % 16 == 1 { Outcome::Limit } else { Outcome::Done };
                 self.end_turn(s, outcome, None);
             }
-            Doing::Row { .. }
-            | Doing::Spawning(_)
-            | Doing::Killing { .. }
-            | Doing::Delegating { .. }
-            | Doing::Ending { .. }
-            | Doing::Judged(_)
-            | Doing::Asking(_) => {}
+            Phase::Row { .. }
+            | Phase::Spawning(_)
+            | Phase::Killing { .. }
+            | Phase::Delegating { .. }
+            | Phase::Ending { .. }
+            | Phase::Judged(_)
+            | Phase::Asking(_) => {}
         }
     }
 
     /// The model says how the goal stands, or cannot be asked.
-    fn find_out(&mut self, s: usize, goal: String, choice: u8) {
+    fn judge_goal(&mut self, s: usize, goal: String, choice: u8) {
         let Some(turn) = self.actor(s).map(|a| a.turn) else { return };
         let reason = "so it is".to_owned();
         let verdict = match choice % 5 {
@@ -130,13 +130,13 @@ impl World<'_> {
             2 => None,
             3 => Some(GoalVerdict { done: false, reason }),
             _ => {
-                self.met.note(Class::GoalReached);
+                self.coverage.note(Interleaving::GoalReached);
                 Some(GoalVerdict { done: true, reason })
             }
         };
         let ack = self.fresh_ack(s);
-        self.becomes(s, Doing::Judged(ack));
-        self.event(s, turn, TurnEvent::Judged { goal, verdict }, Some((ack, Answering::Turn)));
+        self.set_phase(s, Phase::Judged(ack));
+        self.event(s, turn, TurnEvent::Judged { goal, verdict }, Some((ack, Awaited::Turn)));
     }
 
     fn think(&mut self, s: usize, choice: u8, detail: u8) {
@@ -159,8 +159,8 @@ impl World<'_> {
                 self.tally.failures += 1;
                 let outcome = Outcome::Failed { class: class.to_owned() };
                 let wakeup = self.actor(s).is_some_and(|a| a.source == Source::Wakeup);
-                self.met.note_if(wakeup, Class::FailedWakeup);
-                self.met.note_if(s >= self.users, Class::FailedTask);
+                self.coverage.note_if(wakeup, Interleaving::FailedWakeup);
+                self.coverage.note_if(s >= self.users, Interleaving::FailedTask);
                 self.end_turn(s, outcome, Some(format!("failed: {class}")));
             }
             _ => self.answer(s, Vec::new()),
@@ -172,33 +172,24 @@ impl World<'_> {
         let ack = self.fresh_ack(s);
         let Some(actor) = self.actor_mut(s) else { return };
         actor.requests += 1;
-        actor.doing = Doing::Row { ack, last };
+        actor.phase = Phase::Row { ack, last };
         let turn = actor.turn;
         let event = TurnEvent::Answered { answer: answer(calls), usage: None, context: None };
-        self.event(s, turn, event, Some((ack, Answering::Turn)));
+        self.event(s, turn, event, Some((ack, Awaited::Turn)));
     }
 
+    /// The next call of the last answer runs: which tool, and its detail.
     fn call(&mut self, s: usize, choice: u8, detail: u8) {
         let Some(actor) = self.actor(s) else { return };
         let turn = actor.turn;
         let Some(call) = actor.calls.first().cloned() else {
-            self.becomes(s, Doing::Thinking);
-            return;
+            return self.set_phase(s, Phase::Thinking);
         };
-        let runs = self.session(s).and_then(|x| x.transcript().running.as_ref());
-        if runs.is_none_or(|running| running.turn != turn) {
-            // A call asks before it begins, and hears that its turn is over.
-            let outcome = Outcome::Failed { class: "store".to_owned() };
-            return self.end_turn(s, outcome, Some("refused".to_owned()));
-        }
-        if self.has_result(s, &call) {
-            return self.fail(format!("rerun: {call} of {turn} has a result"));
-        }
-        if self.begun.contains(&call) {
-            return self.fail(format!("rerun: {call} of {turn} was begun by an earlier host"));
+        if !self.may_begin(s, turn, &call) {
+            return;
         }
         if let Some(ask) = self.asks.get(&call).cloned() {
-            self.met.note(Class::AskedAgain);
+            self.coverage.note(Interleaving::AskedAgain);
             return self.ask(s, turn, call, ask);
         }
         // What a failing store cannot remember, the next host does not know of.
@@ -209,65 +200,74 @@ impl World<'_> {
             .filter(|p| self.procs[*p].owner == s && self.lists(s, *p))
             .collect();
         let chosen = known.get(usize::from(detail) % known.len().max(1)).copied();
-        let ended = |world: &Self, p: usize| match world.procs[p].worker {
-            Some(_) => world.has_ended(s, p),
-            None => world.procs[p].exit.is_some(),
-        };
         match (choice % 10, chosen) {
             (8 | 9, _) if s < self.users => self.delegate(s, turn, choice % 10 == 9),
-            (3, Some(p)) if self.procs[p].worker.is_some() && !ended(self, p) => {
-                self.await_end(s, turn, p, true);
-            }
             (0..=2, _) => self.spawn(s, turn, !detail.is_multiple_of(6)),
-            (3, Some(p)) if !ended(self, p) => {
-                self.becomes(s, Doing::Waiting(p));
-                self.event(s, turn, TurnEvent::Awaiting(process_id(p)), None);
-            }
-            (3 | 4 | 6, Some(p)) if ended(self, p) => {
-                self.becomes(s, Doing::Give(Some((p, Seen::Now))));
-            }
-            (5, Some(p)) if ended(self, p) => {
-                self.becomes(s, Doing::Give(Some((p, Seen::AtTurnEnd))));
-            }
-            (6, Some(p)) => {
-                let ack = self.fresh_ack(s);
-                self.becomes(s, Doing::Killing { ack, process: p });
-                self.met.note(Class::KillByAgent);
-                self.event(
-                    s,
-                    turn,
-                    TurnEvent::Killing(process_id(p)),
-                    Some((ack, Answering::Turn)),
-                );
-            }
+            (choice @ 3..=6, Some(p)) => self.process_call(s, turn, call, choice, p),
             (7, _) => {
-                let ask = if detail.is_multiple_of(2) {
-                    Ask::Clarify { question: format!("which, {}?", call.0), choices: Vec::new() }
-                } else {
-                    Ask::Approval {
-                        command: "rm x".to_owned(),
-                        part: "rm x".to_owned(),
-                        rule: format!("rule{}", detail % 3),
-                        reason: "removes".to_owned(),
-                        allow_always: true,
-                    }
-                };
+                let ask = new_question(&call, detail);
                 self.ask(s, turn, call, ask);
             }
-            _ => {
-                self.becomes(s, Doing::Give(None));
-                self.event(s, turn, TurnEvent::CallStarted(call.clone()), None);
-                self.event(s, turn, TurnEvent::CallOutput { call, text: "out".to_owned() }, None);
-            }
+            _ => self.command_call(s, turn, call),
         }
+    }
+
+    /// Whether a call may begin; a rule is broken where one begins twice.
+    fn may_begin(&mut self, s: usize, turn: TurnId, call: &CallId) -> bool {
+        let runs = self.session(s).and_then(|x| x.transcript().running.as_ref());
+        if runs.is_none_or(|running| running.turn != turn) {
+            // A call asks before it begins, and is refused: its turn is over.
+            let outcome = Outcome::Failed { class: "store".to_owned() };
+            self.end_turn(s, outcome, Some("refused".to_owned()));
+            return false;
+        }
+        if self.has_result(s, call) {
+            self.fail(format!("rerun: {call} of {turn} has a result"));
+            return false;
+        }
+        if self.begun.contains(call) {
+            self.fail(format!("rerun: {call} of {turn} was begun by an earlier host"));
+            return false;
+        }
+        true
+    }
+
+    /// A call of the process tool: waits for a process, sees its end or kills it.
+    fn process_call(&mut self, s: usize, turn: TurnId, call: CallId, choice: u8, p: usize) {
+        let is_task = self.procs[p].worker.is_some();
+        let ended = if is_task { self.has_ended(s, p) } else { self.procs[p].exit.is_some() };
+        match choice {
+            3 if is_task && !ended => self.await_end(s, turn, p, true),
+            3 if !ended => {
+                self.set_phase(s, Phase::Waiting(p));
+                self.event(s, turn, TurnEvent::Awaiting(process_id(p)), None);
+            }
+            3 | 4 | 6 if ended => self.set_phase(s, Phase::Give(Some((p, ConsumeAt::Now)))),
+            5 if ended => self.set_phase(s, Phase::Give(Some((p, ConsumeAt::TurnEnd)))),
+            6 => {
+                let ack = self.fresh_ack(s);
+                self.set_phase(s, Phase::Killing { ack, process: p });
+                self.coverage.note(Interleaving::KillByAgent);
+                let event = TurnEvent::Killing(process_id(p));
+                self.event(s, turn, event, Some((ack, Awaited::Turn)));
+            }
+            _ => self.command_call(s, turn, call),
+        }
+    }
+
+    /// A call that runs a command in the foreground.
+    fn command_call(&mut self, s: usize, turn: TurnId, call: CallId) {
+        self.set_phase(s, Phase::Give(None));
+        self.event(s, turn, TurnEvent::CallStarted(call.clone()), None);
+        self.event(s, turn, TurnEvent::CallOutput { call, text: "out".to_owned() }, None);
     }
 
     fn ask(&mut self, s: usize, turn: TurnId, call: CallId, ask: Ask) {
         let ack = self.fresh_ack(s);
-        self.becomes(s, Doing::Asking(ack));
+        self.set_phase(s, Phase::Asking(ack));
         self.asks.insert(call.clone(), ask.clone());
         let event = TurnEvent::Ask { call, ask, timeout: 60_000 };
-        self.event(s, turn, event, Some((ack, Answering::Turn)));
+        self.event(s, turn, event, Some((ack, Awaited::Turn)));
     }
 
     fn has_result(&self, s: usize, call: &CallId) -> bool {
@@ -281,7 +281,7 @@ impl World<'_> {
         let p = self.new_process(s, turn);
         let ack = self.fresh_ack(s);
         if self.actor(s).is_some_and(|a| a.turn == turn && a.aborted.is_none()) {
-            self.becomes(s, Doing::Spawning(p));
+            self.set_phase(s, Phase::Spawning(p));
         }
         let process = Process {
             id: process_id(p),
@@ -301,20 +301,20 @@ impl World<'_> {
             killed_by: None,
             delivery: Delivery::Open,
         };
-        self.met.note_if(self.is_failing(), Class::FailingSpawn);
-        self.event(s, turn, TurnEvent::Spawn(Box::new(process)), Some((ack, Answering::Spawn(p))));
+        self.coverage.note_if(self.is_failing(), Interleaving::FailingSpawn);
+        self.event(s, turn, TurnEvent::Spawn(Box::new(process)), Some((ack, Awaited::Spawn(p))));
     }
 
-    fn give(&mut self, s: usize, seen: Option<(usize, Seen)>) {
+    fn give(&mut self, s: usize, seen: Option<(usize, ConsumeAt)>) {
         let ack = self.fresh_ack(s);
         let Some(actor) = self.actor_mut(s) else { return };
         let turn = actor.turn;
         if actor.calls.is_empty() {
-            actor.doing = Doing::Thinking;
+            actor.phase = Phase::Thinking;
             return;
         }
         let call = actor.calls.remove(0);
-        actor.doing = Doing::Row { ack, last: false };
+        actor.phase = Phase::Row { ack, last: false };
         if let Some((p, how)) = seen {
             self.stored.shows.insert(call.clone(), (process_id(p), how));
             self.procs[p].seen = true;
@@ -322,7 +322,7 @@ impl World<'_> {
         let unanswered = self.actor_mut(s).is_some_and(|a| std::mem::take(&mut a.unanswered));
         let seen = seen.iter().map(|(p, how)| (process_id(*p), *how)).collect();
         let event = TurnEvent::Result(finished(call, seen, unanswered));
-        self.event(s, turn, event, Some((ack, Answering::Turn)));
+        self.event(s, turn, event, Some((ack, Awaited::Turn)));
     }
 
     pub(super) fn end_turn(&mut self, s: usize, outcome: Outcome, failure: Option<String>) {
@@ -333,58 +333,58 @@ impl World<'_> {
     }
 
     /// A waiting turn hears back.
-    pub(super) fn hear(&mut self, s: usize, turn: TurnId, ack: Ack, reply: &Reply) {
+    pub(super) fn receive(&mut self, s: usize, turn: TurnId, ack: Ack, reply: &Reply) {
         let Some(actor) = self.actor_mut(s) else { return };
         if actor.turn != turn || actor.aborted.is_some() {
             return;
         }
         let resumed = actor.resumed;
-        if let (Doing::Asking(mine), Reply::Answer(answer), Some(call)) =
-            (&actor.doing, reply, actor.calls.first().cloned())
+        if let (Phase::Asking(mine), Reply::Answer(answer), Some(call)) =
+            (&actor.phase, reply, actor.calls.first().cloned())
             && *mine == ack
         {
             actor.unanswered = *answer == Answer::Expired;
-            self.met.note_if(resumed, Class::AnswerAfterRestart);
+            self.coverage.note_if(resumed, Interleaving::AnswerAfterRestart);
             let approved = matches!(answer, Answer::Approval(choice) if *choice != Choice::Deny);
             if approved && self.host.storage == Storage::Ok {
                 self.begun.insert(call);
             }
         }
         let Some(actor) = self.actor_mut(s) else { return };
-        actor.doing = match (&actor.doing, reply) {
-            (Doing::Row { ack: mine, last }, Reply::Row(_)) if *mine == ack => match last {
-                true => Doing::Finish,
-                false if actor.calls.is_empty() => Doing::Thinking,
-                false => Doing::Calls,
+        actor.phase = match (&actor.phase, reply) {
+            (Phase::Row { ack: mine, last }, Reply::Row(_)) if *mine == ack => match last {
+                true => Phase::Finish,
+                false if actor.calls.is_empty() => Phase::Thinking,
+                false => Phase::Calls,
             },
-            (Doing::Row { ack: mine, .. }, _) if *mine == ack => {
+            (Phase::Row { ack: mine, .. }, _) if *mine == ack => {
                 let outcome = Outcome::Failed { class: "store".to_owned() };
                 return self.end_turn(s, outcome, Some("refused".to_owned()));
             }
-            (Doing::Killing { ack: mine, process }, Reply::Go) if *mine == ack => {
+            (Phase::Killing { ack: mine, process }, Reply::Go) if *mine == ack => {
                 let process = *process;
                 if self.procs[process].worker.is_some() {
                     return self.await_end(s, turn, process, true);
                 }
-                self.becomes(s, Doing::Waiting(process));
+                self.set_phase(s, Phase::Waiting(process));
                 self.host.killing.push(process);
                 return;
             }
-            (Doing::Delegating { ack: mine, process, waits: true }, Reply::Go) if *mine == ack => {
+            (Phase::Delegating { ack: mine, process, waits: true }, Reply::Go) if *mine == ack => {
                 let process = *process;
                 return self.await_end(s, turn, process, false);
             }
-            (Doing::Ending { ack: mine, process, .. }, Reply::Ended { .. }) if *mine == ack => {
-                Doing::Give(Some((*process, Seen::Now)))
+            (Phase::Ending { ack: mine, process, .. }, Reply::Ended { .. }) if *mine == ack => {
+                Phase::Give(Some((*process, ConsumeAt::Now)))
             }
-            (Doing::Judged(mine), _) if *mine == ack => Doing::Finish,
+            (Phase::Judged(mine), _) if *mine == ack => Phase::Finish,
             (
-                Doing::Killing { ack: mine, .. }
-                | Doing::Delegating { ack: mine, .. }
-                | Doing::Ending { ack: mine, .. }
-                | Doing::Asking(mine),
+                Phase::Killing { ack: mine, .. }
+                | Phase::Delegating { ack: mine, .. }
+                | Phase::Ending { ack: mine, .. }
+                | Phase::Asking(mine),
                 _,
-            ) if *mine == ack => Doing::Give(None),
+            ) if *mine == ack => Phase::Give(None),
             (other, _) => (*other).clone(),
         };
     }
@@ -401,19 +401,19 @@ impl World<'_> {
             2 => TurnEvent::Result(finished(call, Vec::new(), false)),
             3 if aborted.is_none() => TurnEvent::Ended { outcome: Outcome::Done, failure: None },
             4 => {
-                self.met.note_if(aborted.is_some(), Class::LateSpawn);
+                self.coverage.note_if(aborted.is_some(), Interleaving::LateSpawn);
                 return self.spawn(s, turn, true);
             }
             _ => TurnEvent::status("late".to_owned()),
         };
-        self.met.note_if(aborted.is_none(), Class::LateWords);
+        self.coverage.note_if(aborted.is_none(), Interleaving::LateWords);
         let ack = self.fresh_ack(s);
-        self.event(s, turn, event, Some((ack, Answering::Turn)));
+        self.event(s, turn, event, Some((ack, Awaited::Turn)));
     }
 
-    pub(super) fn becomes(&mut self, s: usize, doing: Doing) {
+    pub(super) fn set_phase(&mut self, s: usize, phase: Phase) {
         if let Some(actor) = self.actor_mut(s) {
-            actor.doing = doing;
+            actor.phase = phase;
         }
     }
 }
@@ -425,12 +425,31 @@ fn answer(calls: Vec<CallId>) -> Assistant {
     Assistant { text: "answer".to_owned(), calls, stop, ..Assistant::default() }
 }
 
+/// What a call asks that has asked nothing yet.
+fn new_question(call: &CallId, detail: u8) -> Ask {
+    if detail.is_multiple_of(2) {
+        Ask::Clarify { question: format!("which, {}?", call.0), choices: Vec::new() }
+    } else {
+        Ask::Approval {
+            command: "rm x".to_owned(),
+            part: "rm x".to_owned(),
+            rule: format!("rule{}", detail % 3),
+            reason: "removes".to_owned(),
+            allow_always: true,
+        }
+    }
+}
+
 /// The calls that a turn which goes on runs first, by the host's own rule.
 fn open_calls(rows: &[Row]) -> Vec<CallId> {
     protocol::open_calls(rows).into_iter().map(|call| call.id).collect()
 }
 
-fn finished(call: CallId, seen: Vec<(protocol::ProcessId, Seen)>, unanswered: bool) -> Finished {
+fn finished(
+    call: CallId,
+    seen: Vec<(protocol::ProcessId, ConsumeAt)>,
+    unanswered: bool,
+) -> FinishedCall {
     let result = ToolResult {
         call,
         name: "process".to_owned(),
@@ -440,5 +459,5 @@ fn finished(call: CallId, seen: Vec<(protocol::ProcessId, Seen)>, unanswered: bo
         unanswered,
     };
     let shell = Some(Shell { cwd: "/".to_owned(), ..Shell::default() });
-    Finished { result, seen, shell, todo: None }
+    FinishedCall { result, seen, shell, todo: None }
 }

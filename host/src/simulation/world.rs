@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use super::Defect;
-use super::met::{Class, Met};
+use super::coverage::{Coverage, Interleaving};
 use super::stored::Stored;
 use super::turn::Actor;
 use crate::embedded::outbox::Outbox;
@@ -24,14 +24,14 @@ const UNWIND: Millis = 10_000;
 pub(super) struct World<'a> {
     pub(super) db: &'a Memory,
     pub(super) defect: Option<Defect>,
-    pub(super) met: &'a mut Met,
+    pub(super) coverage: &'a mut Coverage,
     pub(super) now: Millis,
     /// The user's sessions, then those that work on tasks, in the order of their delegation.
     pub(super) ids: Vec<SessionId>,
     /// How many of them are the user's.
     pub(super) users: usize,
-    pub(super) procs: Vec<Proc>,
-    pub(super) prompts: Vec<Typed>,
+    pub(super) procs: Vec<SimProcess>,
+    pub(super) prompts: Vec<SentPrompt>,
     pub(super) host: SimHost,
     pub(super) stored: Stored,
     pub(super) tally: Tally,
@@ -55,7 +55,7 @@ pub(super) struct World<'a> {
 
 /// A process, or what is written down of one that never ran.
 #[derive(Debug)]
-pub(super) struct Proc {
+pub(super) struct SimProcess {
     pub(super) owner: usize,
     pub(super) turn: TurnId,
     pub(super) launched: bool,
@@ -69,7 +69,7 @@ pub(super) struct Proc {
 }
 
 /// A prompt that was typed.
-pub(super) struct Typed {
+pub(super) struct SentPrompt {
     pub(super) session: usize,
     pub(super) id: PromptId,
     pub(super) text: String,
@@ -94,11 +94,11 @@ pub(super) struct Tally {
 /// What a crash takes.
 #[derive(Default)]
 pub(super) struct SimHost {
-    pub(super) live: BTreeMap<usize, Live>,
+    pub(super) live: BTreeMap<usize, LiveSession>,
     pub(super) owners: BTreeMap<ProcessId, usize>,
     pub(super) storage: Storage,
     pub(super) draining: bool,
-    pub(super) stopping: bool,
+    pub(super) is_stopping: bool,
     pub(super) last: u64,
     /// Batches that are not committed.
     pub(super) waiting: VecDeque<(CommitNo, Vec<Record>)>,
@@ -109,40 +109,40 @@ pub(super) struct SimHost {
     /// Written down, to be launched: session, turn, process.
     pub(super) launching: VecDeque<(usize, TurnId, usize)>,
     /// Words on their way: session, turn.
-    pub(super) words: VecDeque<(usize, TurnId, TurnEvent)>,
+    pub(super) launch_events: VecDeque<(usize, TurnId, TurnEvent)>,
     /// Processes this host spawned or has found again.
     pub(super) watched: BTreeSet<usize>,
     pub(super) notices: Vec<usize>,
     pub(super) finding: VecDeque<usize>,
     pub(super) killing: Vec<usize>,
     /// Turns that only judge a goal: nothing of them is written down.
-    pub(super) errands: BTreeSet<(usize, TurnId)>,
-    fronts: u64,
+    pub(super) internal_turns: BTreeSet<(usize, TurnId)>,
+    views: u64,
 }
 
 /// A session in memory.
-pub(super) struct Live {
+pub(super) struct LiveSession {
     pub(super) session: Session,
     pub(super) outbox: Outbox,
-    pub(super) acks: BTreeMap<u64, (TurnId, Answering)>,
+    pub(super) acks: BTreeMap<u64, (TurnId, Awaited)>,
     pub(super) next_ack: u64,
     pub(super) actor: Option<Actor>,
     pub(super) over: Vec<TurnId>,
-    pub(super) fronts: Vec<Front>,
+    pub(super) views: Vec<SimView>,
     /// The turn that was started by itself, and the last row that an earlier host had stored.
     pub(super) resuming: Option<(TurnId, u64)>,
 }
 
 /// Who waits for a reply.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Answering {
+pub(super) enum Awaited {
     Turn,
     Spawn(usize),
     Task(usize),
 }
 
 /// A view.
-pub(super) struct Front {
+pub(super) struct SimView {
     pub(super) id: ViewId,
     pub(super) view: Transcript,
     pub(super) awaits_window: bool,
@@ -166,14 +166,14 @@ impl<'a> World<'a> {
         db: &'a Memory,
         sessions: u8,
         defect: Option<Defect>,
-        met: &'a mut Met,
+        coverage: &'a mut Coverage,
         traced: bool,
     ) -> Self {
         db.clear().expect("an empty database");
         Self {
             db,
             defect,
-            met,
+            coverage,
             now: 1_000_000,
             ids: (0..sessions).map(|s| SessionId(format!("s{s}"))).collect(),
             users: usize::from(sessions),
@@ -249,7 +249,7 @@ impl<'a> World<'a> {
     }
 
     pub(super) fn new_process(&mut self, owner: usize, turn: TurnId) -> usize {
-        self.procs.push(Proc {
+        self.procs.push(SimProcess {
             owner,
             turn,
             launched: false,
@@ -272,7 +272,7 @@ impl<'a> World<'a> {
         s: usize,
         turn: TurnId,
         event: TurnEvent,
-        reply: Option<(Ack, Answering)>,
+        reply: Option<(Ack, Awaited)>,
     ) {
         match &event {
             TurnEvent::Spawn(process) => {
@@ -313,13 +313,13 @@ impl<'a> World<'a> {
 
     /// One more view.
     pub(super) fn attach(&mut self, s: usize) {
-        self.host.fronts += 1;
-        let id = ViewId(self.host.fronts);
+        self.host.views += 1;
+        let id = ViewId(self.host.views);
         let Some(live) = self.host.live.get_mut(&s) else { return };
-        if live.fronts.len() == 3 {
-            live.fronts.remove(1);
+        if live.views.len() == 3 {
+            live.views.remove(1);
         }
-        live.fronts.push(Front { id, view: Transcript::default(), awaits_window: false });
+        live.views.push(SimView { id, view: Transcript::default(), awaits_window: false });
         let transcript = Box::new(live.session.transcript().clone());
         let event = Event::Attached { transcript, resynced: false };
         let session = self.ids[s].clone();
@@ -327,15 +327,15 @@ impl<'a> World<'a> {
             self.window(s, id, &event);
             return;
         }
-        if let Some(front) = live.fronts.last_mut() {
+        if let Some(front) = live.views.last_mut() {
             front.awaits_window = true;
         }
-        self.met.note(Class::LateView);
+        self.coverage.note(Interleaving::LateView);
     }
 
     pub(super) fn window(&mut self, s: usize, id: ViewId, event: &Event) {
         let Some(live) = self.host.live.get_mut(&s) else { return };
-        if let Some(front) = live.fronts.iter_mut().find(|f| f.id == id) {
+        if let Some(front) = live.views.iter_mut().find(|f| f.id == id) {
             front.awaits_window = false;
             front.view.apply(event);
         }
@@ -344,7 +344,7 @@ impl<'a> World<'a> {
     /// Time passes: what is due happens.
     pub(super) fn clock(&mut self, by: Millis) {
         if by < 0 && self.host.live.values().any(|l| !l.session.is_at_rest()) {
-            self.met.note(Class::ClockBack);
+            self.coverage.note(Interleaving::ClockBack);
         }
         self.now = (self.now + by).max(1);
         self.tick();
@@ -352,7 +352,7 @@ impl<'a> World<'a> {
             let late =
                 self.actor(s).and_then(|a| a.aborted).is_some_and(|at| at + UNWIND <= self.now);
             if late {
-                self.met.note(Class::LateUnwind);
+                self.coverage.note(Interleaving::LateUnwind);
                 self.unwind(s);
             }
         }
@@ -365,7 +365,7 @@ impl<'a> World<'a> {
                 let questions = session.transcript().questions.len();
                 self.feed(s, Input::Tick);
                 let left = self.session(s).map_or(0, |x| x.transcript().questions.len());
-                self.met.note_if(left < questions, Class::Expired);
+                self.coverage.note_if(left < questions, Interleaving::Expired);
             }
         }
     }
@@ -414,12 +414,13 @@ impl<'a> World<'a> {
         let teardown = running.is_some_and(|r| r.cancelling && r.turn == turn);
         let runs = running.is_some();
         let seen = self.procs[p].seen;
-        self.met.note_if(twice, Class::ExitTwice);
-        self.met.note_if(!twice && starting && self.procs[p].launched, Class::ExitBeforeRunning);
-        self.met.note_if(!twice && teardown, Class::ExitInTeardown);
-        self.met.note_if(!twice && runs && !teardown, Class::ExitInTurn);
-        self.met.note_if(!twice && seen, Class::ExitAfterSeen);
-        self.met.note_if(!twice && self.is_failing(), Class::FailingExit);
+        self.coverage.note_if(twice, Interleaving::ExitTwice);
+        self.coverage
+            .note_if(!twice && starting && self.procs[p].launched, Interleaving::ExitBeforeRunning);
+        self.coverage.note_if(!twice && teardown, Interleaving::ExitInTeardown);
+        self.coverage.note_if(!twice && runs && !teardown, Interleaving::ExitInTurn);
+        self.coverage.note_if(!twice && seen, Interleaving::ExitAfterSeen);
+        self.coverage.note_if(!twice && self.is_failing(), Interleaving::FailingExit);
     }
 
     /// A process of an earlier host is looked up.
@@ -443,7 +444,7 @@ impl<'a> World<'a> {
                 }
             }
             Some(exit) => {
-                self.met.note_if(exit.end == End::Exited, Class::FoundEnded);
+                self.coverage.note_if(exit.end == End::Exited, Interleaving::FoundEnded);
                 // It could have ended only now.
                 self.host.notices.retain(|q| *q != p);
                 self.noticed(p, exit);

@@ -3,28 +3,32 @@
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{CallContext, Error, ToolOutput, parse};
-use crate::model::Schema;
+use super::{CallContext, Error, Run, Tool, ToolOutput, parse};
 use crate::session::{Attendance, Reply, TurnEvent, clarify_result};
+use crate::toolset::Toolset;
 use protocol::{Answer, Ask};
 
 const NOBODY: &str = "Nobody answered. Go on with your best guess and say which one you made, \
                       or stop here if it is too risky.";
 
-pub(crate) fn schema() -> Schema {
-    Schema {
-        name: "clarify",
-        description: "Ask the user a question you cannot answer yourself. Offer up to four \
-                      choices, or none for free text; the user may always answer freely.",
-        parameters: json!({
-            "type": "object",
-            "properties": {
-                "question": { "type": "string" },
-                "choices": { "type": "array", "items": { "type": "string" }, "maxItems": 4 }
-            },
-            "required": ["question"]
-        }),
-    }
+pub(super) const TOOL: Tool = Tool {
+    name: "clarify",
+    description: "Ask the user a question you cannot answer yourself. Offer up to four \
+                  choices, or none for free text; the user may always answer freely.",
+    parameters,
+    toolset: Toolset::Clarify,
+    run: Run::Alone(|args, ctx| Box::pin(run(args, ctx))),
+};
+
+fn parameters() -> Value {
+    json!({
+        "type": "object",
+        "properties": {
+            "question": { "type": "string" },
+            "choices": { "type": "array", "items": { "type": "string" }, "maxItems": 4 }
+        },
+        "required": ["question"]
+    })
 }
 
 #[derive(Deserialize)]
@@ -34,7 +38,7 @@ struct Args {
     choices: Vec<Value>,
 }
 
-pub(crate) async fn run(args: &Value, ctx: CallContext) -> Result<ToolOutput, Error> {
+async fn run(args: &Value, ctx: CallContext) -> Result<ToolOutput, Error> {
     let Args { question, choices } = parse(args)?;
     if question.trim().is_empty() {
         return Err(Error("`question` is empty".to_owned()));

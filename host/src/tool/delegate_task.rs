@@ -6,11 +6,11 @@ use std::fmt::Write as _;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{CallContext, Error, ToolContext, ToolOutput, parse};
-use crate::model::Schema;
+use super::{CallContext, Error, Run, Tool, ToolContext, ToolOutput, parse};
 use crate::redact;
-use crate::session::{Attendance, Findings, Reply, Seen, TurnEvent, findings};
+use crate::session::{Attendance, ConsumeAt, Reply, TaskResult, TurnEvent, task_result};
 use crate::store::Reader;
+use crate::toolset::Toolset;
 use crate::wakeup;
 use protocol::{Delivery, Exit, Process, ProcessId, SessionId, State, Watching, Work};
 
@@ -22,37 +22,41 @@ const LAST: usize = 50;
 const NOBODY: &str = "Nobody is there to be woken after a one-shot run, so this call has waited \
                       for the tasks.";
 
-pub(crate) fn schema() -> Schema {
-    Schema {
-        name: "delegate_task",
-        description: "Give work to agents of their own. Each starts with an empty context and \
-                      your working directory, knows only the goal and context you write, cannot \
-                      ask anybody, and reports one result. By default it works in the background \
-                      and its result wakes you: end your turn meanwhile. Pass background=false \
-                      to wait for the results instead. `process` shows and ends what runs.",
-        parameters: json!({
-            "type": "object",
-            "properties": {
-                "goal": { "type": "string",
-                    "description": "What is to be done, and what the result must say" },
-                "context": { "type": "string",
-                    "description": "All it needs to know: paths, findings, limits" },
-                "tasks": {
-                    "type": "array",
-                    "description": "A few tasks at once, instead of goal and context",
-                    "items": {
-                        "type": "object",
-                        "properties": {
-                            "goal": { "type": "string" },
-                            "context": { "type": "string" }
-                        },
-                        "required": ["goal"]
-                    }
-                },
-                "background": { "type": "boolean" }
-            }
-        }),
-    }
+pub(super) const TOOL: Tool = Tool {
+    name: "delegate_task",
+    description: "Give work to agents of their own. Each starts with an empty context and \
+                  your working directory, knows only the goal and context you write, cannot \
+                  ask anybody, and reports one result. By default it works in the background \
+                  and its result wakes you: end your turn meanwhile. Pass background=false \
+                  to wait for the results instead. `process` shows and ends what runs.",
+    parameters,
+    toolset: Toolset::Delegation,
+    run: Run::Alone(|args, ctx| Box::pin(run(args, ctx))),
+};
+
+fn parameters() -> Value {
+    json!({
+        "type": "object",
+        "properties": {
+            "goal": { "type": "string",
+                "description": "What is to be done, and what the result must say" },
+            "context": { "type": "string",
+                "description": "All it needs to know: paths, findings, limits" },
+            "tasks": {
+                "type": "array",
+                "description": "A few tasks at once, instead of goal and context",
+                "items": {
+                    "type": "object",
+                    "properties": {
+                        "goal": { "type": "string" },
+                        "context": { "type": "string" }
+                    },
+                    "required": ["goal"]
+                }
+            },
+            "background": { "type": "boolean" }
+        }
+    })
 }
 
 #[derive(Deserialize)]
@@ -129,7 +133,7 @@ impl Task {
     }
 }
 
-pub(crate) async fn run(args: &Value, ctx: CallContext) -> Result<ToolOutput, Error> {
+async fn run(args: &Value, ctx: CallContext) -> Result<ToolOutput, Error> {
     let args: Args = parse(args)?;
     let asked = args.background.unwrap_or(true);
     let tasks = args.into_tasks(ctx.tools.max_children)?;
@@ -140,15 +144,18 @@ pub(crate) async fn run(args: &Value, ctx: CallContext) -> Result<ToolOutput, Er
         let process = Box::new(task.process(notify, &ctx));
         let said = TurnEvent::Delegate { process: process.clone(), brief: task.brief(), waits };
         let entry = match ctx.link.ask(said).await {
-            Reply::Go => Entry::Started(process),
-            Reply::Refused(why) => Entry::Refused { goal: process.command, why },
+            Reply::Go => TaskStart::Started(process),
+            Reply::Refused(why) => TaskStart::Refused { goal: process.command, why },
             Reply::Row(_) | Reply::Answer(_) | Reply::Processes(_) | Reply::Ended { .. } => {
-                Entry::Refused { goal: process.command, why: "it was not written down".to_owned() }
+                TaskStart::Refused {
+                    goal: process.command,
+                    why: "it was not written down".to_owned(),
+                }
             }
         };
         entries.push(entry);
     }
-    let none = !entries.iter().any(|entry| matches!(entry, Entry::Started(_)));
+    let none = !entries.iter().any(|entry| matches!(entry, TaskStart::Started(_)));
     let shown = futures::future::join_all(entries.into_iter().map(|e| e.show(waits, &ctx))).await;
     let (rows, seen): (Vec<Value>, Vec<_>) = shown.into_iter().unzip();
     let mut value = json!({ "tasks": rows });
@@ -160,17 +167,17 @@ pub(crate) async fn run(args: &Value, ctx: CallContext) -> Result<ToolOutput, Er
         let note = "You are woken with each result. End your turn, or go on with other work.";
         value["note"] = note.into();
     }
-    let seen = seen.into_iter().flatten().map(|id| (id, Seen::Now)).collect();
+    let seen = seen.into_iter().flatten().map(|id| (id, ConsumeAt::Now)).collect();
     Ok(ToolOutput { value, seen, ..ToolOutput::default() })
 }
 
 /// What became of one task of a call.
-enum Entry {
+enum TaskStart {
     Started(Box<Process>),
     Refused { goal: String, why: String },
 }
 
-impl Entry {
+impl TaskStart {
     /// As the agent reads it, and the task whose end that shows.
     async fn show(self, waits: bool, ctx: &CallContext) -> (Value, Option<ProcessId>) {
         let process = match self {
@@ -208,25 +215,25 @@ pub(super) fn status(exit: &Exit) -> &'static str {
 
 /// What it found, as much as a result shows of it.
 pub(super) async fn result(process: &Process, tools: &ToolContext) -> String {
-    let text = found(process, tools).await.text();
+    let text = load_findings(process, tools).await.text();
     wakeup::both_ends(&clean(&text), wakeup::RESULT, &process.id)
 }
 
 /// What it found, read from the session that worked on it.
-pub(super) async fn found(process: &Process, tools: &ToolContext) -> Findings {
-    let Some(worker) = process.worker().cloned() else { return Findings::default() };
+pub(super) async fn load_findings(process: &Process, tools: &ToolContext) -> TaskResult {
+    let Some(worker) = process.worker().cloned() else { return TaskResult::default() };
     let state = tools.state.clone();
     let read = move || Reader::open(&state)?.load(&worker, LAST);
     match tokio::task::spawn_blocking(read).await {
-        Ok(Ok(Some(loaded))) => findings(&loaded.rows),
+        Ok(Ok(Some(loaded))) => task_result(&loaded.rows),
         Ok(Ok(None)) => unread("its session is gone"),
         Ok(Err(error)) => unread(&format!("its session cannot be read: {error}")),
         Err(_) => unread("its session cannot be read"),
     }
 }
 
-fn unread(why: &str) -> Findings {
-    Findings { answer: String::new(), failure: Some(format!("Nothing is known: {why}.")) }
+fn unread(why: &str) -> TaskResult {
+    TaskResult { answer: String::new(), failure: Some(format!("Nothing is known: {why}.")) }
 }
 
 /// Words of another agent, as plain as output.

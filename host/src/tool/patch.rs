@@ -4,7 +4,7 @@
 //! Invariant: nothing is written before everything has been found, and what is found at several
 //! places is never guessed. A file keeps its line ends.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 use similar::TextDiff;
 
 use super::disk::{self, Staged};
-use super::{Error, parse};
-use crate::model::Schema;
+use super::{Access, Error, Run, Tool, parse};
+use crate::toolset::Toolset;
 
 mod fuzzy;
 mod v4a;
@@ -45,32 +45,35 @@ struct Args {
     patch: Option<String>,
 }
 
-/// What the model is told about this tool.
-pub(crate) fn schema() -> Schema {
-    Schema {
-        name: "patch",
-        description: "Edit files. mode=replace: old_string for new_string in one file. mode=patch: \
-                      a V4A patch over several files, all or nothing (*** Begin Patch, *** Update \
-                      File: p, @@ anchor, lines with ' ', - or +, *** Add File: p, *** Delete \
-                      File: p, *** Move to: p, *** End Patch).",
-        parameters: json!({
-            "type": "object",
-            "properties": {
-                "mode": {"type": "string", "enum": ["replace", "patch"], "default": "replace"},
-                "path": {"type": "string", "description": "replace: the file"},
-                "old_string": {"type": "string", "description": "replace: text that occurs once, with enough around it"},
-                "new_string": {"type": "string", "description": "replace: the text instead; empty deletes"},
-                "replace_all": {"type": "boolean", "default": false, "description": "Replace every occurrence"},
-                "patch": {"type": "string", "description": "patch: the V4A text"},
-                "cross_profile": {"type": "boolean", "default": false, "description": "Ignored"}
-            },
-            "required": ["mode"]
-        }),
-    }
+pub(super) const TOOL: Tool = Tool {
+    name: "patch",
+    description: "Edit files. mode=replace: old_string for new_string in one file. mode=patch: \
+                  a V4A patch over several files, all or nothing (*** Begin Patch, *** Update \
+                  File: p, @@ anchor, lines with ' ', - or +, *** Add File: p, *** Delete \
+                  File: p, *** Move to: p, *** End Patch).",
+    parameters,
+    toolset: Toolset::File,
+    run: Run::OnFiles { run, access },
+};
+
+fn parameters() -> Value {
+    json!({
+        "type": "object",
+        "properties": {
+            "mode": {"type": "string", "enum": ["replace", "patch"], "default": "replace"},
+            "path": {"type": "string", "description": "replace: the file"},
+            "old_string": {"type": "string", "description": "replace: text that occurs once, with enough around it"},
+            "new_string": {"type": "string", "description": "replace: the text instead; empty deletes"},
+            "replace_all": {"type": "boolean", "default": false, "description": "Replace every occurrence"},
+            "patch": {"type": "string", "description": "patch: the V4A text"},
+            "cross_profile": {"type": "boolean", "default": false, "description": "Ignored"}
+        },
+        "required": ["mode"]
+    })
 }
 
 /// Makes the change.
-pub(crate) fn run(args: &Value, cwd: &Path) -> Result<Value, Error> {
+fn run(args: &Value, cwd: &Path) -> Result<Value, Error> {
     let args: Args = parse(args)?;
     let needed = |arg: Option<String>, name: &str, mode: &str| {
         arg.ok_or_else(|| Error(format!("mode={mode} needs {name}")))
@@ -89,14 +92,12 @@ pub(crate) fn run(args: &Value, cwd: &Path) -> Result<Value, Error> {
     }
 }
 
-/// The files that a call touches.
-pub(crate) fn paths(args: &Value, cwd: &Path) -> Vec<PathBuf> {
-    match args.get("mode").and_then(Value::as_str) {
-        Some("patch") => {
-            v4a::paths(args.get("patch").and_then(Value::as_str).unwrap_or_default(), cwd)
-        }
+fn access(args: &Value, cwd: &Path) -> Access {
+    let text = |name: &str| args.get(name).and_then(Value::as_str);
+    Access::Writes(match text("mode") {
+        Some("patch") => v4a::paths(text("patch").unwrap_or_default(), cwd),
         Some(_) | None => disk::named(args, "path", cwd),
-    }
+    })
 }
 
 #[derive(Clone, Copy, PartialEq)]

@@ -9,9 +9,9 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{CallContext, Error, ToolOutput, parse, terminal};
-use crate::model::Schema;
-use crate::session::{Reply, Seen, TurnEvent};
+use super::{CallContext, Error, Run, Tool, ToolOutput, parse, terminal};
+use crate::session::{ConsumeAt, Reply, TurnEvent};
+use crate::toolset::Toolset;
 use protocol::{End, Exit, Killer, Process, ProcessId};
 
 /// Characters of output in `poll`, `wait` and `kill`.
@@ -21,29 +21,33 @@ const LOG: usize = 50_000;
 /// Lines of a `log` without a limit.
 const LINES: usize = 200;
 
-pub(crate) fn schema() -> Schema {
-    Schema {
-        name: "process",
-        description: "Look after background processes and delegated tasks: list, poll (state and last output), log \
-                      (output by line), wait, kill, write (raw input), submit (a line of input), \
-                      close (end of input). Prefer notify_on_complete and ending your turn over \
-                      polling.",
-        parameters: json!({
-            "type": "object",
-            "properties": {
-                "action": { "type": "string",
-                    "enum": ["list", "poll", "log", "wait", "kill", "write", "submit", "close"] },
-                "session_id": { "type": "string",
-                    "description": "The process id; needed for all but list" },
-                "data": { "type": "string" },
-                "timeout": { "type": "integer", "minimum": 1,
-                    "description": "Seconds to wait" },
-                "offset": { "type": "integer" },
-                "limit": { "type": "integer", "minimum": 1 }
-            },
-            "required": ["action"]
-        }),
-    }
+pub(super) const TOOL: Tool = Tool {
+    name: "process",
+    description: "Look after background processes and delegated tasks: list, poll (state and last output), log \
+                  (output by line), wait, kill, write (raw input), submit (a line of input), \
+                  close (end of input). Prefer notify_on_complete and ending your turn over \
+                  polling.",
+    parameters,
+    toolset: Toolset::Terminal,
+    run: Run::Alone(|args, ctx| Box::pin(run(args, ctx))),
+};
+
+fn parameters() -> Value {
+    json!({
+        "type": "object",
+        "properties": {
+            "action": { "type": "string",
+                "enum": ["list", "poll", "log", "wait", "kill", "write", "submit", "close"] },
+            "session_id": { "type": "string",
+                "description": "The process id; needed for all but list" },
+            "data": { "type": "string" },
+            "timeout": { "type": "integer", "minimum": 1,
+                "description": "Seconds to wait" },
+            "offset": { "type": "integer" },
+            "limit": { "type": "integer", "minimum": 1 }
+        },
+        "required": ["action"]
+    })
 }
 
 #[derive(Deserialize)]
@@ -56,7 +60,7 @@ struct Args {
     limit: Option<usize>,
 }
 
-pub(crate) async fn run(args: &Value, ctx: CallContext) -> Result<ToolOutput, Error> {
+async fn run(args: &Value, ctx: CallContext) -> Result<ToolOutput, Error> {
     let args: Args = parse(args)?;
     let Reply::Processes(all) = ctx.link.ask(TurnEvent::Processes).await else {
         return Err(Error("the processes cannot be listed now".to_owned()));
@@ -187,7 +191,7 @@ fn poll(process: &Process, ctx: &CallContext) -> ToolOutput {
         "uptime_seconds": uptime(process),
         "output_preview": preview(&process.id, ctx, 1_000),
     });
-    let seen = exit.iter().map(|_| (process.id.clone(), Seen::AtTurnEnd)).collect();
+    let seen = exit.iter().map(|_| (process.id.clone(), ConsumeAt::TurnEnd)).collect();
     let value = with(value, watch(process));
     let value = with(value, exit.map(|e| ending(process, &e)).unwrap_or_default());
     ToolOutput { value, seen, ..ToolOutput::default() }
@@ -216,7 +220,7 @@ fn log(process: &Process, args: &Args, ctx: &CallContext) -> ToolOutput {
         "truncated": !complete,
     });
     let saw_the_end = exit.is_some() && last_shown && complete;
-    let seen = if saw_the_end { vec![(process.id.clone(), Seen::Now)] } else { Vec::new() };
+    let seen = if saw_the_end { vec![(process.id.clone(), ConsumeAt::Now)] } else { Vec::new() };
     let value = with(value, exit.map(|e| ending(process, &e)).unwrap_or_default());
     ToolOutput { value, seen, ..ToolOutput::default() }
 }
@@ -249,7 +253,7 @@ async fn wait(process: &Process, args: &Args, ctx: &CallContext) -> ToolOutput {
     let mut fields = vec![("status", json!("exited"))];
     fields.extend(ending(process, &exit));
     fields.push(("output", json!(output)));
-    let seen = vec![(process.id.clone(), Seen::Now)];
+    let seen = vec![(process.id.clone(), ConsumeAt::Now)];
     ToolOutput { value: with(value, fields), seen, ..ToolOutput::default() }
 }
 
@@ -272,7 +276,7 @@ async fn kill(process: &Process, ctx: &CallContext) -> ToolOutput {
             }
         },
     };
-    let seen = exit.iter().map(|_| (process.id.clone(), Seen::Now)).collect();
+    let seen = exit.iter().map(|_| (process.id.clone(), ConsumeAt::Now)).collect();
     let mut fields = vec![("status", json!(status))];
     fields.extend(exit.map(|e| ending(process, &e)).unwrap_or_default());
     fields.push(("output", json!(preview(&process.id, ctx, PREVIEW))));

@@ -3,13 +3,13 @@
 
 use std::fs::File;
 use std::io::{ErrorKind, Read};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{Error, disk, parse};
-use crate::model::Schema;
+use super::{Access, Error, Run, Tool, disk, parse};
+use crate::toolset::Toolset;
 
 /// Lines of a page unless asked otherwise.
 const LINES: usize = 500;
@@ -31,26 +31,29 @@ struct Args {
     limit: Option<i64>,
 }
 
-/// What the model is told about this tool.
-pub(crate) fn schema() -> Schema {
-    Schema {
-        name: "read_file",
-        description: "Read a text file. Lines come as N|text with their line number; long files \
-                      in pages. Use this instead of cat, head or tail.",
-        parameters: json!({
-            "type": "object",
-            "properties": {
-                "path": {"type": "string", "description": "File, relative to the working directory, absolute or ~/…"},
-                "offset": {"type": "integer", "default": 1, "minimum": 1, "description": "First line"},
-                "limit": {"type": "integer", "default": LINES, "maximum": MOST_LINES, "description": "Number of lines"}
-            },
-            "required": ["path"]
-        }),
-    }
+pub(super) const TOOL: Tool = Tool {
+    name: "read_file",
+    description: "Read a text file. Lines come as N|text with their line number; long files \
+                  in pages. Use this instead of cat, head or tail.",
+    parameters,
+    toolset: Toolset::File,
+    run: Run::OnFiles { run, access },
+};
+
+fn parameters() -> Value {
+    json!({
+        "type": "object",
+        "properties": {
+            "path": {"type": "string", "description": "File, relative to the working directory, absolute or ~/…"},
+            "offset": {"type": "integer", "default": 1, "minimum": 1, "description": "First line"},
+            "limit": {"type": "integer", "default": LINES, "maximum": MOST_LINES, "description": "Number of lines"}
+        },
+        "required": ["path"]
+    })
 }
 
 /// Reads the page.
-pub(crate) fn run(args: &Value, cwd: &Path) -> Result<Value, Error> {
+fn run(args: &Value, cwd: &Path) -> Result<Value, Error> {
     let Args { path, offset, limit } = parse(args)?;
     if path.is_empty() {
         return Err(Error("path is empty".to_owned()));
@@ -75,9 +78,8 @@ pub(crate) fn run(args: &Value, cwd: &Path) -> Result<Value, Error> {
     Ok(result)
 }
 
-/// The file that a call touches.
-pub(crate) fn paths(args: &Value, cwd: &Path) -> Vec<PathBuf> {
-    disk::named(args, "path", cwd)
+fn access(args: &Value, cwd: &Path) -> Access {
+    Access::Reads(disk::named(args, "path", cwd))
 }
 
 fn hint(page: &Page, first: usize, binary: bool) -> Option<String> {
@@ -371,7 +373,7 @@ mod tests {
 
     #[test]
     fn the_schema_is_small() {
-        let schema = schema();
+        let schema = TOOL.schema();
         assert!(schema.description.len() <= 300, "{}", schema.description.len());
         assert!(schema.parameters.to_string().len() <= 1200, "{}", schema.parameters);
     }

@@ -1,4 +1,4 @@
-//! The calls of one answer: which of them run side by side, and what is reported of each.
+//! Runs the tool calls of one answer: which of them at the same time, and what is reported of each.
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -8,15 +8,15 @@ use std::time::Instant;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 
-use super::{CallContext, Error, ToolContext, ToolOutput, dispatch, patch, read_file, write_file};
-use crate::session::{Finished, Reply, Shell, TurnEvent, TurnPlan};
+use super::{Access, CallContext, Error, ToolContext, ToolOutput, access, dispatch};
+use crate::session::{FinishedCall, Reply, Shell, TurnEvent, TurnPlan};
 use crate::turn_link::TurnLink;
 use protocol::{ToolCall, ToolResult};
 
 /// Most characters of a result. Tools bound themselves well below; this is the last line.
 const RESULT: usize = 120_000;
 
-/// Where the tool calls of one turn run, one answer's after another's.
+/// Runs the tool calls of one turn, one answer's after another's.
 pub(crate) struct ToolRunner {
     plan: TurnPlan,
     link: TurnLink,
@@ -35,12 +35,12 @@ impl ToolRunner {
     }
 
     /// Runs the calls of one answer, at the same time where they do not conflict. Each result is
-    /// written down as soon as it is there; the replies stand in the order of the calls.
+    /// stored as soon as it exists; the replies are in the order of the calls.
     pub(crate) async fn run(&mut self, calls: &[ToolCall]) -> Vec<Reply> {
         let mut replies = Vec::with_capacity(calls.len());
         let cwd = PathBuf::from(&self.plan.shell.cwd);
         for group in groups(calls, |a, b| conflict(a, b, &cwd)) {
-            let running = group.iter().map(|call| self.one(call));
+            let running = group.iter().map(|call| self.run_call(call));
             for (reply, shell, todo) in futures::future::join_all(running).await {
                 replies.push(reply);
                 if let Some(shell) = shell {
@@ -54,7 +54,7 @@ impl ToolRunner {
         replies
     }
 
-    async fn one(&self, call: &ToolCall) -> (Reply, Option<Shell>, Option<Value>) {
+    async fn run_call(&self, call: &ToolCall) -> (Reply, Option<Shell>, Option<Value>) {
         match self.link.ask(TurnEvent::CallStarted(call.id.clone())).await {
             Reply::Go => {}
             other => return (other, None, None),
@@ -67,29 +67,29 @@ impl ToolRunner {
             tools: self.tools.clone(),
             alive: self.alive.clone(),
         };
-        let (outcome, failed) = match dispatch(call, ctx).await {
-            Ok(outcome) => {
-                let failed = is_failure(&outcome.value);
-                (outcome, failed)
+        let (output, failed) = match dispatch(call, ctx).await {
+            Ok(output) => {
+                let failed = is_failure(&output.value);
+                (output, failed)
             }
             Err(Error(text)) => (ToolOutput::from(json!({ "error": text })), true),
         };
         let result = ToolResult {
             call: call.id.clone(),
             name: call.name.clone(),
-            text: bounded(outcome.value.to_string()),
+            text: bounded(output.value.to_string()),
             failed,
             millis: started.elapsed().as_millis() as u64,
-            unanswered: outcome.unanswered,
+            unanswered: output.unanswered,
         };
-        let finished = Finished {
+        let finished = FinishedCall {
             result,
-            seen: outcome.seen,
-            shell: outcome.shell.clone(),
-            todo: outcome.todo.clone(),
+            seen: output.seen,
+            shell: output.shell.clone(),
+            todo: output.todo.clone(),
         };
         let reply = self.link.ask(TurnEvent::Result(finished)).await;
-        (reply, outcome.shell, outcome.todo)
+        (reply, output.shell, output.todo)
     }
 }
 
@@ -116,33 +116,13 @@ fn conflict(a: &ToolCall, b: &ToolCall, cwd: &Path) -> bool {
         (Access::Reads(_), Access::Reads(_)) => false,
         (Access::Writes(a), Access::Reads(b) | Access::Writes(b))
         | (Access::Reads(a), Access::Writes(b)) => {
-            // A search reads below a folder, so a prefix is an overlap too.
+            // A search reads below a directory, so a prefix is an overlap too.
             a.iter().any(|a| b.iter().any(|b| a.starts_with(b) || b.starts_with(a)))
         }
     }
 }
 
-/// What a call touches.
-enum Access {
-    Reads(Vec<PathBuf>),
-    Writes(Vec<PathBuf>),
-    All,
-}
-
-fn access(call: &ToolCall, cwd: &Path) -> Access {
-    match call.name.as_str() {
-        "read_file" => Access::Reads(read_file::paths(&call.args, cwd)),
-        "search_files" => {
-            let path = call.args.get("path").and_then(Value::as_str).unwrap_or(".");
-            Access::Reads(vec![if path == "." { cwd.to_owned() } else { cwd.join(path) }])
-        }
-        "write_file" => Access::Writes(write_file::paths(&call.args, cwd)),
-        "patch" => Access::Writes(patch::paths(&call.args, cwd)),
-        _ => Access::All,
-    }
-}
-
-/// Whether a result says of itself that it failed.
+/// Whether a result reports a failure.
 fn is_failure(value: &Value) -> bool {
     let error = value.get("error").is_some_and(|e| !e.is_null());
     let code = value.get("exit_code").and_then(Value::as_i64).is_some_and(|c| c != 0);

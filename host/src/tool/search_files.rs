@@ -20,8 +20,8 @@ use ignore::{DirEntry, WalkBuilder};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{Error, disk, parse};
-use crate::model::Schema;
+use super::{Access, Error, Run, Tool, disk, parse};
+use crate::toolset::Toolset;
 
 /// A search takes no longer.
 const LONGEST_SEARCH: Duration = Duration::from_secs(10);
@@ -72,33 +72,41 @@ struct Args {
     context: Option<i64>,
 }
 
-/// What the model is told about this tool.
-pub(crate) fn schema() -> Schema {
-    Schema {
-        name: "search_files",
-        description: "Search file contents by regular expression, or find files by glob \
-                      (target=files, newest first). Skips binary files and what .gitignore names. \
-                      Use this instead of grep, find or ls.",
-        parameters: json!({
-            "type": "object",
-            "properties": {
-                "pattern": {"type": "string", "description": "Regex (Rust syntax), or a glob like *.py for target=files"},
-                "target": {"type": "string", "enum": ["content", "files"], "default": "content"},
-                "path": {"type": "string", "default": ".", "description": "Directory or file to search"},
-                "file_glob": {"type": "string", "description": "Only files whose name matches"},
-                "limit": {"type": "integer", "default": RESULTS},
-                "offset": {"type": "integer", "default": 0, "description": "Results to skip"},
-                "output_mode": {"type": "string", "enum": ["content", "files_only", "count"], "default": "content"},
-                "context": {"type": "integer", "default": 0, "description": "Lines around each match"}
-            },
-            "required": ["pattern"]
-        }),
-    }
+pub(super) const TOOL: Tool = Tool {
+    name: "search_files",
+    description: "Search file contents by regular expression, or find files by glob \
+                  (target=files, newest first). Skips binary files and what .gitignore names. \
+                  Use this instead of grep, find or ls.",
+    parameters,
+    toolset: Toolset::File,
+    run: Run::OnFiles { run, access },
+};
+
+fn parameters() -> Value {
+    json!({
+        "type": "object",
+        "properties": {
+            "pattern": {"type": "string", "description": "Regex (Rust syntax), or a glob like *.py for target=files"},
+            "target": {"type": "string", "enum": ["content", "files"], "default": "content"},
+            "path": {"type": "string", "default": ".", "description": "Directory or file to search"},
+            "file_glob": {"type": "string", "description": "Only files whose name matches"},
+            "limit": {"type": "integer", "default": RESULTS},
+            "offset": {"type": "integer", "default": 0, "description": "Results to skip"},
+            "output_mode": {"type": "string", "enum": ["content", "files_only", "count"], "default": "content"},
+            "context": {"type": "integer", "default": 0, "description": "Lines around each match"}
+        },
+        "required": ["pattern"]
+    })
 }
 
 /// Searches.
-pub(crate) fn run(args: &Value, cwd: &Path) -> Result<Value, Error> {
+fn run(args: &Value, cwd: &Path) -> Result<Value, Error> {
     search(args, cwd, LONGEST_SEARCH)
+}
+
+fn access(args: &Value, cwd: &Path) -> Access {
+    let path = args.get("path").and_then(Value::as_str).unwrap_or(".");
+    Access::Reads(vec![if path == "." { cwd.to_owned() } else { cwd.join(path) }])
 }
 
 fn search(args: &Value, cwd: &Path, longest: Duration) -> Result<Value, Error> {
@@ -314,7 +322,7 @@ fn files(walk: &Walk, page: &Page, matcher: &RegexMatcher, output: Output) -> Va
             break;
         };
         let Some(file) = walk.open(entry.path()) else { continue };
-        let mut sink = Counting { count: 0, first_only };
+        let mut sink = MatchCounter { count: 0, first_only };
         let done = searcher.search_reader(matcher, file, &mut sink);
         if done.is_err_and(|e| e.kind() == ErrorKind::TimedOut) {
             cut = Some(Cut::Time);
@@ -348,12 +356,12 @@ fn files(walk: &Walk, page: &Page, matcher: &RegexMatcher, output: Output) -> Va
     finish(result, page, shown, cut)
 }
 
-struct Counting {
+struct MatchCounter {
     count: u64,
     first_only: bool,
 }
 
-impl Sink for Counting {
+impl Sink for MatchCounter {
     type Error = std::io::Error;
 
     fn matched(&mut self, _: &Searcher, _: &SinkMatch<'_>) -> Result<bool, Self::Error> {
@@ -380,7 +388,7 @@ struct Match {
 
 fn lines(walk: &Walk, page: &Page, matcher: &RegexMatcher, context: usize) -> Value {
     let mut searcher = searcher(context);
-    let mut sink = Collecting {
+    let mut sink = MatchCollector {
         page,
         matcher,
         matches: Vec::new(),
@@ -422,7 +430,7 @@ fn lines(walk: &Walk, page: &Page, matcher: &RegexMatcher, context: usize) -> Va
 }
 
 /// Takes the matches of the page, and ends the search with the one after it.
-struct Collecting<'a> {
+struct MatchCollector<'a> {
     page: &'a Page,
     matcher: &'a RegexMatcher,
     matches: Vec<Match>,
@@ -433,7 +441,7 @@ struct Collecting<'a> {
     cut: Option<Cut>,
 }
 
-impl Sink for Collecting<'_> {
+impl Sink for MatchCollector<'_> {
     type Error = std::io::Error;
 
     fn matched(&mut self, _: &Searcher, found: &SinkMatch<'_>) -> Result<bool, Self::Error> {

@@ -10,13 +10,13 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::{CallContext, Error, ToolOutput, parse};
-use crate::approval::{self, Finding, Grants, Policy, Verdict};
-use crate::model::Schema;
+use super::{CallContext, Error, Run, Tool, ToolOutput, parse};
+use crate::approval::{self, Decision, Finding, Grants, Policy};
 use crate::process::Output;
 use crate::redact;
 use crate::session::{Attendance, Reply, Shell, TurnEvent};
 use crate::settings::Mode;
+use crate::toolset::Toolset;
 use protocol::{Answer, Ask, Choice};
 
 /// No secret that is recognised is longer, in characters.
@@ -24,32 +24,36 @@ const SECRET: usize = 8 * 1024;
 /// The `approval` field of a result that was denied because nobody could be asked.
 pub const UNATTENDED: &str = "denied: nobody to ask";
 
-pub(crate) fn schema() -> Schema {
-    Schema {
-        name: "terminal",
-        description: "Run a shell command. Working directory and exported variables are kept \
-                      between calls. For anything long (builds, tests, servers, downloads) use \
-                      background=true with notify_on_complete=true and end your turn: you are \
-                      woken with the exit code and the last output.",
-        parameters: json!({
-            "type": "object",
-            "properties": {
-                "command": { "type": "string" },
-                "background": { "type": "boolean", "default": false },
-                "timeout": { "type": "integer", "minimum": 1,
-                    "description": "Seconds a foreground command may run (default 180, at most 600)" },
-                "workdir": { "type": "string" },
-                "pty": { "type": "boolean", "default": false,
-                    "description": "Run in a pseudo-terminal" },
-                "notify_on_complete": { "type": "boolean", "default": false,
-                    "description": "Background only: wake me when it ends" },
-                "watch_patterns": { "type": "array", "items": { "type": "string" },
-                    "description": "Background only, instead of notify_on_complete: wake me at \
-                                    lines that contain one of these texts" }
-            },
-            "required": ["command"]
-        }),
-    }
+pub(super) const TOOL: Tool = Tool {
+    name: "terminal",
+    description: "Run a shell command. Working directory and exported variables are kept \
+                  between calls. For anything long (builds, tests, servers, downloads) use \
+                  background=true with notify_on_complete=true and end your turn: you are \
+                  woken with the exit code and the last output.",
+    parameters,
+    toolset: Toolset::Terminal,
+    run: Run::Alone(|args, ctx| Box::pin(run(args, ctx))),
+};
+
+fn parameters() -> Value {
+    json!({
+        "type": "object",
+        "properties": {
+            "command": { "type": "string" },
+            "background": { "type": "boolean", "default": false },
+            "timeout": { "type": "integer", "minimum": 1,
+                "description": "Seconds a foreground command may run (default 180, at most 600)" },
+            "workdir": { "type": "string" },
+            "pty": { "type": "boolean", "default": false,
+                "description": "Run in a pseudo-terminal" },
+            "notify_on_complete": { "type": "boolean", "default": false,
+                "description": "Background only: wake me when it ends" },
+            "watch_patterns": { "type": "array", "items": { "type": "string" },
+                "description": "Background only, instead of notify_on_complete: wake me at \
+                                lines that contain one of these texts" }
+        },
+        "required": ["command"]
+    })
 }
 
 #[derive(Debug, Deserialize)]
@@ -67,7 +71,7 @@ struct Args {
     watch_patterns: Vec<String>,
 }
 
-pub(crate) async fn run(args: &Value, ctx: CallContext) -> Result<ToolOutput, Error> {
+async fn run(args: &Value, ctx: CallContext) -> Result<ToolOutput, Error> {
     let args: Args = parse(args)?;
     if args.command.trim().is_empty() {
         return Err(Error("`command` is empty".to_owned()));
@@ -139,8 +143,8 @@ async fn approve(command: &str, ctx: &CallContext) -> Result<Option<String>, Ref
     let mut note = None;
     loop {
         let finding = match approval::check(command, &policy, &granted) {
-            Verdict::Allow => return Ok(note),
-            Verdict::Block(finding) => {
+            Decision::Allow => return Ok(note),
+            Decision::Block(finding) => {
                 let why = format!(
                     "Blocked: {} (rule {}, in `{}`). This cannot be approved; do not try to get \
                      around it.",
@@ -148,7 +152,7 @@ async fn approve(command: &str, ctx: &CallContext) -> Result<Option<String>, Ref
                 );
                 return Err(blocked(&why, "blocked").into());
             }
-            Verdict::Ask(finding) => finding,
+            Decision::Ask(finding) => finding,
         };
         let rule = finding.rule;
         match answer(command, finding, ctx).await {

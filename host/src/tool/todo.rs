@@ -4,8 +4,8 @@
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::{Error, parse};
-use crate::model::Schema;
+use super::{CallContext, Error, Run, Tool, ToolOutput, parse};
+use crate::toolset::Toolset;
 
 /// Items kept at most; more is a sign of a model gone wrong.
 const MOST_ITEMS: usize = 200;
@@ -14,19 +14,19 @@ const LONGEST: usize = 2000;
 
 /// One step.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Item {
+struct Item {
     /// Its name in later calls.
-    pub(crate) id: String,
+    id: String,
     /// What is to be done.
-    pub(crate) content: String,
+    content: String,
     /// How far it is.
-    pub(crate) status: Status,
+    status: Status,
 }
 
 /// How far a step is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Status {
+enum Status {
     /// Not begun.
     Pending,
     /// Being worked on.
@@ -52,41 +52,49 @@ struct Change {
 }
 
 /// The list as the session keeps it; anything else is an empty list.
-pub(crate) fn stored(value: &Value) -> Vec<Item> {
+fn stored(value: &Value) -> Vec<Item> {
     Vec::deserialize(value).unwrap_or_default()
 }
 
-/// What the model is told about this tool.
-pub(crate) fn schema() -> Schema {
-    Schema {
-        name: "todo",
-        description: "Keep a list of steps for work of three steps or more. Without arguments: \
-                      read it. Keep one step in_progress; mark it completed as soon as it is.",
-        parameters: json!({
-            "type": "object",
-            "properties": {
-                "todos": {
-                    "type": "array",
-                    "description": "The steps in order of priority",
-                    "items": {
-                        "type": "object",
-                        "properties": {
-                            "id": {"type": "string"},
-                            "content": {"type": "string"},
-                            "status": {"type": "string", "enum": ["pending", "in_progress", "completed", "cancelled"]}
-                        },
-                        "required": ["id", "content", "status"]
-                    }
-                },
-                "merge": {"type": "boolean", "default": false, "description": "Update by id and add, instead of replacing the list"}
+pub(super) const TOOL: Tool = Tool {
+    name: "todo",
+    description: "Keep a list of steps for work of three steps or more. Without arguments: \
+                  read it. Keep one step in_progress; mark it completed as soon as it is.",
+    parameters,
+    toolset: Toolset::Todo,
+    run: Run::Alone(|args, ctx| Box::pin(async move { run(args, &ctx) })),
+};
+
+fn parameters() -> Value {
+    json!({
+        "type": "object",
+        "properties": {
+            "todos": {
+                "type": "array",
+                "description": "The steps in order of priority",
+                "items": {
+                    "type": "object",
+                    "properties": {
+                        "id": {"type": "string"},
+                        "content": {"type": "string"},
+                        "status": {"type": "string", "enum": ["pending", "in_progress", "completed", "cancelled"]}
+                    },
+                    "required": ["id", "content", "status"]
+                }
             },
-            "required": []
-        }),
-    }
+            "merge": {"type": "boolean", "default": false, "description": "Update by id and add, instead of replacing the list"}
+        },
+        "required": []
+    })
 }
 
-/// The list after the call, and what the model gets to see of it.
-pub(crate) fn run(args: &Value, current: &[Item]) -> Result<(Vec<Item>, Value), Error> {
+fn run(args: &Value, ctx: &CallContext) -> Result<ToolOutput, Error> {
+    let (items, value) = update(args, &stored(&ctx.plan.todo))?;
+    Ok(ToolOutput { value, todo: Some(json!(items)), ..ToolOutput::default() })
+}
+
+/// The list after the call, and the result for the model.
+fn update(args: &Value, current: &[Item]) -> Result<(Vec<Item>, Value), Error> {
     let Args { todos, merge } = parse(args)?;
     let items = match todos {
         None => current.to_vec(),
@@ -151,7 +159,7 @@ mod tests {
 
     #[test]
     fn without_arguments_the_list_is_read_and_unchanged() {
-        let (items, result) = run(&json!({}), &list()).unwrap();
+        let (items, result) = update(&json!({}), &list()).unwrap();
         assert_eq!(items, list());
         assert_eq!(
             result,
@@ -166,16 +174,16 @@ mod tests {
     }
 
     #[test]
-    fn replacing_forgets_what_was_there_and_the_last_of_an_id_counts() {
+    fn replacing_drops_the_old_list_and_the_last_of_an_id_counts() {
         let todos = json!({"todos": [
             {"id": "x", "content": "one", "status": "pending"},
             {"id": "x", "content": "two", "status": "cancelled"}
         ]});
-        let (items, result) = run(&todos, &list()).unwrap();
+        let (items, result) = update(&todos, &list()).unwrap();
         assert_eq!(items.len(), 1);
         assert_eq!(items[0].content, "two");
         assert_eq!(result["summary"]["cancelled"], 1);
-        let (items, _) = run(&json!({"todos": []}), &list()).unwrap();
+        let (items, _) = update(&json!({"todos": []}), &list()).unwrap();
         assert_eq!(items, []);
     }
 
@@ -185,7 +193,7 @@ mod tests {
             {"id": "c", "content": "new", "status": "pending"},
             {"id": "a", "status": "completed"}
         ]});
-        let (items, result) = run(&todos, &list()).unwrap();
+        let (items, result) = update(&todos, &list()).unwrap();
         let seen: Vec<(&str, &str)> =
             items.iter().map(|item| (item.id.as_str(), item.content.as_str())).collect();
         assert_eq!(seen, [("a", "do a"), ("b", "do b"), ("c", "new")]);
@@ -195,7 +203,7 @@ mod tests {
 
     #[test]
     fn wrong_items_are_refused_by_name() {
-        let error = |todos: Value| run(&json!({"todos": todos}), &[]).unwrap_err().0;
+        let error = |todos: Value| update(&json!({"todos": todos}), &[]).unwrap_err().0;
         assert!(
             error(json!([{"id": " ", "content": "x", "status": "pending"}])).contains("empty id")
         );
@@ -208,12 +216,12 @@ mod tests {
             .map(|n| json!({"id": n.to_string(), "content": "x", "status": "pending"}))
             .collect();
         assert!(error(json!(many)).contains("too many"));
-        assert!(run(&json!("x"), &[]).is_err());
+        assert!(update(&json!("x"), &[]).is_err());
     }
 
     #[test]
     fn the_schema_is_small() {
-        let schema = schema();
+        let schema = TOOL.schema();
         assert!(schema.description.len() <= 300, "{}", schema.description.len());
         assert!(schema.parameters.to_string().len() <= 1200, "{}", schema.parameters);
     }

@@ -1,13 +1,13 @@
 //! `write_file`: a whole file in one go, directories included. Parts of files are `patch`'s.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::disk::{self, Staged};
-use super::{Error, parse};
-use crate::model::Schema;
+use super::{Access, Error, Run, Tool, parse};
+use crate::toolset::Toolset;
 
 #[derive(Deserialize)]
 struct Args {
@@ -15,26 +15,29 @@ struct Args {
     content: String,
 }
 
-/// What the model is told about this tool.
-pub(crate) fn schema() -> Schema {
-    Schema {
-        name: "write_file",
-        description: "Create or overwrite a file with the given content, making missing \
-                      directories. To change a part of a file use patch.",
-        parameters: json!({
-            "type": "object",
-            "properties": {
-                "path": {"type": "string", "description": "File, relative to the working directory, absolute or ~/…"},
-                "content": {"type": "string", "description": "The whole new text"},
-                "cross_profile": {"type": "boolean", "default": false, "description": "Ignored"}
-            },
-            "required": ["path", "content"]
-        }),
-    }
+pub(super) const TOOL: Tool = Tool {
+    name: "write_file",
+    description: "Create or overwrite a file with the given content, making missing \
+                  directories. To change a part of a file use patch.",
+    parameters,
+    toolset: Toolset::File,
+    run: Run::OnFiles { run, access },
+};
+
+fn parameters() -> Value {
+    json!({
+        "type": "object",
+        "properties": {
+            "path": {"type": "string", "description": "File, relative to the working directory, absolute or ~/…"},
+            "content": {"type": "string", "description": "The whole new text"},
+            "cross_profile": {"type": "boolean", "default": false, "description": "Ignored"}
+        },
+        "required": ["path", "content"]
+    })
 }
 
 /// Writes the file.
-pub(crate) fn run(args: &Value, cwd: &Path) -> Result<Value, Error> {
+fn run(args: &Value, cwd: &Path) -> Result<Value, Error> {
     let Args { path, content } = parse(args)?;
     if path.is_empty() {
         return Err(Error("path is empty".to_owned()));
@@ -54,9 +57,8 @@ pub(crate) fn run(args: &Value, cwd: &Path) -> Result<Value, Error> {
     }))
 }
 
-/// The file that a call touches.
-pub(crate) fn paths(args: &Value, cwd: &Path) -> Vec<PathBuf> {
-    disk::named(args, "path", cwd)
+fn access(args: &Value, cwd: &Path) -> Access {
+    Access::Writes(disk::named(args, "path", cwd))
 }
 
 #[cfg(test)]
@@ -150,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_as_long_as_names_can_be_is_written_and_a_longer_path_refused() {
+    fn the_longest_name_is_written_and_a_longer_path_refused() {
         let dir = tempfile::tempdir().unwrap();
         write(dir.path(), &"n".repeat(255), "x").unwrap();
         assert!(write(dir.path(), &"d/".repeat(50_000), "x").is_err());
@@ -162,10 +164,13 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         fs::create_dir(dir.path().join("d")).unwrap();
         symlink("d", dir.path().join("e")).unwrap();
-        let of = |path: &str| paths(&json!({"path": path}), dir.path());
+        let of = |path: &str| match access(&json!({"path": path}), dir.path()) {
+            Access::Writes(paths) => paths,
+            other => panic!("{other:?}"),
+        };
         assert_eq!(of("d/new"), of("./e/../d/x/../new"));
         assert_eq!(of("d/new"), of("e/new"));
-        assert_eq!(paths(&json!({}), dir.path()), Vec::<PathBuf>::new());
+        assert_eq!(access(&json!({}), dir.path()), Access::Writes(Vec::new()));
         let home = std::env::home_dir().unwrap();
         assert_eq!(of("~/no such file").len(), 1);
         assert!(of("~/no such file")[0].starts_with(fs::canonicalize(&home).unwrap_or(home)));
@@ -173,7 +178,7 @@ mod tests {
 
     #[test]
     fn the_schema_is_small() {
-        let schema = schema();
+        let schema = TOOL.schema();
         assert!(schema.description.len() <= 300, "{}", schema.description.len());
         assert!(schema.parameters.to_string().len() <= 1200, "{}", schema.parameters);
     }

@@ -1,26 +1,32 @@
-//! What the user sent and no host has confirmed: shown while the way to the host is bad, and
-//! handed back at the end, so that nothing typed is lost.
+//! Prompts that were sent and that no host has confirmed: shown while the link is bad, and handed
+//! back at the end.
 
-use protocol::{Body, Link, Millis, PromptId, Row, SessionId};
+use protocol::{Body, Link, Millis, PromptId, Row, SessionId, Subject, Transcript};
 
-use super::{App, Panel};
+use super::last_row;
 
-/// From this time on a prompt that is on its way is shown even if the link is good.
-const LATE: Millis = 1_000;
+/// From this time on an unconfirmed prompt is shown even if the link is good.
+const OVERDUE: Millis = 1_000;
 
-/// A prompt that is on its way.
+/// The unconfirmed prompts, oldest first.
+#[derive(Debug, Default)]
+pub(crate) struct PendingPrompts {
+    sent: Vec<SentPrompt>,
+}
+
+/// A prompt that was sent.
 #[derive(Debug)]
-pub(super) struct Sent {
-    pub(super) id: PromptId,
-    pub(super) text: String,
+struct SentPrompt {
+    id: PromptId,
+    text: String,
     at: Millis,
     session: SessionId,
-    /// The last row that was known when it was sent: it cannot be that one or an older one.
+    /// The last row that was known when it was sent: the prompt's own row is a later one.
     after: u64,
 }
 
-impl Sent {
-    /// Whether this row is what became of it. Other hosts may write something around the text.
+impl SentPrompt {
+    /// Whether this row is the prompt. Other hosts may write something around its text.
     fn is(&self, row: &Row, session: &SessionId) -> bool {
         let Body::User { text } = &row.body else { return false };
         if self.session != *session {
@@ -51,76 +57,77 @@ impl Delay {
     }
 }
 
-impl App {
-    /// A prompt is given to the host.
-    pub(super) fn note_sent(&mut self, id: &PromptId, text: &str) {
-        let session = self.transcript.session.clone();
-        let after = self.last_row();
-        let text = text.to_owned();
-        self.sent.push(Sent { id: id.clone(), text, at: self.now, session, after });
+impl PendingPrompts {
+    /// A prompt was sent to the session of this transcript.
+    pub(super) fn add(&mut self, id: &PromptId, text: &str, transcript: &Transcript, now: Millis) {
+        self.sent.push(SentPrompt {
+            id: id.clone(),
+            text: text.to_owned(),
+            at: now,
+            session: transcript.session.clone(),
+            after: last_row(transcript),
+        });
     }
 
-    /// The number of the last row there is.
-    pub(super) fn last_row(&self) -> u64 {
-        let transcript = &self.transcript;
-        transcript.rows.last().map_or(transcript.earlier, |row| row.n)
+    pub(super) fn is_empty(&self) -> bool {
+        self.sent.is_empty()
     }
 
-    /// What the user wrote and no host has taken: for the next start.
-    pub(crate) fn unsent(&self) -> Vec<String> {
-        let mut texts: Vec<String> = self.sent.iter().map(|sent| sent.text.clone()).collect();
-        if !self.composer.is_empty() {
-            texts.push(self.composer.expanded());
-        }
-        if let Some(Panel::Inbox(inbox)) = &self.panel {
-            texts.extend(inbox.typed());
-        }
-        texts
+    /// Their texts, oldest first.
+    pub(super) fn texts(&self) -> impl Iterator<Item = &str> {
+        self.sent.iter().map(|sent| sent.text.as_str())
     }
 
-    /// The same without the prompts for a host elsewhere: who sends those keeps them.
-    pub(crate) fn unsent_here(&self) -> Vec<String> {
-        let sent = if self.options.attached { self.sent.len() } else { 0 };
-        self.unsent().split_off(sent)
-    }
-
-    /// A row that came took its prompt along.
-    pub(super) fn on_taken(&mut self, row: &Row) {
-        let session = &self.transcript.session;
+    /// A row came: if it is one of the prompts, that one is confirmed.
+    pub(super) fn on_row(&mut self, row: &Row, session: &SessionId) {
         if let Some(at) = self.sent.iter().position(|sent| sent.is(row, session)) {
             self.sent.remove(at);
         }
     }
 
-    /// Prompts that stand in the window were taken, whatever events were missed.
-    pub(super) fn forget_taken(&mut self) {
-        let transcript = &self.transcript;
+    /// The host queued a prompt: it is confirmed.
+    pub(super) fn on_queued(&mut self, id: &PromptId) {
+        self.sent.retain(|sent| sent.id != *id);
+    }
+
+    /// A fresh window came: the prompts in it are confirmed, whatever events were missed.
+    pub(super) fn on_window(&mut self, transcript: &Transcript) {
         let mut rows: Vec<&Row> = transcript.rows.iter().collect();
         self.sent.retain(|sent| {
             if transcript.queued.iter().any(|queued| queued.id == sent.id) {
                 return false;
             }
-            // One row is one prompt: the same words sent twice need two.
-            let taken = rows.iter().position(|row| sent.is(row, &transcript.session));
-            taken.map(|at| rows.remove(at)).is_none()
+            // One row is one prompt: the same text sent twice needs two rows.
+            let row = rows.iter().position(|row| sent.is(row, &transcript.session));
+            row.map(|at| rows.remove(at)).is_none()
         });
     }
 
-    /// The prompts on their way that the user should see, and why they are not there yet.
-    pub(crate) fn late(&self) -> Vec<(Delay, &str)> {
-        let away = match self.link {
+    /// Takes out the text of the prompt that the host refused, if the failure is about one.
+    pub(super) fn take_refused(&mut self, about: &Subject) -> Option<String> {
+        let refused = match about {
+            Subject::NamedPrompt(id) => self.sent.iter().position(|sent| sent.id == *id),
+            Subject::Prompt => self.sent.len().checked_sub(1),
+            _ => None,
+        };
+        refused.map(|at| self.sent.remove(at).text)
+    }
+
+    /// The prompts that the user should see, each with the reason for its delay.
+    pub(crate) fn overdue(&self, link: &Link, now: Millis) -> Vec<(Delay, &str)> {
+        let is_away = match link {
             Link::Up | Link::Polling { .. } => false,
             Link::Connecting | Link::Down { .. } | Link::Refused { .. } | Link::Stopped { .. } => {
                 true
             }
         };
-        let shown = self.sent.iter().filter(|sent| away || self.now - sent.at >= LATE);
-        let why = if away { Delay::NotSent } else { Delay::Sending };
-        shown.map(|sent| (why, sent.text.as_str())).collect()
+        let shown = self.sent.iter().filter(|sent| is_away || now - sent.at >= OVERDUE);
+        let delay = if is_away { Delay::NotSent } else { Delay::Sending };
+        shown.map(|sent| (delay, sent.text.as_str())).collect()
     }
 
-    /// When the next prompt on its way is late.
-    pub(super) fn next_late(&self) -> Option<Millis> {
-        self.sent.iter().map(|sent| sent.at + LATE).filter(|at| *at > self.now).min()
+    /// When the next prompt becomes overdue.
+    pub(super) fn next_overdue(&self, now: Millis) -> Option<Millis> {
+        self.sent.iter().map(|sent| sent.at + OVERDUE).filter(|at| *at > now).min()
     }
 }

@@ -1,109 +1,96 @@
-//! Quitting and what of the user's is kept over it.
+//! Quitting: at once, or after the user has decided what becomes of the running work.
 
-use std::collections::BTreeMap;
-
-use protocol::{Command, Link, SessionId};
+use protocol::{Command, Link, Process, SessionRow};
 
 use super::{App, Effect};
 use crate::keymap::Action;
-use crate::quit::{Leaving, Left, Outcome, Quit};
+use crate::quit::{ExitMode, QuitDialog, QuitEvent, RunningWork};
 
 impl App {
-    /// Quits, but asks first when something still runs in the host. What runs in sessions that are
-    /// not in view only the host knows: it is asked, and nothing is decided before its answer or
-    /// the next key.
+    /// Quits, but asks first when something still runs in the host. Only the host knows what runs in
+    /// other sessions: it is asked, and nothing is decided before its answer or the next key.
     pub(super) fn quit(&mut self) -> Vec<Effect> {
-        if self.options.attached || !self.attached {
-            return vec![Effect::Quit(Leaving::Plain)];
+        if self.options.attached || !self.has_window {
+            return vec![Effect::Quit(ExitMode::Plain)];
         }
-        self.confirm = None;
-        let mut quit = Quit::default();
-        if !Left::of(&self.transcript, &quit).is_nothing() {
+        self.overlays.confirm = None;
+        let mut quit = QuitDialog::default();
+        if !RunningWork::of(&self.transcript, &quit).is_empty() {
             quit.open(self.now);
         }
-        self.leaving = Some(quit);
-        self.ask_what_runs()
+        self.overlays.quit = Some(quit);
+        self.request_running_work()
     }
 
-    /// Asks the host what runs in its other sessions, if somebody wants to quit.
-    pub(super) fn ask_what_runs(&self) -> Vec<Effect> {
-        if self.leaving.is_none() {
+    /// Asks the host what runs in its other sessions, if the user wants to quit.
+    pub(super) fn request_running_work(&self) -> Vec<Effect> {
+        if self.overlays.quit.is_none() {
             return Vec::new();
         }
         [Command::ListProcesses, Command::ListSessions].map(Effect::Send).to_vec()
     }
 
-    /// The host has said something of what runs: where that is nothing there is nothing to ask.
+    /// The host listed the processes of all sessions.
+    pub(super) fn on_processes_listed(&mut self, processes: &[Process]) -> Vec<Effect> {
+        let refresh = self.overlays.processes().and_then(|panel| panel.on_listed(processes));
+        if let Some(quit) = &mut self.overlays.quit {
+            quit.on_processes(processes);
+        }
+        refresh.map(Effect::Send).into_iter().chain(self.quit_if_idle()).collect()
+    }
+
+    /// The host listed its sessions.
+    pub(super) fn on_sessions_listed(&mut self, sessions: &[SessionRow]) -> Vec<Effect> {
+        let effect = self.on_sessions(sessions);
+        if let Some(quit) = &mut self.overlays.quit {
+            quit.on_sessions(sessions);
+        }
+        effect.into_iter().chain(self.quit_if_idle()).collect()
+    }
+
+    /// The host has reported what runs: quits if that is nothing, else opens the dialog.
     pub(super) fn quit_if_idle(&mut self) -> Option<Effect> {
-        let quit = self.leaving.as_mut().filter(|quit| !quit.is_open() && quit.is_answered())?;
-        if Left::of(&self.transcript, quit).is_nothing() {
-            self.leaving = None;
-            return Some(Effect::Quit(Leaving::Plain));
+        let waiting = self.overlays.quit.as_mut();
+        let quit = waiting.filter(|quit| !quit.is_open() && quit.is_answered())?;
+        if RunningWork::of(&self.transcript, quit).is_empty() {
+            self.overlays.quit = None;
+            return Some(Effect::Quit(ExitMode::Plain));
         }
         quit.open(self.now);
         None
     }
 
-    /// A key while somebody wants to quit; `None` = the key is for others.
-    pub(super) fn on_leaving(&mut self, action: Action) -> Option<Vec<Effect>> {
-        let quit = self.leaving.as_mut()?;
+    /// A key while the user wants to quit; `None` = the key is not for the dialog.
+    pub(super) fn on_quit_key(&mut self, action: Action) -> Option<Vec<Effect>> {
+        let quit = self.overlays.quit.as_mut()?;
         if !quit.is_open() {
-            // The host has not answered. Who insists does not wait for it, nor does who stays.
-            self.leaving = None;
+            // The host has not answered. The same key again quits at once, any other one stays.
+            self.overlays.quit = None;
             return matches!(action, Action::Interrupt | Action::EndOfInput)
-                .then(|| vec![Effect::Quit(Leaving::Plain)]);
+                .then(|| vec![Effect::Quit(ExitMode::Plain)]);
         }
         Some(match quit.on_action(action, self.now) {
-            Outcome::Open => Vec::new(),
-            Outcome::Stay => {
-                self.leaving = None;
+            QuitEvent::StayOpen => Vec::new(),
+            QuitEvent::Cancel => {
+                self.overlays.quit = None;
                 Vec::new()
             }
-            Outcome::Quit(leaving) => {
-                self.leaving = None;
-                vec![Effect::Quit(leaving)]
+            QuitEvent::Quit(mode) => {
+                self.overlays.quit = None;
+                vec![Effect::Quit(mode)]
             }
         })
     }
 
-    /// What of the session in view goes on in a host that was left as it is.
-    pub(crate) fn goes_on(&self) -> Option<String> {
-        // Without a link nobody knows what goes on there.
-        let knows = self.options.attached && matches!(self.link, Link::Up);
-        knows.then(|| Left::of(&self.transcript, &Quit::default()).goes_on())?
+    /// One sentence on what of the session on the screen still runs in another process.
+    pub(crate) fn still_running(&self) -> Option<String> {
+        // Without a link nobody knows.
+        let is_known = self.options.attached && matches!(self.link, Link::Up);
+        is_known
+            .then(|| RunningWork::of(&self.transcript, &QuitDialog::default()).still_running())?
     }
 
-    /// The session in view, if it has rows.
-    pub(crate) fn stored_session(&self) -> Option<&SessionId> {
-        let transcript = &self.transcript;
-        let stored = transcript.earlier > 0 || !transcript.rows.is_empty();
-        stored.then_some(&transcript.session)
-    }
-
-    /// What is to be put back into the input at the next start: see
-    /// [`crate::Options::drafts`].
-    pub(crate) fn drafts(&self) -> BTreeMap<String, String> {
-        let mut drafts = self.options.drafts.clone();
-        let unsent = self.unsent_here();
-        if !unsent.is_empty() {
-            let session = self.stored_session().map(|id| id.0.clone()).unwrap_or_default();
-            drafts.insert(session, unsent.join("\n\n"));
-        }
-        drafts
-    }
-
-    /// Puts back what was written for the session that has come into view.
-    pub(super) fn take_draft(&mut self) {
-        if !self.composer.is_empty() {
-            return;
-        }
-        let session = self.stored_session().map(|id| id.0.clone()).unwrap_or_default();
-        if let Some(text) = self.options.drafts.remove(&session) {
-            self.composer.set(&text);
-        }
-    }
-
-    /// Whether the host is another process from now on: then quitting leaves nothing behind.
+    /// Sets whether the host is another process: then quitting stops nothing.
     pub(crate) fn set_attached(&mut self, attached: bool) {
         self.options.attached = attached;
     }

@@ -2,10 +2,11 @@
 
 use protocol::Subject;
 use protocol::{
-    Answer, Choice, Command, Delivery, End, Event, Failure, Gauge, Process, PromptId, QuestionId,
-    Queued, SessionId, SessionRow, State, Target, Toast,
+    Answer, Ask, Choice, Command, Delivery, End, Event, Failure, Gauge, Process, PromptId,
+    QuestionId, Queued, SessionId, SessionRow, State, Target, Toast,
 };
 
+use super::events::Before;
 use super::*;
 use crate::testing::*;
 
@@ -41,7 +42,7 @@ fn prompt_text(commands: &[Command]) -> Option<&str> {
 }
 
 #[test]
-fn escape_closes_the_card_then_interrupts_then_clears_and_never_quits() {
+fn escape_closes_the_card_interrupts_clears_and_never_quits() {
     let mut app = running();
     app.on_event(&asked(approval("q", "rm -rf x", "rm -rf x")), T0);
     enter_text(&mut app, "draft", T0);
@@ -50,24 +51,24 @@ fn escape_closes_the_card_then_interrupts_then_clears_and_never_quits() {
     assert_eq!(sent(press(&mut app, "esc", T0)), [Command::Cancel]);
     app.on_event(&Event::TurnCancelling { turn: protocol::TurnId(1) }, T0);
     assert_eq!(press(&mut app, "esc", T0), []);
-    assert!(app.composer.is_empty());
+    assert!(app.input.composer.is_empty());
     for _ in 0..3 {
         assert_eq!(press(&mut app, "esc", T0), []);
     }
     press(&mut app, "up", T0);
-    assert_eq!(app.composer.text(), "draft", "what was cleared is in the history");
+    assert_eq!(app.input.composer.text(), "draft", "what was cleared is in the history");
 }
 
 #[test]
-fn ctrl_c_goes_the_same_way_and_quits_on_the_second_press_within_two_seconds() {
+fn the_second_ctrl_c_within_two_seconds_quits() {
     let mut app = app(vec![]);
     enter_text(&mut app, "draft", T0);
     assert_eq!(press(&mut app, "ctrl-c", T0), []);
-    assert!(app.composer.is_empty() && app.flash().is_none());
+    assert!(app.input.composer.is_empty() && app.feedback.flash_text().is_none());
     assert_eq!(press(&mut app, "ctrl-c", T0), []);
-    assert!(app.flash().is_some_and(|text| text.contains("again")));
+    assert!(app.feedback.flash_text().is_some_and(|text| text.contains("again")));
     app.on_tick(T0 + 2_500);
-    assert_eq!(app.flash(), None);
+    assert_eq!(app.feedback.flash_text(), None);
     assert_eq!(press(&mut app, "ctrl-c", T0 + 2_500), []);
     assert_eq!(press(&mut app, "a", T0 + 2_600), []);
     press(&mut app, "bs", T0 + 2_600);
@@ -87,7 +88,7 @@ fn closing_a_clarify_question_interrupts_and_sends_no_answer() {
 
 // C02, C03
 #[test]
-fn what_is_shown_is_the_head_and_answering_shows_the_next() {
+fn the_head_of_the_queue_is_shown_and_then_the_next() {
     let mut app = running();
     app.on_event(&asked(approval("q1", "first", "first")), T0);
     app.on_event(&asked(approval("q2", "second", "second")), T0);
@@ -104,7 +105,7 @@ fn what_is_shown_is_the_head_and_answering_shows_the_next() {
 
 // C10
 #[test]
-fn the_default_of_an_approval_is_to_deny_and_always_shows_only_where_it_is_allowed() {
+fn an_approval_denies_by_default_and_always_may_be_missing() {
     for allow_always in [true, false] {
         let mut question = approval("q", "rm -rf x", "rm -rf x");
         if let Ask::Approval { allow_always: allowed, .. } = &mut question.ask {
@@ -119,7 +120,7 @@ fn the_default_of_an_approval_is_to_deny_and_always_shows_only_where_it_is_allow
 
 // C10
 #[test]
-fn the_default_and_the_part_that_fired_stand_out() {
+fn the_default_and_the_matched_part_stand_out() {
     let mut app = running();
     app.on_event(&asked(approval("q", "cd x && rm -rf y; ls", "rm -rf y")), T0);
     let (buffer, _) = paint(&mut app, 80, 24);
@@ -149,24 +150,24 @@ fn arrows_and_digits_choose() {
 
 // C11
 #[test]
-fn a_card_takes_no_key_until_the_keyboard_was_quiet_and_typing_goes_on() {
+fn a_card_takes_no_key_until_the_keyboard_was_quiet() {
     let mut app = running();
     enter_text(&mut app, "yes 1", T0);
     app.on_event(&asked(approval("q", "rm", "rm")), T0 + 10);
     enter_text(&mut app, "2 4", T0 + 20);
-    assert_eq!(app.composer.text(), "yes 12 4");
+    assert_eq!(app.input.composer.text(), "yes 12 4");
     assert_eq!(prompt_text(&sent(press(&mut app, "enter", T0 + 30))), Some("yes 12 4"));
     assert_eq!(press(&mut app, "enter", T0 + 40), [], "a second Enter hits nothing");
     assert_eq!(press(&mut app, "down", T0 + 400), []);
     press(&mut app, "esc", T0 + 400);
-    app.composer.clear();
+    app.input.composer.clear();
     assert_eq!(press(&mut app, "enter", T0 + 850), [], "450 ms after the last key");
     assert_eq!(sent(press(&mut app, "enter", T0 + 1_400)), [answer("q", Choice::Deny)]);
 }
 
 // C11
 #[test]
-fn a_card_takes_no_key_in_the_moment_it_appears_however_long_the_keyboard_was_quiet() {
+fn a_card_takes_no_key_as_it_appears() {
     let mut app = running();
     app.on_event(&asked(approval("q", "rm", "rm")), T0 + 60_000);
     assert_eq!(press(&mut app, "enter", T0 + 60_100), [], "it was meant for something else");
@@ -175,20 +176,20 @@ fn a_card_takes_no_key_in_the_moment_it_appears_however_long_the_keyboard_was_qu
 
 // C11
 #[test]
-fn letters_are_never_answers_and_digits_are_text_while_something_is_typed() {
+fn letters_never_answer_and_digits_only_in_an_empty_input() {
     let mut app = running();
     app.on_event(&asked(approval("q", "rm", "rm")), T0);
     for letter in ["o", "s", "a", "y"] {
         assert_eq!(press(&mut app, letter, T0 + 5_000), []);
     }
     assert_eq!(press(&mut app, "1", T0 + 9_000), []);
-    assert_eq!(app.composer.text(), "osay1");
-    assert_eq!(app.card_keys(), Keys::Typing);
+    assert_eq!(app.input.composer.text(), "osay1");
+    assert_eq!(app.card_readiness(), Readiness::Typing);
 }
 
 // C08
 #[test]
-fn a_question_is_reported_as_shown_once_and_not_while_a_panel_hides_it() {
+fn a_question_is_reported_as_shown_once_when_visible() {
     let mut app = running();
     press(&mut app, "ctrl-b", T0);
     app.on_event(&asked(approval("q", "rm", "rm")), T0);
@@ -204,17 +205,17 @@ fn a_question_is_reported_as_shown_once_and_not_while_a_panel_hides_it() {
 
 // C07
 #[test]
-fn an_answer_from_elsewhere_is_said_and_our_own_is_not() {
+fn an_answer_from_elsewhere_is_reported_and_our_own_is_not() {
     let mut app = running();
     app.on_event(&asked(approval("q", "rm", "rm")), T0);
     app.on_event(&resolved("q", Choice::Once), T0 + 600);
-    assert_eq!(app.flash(), Some("answered elsewhere"));
+    assert_eq!(app.feedback.flash_text(), Some("answered elsewhere"));
     app.on_tick(T0 + 3_600);
-    assert_eq!(app.flash(), None);
+    assert_eq!(app.feedback.flash_text(), None);
     app.on_event(&asked(approval("r", "rm", "rm")), T0 + 4_000);
     press(&mut app, "1", T0 + 5_000);
     app.on_event(&resolved("r", Choice::Once), T0 + 5_000);
-    assert_eq!(app.flash(), None);
+    assert_eq!(app.feedback.flash_text(), None);
 }
 
 // C13
@@ -236,7 +237,7 @@ fn a_clarify_question_takes_a_choice_or_text_of_several_lines() {
 
 // C11, C13
 #[test]
-fn a_prompt_sent_in_the_moment_a_question_appears_is_not_its_answer() {
+fn a_prompt_sent_as_a_question_appears_is_not_its_answer() {
     let mut app = running();
     enter_text(&mut app, "also fix the docs", T0);
     app.on_event(&asked(clarify("q", &[])), T0 + 100);
@@ -258,12 +259,12 @@ fn enter_sends_and_the_ways_to_a_new_line_do_not() {
     enter_text(&mut app, "e", T0);
     let commands = sent(press(&mut app, "enter", T0));
     assert_eq!(prompt_text(&commands), Some("a\nb\nc\nd\ne"));
-    assert!(app.composer.is_empty());
+    assert!(app.input.composer.is_empty());
     assert_eq!(press(&mut app, "enter", T0), []);
 }
 
 #[test]
-fn the_newest_waiting_prompt_is_taken_back_by_up() {
+fn up_takes_the_newest_queued_prompt_back() {
     let mut app = running();
     for text in ["one", "two"] {
         let prompt = Queued { id: PromptId(text.into()), text: text.into() };
@@ -271,7 +272,7 @@ fn the_newest_waiting_prompt_is_taken_back_by_up() {
     }
     let commands = sent(press(&mut app, "up", T0));
     assert_eq!(commands, [Command::Unqueue { id: PromptId("two".into()) }]);
-    assert_eq!(app.composer.text(), "two");
+    assert_eq!(app.input.composer.text(), "two");
 }
 
 #[test]
@@ -283,7 +284,7 @@ fn a_refused_prompt_comes_back_as_the_draft() {
     assert_eq!(app.unsent(), ["precious"]);
     let failure = Failure { about: Subject::Prompt, message: "the disk is full".into() };
     app.on_event(&Event::Failed(failure), T0);
-    assert_eq!(app.composer.text(), "precious");
+    assert_eq!(app.input.composer.text(), "precious");
     assert_eq!(app.unsent(), ["precious"]);
     assert!(picture(&mut app, 80, 24).contains("✗ the disk is full"));
     press(&mut app, "enter", T0);
@@ -318,7 +319,7 @@ fn an_unknown_command_says_so_and_keeps_the_text() {
     let mut app = app(vec![]);
     enter_text(&mut app, "/frob x", T0);
     assert_eq!(press(&mut app, "enter", T0), []);
-    assert_eq!(app.composer.text(), "/frob x");
+    assert_eq!(app.input.composer.text(), "/frob x");
     assert!(picture(&mut app, 80, 24).contains("unknown command /frob"));
     enter_text(&mut app, "", T0);
 }
@@ -328,11 +329,11 @@ fn steering_without_a_turn_keeps_the_text() {
     let mut app = app(vec![]);
     enter_text(&mut app, "/steer left", T0);
     assert_eq!(press(&mut app, "enter", T0), []);
-    assert_eq!(app.composer.text(), "/steer left");
+    assert_eq!(app.input.composer.text(), "/steer left");
 }
 
 #[test]
-fn resume_opens_the_one_session_that_is_meant_and_lists_when_there_are_several() {
+fn resume_opens_the_only_match_and_lists_several() {
     let rows: Vec<SessionRow> = [("2026_a", "Fix the pump"), ("2026_b", "Fix the parser")]
         .map(|(id, title)| SessionRow {
             parent: None,
@@ -354,7 +355,7 @@ fn resume_opens_the_one_session_that_is_meant_and_lists_when_there_are_several()
         enter_text(&mut app, &format!("/resume {name}"), T0);
         press(&mut app, "enter", T0);
         let effects = app.on_event(&Event::SessionsListed { sessions: rows.clone() }, T0);
-        (sent(effects), app.panel.is_some())
+        (sent(effects), app.overlays.panel.is_some())
     };
     let open = |id: &str| vec![Command::Open(Target::Id(SessionId(id.into())))];
     assert_eq!(resume("2026_b"), (open("2026_b"), false));
@@ -376,14 +377,14 @@ fn a_process_is_killed_by_the_second_k_only() {
     assert_eq!(sent(press(&mut app, "enter", T0)), [Command::Tail { id: id.clone() }]);
     assert_eq!(sent(app.on_tick(T0 + 1_000)), [Command::Tail { id }]);
     press(&mut app, "esc", T0);
-    assert!(app.panel.is_some(), "the first Esc leaves the output");
+    assert!(app.overlays.panel.is_some(), "the first Esc leaves the output");
     press(&mut app, "esc", T0);
-    assert!(app.panel.is_none());
+    assert!(app.overlays.panel.is_none());
 }
 
 // P10
 #[test]
-fn quitting_asks_only_when_something_runs_in_a_session_of_the_host() {
+fn quitting_asks_only_when_work_is_running() {
     let ask = [Command::ListProcesses, Command::ListSessions].map(Effect::Send);
     let quit = |leaving| [Effect::Quit(leaving)];
     let listed = |processes| Event::ProcessesListed { processes };
@@ -392,7 +393,7 @@ fn quitting_asks_only_when_something_runs_in_a_session_of_the_host() {
     assert_eq!(press(&mut idle, "ctrl-d", T0), ask);
     assert!(!picture(&mut idle, 80, 24).contains("Quit"), "the host has not answered yet");
     assert_eq!(idle.on_event(&listed(vec![]), T0), []);
-    assert_eq!(idle.on_event(&sessions(vec![]), T0), quit(Leaving::Plain));
+    assert_eq!(idle.on_event(&sessions(vec![]), T0), quit(ExitMode::Plain));
 
     let row = |running| SessionRow { id: SessionId("other".into()), running, ..Default::default() };
     let live = Process {
@@ -409,19 +410,25 @@ fn quitting_asks_only_when_something_runs_in_a_session_of_the_host() {
         assert_eq!(app.on_event(&listed(processes), T0), []);
         let shown = picture(&mut app, 80, 24);
         assert!(shown.contains(says), "{shown}");
-        assert_eq!(press(&mut app, "enter", T0), quit(Leaving::Keep), "the default keeps it");
+        assert_eq!(
+            press(&mut app, "enter", T0),
+            quit(ExitMode::Background),
+            "the default keeps it"
+        );
     }
 
     // In view it is known at once.
     let mut app = running();
     assert_eq!(press(&mut app, "ctrl-d", T0), ask);
-    for (key, leaving) in [("1", Leaving::Keep), ("2", Leaving::Leave), ("3", Leaving::Kill)] {
+    for (key, leaving) in
+        [("1", ExitMode::Background), ("2", ExitMode::Pause), ("3", ExitMode::Kill)]
+    {
         assert!(picture(&mut app, 80, 24).contains("Still running: a turn."));
         assert_eq!(press(&mut app, key, T0 + 600), quit(leaving));
         press(&mut app, "ctrl-d", T0);
     }
     assert_eq!(press(&mut app, "esc", T0), []);
-    assert!(app.leaving.is_none());
+    assert!(app.overlays.quit.is_none());
     enter_text(&mut app, "x", T0);
     assert_eq!(press(&mut app, "ctrl-d", T0), [], "it deletes while there is text");
 }
@@ -434,7 +441,7 @@ fn a_digit_that_was_typed_as_the_quit_card_opened_kills_nothing() {
     for at in [0, 400, 800] {
         assert_eq!(press(&mut app, "3", T0 + at), []);
     }
-    assert_eq!(press(&mut app, "3", T0 + 1_300), [Effect::Quit(Leaving::Kill)]);
+    assert_eq!(press(&mut app, "3", T0 + 1_300), [Effect::Quit(ExitMode::Kill)]);
 }
 
 // P10
@@ -442,17 +449,17 @@ fn a_digit_that_was_typed_as_the_quit_card_opened_kills_nothing() {
 fn quitting_never_waits_longer_than_for_the_next_key() {
     let mut app = app(vec![user("go")]);
     press(&mut app, "ctrl-d", T0);
-    assert_eq!(press(&mut app, "ctrl-d", T0), [Effect::Quit(Leaving::Plain)]);
+    assert_eq!(press(&mut app, "ctrl-d", T0), [Effect::Quit(ExitMode::Plain)]);
     press(&mut app, "ctrl-d", T0);
     press(&mut app, "x", T0);
-    assert_eq!(app.composer.text(), "x", "who types stays");
+    assert_eq!(app.input.composer.text(), "x", "who types stays");
     let late = Event::SessionsListed { sessions: vec![] };
     assert_eq!(app.on_event(&late, T0), []);
     // A host that cannot say it keeps nobody.
     let mut app = self::app(vec![user("go")]);
     press(&mut app, "ctrl-d", T0);
     let failure = Failure { about: Subject::Processes, message: "the disk is gone".into() };
-    assert_eq!(app.on_event(&Event::Failed(failure), T0), [Effect::Quit(Leaving::Plain)]);
+    assert_eq!(app.on_event(&Event::Failed(failure), T0), [Effect::Quit(ExitMode::Plain)]);
 }
 
 // P10 S07
@@ -460,7 +467,7 @@ fn quitting_never_waits_longer_than_for_the_next_key() {
 fn an_interface_on_another_process_just_leaves() {
     let mut app = running();
     app.set_attached(true);
-    assert_eq!(press(&mut app, "ctrl-d", T0), [Effect::Quit(Leaving::Plain)]);
+    assert_eq!(press(&mut app, "ctrl-d", T0), [Effect::Quit(ExitMode::Plain)]);
 }
 
 // P14
@@ -468,15 +475,15 @@ fn an_interface_on_another_process_just_leaves() {
 fn ctrl_z_suspends_whatever_is_open() {
     let mut app = running();
     enter_text(&mut app, "half a thought", T0);
-    assert_eq!(press(&mut app, "ctrl-z", T0), [Effect::Quit(Leaving::Suspend)]);
+    assert_eq!(press(&mut app, "ctrl-z", T0), [Effect::Quit(ExitMode::Suspend)]);
     press(&mut app, "ctrl-b", T0);
-    assert_eq!(press(&mut app, "ctrl-z", T0), [Effect::Quit(Leaving::Suspend)]);
+    assert_eq!(press(&mut app, "ctrl-z", T0), [Effect::Quit(ExitMode::Suspend)]);
     assert_eq!(app.unsent(), ["half a thought"]);
 }
 
 // P13
 #[test]
-fn what_was_being_written_comes_back_with_its_session_and_only_there() {
+fn a_draft_returns_with_its_session_and_only_there() {
     let draft = |session: &str| [(session.to_owned(), format!("for {session:?}"))];
     let with = |drafts: &[(String, String)], rows| {
         let options = Options { drafts: drafts.iter().cloned().collect(), ..options() };
@@ -487,12 +494,12 @@ fn what_was_being_written_comes_back_with_its_session_and_only_there() {
     };
     let id = window(vec![]).session.0;
     let app = with(&draft(&id), vec![user("go")]);
-    assert_eq!(app.composer.text(), format!("for {id:?}"));
+    assert_eq!(app.input.composer.text(), format!("for {id:?}"));
     assert_eq!(app.drafts(), draft(&id).into(), "it is kept until it is sent");
     let app = with(&draft(""), vec![]);
-    assert_eq!(app.composer.text(), "for \"\"");
+    assert_eq!(app.input.composer.text(), "for \"\"");
     let mut app = with(&draft("elsewhere"), vec![user("go")]);
-    assert!(app.composer.is_empty());
+    assert!(app.input.composer.is_empty());
     enter_text(&mut app, "/new thing", T0);
     let both = [draft("elsewhere"), [(id, "/new thing".to_owned())]].concat();
     assert_eq!(app.drafts(), both.into_iter().collect());
@@ -500,7 +507,7 @@ fn what_was_being_written_comes_back_with_its_session_and_only_there() {
 
 // P11
 #[test]
-fn a_toast_is_drawn_only_when_its_session_is_not_in_view_and_goes_by_itself() {
+fn a_toast_shows_only_other_sessions_and_expires() {
     let toast = |session: &str| {
         Event::Toast(Toast {
             session: SessionId(session.into()),
@@ -555,6 +562,27 @@ fn nothing_ticks_when_nothing_runs() {
 }
 
 #[test]
+fn a_delta_copies_neither_attachments_nor_rows() {
+    let file = protocol::Attachment {
+        name: "notes.md".into(),
+        path: "/srv/notes.md".into(),
+        mime: "text/markdown".into(),
+        size: 1,
+    };
+    let mut transcript = window(vec![user("go"), says("done")]);
+    transcript.attachments = vec![file];
+    let mut app = attached(transcript);
+    app.on_event(&started(), T0);
+    // All that is kept of the state before an event: a new field must not copy anything either.
+    let Before { first_row, last_row, is_other_session, removed } = app.before(&delta("text"));
+    assert_eq!((first_row, last_row, is_other_session, removed), (Some(1), 2, false, vec![]));
+    let places = |app: &App| (app.transcript.attachments.as_ptr(), app.transcript.rows.as_ptr());
+    let before = places(&app);
+    app.on_event(&delta("text"), T0);
+    assert_eq!(places(&app), before);
+}
+
+#[test]
 fn another_session_keeps_the_draft_and_closes_the_panel() {
     let mut app = app(vec![user("go")]);
     enter_text(&mut app, "draft", T0);
@@ -562,8 +590,8 @@ fn another_session_keeps_the_draft_and_closes_the_panel() {
     let mut other = window(vec![user("elsewhere")]);
     other.session = SessionId("other".into());
     app.on_event(&Event::Attached { transcript: Box::new(other), resynced: false }, T0);
-    assert!(app.panel.is_none());
-    assert_eq!(app.composer.text(), "draft");
+    assert!(app.overlays.panel.is_none());
+    assert_eq!(app.input.composer.text(), "draft");
     assert!(picture(&mut app, 80, 24).contains("❯ elsewhere"));
 }
 

@@ -46,12 +46,12 @@ impl Layout {
         layout
     }
 
-    /// Where the caret comes to stand a line higher.
+    /// The position of the caret one line higher.
     pub(crate) fn above(&self) -> Option<usize> {
         self.stop(self.caret.1.checked_sub(1)?)
     }
 
-    /// Where the caret comes to stand a line lower.
+    /// The position of the caret one line lower.
     pub(crate) fn below(&self) -> Option<usize> {
         self.stop(self.caret.1 + 1)
     }

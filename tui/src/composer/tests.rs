@@ -34,7 +34,7 @@ fn keys_edit_by_graphemes_words_and_lines() {
 }
 
 #[test]
-fn up_and_down_move_between_lines_first_and_through_the_history_then() {
+fn up_and_down_move_by_lines_then_through_the_history() {
     let mut c = typed("");
     c.remember("first");
     c.remember("second");
@@ -50,7 +50,7 @@ fn up_and_down_move_between_lines_first_and_through_the_history_then() {
 }
 
 #[test]
-fn a_paste_is_kept_as_it_is_and_a_huge_one_is_folded_until_it_is_sent() {
+fn a_huge_paste_is_folded_until_it_is_sent() {
     let mut c = typed("see ");
     c.paste("a\r\n\tb\rc");
     assert_eq!(c.text(), "see a\n\tb\nc");

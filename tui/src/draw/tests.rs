@@ -209,7 +209,7 @@ fn clarify_questions() {
 }
 
 #[test]
-fn waiting_prompts_and_remarks() {
+fn queued_prompts_and_steering() {
     pictures("queued", || {
         let mut app = app(vec![user("go")]);
         app.on_event(&started(), T0);
@@ -395,7 +395,7 @@ fn no_size_panics() {
                 press(&mut app, "esc", T0);
             }
             for command in ["/help", "/"] {
-                app.composer.clear();
+                app.input.composer.clear();
                 enter_text(&mut app, command, T0);
                 paint(&mut app, width, height);
                 press(&mut app, "enter", T0);

@@ -1,4 +1,4 @@
-//! How the panel of processes looks: a line each, and all there is to say of the selected one.
+//! The panel of processes as lines: one line each, and the details of the selected one.
 
 use protocol::{Delivery, Killer, Millis, Process, SessionId, State, Work};
 use ratatui::style::Style;
@@ -7,19 +7,19 @@ use ratatui::text::{Line, Span};
 use super::{Processes, Tail, ordered};
 use crate::clean::{clean, one_line};
 use crate::numbers::count;
+use crate::process_exit::describe;
 use crate::theme::Theme;
 use crate::time::{between, span};
-use crate::transcript::ending;
-use crate::transcript::wrap::{Break, columns, fit, text};
+use crate::wrap::{Break, columns, fit, text};
 
 /// Rows of the panel from which on the selected process is described.
 const ROOMY: usize = 8;
 
-/// What the panel is drawn with.
-pub(crate) struct Scene<'a> {
-    /// The processes of the session in view.
+/// The data the panel is drawn from.
+pub(crate) struct ProcessesContext<'a> {
+    /// The processes of that session.
     pub(crate) own: &'a [Process],
-    /// That session.
+    /// The session on the screen.
     pub(crate) session: &'a SessionId,
     pub(crate) now: Millis,
     pub(crate) theme: &'a Theme,
@@ -29,62 +29,62 @@ impl Processes {
     /// Title and lines.
     pub(crate) fn lines(
         &self,
-        scene: &Scene<'_>,
+        cx: &ProcessesContext<'_>,
         size: (usize, usize),
     ) -> (String, Vec<Line<'static>>) {
         let (width, height) = size;
         if let Some(tail) = &self.tail {
             return (
-                format!("{} · Esc back", one_line(&tail.id.0)),
-                output(tail, size, scene.theme),
+                format!("{} · Esc goes back", one_line(&tail.id.0)),
+                output(tail, size, cx.theme),
             );
         }
-        let title = match &self.everywhere {
+        let title = match &self.all_sessions {
             None => "Processes of this session",
             Some(_) => "Processes of all sessions",
         };
-        let theme = scene.theme;
-        let listed = ordered(self.listed(scene.own));
+        let theme = cx.theme;
+        let listed = ordered(self.listed(cx.own));
         let at = self.at(&listed);
         let hint = self.hint(listed.get(at).copied(), width, theme);
         let mut room = height.saturating_sub(1).max(1);
-        let mut about = Vec::new();
+        let mut details = Vec::new();
         if let Some(process) = listed.get(at).filter(|_| height >= ROOMY) {
-            about = self.about(process, scene, width);
-            about.truncate(room / 2);
-            room -= about.len();
+            details = self.details(process, cx, width);
+            details.truncate(room / 2);
+            room -= details.len();
         }
         let mut lines = Vec::new();
         if listed.is_empty() {
-            let waits = self.everywhere.as_ref().is_some_and(|all| all.processes.is_none());
-            if let Some(why) = &self.untold {
+            let waits = self.all_sessions.as_ref().is_some_and(|all| all.processes.is_none());
+            if let Some(why) = &self.unavailable {
                 lines.extend(text(&clean(why), theme.warn, width, Break::Word));
                 lines.truncate(room);
             } else {
-                let empty = if waits { "asking the host …" } else { "no background processes" };
+                let empty = if waits { "loading …" } else { "no background processes" };
                 lines.push(Line::styled(empty, theme.dim));
             }
         }
         let start = (at + 1).saturating_sub(room);
         for (i, process) in listed.iter().enumerate().skip(start).take(room) {
-            let names = self.everywhere.is_some() && process.delivery != Delivery::Orphaned;
-            let owner = names.then(|| self.owner(process, scene));
-            lines.push(line(process, owner, i == at, scene, width));
+            let names = self.all_sessions.is_some() && process.delivery != Delivery::Orphaned;
+            let owner = names.then(|| self.owner(process, cx));
+            lines.push(line(process, owner, i == at, cx, width));
         }
         lines.resize(room, Line::default());
-        lines.extend(about);
+        lines.extend(details);
         lines.push(hint);
         (title.to_owned(), lines)
     }
 
-    /// Which keys do something.
+    /// The keys that do something.
     fn hint(&self, chosen: Option<&Process>, width: usize, theme: &Theme) -> Line<'static> {
-        // What has ended by itself meanwhile needs no second key.
-        if let Some(id) = &self.kills
+        // A process that has ended meanwhile needs no second key.
+        if let Some(id) = &self.kill_armed
             && chosen.is_some_and(Process::is_live)
         {
             return Line::styled(
-                fit(&format!("k again kills {}", one_line(&id.0)), width),
+                fit(&format!("k again to kill {}", one_line(&id.0)), width),
                 theme.warn,
             );
         }
@@ -98,27 +98,32 @@ impl Processes {
                 keys.push("k kill");
             }
         }
-        keys.push(if self.everywhere.is_some() { "a own" } else { "a all" });
+        keys.push(if self.all_sessions.is_some() { "a own" } else { "a all" });
         keys.push("Esc");
         Line::styled(fit(&keys.join(" · "), width), theme.dim)
     }
 
-    /// Whose it is, in a few words.
-    fn owner(&self, process: &Process, scene: &Scene<'_>) -> String {
+    /// The session that owns it.
+    fn owner(&self, process: &Process, cx: &ProcessesContext<'_>) -> String {
         if process.delivery == Delivery::Orphaned {
             return "a deleted session".to_owned();
         }
-        if process.session == *scene.session {
+        if process.session == *cx.session {
             return "this session".to_owned();
         }
-        let names = self.everywhere.as_ref().map(|all| &all.names);
+        let names = self.all_sessions.as_ref().map(|all| &all.names);
         let name = names.and_then(|names| names.get(&process.session)).map(|name| one_line(name));
         name.filter(|name| !name.is_empty()).unwrap_or_else(|| one_line(&process.session.0))
     }
 
-    /// Everything about one process.
-    fn about(&self, process: &Process, scene: &Scene<'_>, width: usize) -> Vec<Line<'static>> {
-        let theme = scene.theme;
+    /// The details of one process.
+    fn details(
+        &self,
+        process: &Process,
+        cx: &ProcessesContext<'_>,
+        width: usize,
+    ) -> Vec<Line<'static>> {
+        let theme = cx.theme;
         let mut command = text(&one_line(&process.command), theme.bold, width, Break::Word);
         if command.len() > 2 {
             command = vec![Line::styled(fit(&one_line(&process.command), width), theme.bold)];
@@ -132,13 +137,13 @@ impl Processes {
             },
         ];
         facts.extend(process.pid.filter(|_| process.is_live()).map(|pid| format!("pid {pid}")));
-        facts.push(format!("turn {} of {}", process.turn, self.owner(process, scene)));
+        facts.push(format!("turn {} of {}", process.turn, self.owner(process, cx)));
         let mut lines = vec![Line::styled("─".repeat(width), theme.dim)];
         lines.extend(command);
         lines.push(Line::styled(fit(&facts.join(" · "), width), theme.dim));
         let held = matches!(process.delivery, Delivery::Held(_) | Delivery::Orphaned);
         let style = if held { theme.warn } else { theme.text };
-        lines.extend(text(&fate(process), style, width, Break::Word));
+        lines.extend(text(&completion_text(process), style, width, Break::Word));
         if let Some(watch) = watch(process) {
             let style = if process.watching.off { theme.warn } else { theme.text };
             lines.extend(text(&watch, style, width, Break::Word));
@@ -165,56 +170,57 @@ fn state(process: &Process, theme: &Theme) -> (Style, String) {
         }
         (State::Starting, _) => (theme.dim, "starting".to_owned()),
         (State::Running, _) => (theme.warn, "running".to_owned()),
-        (State::Ended, Some(exit)) if exit.code == Some(0) => (theme.ok, ending(exit)),
-        (State::Ended, Some(exit)) => (theme.error, ending(exit)),
+        (State::Ended, Some(exit)) if exit.code == Some(0) => (theme.ok, describe(exit)),
+        (State::Ended, Some(exit)) => (theme.error, describe(exit)),
         (State::Ended, None) => (theme.dim, "ended".to_owned()),
     }
 }
 
-/// What became of its completion, in a word or two.
-fn mark(process: &Process) -> String {
+/// The state of its completion notice, in one or two words.
+fn completion_mark(process: &Process) -> String {
     match &process.delivery {
         Delivery::Open if !process.is_live() || process.killed_by.is_some() => String::new(),
         Delivery::Open if process.notify => "will wake".to_owned(),
         Delivery::Open if process.watch.is_empty() => String::new(),
         Delivery::Open if process.watching.off => "watch off".to_owned(),
         Delivery::Open => count(process.watching.hits, "hit"),
-        Delivery::Waiting => "waits".to_owned(),
+        Delivery::Waiting => "queued".to_owned(),
         Delivery::Claimed(turn) => format!("in turn {turn}"),
-        Delivery::Delivered => "told".to_owned(),
+        Delivery::Delivered => "notified".to_owned(),
         Delivery::Consumed => "seen".to_owned(),
         Delivery::Orphaned => "orphaned".to_owned(),
         Delivery::Held(_) => "held".to_owned(),
     }
 }
 
-/// The same in a sentence.
-fn fate(process: &Process) -> String {
+/// The same in one sentence.
+fn completion_text(process: &Process) -> String {
     match &process.delivery {
-        Delivery::Open if !process.is_live() => "nobody asked to be told of its end".to_owned(),
+        Delivery::Open if !process.is_live() => "no notification was requested".to_owned(),
         Delivery::Open if process.killed_by == Some(Killer::User) => {
-            "being killed, as you wished: the agent is told with the next prompt".to_owned()
+            "being killed at your request; the agent is told with your next prompt".to_owned()
         }
         Delivery::Open if process.killed_by.is_some() => "being killed by the agent".to_owned(),
-        Delivery::Open if process.notify => "its end will wake the agent".to_owned(),
-        Delivery::Open => "its end will not wake the agent".to_owned(),
-        Delivery::Waiting => "its end waits to be told to the agent".to_owned(),
-        Delivery::Claimed(turn) => format!("its end is being told in turn {turn}"),
-        Delivery::Delivered => "its end was told to the agent".to_owned(),
+        Delivery::Open if process.notify => "wakes the agent when it ends".to_owned(),
+        Delivery::Open => "does not wake the agent when it ends".to_owned(),
+        Delivery::Waiting => "ended; the notification for the agent is queued".to_owned(),
+        Delivery::Claimed(turn) => format!("the agent is being notified in turn {turn}"),
+        Delivery::Delivered => "the agent was notified".to_owned(),
         Delivery::Consumed if process.killed_by == Some(Killer::User) => {
-            "you ended it: the agent is not woken, your next prompt tells it".to_owned()
+            "you killed it; the agent is not woken but told with your next prompt".to_owned()
         }
-        Delivery::Consumed => "its end had been seen already: nobody was woken".to_owned(),
-        Delivery::Orphaned => "orphaned: its session was deleted, nobody will be woken".to_owned(),
+        Delivery::Consumed => "the agent had already seen the end and was not woken".to_owned(),
+        Delivery::Orphaned => "orphaned: its session was deleted, so it wakes no agent".to_owned(),
         Delivery::Held(why) => {
             let why = one_line(why);
-            let way = if why.contains("/wake") { "" } else { " · /wake in its session tells it" };
+            let way =
+                if why.contains("/wake") { "" } else { " · /wake in its session delivers it" };
             format!("held: {why}{way}")
         }
     }
 }
 
-/// What is watched for and how that goes.
+/// The watch patterns and their counts.
 fn watch(process: &Process) -> Option<String> {
     if process.watch.is_empty() {
         return None;
@@ -222,10 +228,10 @@ fn watch(process: &Process) -> Option<String> {
     let patterns: Vec<String> =
         process.watch.iter().map(|pattern| format!("\"{}\"", one_line(pattern))).collect();
     let watching = &process.watching;
-    let mut facts = vec![format!("watches for {}", patterns.join(", "))];
+    let mut facts = vec![format!("watching for {}", patterns.join(", "))];
     facts.push(count(watching.hits, "hit"));
     if watching.matches > 0 {
-        facts.push(format!("{} told", watching.matches));
+        facts.push(format!("{} delivered", watching.matches));
     }
     if watching.stale > 0 {
         facts.push(format!("{} came too early to wake the agent", watching.stale));
@@ -234,7 +240,7 @@ fn watch(process: &Process) -> Option<String> {
         facts.push(format!("{} counted only", watching.suppressed));
     }
     if watching.off {
-        facts.push("switched off: it matched too often".to_owned());
+        facts.push("turned off: too many matches".to_owned());
     }
     Some(facts.join(" · "))
 }
@@ -243,12 +249,12 @@ fn line(
     process: &Process,
     owner: Option<String>,
     selected: bool,
-    scene: &Scene<'_>,
+    cx: &ProcessesContext<'_>,
     width: usize,
 ) -> Line<'static> {
-    let theme = scene.theme;
+    let theme = cx.theme;
     let (colour, state) = state(process, theme);
-    let until = process.exit.as_ref().map_or(scene.now, |exit| exit.at);
+    let until = process.exit.as_ref().map_or(cx.now, |exit| exit.at);
     let ran = span(between(until, process.started_at) / 1_000);
     let base = if selected { theme.selected } else { theme.text };
     let kind = match process.work {
@@ -256,7 +262,7 @@ fn line(
         Work::Delegation { .. } => "task: ",
     };
     let left = format!("{state} · {ran} · {kind}");
-    let facts = [mark(process), owner.unwrap_or_default()];
+    let facts = [completion_mark(process), owner.unwrap_or_default()];
     let facts = facts.iter().filter(|fact| !fact.is_empty());
     let right = facts.fold(String::new(), |all, fact| format!("{all} · {fact}"));
     let right = match width {

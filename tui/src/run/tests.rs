@@ -55,7 +55,7 @@ impl Rig {
         let (mut host, backend) = pair(ViewId(1), tx);
         let (keys, inputs) = keys::unbounded();
         let sink = Sink::default();
-        let screen = Screen::new(sink.clone(), Kind::Full, 80, 24);
+        let screen = Screen::new(sink.clone(), TerminalKind::Full, 80, 24);
         let mut app = App::new(options(), now());
         let task = tokio::spawn(async move { drive(&mut host, &mut app, screen, inputs).await });
         Self { backend, signals, keys, sink, task }
@@ -121,7 +121,7 @@ async fn a_prompt_goes_out_and_its_answer_appears() {
     assert_eq!(exit.session.map(|id| id.0), Some("20260101_120000_abcdef".into()));
     assert_eq!(exit.unsent, [""; 0]);
     assert!(!exit.host_stopped);
-    assert_eq!(exit.drawn.frames as usize, rig.sink.writes(), "one write a frame");
+    assert_eq!(exit.draw_stats.frames as usize, rig.sink.writes(), "one write a frame");
 }
 
 #[tokio::test]
@@ -181,7 +181,7 @@ async fn a_file_is_read_and_handed_over_and_an_export_is_written() {
         rig.key(KeyCode::Enter, KeyModifiers::NONE);
     };
     line(&format!("/upload {}", path("none.md")));
-    rig.shows("there is no such file or folder").await;
+    rig.shows("no such file or directory").await;
     line(&format!("/upload {}", path("notes.md")));
     line(&format!("/export {}", path("session.md")));
     let upload = Command::Upload { name: "notes.md".into(), data: Data(vec![0, 159, 255]) };
@@ -214,11 +214,11 @@ impl Stream for FirstWaker {
 }
 
 #[tokio::test]
-async fn a_key_is_heard_by_a_source_that_keeps_only_its_first_waker() {
+async fn a_source_that_keeps_only_its_first_waker_is_polled() {
     let (tx, _signals) = mpsc::unbounded_channel();
     let (mut host, _backend) = pair(ViewId(1), tx);
     let source = FirstWaker::default();
-    let screen = Screen::new(Sink::default(), Kind::Full, 80, 24);
+    let screen = Screen::new(Sink::default(), TerminalKind::Full, 80, 24);
     let (mut app, inputs) = (App::new(options(), now()), source.clone());
     let task = tokio::spawn(async move { drive(&mut host, &mut app, screen, inputs).await });
     while source.0.lock().unwrap().1.is_none() {

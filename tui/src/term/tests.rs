@@ -19,7 +19,7 @@ fn frame(screen: &mut Screen<Vec<u8>>, app: &mut App) -> Vec<u8> {
 }
 
 fn screen(width: u16, height: u16) -> Screen<Vec<u8>> {
-    Screen::new(Vec::new(), Kind::Full, width, height)
+    Screen::new(Vec::new(), TerminalKind::Full, width, height)
 }
 
 /// The cells of a buffer that differ from what a terminal shows.
@@ -58,7 +58,7 @@ fn pieces() -> Vec<String> {
 }
 
 #[test]
-fn a_stream_of_12_seconds_costs_less_than_150_kb_and_every_frame_is_synchronized() {
+fn a_stream_of_12_seconds_costs_less_than_150_kb() {
     let mut app = app(vec![user("why?")]);
     app.on_event(&started(), T0);
     let mut screen = screen(80, 24);
@@ -82,8 +82,8 @@ fn a_stream_of_12_seconds_costs_less_than_150_kb_and_every_frame_is_synchronized
         terminal.process(&bytes);
         assert_eq!(differences(&terminal, &screen.shown), [""; 0], "in frame {n}");
     }
-    println!("{total} bytes, {:?}", screen.drawn());
-    assert_eq!(screen.drawn().bytes, total as u64);
+    println!("{total} bytes, {:?}", screen.stats());
+    assert_eq!(screen.stats().bytes, total as u64);
     assert!(total < 150_000, "{total} bytes");
     assert!(total > 20_000, "{total} bytes are too few to be true");
 }
@@ -93,17 +93,17 @@ fn a_frame_that_changes_nothing_writes_nothing() {
     let mut app = app(vec![user("go"), says("# done\n\nyes")]);
     let mut screen = screen(80, 24);
     assert!(!frame(&mut screen, &mut app).is_empty());
-    let drawn = screen.drawn();
+    let stats = screen.stats();
     for _ in 0..3 {
         assert_eq!(frame(&mut screen, &mut app), [0; 0]);
     }
-    assert_eq!(screen.drawn(), drawn);
+    assert_eq!(screen.stats(), stats);
     screen.repaint();
     assert!(!frame(&mut screen, &mut app).is_empty());
 }
 
 #[test]
-fn scrolling_panels_cards_and_resizes_leave_what_was_meant_on_the_screen() {
+fn scrolling_and_resizing_leave_the_right_screen() {
     let answer = "日本語 and ✅ and 🚀\n\n- one\n- two\n\n";
     let rows = (0..40).flat_map(|i| [user(&format!("prompt {i}")), says(answer)]).collect();
     let mut app = app(rows);
@@ -148,7 +148,7 @@ fn scrolling_panels_cards_and_resizes_leave_what_was_meant_on_the_screen() {
 }
 
 #[test]
-fn a_scroll_costs_a_region_move_and_the_new_lines_not_the_screen() {
+fn a_scroll_costs_a_region_move_and_the_new_lines() {
     let mut app = app((0..60).map(|i| user(&format!("{i} {}", "word ".repeat(12)))).collect());
     let mut screen = screen(80, 24);
     let whole = frame(&mut screen, &mut app).len();
@@ -160,7 +160,7 @@ fn a_scroll_costs_a_region_move_and_the_new_lines_not_the_screen() {
 #[test]
 fn a_basic_terminal_gets_no_scroll_regions() {
     let mut app = app((0..60).map(|i| user(&format!("prompt number {i}"))).collect());
-    let mut screen = Screen::new(Vec::new(), Kind::of("linux"), 80, 24);
+    let mut screen = Screen::new(Vec::new(), TerminalKind::of("linux"), 80, 24);
     frame(&mut screen, &mut app);
     app.on_wheel(-1, T0);
     let bytes = frame(&mut screen, &mut app);
@@ -266,7 +266,7 @@ fn foreign_text_brings_no_control_byte_to_the_terminal() {
     let id = protocol::ProcessId(HOSTILE.into());
     app.on_event(&Event::ProcessTail { id, text: HOSTILE.into() }, T0);
     bytes.extend(frame(&mut screen, &mut app));
-    app.panel = Some(crate::app::Panel::Sessions(crate::sessions::Sessions::new(
+    app.overlays.panel = Some(crate::app::Panel::Sessions(crate::sessions::Sessions::new(
         &[protocol::SessionRow {
             parent: None,
             compressions: 0,
@@ -333,7 +333,7 @@ fn a_move_is_found_only_when_it_saves_something() {
 
 /// Terminals that do not join a skin tone with its hand show four columns where others show two.
 #[test]
-fn what_a_terminal_takes_for_wider_leaves_nothing_behind() {
+fn text_of_disputed_width_leaves_nothing_behind() {
     let text = |text: &'static str| {
         move |buffer: &mut Buffer| {
             buffer.set_string(0, 1, text, ratatui::style::Style::new());

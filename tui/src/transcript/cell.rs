@@ -1,15 +1,16 @@
 //! One stored row as lines.
 
-use protocol::{Assistant, Body, End, Exit, Row, Stop, Summary, ToolCall, Wakeup, WakeupKind};
+use protocol::{Assistant, Body, Row, Stop, Summary, ToolCall, Wakeup, WakeupKind};
 use ratatui::text::{Line, Span};
 
 use super::markdown::Stream;
 use super::tool;
-use super::wrap::{Break, fit, text, wrap};
-use crate::card::boxed;
+use crate::boxed::boxed;
 use crate::clean::{clean, head, one_line, output, tail};
 use crate::numbers::{count, tokens};
+use crate::process_exit::describe;
 use crate::theme::Theme;
+use crate::wrap::{Break, fit, text, wrap};
 
 /// Lines of a prompt that are shown; a pasted file would bury the answer.
 const PROMPT_LINES: usize = 40;
@@ -20,8 +21,8 @@ const CARD_LINES: usize = 6;
 /// The same where the lines themselves are the reason.
 const MATCHED_LINES: usize = 12;
 
-/// Bytes looked at of a text of which only a part is shown.
-const LOOKED_AT: usize = 64 * 1024;
+/// Bytes read at most of a text of which only a part is shown.
+const MAX_BYTES: usize = 64 * 1024;
 
 /// Whether reasoning is shown whole.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -33,15 +34,19 @@ pub(crate) enum Reasoning {
     Shown,
 }
 
-/// What a row's look depends on besides itself.
-pub(crate) struct Context<'a> {
+/// The settings that the layout of a row depends on.
+pub(crate) struct CellContext<'a> {
     pub(crate) width: usize,
     pub(crate) reasoning: Reasoning,
     pub(crate) theme: &'a Theme,
 }
 
 /// The lines of a row. `call` is the tool call whose result it is.
-pub(crate) fn lines(row: &Row, call: Option<&ToolCall>, cx: &Context<'_>) -> Vec<Line<'static>> {
+pub(crate) fn lines(
+    row: &Row,
+    call: Option<&ToolCall>,
+    cx: &CellContext<'_>,
+) -> Vec<Line<'static>> {
     let theme = cx.theme;
     match &row.body {
         Body::User { text } => user(text, cx),
@@ -54,9 +59,9 @@ pub(crate) fn lines(row: &Row, call: Option<&ToolCall>, cx: &Context<'_>) -> Vec
     }
 }
 
-fn user(prompt: &str, cx: &Context<'_>) -> Vec<Line<'static>> {
+fn user(prompt: &str, cx: &CellContext<'_>) -> Vec<Line<'static>> {
     let style = cx.theme.user;
-    let known = head(prompt, LOOKED_AT);
+    let known = head(prompt, MAX_BYTES);
     let beyond = prompt.get(known.len()..).unwrap_or_default().trim_end_matches('\n');
     let looked_at = clean(known);
     let mut lines: Vec<Line<'static>> = Vec::new();
@@ -74,11 +79,11 @@ fn user(prompt: &str, cx: &Context<'_>) -> Vec<Line<'static>> {
     for (i, line) in lines.iter_mut().enumerate() {
         line.spans.insert(0, Span::styled(if i == 0 { "❯ " } else { "  " }, style));
     }
-    // What is hidden is counted as the user wrote it, not as it would be wrapped.
+    // Hidden lines are counted as the user wrote them, not as they would be wrapped.
     let all = looked_at.lines().count() + beyond.matches('\n').count();
     let more = match all - whole {
         0 => return lines,
-        1 if cut => "  … the line goes on".to_owned(),
+        1 if cut => "  … the line continues".to_owned(),
         hidden => format!("  … +{}", count(hidden, "line")),
     };
     lines.push(Line::styled(more, cx.theme.dim));
@@ -90,9 +95,9 @@ pub(super) fn barred(
     mark: &'static str,
     content: &str,
     style: ratatui::style::Style,
-    cx: &Context<'_>,
+    cx: &CellContext<'_>,
 ) -> Vec<Line<'static>> {
-    text(&clean(head(content, LOOKED_AT)), style, cx.width.saturating_sub(2), Break::Word)
+    text(&clean(head(content, MAX_BYTES)), style, cx.width.saturating_sub(2), Break::Word)
         .into_iter()
         .enumerate()
         .map(|(i, mut line)| {
@@ -103,7 +108,7 @@ pub(super) fn barred(
         .collect()
 }
 
-fn assistant(answer: &Assistant, cut: u64, cx: &Context<'_>) -> Vec<Line<'static>> {
+fn assistant(answer: &Assistant, cut: u64, cx: &CellContext<'_>) -> Vec<Line<'static>> {
     let mut lines = thoughts(&answer.reasoning, cx);
     if !answer.text.trim().is_empty() {
         if !lines.is_empty() {
@@ -116,7 +121,7 @@ fn assistant(answer: &Assistant, cut: u64, cx: &Context<'_>) -> Vec<Line<'static
     match answer.stop {
         Stop::End | Stop::Calls => {}
         Stop::Length => {
-            lines.push(Line::styled("… the model's output limit ended this", cx.theme.warn));
+            lines.push(Line::styled("… stopped at the model's output limit", cx.theme.warn));
         }
         Stop::Partial => lines.push(Line::styled("… interrupted", cx.theme.warn)),
     }
@@ -124,7 +129,7 @@ fn assistant(answer: &Assistant, cut: u64, cx: &Context<'_>) -> Vec<Line<'static
 }
 
 /// Finished reasoning.
-pub(crate) fn thoughts(reasoning: &str, cx: &Context<'_>) -> Vec<Line<'static>> {
+pub(crate) fn thoughts(reasoning: &str, cx: &CellContext<'_>) -> Vec<Line<'static>> {
     if reasoning.trim().is_empty() {
         return Vec::new();
     }
@@ -143,7 +148,7 @@ pub(crate) fn thoughts(reasoning: &str, cx: &Context<'_>) -> Vec<Line<'static>> 
 }
 
 /// Reasoning that is still being written: its last lines.
-pub(crate) fn thinking(reasoning: &str, cx: &Context<'_>) -> Vec<Line<'static>> {
+pub(crate) fn thinking(reasoning: &str, cx: &CellContext<'_>) -> Vec<Line<'static>> {
     const SHOWN: usize = 3;
     if reasoning.trim().is_empty() {
         return Vec::new();
@@ -153,8 +158,8 @@ pub(crate) fn thinking(reasoning: &str, cx: &Context<'_>) -> Vec<Line<'static>> 
         Reasoning::Shown => usize::MAX,
     };
     let looked_at = match cx.reasoning {
-        Reasoning::Folded => LOOKED_AT / 16,
-        Reasoning::Shown => LOOKED_AT,
+        Reasoning::Folded => MAX_BYTES / 16,
+        Reasoning::Shown => MAX_BYTES,
     };
     let body = clean(tail(reasoning, looked_at).trim());
     let all = text(&body, cx.theme.dim, cx.width, Break::Word);
@@ -164,21 +169,8 @@ pub(crate) fn thinking(reasoning: &str, cx: &Context<'_>) -> Vec<Line<'static>> 
     lines
 }
 
-/// How a process ended, in a few words (P11).
-pub(crate) fn ending(exit: &Exit) -> String {
-    match (exit.end, exit.code, exit.signal) {
-        (End::Exited, Some(0), _) => "finished".to_owned(),
-        (End::Exited, Some(code), _) => format!("failed (exit {code})"),
-        (End::Exited, None, Some(signal)) => format!("failed (signal {signal})"),
-        (End::Exited, None, None) => "ended (exit code unknown)".to_owned(),
-        (End::Killed, _, _) => "killed".to_owned(),
-        (End::Lost, _, _) => "lost".to_owned(),
-        (End::FailedStart, _, _) => "failed to start".to_owned(),
-    }
-}
-
 /// What stands for older rows in the model's context: a line, and its text when it is unfolded.
-fn summary(summary: &Summary, cx: &Context<'_>) -> Vec<Line<'static>> {
+fn summary(summary: &Summary, cx: &CellContext<'_>) -> Vec<Line<'static>> {
     let rows = count(summary.rows, "row");
     let (before, after) = (tokens(summary.before), tokens(summary.after));
     let fact = format!("context compressed: {rows} → summary, {before} → {after} tokens");
@@ -186,7 +178,7 @@ fn summary(summary: &Summary, cx: &Context<'_>) -> Vec<Line<'static>> {
         Reasoning::Folded => barred("∑ ", &format!("{fact} · Ctrl+R shows it"), cx.theme.dim, cx),
         Reasoning::Shown => {
             let body = text(
-                &clean(head(summary.text.trim(), LOOKED_AT)),
+                &clean(head(summary.text.trim(), MAX_BYTES)),
                 cx.theme.text,
                 cx.width.saturating_sub(4),
                 Break::Word,
@@ -197,17 +189,17 @@ fn summary(summary: &Summary, cx: &Context<'_>) -> Vec<Line<'static>> {
 }
 
 /// A background event as a card: why the agent was woken, by what, and what it printed (W24).
-fn card(wakeup: &Wakeup, cx: &Context<'_>) -> Vec<Line<'static>> {
+fn card(wakeup: &Wakeup, cx: &CellContext<'_>) -> Vec<Line<'static>> {
     let theme = cx.theme;
     let inner = cx.width.saturating_sub(4);
-    let says = match wakeup.kind {
-        WakeupKind::Exit => wakeup.exit.as_ref().map_or_else(|| "ended".to_owned(), ending),
+    let event = match wakeup.kind {
+        WakeupKind::Exit => wakeup.exit.as_ref().map_or_else(|| "ended".to_owned(), describe),
         WakeupKind::Match => {
             format!("matched \"{}\"", one_line(wakeup.pattern.as_deref().unwrap_or_default()))
         }
-        WakeupKind::WatchDisabled => "watch switched off".to_owned(),
+        WakeupKind::WatchDisabled => "watch turned off".to_owned(),
         WakeupKind::Delegation => match &wakeup.exit {
-            Some(exit) => format!("delegated task {}", ending(exit)),
+            Some(exit) => format!("delegated task {}", describe(exit)),
             None => "delegated task ended".to_owned(),
         },
     };
@@ -220,13 +212,13 @@ fn card(wakeup: &Wakeup, cx: &Context<'_>) -> Vec<Line<'static>> {
         }
         WakeupKind::WatchDisabled | WakeupKind::Delegation => {
             let (first, rest) = message(&wakeup.text);
-            let said = match wakeup.kind {
+            let message = match wakeup.kind {
                 WakeupKind::WatchDisabled => format!("{first}\n{rest}"),
                 _ if rest.is_empty() => first.to_owned(),
                 _ => rest.to_owned(),
             };
-            let said = clean(head(&said, LOOKED_AT));
-            let mut lines = text(said.trim(), theme.dim, inner, Break::Word);
+            let message = clean(head(&message, MAX_BYTES));
+            let mut lines = text(message.trim(), theme.dim, inner, Break::Word);
             if lines.len() > CARD_LINES {
                 lines.truncate(CARD_LINES - 1);
                 lines.push(Line::styled("…", theme.dim));
@@ -234,7 +226,7 @@ fn card(wakeup: &Wakeup, cx: &Context<'_>) -> Vec<Line<'static>> {
             body.extend(lines);
         }
     }
-    let title = format!("⚑ {says} · {}", one_line(&wakeup.process.0));
+    let title = format!("⚑ {event} · {}", one_line(&wakeup.process.0));
     boxed(&title, body, cx.width, theme.wakeup_border)
 }
 
@@ -260,7 +252,7 @@ fn message(text: &str) -> (&str, &str) {
     (first, rest.trim())
 }
 
-/// The line that repeats what the card has as its subject.
+/// Whether a line repeats the subject of the card.
 fn is_subject(line: &str) -> bool {
     ["Command: ", "Goal: ", "Task: "].iter().any(|label| line.starts_with(label))
 }
@@ -272,6 +264,6 @@ fn printed(text: &str) -> &str {
         .find_map(|head| text.find(head).map(|at| at + head.len()));
     // Without its beginning, which a window may have cut off, the text is output alone.
     let whole = if text.starts_with("[IMPORTANT") { "" } else { text };
-    let body = tail(from.and_then(|from| text.get(from..)).unwrap_or(whole), LOOKED_AT).trim_end();
+    let body = tail(from.and_then(|from| text.get(from..)).unwrap_or(whole), MAX_BYTES).trim_end();
     body.strip_suffix(']').unwrap_or(body)
 }

@@ -2,10 +2,10 @@
 
 use ratatui::text::Line;
 
-use super::wrap::fit;
 use crate::clean::clean;
 use crate::numbers::count;
 use crate::theme::Theme;
+use crate::wrap::fit;
 
 /// Lines shown of one diff.
 const SHOWN: usize = 40;

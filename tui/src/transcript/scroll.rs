@@ -1,6 +1,6 @@
 //! Where in the transcript the view stands, and how it moves.
 
-use super::{LIVE_PARTS, Scene, View};
+use super::{LIVE_PARTS, TranscriptContext, TranscriptView};
 
 /// Where the view stands.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -15,7 +15,7 @@ pub(crate) enum Place {
 /// A thing with lines, named so that the name survives paging.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Item {
-    /// What stands above the first row.
+    /// The lines above the first row.
     Head,
     /// A stored row, by its number.
     Row(u64),
@@ -36,7 +36,7 @@ pub(crate) enum Move {
     End,
 }
 
-impl View {
+impl TranscriptView {
     pub(crate) fn is_following(&self) -> bool {
         self.place == Place::Follow
     }
@@ -61,15 +61,15 @@ impl View {
 
     /// Older rows were put before the one that was the first.
     pub(crate) fn on_paged(&mut self, first: u64) {
-        self.relay();
+        self.invalidate();
         if let Place::At(Item::Head, _) = self.place {
             self.place = Place::At(Item::Row(first), 0);
         }
     }
 
-    /// Rows came while nobody could see them come.
+    /// Rows came while the link was down.
     pub(crate) fn on_resynced(&mut self, rows: u64) {
-        self.relay();
+        self.invalidate();
         if self.place != Place::Follow {
             self.new_rows += rows;
         }
@@ -77,7 +77,7 @@ impl View {
 
     /// The rows after that one are gone, this many; others will have their numbers.
     pub(crate) fn on_removed(&mut self, after: u64, rows: u64) {
-        self.relay();
+        self.invalidate();
         self.new_rows = self.new_rows.saturating_sub(rows);
         if let Place::At(Item::Row(n), _) = self.place
             && n > after
@@ -88,7 +88,7 @@ impl View {
     }
 
     /// Moves the view. It takes effect with the next arrangement.
-    pub(crate) fn go(&mut self, to: Move, scene: &Scene<'_>) {
+    pub(crate) fn scroll(&mut self, to: Move, cx: &TranscriptContext<'_>) {
         match to {
             Move::End => {
                 self.place = Place::Follow;
@@ -97,31 +97,31 @@ impl View {
             Move::Top => self.place = Place::At(Item::Head, 0),
             Move::Pages(pages) => {
                 let page = self.height.saturating_sub(2).max(1) as isize;
-                self.go(Move::Lines(pages * page), scene);
+                self.scroll(Move::Lines(pages * page), cx);
             }
             Move::Lines(lines) if lines < 0 => {
-                let (mut index, mut line) = self.locate(scene);
+                let (mut index, mut line) = self.locate(cx);
                 let mut left = lines.unsigned_abs();
                 while left > 0 && (index, line) != (0, 0) {
                     if line == 0 {
                         index -= 1;
-                        line = self.item(scene, index).len();
+                        line = self.item(cx, index).len();
                     }
                     let step = left.min(line);
                     line -= step;
                     left -= step;
                 }
-                self.place = Place::At(name(scene, index), line);
+                self.place = Place::At(name(cx, index), line);
             }
             Move::Lines(lines) => {
                 if self.place == Place::Follow {
                     return;
                 }
-                let (mut index, mut line) = self.locate(scene);
+                let (mut index, mut line) = self.locate(cx);
                 let mut left = lines.unsigned_abs();
-                let last = scene.transcript.rows.len() + LIVE_PARTS;
+                let last = cx.transcript.rows.len() + LIVE_PARTS;
                 while left > 0 && index <= last {
-                    let rest = self.item(scene, index).len().saturating_sub(line);
+                    let rest = self.item(cx, index).len().saturating_sub(line);
                     if left < rest || index == last {
                         line += left;
                         break;
@@ -130,14 +130,14 @@ impl View {
                     index += 1;
                     line = 0;
                 }
-                self.place = Place::At(name(scene, index), line);
+                self.place = Place::At(name(cx, index), line);
             }
         }
     }
 
     /// Item and line of the first line in view.
-    fn locate(&self, scene: &Scene<'_>) -> (usize, usize) {
-        let rows = &scene.transcript.rows;
+    fn locate(&self, cx: &TranscriptContext<'_>) -> (usize, usize) {
+        let rows = &cx.transcript.rows;
         match self.place {
             Place::Follow => self.first,
             Place::At(Item::Head, line) => (0, line),
@@ -151,18 +151,18 @@ impl View {
     }
 
     /// Collects the lines in view.
-    pub(super) fn place(&mut self, scene: &Scene<'_>) {
-        let last = scene.transcript.rows.len() + LIVE_PARTS;
+    pub(super) fn place(&mut self, cx: &TranscriptContext<'_>) {
+        let last = cx.transcript.rows.len() + LIVE_PARTS;
         if self.place != Place::Follow {
-            let (index, line) = self.locate(scene);
-            if self.has_more(scene, index, line) {
+            let (index, line) = self.locate(cx);
+            if self.has_more(cx, index, line) {
                 self.first = (index, line);
                 self.shown.clear();
                 let (mut at, mut skip) = (index, line);
                 while at <= last && self.shown.len() < self.height {
                     let room = self.height - self.shown.len();
                     let part: Vec<_> =
-                        self.item(scene, at).iter().skip(skip).take(room).cloned().collect();
+                        self.item(cx, at).iter().skip(skip).take(room).cloned().collect();
                     self.shown.extend(part);
                     skip = 0;
                     at += 1;
@@ -172,15 +172,15 @@ impl View {
             self.place = Place::Follow;
             self.new_rows = 0;
         }
-        self.follow(scene, last);
+        self.follow(cx, last);
     }
 
     /// Whether lines lie below a full screen that begins here.
-    fn has_more(&mut self, scene: &Scene<'_>, index: usize, line: usize) -> bool {
-        let last = scene.transcript.rows.len() + LIVE_PARTS;
+    fn has_more(&mut self, cx: &TranscriptContext<'_>, index: usize, line: usize) -> bool {
+        let last = cx.transcript.rows.len() + LIVE_PARTS;
         let mut count = 0;
         for at in index..=last {
-            count += self.item(scene, at).len();
+            count += self.item(cx, at).len();
             if count > line + self.height {
                 return true;
             }
@@ -188,13 +188,13 @@ impl View {
         false
     }
 
-    fn follow(&mut self, scene: &Scene<'_>, last: usize) {
+    fn follow(&mut self, cx: &TranscriptContext<'_>, last: usize) {
         let height = self.height;
         let mut parts: Vec<Vec<ratatui::text::Line<'static>>> = Vec::new();
         let mut count = 0;
         self.first = (0, 0);
         for index in (0..=last).rev() {
-            let lines = self.item(scene, index);
+            let lines = self.item(cx, index);
             let skip = lines.len().saturating_sub(height - count);
             let part: Vec<_> = lines.iter().skip(skip).cloned().collect();
             count += part.len();
@@ -208,8 +208,8 @@ impl View {
     }
 }
 
-fn name(scene: &Scene<'_>, index: usize) -> Item {
-    let rows = &scene.transcript.rows;
+fn name(cx: &TranscriptContext<'_>, index: usize) -> Item {
+    let rows = &cx.transcript.rows;
     match index.checked_sub(1) {
         None => Item::Head,
         Some(at) => match rows.get(at) {

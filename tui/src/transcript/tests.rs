@@ -150,7 +150,7 @@ fn scrolling_by_lines_shows_every_line_once() {
 }
 
 #[test]
-fn reaching_the_top_asks_for_older_rows_once_and_they_do_not_move_the_view() {
+fn reaching_the_top_requests_older_rows_once() {
     let old = |n: u64| row(n, user(&format!("old {n}")));
     let transcript = Transcript {
         earlier: 500,
@@ -175,7 +175,7 @@ fn reaching_the_top_asks_for_older_rows_once_and_they_do_not_move_the_view() {
 }
 
 #[test]
-fn older_rows_appear_above_what_stands_at_the_top() {
+fn older_rows_appear_above_the_first_row() {
     let transcript = Transcript {
         earlier: 500,
         rows: (501..=540).map(|n| row(n, user(&format!("prompt {n}")))).collect(),
@@ -215,7 +215,7 @@ fn tables_fit_the_width() {
     for width in [10, 20, 40] {
         let lines = render(text, width, &theme()).lines;
         for line in &lines {
-            assert!(crate::card::line_width(line) <= width, "{width}: {line}");
+            assert!(crate::wrap::line_width(line) <= width, "{width}: {line}");
         }
         let letters = |text: &str| {
             let mut letters: Vec<char> = text.chars().filter(|c| c.is_alphabetic()).collect();
@@ -227,7 +227,7 @@ fn tables_fit_the_width() {
 }
 
 #[test]
-fn a_live_calls_output_is_shown_as_it_comes() {
+fn the_output_of_a_live_call_is_shown_as_it_comes() {
     let mut app = app(vec![user("go")]);
     app.on_event(&started(), T0);
     let ask = row(2, calls(vec![call("1", "terminal", r#"{"command":"make"}"#)]));

@@ -1,4 +1,4 @@
-//! Tool calls: one header line, then a few lines of what came out.
+//! Tool calls: one header line, then a few lines of output.
 
 use protocol::{LiveCall, Millis, ToolCall, ToolResult};
 use ratatui::style::Style;
@@ -6,11 +6,11 @@ use ratatui::text::{Line, Span};
 use serde_json::Value;
 
 use super::diff;
-use super::wrap::{Break, columns, fit, text};
 use crate::clean::{clean, one_line, output, tail};
 use crate::numbers::count;
 use crate::theme::Theme;
 use crate::time::{between, span, took};
+use crate::wrap::{Break, columns, fit, text};
 
 /// Lines shown of an output: this many of its head
 const HEAD: usize = 3;
@@ -66,12 +66,12 @@ pub(crate) fn done(
     lines
 }
 
-/// Why a command did not run, in a word or two: it has no exit code.
+/// Why a command did not run, for a call without an exit code.
 fn why_blocked(error: &str) -> &'static str {
     let error = error.to_lowercase();
     let says = |words: &str| error.contains(words);
     if says("in time") || says("timed out") {
-        "nobody answered"
+        "no answer"
     } else if says("interrupted") {
         "interrupted"
     } else if says("denied") {
@@ -99,7 +99,7 @@ pub(crate) fn live(
     lines
 }
 
-/// What a call is about, in a line.
+/// The subject of a call, one line.
 fn summary(call: &ToolCall) -> String {
     let args = &call.args;
     let parts: &[&str] = match call.name.as_str() {
@@ -133,7 +133,7 @@ fn header(
     theme: &Theme,
 ) -> Line<'static> {
     let name = one_line(name);
-    // What was called is worth more than the last of what is known of it, and keeps its beginning.
+    // The subject matters more than the last facts, and keeps its beginning.
     let least = columns(summary).min(width * 2 / 5);
     let room = width.saturating_sub(4 + columns(&name));
     let mut shown = facts.len();
@@ -170,7 +170,7 @@ fn body(result: &ToolResult, value: &Value, width: usize, theme: &Theme) -> Vec<
                 lines.extend(excerpt(&answer, HEAD, width, theme.text, theme));
             }
         }
-        // Their content was asked for by the agent; the header says what it was.
+        // Their content is for the agent; the header names the file.
         "read_file" | "write_file" | "patch" | "search_files" => {}
         _ if map.contains_key("pid") && map.contains_key("session_id") => {}
         _ => {

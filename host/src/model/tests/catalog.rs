@@ -85,7 +85,7 @@ fn a_gateway_keeps_names_with_a_vendor_in_front() {
 }
 
 #[test]
-fn the_configured_name_is_the_configured_model_whatever_it_looks_like() {
+fn the_configured_name_always_means_the_configured_model() {
     let gateway = Some("https://gateway.example/v1");
     for current in [
         configured(Provider::OpenAi, "openai/gpt-oss-120b", gateway),
@@ -99,7 +99,7 @@ fn the_configured_name_is_the_configured_model_whatever_it_looks_like() {
 }
 
 #[test]
-fn a_gateway_of_many_vendors_keeps_the_vendor_that_is_called_like_a_provider() {
+fn a_gateway_keeps_a_vendor_that_is_named_like_a_provider() {
     let current =
         configured(Provider::OpenAi, "mistralai/devstral", Some("https://gateway.example/v1"));
     for name in ["openai/gpt-5", "google/gemini-2.5-pro"] {
@@ -136,7 +136,7 @@ fn every_offered_name_can_be_selected_and_opened() {
 
 // S01
 #[test]
-fn a_configured_context_length_wins_and_without_one_the_catalogs_counts() {
+fn a_configured_context_length_overrides_the_catalog() {
     let mut settings = configured(Provider::OpenAi, "gpt-5", None);
     assert_eq!(open(&settings).unwrap().context_length(), Some(64_000));
     settings.context_length = None;

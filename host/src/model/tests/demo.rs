@@ -75,7 +75,7 @@ async fn two_runs_of_a_word_are_equal() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_stream_has_as_many_deltas_as_asked_for_at_the_rate_asked_for() {
+async fn a_stream_has_the_requested_deltas_at_the_requested_rate() {
     let since = tokio::time::Instant::now();
     let items = collect(Demo.stream(prompt("stream 50 10"))).await;
     assert_eq!(items.len(), 51);

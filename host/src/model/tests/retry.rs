@@ -25,7 +25,7 @@ fn pauses(items: &[Result<Chunk, Error>]) -> Vec<(u32, Duration)> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn passing_failures_are_retried_with_growing_pauses_each_told_before_it() {
+async fn transient_failures_are_retried_with_reported_growing_pauses() {
     for class in [Class::RateLimit, Class::Server, Class::Unreachable] {
         let script = scripted([
             failed(class, None),
@@ -97,7 +97,7 @@ async fn who_refuses_connections_is_given_up_within_seconds() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_broke_off_is_retried_only_if_nothing_of_it_was_seen() {
+async fn a_broken_answer_is_retried_only_if_nothing_was_streamed() {
     let script = scripted([vec![Step::Cut], vec![Step::text("whole")]]);
     let items = collect(Retry::new(script, 3).stream(prompt("x"))).await;
     assert_eq!(completion(&items).text, "whole");

@@ -4,7 +4,7 @@ use super::*;
 use protocol::Subject;
 
 #[test]
-fn yolo_approves_what_is_being_asked_and_asks_no_more_until_it_is_off() {
+fn yolo_approves_pending_requests_until_it_is_off() {
     // S04
     let mut rig = Rig::new();
     rig.prompt("go");
@@ -30,7 +30,7 @@ fn the_users_folder_holds_against_a_turn_that_runs_elsewhere() {
     let mut rig = Rig::new();
     rig.prompt("go");
     rig.feed(Input::SetCwd("/new".to_owned()));
-    let finished = |cwd: &str| Finished {
+    let finished = |cwd: &str| FinishedCall {
         result: ToolResult {
             call: CallId("c1".to_owned()),
             name: "terminal".to_owned(),
@@ -60,7 +60,7 @@ fn the_users_folder_holds_against_a_turn_that_runs_elsewhere() {
 }
 
 #[test]
-fn an_effort_is_stored_and_asked_with_and_an_unknown_one_is_refused() {
+fn an_effort_is_stored_and_an_unknown_one_is_refused() {
     let mut rig = Rig::new();
     rig.prompt("go");
     rig.end();
@@ -104,7 +104,7 @@ fn a_pin_is_stored_and_no_activity() {
 }
 
 #[test]
-fn the_chosen_toolsets_count_from_the_next_turn_on_and_a_wrong_choice_changes_nothing() {
+fn chosen_toolsets_apply_from_the_next_turn() {
     let mut rig = Rig::new();
     let choose = |names: &[&str]| {
         Input::SetToolsets(Some(names.iter().map(|name| (*name).to_owned()).collect()))

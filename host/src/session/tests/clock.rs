@@ -15,7 +15,7 @@ fn a_clock_set_back_holds_up_no_completion() {
 }
 
 #[test]
-fn completions_of_before_and_after_a_clock_change_are_all_told_once() {
+fn completions_around_a_clock_change_are_delivered_once() {
     // W06 W16
     let mut rig = idle_with(&["a", "b", "c"]);
     rig.prompt("busy");
@@ -40,7 +40,7 @@ fn completions_of_before_and_after_a_clock_change_are_all_told_once() {
 }
 
 #[test]
-fn another_input_of_the_same_millisecond_does_not_end_the_wait_for_siblings() {
+fn an_input_in_the_same_millisecond_does_not_end_settling() {
     // W06
     let mut rig = idle_with(&["a", "b"]);
     rig.exit("a");

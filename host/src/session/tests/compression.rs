@@ -39,7 +39,7 @@ fn context(rig: &Rig) -> Vec<&'static str> {
 }
 
 #[test]
-fn a_process_from_before_a_compression_wakes_the_same_session_after_it() {
+fn a_process_wakes_its_session_after_a_compression() {
     // W18
     let mut rig = idle_with(&["a"]);
     rig.feed(Input::Compress { focus: None });
@@ -83,7 +83,7 @@ fn compressing_is_a_turn_that_answers_nothing() {
 }
 
 #[test]
-fn while_a_turn_runs_or_before_the_first_prompt_nothing_is_compressed() {
+fn nothing_is_compressed_in_a_turn_or_before_a_prompt() {
     let mut rig = Rig::new();
     let effects = rig.feed(Input::Compress { focus: None });
     assert_eq!(failures(&effects), ["There is nothing to compress yet."]);
@@ -112,7 +112,7 @@ fn a_compression_that_comes_to_nothing_leaves_no_trace() {
 }
 
 #[test]
-fn two_compressions_in_a_row_that_save_next_to_nothing_are_said_once() {
+fn two_poor_compressions_in_a_row_are_reported_once() {
     let mut rig = idle_with(&["a"]);
     rig.prompt("go");
     assert_eq!(failures(&compressed(&mut rig, 1_000, 901)), [""; 0]);
@@ -149,7 +149,7 @@ fn a_failed_compression_is_told_and_remembered() {
 }
 
 #[test]
-fn a_summary_behind_a_partial_answer_does_not_hide_that_it_is_partial() {
+fn a_summary_does_not_hide_a_partial_answer_before_it() {
     // W16: the wakeup is told already; the model needs a word to answer to.
     let mut rig = idle_with(&["a"]);
     rig.exit("a");

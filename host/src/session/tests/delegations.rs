@@ -88,7 +88,7 @@ fn plans(rig: &Rig) -> Vec<TurnPlan> {
 }
 
 #[test]
-fn a_task_its_ledger_row_its_session_and_its_prompt_are_one_commit() {
+fn a_task_with_its_session_and_prompt_is_one_commit() {
     // W17, W27
     let mut rig = Rig::new();
     rig.prompt("go");
@@ -132,7 +132,7 @@ fn a_task_starts_where_its_session_works_now_and_with_its_model() {
         unanswered: false,
     };
     let shell = Some(shell);
-    rig.event(TurnEvent::Result(Finished { result, seen: Vec::new(), shell, todo: None }));
+    rig.event(TurnEvent::Result(FinishedCall { result, seen: Vec::new(), shell, todo: None }));
     let effects = delegate(&mut rig, "a", false);
     let meta = effects.iter().find_map(|e| match e {
         Effect::Record(Record::Session(meta)) if meta.task.is_some() => Some(meta),
@@ -213,7 +213,7 @@ fn a_result_for_another_session_changes_nothing() {
 }
 
 #[test]
-fn a_call_that_waits_hears_of_the_end_and_its_result_does_not_wake() {
+fn a_waiting_call_gets_the_end_and_its_result_wakes_nobody() {
     // W07, W26
     for ends_first in [true, false] {
         let mut rig = Rig::new();
@@ -232,7 +232,7 @@ fn a_call_that_waits_hears_of_the_end_and_its_result_does_not_wake() {
             |e| matches!(e, Effect::Reply { ack: Ack(7), reply: Reply::Ended { exit } } if exit.code == Some(0)),
         );
         assert_eq!(replies.count(), 1, "{effects:?}");
-        rig.result(vec![(pid("a"), Seen::Now)]);
+        rig.result(vec![(pid("a"), ConsumeAt::Now)]);
         rig.answer("done");
         rig.end();
         assert_eq!(rig.starts(), [Source::User]);
@@ -242,7 +242,7 @@ fn a_call_that_waits_hears_of_the_end_and_its_result_does_not_wake() {
 }
 
 #[test]
-fn a_wait_for_what_is_not_there_is_refused_and_one_ends_with_its_turn() {
+fn a_wait_for_an_unknown_task_is_refused() {
     let mut rig = Rig::new();
     rig.prompt("go");
     assert!(refusal(&rig.event(TurnEvent::AwaitEnd(pid("nothing")))).is_some());
@@ -253,7 +253,7 @@ fn a_wait_for_what_is_not_there_is_refused_and_one_ends_with_its_turn() {
 }
 
 #[test]
-fn a_cancel_ends_the_tasks_its_turn_waits_for_and_holds_the_results_of_the_others() {
+fn a_cancel_ends_only_the_tasks_its_turn_waits_for() {
     // W09, W22
     let mut rig = Rig::new();
     rig.prompt("go");
@@ -278,7 +278,7 @@ fn a_cancel_ends_the_tasks_its_turn_waits_for_and_holds_the_results_of_the_other
 }
 
 #[test]
-fn a_wait_by_the_process_tool_does_not_end_its_task_with_the_turn() {
+fn a_process_wait_does_not_end_its_task_with_the_turn() {
     let mut rig = Rig::new();
     rig.prompt("go");
     delegate(&mut rig, "a", false);
@@ -350,7 +350,7 @@ fn the_prompt_of_a_task_starts_by_itself_with_nobody_there() {
 }
 
 #[test]
-fn a_one_shot_prompt_in_the_session_of_a_task_keeps_its_own_caller() {
+fn a_one_shot_prompt_in_a_task_session_stays_stateless() {
     // W26
     let loaded = Loaded { meta: worker_meta(), ..Loaded::default() };
     let mut rig = loaded_as(loaded, Attendance::Stateless);
@@ -389,7 +389,7 @@ fn the_report_of_a_task_is_the_same_after_a_restart() {
 }
 
 #[test]
-fn a_task_that_ended_badly_is_reported_as_failed_with_the_reason() {
+fn a_task_that_failed_is_reported_with_the_reason() {
     // W12
     let failed = Outcome::Failed { class: "auth".to_owned() };
     let ends = [
@@ -461,7 +461,7 @@ fn a_task_that_will_be_woken_is_not_over() {
 }
 
 #[test]
-fn a_background_command_that_wakes_nobody_does_not_keep_a_task_open() {
+fn a_command_without_notify_does_not_keep_a_task_open() {
     for (watch, reported) in [(vec![], 1), (vec!["ready".to_owned()], 0)] {
         let mut rig = working();
         let silent = Process { notify: false, watch, ..process("x") };
@@ -624,8 +624,9 @@ fn findings_are_the_last_words_whatever_follows_them() {
     ];
     for (bodies, answer, failure) in cases {
         let rows: Vec<Row> = (1..).zip(bodies).map(|(n, body)| row(n, body)).collect();
-        let expected = Findings { answer: answer.to_owned(), failure: failure.map(str::to_owned) };
-        assert_eq!(findings(&rows), expected);
+        let expected =
+            TaskResult { answer: answer.to_owned(), failure: failure.map(str::to_owned) };
+        assert_eq!(task_result(&rows), expected);
     }
 }
 
@@ -651,5 +652,5 @@ fn a_task_that_a_one_shot_run_loads_before_it_began_is_not_over() {
     let brief = Queued { id: PromptId("a".to_owned()), text: "brief a".to_owned() };
     let loaded = Loaded { meta: worker_meta(), queued: vec![brief], ..Loaded::default() };
     let rig = loaded_as(loaded, Attendance::Stateless);
-    assert_eq!((rig.session.verdict(1_000), reports(&rig)), (None, vec![]));
+    assert_eq!((rig.session.task_end(1_000), reports(&rig)), (None, vec![]));
 }

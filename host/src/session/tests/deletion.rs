@@ -46,7 +46,7 @@ fn nothing_is_heard_of_a_deleted_session_any_more() {
 }
 
 #[test]
-fn a_completion_of_an_archived_session_is_delivered_and_leaves_it_archived() {
+fn a_completion_leaves_an_archived_session_archived() {
     // W19
     let mut rig = idle_with(&["a"]);
     rig.feed(Input::Archive(true));

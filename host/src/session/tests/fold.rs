@@ -19,7 +19,7 @@ fn happen(rig: &mut Rig, what: u8, which: u8) {
             let part = if which.is_multiple_of(2) { Part::Text } else { Part::Reasoning };
             drop(rig.event(TurnEvent::Delta { part, text: "d".to_owned() }));
         }
-        6 if running => drop(rig.result(vec![(pid(&id), Seen::Now)])),
+        6 if running => drop(rig.result(vec![(pid(&id), ConsumeAt::Now)])),
         7 if running => drop(rig.event(TurnEvent::Ended {
             outcome: Outcome::Failed { class: "x".to_owned() },
             failure: Some("no".to_owned()),
@@ -53,7 +53,7 @@ fn happen(rig: &mut Rig, what: u8, which: u8) {
 
 proptest! {
     #[test]
-    fn the_fold_of_the_published_events_is_the_sessions_own_transcript(
+    fn the_fold_of_published_events_is_the_transcript(
         script in proptest::collection::vec((any::<u8>(), any::<u8>()), 0..120)
     ) {
         let mut rig = Rig::new();

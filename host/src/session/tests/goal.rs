@@ -116,7 +116,7 @@ fn a_turn_that_did_not_end_well_pauses_it_with_the_reason() {
 }
 
 #[test]
-fn a_judgement_that_fails_pauses_it_and_one_that_cannot_be_read_does_not() {
+fn a_failed_judgement_pauses_the_goal() {
     // S08
     let mut rig = Rig::new();
     set(&mut rig, "build it");
@@ -141,7 +141,7 @@ fn a_judgement_that_fails_pauses_it_and_one_that_cannot_be_read_does_not() {
 }
 
 #[test]
-fn it_pauses_after_its_most_turns_and_a_resume_gives_it_as_many_again() {
+fn a_goal_pauses_at_its_limit_and_a_resume_resets_it() {
     // S08
     let mut rig = Rig::new();
     set(&mut rig, "build it");
@@ -181,7 +181,7 @@ fn prompts_and_completions_go_first_and_count() {
 }
 
 #[test]
-fn a_goal_set_while_a_turn_runs_begins_after_it_and_does_not_answer_for_it() {
+fn a_goal_set_in_a_turn_begins_after_it() {
     // S08
     let mut rig = Rig::new();
     rig.prompt("something else");
@@ -249,7 +249,7 @@ fn after_a_restart_an_active_goal_goes_on_once() {
 }
 
 #[test]
-fn a_stopping_host_starts_nothing_for_it_and_the_next_one_asks_again() {
+fn a_stopping_host_starts_no_goal_turn() {
     // S08, R05
     let mut rig = Rig::new();
     set(&mut rig, "build it");
@@ -299,7 +299,7 @@ fn what_is_held_stays_held_while_a_goal_goes_on() {
 }
 
 #[test]
-fn a_goal_is_not_held_by_the_limit_of_wakeups_and_does_not_count_for_it() {
+fn a_goal_does_not_count_for_the_limit_of_wakeups() {
     // S08, W31
     let mut rig = Rig::new();
     set(&mut rig, "build it");

@@ -102,7 +102,7 @@ fn failed_with(class: &str) -> Rig {
 }
 
 #[test]
-fn a_refused_key_pauses_wakeups_with_no_retry_and_says_what_to_do() {
+fn a_refused_key_pauses_wakeups_and_says_what_to_do() {
     // W20
     for class in ["auth", "quota"] {
         let mut rig = failed_with(class);
@@ -119,7 +119,7 @@ fn a_refused_key_pauses_wakeups_with_no_retry_and_says_what_to_do() {
 }
 
 #[test]
-fn a_paused_wakeup_goes_on_with_another_model_and_not_with_the_refused_one() {
+fn a_paused_wakeup_continues_only_with_another_model() {
     // W20
     let mut rig = failed_with("auth");
     rig.model("");
@@ -134,7 +134,7 @@ fn a_paused_wakeup_goes_on_with_another_model_and_not_with_the_refused_one() {
 }
 
 #[test]
-fn a_prompt_is_never_suppressed_and_a_normal_end_of_it_ends_the_pause() {
+fn a_prompt_runs_in_a_pause_and_its_normal_end_ends_it() {
     // W20 W05
     let mut rig = failed_with("auth");
     rig.prompt("still refused?");
@@ -213,7 +213,7 @@ fn a_model_chosen_while_the_refused_turn_ran_is_asked_at_once() {
 }
 
 #[test]
-fn a_failed_wakeup_is_retried_after_1_5_15_and_60_minutes_in_one_row_and_then_waits() {
+fn a_failed_wakeup_is_retried_after_1_5_15_and_60_minutes() {
     // W29
     for class in ["unreachable", "rate_limit", "server", "truncated", "model", "bug"] {
         let mut rig = failed_with(class);
@@ -249,7 +249,7 @@ fn a_failed_wakeup_is_retried_after_1_5_15_and_60_minutes_in_one_row_and_then_wa
 }
 
 #[test]
-fn a_prompt_takes_failed_wakeups_along_and_a_failure_of_it_costs_no_retry() {
+fn a_prompt_takes_failed_wakeups_along_at_no_retry() {
     // W29 W05
     let mut rig = failed_with("server");
     let due = rig.session.deadline();
@@ -317,7 +317,7 @@ fn a_start_of_the_host_tries_also_what_no_timer_tries_any_more() {
 }
 
 #[test]
-fn a_delivery_ends_the_count_of_retries_also_if_its_turn_fails_later() {
+fn a_delivery_resets_the_retries_even_if_its_turn_fails() {
     // W29
     let mut rig = failed_with("server");
     rig.pass(MINUTE);
@@ -391,7 +391,7 @@ fn an_event_that_cannot_be_read_costs_itself_alone() {
 }
 
 #[test]
-fn an_interrupt_holds_what_waits_and_what_ends_later_until_the_next_prompt() {
+fn an_interrupt_holds_wakeups_until_the_next_prompt() {
     // W22 W05
     let mut rig = Rig::new();
     rig.prompt("go");
@@ -448,7 +448,7 @@ fn what_a_cancelled_wakeup_turn_carried_counts_as_delivered() {
 }
 
 #[test]
-fn after_an_interrupt_queued_prompts_go_on_and_a_remark_is_kept_for_the_next_turn() {
+fn queued_prompts_and_remarks_survive_an_interrupt() {
     // W22: what was typed to run later runs; a remark was about the turn that is gone.
     let mut rig = Rig::new();
     rig.prompt("go");
@@ -469,7 +469,7 @@ fn after_an_interrupt_queued_prompts_go_on_and_a_remark_is_kept_for_the_next_tur
 }
 
 #[test]
-fn a_cancelled_turn_that_does_not_unwind_is_reclaimed_after_10_seconds() {
+fn a_cancelled_turn_is_given_up_after_10_seconds() {
     // W23
     let mut rig = Rig::new();
     rig.prompt("go");
@@ -535,8 +535,9 @@ fn whatever_a_reclaimed_turn_says_later_is_refused() {
         millis: 1,
         unanswered: false,
     };
-    let seen = vec![(pid("a"), Seen::Now)];
-    let result = Finished { result, seen, shell: Some(Shell::default()), todo: Some(true.into()) };
+    let seen = vec![(pid("a"), ConsumeAt::Now)];
+    let result =
+        FinishedCall { result, seen, shell: Some(Shell::default()), todo: Some(true.into()) };
     let late = Assistant { text: "late".to_owned(), ..Assistant::default() };
     for event in [
         TurnEvent::Delta { part: Part::Text, text: "late".to_owned() },
@@ -575,7 +576,7 @@ fn whatever_a_reclaimed_turn_says_later_is_refused() {
 }
 
 #[test]
-fn wakeups_in_a_row_are_counted_for_all_to_see_and_a_user_begins_anew() {
+fn wakeups_in_a_row_are_shown_and_a_prompt_resets_them() {
     // W31
     let mut rig = idle_with(&["a", "b", "c"]);
     let mut seen = Vec::new();
@@ -594,7 +595,7 @@ fn wakeups_in_a_row_are_counted_for_all_to_see_and_a_user_begins_anew() {
 }
 
 #[test]
-fn after_max_wakeups_further_ones_are_held_with_the_number_in_the_reason() {
+fn wakeups_beyond_the_limit_are_held_with_the_reason() {
     // W31
     let mut rig = Rig::new();
     rig.session.rules.max_wakeups = 2;
@@ -633,7 +634,7 @@ fn retries_of_a_failing_wakeup_are_wakeups_in_a_row() {
 }
 
 #[test]
-fn what_ends_after_the_last_retry_failed_keeps_an_hours_distance_by_any_clock() {
+fn ends_after_the_last_retry_keep_an_hours_distance() {
     // W29
     let mut rig = failed_with("server");
     for minutes in [1, 5, 15, 60] {

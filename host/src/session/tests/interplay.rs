@@ -59,7 +59,7 @@ fn a_turn_that_is_too_old_to_go_on_holds_no_later_completion() {
 }
 
 #[test]
-fn a_task_that_comes_to_its_end_while_the_host_drains_is_told_before_it_stops() {
+fn a_task_that_ends_in_a_drain_is_reported_before_the_stop() {
     // R05: who waits for it would else use up the time of the drain.
     let mut rig = worker();
     rig.feed(Input::Drain);
@@ -69,7 +69,7 @@ fn a_task_that_comes_to_its_end_while_the_host_drains_is_told_before_it_stops() 
 }
 
 #[test]
-fn what_a_task_that_was_taken_back_still_waited_for_starts_nothing() {
+fn an_abandoned_task_starts_nothing_more() {
     // W09: not when its retry is due, and not in the next host.
     let mut rig = worker();
     rig.spawn("a");
@@ -150,7 +150,7 @@ fn a_compression_that_asked_nobody_proves_no_key() {
 }
 
 #[test]
-fn an_end_that_was_seen_stays_so_when_its_watch_is_switched_off_afterwards() {
+fn a_seen_end_stays_consumed_when_its_watch_is_disabled() {
     // W07 P03: `wait` was faster than the last lines.
     let mut rig = idle_with(&[]);
     rig.prompt("look");
@@ -159,7 +159,7 @@ fn an_end_that_was_seen_stays_so_when_its_watch_is_switched_off_afterwards() {
     rig.event(TurnEvent::Spawn(Box::new(process)));
     let hit = |rig: &mut Rig| {
         let (pattern, text) = ("x".to_owned(), "x".to_owned());
-        let hit = Hit { pattern, text, lines: 1, upto: 1, at: rig.now };
+        let hit = WatchHit { pattern, text, lines: 1, upto: 1, at: rig.now };
         rig.feed(Input::Matched { process: pid("a"), hit, admitted: true });
     };
     for _ in 0..2 {
@@ -169,7 +169,7 @@ fn an_end_that_was_seen_stays_so_when_its_watch_is_switched_off_afterwards() {
         rig.now += 20_000;
     }
     hit(&mut rig);
-    rig.result(vec![(pid("a"), Seen::Now)]);
+    rig.result(vec![(pid("a"), ConsumeAt::Now)]);
     hit(&mut rig);
     rig.exit("a");
     rig.answer("done");
@@ -182,13 +182,13 @@ fn an_end_that_was_seen_stays_so_when_its_watch_is_switched_off_afterwards() {
 }
 
 #[test]
-fn an_end_that_was_polled_counts_also_if_its_turn_ends_in_the_next_host() {
+fn a_polled_end_counts_if_its_turn_ends_in_the_next_host() {
     // W07 R01
     let mut rig = Rig::new();
     rig.prompt("go");
     rig.spawn("a");
     rig.exit("a");
-    rig.result(vec![(pid("a"), Seen::AtTurnEnd)]);
+    rig.result(vec![(pid("a"), ConsumeAt::TurnEnd)]);
     let mut disk = Disk::of(&rig);
     let mut rig = disk.restart(rig.now);
     rig.answer("it has ended");
@@ -213,7 +213,7 @@ fn an_interrupted_turn_asks_nothing_any_more() {
 }
 
 #[test]
-fn a_match_that_was_found_while_the_end_was_on_its_way_is_told_before_it() {
+fn a_match_is_delivered_before_the_end_of_its_process() {
     // P02 W06: what is read after the child has ended was printed before, also after a restart.
     let mut rig = Rig::new();
     rig.prompt("go");
@@ -223,7 +223,7 @@ fn a_match_that_was_found_while_the_end_was_on_its_way_is_told_before_it() {
     rig.end();
     rig.prompt("busy");
     let (pattern, text) = ("x".to_owned(), "x".to_owned());
-    let hit = Hit { pattern, text, lines: 1, upto: 1, at: rig.now + 20 };
+    let hit = WatchHit { pattern, text, lines: 1, upto: 1, at: rig.now + 20 };
     rig.feed(Input::Matched { process: pid("a"), hit, admitted: true });
     rig.exit("a");
     let mut disk = Disk::of(&rig);
@@ -280,7 +280,7 @@ fn anything(rig: &mut Rig, what: u8, which: u8) {
         4 => drop(rig.exit(&id)),
         5 => {
             let (pattern, text) = ("x".to_owned(), "x".to_owned());
-            let hit = Hit { pattern, text, lines: 1, upto: u64::from(which), at: rig.now };
+            let hit = WatchHit { pattern, text, lines: 1, upto: u64::from(which), at: rig.now };
             let admitted = !which.is_multiple_of(5);
             drop(rig.feed(Input::Matched { process: pid(&id), hit, admitted }));
         }
@@ -290,7 +290,7 @@ fn anything(rig: &mut Rig, what: u8, which: u8) {
         10 => drop(rig.feed(Input::Cancel)),
         11 => drop(rig.feed(Input::WakeNow)),
         12 if running => {
-            let seen = if which.is_multiple_of(2) { Seen::Now } else { Seen::AtTurnEnd };
+            let seen = if which.is_multiple_of(2) { ConsumeAt::Now } else { ConsumeAt::TurnEnd };
             drop(rig.result(vec![(pid(&id), seen)]));
         }
         13 if running => drop(ask(rig, &id, approval(&id))),
@@ -356,7 +356,7 @@ fn count(rig: &Rig, text: &str) -> usize {
 
 proptest! {
     #[test]
-    fn whatever_meets_nothing_typed_is_lost_nothing_is_told_twice_and_no_tick_is_due_for_ever(
+    fn no_interleaving_loses_or_repeats_anything(
         script in proptest::collection::vec((any::<u8>(), any::<u8>()), 0..80),
         delegated: bool,
     ) {

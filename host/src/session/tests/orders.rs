@@ -50,7 +50,7 @@ impl Rig {
 }
 
 #[test]
-fn in_every_order_of_exits_prompts_interrupts_and_failures_each_end_is_told_once() {
+fn each_end_is_delivered_once_in_every_order_of_inputs() {
     // W03 W04 W05 W06 W10 W16 W22 W29: a turn runs, two tasks are out, and then all of this.
     type Step = fn(&mut Rig);
     let steps: [(&str, Step); 6] = [
@@ -151,7 +151,7 @@ fn an_end_that_is_reported_before_the_start_is_told_once() {
 }
 
 #[test]
-fn a_wakeup_is_marked_as_one_on_every_path_and_a_prompt_never_is() {
+fn a_wakeup_is_marked_as_one_on_every_path() {
     // W24 W28: stored as a row of its own kind, and its turn by its source.
     let outcomes = [
         Outcome::Done,
@@ -230,7 +230,7 @@ fn whatever_holds_wakeups_no_tick_is_due_for_ever() {
 }
 
 #[test]
-fn what_waits_stays_listed_and_what_is_told_leaves_the_list_in_time() {
+fn waiting_processes_stay_listed_and_delivered_ones_leave() {
     // P12 W10: the mark that an end was told lives as long as it is needed, and no longer.
     let mut rig = Rig::new();
     rig.prompt("go");
@@ -240,7 +240,7 @@ fn what_waits_stays_listed_and_what_is_told_leaves_the_list_in_time() {
         let id = format!("p{n}");
         rig.spawn(&id);
         rig.exit(&id);
-        rig.result(vec![(pid(&id), Seen::Now)]);
+        rig.result(vec![(pid(&id), ConsumeAt::Now)]);
         rig.now += 60_000;
     }
     let listed = rig.session.transcript().processes.len();
@@ -253,7 +253,7 @@ fn what_waits_stays_listed_and_what_is_told_leaves_the_list_in_time() {
 }
 
 #[test]
-fn a_command_that_ran_and_left_no_trace_was_lost_and_did_not_fail_to_start() {
+fn a_command_that_ran_without_a_trace_is_lost() {
     // W12
     let mut rig = idle_with(&["a"]);
     let exit = Exit { end: End::FailedStart, code: None, signal: None, at: rig.now };

@@ -31,7 +31,7 @@ fn toasts(effects: &[Effect]) -> usize {
 }
 
 #[test]
-fn a_process_found_again_is_written_down_only_if_something_is_new() {
+fn an_adopted_process_is_stored_only_if_it_changed() {
     // W14
     for (state, known, found, changes) in [
         (State::Starting, None, None, true),
@@ -65,7 +65,7 @@ fn ending_one_process_leaves_the_others() {
 }
 
 #[test]
-fn a_process_that_has_ended_is_not_killed_again_unless_it_was_lost() {
+fn an_ended_process_is_not_killed_again_unless_lost() {
     // W09, W12: the child of a lost one may live, and its supervisor cannot say.
     for (end, killed) in [(End::Lost, vec!["a"]), (End::Exited, vec![])] {
         let mut rig = Rig::new();
@@ -77,7 +77,7 @@ fn a_process_that_has_ended_is_not_killed_again_unless_it_was_lost() {
 }
 
 #[test]
-fn a_kill_changes_how_an_exit_is_called_and_never_that_the_end_is_unknown() {
+fn a_kill_marks_an_exit_but_never_a_lost_end() {
     // W08, W12
     for (end, expected) in
         [(End::Exited, End::Killed), (End::Lost, End::Lost), (End::FailedStart, End::Lost)]
@@ -93,7 +93,7 @@ fn a_kill_changes_how_an_exit_is_called_and_never_that_the_end_is_unknown() {
 }
 
 #[test]
-fn a_failed_start_is_a_toast_only_where_no_running_call_tells_it() {
+fn a_failed_start_is_a_toast_only_without_a_running_call() {
     // W12
     let failed = |rig: &mut Rig| {
         let exit = Exit { end: End::FailedStart, code: None, signal: None, at: rig.now };
@@ -121,14 +121,14 @@ fn an_end_that_wakes_nobody_has_no_ledger_row_whoever_sees_it() {
     rig.prompt("go");
     spawn_quiet(&mut rig, "a");
     ends(&mut rig, "a", End::Exited);
-    rig.result(vec![(pid("a"), Seen::Now)]);
+    rig.result(vec![(pid("a"), ConsumeAt::Now)]);
     let ledger = |e: &&Effect| matches!(e, Effect::Record(Record::Ledger(_)));
     assert_eq!(rig.effects.iter().filter(ledger).count(), 0);
     assert_eq!(rig.delivery("a"), Delivery::Open);
 }
 
 #[test]
-fn ended_processes_stay_listed_for_half_an_hour_and_the_last_64_for_longer() {
+fn ended_processes_stay_listed_for_half_an_hour() {
     // P12
     let mut rig = Rig::new();
     rig.prompt("go");
@@ -152,7 +152,7 @@ fn ended_processes_stay_listed_for_half_an_hour_and_the_last_64_for_longer() {
 }
 
 #[test]
-fn a_consumed_end_does_not_shorten_the_wait_for_the_siblings_of_the_next_one() {
+fn a_consumed_end_does_not_shorten_the_settling_of_the_next() {
     // W06
     let mut rig = Rig::new();
     rig.prompt("go");
@@ -160,7 +160,7 @@ fn a_consumed_end_does_not_shorten_the_wait_for_the_siblings_of_the_next_one() {
         rig.spawn(id);
     }
     rig.exit("a");
-    rig.result(vec![(pid("a"), Seen::Now)]);
+    rig.result(vec![(pid("a"), ConsumeAt::Now)]);
     rig.answer("seen");
     rig.end();
     rig.now += 240;
@@ -169,7 +169,7 @@ fn a_consumed_end_does_not_shorten_the_wait_for_the_siblings_of_the_next_one() {
 }
 
 #[test]
-fn an_end_still_waits_for_its_siblings_when_another_one_was_consumed() {
+fn an_end_still_settles_when_another_one_was_consumed() {
     // W06
     let mut rig = Rig::new();
     rig.prompt("go");
@@ -178,7 +178,7 @@ fn an_end_still_waits_for_its_siblings_when_another_one_was_consumed() {
     }
     rig.exit("a");
     rig.exit("b");
-    rig.result(vec![(pid("a"), Seen::Now)]);
+    rig.result(vec![(pid("a"), ConsumeAt::Now)]);
     rig.answer("seen");
     rig.end();
     assert_eq!(rig.starts(), [Source::User]);
@@ -186,7 +186,7 @@ fn an_end_still_waits_for_its_siblings_when_another_one_was_consumed() {
 }
 
 #[test]
-fn after_a_restart_a_supervisor_is_looked_for_where_a_command_may_still_run() {
+fn a_restart_looks_for_supervisors_of_live_commands() {
     // W14
     let ended = Process { state: State::Ended, ..process("ended") };
     let work = protocol::Work::Delegation { session: SessionId("s2".to_owned()) };
@@ -204,7 +204,7 @@ fn what_a_failed_turn_had_polled_is_forgotten_on_disk_too() {
     let mut rig = Rig::new();
     rig.prompt("go");
     rig.spawn("a");
-    rig.result(vec![(pid("a"), Seen::AtTurnEnd)]);
+    rig.result(vec![(pid("a"), ConsumeAt::TurnEnd)]);
     let polled = |effects: &[Effect]| {
         effects.iter().rev().find_map(|e| match e {
             Effect::Record(Record::Session(meta)) => Some(meta.polled.len()),
@@ -220,7 +220,7 @@ fn what_a_failed_turn_had_polled_is_forgotten_on_disk_too() {
 }
 
 #[test]
-fn the_65th_background_process_is_refused_with_the_name_of_the_oldest() {
+fn the_65th_process_is_refused_and_the_oldest_named() {
     // P12
     let mut rig = Rig::new();
     rig.prompt("go");

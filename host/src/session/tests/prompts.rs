@@ -56,7 +56,7 @@ fn a_turn_of_the_users_own_session_can_ask_and_be_woken() {
 }
 
 #[test]
-fn a_toast_calls_the_session_by_its_title_or_else_by_its_first_prompt() {
+fn a_toast_names_the_session_by_title_or_first_prompt() {
     // W02
     let named = |effects: &[Effect]| {
         effects.iter().find_map(|e| match e {
@@ -121,7 +121,7 @@ fn results(rig: &Rig) -> Vec<(ToolResult, serde_json::Value)> {
 }
 
 #[test]
-fn a_command_that_was_cut_off_keeps_its_output_and_how_long_it_ran() {
+fn an_interrupted_command_keeps_its_output_and_duration() {
     // R06
     let mut rig = calling(&["terminal"]);
     let call = CallId("terminal".to_owned());
@@ -138,7 +138,7 @@ fn a_command_that_was_cut_off_keeps_its_output_and_how_long_it_ran() {
 }
 
 #[test]
-fn only_a_delegation_that_a_stopping_host_cut_off_says_that_its_tasks_go_on() {
+fn only_a_delegation_cut_off_by_a_stop_says_its_tasks_continue() {
     // R06, W17: an interrupt ends the tasks too.
     for (outcome, tool, goes_on) in [
         (Outcome::Interrupted, "delegate_task", true),
@@ -155,7 +155,7 @@ fn only_a_delegation_that_a_stopping_host_cut_off_says_that_its_tasks_go_on() {
 }
 
 #[test]
-fn thoughts_that_were_streamed_before_an_interrupt_are_kept_as_partial() {
+fn streamed_reasoning_is_kept_as_partial_on_an_interrupt() {
     // R07
     let mut rig = Rig::new();
     rig.prompt("go");
@@ -170,7 +170,7 @@ fn thoughts_that_were_streamed_before_an_interrupt_are_kept_as_partial() {
 }
 
 #[test]
-fn a_session_is_at_rest_only_when_nothing_of_it_may_still_happen() {
+fn a_session_is_at_rest_only_when_nothing_may_happen() {
     let mut rig = idle_with(&["a"]);
     assert!(!rig.session.is_at_rest(), "a process runs");
     rig.exit("a");
@@ -191,7 +191,7 @@ fn a_session_is_at_rest_only_when_nothing_of_it_may_still_happen() {
 }
 
 #[test]
-fn a_restored_session_shows_what_is_stored_and_has_nothing_to_say() {
+fn a_restored_session_shows_what_is_stored_without_effects() {
     // S01
     let gauge = protocol::Gauge { used: Some(70), length: Some(100) };
     let title = Some("Build".to_owned());
@@ -217,7 +217,7 @@ fn a_restored_session_shows_what_is_stored_and_has_nothing_to_say() {
 }
 
 #[test]
-fn the_first_row_of_a_session_is_number_one_also_after_a_restart() {
+fn the_first_row_is_number_one_also_after_a_restart() {
     let brief = Queued { id: PromptId("p".to_owned()), text: "go".to_owned() };
     let loaded = Loaded { meta: meta(), queued: vec![brief], ..Loaded::default() };
     let (session, _) = Session::restore(loaded, Attendance::Attended, None, Rules::default(), 0);
@@ -225,7 +225,7 @@ fn the_first_row_of_a_session_is_number_one_also_after_a_restart() {
 }
 
 #[test]
-fn a_prompt_that_is_sent_again_is_known_after_the_session_was_away_from_memory() {
+fn a_prompt_sent_again_is_known_after_an_unload() {
     // E01, E03: a client that heard no answer sends it once more.
     let prompt = |id: &str| Input::Prompt {
         id: PromptId(id.to_owned()),

@@ -31,7 +31,7 @@ fn questions_are_a_queue_and_only_a_pending_one_takes_an_answer() {
 }
 
 #[test]
-fn the_same_call_and_an_equal_clarify_are_one_entry_and_all_askers_get_the_answer() {
+fn equal_questions_are_one_entry_and_all_get_the_answer() {
     // C05
     let mut rig = Rig::new();
     rig.prompt("go");
@@ -125,7 +125,7 @@ fn an_interrupt_clears_the_pending_questions() {
 }
 
 #[test]
-fn a_permanent_grant_given_elsewhere_answers_what_is_pending_here() {
+fn a_permanent_grant_of_another_session_answers_here() {
     // C05
     let mut rig = Rig::new();
     rig.prompt("go");
@@ -175,7 +175,7 @@ fn finish(rig: &mut Rig) -> Vec<Effect> {
 }
 
 #[test]
-fn a_pending_question_is_asked_again_with_its_id_and_its_answer_goes_to_the_call() {
+fn a_pending_question_keeps_its_id_over_a_restart() {
     // C15
     for ask_first in [true, false] {
         let mut rig = calling(&["c1", "c2"]);
@@ -208,7 +208,7 @@ fn a_pending_question_is_asked_again_with_its_id_and_its_answer_goes_to_the_call
 }
 
 #[test]
-fn a_pending_question_waits_however_often_the_host_starts_and_is_never_answered_by_itself() {
+fn a_pending_question_waits_over_any_number_of_restarts() {
     // C15 C16
     let mut rig = calling(&["c1"]);
     ask(&mut rig, "c1", approval("r"));
@@ -224,7 +224,7 @@ fn a_pending_question_waits_however_often_the_host_starts_and_is_never_answered_
 }
 
 #[test]
-fn a_question_whose_clock_ran_out_meanwhile_leaves_the_turn_to_the_user() {
+fn an_expired_question_leaves_the_turn_to_the_user() {
     // C15 R04
     for shown in [true, false] {
         let mut rig = calling(&["c1", "c2"]);
@@ -246,7 +246,7 @@ fn a_question_whose_clock_ran_out_meanwhile_leaves_the_turn_to_the_user() {
 }
 
 #[test]
-fn what_the_user_answered_survives_a_host_that_dies_before_the_result() {
+fn an_answer_survives_a_host_that_dies_before_the_result() {
     // C15 C13
     let mut rig = calling(&["c1"]);
     ask(&mut rig, "c1", which());
@@ -274,7 +274,7 @@ fn what_the_user_answered_survives_a_host_that_dies_before_the_result() {
 }
 
 #[test]
-fn a_command_that_was_approved_before_the_host_died_is_not_run_again() {
+fn an_approved_command_is_not_run_again_after_a_crash() {
     // R06 C15: it may have begun.
     for choice in [Choice::Once, Choice::Deny, Choice::Session] {
         let mut rig = calling(&["c1"]);
@@ -319,7 +319,7 @@ fn an_answer_never_goes_to_another_question_of_the_same_call() {
 }
 
 #[test]
-fn an_interrupt_withdraws_a_restored_question_and_prompts_wait_for_it_until_then() {
+fn an_interrupt_withdraws_a_restored_question() {
     // C09 C15 R04
     let mut rig = calling(&["c1"]);
     ask(&mut rig, "c1", which());
@@ -336,7 +336,7 @@ fn an_interrupt_withdraws_a_restored_question_and_prompts_wait_for_it_until_then
 }
 
 #[test]
-fn a_question_of_a_wakeup_turn_waits_a_day_also_over_a_restart_and_then_counts_as_no() {
+fn a_wakeup_turns_question_expires_after_a_day() {
     // C16 C08
     let mut rig = Rig::new();
     rig.prompt("go");
@@ -404,7 +404,7 @@ fn a_question_that_is_withdrawn_leaves_no_answer_behind() {
 }
 
 #[test]
-fn of_two_calls_that_asked_the_one_that_is_not_run_again_loses_its_question() {
+fn a_call_that_is_not_run_again_loses_its_question() {
     // C15, R06
     let mut rig = calling(&["c1", "c2"]);
     ask(&mut rig, "c2", approval("two"));

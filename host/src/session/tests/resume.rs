@@ -27,7 +27,7 @@ fn tool(rig: &mut Rig, id: &str, unanswered: bool) -> Vec<Effect> {
         millis: 1,
         unanswered,
     };
-    rig.event(TurnEvent::Result(Finished { result, seen: Vec::new(), shell: None, todo: None }))
+    rig.event(TurnEvent::Result(FinishedCall { result, seen: Vec::new(), shell: None, todo: None }))
 }
 
 fn delta(rig: &mut Rig, text: &str) {
@@ -167,7 +167,7 @@ fn a_start_that_came_to_nothing_is_not_repeated() {
 }
 
 #[test]
-fn a_turn_that_is_given_up_holds_no_completion_that_it_did_not_carry() {
+fn giving_up_a_turn_holds_only_what_it_carried() {
     // R03 W15
     let mut rig = running();
     rig.spawn("a");
@@ -182,7 +182,7 @@ fn a_turn_that_is_given_up_holds_no_completion_that_it_did_not_carry() {
 }
 
 #[test]
-fn a_turn_is_started_three_times_without_a_new_row_and_then_held() {
+fn a_turn_is_resumed_three_times_without_progress_then_held() {
     // R03
     let mut disk = Disk::of(&running());
     for _ in 0..3 {
@@ -246,7 +246,7 @@ fn a_question_that_ran_out_of_time_is_where_the_user_is_awaited() {
 }
 
 #[test]
-fn calls_with_results_stay_done_and_the_others_are_told_as_interrupted() {
+fn calls_without_a_result_become_interrupted() {
     // R06 R07
     let mut rig = running();
     calls(&mut rig, &[("a", "terminal"), ("b", "terminal"), ("c", "todo")]);
@@ -322,7 +322,7 @@ fn a_turn_that_was_handed_over_goes_on_whatever_its_age_once() {
 }
 
 #[test]
-fn a_turn_that_is_handed_over_again_and_again_without_a_row_is_held() {
+fn a_turn_handed_over_repeatedly_without_a_row_is_held() {
     // R03 P10
     let mut rig = running();
     delta(&mut rig, "half");
@@ -392,7 +392,7 @@ fn a_one_shot_run_takes_nothing_up_and_nobody_takes_its_turn_up() {
 }
 
 #[test]
-fn a_completion_nobody_answered_starts_again_however_old_and_however_often() {
+fn an_unanswered_completion_always_starts_again() {
     // W15 W16 R03
     let mut rig = idle_with_disk(&["a"]);
     rig.exit("a");
@@ -424,7 +424,7 @@ fn idle_with_disk(ids: &[&str]) -> Rig {
 }
 
 #[test]
-fn a_completion_that_was_half_answered_goes_on_or_is_told_again_if_that_was_long_ago() {
+fn a_half_answered_completion_is_resumed_or_starts_again() {
     // W15 W16 R07
     let mut rig = idle_with_disk(&["a"]);
     rig.exit("a");
@@ -462,7 +462,7 @@ fn a_completion_that_was_half_answered_goes_on_or_is_told_again_if_that_was_long
 }
 
 #[test]
-fn a_prompt_that_is_given_up_does_not_take_the_completions_with_it() {
+fn a_given_up_prompt_does_not_take_the_completions_with_it() {
     // W15 R01: what happened is told, the old prompt is not acted on.
     let mut rig = running();
     rig.spawn("a");
@@ -481,7 +481,7 @@ fn a_prompt_that_is_given_up_does_not_take_the_completions_with_it() {
 }
 
 #[test]
-fn a_prompt_whose_answer_had_begun_is_told_as_cut_off_and_not_as_unanswered() {
+fn a_half_answered_prompt_is_reported_as_cut_off() {
     // W15 R01 R07
     type Do = fn(&mut Rig);
     let begun: [Do; 2] = [
@@ -507,7 +507,7 @@ fn a_prompt_whose_answer_had_begun_is_told_as_cut_off_and_not_as_unanswered() {
 }
 
 #[test]
-fn a_wakeup_that_is_told_again_is_no_failure_and_one_that_is_held_is() {
+fn a_retried_wakeup_is_no_failure_and_a_held_one_is() {
     // W15 R03
     let failures = |disk: &Disk| kinds(disk).iter().filter(|kind| **kind == "failure").count();
     let mut rig = idle_with_disk(&["a"]);
@@ -528,7 +528,7 @@ fn a_wakeup_that_is_told_again_is_no_failure_and_one_that_is_held_is() {
 }
 
 #[test]
-fn a_long_turn_says_that_it_still_works_and_never_one_that_is_over() {
+fn a_long_turn_shows_that_it_still_works() {
     // R10
     let worked = |effects: &[Effect]| -> Vec<Millis> {
         let news = effects.iter().filter_map(|e| match e {
@@ -593,7 +593,7 @@ proptest! {
     /// Killed at every commit, also of the resume itself: no row twice, no claim twice, nothing
     /// is lost, and in the end nothing is left open.
     #[test]
-    fn killed_at_any_commit_each_completion_is_told_once_and_every_turn_ends_once(
+    fn a_kill_at_any_commit_delivers_each_completion_once(
         script in proptest::collection::vec((any::<u8>(), any::<bool>()), 0..60)
     ) {
         // W16 R03 R06
@@ -664,14 +664,14 @@ proptest! {
 }
 
 #[test]
-fn an_end_that_was_polled_counts_when_the_turn_ends_normally_in_the_next_host() {
+fn a_polled_end_counts_at_the_turns_normal_end_after_restart() {
     // W07
     for (outcome, starts) in [(Outcome::Done, 1), (Outcome::Cancelled, 1), (failed(), 2)] {
         let mut rig = running();
         rig.spawn("a");
         calls(&mut rig, &[("c1", "process")]);
         rig.exit("a");
-        rig.result(vec![(pid("a"), Seen::AtTurnEnd)]);
+        rig.result(vec![(pid("a"), ConsumeAt::TurnEnd)]);
         let mut disk = Disk::of(&rig);
         let mut rig = disk.restart(rig.now);
         assert_eq!(errands(&rig), [RESUMED]);

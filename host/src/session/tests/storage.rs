@@ -19,7 +19,7 @@ fn while_the_store_fails_nothing_is_spawned_and_nothing_wakes() {
 }
 
 #[test]
-fn a_wakeup_whose_claim_could_not_be_stored_goes_on_when_the_store_does() {
+fn an_unstored_claim_is_retried_when_the_store_recovers() {
     let mut rig = idle_with(&["a"]);
     rig.exit("a");
     rig.feed(Input::Storage(Storage::Failing("full".to_owned())));
@@ -49,7 +49,7 @@ fn a_stopping_host_starts_nothing_more() {
 }
 
 #[test]
-fn a_remark_that_waits_when_the_host_stops_is_stored_as_a_prompt() {
+fn a_remark_that_waits_at_a_stop_is_stored_as_a_prompt() {
     let mut rig = Rig::new();
     rig.prompt("go");
     rig.feed(Input::Steer("use make".to_owned()));
@@ -59,7 +59,7 @@ fn a_remark_that_waits_when_the_host_stops_is_stored_as_a_prompt() {
 }
 
 #[test]
-fn a_wakeup_that_the_model_failed_while_the_store_does_is_put_off_and_not_repeated_at_once() {
+fn a_wakeup_that_fails_with_the_store_is_put_off() {
     // W29
     let mut rig = idle_with(&["a"]);
     rig.exit("a");

@@ -13,7 +13,7 @@ fn answer_counted(rig: &mut Rig, usage: Usage) {
 }
 
 #[test]
-fn every_request_counts_whatever_it_was_for_and_the_gauge_shows_the_last_answer_only() {
+fn every_request_counts_and_the_gauge_shows_the_last_answer() {
     // S01
     let mut rig = Rig::new();
     assert_eq!(rig.session.transcript().tokens, Tokens::default());
@@ -45,12 +45,12 @@ fn a_count_is_stored_in_the_commit_of_the_answer_it_belongs_to() {
 }
 
 #[test]
-fn sums_outlive_a_restart_and_rows_that_were_taken_back_and_a_copy_begins_without_any() {
+fn token_sums_survive_restart_and_undo_but_not_a_copy() {
     let mut rig = Rig::new();
     rig.prompt("go");
     answer_counted(&mut rig, usage(100, 10));
     rig.end();
-    rig.feed(Input::Undo { past: Past::default(), again: None });
+    rig.feed(Input::Undo { unloaded: UnloadedRows::default(), again: None });
     assert_eq!(rig.session.meta().tokens.input, 100, "what was spent is spent");
     assert_eq!(rig.session.meta().branch(5).tokens, Tokens::default());
     let loaded = Loaded { meta: rig.session.meta().clone(), ..Loaded::default() };

@@ -1,15 +1,15 @@
 //! The last user turn taken back.
 
 use super::*;
-use crate::process::Hit;
+use crate::process::WatchHit;
 
 fn undo(rig: &mut Rig) -> Vec<Effect> {
-    rig.feed(Input::Undo { past: Past::default(), again: None })
+    rig.feed(Input::Undo { unloaded: UnloadedRows::default(), again: None })
 }
 
 fn retry(rig: &mut Rig, id: &str) -> Vec<Effect> {
     let again = Some((PromptId(id.to_owned()), Attendance::Attended));
-    rig.feed(Input::Undo { past: Past::default(), again })
+    rig.feed(Input::Undo { unloaded: UnloadedRows::default(), again })
 }
 
 fn refusal(effects: &[Effect]) -> Option<String> {
@@ -30,7 +30,7 @@ fn texts(rig: &Rig) -> Vec<String> {
 }
 
 #[test]
-fn the_last_user_turn_goes_with_the_wakeups_after_it_and_the_numbers_have_no_gap() {
+fn undo_removes_the_last_user_turn_and_its_wakeups() {
     let mut rig = Rig::new();
     ask_and_answer(&mut rig, "one");
     rig.prompt("two");
@@ -70,7 +70,7 @@ fn undo_goes_on_turn_by_turn_until_nothing_is_left() {
 }
 
 #[test]
-fn nothing_is_undone_while_a_turn_runs_or_the_store_fails_or_nothing_was_said() {
+fn nothing_is_undone_in_a_turn_or_while_the_store_fails() {
     let mut rig = Rig::new();
     assert_eq!(refusal(&undo(&mut rig)).as_deref(), Some("Nothing to undo."));
     rig.prompt("go");
@@ -83,7 +83,7 @@ fn nothing_is_undone_while_a_turn_runs_or_the_store_fails_or_nothing_was_said() 
 }
 
 #[test]
-fn the_gauge_is_unknown_after_it_and_a_summary_that_goes_is_not_counted() {
+fn undo_resets_the_gauge_and_the_summary_count() {
     // S01
     let mut rig = Rig::new();
     ask_and_answer(&mut rig, "one");
@@ -101,7 +101,7 @@ fn the_gauge_is_unknown_after_it_and_a_summary_that_goes_is_not_counted() {
 }
 
 #[test]
-fn a_retry_asks_the_same_once_more_in_one_commit_and_is_one_however_often_it_is_sent() {
+fn a_retry_is_one_commit_and_happens_once() {
     let mut rig = Rig::new();
     ask_and_answer(&mut rig, "one");
     rig.prompt("two");
@@ -121,7 +121,7 @@ fn a_retry_asks_the_same_once_more_in_one_commit_and_is_one_however_often_it_is_
 }
 
 #[test]
-fn what_no_model_has_answered_is_told_again_after_its_row_was_taken_back() {
+fn an_unanswered_event_gets_a_new_row_after_an_undo() {
     // W29
     let mut rig = idle_with(&["a"]);
     rig.exit("a");
@@ -157,7 +157,7 @@ fn completions_that_came_with_the_prompt_stay_told() {
 }
 
 #[test]
-fn matches_of_what_the_undone_turn_spawned_start_no_turn_and_its_end_does() {
+fn matches_of_an_undone_spawn_start_no_turn_but_its_end_does() {
     // P05
     let mut rig = Rig::new();
     let watched = |id: &str, turn| Process {
@@ -179,7 +179,7 @@ fn matches_of_what_the_undone_turn_spawned_start_no_turn_and_its_end_does() {
     rig.now += 10;
     undo(&mut rig);
     rig.effects.clear();
-    let hit = |rig: &Rig| Hit {
+    let hit = |rig: &Rig| WatchHit {
         pattern: "ready".to_owned(),
         text: "ready".to_owned(),
         lines: 1,
@@ -200,7 +200,7 @@ fn matches_of_what_the_undone_turn_spawned_start_no_turn_and_its_end_does() {
 }
 
 #[test]
-fn a_prompt_beyond_the_window_is_found_in_the_store_and_the_window_filled_again() {
+fn undo_beyond_the_window_refills_it_from_the_store() {
     let row = |n, turn, body| Row { n, turn: TurnId(turn), at: 1, cut: 0, body };
     let user = |n, turn, text: &str| row(n, turn, Body::User { text: text.to_owned() });
     let note = |n| row(n, 2, Body::Note { text: "n".to_owned() });
@@ -216,8 +216,8 @@ fn a_prompt_beyond_the_window_is_found_in_the_store_and_the_window_filled_again(
     let mut rig = Rig { session, now: 5, prompts: 0, effects: Vec::new(), view };
     assert_eq!((rig.session.last_prompt(), rig.session.last_row()), (None, 302));
     let before = vec![user(1, 1, "one"), row(2, 1, Body::Assistant(Assistant::default()))];
-    let past = Past { first: Some(user(3, 2, "two")), before, summaries: 0 };
-    rig.feed(Input::Undo { past, again: None });
+    let unloaded = UnloadedRows { first: Some(user(3, 2, "two")), before, summaries: 0 };
+    rig.feed(Input::Undo { unloaded, again: None });
     assert_eq!(rig.rows(), ["user", "assistant"]);
     assert_eq!(rig.session.transcript().earlier, 0);
     assert_eq!(&rig.view, rig.session.transcript());
@@ -226,7 +226,7 @@ fn a_prompt_beyond_the_window_is_found_in_the_store_and_the_window_filled_again(
 }
 
 fn truncate(rig: &mut Rig, after: u64) -> Vec<Effect> {
-    rig.feed(Input::Truncate { after, past: Past::default() })
+    rig.feed(Input::Truncate { after, unloaded: UnloadedRows::default() })
 }
 
 #[test]
@@ -247,7 +247,7 @@ fn all_rows_after_some_row_go_and_what_stays_goes_on() {
 }
 
 #[test]
-fn a_truncated_session_keeps_its_title_and_nothing_else_of_what_it_was_called_by() {
+fn a_truncated_session_keeps_only_its_title() {
     let mut rig = Rig::new();
     ask_and_answer(&mut rig, "one");
     rig.feed(Input::SetTitle("Mine".to_owned()));
@@ -269,7 +269,7 @@ fn the_first_prompt_that_is_asked_again_still_names_its_session() {
 }
 
 #[test]
-fn rows_are_taken_back_only_where_there_are_some_and_nothing_runs() {
+fn rows_are_truncated_only_where_there_are_some() {
     let mut rig = Rig::new();
     assert!(refusal(&truncate(&mut rig, 0)).is_some(), "nothing is stored");
     ask_and_answer(&mut rig, "one");
@@ -285,7 +285,7 @@ fn rows_are_taken_back_only_where_there_are_some_and_nothing_runs() {
 }
 
 #[test]
-fn matches_of_what_a_cut_turn_spawned_wake_nobody_and_its_end_does() {
+fn matches_of_a_cut_turns_spawn_start_no_turn() {
     // P05
     let mut rig = Rig::new();
     ask_and_answer(&mut rig, "one");
@@ -299,7 +299,7 @@ fn matches_of_what_a_cut_turn_spawned_wake_nobody_and_its_end_does() {
     rig.effects.clear();
     rig.now += 10;
     let text = "x".to_owned();
-    let hit = Hit { pattern: text.clone(), text, lines: 1, upto: 2, at: rig.now };
+    let hit = WatchHit { pattern: text.clone(), text, lines: 1, upto: 2, at: rig.now };
     rig.feed(Input::Matched { process: pid("w"), hit, admitted: true });
     assert_eq!(rig.starts(), []);
     rig.exit("w");
@@ -325,7 +325,7 @@ fn a_wakeup_row_that_goes_unanswered_is_told_once_more() {
 }
 
 #[test]
-fn what_the_window_does_not_know_of_rows_that_go_is_told_by_the_store() {
+fn removed_rows_beyond_the_window_come_from_the_store() {
     let mut rig = Rig::new();
     ask_and_answer(&mut rig, "one");
     ask_and_answer(&mut rig, "two");
@@ -336,8 +336,9 @@ fn what_the_window_does_not_know_of_rows_that_go_is_told_by_the_store() {
         Session::restore(loaded, Attendance::Attended, Some(1000), Rules::default(), rig.now);
     rig.view = session.transcript().clone();
     rig.session = session;
-    let past = Past { first: Some(rows[1].clone()), before: rows[..1].to_vec(), summaries: 2 };
-    rig.feed(Input::Truncate { after: 1, past });
+    let unloaded =
+        UnloadedRows { first: Some(rows[1].clone()), before: rows[..1].to_vec(), summaries: 2 };
+    rig.feed(Input::Truncate { after: 1, unloaded });
     assert_eq!(texts(&rig), ["one"]);
     assert_eq!(rig.session.meta().compressions, 1);
     assert_eq!(rig.view.earlier, 0);
@@ -345,7 +346,7 @@ fn what_the_window_does_not_know_of_rows_that_go_is_told_by_the_store() {
 }
 
 #[test]
-fn a_call_whose_result_was_taken_back_is_not_open_in_a_later_turn() {
+fn a_call_whose_result_was_removed_is_not_open_later() {
     let call = ToolCall {
         id: CallId("c1".to_owned()),
         name: "terminal".to_owned(),

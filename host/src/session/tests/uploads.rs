@@ -13,7 +13,7 @@ fn file(name: &str, size: u64) -> Attachment {
 }
 
 #[test]
-fn files_go_with_the_next_prompt_and_are_gone_whatever_becomes_of_its_turn() {
+fn files_go_with_the_next_prompt_only() {
     // S05
     let mut rig = Rig::new();
     rig.feed(Input::Uploaded(file("a.txt", 12)));
@@ -34,7 +34,7 @@ fn files_go_with_the_next_prompt_and_are_gone_whatever_becomes_of_its_turn() {
 }
 
 #[test]
-fn a_prompt_that_waits_keeps_its_files_and_one_sent_twice_takes_none_of_the_next() {
+fn a_waiting_prompt_keeps_its_own_files() {
     // S05
     let mut rig = Rig::new();
     rig.prompt("go");
@@ -53,7 +53,7 @@ fn a_prompt_that_waits_keeps_its_files_and_one_sent_twice_takes_none_of_the_next
     rig.end();
     rig.end();
     rig.feed(Input::Undo {
-        past: Past::default(),
+        unloaded: UnloadedRows::default(),
         again: Some((PromptId("again".to_owned()), Attendance::Attended)),
     });
     assert_eq!(rig.session.transcript().rows.last().unwrap().text(), waiting.text);
@@ -61,7 +61,7 @@ fn a_prompt_that_waits_keeps_its_files_and_one_sent_twice_takes_none_of_the_next
 }
 
 #[test]
-fn files_are_stored_with_the_session_and_go_when_they_are_taken_back() {
+fn uploaded_files_are_stored_and_can_be_dropped() {
     // S05
     let mut rig = Rig::new();
     rig.prompt("go");

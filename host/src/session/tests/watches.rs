@@ -1,7 +1,7 @@
 //! Watched output (P01 to P05): which matches are told, when, and what they never use up.
 
 use super::*;
-use crate::process::Hit;
+use crate::process::WatchHit;
 use protocol::{News, Toast, Watching};
 
 fn watched(id: &str, turn: u64) -> Process {
@@ -32,8 +32,14 @@ fn watching(ids: &[&str]) -> Rig {
     rig
 }
 
-fn hit(at: Millis, lines: u64) -> Hit {
-    Hit { pattern: "ERROR".to_owned(), text: "an ERROR".to_owned(), lines, upto: at as u64, at }
+fn hit(at: Millis, lines: u64) -> WatchHit {
+    WatchHit {
+        pattern: "ERROR".to_owned(),
+        text: "an ERROR".to_owned(),
+        lines,
+        upto: at as u64,
+        at,
+    }
 }
 
 fn matches(rig: &mut Rig, id: &str) -> Vec<Effect> {
@@ -136,7 +142,7 @@ fn nothing_matches_after_the_exit() {
 }
 
 #[test]
-fn matches_within_fifteen_seconds_are_counted_and_reported_with_the_next_one() {
+fn matches_within_15_seconds_are_counted_with_the_next_one() {
     // P03
     let mut rig = watching(&["a"]);
     matches(&mut rig, "a");
@@ -158,7 +164,7 @@ fn matches_within_fifteen_seconds_are_counted_and_reported_with_the_next_one() {
 }
 
 #[test]
-fn the_third_window_in_a_row_with_suppressed_lines_switches_the_watch_off() {
+fn the_third_suppressed_window_in_a_row_disables_the_watch() {
     // P03
     let mut rig = watching(&["a"]);
     for window in 0..3 {
@@ -213,7 +219,7 @@ fn a_window_without_suppressed_lines_begins_the_count_anew() {
 }
 
 #[test]
-fn each_process_has_a_limit_of_its_own_and_a_clock_set_back_opens_it() {
+fn each_process_has_its_own_limit_and_a_clock_back_opens_it() {
     // P03
     let mut rig = watching(&["a", "b"]);
     matches(&mut rig, "a");
@@ -230,7 +236,7 @@ fn each_process_has_a_limit_of_its_own_and_a_clock_set_back_opens_it() {
 }
 
 #[test]
-fn a_match_that_the_hosts_limit_drops_leaves_the_watch_as_it_was() {
+fn a_match_dropped_by_the_host_limit_leaves_the_watch_as_is() {
     // P04
     let mut rig = watching(&["a"]);
     let at = hit(rig.now, 2);
@@ -248,7 +254,7 @@ fn a_match_that_the_hosts_limit_drops_leaves_the_watch_as_it_was() {
 }
 
 #[test]
-fn a_match_before_the_final_answer_of_the_spawning_turn_is_stale() {
+fn a_match_before_the_spawning_turn_has_ended_is_stale() {
     // P05
     let mut rig = Rig::new();
     rig.prompt("go");
@@ -382,7 +388,7 @@ fn a_match_of_a_held_session_waits_until_somebody_acts() {
 }
 
 #[test]
-fn a_match_whose_turn_the_host_did_not_survive_is_told_again_in_the_same_row() {
+fn a_match_cut_off_by_a_restart_keeps_its_row() {
     // W16, P01
     let mut rig = watching(&["a"]);
     let records: Vec<Record> = matches(&mut rig, "a")
@@ -460,7 +466,7 @@ fn the_first_suppressed_line_of_a_window_is_its_strike() {
 }
 
 #[test]
-fn a_watch_begins_with_the_end_of_the_turn_that_spawned_it_and_no_later_one_moves_that() {
+fn a_watch_begins_with_the_end_of_its_spawning_turn() {
     // P05
     let mut rig = watching(&["a"]);
     let since = watch_of(&rig, "a").since;

@@ -55,7 +55,7 @@ impl Step {
 
 /// A place where the pattern stands.
 #[derive(Debug)]
-pub(super) struct Found {
+pub(super) struct LineMatch {
     /// The lines of the text.
     pub(super) lines: Range<usize>,
     /// Where in the text each line of the pattern is.
@@ -64,7 +64,7 @@ pub(super) struct Found {
 }
 
 /// All places of the first step that finds any.
-pub(super) fn find(text: &[&str], pattern: &[&str]) -> (Step, Vec<Found>) {
+pub(super) fn find(text: &[&str], pattern: &[&str]) -> (Step, Vec<LineMatch>) {
     if pattern.iter().any(|line| !line.trim().is_empty()) {
         for step in Step::ALL {
             let found = find_at(step, text, pattern);
@@ -79,7 +79,7 @@ pub(super) fn find(text: &[&str], pattern: &[&str]) -> (Step, Vec<Found>) {
     (Step::Exact, Vec::new())
 }
 
-fn find_at(step: Step, text: &[&str], pattern: &[&str]) -> Vec<Found> {
+fn find_at(step: Step, text: &[&str], pattern: &[&str]) -> Vec<LineMatch> {
     let counts = |line: &str| step != Step::BlankLines || !line.trim().is_empty();
     let keyed = |lines: &[&str]| -> Vec<(usize, String)> {
         let counted = lines.iter().enumerate().filter(|(_, line)| counts(line));
@@ -99,12 +99,12 @@ fn find_at(step: Step, text: &[&str], pattern: &[&str]) -> Vec<Found> {
         }
         let (first, last) = (window.first()?.0, window.last()?.0);
         let indents = Indents::between(pattern, &rows, text)?;
-        Some(Found { lines: first..last + 1, rows, indents })
+        Some(LineMatch { lines: first..last + 1, rows, indents })
     };
     text_keys.windows(pattern_keys.len()).filter(|window| same(window)).filter_map(place).collect()
 }
 
-impl Found {
+impl LineMatch {
     /// The lines to stand in its place: `new`, of which what `old` has too stays as it is in the
     /// text, and the rest gets the text's indentation.
     pub(super) fn replacement(&self, text: &[&str], old: &[&str], new: &[&str]) -> Vec<String> {

@@ -258,7 +258,7 @@ fn anchors_say_which_of_several_places_is_meant() {
 }
 
 #[test]
-fn hunks_are_in_order_or_where_they_are_unique_and_never_over_each_other() {
+fn hunks_are_in_order_or_unique_and_never_overlap() {
     let dir = dir_with(&[("a", "a\nx\nb\nx\nc\n")]);
     // After the first hunk only one x is left.
     v4a(&dir, "*** Update File: a\n@@\n-b\n+B\n@@\n-x\n+y").unwrap();
@@ -314,11 +314,12 @@ fn all_files_of_a_call_are_known_before_it_runs() {
     let dir = dir_with(&[("a", "")]);
     let real = fs::canonicalize(dir.path()).unwrap();
     let patch = "*** Begin Patch\n*** Update File: a\n*** Move to: b\n-x\n*** Add File: c\n*** Delete File: d/../e";
-    let named: Vec<PathBuf> = ["a", "b", "c", "e"].iter().map(|name| real.join(name)).collect();
-    let found = paths(&json!({"mode": "patch", "patch": patch}), dir.path());
-    assert_eq!(found, named);
-    assert_eq!(paths(&json!({"path": "./a"}), dir.path()), named[..1]);
-    assert!(paths(&json!({"mode": "patch"}), dir.path()).is_empty());
+    let named: Vec<std::path::PathBuf> =
+        ["a", "b", "c", "e"].iter().map(|name| real.join(name)).collect();
+    let several = access(&json!({"mode": "patch", "patch": patch}), dir.path());
+    assert_eq!(several, Access::Writes(named.clone()));
+    assert_eq!(access(&json!({"path": "./a"}), dir.path()), Access::Writes(named[..1].to_vec()));
+    assert_eq!(access(&json!({"mode": "patch"}), dir.path()), Access::Writes(Vec::new()));
 }
 
 #[test]
@@ -375,7 +376,7 @@ proptest! {
 
 #[test]
 fn the_schema_is_small() {
-    let schema = schema();
+    let schema = TOOL.schema();
     assert!(schema.description.len() <= 300, "{}", schema.description.len());
     assert!(schema.parameters.to_string().len() <= 1200, "{}", schema.parameters);
 }

@@ -200,7 +200,7 @@ impl<'a> Hunk<'a> {
     }
 
     /// Where it goes in a file and what it puts there.
-    fn place(&self, lines: &[&str], after: usize) -> Result<Placed, Error> {
+    fn place(&self, lines: &[&str], after: usize) -> Result<PlacedHunk, Error> {
         let text = real_lines(lines);
         let starts = self.starts(text, after)?;
         if self.old.is_empty() {
@@ -212,7 +212,7 @@ impl<'a> Hunk<'a> {
                 _ => return Err(self.ambiguous(&starts)),
             };
             let new = self.new.iter().map(|&line| line.to_owned()).collect();
-            return Ok(Placed { lines: at..at, new, step: fuzzy::Step::Exact });
+            return Ok(PlacedHunk { lines: at..at, new, step: fuzzy::Step::Exact });
         }
         let (step, mut found) = fuzzy::find(text, &self.old);
         if self.at_end {
@@ -243,7 +243,7 @@ impl<'a> Hunk<'a> {
             return Err(self.not_found(text));
         };
         let new = place.replacement(lines, &self.old, &self.new);
-        Ok(Placed { lines: place.lines.clone(), new, step })
+        Ok(PlacedHunk { lines: place.lines.clone(), new, step })
     }
 
     /// The lines at which the innermost anchor stands.
@@ -304,7 +304,7 @@ impl<'a> Hunk<'a> {
     }
 }
 
-struct Placed {
+struct PlacedHunk {
     lines: std::ops::Range<usize>,
     new: Vec<String>,
     step: fuzzy::Step,
@@ -313,7 +313,7 @@ struct Placed {
 /// The text with all hunks in their places, and what was overlooked in finding them.
 fn apply(body: &str, hunks: &[Hunk<'_>]) -> Result<(String, Vec<&'static str>), Error> {
     let lines: Vec<&str> = body.split('\n').collect();
-    let mut placed: Vec<Placed> = Vec::new();
+    let mut placed: Vec<PlacedHunk> = Vec::new();
     for hunk in hunks {
         let after = placed.last().map_or(0, |last| last.lines.end);
         placed.push(hunk.place(&lines, after)?);
@@ -338,12 +338,12 @@ fn apply(body: &str, hunks: &[Hunk<'_>]) -> Result<(String, Vec<&'static str>), 
 /// What the files will be, before any of them is touched.
 struct Plan<'a> {
     cwd: &'a Path,
-    files: BTreeMap<PathBuf, Planned>,
+    files: BTreeMap<PathBuf, PlannedFile>,
     diff: String,
     notes: Vec<String>,
 }
 
-struct Planned {
+struct PlannedFile {
     /// The path in the model's words.
     shown: String,
     /// Whether there is such a file now.
@@ -413,8 +413,8 @@ impl Plan<'_> {
     fn text(&self, path: &str) -> Result<String, Error> {
         let file = disk::resolve(path, self.cwd);
         match self.files.get(&file) {
-            Some(Planned { text: Some(text), .. }) => Ok(text.clone()),
-            Some(Planned { text: None, .. }) => {
+            Some(PlannedFile { text: Some(text), .. }) => Ok(text.clone()),
+            Some(PlannedFile { text: None, .. }) => {
                 Err(Error(format!("{path} is already gone at this place of the patch")))
             }
             None => disk::load(&file, path),
@@ -444,7 +444,7 @@ impl Plan<'_> {
         let like = disk::resolve(like, self.cwd);
         let file = disk::resolve(path, self.cwd);
         let (shown, exists) = (path.to_owned(), file.exists());
-        let new = Planned { shown, exists, like: like.clone(), text: None };
+        let new = PlannedFile { shown, exists, like: like.clone(), text: None };
         let planned = self.files.entry(file).or_insert(new);
         (planned.like, planned.text) = (like, text);
     }

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::super::delegate_task::{clean, found, result, status};
+use super::super::delegate_task::{clean, load_findings, result, status};
 use super::{Args, CallContext, Error, LOG, ToolOutput, ending, uptime, with};
-use crate::session::{Reply, Seen, TurnEvent};
+use crate::session::{ConsumeAt, Reply, TurnEvent};
 use crate::wakeup;
 use protocol::{Exit, Process};
 
@@ -32,7 +32,7 @@ pub(super) async fn run(
 
 /// What its agent said last.
 pub(super) async fn preview(process: &Process, ctx: &CallContext, chars: usize) -> String {
-    wakeup::both_ends(&clean(&found(process, &ctx.tools).await.answer), chars, &process.id)
+    wakeup::both_ends(&clean(&load_findings(process, &ctx.tools).await.answer), chars, &process.id)
 }
 
 /// What every result tells.
@@ -53,14 +53,14 @@ async fn poll(process: &Process, ctx: &CallContext) -> ToolOutput {
         ("uptime_seconds", json!(uptime(process))),
         ("output_preview", json!(preview(process, ctx, 1_000).await)),
     ];
-    let seen = exit.iter().map(|_| (process.id.clone(), Seen::AtTurnEnd)).collect();
+    let seen = exit.iter().map(|_| (process.id.clone(), ConsumeAt::TurnEnd)).collect();
     ToolOutput { value: with(about(process, exit), fields), seen, ..ToolOutput::default() }
 }
 
 /// The whole result, or what there is of it so far.
 async fn log(process: &Process, args: &Args, ctx: &CallContext) -> ToolOutput {
     let exit = process.exit.as_ref();
-    let found = found(process, &ctx.tools).await;
+    let found = load_findings(process, &ctx.tools).await;
     let text = clean(&if exit.is_some() { found.text() } else { found.answer });
     let total = text.lines().count();
     let first = args.offset.unwrap_or(0).min(total);
@@ -76,7 +76,7 @@ async fn log(process: &Process, args: &Args, ctx: &CallContext) -> ToolOutput {
         ("output", json!(output)),
     ];
     let saw_the_end = exit.is_some() && last_shown && complete;
-    let seen = if saw_the_end { vec![(process.id.clone(), Seen::Now)] } else { Vec::new() };
+    let seen = if saw_the_end { vec![(process.id.clone(), ConsumeAt::Now)] } else { Vec::new() };
     ToolOutput { value: with(about(process, exit), fields), seen, ..ToolOutput::default() }
 }
 
@@ -119,6 +119,6 @@ async fn end(process: &Process, limit: Duration, ctx: &CallContext) -> Option<Ex
 /// The result that shows its end.
 async fn ended(process: &Process, how: &str, exit: &Exit, ctx: &CallContext) -> ToolOutput {
     let fields = vec![("status", json!(how)), ("output", json!(result(process, &ctx.tools).await))];
-    let seen = vec![(process.id.clone(), Seen::Now)];
+    let seen = vec![(process.id.clone(), ConsumeAt::Now)];
     ToolOutput { value: with(about(process, Some(exit)), fields), seen, ..ToolOutput::default() }
 }

@@ -38,7 +38,7 @@ fn lines_are_found_in_the_order_of_paths_also_below_a_dot() {
 }
 
 #[test]
-fn what_is_ignored_binary_or_in_git_is_passed_over_and_links_are_not_followed() {
+fn ignored_binary_and_git_files_are_skipped_and_links_too() {
     let dir = tree(&[
         (".gitignore", "target/\n*.log\n"),
         ("target/x", "needle"),
@@ -196,7 +196,7 @@ fn a_search_out_of_time_says_so() {
 
 #[test]
 fn the_schema_is_small() {
-    let schema = schema();
+    let schema = TOOL.schema();
     assert!(schema.description.len() <= 300, "{}", schema.description.len());
     assert!(schema.parameters.to_string().len() <= 1200, "{}", schema.parameters);
 }

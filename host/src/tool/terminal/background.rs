@@ -1,4 +1,4 @@
-//! A command in the background: written down first, then started, then left alone.
+//! A command in the background: stored first, then started, then left to run.
 
 use std::path::PathBuf;
 
@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::{Args, blocked, shell};
 use crate::process::{Kind, Processes, Spec, Watch};
-use crate::session::{Attendance, Reply, Seen, TurnEvent};
+use crate::session::{Attendance, ConsumeAt, Reply, TurnEvent};
 use crate::tool::{CallContext, Error, ToolOutput};
 use crate::turn_link::TurnLink;
 use protocol::{Delivery, End, Exit, Process, ProcessId, State, Watching, Work};
@@ -18,10 +18,9 @@ const PATTERN: usize = 200;
 
 pub(super) async fn run(args: Args, cwd: PathBuf, ctx: &CallContext) -> Result<ToolOutput, Error> {
     check(&args.watch_patterns)?;
-    let wants_wakeup = args.notify_on_complete || !args.watch_patterns.is_empty();
     let can_wake = ctx.plan.attendance != Attendance::Stateless;
     let notify = args.notify_on_complete && can_wake;
-    // Both at once would tell the agent twice of the same: the end wins (P06).
+    // Both at once would notify the agent twice of the same: the end wins (P06).
     let watch = if can_wake && !notify { args.watch_patterns.clone() } else { Vec::new() };
     let id = ProcessId::fresh();
     let process = Process {
@@ -45,7 +44,7 @@ pub(super) async fn run(args: Args, cwd: PathBuf, ctx: &CallContext) -> Result<T
     let base = shell::login(&ctx.tools).await.to_vec();
     let spec = Spec {
         id: id.clone(),
-        command: args.command,
+        command: args.command.clone(),
         shell: shell::program(&ctx.tools.terminal.shell),
         cwd,
         env: shell::environment(&base, ctx, args.pty),
@@ -56,14 +55,18 @@ pub(super) async fn run(args: Args, cwd: PathBuf, ctx: &CallContext) -> Result<T
     // A task of its own: a turn that is interrupted here must not part the record from the child.
     let spawning = spawn(process, spec, ctx.link.clone(), ctx.tools.processes.clone());
     let spawned = tokio::spawn(spawning).await;
-    let pid = match spawned.unwrap_or_else(|_| Err(Failed("the spawn broke".to_owned()))) {
-        Ok(pid) => pid,
+    match spawned.unwrap_or_else(|_| Err(Failed("the spawn broke".to_owned()))) {
+        Ok(pid) => Ok(started(&id, pid, &args, notify, &watch).into()),
         Err(failed) => {
             let value = blocked(&failed.0, "error");
             // The agent reads of it here: no wakeup needed on top.
-            return Ok(ToolOutput { value, seen: vec![(id, Seen::Now)], ..ToolOutput::default() });
+            Ok(ToolOutput { value, seen: vec![(id, ConsumeAt::Now)], ..ToolOutput::default() })
         }
-    };
+    }
+}
+
+/// The result of a start: what runs, and what will wake the agent.
+fn started(id: &ProcessId, pid: u32, args: &Args, notify: bool, watch: &[String]) -> Value {
     let mut value = json!({
         "output": "Background process started",
         "session_id": id.0,
@@ -71,29 +74,27 @@ pub(super) async fn run(args: Args, cwd: PathBuf, ctx: &CallContext) -> Result<T
         "exit_code": 0,
         "error": null,
     });
-    if let Value::Object(map) = &mut value {
-        let mut add = |key: &str, value: Value| map.insert(key.to_owned(), value);
-        if notify {
-            add("notify_on_complete", true.into());
-        } else if !watch.is_empty() {
-            add("watch_patterns", json!(watch));
-        } else if wants_wakeup {
-            add("notify_on_complete", false.into());
-            let why = "Nobody is there to be woken after a one-shot run: poll the process, or \
-                       use `process wait`, before you answer.";
-            add("notify_unsupported", why.into());
-        } else {
-            let hint = "You will not be told when it ends; pass notify_on_complete=true for \
-                        that, or look with `process`.";
-            add("hint", hint.into());
-        }
-        if notify && !args.watch_patterns.is_empty() {
-            let why = "notify_on_complete and watch_patterns cannot be combined: the end of the \
-                       process wakes you, its output does not.";
-            add("watch_patterns_ignored", why.into());
-        }
+    let wants_wakeup = args.notify_on_complete || !args.watch_patterns.is_empty();
+    if notify {
+        value["notify_on_complete"] = true.into();
+    } else if !watch.is_empty() {
+        value["watch_patterns"] = json!(watch);
+    } else if wants_wakeup {
+        value["notify_on_complete"] = false.into();
+        let why = "Nobody is there to be woken after a one-shot run: poll the process, or \
+                   use `process wait`, before you answer.";
+        value["notify_unsupported"] = why.into();
+    } else {
+        let hint = "You will not be told when it ends; pass notify_on_complete=true for \
+                    that, or look with `process`.";
+        value["hint"] = hint.into();
     }
-    Ok(value.into())
+    if notify && !args.watch_patterns.is_empty() {
+        let why = "notify_on_complete and watch_patterns cannot be combined: the end of the \
+                   process wakes you, its output does not.";
+        value["watch_patterns_ignored"] = why.into();
+    }
+    value
 }
 
 /// Refuses patterns that no line could contain, or that every line would.
@@ -116,7 +117,7 @@ fn check(patterns: &[String]) -> Result<(), Error> {
 /// Why it does not run, for the model.
 struct Failed(String);
 
-/// Writes a spawn down (W27), starts it, and says what came of it.
+/// Stores a spawn (W27), starts it, and reports the result.
 async fn spawn(
     process: Process,
     spec: Spec,

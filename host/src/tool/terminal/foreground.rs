@@ -1,5 +1,5 @@
-//! A command in the foreground: it is waited for, its output is shown while it runs, and it dies
-//! with its call.
+//! A command in the foreground: the call waits for it and streams its output, and it ends with its
+//! call.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -11,11 +11,11 @@ use super::{Args, blocked, clean, shell};
 use crate::process::{Kind, Processes, SpawnError, Spec, Watch};
 use crate::session::TurnEvent;
 use crate::tool::{CallContext, Error, ToolOutput};
-use protocol::ProcessId;
+use protocol::{Exit, ProcessId};
 
 /// Most characters of output in a result: 40 % from the beginning, 60 % from the end.
 const OUTPUT: usize = 50_000;
-/// How often live output is looked for.
+/// How often live output is polled.
 const LIVE: Duration = Duration::from_millis(60);
 /// Most bytes of live output handed on at once.
 const LIVE_BYTES: usize = 8 * 1024;
@@ -33,52 +33,68 @@ pub(super) async fn run(args: Args, cwd: PathBuf, ctx: &CallContext) -> Result<T
         );
         return Ok(blocked(&why, "error").into());
     }
+    let base = shell::login(&ctx.tools).await.to_vec();
+    let running = match start(&args, cwd, &base, ctx).await {
+        Ok(running) => running,
+        Err(error) => {
+            let why = format!("The command did not start: {error}");
+            return Ok(blocked(&why, "error").into());
+        }
+    };
+    let (processes, id) = (&running.processes, &running.id);
+    let mut follower = Follower { processes, id, ctx, from: 0, held: Vec::new() };
+    let ended = tokio::select! {
+        exit = processes.wait(id) => exit,
+        () = follower.follow() => None,
+        () = tokio::time::sleep(limit) => None,
+    };
+    let timed_out = ended.is_none().then_some(limit);
+    let exit = match ended {
+        Some(exit) => Some(exit),
+        None => processes.kill(id).await,
+    };
+    let text = processes.output(id).tail(OUTPUT * 8).text;
+    let value = result(&shorten(&clean(&text), OUTPUT), exit.as_ref(), timed_out);
+    let after = shell::read_back(&running.snapshot, &base, &ctx.plan.shell);
+    Ok(ToolOutput { value, shell: after, ..ToolOutput::default() })
+}
+
+/// Starts the command. What is returned, or dropped here after a failure, cleans up after it.
+async fn start(
+    args: &Args,
+    cwd: PathBuf,
+    base: &[(String, String)],
+    ctx: &CallContext,
+) -> Result<Running, SpawnError> {
     let id = Processes::foreground_id(&ctx.link.session);
     let snapshot = ctx.tools.scratch.join(format!("{id}.shell"));
-    let shell = shell::program(&ctx.tools.terminal.shell);
-    let base = shell::login(&ctx.tools).await.to_vec();
     let spec = Spec {
         id: id.clone(),
         command: shell::wrapped(&args.command, &snapshot),
-        shell,
+        shell: shell::program(&ctx.tools.terminal.shell),
         cwd,
-        env: shell::environment(&base, ctx, args.pty),
+        env: shell::environment(base, ctx, args.pty),
         pty: args.pty,
         kind: Kind::Foreground,
         watch: Watch::default(),
     };
-    let mut running = Running {
-        processes: ctx.tools.processes.clone(),
-        id: id.clone(),
-        snapshot,
-        alive: ctx.alive.clone(),
-    };
+    let processes = ctx.tools.processes.clone();
+    let mut running = Running { processes, id, snapshot, alive: ctx.alive.clone() };
     let mut started = running.processes.spawn(spec.clone()).await;
     if let (Err(SpawnError::Launch(_)), Ok(spare)) = (&started, running.processes.spare()) {
-        // A full or read-only state folder: what nobody will look for later can run elsewhere.
-        running.processes.remove(&id);
+        // A full or read-only state directory: a foreground command needs none that lasts.
+        running.processes.remove(&running.id);
         running.processes = spare;
         started = running.processes.spawn(spec).await;
     }
-    let processes = &running.processes;
-    if let Err(error) = started {
-        return Ok(blocked(&format!("The command did not start: {error}"), "error").into());
-    }
-    let mut follower = Follower { processes, id: &id, ctx, from: 0, held: Vec::new() };
-    let ended = tokio::select! {
-        exit = processes.wait(&id) => exit,
-        () = follower.follow() => None,
-        () = tokio::time::sleep(limit) => None,
-    };
-    let timed_out = ended.is_none();
-    let exit = match ended {
-        Some(exit) => Some(exit),
-        None => processes.kill(&id).await,
-    };
-    let text = processes.output(&id).tail(OUTPUT * 8).text;
-    let mut output = shorten(&clean(&text), OUTPUT);
-    let mut code = exit.as_ref().and_then(|e| e.code);
-    if timed_out {
+    started.map(|_| running)
+}
+
+/// The result for the model; `timed_out` is the limit that was exceeded.
+fn result(output: &str, exit: Option<&Exit>, timed_out: Option<Duration>) -> Value {
+    let mut output = output.to_owned();
+    let mut code = exit.and_then(|e| e.code);
+    if let Some(limit) = timed_out {
         if !output.is_empty() && !output.ends_with('\n') {
             output.push('\n');
         }
@@ -87,15 +103,14 @@ pub(super) async fn run(args: Args, cwd: PathBuf, ctx: &CallContext) -> Result<T
     }
     let output = output.trim_end_matches('\n');
     let mut value = json!({ "output": output, "exit_code": code, "error": null });
-    if let (None, Some(exit), Value::Object(map)) = (code, &exit, &mut value) {
-        map.insert("error".to_owned(), crate::wakeup::summary(exit).into());
+    if let (None, Some(exit)) = (code, exit) {
+        value["error"] = crate::wakeup::summary(exit).into();
         // Shells report the death of a child by a signal as 128 + its number.
         if let Some(signal) = exit.signal {
-            map.insert("exit_code".to_owned(), (128 + signal).into());
+            value["exit_code"] = (128 + signal).into();
         }
     }
-    let after = shell::read_back(&running.snapshot, &base, &ctx.plan.shell);
-    Ok(ToolOutput { value, shell: after, ..ToolOutput::default() })
+    value
 }
 
 /// Kills a foreground command whose call was dropped, and cleans up after every one.

@@ -39,7 +39,7 @@ fn the_commands_on_sessions_do_what_they_say() {
     for name in ["/processes", "/ps", "/tasks"] {
         let mut app = app(vec![]);
         assert_eq!(typed(&mut app, name), []);
-        assert!(matches!(app.panel, Some(Panel::Processes(_))));
+        assert!(matches!(app.overlays.panel, Some(Panel::Processes(_))));
     }
     let mut app = app(vec![]);
     assert_eq!(typed(&mut app, "/queue"), []);
@@ -47,7 +47,7 @@ fn the_commands_on_sessions_do_what_they_say() {
 }
 
 #[test]
-fn the_whole_queue_is_taken_back_at_once_and_its_texts_are_not_lost() {
+fn clearing_the_queue_keeps_its_texts_in_the_history() {
     let mut app = running();
     for text in ["one", "two", "three"] {
         let prompt = Queued { id: PromptId(text.into()), text: text.into() };
@@ -60,10 +60,10 @@ fn the_whole_queue_is_taken_back_at_once_and_its_texts_are_not_lost() {
         app.on_event(&Event::PromptUnqueued { id: PromptId(id.into()) }, T0);
     }
     press(&mut app, "up", T0);
-    assert_eq!(app.composer.text(), "three");
-    app.composer.clear();
+    assert_eq!(app.input.composer.text(), "three");
+    app.input.composer.clear();
     assert_eq!(typed(&mut app, "/queue clear"), []);
-    assert!(picture(&mut app, 80, 24).contains("no prompt waits"));
+    assert!(picture(&mut app, 80, 24).contains("the queue is empty"));
 }
 
 #[test]
@@ -72,7 +72,7 @@ fn a_session_is_deleted_by_no_stray_key() {
     let asked = || {
         let mut app = app(vec![user("go")]);
         assert_eq!(typed(&mut app, "/delete"), []);
-        assert!(app.confirm.is_some());
+        assert!(app.overlays.confirm.is_some());
         app
     };
     let mut app = asked();
@@ -83,13 +83,13 @@ fn a_session_is_deleted_by_no_stray_key() {
         assert_eq!(press(&mut app, key, T0 + 1_000 * (n as Millis + 1)), []);
     }
     app.on_paste("2\n", T0 + 8_000);
-    assert!(app.confirm.is_some() && app.composer.is_empty());
+    assert!(app.overlays.confirm.is_some() && app.input.composer.is_empty());
     assert_eq!(press(&mut app, "enter", T0 + 9_000), [], "the default keeps it");
-    assert!(app.confirm.is_none());
+    assert!(app.overlays.confirm.is_none());
 
     let mut app = asked();
     assert_eq!(press(&mut app, "esc", T0 + 10), []);
-    assert!(app.confirm.is_none());
+    assert!(app.overlays.confirm.is_none());
 
     let mut app = asked();
     assert_eq!(sent(press(&mut app, "2", T0 + 600)), [Command::Delete { session: here.clone() }]);
@@ -157,7 +157,7 @@ fn an_orphan_can_be_killed_from_the_list_of_all_processes() {
 }
 
 #[test]
-fn the_list_of_all_processes_is_asked_for_at_changes_and_never_twice_at_once() {
+fn all_processes_are_requested_never_twice_at_once() {
     let live = process("proc_a", State::Running, None);
     let changed = Event::ProcessChanged { process: live.clone() };
     let listed = Event::ProcessesListed { processes: vec![live.clone()] };
@@ -213,10 +213,10 @@ fn an_approval_names_the_rule_that_a_lasting_choice_covers() {
 }
 
 #[test]
-fn a_process_that_ended_before_the_second_key_is_not_offered_to_be_killed() {
+fn a_process_that_ended_is_not_offered_to_be_killed() {
     let mut app = opened(vec![process("proc_a", State::Running, None)]);
     press(&mut app, "k", T0);
-    assert!(picture(&mut app, 80, 24).contains("k again kills proc_a"));
+    assert!(picture(&mut app, 80, 24).contains("k again to kill proc_a"));
     let ended = process("proc_a", State::Ended, None);
     app.on_event(&Event::ProcessChanged { process: ended }, T0);
     let shown = picture(&mut app, 80, 24);
@@ -224,12 +224,12 @@ fn a_process_that_ended_before_the_second_key_is_not_offered_to_be_killed() {
 }
 
 #[test]
-fn what_the_user_ended_is_said_to_wait_for_the_next_prompt() {
+fn a_kill_by_the_user_is_reported_with_the_next_prompt() {
     let ended = Process {
         delivery: Delivery::Consumed,
         killed_by: Some(protocol::Killer::User),
         ..process("proc_a", State::Ended, None)
     };
     let shown = picture(&mut opened(vec![ended]), 80, 24);
-    assert!(shown.contains("you ended it") && !shown.contains("seen already"), "{shown}");
+    assert!(shown.contains("you killed it") && !shown.contains("already seen"), "{shown}");
 }

@@ -61,16 +61,16 @@ fn sessions_that_ask_elsewhere_are_counted_as_long_as_they_ask() {
 }
 
 #[test]
-fn ctrl_o_shows_the_card_of_the_only_question_and_once_more_opens_its_session() {
+fn ctrl_o_shows_the_only_question_then_opens_its_session() {
     let mut app = asking(&[rm(HERE), rm("a")]);
     assert_eq!(press(&mut app, "ctrl-o", T0), []);
     assert!(shows(&mut app, "Session a · Run this?"), "{}", picture(&mut app, 80, 24));
     press(&mut app, "esc", T0 + 10);
-    assert!(app.panel.is_none(), "back to where it was pressed");
+    assert!(app.overlays.panel.is_none(), "back to where it was pressed");
     for key in ["ctrl-o", "tab"] {
         press(&mut app, "ctrl-o", T0);
         assert_eq!(sent(press(&mut app, key, T0 + 20)), [open("a")]);
-        assert!(app.panel.is_none());
+        assert!(app.overlays.panel.is_none());
     }
     // Of two it lists both.
     tell(&mut app, &[rm("a"), rm("b")], T0);
@@ -108,7 +108,7 @@ fn a_toast_names_the_key_only_where_the_key_leads() {
 
 // C08
 #[test]
-fn the_clock_of_a_question_elsewhere_starts_when_its_card_is_on_the_screen() {
+fn a_question_counts_as_shown_when_its_card_is_drawn() {
     let mut app = asking(&[rm("a"), rm("b")]);
     press(&mut app, "ctrl-o", T0);
     let drawn = |app: &mut App| {
@@ -125,30 +125,34 @@ fn the_clock_of_a_question_elsewhere_starts_when_its_card_is_on_the_screen() {
 
 // C11
 #[test]
-fn a_card_in_the_inbox_takes_no_key_before_the_keyboard_is_quiet_and_never_typed_text() {
+fn a_card_in_the_inbox_takes_no_typed_text() {
     let mut app = asking(&[rm("a")]);
     press(&mut app, "ctrl-o", T0);
     paint(&mut app, 80, 24);
     for (key, at) in [("enter", 10), ("1", 499)] {
         assert_eq!(press(&mut app, key, T0 + at), [], "{key}");
     }
-    assert!(shows(&mut app, "takes keys once the input is empty"), "the digit was text");
+    assert!(shows(&mut app, "ready once the input is empty"), "the digit was text");
     press(&mut app, "bs", T0 + 600);
     assert_eq!(press(&mut app, "enter", T0 + 1_099), []);
     // A sentence with a pause in it, and its end.
     enter_text(&mut app, "use port ", T0 + 2_000);
     assert_eq!(press(&mut app, "1", T0 + 9_000), []);
     assert_eq!(press(&mut app, "enter", T0 + 19_000), []);
-    assert!(app.flash().is_some_and(|text| text.contains("by a choice")), "{:?}", app.flash());
+    assert!(
+        app.feedback.flash_text().is_some_and(|text| text.contains("cannot approve")),
+        "{:?}",
+        app.feedback.flash_text()
+    );
     app.on_paste("1\n", T0 + 29_000);
     assert_eq!(press(&mut app, "enter", T0 + 39_000), []);
     press(&mut app, "esc", T0 + 40_000);
     assert!(shows(&mut app, "Run this?"), "the first Esc clears the input");
     let once = there("a", Answer::Approval(Choice::Once));
     assert_eq!(sent(press(&mut app, "1", T0 + 41_000)), [once]);
-    assert!(app.panel.is_none(), "no other waits");
+    assert!(app.overlays.panel.is_none(), "no other waits");
     press(&mut app, "up", T0 + 42_000);
-    assert_eq!(app.composer.text(), "use port 11\n", "what was typed can be had again");
+    assert_eq!(app.input.composer.text(), "use port 11\n", "what was typed can be had again");
 }
 
 // C11
@@ -161,18 +165,18 @@ fn a_key_that_closes_a_panel_does_not_arm_the_card_below() {
     press(&mut app, "esc", T0 + 10_000);
     paint(&mut app, 80, 24);
     assert_eq!(press(&mut app, "1", T0 + 10_100), []);
-    assert_eq!(app.composer.text(), "1");
+    assert_eq!(app.input.composer.text(), "1");
 }
 
 // C10
 #[test]
-fn a_long_command_is_approved_in_the_inbox_only_after_all_of_it_was_in_view() {
+fn the_inbox_approves_a_command_only_once_all_was_in_view() {
     let command: Vec<String> = (0..30).map(|n| format!("rm -rf /srv/{n}")).collect();
     let mut app = asking(&[of("a", approval("q-a", &command.join("\n"), "rm -rf /srv/0"), 0)]);
     press(&mut app, "ctrl-o", T0);
     paint(&mut app, 80, 24);
     assert_eq!(press(&mut app, "1", T0 + 1_000), []);
-    assert!(app.panel.is_some());
+    assert!(app.overlays.panel.is_some());
     for step in 0..8 {
         app.on_wheel(1, T0 + 2_000 + step);
         paint(&mut app, 80, 24);
@@ -195,14 +199,14 @@ fn a_question_elsewhere_is_answered_by_a_choice_or_in_own_words() {
     enter_text(&mut app, "neither: 1", T0 + 1_000);
     app.on_paste(" file", T0 + 1_100);
     assert_eq!(sent(press(&mut app, "enter", T0 + 1_200)), [text("neither: 1 file")]);
-    assert!(app.composer.is_empty(), "it is no prompt of the session in view");
+    assert!(app.input.composer.is_empty(), "it is no prompt of the session in view");
     // Whoever would rather go there takes along what was typed, and leaving loses nothing.
     let mut app = asking(&[ask()]);
     press(&mut app, "ctrl-o", T0);
     enter_text(&mut app, "half", T0 + 1_000);
     assert_eq!(app.unsent(), ["half"]);
     assert_eq!(sent(press(&mut app, "tab", T0 + 1_000)), [open("a")]);
-    assert_eq!(app.composer.text(), "half");
+    assert_eq!(app.input.composer.text(), "half");
     // So does a session that comes into view by itself.
     let mut app = asking(&[ask()]);
     press(&mut app, "ctrl-o", T0);
@@ -211,12 +215,12 @@ fn a_question_elsewhere_is_answered_by_a_choice_or_in_own_words() {
     let transcript = Box::new(transcript);
     app.on_event(&Event::Attached { transcript, resynced: false }, T0 + 2_000);
     press(&mut app, "up", T0 + 3_000);
-    assert_eq!(app.composer.text(), "half");
+    assert_eq!(app.input.composer.text(), "half");
 }
 
 // C03
 #[test]
-fn an_answered_question_counts_no_more_and_the_next_one_is_a_key_away() {
+fn an_answered_question_is_no_longer_counted() {
     let deny = |session| there(session, Answer::Approval(Choice::Deny));
     let mut app = asking(&[rm("a"), rm("b")]);
     press(&mut app, "ctrl-o", T0);
@@ -234,12 +238,12 @@ fn an_answered_question_counts_no_more_and_the_next_one_is_a_key_away() {
     tell(&mut app, &[rm("b")], T0 + 10_000);
     press(&mut app, "ctrl-o", T0 + 10_000);
     assert_eq!(sent(press(&mut app, "enter", T0 + 10_600)), [deny("b")]);
-    assert!(app.panel.is_none());
+    assert!(app.overlays.panel.is_none());
 }
 
 // C07
 #[test]
-fn a_card_whose_question_is_gone_closes_with_a_word_and_another_does_not_take_its_place() {
+fn a_card_closes_with_its_question_and_no_other_opens() {
     let mut app = asking(&[rm("a"), rm("b")]);
     press(&mut app, "ctrl-o", T0);
     press(&mut app, "enter", T0);
@@ -247,13 +251,15 @@ fn a_card_whose_question_is_gone_closes_with_a_word_and_another_does_not_take_it
     let next = of("a", approval("next", "rm -rf /", "rm -rf /"), 0);
     tell(&mut app, &[next, rm("b")], T0 + 1_000);
     assert!(
-        app.flash().is_some_and(|text| text.contains("elsewhere") && text.contains("Session a"))
+        app.feedback
+            .flash_text()
+            .is_some_and(|text| text.contains("elsewhere") && text.contains("Session a"))
     );
     assert!(!shows(&mut app, "Run this?"), "{}", picture(&mut app, 80, 24));
     assert_eq!(press(&mut app, "1", T0 + 5_000), [], "the list takes no digit");
     press(&mut app, "esc", T0 + 5_000);
     press(&mut app, "up", T0 + 5_000);
-    assert_eq!(app.composer.text(), "well");
+    assert_eq!(app.input.composer.text(), "well");
 
     let late = |mut asked: Asked| {
         asked.question.deadline = Some(T0 + 60_000);
@@ -263,12 +269,12 @@ fn a_card_whose_question_is_gone_closes_with_a_word_and_another_does_not_take_it
     press(&mut app, "ctrl-o", T0);
     assert!(shows(&mut app, "1 m 00 s left"));
     tell(&mut app, &[], T0 + 60_000);
-    assert!(app.flash().is_some_and(|text| text.contains("nobody answered in time")));
-    assert!(app.panel.is_none());
+    assert!(app.feedback.flash_text().is_some_and(|text| text.contains("the question timed out")));
+    assert!(app.overlays.panel.is_none());
 }
 
 #[test]
-fn the_selection_stays_with_its_session_and_the_one_in_view_has_its_card_below() {
+fn the_selection_of_the_inbox_stays_with_its_session() {
     let mut app = asking(&[rm("a"), rm(HERE), rm("b")]);
     enter_text(&mut app, "/inbox", T0);
     assert_eq!(press(&mut app, "enter", T0), []);
@@ -280,17 +286,17 @@ fn the_selection_stays_with_its_session_and_the_one_in_view_has_its_card_below()
     press(&mut app, "enter", T0);
     press(&mut app, "down", T0);
     press(&mut app, "enter", T0);
-    assert!(app.panel.is_none(), "its own card is in view");
+    assert!(app.overlays.panel.is_none(), "its own card is in view");
     // Nobody asks: that is said.
     tell(&mut app, &[], T0);
     enter_text(&mut app, "/inbox", T0);
     press(&mut app, "enter", T0);
-    assert!(shows(&mut app, "no session waits for you"));
+    assert!(shows(&mut app, "no questions are waiting"));
     for key in ["enter", "tab", "down", "up", "x"] {
         assert_eq!(press(&mut app, key, T0), [], "{key}");
     }
     press(&mut app, "esc", T0);
-    assert!(app.panel.is_none());
+    assert!(app.overlays.panel.is_none());
 }
 
 #[test]
@@ -313,7 +319,7 @@ fn names_and_questions_of_others_cannot_paint() {
 
 // C07
 #[test]
-fn what_was_typed_for_a_question_that_is_gone_stays_in_sight_and_goes_nowhere() {
+fn text_typed_for_a_closed_question_stays_and_is_not_sent() {
     let which = of("a", clarify("q-a", &["red", "blue"]), 0);
     let mut app = asking(&[which]);
     press(&mut app, "ctrl-o", T0);
@@ -329,9 +335,9 @@ fn what_was_typed_for_a_question_that_is_gone_stays_in_sight_and_goes_nowhere() 
     press(&mut app, "ctrl-o", T0);
     tell(&mut app, &[], T0 + 700);
     press(&mut app, "4", T0 + 800);
-    assert!(app.composer.is_empty());
+    assert!(app.input.composer.is_empty());
     press(&mut app, "4", T0 + 1_400);
-    assert_eq!(app.composer.text(), "4");
+    assert_eq!(app.input.composer.text(), "4");
     // And who was slower is not told that the own answer holds.
     let mut app = asking(&[rm("a")]);
     press(&mut app, "ctrl-o", T0);
@@ -350,7 +356,7 @@ fn what_was_typed_for_a_question_that_is_gone_stays_in_sight_and_goes_nowhere() 
 
 // C13
 #[test]
-fn the_number_of_an_offered_answer_is_that_answer_however_it_was_typed() {
+fn a_typed_number_is_the_choice_with_that_number() {
     let which = of("a", clarify("q-a", &["red", "blue"]), 0);
     for (typed, answer) in [("2", "blue"), (" 1 ", "red"), ("3", "3"), ("0", "0"), ("2 of", "2 of")]
     {

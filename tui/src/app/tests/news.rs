@@ -29,7 +29,7 @@ fn uploading() -> App {
 
 // S04
 #[test]
-fn a_session_that_was_deleted_under_the_view_is_news_and_no_failure() {
+fn a_session_deleted_under_the_view_is_no_failure() {
     let mut app = app(vec![user("go")]);
     let message = "the session \"go\" was deleted; this is a new one".to_owned();
     app.on_event(&Event::Failed(Failure { about: Subject::Session, message }), T0);
@@ -60,9 +60,9 @@ fn an_upload_is_shown_until_it_has_ended_however_it_ends() {
     assert!(shows(&mut app, "uploading"), "that is another matter");
 
     let mut app = uploading();
-    app.on_unread("~/notes.md", "there is no such file or folder");
+    app.on_unread("~/notes.md", "no such file or directory");
     over(&mut app);
-    assert!(shows(&mut app, "✗ ~/notes.md: there is no such file or folder"));
+    assert!(shows(&mut app, "✗ ~/notes.md: no such file or directory"));
 
     let mut app = uploading();
     assert_eq!(typed(&mut app, "/drop"), [Command::DropUploads]);
@@ -85,11 +85,11 @@ fn an_upload_is_shown_until_it_has_ended_however_it_ends() {
 
 // S05
 #[test]
-fn a_prompt_does_not_leave_without_the_file_it_is_about() {
+fn a_prompt_is_not_sent_before_its_upload() {
     let mut app = uploading();
     assert_eq!(typed(&mut app, "what does it say?"), []);
-    assert_eq!(app.composer.text(), "what does it say?");
-    assert!(shows(&mut app, "notes.md is still on its way"));
+    assert_eq!(app.input.composer.text(), "what does it say?");
+    assert!(shows(&mut app, "notes.md is still uploading"));
     app.on_event(&Event::AttachmentsChanged { attachments: vec![file("notes.md")] }, T0);
     let commands = sent(press(&mut app, "enter", T0));
     assert_eq!(prompt_text(&commands), Some("what does it say?"));
@@ -104,9 +104,9 @@ fn whoever_answered_elsewhere_is_named() {
     let answer = Answer::Approval(Choice::Once);
     let id = QuestionId("q".into());
     app.on_event(&Event::QuestionResolved { id, answer, by }, T0 + 600);
-    assert_eq!(app.flash(), Some("answered by ada's phone"));
+    assert_eq!(app.feedback.flash_text(), Some("answered by ada's phone"));
     assert!(app.question().is_none());
-    assert!(app.notice.is_none(), "no error");
+    assert!(app.feedback.notice.is_none(), "no error");
 }
 
 // C07
@@ -127,17 +127,17 @@ fn who_answers_second_hears_that_another_answer_counts() {
     };
     let mut app = answered("1");
     app.on_event(&resolved("q", Choice::Deny), T0 + 600);
-    assert_eq!(app.flash(), Some("answered by the phone"));
+    assert_eq!(app.feedback.flash_text(), Some("answered by the phone"));
     let mut app = answered("1");
     app.on_event(&resolved("q", Choice::Once), T0 + 600);
-    assert_eq!(app.flash(), None, "what was wanted has happened");
+    assert_eq!(app.feedback.flash_text(), None, "what was wanted has happened");
     app.on_event(&resolved("r", Choice::Session), T0 + 600);
-    assert_eq!(app.flash(), Some("answered by the phone"));
+    assert_eq!(app.feedback.flash_text(), Some("answered by the phone"));
     // Our own grant answers the next one of its rule too.
     let mut app = answered("2");
     app.on_event(&resolved("q", Choice::Session), T0 + 600);
     app.on_event(&resolved("r", Choice::Session), T0 + 600);
-    assert_eq!(app.flash(), None);
+    assert_eq!(app.feedback.flash_text(), None);
     assert!(app.question().is_none());
 }
 
@@ -161,7 +161,7 @@ fn flags(app: &mut App) -> usize {
 
 // E11
 #[test]
-fn the_same_news_twice_is_told_once_and_other_news_of_the_same_process_are_not_lost() {
+fn repeated_news_is_shown_once_and_other_news_is_kept() {
     let mut app = app(vec![user("go")]);
     app.on_event(&news("a", ended(Delivery::Waiting), "make"), T0);
     app.on_event(&news("a", ended(Delivery::Delivered), "make test"), T0);
@@ -241,7 +241,7 @@ fn news_from_another_session_lead_there() {
 #[test]
 fn a_failure_ends_only_the_request_that_it_names() {
     let failed = |about| Event::Failed(Failure { about, message: "no".into() });
-    let lists = |app: &App| app.panel.is_some();
+    let lists = |app: &App| app.overlays.panel.is_some();
     let mut app = app(vec![user("go")]);
     typed(&mut app, "/model");
     app.on_event(&failed(Subject::Goal), T0);

@@ -19,7 +19,7 @@ fn fail(app: &mut App, message: &str) {
 }
 
 #[test]
-fn what_is_said_is_news_for_a_moment_and_then_stands_before_what_came_later() {
+fn a_notice_moves_among_the_rows_once_rows_follow() {
     let mut app = app(vec![user("go"), says("first")]);
     fail(&mut app, "the disk is full");
     let place = |app: &mut App, text: &str| {
@@ -31,7 +31,8 @@ fn what_is_said_is_news_for_a_moment_and_then_stands_before_what_came_later() {
     assert!(place(&mut app, "first") < place(&mut app, "the disk is full"));
     let at = T0 + 3_600_000;
     fail(&mut app, "the disk is full");
-    let notice = |app: &App| app.notice.as_ref().map(|said| format!("{:?}", said.notice));
+    let notice =
+        |app: &App| app.feedback.notice.as_ref().map(|posted| format!("{:?}", posted.notice));
     let said = notice(&app);
     add(&mut app, row(3, says("second")), at);
     app.on_tick(at);
@@ -52,7 +53,7 @@ fn what_is_said_is_news_for_a_moment_and_then_stands_before_what_came_later() {
 }
 
 #[test]
-fn news_are_not_pushed_out_of_sight_by_what_comes_at_once() {
+fn a_new_notice_stays_in_sight_for_a_moment() {
     let mut app = running();
     fail(&mut app, "the disk is full");
     let at_the_end = |app: &mut App| {
@@ -75,11 +76,11 @@ fn news_are_not_pushed_out_of_sight_by_what_comes_at_once() {
     app.on_tick(T0 + 60_000);
     let shown = shown(&mut app);
     let line = shown.lines().nth(20).unwrap_or_default();
-    assert!(line.contains("once the link is back: pinned"), "{shown}");
+    assert!(line.contains("once reconnected: pinned"), "{shown}");
 }
 
 #[test]
-fn what_is_said_at_the_start_comes_after_the_rows_that_were_there() {
+fn a_note_at_the_start_stands_after_the_first_window() {
     let options = Options { notes: vec!["no such key: x".into()], ..options() };
     let mut app = App::new(options, T0);
     let transcript = Box::new(window(vec![user("go"), says("first")]));
@@ -104,11 +105,11 @@ fn what_is_said_at_the_start_comes_after_the_rows_that_were_there() {
 
 // W22
 #[test]
-fn waking_says_when_nothing_is_held() {
+fn wake_reports_that_nothing_is_held() {
     let wake = |app: &mut App| {
         enter_text(app, "/wake", T0);
         assert_eq!(sent(press(app, "enter", T0)), [Command::WakeNow]);
-        shown(app).contains("no wakeup is held")
+        shown(app).contains("no wakeups are held")
     };
     assert!(wake(&mut app(vec![user("go")])));
     let held = Some("you interrupted a turn".to_owned());
@@ -120,19 +121,19 @@ fn waking_says_when_nothing_is_held() {
 }
 
 #[test]
-fn a_host_elsewhere_that_was_left_at_work_is_said_to_go_on() {
+fn still_running_work_of_a_remote_host_is_reported() {
     let left = |attached: bool, work: bool| {
         let mut app = if work { running() } else { app(vec![user("go")]) };
         app.set_attached(attached);
-        app.goes_on()
+        app.still_running()
     };
-    assert_eq!(left(true, true).as_deref(), Some("Goes on without you: a turn."));
+    assert_eq!(left(true, true).as_deref(), Some("Still running: a turn."));
     assert_eq!(left(true, false), None);
     let mut app = running();
     app.set_attached(true);
     let link = Link::Down { why: "reset".into(), attempt: 1, retry_at: T0 };
     app.on_event(&Event::Link { link }, T0);
-    assert_eq!(app.goes_on(), None, "nobody knows");
+    assert_eq!(app.still_running(), None, "nobody knows");
     assert_eq!(left(false, true), None, "there the user decides what becomes of it");
     let mut app = running();
     app.set_attached(true);
@@ -140,19 +141,19 @@ fn a_host_elsewhere_that_was_left_at_work_is_said_to_go_on() {
         let process = process(id, State::Running, None);
         app.on_event(&Event::ProcessChanged { process }, T0);
     }
-    let says = "Goes on without you: a turn, 2 background commands.";
-    assert_eq!(app.goes_on().as_deref(), Some(says));
+    let says = "Still running: a turn, 2 background commands.";
+    assert_eq!(app.still_running().as_deref(), Some(says));
 }
 
 #[test]
-fn a_list_of_processes_that_is_refused_is_said_in_its_place_and_only_there() {
+fn a_refused_process_list_is_reported_in_its_place_only() {
     let refused = |about: &str| {
         Event::Failed(Failure {
             about: Subject::of_name(about),
             message: "this server tells none".into(),
         })
     };
-    let options = Options { place: Some("lab".into()), ..options() };
+    let options = Options { host_name: Some("lab".into()), ..options() };
     let mut app = App::new(options, T0);
     let transcript = Box::new(window(vec![user("go")]));
     app.on_event(&Event::Attached { transcript, resynced: false }, T0);

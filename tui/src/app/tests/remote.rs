@@ -29,14 +29,14 @@ fn again(rows: Vec<Body>) -> Event {
 
 // E08
 #[test]
-fn a_lost_link_counts_down_to_the_next_try_and_costs_nothing_when_it_is_up() {
+fn a_lost_link_counts_down_to_the_next_attempt() {
     let mut app = app(vec![user("go")]);
     link(&mut app, down());
     let moments = [
         (0, "in 3 s", Some(T0 + 600)),
         (600, "in 2 s", Some(T0 + 1_600)),
         (1_600, "in 1 s", Some(T0 + 2_600)),
-        (2_600, "trying again", None),
+        (2_600, "retrying", None),
     ];
     for (at, says, next) in moments {
         app.on_tick(T0 + at);
@@ -63,7 +63,7 @@ fn a_refusal_stays_whatever_is_typed() {
 
 // E03
 #[test]
-fn what_is_typed_while_the_link_is_down_stays_in_view_until_the_host_has_it() {
+fn a_prompt_stays_in_view_until_the_host_has_it() {
     let mut app = app(vec![user("go on"), says("done")]);
     link(&mut app, down());
     for _ in 0..2 {
@@ -83,20 +83,20 @@ fn what_is_typed_while_the_link_is_down_stays_in_view_until_the_host_has_it() {
 }
 
 #[test]
-fn a_command_that_waits_for_the_link_is_not_said_to_be_done() {
+fn a_command_that_waits_for_the_link_is_not_reported_as_done() {
     let mut app = app(vec![user("go")]);
     link(&mut app, down());
     assert_eq!(typed(&mut app, "/pin"), [Command::Pin { session: None, pinned: true }]);
-    assert!(shows(&mut app, "once the link is back: pinned"));
+    assert!(shows(&mut app, "once reconnected: pinned"));
     typed(&mut app, "/undo");
-    assert!(shows(&mut app, "this waits until the link is back"));
+    assert!(shows(&mut app, "this will be sent once reconnected"));
     typed(&mut app, "/goal status");
-    assert!(shows(&mut app, "no goal is set") && !shows(&mut app, "is back"));
+    assert!(shows(&mut app, "no goal is set") && !shows(&mut app, "once reconnected"));
     typed(&mut app, "/pin");
     link(&mut app, Link::Up);
-    assert!(!shows(&mut app, "is back"), "it has gone out");
+    assert!(!shows(&mut app, "once reconnected"), "it has gone out");
     typed(&mut app, "/pin");
-    assert!(!shows(&mut app, "is back"));
+    assert!(!shows(&mut app, "once reconnected"));
 }
 
 #[test]
@@ -124,7 +124,7 @@ fn after_a_resync_the_user_sees_how_much_was_missed() {
     assert!(said(3, 5).contains("resynced: 2 new rows while you were away"));
     assert!(said(3, 4).contains("resynced: 1 new row while you were away"));
     assert!(!said(3, 3).contains("resynced"), "nothing was missed");
-    assert!(said(3, 2).contains("resynced: rows were taken back while you were away"));
+    assert!(said(3, 2).contains("resynced: rows were removed while you were away"));
 
     let mut app = app(rows(60));
     paint(&mut app, 80, 24);
@@ -162,7 +162,7 @@ fn opened(rows: &[&str]) -> App {
 
 // S04
 #[test]
-fn a_change_elsewhere_shows_in_the_open_list_at_once_and_moves_neither_selection_nor_filter() {
+fn a_change_elsewhere_keeps_selection_and_filter_of_a_list() {
     let mut app = opened(&["b", "a", "c"]);
     enter_text(&mut app, "of", T0);
     press(&mut app, "down", T0);
@@ -199,7 +199,7 @@ fn names_in_the_list_of_all_processes_follow_too() {
 
 // S04
 #[test]
-fn pinning_and_archiving_in_the_list_are_about_the_selected_session() {
+fn pin_and_archive_keys_act_on_the_selected_session() {
     let here = "20260101_120000_abcdef";
     let mut app = opened(&[here, "b"]);
     let id = |id: &str| Some(SessionId(id.into()));
@@ -256,7 +256,7 @@ fn any_session_is_renamed_in_the_list() {
         for key in keys {
             assert_eq!(press(&mut app, key, T0), [], "{keys:?}");
         }
-        assert!(shows(&mut app, "title of a") && app.panel.is_some());
+        assert!(shows(&mut app, "title of a") && app.overlays.panel.is_some());
     }
     // A session without a title is listed by its prompt, which may have lines: it gets none by this.
     let mut app = opened(&["a"]);
@@ -273,7 +273,7 @@ fn any_session_is_renamed_in_the_list() {
 
 // S04
 #[test]
-fn messages_are_searched_once_typing_pauses_and_late_answers_are_dropped() {
+fn messages_are_searched_once_typing_pauses() {
     let search = |query: &str| Command::Search { query: query.into() };
     let found = |query: &str, id: &str| Event::SessionsFound {
         query: query.into(),
@@ -343,25 +343,25 @@ fn the_new_commands_do_what_they_say() {
 }
 
 #[test]
-fn another_folder_is_confirmed_where_it_was_asked_for_once_the_host_has_taken_it() {
+fn a_requested_directory_is_confirmed_by_a_notice() {
     let moved = Event::CwdChanged { cwd: "/srv/www".into() };
     let mut app = app(vec![user("go")]);
     app.on_event(&moved, T0);
-    assert!(!shows(&mut app, "works in"), "another front end knows");
+    assert!(!shows(&mut app, "from the next turn on"), "another front end knows");
     typed(&mut app, "/workspace /srv/www");
-    assert!(!shows(&mut app, "works in"));
+    assert!(!shows(&mut app, "from the next turn on"));
     app.on_event(&moved, T0);
-    assert!(shows(&mut app, "works in /srv/www from the next turn on"));
+    assert!(shows(&mut app, "working directory from the next turn on: /srv/www"));
     typed(&mut app, "/workspace /nowhere");
     let failure = Failure { about: Subject::Cwd, message: "there is none".into() };
     app.on_event(&Event::Failed(failure), T0);
     app.on_event(&moved, T0);
-    assert!(shows(&mut app, "there is none") && !shows(&mut app, "works in"));
+    assert!(shows(&mut app, "there is none") && !shows(&mut app, "from the next turn on"));
     typed(&mut app, "/workspace ");
     app.on_event(&Event::WorkspacesListed { paths: vec!["/srv/www".into()] }, T0);
     press(&mut app, "enter", T0);
     app.on_event(&moved, T0);
-    assert!(shows(&mut app, "works in /srv/www"));
+    assert!(shows(&mut app, "from the next turn on: /srv/www"));
 }
 
 #[test]
@@ -372,8 +372,8 @@ fn ctrl_o_opens_the_list_of_sessions_when_none_has_news() {
 }
 
 #[test]
-fn a_folder_of_another_machine_is_made_out_there() {
-    let mut app = App::new(Options { place: Some("lab".into()), ..options() }, T0);
+fn a_tilde_is_expanded_by_a_remote_host() {
+    let mut app = App::new(Options { host_name: Some("lab".into()), ..options() }, T0);
     assert_eq!(typed(&mut app, "/workspace ~/src"), [Command::SetCwd { cwd: "~/src".into() }]);
 }
 
@@ -381,15 +381,15 @@ fn a_folder_of_another_machine_is_made_out_there() {
 fn a_picker_opens_on_what_is_in_use_and_asks_for_what_is_picked() {
     let mut app = app(vec![]);
     app.on_event(&Event::ReasoningChanged { effort: Some("low".into()) }, T0);
-    assert!(shows(&mut app, "thinks low"));
+    assert!(shows(&mut app, "effort low"));
     assert_eq!(typed(&mut app, "/reasoning "), []);
     press(&mut app, "down", T0);
     let medium = Command::SetReasoning { effort: Some("medium".into()) };
     assert_eq!(sent(press(&mut app, "enter", T0)), [medium]);
-    assert!(app.panel.is_none());
+    assert!(app.overlays.panel.is_none());
     let listed = Event::WorkspacesListed { paths: vec!["/srv".into(), "/tmp".into()] };
     app.on_event(&listed, T0);
-    assert!(app.panel.is_none(), "nobody asked");
+    assert!(app.overlays.panel.is_none(), "nobody asked");
     typed(&mut app, "/workspace ");
     app.on_event(&listed, T0);
     press(&mut app, "down", T0);
@@ -408,16 +408,16 @@ fn a_list_that_takes_long_is_in_view_at_once_and_can_be_left() {
     ] {
         let mut app = app(vec![]);
         typed(&mut app, command);
-        assert!(shows(&mut app, "asking the host …"), "{command}");
+        assert!(shows(&mut app, "loading …"), "{command}");
         enter_text(&mut app, "abc", T0);
         assert_eq!(press(&mut app, "enter", T0), [], "{command}: there is nothing to pick");
-        assert!(shows(&mut app, "asking the host …"), "{command}");
+        assert!(shows(&mut app, "loading …"), "{command}");
         app.on_event(&refused(about), T0);
-        assert!(app.panel.is_none() && shows(&mut app, "the disk is gone"), "{command}");
+        assert!(app.overlays.panel.is_none() && shows(&mut app, "the disk is gone"), "{command}");
         typed(&mut app, command);
         press(&mut app, "esc", T0);
         app.on_event(&models, T0);
-        assert!(app.panel.is_none(), "{command}: it comes too late");
+        assert!(app.overlays.panel.is_none(), "{command}: it comes too late");
     }
     let mut app = app(vec![]);
     typed(&mut app, "/model ");
@@ -431,7 +431,7 @@ fn a_list_that_takes_long_is_in_view_at_once_and_can_be_left() {
 }
 
 #[test]
-fn approvals_are_switched_off_by_no_stray_key_and_on_without_a_question() {
+fn no_stray_key_turns_approvals_off() {
     let mut app = app(vec![user("go")]);
     assert_eq!(typed(&mut app, "/yolo"), []);
     for (key, at) in [("2", 10), ("enter", 20), ("y", 1_000)] {
@@ -443,7 +443,7 @@ fn approvals_are_switched_off_by_no_stray_key_and_on_without_a_question() {
     for (n, c) in ["r", "u", "n", " ", "2", "2", "enter"].into_iter().enumerate() {
         assert_eq!(press(&mut app, c, T0 + 2_000 + 700 * n as i64), [], "{n}");
     }
-    assert!(app.confirm.is_none(), "a no is one however it comes");
+    assert!(app.overlays.confirm.is_none(), "a no is one however it comes");
     typed(&mut app, "/yolo");
     for (key, at) in [("x", 1_000), ("2", 2_000), ("down", 3_000)] {
         assert_eq!(press(&mut app, key, T0 + at), [], "{key}");
@@ -455,7 +455,7 @@ fn approvals_are_switched_off_by_no_stray_key_and_on_without_a_question() {
     app.on_event(&Event::YoloChanged { yolo: true }, T0);
     assert!(shows(&mut app, "yolo"));
     assert_eq!(typed(&mut app, "/yolo on"), []);
-    assert!(app.confirm.is_none());
+    assert!(app.overlays.confirm.is_none());
     assert_eq!(typed(&mut app, "/yolo"), [Command::SetYolo { yolo: false }]);
 }
 
@@ -464,15 +464,15 @@ fn prompts(n: u64) -> Vec<Body> {
 }
 
 #[test]
-fn what_is_undone_goes_from_view_and_its_prompt_into_an_empty_input() {
+fn undo_returns_the_prompt_to_an_empty_input() {
     let removed = Event::RowsRemoved { after: 4 };
     let mut app = app(prompts(3));
     typed(&mut app, "/undo");
     app.on_event(&removed, T0);
-    assert_eq!(app.composer.text(), "prompt 3");
+    assert_eq!(app.input.composer.text(), "prompt 3");
     let shown = picture(&mut app, 80, 24);
     assert!(shown.contains("answer 2") && !shown.contains("answer 3"), "{shown}");
-    assert!(shown.contains("2 rows taken back"), "{shown}");
+    assert!(shown.contains("removed 2 rows"), "{shown}");
     // Their numbers are given again, to other rows.
     app.on_event(&Event::RowAdded { row: row(5, user("another")) }, T0);
     assert!(shows(&mut app, "❯ another"));
@@ -481,38 +481,38 @@ fn what_is_undone_goes_from_view_and_its_prompt_into_an_empty_input() {
     typed(&mut app, "/undo");
     enter_text(&mut app, "draft", T0);
     app.on_event(&removed, T0);
-    assert_eq!(app.composer.text(), "draft");
+    assert_eq!(app.input.composer.text(), "draft");
     paint(&mut app, 80, 24);
     press(&mut app, "esc", T0);
     press(&mut app, "up", T0);
     press(&mut app, "up", T0);
-    assert_eq!(app.composer.text(), "prompt 3", "it is in the history");
+    assert_eq!(app.input.composer.text(), "prompt 3", "it is in the history");
 
     let mut app = self::app(prompts(3));
     typed(&mut app, "/retry");
     app.on_event(&removed, T0);
-    assert!(app.composer.is_empty(), "the host has its text");
-    assert!(shows(&mut app, "the prompt runs again"));
+    assert!(app.input.composer.is_empty(), "the host has its text");
+    assert!(shows(&mut app, "running the prompt again"));
 
     // Another front end's undo touches no input.
     let mut app = self::app(prompts(3));
     app.on_event(&removed, T0);
-    assert!(app.composer.is_empty() && shows(&mut app, "taken back elsewhere"));
+    assert!(app.input.composer.is_empty() && shows(&mut app, "were removed in another client"));
 }
 
 #[test]
-fn rows_that_are_told_anew_are_not_said_to_be_taken_back() {
+fn rows_that_are_sent_again_are_not_reported_as_removed() {
     // A hermes-webui tells the rows of a turn once more when it has stored them.
     let again = |app: &mut App| {
         let last = app.transcript.rows.last().unwrap().clone();
         app.on_event(&Event::RowsRemoved { after: last.n - 1 }, T0);
-        let early = shows(app, "taken back");
+        let early = shows(app, "removed in another client");
         app.on_event(&Event::RowAdded { row: last }, T0);
         early
     };
     let mut app = self::app(prompts(3));
     assert!(again(&mut app), "nothing has come yet");
-    assert!(!shows(&mut app, "taken back"));
+    assert!(!shows(&mut app, "removed in another client"));
 
     let mut app = self::app(prompts(3));
     app.on_event(&started(), T0);
@@ -559,7 +559,7 @@ fn rows_before_a_window_that_was_emptied_are_asked_for() {
 }
 
 #[test]
-fn an_export_is_written_where_it_was_asked_for_and_under_no_name_that_leads_elsewhere() {
+fn an_export_gets_a_safe_name_in_the_requested_place() {
     let exported = |name: &str| Event::Exported { name: name.into(), text: "# Pump".into() };
     let save = |path: &str, name: &str| Effect::Save {
         path: path.into(),
@@ -585,7 +585,7 @@ fn an_export_is_written_where_it_was_asked_for_and_under_no_name_that_leads_else
 }
 
 #[test]
-fn with_follow_a_view_nobody_uses_goes_along_and_a_used_one_only_hears_of_it() {
+fn with_follow_only_an_idle_interface_switches_sessions() {
     // S04
     let other = SessionId("20260102_120000_abcdef".into());
     let switched = Event::Switched { session: other.clone(), name: "The pump".into() };
@@ -594,12 +594,12 @@ fn with_follow_a_view_nobody_uses_goes_along_and_a_used_one_only_hears_of_it() {
         app.options.follow = true;
         set(&mut app);
         let effects = app.on_event(&switched, T0);
-        (sent(effects), app.flash().map(str::to_owned))
+        (sent(effects), app.feedback.flash_text().map(str::to_owned))
     };
     let open = Command::Open(Target::Id(other.clone()));
     assert_eq!(follows(&|_| {}), (vec![open], None));
     assert_eq!(follows(&|app| app.options.follow = false), (vec![], None));
-    let heard = Some("The pump was opened elsewhere".to_owned());
+    let heard = Some("The pump was opened in another client".to_owned());
     assert_eq!(follows(&|app| enter_text(app, "half a word", T0)), (vec![], heard.clone()));
     let running = Event::TurnStarted { turn: TurnId(2), source: Source::User, at: T0 };
     assert_eq!(follows(&|app| drop(app.on_event(&running, T0))), (vec![], heard));

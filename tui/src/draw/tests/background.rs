@@ -30,7 +30,7 @@ fn ended(end: End, code: Option<i32>) -> News {
 
 // P11
 #[test]
-fn a_toast_says_what_happened_from_its_kind_and_in_which_session() {
+fn a_toast_names_the_news_and_its_session() {
     let news = [
         (ended(End::Exited, Some(0)), "finished"),
         (ended(End::Exited, Some(2)), "failed (exit 2)"),
@@ -46,12 +46,12 @@ fn a_toast_says_what_happened_from_its_kind_and_in_which_session() {
             "finished, held",
         ),
         (News::Matched { pattern: "ERR\u{1b}[31mOR".into() }, "matched \"ERROR\""),
-        (News::WatchDisabled, "watch switched off"),
-        (News::Tripped, "too many matches, dropped for a while"),
-        (News::Released { dropped: 12 }, "matches are told again, 12 dropped"),
+        (News::WatchDisabled, "watch turned off"),
+        (News::Tripped, "too many matches, muted for a while"),
+        (News::Released { dropped: 12 }, "matches are delivered again, 12 dropped"),
         (News::Held { waiting: 2 }, "2 wakeups held"),
         (News::Working { elapsed: 600_000 }, "still working after 10 m 00 s"),
-        (News::Unknown, "news"),
+        (News::Unknown, "new activity"),
     ];
     for (news, says) in news {
         let mut app = app(vec![user("go")]);
@@ -64,7 +64,7 @@ fn a_toast_says_what_happened_from_its_kind_and_in_which_session() {
     let mut app = app(vec![user("go")]);
     app.on_event(&toast("20260102_x", "", News::WatchDisabled, ""), T0);
     let shown = picture(&mut app, 80, 24);
-    assert!(shown.contains("⚑ watch switched off · in 20260102_x · Ctrl+O opens"), "{shown}");
+    assert!(shown.contains("⚑ watch turned off · in 20260102_x · Ctrl+O opens"), "{shown}");
 }
 
 // P11, W02
@@ -92,7 +92,7 @@ fn what_no_card_shows_is_drawn_for_the_session_in_view_too() {
     let mut app = app(vec![user("go")]);
     app.on_event(&toast(here, "Mine", News::Held { waiting: 1 }, ""), T0);
     let shown = picture(&mut app, 80, 24);
-    assert!(shown.contains("⚑ 1 wakeup held · /wake goes on"), "{shown}");
+    assert!(shown.contains("⚑ 1 wakeup held · /wake runs them"), "{shown}");
     assert!(!shown.contains("in Mine"), "{shown}");
 }
 
@@ -238,7 +238,7 @@ fn select(app: &mut App, id: &str) {
 
 // P11
 #[test]
-fn the_panel_shows_state_kind_watch_and_what_became_of_each_process() {
+fn the_panel_shows_state_kind_and_watch_of_each_process() {
     pictures("processes_none", || panel(vec![], &[]));
     for (name, id) in [
         ("processes_watched", "proc_watched"),
@@ -356,7 +356,7 @@ fn listed(keys: &[&str]) -> App {
 
 // S03, W19
 #[test]
-fn the_list_of_sessions_shows_branches_compressions_and_archived_ones_on_demand() {
+fn the_session_list_shows_branches_and_archived_ones() {
     pictures("sessions_family", || listed(&[]));
     pictures("sessions_archived", || listed(&["tab", "down"]));
 }
@@ -382,7 +382,7 @@ fn deleting_asks_first() {
 
 // P10
 #[test]
-fn the_question_before_quitting_says_what_becomes_of_turn_commands_and_tasks() {
+fn the_quit_dialog_says_what_becomes_of_all_work() {
     pictures("quit_all", || {
         let mut app = attached(Transcript { processes: several(), ..window(vec![user("go")]) });
         app.on_event(&started(), T0);
@@ -418,7 +418,7 @@ fn a_long_prompt_says_how_many_lines_are_hidden() {
     assert_eq!(count(&lines(40)), None);
     assert_eq!(count(&lines(41)).as_deref(), Some("+1 line"));
     assert_eq!(count(&lines(5_000)).as_deref(), Some("+4960 lines"));
-    assert_eq!(count(&"word ".repeat(40_000)).as_deref(), Some("the line goes on"));
+    assert_eq!(count(&"word ".repeat(40_000)).as_deref(), Some("the line continues"));
 }
 
 #[test]
@@ -441,7 +441,7 @@ fn no_size_panics_with_background_work() {
 }
 
 #[test]
-fn hostile_names_and_reasons_bring_no_control_character_to_the_screen() {
+fn hostile_names_put_no_control_character_on_the_screen() {
     const EVIL: &str = "a\u{1b}[2J\u{1b}]0;t\u{7}\r\n\u{9b}31m\u{202e}b";
     let mut evil = process(EVIL, State::Running, None);
     evil.command = EVIL.into();

@@ -128,7 +128,7 @@ fn a_title_is_written_in_its_row() {
 }
 
 #[test]
-fn the_caret_of_a_title_is_seen_and_nothing_else_of_it_is_marked() {
+fn only_the_caret_of_an_edited_title_is_marked() {
     let mut app = listed(&["f2", "left", "left"]);
     let (buffer, _) = paint(&mut app, 80, 24);
     let marked: Vec<(u16, &str)> = (3..75)
@@ -178,10 +178,10 @@ fn what_is_said_stands_where_it_was_said() {
 }
 
 #[test]
-fn a_host_that_does_not_tell_its_processes_is_not_said_to_have_none() {
+fn a_host_that_lists_no_processes_does_not_show_as_idle() {
     at_80_and_50("processes_untold", || {
         let options =
-            crate::Options { place: Some("https://lab.example:8787".into()), ..options() };
+            crate::Options { host_name: Some("https://lab.example:8787".into()), ..options() };
         let mut app = App::new(options, T0);
         let transcript = Box::new(window(vec![user("go")]));
         app.on_event(&Event::Attached { transcript, resynced: false }, T0);
@@ -194,7 +194,7 @@ fn a_host_that_does_not_tell_its_processes_is_not_said_to_have_none() {
 }
 
 #[test]
-fn a_command_that_did_not_run_has_no_exit_code_and_a_long_one_keeps_its_beginning() {
+fn a_blocked_command_has_no_exit_code() {
     at_80_and_50("tools_blocked", || {
         let blocked = |error: &str| {
             let value = serde_json::json!({

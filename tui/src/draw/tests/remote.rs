@@ -8,11 +8,11 @@ use protocol::{
 
 use super::widths;
 use crate::app::App;
-use crate::run::Options;
+use crate::options::Options;
 use crate::testing::*;
 
 fn attached_to(place: &str, transcript: Transcript) -> App {
-    let options = Options { place: Some(place.into()), ..options() };
+    let options = Options { host_name: Some(place.into()), ..options() };
     let mut app = App::new(options, T0);
     app.on_event(&Event::Attached { transcript: Box::new(transcript), resynced: false }, T0);
     app
@@ -62,7 +62,8 @@ fn the_link_is_always_in_view_and_what_is_not_sent_too() {
         app
     });
     widths("link_first", || {
-        let mut app = App::new(Options { place: Some("lab.example:8787".into()), ..options() }, T0);
+        let mut app =
+            App::new(Options { host_name: Some("lab.example:8787".into()), ..options() }, T0);
         link(&mut app, Link::Connecting);
         app
     });
@@ -141,7 +142,7 @@ fn files_for_the_next_prompt_stand_above_the_input() {
         let mut app = attached(conversation());
         enter_text(&mut app, "/upload ~/data/measurements.csv", T0);
         press(&mut app, "enter", T0);
-        app.on_unread("~/data/measurements.csv", "there is no such file or folder");
+        app.on_unread("~/data/measurements.csv", "no such file or directory");
         app
     });
 }
@@ -180,7 +181,7 @@ fn listed(filter: &str) -> App {
 
 // S04
 #[test]
-fn the_list_of_sessions_shows_what_runs_what_needs_the_user_and_what_is_pinned() {
+fn the_session_list_marks_running_asking_and_pinned_ones() {
     widths("sessions_live", || listed(""));
     widths("sessions_searching", || {
         let mut app = listed("parser");
@@ -241,7 +242,7 @@ fn the_pickers() {
 const EVIL: &str = "a\u{1b}[2J\u{1b}]0;t\u{7}\r\n\u{9b}31m\u{202e}b";
 
 #[test]
-fn hostile_words_of_a_remote_host_bring_no_control_character_to_the_screen() {
+fn a_hostile_host_puts_no_control_character_on_the_screen() {
     let evil = || EVIL.to_owned();
     let links = [
         Link::Up,
@@ -347,7 +348,7 @@ fn no_size_panics_with_a_remote_host() {
                 press(&mut app, "enter", T0);
                 paint(&mut app, width, height);
                 press(&mut app, "esc", T0);
-                app.composer.clear();
+                app.input.composer.clear();
             }
             let mut app = listed("parser");
             paint(&mut app, width, height);

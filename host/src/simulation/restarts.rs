@@ -1,7 +1,7 @@
 //! Ends of a host: killed, or stopped; and the next one.
 
+use super::coverage::Interleaving;
 use super::disk::is_wakeup;
-use super::met::Class;
 use super::world::{SimHost, World, process_id};
 use crate::session::Input;
 use crate::store::{Record, Stage};
@@ -51,7 +51,7 @@ impl World<'_> {
         for (s, live) in &self.host.live {
             task |= *s >= self.users && live.session.transcript().running.is_some();
             unreported |= *s >= self.users
-                && live.session.verdict(self.now).is_some()
+                && live.session.task_end(self.now).is_some()
                 && live.session.meta().task.as_ref().is_some_and(|t| {
                     self.stored.processes.get(&t.process).is_some_and(Process::is_live)
                 });
@@ -64,22 +64,22 @@ impl World<'_> {
             proc.worker.is_some_and(|w| !self.host.live.contains_key(&w))
                 && self.stored.processes.get(&process_id(p)).is_some_and(Process::is_live)
         });
-        self.met.note_if(task, Class::CrashInTask);
-        self.met.note_if(unreported, Class::CrashBeforeReport);
-        self.met.note_if(unopened, Class::CrashBeforeOpen);
+        self.coverage.note_if(task, Interleaving::CrashInTask);
+        self.coverage.note_if(unreported, Interleaving::CrashBeforeReport);
+        self.coverage.note_if(unopened, Interleaving::CrashBeforeOpen);
         let unsent = !self.host.killing.is_empty();
         let unlaunched = !self.host.launching.is_empty();
         let finding = !self.host.finding.is_empty();
         let failing = self.host.storage != Storage::Ok;
-        self.met.note_if(claim, Class::CrashBeforeClaim);
-        self.met.note_if(unstarted, Class::CrashAfterClaim);
-        self.met.note_if(delivered, Class::CrashBeforeDelivered);
-        self.met.note_if(consumed, Class::CrashBeforeConsumed);
-        self.met.note_if(in_turn, Class::CrashInTurn);
-        self.met.note_if(unsent, Class::CrashBeforeKill);
-        self.met.note_if(unlaunched, Class::CrashBeforeLaunch);
-        self.met.note_if(finding, Class::CrashBeforeAdoption);
-        self.met.note_if(failing, Class::CrashFailing);
+        self.coverage.note_if(claim, Interleaving::CrashBeforeClaim);
+        self.coverage.note_if(unstarted, Interleaving::CrashAfterClaim);
+        self.coverage.note_if(delivered, Interleaving::CrashBeforeDelivered);
+        self.coverage.note_if(consumed, Interleaving::CrashBeforeConsumed);
+        self.coverage.note_if(in_turn, Interleaving::CrashInTurn);
+        self.coverage.note_if(unsent, Interleaving::CrashBeforeKill);
+        self.coverage.note_if(unlaunched, Interleaving::CrashBeforeLaunch);
+        self.coverage.note_if(finding, Interleaving::CrashBeforeAdoption);
+        self.coverage.note_if(failing, Interleaving::CrashFailing);
     }
 
     /// Another host takes up what is stored; the disk works for it.
@@ -114,6 +114,7 @@ impl World<'_> {
 
     /// From now on nothing starts; turns that run may come to their end.
     pub(super) fn drain(&mut self) {
+        self.coverage.note(Interleaving::Drained);
         self.host.draining = true;
         for s in self.host.live.keys().copied().collect::<Vec<_>>() {
             self.feed(s, Input::Drain);
@@ -122,21 +123,22 @@ impl World<'_> {
 
     /// The host stops of itself.
     pub(super) fn stop(&mut self, ended: u8) {
-        let runs = |l: &super::world::Live| l.session.transcript().running.is_some();
-        self.met.note_if(self.host.live.values().any(runs), Class::StopInTurn);
-        self.met.note_if(self.host.draining, Class::StopAfterDrain);
+        let runs = |l: &super::world::LiveSession| l.session.transcript().running.is_some();
+        self.coverage.note_if(self.host.live.values().any(runs), Interleaving::StopInTurn);
+        self.coverage.note_if(self.host.draining, Interleaving::StopAfterDrain);
         // A host that stops while nothing ends may be followed at once.
         let hands_over = ended == 0;
-        self.met.note_if(hands_over && self.host.live.values().any(runs), Class::HandOver);
-        self.host.stopping = true;
+        self.coverage
+            .note_if(hands_over && self.host.live.values().any(runs), Interleaving::HandOver);
+        self.host.is_stopping = true;
         for s in self.host.live.keys().copied().collect::<Vec<_>>() {
             self.feed(s, if hands_over { Input::HandOver } else { Input::Stop });
         }
         for live in self.host.live.values_mut() {
             live.actor = None;
         }
-        while !self.host.words.is_empty() {
-            self.word();
+        while !self.host.launch_events.is_empty() {
+            self.launch_event();
         }
         self.flush();
         self.commit(0);

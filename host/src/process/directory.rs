@@ -1,6 +1,6 @@
-//! The folder of one process: lock, order, births, exit record, socket.
+//! The directory of one process: lock, order, identities, exit record, socket.
 //!
-//! Invariant: the lock decides whether a supervisor lives, never a pid and never a connect. The
+//! Invariant: the lock decides whether a supervisor is alive, never a pid and never a connect. The
 //! exit record is preallocated and sealed with a checksum: a torn one counts as none.
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
@@ -11,7 +11,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use super::tree::Birth;
+use super::tree::ProcessIdentity;
 use super::wire::VERSION;
 use protocol::{End, Exit, Millis, ProcessId};
 
@@ -20,13 +20,13 @@ const RECORD: usize = 512;
 /// Longest socket path that every system takes.
 const SOCKET_PATH: usize = 100;
 
-/// A folder below the root of all processes.
+/// A directory below the root of all processes.
 #[derive(Clone, Debug)]
-pub(super) struct Folder {
+pub(super) struct ProcessDir {
     path: PathBuf,
 }
 
-/// What the supervisor is told to run. Deleted once read: it may hold secrets.
+/// The command that the supervisor is to run. Deleted once read: it may hold secrets.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Order {
     pub v: u32,
@@ -39,47 +39,47 @@ pub(super) struct Order {
     pub leashed: bool,
 }
 
-/// What is recorded at the end.
+/// The exit record.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(super) struct Record {
     pub v: u32,
     pub exit: Exit,
-    /// Bytes of output until then.
+    /// Bytes of output until the end.
     pub seen: u64,
 }
 
-/// What a folder says about its process.
+/// What the directory shows of its process.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Verdict {
-    /// A supervisor lives.
+pub(super) enum DirState {
+    /// A supervisor is alive.
     Held,
     /// It ended and left a record.
     Ended(Exit),
     /// The child was never started.
     NotStarted,
-    /// The child was started and nobody knows its end; named if it still lives.
-    Lost(Option<Birth>),
+    /// The child was started and its end is unknown; its identity if it is still alive.
+    Lost(Option<ProcessIdentity>),
 }
 
-/// The present, as recorded.
+/// The current time, as recorded.
 pub(super) fn now() -> Millis {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// An end without code and signal, now.
+/// An exit without code and signal, now.
 pub(super) fn unknown(end: End) -> Exit {
     Exit { end, code: None, signal: None, at: now() }
 }
 
-impl Folder {
-    /// The folder of `id` below `root`; an id never leads out of it.
+impl ProcessDir {
+    /// The directory of `id` below `root`; an id never leads out of that.
     pub(super) fn new(root: &Path, id: &ProcessId) -> Self {
         let safe = |c: char| if c.is_ascii_alphanumeric() || "-_".contains(c) { c } else { '_' };
         Self { path: root.join(id.0.chars().map(safe).collect::<String>()) }
     }
 
-    /// The folder at `path`.
+    /// The directory at `path`.
     pub(super) fn at(path: &Path) -> Self {
         Self { path: path.to_path_buf() }
     }
@@ -88,7 +88,7 @@ impl Folder {
         &self.path
     }
 
-    /// Makes the folder; an error if it is there already.
+    /// Creates the directory; an error if it exists.
     pub(super) fn create(&self) -> io::Result<()> {
         DirBuilder::new().mode(0o700).create(&self.path)
     }
@@ -107,7 +107,7 @@ impl Folder {
         serde_json::from_slice(&fs::read(self.path.join(name)).ok()?).ok()
     }
 
-    /// Takes the lock; whoever holds the open file holds the lock.
+    /// Takes the lock, which is held as long as the file is open.
     pub(super) fn lock(&self) -> io::Result<File> {
         let file = self.open("lock", OpenOptions::new().write(true).create(true))?;
         file.try_lock()?;
@@ -119,19 +119,19 @@ impl Folder {
         matches!(file.try_lock(), Err(TryLockError::WouldBlock))
     }
 
-    /// What is known of the process. The lock is read first: a supervisor records the exit
-    /// before it lets go.
-    pub(super) fn verdict(&self) -> Verdict {
+    /// The state of the process. The lock is checked first: a supervisor records the exit before
+    /// it releases the lock.
+    pub(super) fn state(&self) -> DirState {
         if self.is_held() {
-            return Verdict::Held;
+            return DirState::Held;
         }
         if let Some(record) = self.record() {
-            return Verdict::Ended(record.exit);
+            return DirState::Ended(record.exit);
         }
         if self.path.join("child").exists() {
-            return Verdict::Lost(self.child().filter(Birth::is_alive));
+            return DirState::Lost(self.child().filter(ProcessIdentity::is_alive));
         }
-        Verdict::NotStarted
+        DirState::NotStarted
     }
 
     pub(super) fn write_order(&self, order: &Order) -> io::Result<()> {
@@ -144,13 +144,13 @@ impl Folder {
         Ok(serde_json::from_slice(&bytes)?)
     }
 
-    /// Names the supervisor and reserves the exit record.
+    /// Stores the identity of the supervisor and reserves the exit record.
     pub(super) fn prepare(&self) -> io::Result<()> {
-        self.write("supervisor", &serde_json::to_vec(&Birth::of(std::process::id()))?)?;
+        self.write("supervisor", &serde_json::to_vec(&ProcessIdentity::of(std::process::id()))?)?;
         self.write("exit", &[b' '; RECORD])
     }
 
-    /// Says that a child is about to start: from here on its end is unknown, not "never ran".
+    /// Records that a child is about to start: from here on its end is unknown, not "never ran".
     pub(super) fn expect_child(&self) -> io::Result<()> {
         self.write("child", b"")
     }
@@ -160,12 +160,12 @@ impl Folder {
         let _ = fs::remove_file(self.path.join("child"));
     }
 
-    pub(super) fn record_child(&self, birth: &Birth) -> io::Result<()> {
+    pub(super) fn record_child(&self, birth: &ProcessIdentity) -> io::Result<()> {
         self.write("child", &serde_json::to_vec(birth)?)
     }
 
     /// The child, once it has been started.
-    pub(super) fn child(&self) -> Option<Birth> {
+    pub(super) fn child(&self) -> Option<ProcessIdentity> {
         self.read("child")
     }
 
@@ -177,7 +177,7 @@ impl Folder {
         Ok(file)
     }
 
-    /// The exit record, if it is there and whole.
+    /// The exit record, if it exists and is whole.
     pub(super) fn record(&self) -> Option<Record> {
         let mut bytes = Vec::with_capacity(RECORD);
         let file = File::open(self.path.join("exit")).ok()?;
@@ -185,7 +185,7 @@ impl Folder {
         unseal(&bytes)
     }
 
-    /// Puts what has been recorded so far onto the disk.
+    /// Syncs what has been recorded so far to the disk.
     pub(super) fn sync(&self) {
         for name in ["exit", "child", ""] {
             if let Ok(file) = File::open(self.path.join(name)) {
@@ -197,45 +197,45 @@ impl Folder {
     /// Where the supervisor listens.
     pub(super) fn socket(&self) -> PathBuf {
         match fs::read_to_string(self.path.join("s.path")) {
-            Ok(elsewhere) => PathBuf::from(elsewhere),
+            Ok(path) => PathBuf::from(path),
             Err(_) => self.path.join("s"),
         }
     }
 
-    /// Chooses where to listen: in the folder, or in a private one below /tmp if that path is
+    /// Chooses where to listen: in this directory, or in a private one below /tmp if that path is
     /// too long for a socket.
     pub(super) fn choose_socket(&self) -> io::Result<PathBuf> {
         let near = self.path.join("s");
         if near.as_os_str().len() <= SOCKET_PATH {
             return Ok(near);
         }
-        private_tmp()?;
+        create_private_dir()?;
         let far = private_socket("p", &self.path);
         let _ = fs::remove_file(&far);
         self.write("s.path", far.as_os_str().as_encoded_bytes())?;
         Ok(far)
     }
 
-    /// Deletes the folder and what belongs to it elsewhere.
+    /// Deletes the directory, and the socket where that is outside of it.
     pub(super) fn delete(&self) {
         let _ = fs::remove_file(self.socket());
         let _ = fs::remove_dir_all(&self.path);
     }
 }
 
-/// Where sockets lie whose own folder has too long a path. Not made by this.
-pub(crate) fn private_folder() -> PathBuf {
+/// The directory of sockets whose own directory has too long a path. Does not create it.
+pub(crate) fn private_dir() -> PathBuf {
     PathBuf::from(format!("/tmp/hermes-tui-{}", nix::unistd::getuid()))
 }
 
-/// The socket there that belongs to `owner`, a path; `kind` tells users of the folder apart.
+/// The socket there that belongs to `owner`, a path; `kind` separates the users of the directory.
 pub(crate) fn private_socket(kind: &str, owner: &Path) -> PathBuf {
-    private_folder().join(format!("{kind}-{:016x}", hash(owner.as_os_str().as_encoded_bytes())))
+    private_dir().join(format!("{kind}-{:016x}", hash(owner.as_os_str().as_encoded_bytes())))
 }
 
-/// Makes that folder and checks that it is ours alone.
-pub(crate) fn private_tmp() -> io::Result<PathBuf> {
-    let shared = private_folder();
+/// Creates that directory and checks that only this user can access it.
+pub(crate) fn create_private_dir() -> io::Result<PathBuf> {
+    let shared = private_dir();
     match DirBuilder::new().mode(0o700).create(&shared) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
         Ok(()) | Err(_) => (),
@@ -243,7 +243,10 @@ pub(crate) fn private_tmp() -> io::Result<PathBuf> {
     let found = fs::symlink_metadata(&shared)?;
     if !found.is_dir() || found.uid() != nix::unistd::getuid().as_raw() || found.mode() & 0o077 != 0
     {
-        return Err(io::Error::other(format!("{} is not private", shared.display())));
+        return Err(io::Error::other(format!(
+            "{} is not private: it must be a directory of this user with mode 700",
+            shared.display()
+        )));
     }
     Ok(shared)
 }
@@ -268,7 +271,7 @@ fn unseal(bytes: &[u8]) -> Option<Record> {
     serde_json::from_str(json).ok()
 }
 
-/// FNV-1a: notices a torn write; it need not resist anybody.
+/// FNV-1a: detects a torn write; it need not resist an attacker.
 fn hash(bytes: &[u8]) -> u64 {
     bytes.iter().fold(0xcbf2_9ce4_8422_2325, |sum, byte| {
         (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
@@ -310,27 +313,27 @@ mod tests {
 
     #[test]
     fn an_id_never_leads_out_of_the_root() {
-        let folder = Folder::new(Path::new("/r"), &ProcessId("../../etc/x".into()));
-        assert_eq!(folder.path(), Path::new("/r/______etc_x"));
+        let dir = ProcessDir::new(Path::new("/r"), &ProcessId("../../etc/x".into()));
+        assert_eq!(dir.path(), Path::new("/r/______etc_x"));
     }
 
     #[test]
-    fn a_folder_without_a_trace_of_a_child_never_started_one() {
+    fn a_directory_without_a_trace_of_a_child_never_started_one() {
         let dir = tempfile::tempdir().unwrap();
-        let folder = Folder::new(dir.path(), &ProcessId("proc_1".into()));
-        assert_eq!(folder.verdict(), Verdict::NotStarted);
-        folder.create().unwrap();
-        let lock = folder.lock().unwrap();
-        assert_eq!(folder.verdict(), Verdict::Held);
-        folder.prepare().unwrap();
+        let dir = ProcessDir::new(dir.path(), &ProcessId("proc_1".into()));
+        assert_eq!(dir.state(), DirState::NotStarted);
+        dir.create().unwrap();
+        let lock = dir.lock().unwrap();
+        assert_eq!(dir.state(), DirState::Held);
+        dir.prepare().unwrap();
         drop(lock);
-        assert_eq!(folder.verdict(), Verdict::NotStarted);
-        folder.expect_child().unwrap();
-        assert_eq!(folder.verdict(), Verdict::Lost(None));
-        let me = Birth::of(std::process::id());
-        folder.record_child(&me).unwrap();
-        assert_eq!(folder.verdict(), Verdict::Lost(Some(me)));
-        folder.write_record(&record().exit, 0).unwrap();
-        assert_eq!(folder.verdict(), Verdict::Ended(record().exit));
+        assert_eq!(dir.state(), DirState::NotStarted);
+        dir.expect_child().unwrap();
+        assert_eq!(dir.state(), DirState::Lost(None));
+        let me = ProcessIdentity::of(std::process::id());
+        dir.record_child(&me).unwrap();
+        assert_eq!(dir.state(), DirState::Lost(Some(me)));
+        dir.write_record(&record().exit, 0).unwrap();
+        assert_eq!(dir.state(), DirState::Ended(record().exit));
     }
 }

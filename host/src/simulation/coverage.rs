@@ -6,7 +6,7 @@ macro_rules! classes {
     ($($name:ident: $text:literal,)*) => {
         /// An interleaving that matters.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-        pub(super) enum Class { $($name,)* }
+        pub(super) enum Interleaving { $($name,)* }
 
         const ALL: &[&str] = &[$($text,)*];
     };
@@ -108,21 +108,21 @@ classes! {
 }
 
 #[derive(Clone)]
-pub(super) struct Met([u64; ALL.len()]);
+pub(super) struct Coverage([u64; ALL.len()]);
 
-impl Default for Met {
+impl Default for Coverage {
     fn default() -> Self {
         Self([0; ALL.len()])
     }
 }
 
-impl Met {
-    pub(super) fn note(&mut self, class: Class) {
+impl Coverage {
+    pub(super) fn note(&mut self, class: Interleaving) {
         self.0[class as usize] += 1;
     }
 
-    pub(super) fn note_if(&mut self, met: bool, class: Class) {
-        self.0[class as usize] += u64::from(met);
+    pub(super) fn note_if(&mut self, coverage: bool, class: Interleaving) {
+        self.0[class as usize] += u64::from(coverage);
     }
 
     pub(super) fn add(&mut self, other: &Self) {
@@ -137,7 +137,7 @@ impl Met {
     }
 }
 
-impl fmt::Display for Met {
+impl fmt::Display for Coverage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (name, n) in ALL.iter().zip(self.0) {
             writeln!(f, "{n:>9}  {name}")?;

@@ -8,9 +8,9 @@ use unicode_width::UnicodeWidthStr;
 /// Where a line may break.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Break {
-    /// Between words; the space at the break goes.
+    /// Between words; the space at the break is dropped.
     Word,
-    /// Anywhere; nothing goes (code, output).
+    /// Anywhere; nothing is dropped (code, output).
     Glyph,
 }
 
@@ -67,6 +67,11 @@ pub(crate) fn columns(text: &str) -> usize {
     } else {
         text.graphemes(true).map(UnicodeWidthStr::width).sum()
     }
+}
+
+/// How many columns a line takes.
+pub(crate) fn line_width(line: &Line<'_>) -> usize {
+    line.spans.iter().map(|span| columns(&span.content)).sum()
 }
 
 /// As much of a text as fits, with an ellipsis where it was cut.

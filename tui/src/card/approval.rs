@@ -1,15 +1,16 @@
-//! How the approval of a command looks. What may be approved is the host's business.
+//! The card for the approval of a command. The host decides what may be approved.
 
 use std::ops::Range;
 
 use protocol::{Ask, Choice, Question};
 use ratatui::text::{Line, Span};
 
-use crate::card::{Sight, hint};
+use super::CardContext;
+use crate::arming::hint;
 use crate::clean::{clean, one_line};
 use crate::numbers::count;
 use crate::theme::Theme;
-use crate::transcript::wrap::{Break, columns, fit, text, wrap};
+use crate::wrap::{Break, columns, fit, text, wrap};
 
 /// Lines of the command that are shown at most.
 const COMMAND: usize = 8;
@@ -34,24 +35,25 @@ pub(crate) fn deny(allow_always: bool) -> usize {
 
 /// How much of a command a card shows.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct View {
+pub(crate) struct Excerpt {
     /// The lines of the command in view; none where the choices do not fit.
     pub(crate) shown: Range<usize>,
     /// How many there are.
     pub(crate) total: usize,
 }
 
-/// The card's lines, and what of the command they show. `scroll` moves the command by lines.
+/// The lines of the card, and the part of the command they show. `scroll` moves the command by
+/// lines.
 pub(crate) fn lines(
     question: &Question,
     selected: usize,
     scroll: isize,
-    sight: &Sight<'_>,
-) -> (Vec<Line<'static>>, View) {
-    let (width, height) = sight.size;
-    let theme = sight.theme;
+    cx: &CardContext<'_>,
+) -> (Vec<Line<'static>>, Excerpt) {
+    let (width, height) = cx.size;
+    let theme = cx.theme;
     let Ask::Approval { command, part, rule, reason, allow_always } = &question.ask else {
-        return (Vec::new(), View::default());
+        return (Vec::new(), Excerpt::default());
     };
     let choices = choices(*allow_always);
     let mut bottom = text(&clean(reason), theme.warn, width, Break::Word);
@@ -63,27 +65,27 @@ pub(crate) fn lines(
         bottom.extend(text(&covers(rule, *allow_always), theme.dim, width, Break::Word));
     }
     if height > bottom.len() + 2 {
-        let esc = if sight.name.is_some() { "Esc goes back" } else { "Esc denies" };
-        let keys = hint(sight.keys, &format!("↑↓ Enter or a digit · {esc}"), width, theme);
+        let esc = if cx.name.is_some() { "Esc goes back" } else { "Esc denies" };
+        let keys = hint(cx.keys, &format!("↑↓ Enter or a digit · {esc}"), width, theme);
         bottom.push(keys);
     }
     let room = height.saturating_sub(bottom.len()).clamp(1, COMMAND);
-    let (mut lines, mut view) = excerpt(command, part, scroll, (width, room), theme);
+    let (mut lines, mut excerpt_view) = excerpt(command, part, scroll, (width, room), theme);
     if bottom.len() + lines.len() > height {
-        // What is not on the screen cannot be chosen with open eyes.
-        view.shown = 0..0;
+        // A command that is not on the screen cannot be approved.
+        excerpt_view.shown = 0..0;
     }
     lines.extend(bottom);
-    (lines, view)
+    (lines, excerpt_view)
 }
 
-/// What the choices between "once" and "deny" are given for: more than the command in view.
+/// The scope of the choices between "once" and "deny": more than this command.
 fn covers(rule: &str, allow_always: bool) -> String {
     let choices = if allow_always { "2, 3" } else { "2" };
     format!("{choices}: the whole rule {}, not only this command", one_line(rule))
 }
 
-/// Numbered options, on one line if they fit; else one a line, with the rule they are given for.
+/// Numbered options, on one line if they fit; else one per line, with the rule they apply to.
 fn options(
     choices: &[(Choice, &str)],
     rule: &str,
@@ -118,14 +120,14 @@ fn options(
         .collect()
 }
 
-/// The command, with the part that fired in view and highlighted.
+/// The command, with the part that matched the rule in view and highlighted.
 fn excerpt(
     command: &str,
     part: &str,
     scroll: isize,
     size: (usize, usize),
     theme: &Theme,
-) -> (Vec<Line<'static>>, View) {
+) -> (Vec<Line<'static>>, Excerpt) {
     let (width, height) = size;
     let (command, part) = (clean(command), clean(part));
     let fired = command.find(part.trim()).filter(|_| !part.trim().is_empty());
@@ -151,9 +153,9 @@ fn excerpt(
     }
     let total = lines.len();
     if total <= height {
-        return (lines, View { shown: 0..total, total });
+        return (lines, Excerpt { shown: 0..total, total });
     }
-    // A line of the excerpt goes to the remark on what is not shown.
+    // One line of the excerpt is used to count the hidden ones.
     let room = height.saturating_sub(1).max(1);
     let start = first.unwrap_or(0).saturating_sub(room / 3);
     let start = start.saturating_add_signed(scroll).min(total - room);
@@ -162,11 +164,11 @@ fn excerpt(
         let (above, below) = (start, total - start - room);
         shown.push(Line::styled(
             format!(
-                "… {} above, {below} below · PgUp, PgDn: look before you approve",
+                "… {} above, {below} below · PgUp, PgDn: read it all before approving",
                 count(above, "line")
             ),
             theme.dim,
         ));
     }
-    (shown, View { shown: start..start + room, total })
+    (shown, Excerpt { shown: start..start + room, total })
 }

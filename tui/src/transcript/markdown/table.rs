@@ -3,8 +3,8 @@
 use pulldown_cmark::Alignment;
 use ratatui::text::{Line, Span};
 
-use super::wrap::{Break, columns, wrap};
 use crate::theme::Theme;
+use crate::wrap::{Break, columns, wrap};
 
 const SEPARATOR: &str = " │ ";
 

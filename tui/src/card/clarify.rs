@@ -1,17 +1,17 @@
-//! How a question of the agent's own looks (C13). Free text is typed into the input.
+//! The card for a question of the agent (C13). Free text is typed into the input.
 
 use protocol::{Answer, Ask, Question};
 use ratatui::text::Line;
 
-use crate::card::{Keys, hint};
+use crate::arming::{Readiness, hint};
 use crate::clean::{clean, one_line};
 use crate::theme::Theme;
-use crate::transcript::wrap::{Break, fit, text};
+use crate::wrap::{Break, fit, text};
 
 pub(crate) fn lines(
     question: &Question,
     selected: usize,
-    keys: Keys,
+    keys: Readiness,
     width: usize,
     height: usize,
     theme: &Theme,
@@ -26,9 +26,9 @@ pub(crate) fn lines(
         })
         .collect();
     if choices.is_empty() {
-        bottom.push(Line::styled(fit("type the answer, Enter sends it", width), theme.dim));
-    } else if keys == Keys::Typing {
-        bottom.push(Line::styled(fit("Enter sends what is typed as the answer", width), theme.dim));
+        bottom.push(Line::styled(fit("type your answer, Enter sends it", width), theme.dim));
+    } else if keys == Readiness::Typing {
+        bottom.push(Line::styled(fit("Enter sends your text as the answer", width), theme.dim));
     } else {
         bottom.push(hint(keys, "↑↓ Enter or a digit · or type an answer", width, theme));
     }
@@ -42,8 +42,8 @@ pub(crate) fn lines(
     lines
 }
 
-/// What is meant by a typed answer: the number of an offered one is that one.
-pub(crate) fn meant(ask: &Ask, text: String) -> Answer {
+/// A typed answer: the number of a choice is that choice.
+pub(crate) fn parse_answer(ask: &Ask, text: String) -> Answer {
     let Ask::Clarify { choices, .. } = ask else { return Answer::Text(text) };
     let number = text.trim().parse::<usize>().ok();
     let chosen = number.and_then(|number| choices.get(number.checked_sub(1)?));
