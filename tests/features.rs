@@ -288,7 +288,7 @@ async fn a_front_end_sets_where_a_session_works_and_whether_it_asks() {
     let there = home.user().join("there");
     fs::create_dir_all(there.join("x")).unwrap();
     view.send(Command::SetCwd { cwd: "~/nowhere".to_owned() });
-    assert!(refusal(&mut view, "cwd").await.contains("no folder"));
+    assert!(refusal(&mut view, "cwd").await.contains("not a directory"));
     view.send(Command::SetCwd { cwd: "~/there".to_owned() });
     view.until("the folder", |v| v.transcript.cwd.ends_with("/there").then_some(())).await;
     let run = |command: &str| format!("call terminal {}", json!({ "command": command }));

@@ -136,13 +136,13 @@ impl HostLoop {
 
     /// The last answer of the session that works on a task, for a view.
     pub(super) fn last_answer(&self, worker: &SessionId) -> String {
-        let result = match self.sessions.get(worker) {
+        let task_result = match self.sessions.get(worker) {
             Some(live) => task_result(&live.transcript().rows),
             None => match self.store.reader.load(worker, LAST) {
                 Ok(Some(loaded)) => task_result(&loaded.rows),
                 Ok(None) | Err(_) => return String::new(),
             },
         };
-        redact::secrets(&redact::plain(&result.answer)).into_owned()
+        redact::secrets(&redact::plain(&task_result.answer)).into_owned()
     }
 }

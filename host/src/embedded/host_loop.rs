@@ -114,13 +114,13 @@ impl HostLoop {
             Some(report) = receivers.reports.recv() => self.handle_store_report(report),
             Some(message) = receivers.messages.recv() => self.handle_turn_message(message),
             Some(notice) = receivers.notices.recv() => self.handle_notice(notice),
-            Some((id, found)) = receivers.adoptions.recv() => {
+            Some((id, adoption)) = receivers.adoptions.recv() => {
                 // What the process printed before the end that was found comes first; its notices
                 // are there by now.
                 while let Ok(notice) = receivers.notices.try_recv() {
                     self.handle_notice(notice);
                 }
-                self.handle_adoption(id, found);
+                self.handle_adoption(id, adoption);
             }
             Some(joined) = self.turns.join_next(), if !self.turns.is_empty() => {
                 self.handle_joined(joined);

@@ -49,8 +49,8 @@ impl Orphans {
     }
 
     /// Brings an orphan up to date; one that has ended is no longer among them.
-    fn update(&mut self, id: &ProcessId, found: Adoption) -> NextStep {
-        match found {
+    fn update(&mut self, id: &ProcessId, adoption: Adoption) -> NextStep {
+        match adoption {
             Adoption::Running { pid } | Adoption::Lost { child: pid @ Some(_), .. } => {
                 let Some(process) = self.0.get_mut(id) else { return NextStep::Wait };
                 process.state = State::Running;
@@ -90,8 +90,8 @@ impl HostLoop {
     }
 
     /// Handles the state of an orphan. No session is notified of its end.
-    pub(super) fn handle_orphan(&mut self, id: &ProcessId, found: Adoption) {
-        match self.processes.orphans.update(id, found) {
+    pub(super) fn handle_orphan(&mut self, id: &ProcessId, adoption: Adoption) {
+        match self.processes.orphans.update(id, adoption) {
             NextStep::Wait => {}
             NextStep::Kill => self.processes.kill_orphan(id),
             NextStep::Bury(process) => {

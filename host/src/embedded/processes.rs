@@ -79,8 +79,8 @@ impl HostProcesses {
     pub(super) fn adopt(&self, id: ProcessId, watch: Watch) {
         let (registry, adoptions) = (self.registry.clone(), self.adoptions.clone());
         tokio::spawn(async move {
-            let found = registry.adopt_watched(&id, watch).await;
-            adoptions.send((id, found)).ok();
+            let adoption = registry.adopt_watched(&id, watch).await;
+            adoptions.send((id, adoption)).ok();
         });
     }
 
@@ -125,12 +125,12 @@ impl HostLoop {
     }
 
     /// Handles the state in which a process was adopted.
-    pub(super) fn handle_adoption(&mut self, id: ProcessId, found: Adoption) {
+    pub(super) fn handle_adoption(&mut self, id: ProcessId, adoption: Adoption) {
         if self.processes.orphans.contains(&id) {
-            self.handle_orphan(&id, found);
+            self.handle_orphan(&id, adoption);
             return;
         }
-        match found {
+        match adoption {
             Adoption::Running { pid } => {
                 if let Some(session) = self.processes.owner(&id).cloned() {
                     self.feed(&session, Input::Adopted { process: id, pid });
