@@ -1,12 +1,29 @@
 //! `hermes-tui approvals check`: says what would happen to a command, without running it.
 
 use host::approval::{Finding, Grants, Policy, Verdict};
+use host::settings::Settings;
+use host::store::Reader;
 use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 
+use crate::args;
+
+/// Runs the subcommand with what is configured and what was always allowed.
+pub(crate) fn run(settings: &Settings, command: &args::Approvals) -> anyhow::Result<ExitCode> {
+    let args::Approvals::Check { json, command } = command;
+    let granted = Reader::open(&settings.state)?.granted()?;
+    let approvals = &settings.approvals;
+    let policy = Policy {
+        mode: approvals.mode,
+        deny: approvals.deny.clone(),
+        always: approvals.allow.iter().cloned().chain(granted).collect(),
+    };
+    check(command, *json, &policy)
+}
+
 /// Prints the verdict on a command, given as one word (a command line) or as several (its words).
 /// The exit code is 0 for every verdict, 2 when there is no command.
-pub(crate) fn check(command: &[String], json: bool, policy: &Policy) -> anyhow::Result<ExitCode> {
+fn check(command: &[String], json: bool, policy: &Policy) -> anyhow::Result<ExitCode> {
     let line = match command {
         [] => {
             write_all(&mut std::io::stderr().lock(), "approvals check: give a command after --\n")?;

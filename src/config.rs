@@ -174,7 +174,7 @@ impl Sources {
     /// The names of keys.
     fn hidden(&self) -> std::collections::BTreeSet<String> {
         let endpoints = self.file.endpoints.iter().filter_map(|e| e.key_env.clone());
-        let passwords = crate::serve_cmd::PASSWORDS;
+        let passwords = crate::env::PASSWORDS;
         let known = providers::key_names().chain(passwords).map(str::to_owned);
         known.chain(self.secrets.iter().cloned()).chain(endpoints).collect()
     }
@@ -276,12 +276,12 @@ impl Config {
     }
 }
 
-/// The chosen model with what the file says of it.
 /// A length of time where zero switches off.
 fn unless_zero(wanted: Option<Duration>, usual: Option<Duration>) -> Option<Duration> {
     wanted.or(usual).filter(|time| !time.is_zero())
 }
 
+/// The chosen model with what the file says of it.
 fn model(choice: &Choice, sources: &Sources, flags: &Flags) -> Model {
     let file = &sources.file;
     let kept = Kept::of(file, flags, &sources.env);
@@ -301,6 +301,24 @@ fn model(choice: &Choice, sources: &Sources, flags: &Flags) -> Model {
         max_tokens: kept.max_tokens,
         retries: file.retries.unwrap_or(3),
         stale: sources.limits.stale.unwrap_or(stale),
+    }
+}
+
+impl Own {
+    /// Reads our own keys alone, for an interface whose host has a config of its own. Whatever is
+    /// wrong elsewhere in the file does not matter; wrong keys of ours keep their defaults.
+    pub(crate) fn load(dirs: &Dirs, env: &Env) -> (Self, Vec<Problem>) {
+        let mut problems = Vec::new();
+        let path = dirs.config();
+        let text = read(&path, &mut problems).unwrap_or_default();
+        let tree = Node::parse(&path, &text).unwrap_or_else(|problem| {
+            problems.push(problem);
+            Node::empty()
+        });
+        let mut reader = Reader::new(&path, env);
+        let own = Self::read(&tree, &mut reader);
+        problems.extend(reader.problems);
+        (own, problems)
     }
 }
 

@@ -30,7 +30,7 @@ fn paths(dirs: &Dirs) -> anyhow::Result<ExitCode> {
     let places = [
         ("config", dirs.config()),
         ("env", dirs.env_file()),
-        ("state", dirs.state.clone()),
+        ("state", dirs.state.to_path_buf()),
         ("log", dirs.log()),
     ];
     let mut out = io::stdout().lock();

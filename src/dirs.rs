@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use host::state_dir::StateDir;
 
 use crate::env::Env;
 
@@ -15,7 +16,7 @@ pub(crate) struct Dirs {
     /// Whose folder that is.
     pub(crate) owner: Owner,
     /// Our own state: database, lock, process folders, logs.
-    pub(crate) state: PathBuf,
+    pub(crate) state: StateDir,
     /// The user's home, for `~`.
     pub(crate) user: PathBuf,
 }
@@ -38,13 +39,14 @@ impl Dirs {
             .map(PathBuf::from)
             .or_else(|| directories::BaseDirs::new().map(|d| d.home_dir().to_owned()))
             .context("there is no home directory: set HOME")?;
-        let (config, state) = if let Some(dir) = env.get("HERMES_TUI_HOME") {
+        let (config, state): (PathBuf, PathBuf) = if let Some(dir) = env.get("HERMES_TUI_HOME") {
             let dir = std::path::absolute(expand_user(dir, &user))?;
             (dir.clone(), dir)
         } else {
             let own = own.context("there is no home directory: set HOME or HERMES_TUI_HOME")?;
             (own.config_dir().to_owned(), own.data_dir().to_owned())
         };
+        let state = StateDir::new(state);
         let root = match env.get("HERMES_HOME") {
             Some(dir) => std::path::absolute(expand_user(dir, &user))?,
             None => user.join(".hermes"),
@@ -78,7 +80,7 @@ impl Dirs {
 
     /// The log.
     pub(crate) fn log(&self) -> PathBuf {
-        self.state.join("logs").join("hermes-tui.log")
+        self.state.log()
     }
 }
 

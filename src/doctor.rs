@@ -91,7 +91,7 @@ pub(crate) fn run(
     checks.push(if git { ok("git", "found") } else { note("git", "not found on PATH") });
     checks.push(terminal(env));
     checks.extend(running::checks(&dirs.state, Path::new("/")));
-    let kept = folders(&dirs.state.join("proc")).len() as u64;
+    let kept = folders(&dirs.state.processes()).len() as u64;
     checks.push(ok("processes", several(kept, "folder")));
     checks.extend(backlog::checks(&dirs.state));
     print(&checks, args)?;

@@ -4,6 +4,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+/// The variables that hold the password of a server, the first one first.
+pub(crate) const PASSWORDS: [&str; 2] = ["HERMES_TUI_PASSWORD", "HERMES_WEBUI_PASSWORD"];
+
 /// What a shell cannot work without, whatever `.env` says.
 const NEEDED: [&str; 7] = ["HOME", "LANG", "LOGNAME", "PATH", "SHELL", "TERM", "USER"];
 

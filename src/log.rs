@@ -1,12 +1,13 @@
 //! The log: a file in the state folder, never the terminal. `HERMES_TUI_LOG` sets its level
 //! (`warn` unless told; also directives such as `host=debug`). The file is made by its first line.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
+use host::state_dir::create_private_dir;
 use tracing_subscriber::EnvFilter;
 
 /// At this size the log is put aside when the program starts.
@@ -55,7 +56,7 @@ impl Write for LazyFile {
 
 fn open(path: &Path) -> io::Result<File> {
     if let Some(dir) = path.parent() {
-        DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+        create_private_dir(dir)?;
     }
     if std::fs::metadata(path).is_ok_and(|m| m.len() > LARGEST) {
         std::fs::rename(path, path.with_extension("log.1"))?;

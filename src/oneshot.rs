@@ -16,8 +16,9 @@ use protocol::{
 use serde_json::json;
 
 use crate::config::Config;
+use crate::exit::{self, Interrupted};
 use crate::signals::signals;
-use crate::{Interrupted, args, sessions_cmd};
+use crate::{args, sessions_cmd};
 
 /// How a one-shot run reports.
 #[derive(Debug)]
@@ -30,7 +31,7 @@ pub(crate) enum Report<'a> {
     /// `chat -Q -q`: the session's id on stderr.
     Quiet,
     /// `chat -q`: also which tools ran, on stderr.
-    Told,
+    Verbose,
 }
 
 /// Asks once.
@@ -40,7 +41,7 @@ pub(crate) fn run(
     prompt: &str,
     report: &Report<'_>,
 ) -> anyhow::Result<ExitCode> {
-    anyhow::ensure!(!prompt.trim().is_empty(), crate::Usage("the prompt is empty".to_owned()));
+    anyhow::ensure!(!prompt.trim().is_empty(), exit::Usage("the prompt is empty".to_owned()));
     let target = sessions_cmd::target(&config.settings.state, run, None)?;
     for note in &config.notes {
         say(note);
@@ -134,7 +135,7 @@ async fn follow(
                 seen.usage.cached += usage.cached;
                 seen.usage.reasoning += usage.reasoning;
             }
-            Event::TurnStatus { text: Some(text), .. } if matches!(report, Report::Told) => {
+            Event::TurnStatus { text: Some(text), .. } if matches!(report, Report::Verbose) => {
                 say(&text);
             }
             Event::StorageChanged { storage: Storage::Failing(why) } => {
@@ -162,7 +163,7 @@ impl Seen {
                 if value["approval"] == host::tool::UNATTENDED {
                     self.denied = true;
                     say("a command needed an approval and was denied; --yolo runs it unasked");
-                } else if matches!(report, Report::Told) {
+                } else if matches!(report, Report::Verbose) {
                     let how = if result.failed { "failed" } else { "done" };
                     say(&format!("{} {how} ({} ms)", result.name, result.millis));
                 }
@@ -194,7 +195,7 @@ fn finish(
                 .with_context(|| format!("cannot write {}", path.display()))?;
         }
         Report::Bare { usage_file: None } => {}
-        Report::Quiet | Report::Told => say_plain(&format!("session_id: {}", seen.session)),
+        Report::Quiet | Report::Verbose => say_plain(&format!("session_id: {}", seen.session)),
     }
     match outcome {
         Outcome::Cancelled => Err(Interrupted.into()),

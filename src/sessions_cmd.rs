@@ -2,17 +2,18 @@
 //! running host; only what is changed must not be open there.
 
 use std::io::{IsTerminal as _, Write as _};
-use std::path::Path;
 use std::process::ExitCode;
 
 use host::redact;
+use host::state_dir::StateDir;
 use host::store::{Durability, Lock, Reader, Record, Report, Store};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use protocol::{Body, Row, SessionId, SessionRow, Target};
 use tokio::sync::mpsc;
 
-use crate::{Usage, args};
+use crate::args;
+use crate::exit::Usage;
 
 /// Characters of a title in the list.
 const TITLE: usize = 60;
@@ -20,7 +21,7 @@ const TITLE: usize = 60;
 /// Which session a run is about. What `source` opened goes first where `-c` has a choice: an
 /// interface goes on with a conversation, not with what a script asked last.
 pub(crate) fn target(
-    state: &Path,
+    state: &StateDir,
     run: &args::Run,
     source: Option<&str>,
 ) -> anyhow::Result<Target> {
@@ -43,7 +44,7 @@ pub(crate) fn target(
 }
 
 /// Runs the subcommand.
-pub(crate) fn run(state: &Path, command: &args::Sessions) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(state: &StateDir, command: &args::Sessions) -> anyhow::Result<ExitCode> {
     match command {
         args::Sessions::List { limit, all, json } => list(state, *limit, *all, *json),
         args::Sessions::Show { id, json } => show(state, id, *json),
@@ -53,7 +54,7 @@ pub(crate) fn run(state: &Path, command: &args::Sessions) -> anyhow::Result<Exit
     }
 }
 
-fn list(state: &Path, limit: usize, all: bool, json: bool) -> anyhow::Result<ExitCode> {
+fn list(state: &StateDir, limit: usize, all: bool, json: bool) -> anyhow::Result<ExitCode> {
     let mut sessions = Reader::open(state)?.sessions(if all { limit } else { usize::MAX })?;
     let stored = sessions.len();
     if !all {
@@ -101,7 +102,7 @@ fn find(reader: &Reader, name: &str) -> anyhow::Result<SessionId> {
 
 /// Deletes a session with the tasks it has delegated. What it runs in the background goes on,
 /// without an owner: no host is there that could end it.
-fn delete(state: &Path, name: &str, yes: bool) -> anyhow::Result<ExitCode> {
+fn delete(state: &StateDir, name: &str, yes: bool) -> anyhow::Result<ExitCode> {
     let reader = Reader::open(state)?;
     let id = find(&reader, name)?;
     let mut doomed = reader.delegated(&id)?;
@@ -120,7 +121,7 @@ fn delete(state: &Path, name: &str, yes: bool) -> anyhow::Result<ExitCode> {
     let deleted = doomed.iter().map(|session| Record::Deleted { session: session.clone() });
     write(state, deleted.collect())?;
     for id in &doomed {
-        std::fs::remove_file(lease_of(state, id)).ok();
+        std::fs::remove_file(state.lease(id)).ok();
     }
     drop(leases);
     let mut out = std::io::stdout().lock();
@@ -136,7 +137,7 @@ fn delete(state: &Path, name: &str, yes: bool) -> anyhow::Result<ExitCode> {
 }
 
 /// Puts a session away, or takes it back.
-fn archive(state: &Path, name: &str, archived: bool) -> anyhow::Result<ExitCode> {
+fn archive(state: &StateDir, name: &str, archived: bool) -> anyhow::Result<ExitCode> {
     let id = find(&Reader::open(state)?, name)?;
     let _lease = lease(state, &id)?;
     // Read under the lease: the record replaces all of the metadata.
@@ -165,13 +166,9 @@ fn confirmed(question: &str) -> anyhow::Result<bool> {
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
-fn lease_of(state: &Path, id: &SessionId) -> std::path::PathBuf {
-    state.join("leases").join(&id.0)
-}
-
 /// The right to change a session; a host that has it open keeps it.
-fn lease(state: &Path, id: &SessionId) -> anyhow::Result<Lock> {
-    Lock::take(&lease_of(state, id)).map_err(|busy| match (busy.error, busy.pid) {
+fn lease(state: &StateDir, id: &SessionId) -> anyhow::Result<Lock> {
+    Lock::take(&state.lease(id)).map_err(|busy| match (busy.error, busy.pid) {
         (Some(error), _) => anyhow::anyhow!("session {id} cannot be locked: {error}"),
         (None, pid) => {
             let who = pid.map_or_else(|| "another process".to_owned(), |p| format!("process {p}"));
@@ -181,7 +178,7 @@ fn lease(state: &Path, id: &SessionId) -> anyhow::Result<Lock> {
 }
 
 /// Stores records and waits until they are.
-fn write(state: &Path, records: Vec<Record>) -> anyhow::Result<()> {
+fn write(state: &StateDir, records: Vec<Record>) -> anyhow::Result<()> {
     let (sender, mut reports) = mpsc::unbounded_channel();
     let store = Store::open(state, sender)?;
     let no = store.write(records, Durability::Barrier);
@@ -207,7 +204,7 @@ fn lineage(session: &SessionRow) -> String {
     if words.is_empty() { String::new() } else { format!("  ({})", words.join(", ")) }
 }
 
-fn show(state: &Path, name: &str, json: bool) -> anyhow::Result<ExitCode> {
+fn show(state: &StateDir, name: &str, json: bool) -> anyhow::Result<ExitCode> {
     let reader = Reader::open(state)?;
     let id = find(&reader, name)?;
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());

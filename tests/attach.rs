@@ -16,6 +16,7 @@ use protocol::{Body, Command, Event, Link, PromptId, Row, Target, Transcript, Tu
 
 use self::proxy::{Do, Fake, Fault, PAGE, Proxy};
 use crate::support::{self, Gate, Home, Reply, TestView, demo, eventually, start};
+use host::state_dir::StateDir;
 
 /// A host in this process and what serves it.
 pub(crate) struct Served {
@@ -53,7 +54,7 @@ impl Served {
 
 /// What the client keeps lies below its own home.
 fn server(url: &str, home: &Home) -> Server {
-    Server::parse(url, &home.user()).unwrap()
+    Server::parse(url, &StateDir::new(home.user())).unwrap()
 }
 
 async fn attach(url: &str, home: &Home, target: Target) -> (TestView, Remote) {

@@ -10,12 +10,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use host::embedded::EmbeddedHost;
-use host::{remote, state_dir};
+use host::remote;
 use protocol::{Answer, Ask, Body, Choice, Command, Event, Question, Row, Stop, Target};
 use serde_json::json;
 
 use crate::serve::Serve;
 use crate::support::{Asked, Home, Proxy, Reply, Seen, Server, TestView, obey, start, wakeups};
+use host::state_dir::StateDir;
 
 /// How a front end reaches the host.
 #[derive(Clone, Debug, PartialEq)]
@@ -81,7 +82,7 @@ impl Rig {
                 Some(Proxy::before(address, Seen::Webui).await)
             }
             Way::Webui(Over::Socket) => {
-                let socket = state_dir::socket_path(&rig.home.state());
+                let socket = rig.home.state().socket();
                 Some(Proxy::on_socket(rig.hiding(), socket, Seen::Webui))
             }
             Way::Embedded | Way::Seam(_) | Way::Running(_) => None,
@@ -110,11 +111,9 @@ impl Rig {
             (Way::Seam(Over::Tcp), _) => {
                 format!("http://{}", self.serving.as_ref().unwrap().address())
             }
-            (Way::Seam(Over::Socket), _) => {
-                state_dir::socket_path(&self.home.state()).display().to_string()
-            }
+            (Way::Seam(Over::Socket), _) => self.home.state().socket().display().to_string(),
         };
-        remote::Server::parse(&place, &client).unwrap()
+        remote::Server::parse(&place, &StateDir::new(client)).unwrap()
     }
 
     /// The socket behind which the host's own stands.

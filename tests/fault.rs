@@ -12,6 +12,7 @@ use protocol::{Body, Event, Link, Row, Target};
 use crate::support::{
     Asked, BAD_GATEWAY, Fault, Home, Proxy, Reply, Seen, Server, TO_LOGIN, TestView, start,
 };
+use host::state_dir::StateDir;
 
 /// Words of the answer.
 const WORDS: usize = 60;
@@ -67,7 +68,7 @@ impl Rig {
 
     async fn view(&self, target: Target) -> TestView {
         let client = self.home.user().join("client");
-        let server = remote::Server::parse(&self.proxy.url(), &client).unwrap();
+        let server = remote::Server::parse(&self.proxy.url(), &StateDir::new(client)).unwrap();
         TestView::over(remote::connect(server, target)).await
     }
 }

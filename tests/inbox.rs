@@ -3,13 +3,14 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use host::{remote, state_dir};
+use host::remote;
 use protocol::{Answer, Ask, Asked, Choice, Command, Event, Outcome, SessionId, Target};
 use serde_json::json;
 
 use crate::contract::{Over, Rig, Way, no_question, removal, said};
 use crate::serve::Serve;
 use crate::support::{Fault, Home, Proxy, Seen, Server, TestView, eventually, start};
+use host::state_dir::StateDir;
 
 /// The inbox as a view was told it last.
 fn inbox(view: &TestView) -> &[Asked] {
@@ -138,7 +139,7 @@ async fn what_sessions_ask_is_answered_from_a_third_one_of_a_running_webui() {
 }
 
 fn at(place: &str, home: &Home) -> remote::Server {
-    remote::Server::parse(place, &home.user().join("client")).unwrap()
+    remote::Server::parse(place, &StateDir::new(home.user().join("client"))).unwrap()
 }
 
 // C15 C16
@@ -148,7 +149,7 @@ async fn after_a_kill_of_the_host_what_was_asked_is_in_the_inbox_again() {
     let model = Server::obedient().await;
     home.configure(model.url());
     let first = Serve::configured(&home);
-    let socket = state_dir::socket_path(&home.state()).display().to_string();
+    let socket = home.state().socket().display().to_string();
     let view = |target| TestView::over(remote::connect(at(&socket, &home), target));
     let mut here = view(Target::New).await;
     here.ask(1, "hello").await;

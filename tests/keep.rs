@@ -43,7 +43,7 @@ async fn hang_up(terminal: &mut Terminal) {
 
 /// The process that owns the state.
 fn holder(home: &Home) -> Option<u32> {
-    Lock::holder(&home.state().join("host.lock"))
+    Lock::holder(&home.state().host_lock())
 }
 
 /// Waits until another process than that one owns the state.
@@ -423,7 +423,7 @@ async fn when_the_first_interface_is_killed_the_second_goes_on_with_a_host_of_it
 #[tokio::test]
 async fn who_holds_the_state_and_does_not_answer_is_named() {
     let home = Home::new();
-    let _lock = Lock::take(&home.state().join("host.lock")).unwrap();
+    let _lock = Lock::take(&home.state().host_lock()).unwrap();
     let begun = Instant::now();
     let mut terminal = Terminal::start(&home, &[]);
     assert_eq!(terminal.exit().await, 1);
@@ -494,7 +494,7 @@ async fn where_no_host_can_take_over_it_is_said_and_all_is_as_if_it_were_left() 
     terminal.keys("\r");
     terminal.exit().await;
     let said = terminal.raw();
-    assert!(said.contains("No host goes on in the background"), "{said}");
+    assert!(said.contains("No host runs in the background"), "{said}");
     assert!(said.contains("config.yaml"), "it says why: {said}");
     assert_eq!(holder(&home), None);
     fs::write(&config, good).unwrap();

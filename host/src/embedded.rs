@@ -5,6 +5,7 @@ mod branch;
 mod breaker;
 mod defaults;
 mod delegations;
+mod fingerprint;
 mod host_loop;
 mod inbox;
 mod lists;
@@ -19,7 +20,6 @@ mod uploads;
 mod view_table;
 mod views;
 
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -30,6 +30,7 @@ pub use crate::session::Attendance;
 pub use runs::{Phase, Run, Runs};
 
 use crate::settings::Settings;
+use crate::state_dir::StateDir;
 use crate::store::{self, ProjectChange};
 use protocol::{SessionId, Target, View, ViewId, ViewSink, pair};
 
@@ -43,7 +44,7 @@ pub struct HostHandle {
     control: mpsc::UnboundedSender<Control>,
     signals: mpsc::UnboundedSender<(ViewId, protocol::Signal)>,
     fronts: Arc<AtomicU64>,
-    state: Arc<Path>,
+    state: StateDir,
     label: Arc<str>,
 }
 
@@ -77,7 +78,7 @@ pub enum StartError {
     )]
     Held {
         /// The state directory.
-        state: PathBuf,
+        state: StateDir,
         /// The process that holds it, if it says.
         pid: Option<u32>,
     },
@@ -88,7 +89,7 @@ pub enum StartError {
     #[error("cannot use the state directory {}: {error}", state.display())]
     State {
         /// The state directory.
-        state: PathBuf,
+        state: StateDir,
         /// Why.
         error: std::io::Error,
     },
@@ -158,7 +159,7 @@ pub(crate) enum SessionDefault {
 pub fn start(settings: Settings, role: Role) -> Result<EmbeddedHost, StartError> {
     let (control, controls) = mpsc::unbounded_channel();
     let (signals, signal_rx) = mpsc::unbounded_channel();
-    let state = settings.state.clone().into();
+    let state = settings.state.clone();
     let (hub, inbox) = host_loop::HostLoop::open(settings, role)?;
     let notes = hub.notes();
     let task = tokio::spawn(host_loop::run(hub, inbox, controls, signal_rx));
@@ -231,7 +232,7 @@ impl HostHandle {
     }
 
     /// The host's state directory, for [`store::Reader::open`].
-    pub fn state(&self) -> &Path {
+    pub fn state(&self) -> &StateDir {
         &self.state
     }
 

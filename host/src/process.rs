@@ -15,7 +15,6 @@ mod wire;
 
 use std::path::PathBuf;
 
-pub(crate) use folder::{private_folder, private_socket, private_tmp};
 pub use output::{Chunk, Output, Page, Text};
 pub use registry::Processes;
 pub use supervisor::supervise;

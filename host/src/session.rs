@@ -72,6 +72,9 @@ pub(crate) struct Rules {
     /// A digest of what the session's requests are made with: provider, address, model and key
     /// (W20).
     pub(crate) fingerprint: String,
+    /// The same as earlier versions stored it. It counts for a pause once, which then gets
+    /// `fingerprint`.
+    pub(crate) legacy_fingerprint: String,
     /// How many delegated tasks run at once.
     pub(crate) max_children: usize,
 }
@@ -84,6 +87,7 @@ impl Default for Rules {
             freshness: Some(3_600_000),
             notify_interval: Some(180_000),
             fingerprint: String::new(),
+            legacy_fingerprint: String::new(),
             max_children: 3,
         }
     }

@@ -130,7 +130,7 @@ impl File {
         file.read_approvals(tree, reader);
         file.read_delegation(tree, reader);
         file.read_compression(tree, reader);
-        file.read_own(tree, reader);
+        file.own = Own::read(tree, reader);
         file.context_file_max_chars =
             reader.number(tree, "context_file_max_chars", 1).and_then(|n| usize::try_from(n).ok());
         for (key, effect) in UNSUPPORTED {
@@ -282,38 +282,43 @@ impl File {
             own.protect_last = count(n);
         }
     }
+}
 
-    fn read_own(&mut self, tree: &Node, reader: &mut Reader<'_>) {
-        let Some(own) = reader.map(tree, "hermes_tui") else { return };
-        for (name, node) in own.entries() {
+impl Own {
+    /// Reads the keys below `hermes_tui`. What is wrong goes to the reader's problems.
+    pub(super) fn read(tree: &Node, reader: &mut Reader<'_>) -> Self {
+        let mut own = Self::default();
+        let Some(map) = reader.map(tree, "hermes_tui") else { return own };
+        for (name, node) in map.entries() {
             if !OWN_KEYS.contains(&name.as_str()) {
                 let known = format!("unknown key; known are {}", OWN_KEYS.join(", "));
                 reader.wrong(node, &format!("hermes_tui.{name}"), &known);
             }
         }
-        if let Some(number) = small(reader.number(own, "hermes_tui.max_wakeups", 1)) {
-            self.own.max_wakeups = number;
+        if let Some(number) = small(reader.number(map, "hermes_tui.max_wakeups", 1)) {
+            own.max_wakeups = number;
         }
-        if let Some(time) = reader.seconds(own, "hermes_tui.unattended_wait") {
-            self.own.unattended_wait = time;
+        if let Some(time) = reader.seconds(map, "hermes_tui.unattended_wait") {
+            own.unattended_wait = time;
         }
-        if let Some(follow) = reader.switch(own, "hermes_tui.follow") {
-            self.own.follow = follow;
+        if let Some(follow) = reader.switch(map, "hermes_tui.follow") {
+            own.follow = follow;
         }
-        match reader.text(own, "hermes_tui.terminal").as_deref() {
+        match reader.text(map, "hermes_tui.terminal").as_deref() {
             None => {}
-            Some("local") => self.own.local_terminal = true,
-            Some(_) => wrong_at(own, "hermes_tui.terminal", "expected local", reader),
+            Some("local") => own.local_terminal = true,
+            Some(_) => wrong_at(map, "hermes_tui.terminal", "expected local", reader),
         }
-        match reader.text(own, "hermes_tui.on_hangup").as_deref() {
+        match reader.text(map, "hermes_tui.on_hangup").as_deref() {
             None => {}
-            Some("keep") => self.own.on_hangup = OnHangup::Keep,
-            Some("leave") => self.own.on_hangup = OnHangup::Leave,
-            Some("kill") => self.own.on_hangup = OnHangup::Kill,
+            Some("keep") => own.on_hangup = OnHangup::Keep,
+            Some("leave") => own.on_hangup = OnHangup::Leave,
+            Some("kill") => own.on_hangup = OnHangup::Kill,
             Some(_) => {
-                wrong_at(own, "hermes_tui.on_hangup", "expected keep, leave or kill", reader);
+                wrong_at(map, "hermes_tui.on_hangup", "expected keep, leave or kill", reader);
             }
         }
+        own
     }
 }
 

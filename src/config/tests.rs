@@ -71,7 +71,7 @@ fn every_honoured_key_reaches_the_settings() {
     assert_eq!(s.terminal.refused, None);
     assert_eq!(s.terminal.shell, Path::new("/bin/sh"));
     assert_eq!(s.cwd, home.tmp.path().join("work"));
-    assert_eq!(s.state, home.tmp.path().join("state"));
+    assert_eq!(*s.state, home.tmp.path().join("state"));
     assert_eq!(s.prompt.soul.as_deref(), Some("I am Ada.\n"));
     assert_eq!(s.prompt.context_file_max_chars, 12_000);
     let compression = Compression {

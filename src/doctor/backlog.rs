@@ -1,7 +1,7 @@
 //! What the doctor says of background work: the ledger's counts, what waits for somebody, what has
 //! no owner, and what cannot be read.
 
-use std::path::Path;
+use host::state_dir::StateDir;
 
 use host::store::{Error, Lock, Reader, Underway};
 
@@ -11,16 +11,16 @@ use super::{Check, broken, folders, note, ok, several};
 const COMMAND: usize = 60;
 
 /// All checks of it. Nothing is said where there is no database yet.
-pub(super) fn checks(state: &Path) -> Vec<Check> {
+pub(super) fn checks(state: &StateDir) -> Vec<Check> {
     let looked = Reader::open(state).and_then(|reader| look(&reader, state));
     looked.unwrap_or_else(|error| vec![broken("ledger", error.to_string())])
 }
 
-fn look(reader: &Reader, state: &Path) -> Result<Vec<Check>, Error> {
+fn look(reader: &Reader, state: &StateDir) -> Result<Vec<Check>, Error> {
     let counts = reader.ledger_counts()?;
     let underway = reader.underway()?;
     let mut checks: Vec<Check> =
-        open(underway, Lock::is_held(&state.join("host.lock"))).into_iter().collect();
+        open(underway, Lock::is_held(&state.host_lock())).into_iter().collect();
     if !counts.is_empty() {
         let words: Vec<String> = counts.iter().map(|(word, n)| format!("{n} {word}")).collect();
         checks.push(ok("ledger", words.join(", ")));
@@ -117,9 +117,9 @@ fn meaning(word: &str, n: u64, due: u64, undelivered: u64) -> Check {
 }
 
 /// Folders of processes that the database does not know.
-fn strangers(reader: &Reader, state: &Path) -> Result<Option<Check>, Error> {
+fn strangers(reader: &Reader, state: &StateDir) -> Result<Option<Check>, Error> {
     let known = reader.process_ids()?;
-    let mut strangers = folders(&state.join("proc"));
+    let mut strangers = folders(&state.processes());
     strangers.retain(|name| !known.iter().any(|id| id.0 == *name));
     let Some(first) = strangers.first() else { return Ok(None) };
     let n = strangers.len();

@@ -3,17 +3,18 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use host::state_dir::socket_path;
+use host::state_dir::StateDir;
 use host::store::Lock;
 
 use super::{Check, note, ok};
+use crate::running_host;
 
 /// Where logind finds its settings, below the root, later ones over earlier ones.
 const LOGIND: [&str; 4] =
     ["usr/lib/systemd", "usr/local/lib/systemd", "run/systemd", "etc/systemd"];
 
 /// All checks. `root` is `/`.
-pub(super) fn checks(state: &Path, root: &Path) -> Vec<Check> {
+pub(super) fn checks(state: &StateDir, root: &Path) -> Vec<Check> {
     let mut checks = vec![running(state)];
     if let Some(file) = killer(root) {
         checks.push(note(
@@ -29,10 +30,10 @@ pub(super) fn checks(state: &Path, root: &Path) -> Vec<Check> {
     checks
 }
 
-fn running(state: &Path) -> Check {
-    let lock = state.join("host.lock");
+fn running(state: &StateDir) -> Check {
+    let lock = state.host_lock();
     let Some(pid) = Lock::holder(&lock) else { return ok("host", "not running") };
-    let place = Lock::place(&lock).unwrap_or_else(|| socket_path(state));
+    let place = running_host::socket(state);
     if place.exists() {
         ok("host", format!("pid {pid}, listens on {}", place.display()))
     } else {
@@ -84,14 +85,15 @@ mod tests {
     #[test]
     fn a_host_that_runs_is_named_with_where_it_listens() {
         let dir = tempfile::tempdir().unwrap();
-        assert_eq!(running(dir.path()).text, "not running");
-        let mut lock = Lock::take(&dir.path().join("host.lock")).unwrap();
-        let check = running(dir.path());
+        let state = StateDir::new(dir.path());
+        assert_eq!(running(&state).text, "not running");
+        let mut lock = Lock::take(&state.host_lock()).unwrap();
+        let check = running(&state);
         assert_eq!(check.state, State::Note, "{}", check.text);
         let socket = dir.path().join("s");
         fs::write(&socket, "").unwrap();
         lock.tell(&socket);
-        let check = running(dir.path());
+        let check = running(&state);
         let pid = std::process::id();
         assert_eq!(check.text, format!("pid {pid}, listens on {}", socket.display()));
         assert_eq!(check.state, State::Ok);
@@ -106,7 +108,7 @@ mod tests {
             fs::write(&path, text).unwrap();
             path
         };
-        let state = root.path().join("state");
+        let state = StateDir::new(root.path().join("state"));
         let says = || {
             let checks = checks(&state, root.path());
             checks.into_iter().find(|check| check.name == "logout").map(|check| check.text)

@@ -149,7 +149,7 @@ async fn a_password_is_asked_for_without_showing_it_and_then_the_interface_opens
     .await;
     terminal.until("the end of the turn", |s| !s.contains("Esc interrupts")).await;
     terminal.keys("\x04");
-    let screen = terminal.shows("Go on with: hermes-tui attach").await;
+    let screen = terminal.shows("Resume with: hermes-tui attach").await;
     assert!(screen.contains("--resume"), "{screen}");
     served.stop().await;
 }
@@ -164,7 +164,7 @@ async fn who_leaves_a_turn_behind_on_a_server_reads_that_it_goes_on_and_the_way_
     terminal.shows("Esc interrupts").await;
     crate::support::eventually("the prompt in the store of the host", || host.latest()).await;
     terminal.keys("\x04");
-    let screen = terminal.shows("Go on with: hermes-tui attach").await;
+    let screen = terminal.shows("Resume with: hermes-tui attach").await;
     assert!(screen.contains("Goes on without you: a turn."), "{screen}");
     assert!(!host.is_settled(), "and so it does");
     served.stop().await;

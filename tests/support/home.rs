@@ -7,6 +7,7 @@ use std::process::{Command, Output};
 use std::time::Duration;
 
 use host::settings::{self, Agent, Approvals, Mode, Prompt, Provider, Settings};
+use host::state_dir::StateDir;
 use host::store::{Loaded, Reader};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -41,9 +42,9 @@ impl Home {
         self.dir.path()
     }
 
-    /// The folder of the host's state.
-    pub(crate) fn state(&self) -> PathBuf {
-        self.dir.path().join("state")
+    /// The host's state directory.
+    pub(crate) fn state(&self) -> StateDir {
+        StateDir::new(self.dir.path().join("state"))
     }
 
     /// The home directory of the user.
@@ -171,7 +172,7 @@ pub(crate) fn settings_in(dir: &Path, model: settings::Model) -> Settings {
         ("LANG", "C.UTF-8".to_owned()),
     ];
     Settings {
-        state: dir.join("state"),
+        state: StateDir::new(dir.join("state")),
         exe: exe(),
         cwd: dir.join("work"),
         model,

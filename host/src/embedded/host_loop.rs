@@ -2,9 +2,6 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::fs;
-use std::hash::{DefaultHasher, Hash, Hasher};
-use std::os::unix::fs::DirBuilderExt;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,6 +11,7 @@ use tokio::time::Instant;
 
 use super::breaker::{Breaker, Pass};
 use super::defaults::Defaults;
+use super::fingerprint::{self, Fingerprints};
 use super::lists::News as ListNews;
 use super::orphans::Orphans;
 use super::outbox::Live;
@@ -27,6 +25,7 @@ use crate::model::{Model, catalog};
 use crate::process::{Found, Hit, Notice, Processes, Watch};
 use crate::session::{Input, Rules, Session};
 use crate::settings::Settings;
+use crate::state_dir::create_private_dir;
 use crate::store::{self, Lock, Reader, Store};
 use crate::tool::{ToolContext, terminal};
 use crate::turn_link::TurnMessage;
@@ -40,8 +39,6 @@ const WINDOW: usize = 200;
 const KEPT: Duration = Duration::from_hours(7 * 24);
 /// No short-lived file is older than the longest foreground command.
 const STALE: Duration = Duration::from_hours(1);
-/// The folder of process folders.
-const PROCESSES: &str = "proc";
 /// A session that was leased by another process is looked at again after this time.
 const RETRY: Duration = Duration::from_secs(1);
 /// Streamed text waits at most this long for its place in the journal (R07).
@@ -71,6 +68,7 @@ pub(super) struct HostLoop {
     pub(super) done: mpsc::UnboundedSender<Done>,
     pub(super) storage: Storage,
     pub(super) always: BTreeSet<String>,
+    fingerprints: Fingerprints,
     breaker: Breaker,
     /// Whether lists of sessions are out of date.
     pub(super) news: ListNews,
@@ -120,19 +118,16 @@ pub(super) struct Inbox {
 impl HostLoop {
     pub(super) fn open(settings: Settings, role: Role) -> Result<(Self, Inbox), StartError> {
         let state = settings.state.clone();
-        let scratch = state.join("run");
-        for folder in [&state, &scratch, &state.join("leases")] {
-            fs::DirBuilder::new()
-                .recursive(true)
-                .mode(0o700)
-                .create(folder)
+        let scratch = state.scratch();
+        for folder in [state.to_path_buf(), scratch.clone(), state.leases()] {
+            create_private_dir(&folder)
                 .map_err(|error| StartError::State { state: state.clone(), error })?;
         }
         let lock = match role {
             Role::Owner => {
-                let mut lock = Lock::take(&state.join("host.lock"))
+                let mut lock = Lock::take(&state.host_lock())
                     .map_err(|busy| StartError::Held { state: state.clone(), pid: busy.pid })?;
-                lock.tell(&crate::state_dir::socket_path(&state));
+                lock.tell(&state.socket());
                 Some(lock)
             }
             Role::OneShot => None,
@@ -145,7 +140,7 @@ impl HostLoop {
         let store = Store::open(&state, report_tx)?;
         let reader = store.reader()?;
         let always = reader.granted()?;
-        let processes = Processes::new(state.join(PROCESSES), settings.exe.clone(), notice_tx);
+        let processes = Processes::new(state.processes(), settings.exe.clone(), notice_tx);
         let mut approvals = settings.approvals.clone();
         // One-shot runs have nobody to ask, so what was granted must be known without asking.
         approvals.allow.extend(always.iter().cloned());
@@ -159,6 +154,7 @@ impl HostLoop {
             scratch,
             login: OnceCell::new(),
         });
+        let fingerprints = Fingerprints::open(&state);
         let catalog = Cached::new(&state, settings.model.clone(), settings.sources.clone());
         let hub = Self {
             settings,
@@ -181,6 +177,7 @@ impl HostLoop {
             done: done_tx,
             storage: Storage::Ok,
             always,
+            fingerprints,
             breaker: Breaker::default(),
             news: ListNews::default(),
             project_writes: ProjectWrites::default(),
@@ -231,16 +228,14 @@ impl HostLoop {
             freshness: agent.freshness.map(millis),
             notify_interval: agent.notify_interval.map(millis),
             fingerprint: self.fingerprint(model),
+            legacy_fingerprint: fingerprint::legacy(model, &self.settings.model),
             max_children: self.settings.delegation.max_children,
         }
     }
 
     /// A digest of what requests are made with; it tells nothing of the key (W20).
     pub(super) fn fingerprint(&self, model: &str) -> String {
-        let own = &self.settings.model;
-        let mut hasher = DefaultHasher::new();
-        (model, format!("{:?}", own.provider), &own.base_url, &own.api_key).hash(&mut hasher);
-        format!("{:016x}", hasher.finish())
+        self.fingerprints.of(model, &self.settings.model)
     }
 
     /// Takes up what an earlier host left unfinished.
@@ -268,7 +263,7 @@ impl HostLoop {
         let known: BTreeSet<ProcessId> =
             self.owners.keys().chain(self.orphans.ids()).cloned().collect();
         let scratch = self.tools.scratch.clone();
-        let root = self.settings.state.join(PROCESSES);
+        let root = self.settings.state.processes();
         tokio::spawn(async move {
             for id in processes.live_folders() {
                 // Young ones are left alone: a one-shot run may be using them.
@@ -394,8 +389,7 @@ impl HostLoop {
     /// The right to write a session. Where locks cannot be made at all (a full or read-only disk)
     /// it goes on without: nothing can be written there by anybody.
     pub(super) fn lease(&self, id: &SessionId) -> Result<Option<Lock>, String> {
-        let path: PathBuf = self.settings.state.join("leases").join(&id.0);
-        Lock::take(&path).map(Some).or_else(|busy| {
+        Lock::take(&self.settings.state.lease(id)).map(Some).or_else(|busy| {
             if let Some(error) = &busy.error {
                 tracing::warn!(session = %id, "no lease: {error}");
                 return Ok(None);

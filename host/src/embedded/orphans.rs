@@ -107,7 +107,7 @@ impl HostLoop {
     fn clear_away(&self, id: &SessionId) {
         self.remove_uploads(id);
         // Nobody writes a session that is gone, so nobody misses the file.
-        fs::remove_file(self.settings.state.join("leases").join(&id.0)).ok();
+        fs::remove_file(self.settings.state.lease(&id)).ok();
     }
 
     /// Takes up processes that earlier hosts left without a session, so that their end is noticed.

@@ -11,8 +11,6 @@ use crate::session::Input;
 use protocol::ViewId;
 use protocol::{Attachment, SessionId};
 
-/// The folder of all uploads, below the state folder.
-const UPLOADS: &str = "uploads";
 /// The largest file that is taken, in bytes.
 const LARGEST: usize = 20_000_000;
 /// Bytes of a file name.
@@ -86,7 +84,7 @@ impl HostLoop {
 
     /// Removes files that no prompt took along.
     pub(super) fn discard(&self, files: Vec<Attachment>) {
-        let root = self.settings.state.join(UPLOADS);
+        let root = self.settings.state.uploads();
         tokio::task::spawn_blocking(move || {
             for file in files.iter().map(|file| Path::new(&file.path)) {
                 if file.starts_with(&root) {
@@ -103,7 +101,7 @@ impl HostLoop {
     }
 
     fn uploads_of(&self, session: &SessionId) -> PathBuf {
-        self.settings.state.join(UPLOADS).join(&session.0)
+        self.settings.state.uploads_of(session)
     }
 }
 

@@ -23,12 +23,14 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
-use super::folder::{Folder, Order, Verdict, now, private_tmp, unknown};
+use super::folder::{Folder, Order, Verdict, unknown};
 use super::output::Output;
 use super::scan::Scanner;
 use super::tree::{self, Birth};
 use super::wire::{self, Ask, INPUT_LIMIT, Reply, Tell, VERSION};
 use super::{ControlError, Found, Kind, Notice, SpawnError, Spec, Watch};
+use crate::clock::now;
+use crate::state_dir::create_private_tmp;
 use protocol::{End, Exit, ProcessId, SessionId};
 
 /// How long a held lock may go without an answer before adoption reports it as running anyway.
@@ -142,7 +144,7 @@ impl Processes {
     /// The same program on a root below /tmp, for foreground commands while the state folder takes
     /// no files. Fails if no folder there is private.
     pub fn spare(&self) -> std::io::Result<Self> {
-        let root = private_tmp()?.join("run");
+        let root = create_private_tmp()?.join("run");
         Ok(Self::new(root, self.inner.exe.clone(), self.inner.notices.clone()))
     }
 

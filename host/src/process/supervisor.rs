@@ -23,10 +23,11 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::{AccessFlags, Pid, access};
 use portable_pty::{CommandBuilder, MasterPty, PtySize, native_pty_system};
 
-use super::folder::{Folder, Order, now, unknown};
+use super::folder::{Folder, Order, unknown};
 use super::output::Keeper;
 use super::tree::{self, Birth};
 use super::wire::{self, Ask, INPUT_LIMIT, Request, Tell};
+use crate::clock::now;
 use protocol::{End, Exit, Millis};
 
 /// How long the exit waits for output that is still on its way.

@@ -4,7 +4,6 @@
 //! The path is public. So it tells numbers: no session, no folder, no text; and which models run
 //! only to those who may ask everything else too.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
@@ -23,6 +22,7 @@ use super::{Params, Serving, answer};
 use crate::clock::now;
 use crate::embedded::{Phase, Run, Runs};
 use crate::model::catalog;
+use crate::state_dir::StateDir;
 use crate::store;
 use protocol::{Millis, Storage};
 
@@ -55,7 +55,7 @@ impl Pulse {
     }
 
     /// Looks whether the store can be written, unless somebody has just done so.
-    async fn look(self, state: PathBuf) -> Check {
+    async fn look(self, state: StateDir) -> Check {
         let mut last = self.0.store.lock().await;
         if let Some((at, found)) = *last
             && at.elapsed() < KEPT

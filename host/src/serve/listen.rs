@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, Sleep};
 
 use super::Shutdown;
-use crate::process;
+use crate::state_dir::{create_private_tmp, private_tmp};
 
 /// A connection without life for that long is closed. A stream has its comments in between.
 const IDLE: Duration = Duration::from_mins(1);
@@ -83,8 +83,8 @@ impl Drop for SocketFile {
 impl Unix {
     /// Listens at `path` for processes of our own user. A socket file that is there is replaced.
     pub(super) fn bind(path: &Path, deadline: Duration) -> io::Result<(Self, SocketFile)> {
-        if path.starts_with("/tmp") && path.parent() == Some(&process::private_folder()) {
-            process::private_tmp()?;
+        if path.starts_with("/tmp") && path.parent() == Some(&private_tmp()) {
+            create_private_tmp()?;
         }
         match std::fs::symlink_metadata(path) {
             Ok(found) if found.file_type().is_socket() => std::fs::remove_file(path)?,

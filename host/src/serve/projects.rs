@@ -2,7 +2,6 @@
 //! them, so what is stored is read once and kept up to date here.
 
 use std::collections::HashMap;
-use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::Router;
@@ -15,6 +14,7 @@ use serde_json::{Value, json};
 use super::{Body, Params, Refusal, Serving, answer, ask, missing};
 use crate::clock::now;
 use crate::embedded::HostHandle;
+use crate::state_dir::StateDir;
 use crate::store::{self, Project, ProjectChange, Reader};
 use crate::wire::encode::session::seconds;
 use protocol::{SessionId, Storage};
@@ -103,7 +103,7 @@ impl Projects {
 }
 
 impl ProjectFolders {
-    fn stored(state: &Path) -> Result<Self, store::Error> {
+    fn stored(state: &StateDir) -> Result<Self, store::Error> {
         let reader = Reader::open(state)?;
         Ok(Self { projects: reader.projects()?, placed: reader.placed()?, is_behind: false })
     }

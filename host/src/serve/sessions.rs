@@ -8,7 +8,6 @@ mod export;
 pub(super) use change::{model_name, require};
 
 use axum::Router;
-use std::path::Path;
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -18,6 +17,7 @@ use serde_json::{Value, json};
 
 use super::{Params, Refusal, Serving, answer, ask};
 use crate::clock::now;
+use crate::state_dir::StateDir;
 use crate::store::{Error, Reader};
 use crate::wire::encode::session::{
     MOST_MESSAGES, before_words, head, seconds, settled, with_messages,
@@ -191,7 +191,7 @@ async fn page(
 /// Stored rows before row `end`. A window may lie wholly in a long running turn: then what that
 /// said before is passed over.
 fn older(
-    state: &Path,
+    state: &StateDir,
     id: &SessionId,
     running: Option<TurnId>,
     mut end: u64,
@@ -278,7 +278,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let id = SessionId("20261121_090700_abcdef".to_owned());
         let (reports, _kept) = tokio::sync::mpsc::unbounded_channel();
-        let store = Store::open(dir.path(), reports).unwrap();
+        let store = Store::open(&StateDir::new(dir.path()), reports).unwrap();
         let body = |n: u64| match n {
             1 | 3 => Body::User { text: format!("prompt {n}") },
             _ => Body::Assistant(Assistant::default()),
@@ -296,7 +296,8 @@ mod tests {
         store.write(std::iter::once(meta).chain(added).collect(), Durability::Barrier);
         store.close().unwrap();
         let numbers = |running, end, limit| {
-            let (rows, before) = older(dir.path(), &id, running, end, limit).unwrap();
+            let (rows, before) =
+                older(&StateDir::new(dir.path()), &id, running, end, limit).unwrap();
             (rows.iter().map(|row| row.n).collect::<Vec<_>>(), before)
         };
         let running = Some(TurnId(2));

@@ -30,8 +30,6 @@ const NAME: usize = 200;
 const ATTACHED: usize = 20;
 /// Files of one name.
 const SAME: u32 = 1_000;
-/// The folder of uploads, below the state folder.
-const FOLDER: &str = "uploads";
 
 pub(super) fn routes() -> Router<Serving> {
     let upload = post(upload).layer(DefaultBodyLimit::max(LONGEST));
@@ -117,7 +115,7 @@ async fn resolve(
 }
 
 fn folder(serving: &Serving, session: &SessionId) -> PathBuf {
-    serving.access.state().join(FOLDER).join(&session.0)
+    serving.access.state().uploads_of(session)
 }
 
 /// The content of a field, up to `most` bytes of it, and whether that is all. The rest is read

@@ -2,13 +2,13 @@
 //! whole transactions and never holds up the writer. Calls block: use a blocking task.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension, Params, params};
 
 use super::apply::{REASONING, TEXT};
 use super::value::{LONG, from_word, parse};
 use super::{Error, Loaded, Meta, OpenTurn, backlog, schema};
+use crate::state_dir::StateDir;
 use protocol::{
     Body, Millis, Outcome, Part, Question, Queued, Row, SessionId, SessionRow, TurnId, keep_tail,
 };
@@ -73,10 +73,10 @@ fn shown<T: serde::de::DeserializeOwned + Default>(json: Option<String>) -> T {
 }
 
 impl Reader {
-    /// Opens the store below `folder`, also beside a running host and in a read-only folder.
+    /// Opens the store of a state directory, also beside a running host and where that is read-only.
     /// Fails with [`Error::Newer`] or [`Error::Older`] if its schema is not ours.
-    pub fn open(folder: &Path) -> Result<Self, Error> {
-        Ok(Self { conn: schema::open_to_read(folder)? })
+    pub fn open(state: &StateDir) -> Result<Self, Error> {
+        Ok(Self { conn: schema::open_to_read(state)? })
     }
 
     /// A reader of that database.

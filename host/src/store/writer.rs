@@ -7,7 +7,6 @@
 
 use std::collections::VecDeque;
 use std::fs::{self, File};
-use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -17,8 +16,10 @@ use tokio::sync::mpsc::UnboundedSender;
 
 use super::apply::{Applied, apply};
 use super::error::{is_damage, is_of_record};
-use super::schema::{self, Age, FILE};
+use super::schema::Age;
 use super::{Error, Reader, Record, salvage, search};
+use crate::clock::now;
+use crate::state_dir::StateDir;
 
 /// How long a batch that could not be written waits for its next try.
 const RETRY: Duration = Duration::from_secs(1);
@@ -77,7 +78,7 @@ pub struct Store {
 
 #[derive(Debug)]
 struct Inner {
-    folder: PathBuf,
+    state: StateDir,
     notes: Vec<String>,
     shared: Arc<Shared>,
 }
@@ -115,11 +116,12 @@ struct Batch {
 }
 
 impl Store {
-    /// Opens the store below `folder`, making both if need be (0700, 0600), and starts its writer.
+    /// Opens the store of a state directory, creates both if need be (0700, 0600), and starts its
+    /// writer.
     /// A damaged database is set aside and what can be read is kept (see [`Store::notes`]).
     /// Fails with [`Error::Newer`] or [`Error::ReadOnly`]; then nothing was touched.
-    pub fn open(folder: &Path, reports: UnboundedSender<Report>) -> Result<Self, Error> {
-        let (conn, age, notes) = salvage::open(folder)?;
+    pub fn open(state: &StateDir, reports: UnboundedSender<Report>) -> Result<Self, Error> {
+        let (conn, age, notes) = salvage::open(state)?;
         let shared = Arc::new(Shared {
             queue: Mutex::default(),
             work: Condvar::new(),
@@ -128,10 +130,10 @@ impl Store {
             transactions: AtomicU64::new(0),
             refused: AtomicU64::new(0),
         });
-        let logged = fs::metadata(schema::wal(folder)).map_or(0, |m| m.len()) > 0;
+        let logged = fs::metadata(state.database_with("-wal")).map_or(0, |m| m.len()) > 0;
         let writer = Writer {
             shared: Arc::clone(&shared),
-            folder: folder.to_owned(),
+            state: state.clone(),
             conn,
             fresh: age == Age::Fresh,
             durability: None,
@@ -146,8 +148,8 @@ impl Store {
             .name("store".into())
             .stack_size(512 * 1024)
             .spawn(move || writer.run())
-            .map_err(|e| Error::Io { path: folder.to_owned(), source: e })?;
-        Ok(Self { inner: Arc::new(Inner { folder: folder.to_owned(), notes, shared }) })
+            .map_err(|e| Error::Io { path: state.to_path_buf(), source: e })?;
+        Ok(Self { inner: Arc::new(Inner { state: state.clone(), notes, shared }) })
     }
 
     /// Hands over a batch: one transaction, or part of one. Never blocks and never fails; what
@@ -171,7 +173,7 @@ impl Store {
 
     /// A reader of what is stored.
     pub fn reader(&self) -> Result<Reader, Error> {
-        Reader::open(&self.inner.folder)
+        Reader::open(&self.inner.state)
     }
 
     /// What the user should know about how the store was opened: damage, and what was saved.
@@ -254,7 +256,7 @@ enum Next {
 /// The thread.
 struct Writer {
     shared: Arc<Shared>,
-    folder: PathBuf,
+    state: StateDir,
     conn: Connection,
     /// The file itself has not been synced yet.
     fresh: bool,
@@ -369,7 +371,7 @@ impl Writer {
             }
             Err(error) => {
                 if is_damage(&error)
-                    && let Err(error) = File::create(schema::suspect(&self.folder))
+                    && let Err(error) = File::create(self.state.suspect())
                 {
                     tracing::debug!("no mark of the damage can be made: {error}");
                 }
@@ -426,9 +428,9 @@ impl Writer {
     /// A fresh file is made without waiting for the disk. It must be there before the first
     /// commit counts: SQLite drops the log of an empty file.
     fn sync_file(&mut self) {
-        let synced = File::open(self.folder.join(FILE))
+        let synced = File::open(self.state.database())
             .and_then(|file| file.sync_all())
-            .and_then(|()| File::open(&self.folder)?.sync_all());
+            .and_then(|()| File::open(&self.state)?.sync_all());
         match synced {
             Ok(()) => self.fresh = false,
             Err(error) => tracing::warn!("the new state database was not synced: {error}"),
@@ -487,7 +489,7 @@ impl Writer {
     }
 
     fn checkpoint_long_log(&mut self) {
-        let len = fs::metadata(schema::wal(&self.folder)).map_or(0, |m| m.len());
+        let len = fs::metadata(self.state.database_with("-wal")).map_or(0, |m| m.len());
         if len <= WAL_LONG {
             self.checked = 0;
         } else if len > self.checked + WAL_LONG / 4 {
@@ -531,10 +533,6 @@ impl Drop for Ended {
         }
         self.0.ended.notify_all();
     }
-}
-
-fn now() -> i64 {
-    jiff::Timestamp::now().as_millisecond()
 }
 
 /// Removes journals of turns that ended a day ago, then the oldest beyond `limit` bytes in total

@@ -269,7 +269,8 @@ async fn a_session_that_is_not_in_memory_is_changed_by_its_name_and_leaves_memor
     here.host.send(Command::Answer { session: session.clone(), id: question.clone(), answer });
     here.host.send(Command::Shown { session, id: question.clone() });
     let row = || {
-        let reader = Reader::open(&dir.path().join("state")).unwrap();
+        let reader =
+            Reader::open(&crate::state_dir::StateDir::new(dir.path().join("state"))).unwrap();
         reader.sessions(10).unwrap().into_iter().find(|row| row.id == id).unwrap()
     };
     eventually("the changes", || row().archived).await;
