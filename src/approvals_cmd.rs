@@ -1,4 +1,5 @@
-//! `hermes-tui approvals check`: says what would happen to a command, without running it.
+//! `approvals check`: whether a command would be allowed, asked about or blocked, without running
+//! it.
 
 use host::approval::{Finding, Grants, Policy, Verdict};
 use host::settings::Settings;
@@ -26,7 +27,10 @@ pub(crate) fn run(settings: &Settings, command: &args::Approvals) -> anyhow::Res
 fn check(command: &[String], json: bool, policy: &Policy) -> anyhow::Result<ExitCode> {
     let line = match command {
         [] => {
-            write_all(&mut std::io::stderr().lock(), "approvals check: give a command after --\n")?;
+            write_all(
+                &mut std::io::stderr().lock(),
+                "approvals check: put the command after --\n",
+            )?;
             return Ok(ExitCode::from(2));
         }
         [line] => line.clone(),
@@ -86,7 +90,7 @@ fn quote(word: &str) -> String {
     }
 }
 
-/// A reader that went away has seen enough.
+/// Writes text. A reader that closed the pipe early is no error.
 fn write_all(out: &mut impl Write, text: &str) -> std::io::Result<()> {
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
@@ -105,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn words_are_joined_so_that_a_shell_reads_them_back() {
+    fn words_are_quoted_for_a_shell() {
         assert_eq!(quote("ls"), "ls");
         assert_eq!(quote("rm -rf /"), "'rm -rf /'");
         assert_eq!(quote("it's"), "'it'\\''s'");

@@ -1,5 +1,5 @@
-//! `config path`, `get` and `check`: shows where the files are, what is in effect and what is
-//! wrong. Changes nothing; no secret is ever shown whole.
+//! `config path`, `get` and `check`: the files, the settings in effect and the errors in them.
+//! Changes nothing; no secret is ever shown whole.
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
@@ -13,7 +13,7 @@ use crate::config::{Config, Error};
 use crate::dirs::{Dirs, Owner};
 use crate::providers::mask;
 
-/// Runs one of them.
+/// Runs the subcommand.
 pub(crate) fn run(
     command: &ConfigCommand,
     dirs: &Dirs,
@@ -35,7 +35,7 @@ fn paths(dirs: &Dirs) -> anyhow::Result<ExitCode> {
     ];
     let mut out = io::stdout().lock();
     for (name, path) in places {
-        let missing = if path.exists() { "" } else { "  (not there)" };
+        let missing = if path.exists() { "" } else { "  (missing)" };
         writeln!(out, "{name:<8}{}{missing}", path.display())?;
     }
     Ok(ExitCode::SUCCESS)
@@ -84,7 +84,7 @@ fn get(config: &Config, key: Option<&str>, as_json: bool) -> anyhow::Result<Exit
     Ok(ExitCode::SUCCESS)
 }
 
-/// What the file says, with what is in effect over it.
+/// The settings of the file, overridden by those in effect.
 fn effective(config: &Config) -> Value {
     let (settings, own) = (&config.settings, &config.own);
     let model = &settings.model;
@@ -159,7 +159,7 @@ fn overlay(under: &mut Map<String, Value>, over: Value) {
     }
 }
 
-/// Whole seconds as a whole number.
+/// Seconds, as an integer where they are whole.
 fn seconds(time: Duration) -> Value {
     match time.subsec_nanos() {
         0 => time.as_secs().into(),

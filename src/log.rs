@@ -1,5 +1,5 @@
-//! The log: a file in the state folder, never the terminal. `HERMES_TUI_LOG` sets its level
-//! (`warn` unless told; also directives such as `host=debug`). The file is made by its first line.
+//! The log: a file in the state directory, never the terminal. `HERMES_TUI_LOG` sets its level
+//! (default `warn`; also directives such as `host=debug`). The first line creates the file.
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
@@ -10,10 +10,10 @@ use std::sync::Mutex;
 use host::state_dir::create_private_dir;
 use tracing_subscriber::EnvFilter;
 
-/// At this size the log is put aside when the program starts.
+/// A log of this size in bytes is rotated when the program starts.
 const LARGEST: u64 = 5 * 1024 * 1024;
 
-/// Sends what is traced to the file.
+/// Sends trace events to the file.
 pub(crate) fn start(path: &Path, level: Option<&str>) {
     let filter = level.and_then(|level| EnvFilter::try_new(level).ok());
     let subscriber = tracing_subscriber::fmt()

@@ -40,7 +40,7 @@ mod sessions_cmd;
 mod signals;
 
 fn main() -> ExitCode {
-    signals::let_through();
+    signals::unblock_suspend();
     // Before anything else: a supervisor is small and starts fast.
     let mut args = std::env::args_os().skip(1);
     if args.next().is_some_and(|first| first == "__supervise") {

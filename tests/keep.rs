@@ -269,12 +269,15 @@ async fn ctrl_z_without_work_suspends_all_and_fg_brings_the_screen_back() {
         assert_eq!(second.exit().await, 1);
         let waited = begun.elapsed();
         let said = second.raw();
-        assert!(said.contains(&format!("is suspended (process {pid}): `fg`")), "{said}");
+        assert!(
+            said.contains(&format!("is suspended (process {pid}): resume it with `fg`")),
+            "{said}"
+        );
         // One that may just be starting is waited for; this one is not.
         assert!(waited < Duration::from_millis(1500), "{waited:?}");
         let status = home.run(&["host", "status"]).await;
         let said = String::from_utf8_lossy(&status.stdout);
-        assert!(said.contains("is suspended: `fg`"), "{said}");
+        assert!(said.contains("is suspended: resume it with `fg`"), "{said}");
         shell.keys("fg\r");
         shell.shows("half a thought").await;
         shell.keys("!");

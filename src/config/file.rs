@@ -1,5 +1,5 @@
-//! The keys of config.yaml that are honoured, typed. Keys of hermes that are not listed here are
-//! fine; a wrong type is not, and neither is an unknown key below `hermes_tui`.
+//! The keys of config.yaml that are honoured, typed. Other keys of hermes are accepted; a wrong type
+//! is an error, and so is an unknown key below `hermes_tui`.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use host::settings::Compression;
 use super::yaml::{Node, Reader, Value};
 use crate::providers::Endpoint;
 
-/// What the file says.
+/// The settings in the file.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct File {
     pub(crate) model: Option<String>,
@@ -23,7 +23,7 @@ pub(crate) struct File {
     pub(crate) retries: Option<u32>,
     pub(crate) clarify_timeout: Option<Duration>,
     pub(crate) local_stale: Option<Duration>,
-    /// Zero = turns never go on by themselves.
+    /// Zero = turns never resume by themselves.
     pub(crate) freshness: Option<Duration>,
     /// Zero = never.
     pub(crate) notify_interval: Option<Duration>,
@@ -42,7 +42,7 @@ pub(crate) struct File {
     pub(crate) max_children: Option<usize>,
     pub(crate) compression: Compression,
     pub(crate) own: Own,
-    /// Settings that would change what runs and that we do not have.
+    /// Notes on settings that would change what runs and that we do not support.
     pub(crate) unsupported: Vec<String>,
 }
 
@@ -61,27 +61,27 @@ pub(crate) struct Own {
     pub(crate) local_terminal: bool,
     /// `max_wakeups`: wakeup turns in a row without a user before further ones are held.
     pub(crate) max_wakeups: u32,
-    /// `on_hangup`: what becomes of the host when its terminal is gone.
+    /// `on_hangup`: what happens to the host when its terminal is gone.
     pub(crate) on_hangup: OnHangup,
-    /// `unattended_wait`: how long a question waits that nobody sees.
+    /// `unattended_wait`: how long a question waits that no client shows.
     pub(crate) unattended_wait: Duration,
-    /// `follow`: idle views go along when another front end switches the session.
+    /// `follow`: idle views follow when another client switches the session.
     pub(crate) follow: bool,
 }
 
 /// `hermes_tui.on_hangup`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum OnHangup {
-    /// The host goes on.
+    /// The host keeps running.
     Keep,
-    /// The host stops, its processes go on.
+    /// The host stops, its processes keep running.
     Leave,
-    /// All stops.
+    /// The host and its processes stop.
     Kill,
 }
 
 impl OnHangup {
-    /// As configs have it.
+    /// The value in configs.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Keep => "keep",
@@ -105,7 +105,7 @@ impl Default for Own {
 
 const OWN_KEYS: [&str; 5] = ["follow", "max_wakeups", "on_hangup", "terminal", "unattended_wait"];
 
-/// Settings that change what runs in hermes and have no effect here.
+/// Keys that change what runs in hermes and have no effect here.
 const UNSUPPORTED: [(&str, &str); 6] = [
     ("hooks", "hooks do not run"),
     ("mcp_servers", "MCP servers are not started"),

@@ -1,4 +1,4 @@
-//! `doctor`: the host that runs now, and whether one would outlive a logout.
+//! The doctor's checks of the running host, and whether one would outlive a logout.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use host::store::Lock;
 use super::{Check, note, ok};
 use crate::running_host;
 
-/// Where logind finds its settings, below the root, later ones over earlier ones.
+/// Directories of logind's settings below the root; later ones override earlier ones.
 const LOGIND: [&str; 4] =
     ["usr/lib/systemd", "usr/local/lib/systemd", "run/systemd", "etc/systemd"];
 
@@ -20,8 +20,8 @@ pub(super) fn checks(state: &StateDir, root: &Path) -> Vec<Check> {
         checks.push(note(
             "logout",
             format!(
-                "KillUserProcesses=yes in {}: logind ends all you run when you log out, kept hosts \
-                 and background commands too. Set KillUserProcesses=no in \
+                "KillUserProcesses=yes in {}: logind ends all your processes when you log out, \
+                 including background hosts and commands. Set KillUserProcesses=no in \
                  /etc/systemd/logind.conf, or name yourself in KillExcludeUsers",
                 file.display()
             ),
@@ -37,13 +37,13 @@ fn running(state: &StateDir) -> Check {
     if place.exists() {
         ok("host", format!("pid {pid}, listens on {}", place.display()))
     } else {
-        note("host", format!("pid {pid}, listens nowhere: no other interface can attach"))
+        note("host", format!("pid {pid}, does not listen: no other interface can attach"))
     }
 }
 
-/// The file that tells logind to kill what a user leaves behind, if one does.
+/// The file that makes logind kill the processes of a user who logs out, if there is one.
 fn killer(root: &Path) -> Option<PathBuf> {
-    // Main files first: any file of a folder goes over all of them. Of equal names the last one
+    // Main files first: any file of a directory overrides all of them. Of equal names the last one
     // of the list counts.
     let mains = LOGIND.iter().map(|dir| root.join(dir).join("logind.conf"));
     let main = mains.rev().find(|path| path.is_file());
@@ -69,7 +69,7 @@ fn killer(root: &Path) -> Option<PathBuf> {
     found
 }
 
-/// What a file says about it; an empty value is the default, which is no.
+/// The setting in a file; an empty value is the default, which is no.
 fn kills(text: &str) -> Option<bool> {
     let lines = text.lines().filter_map(|line| line.trim().strip_prefix("KillUserProcesses"));
     let values = lines.filter_map(|rest| rest.trim_start().strip_prefix('='));
@@ -83,7 +83,7 @@ mod tests {
     use crate::doctor::State;
 
     #[test]
-    fn a_host_that_runs_is_named_with_where_it_listens() {
+    fn a_running_host_is_named_with_its_socket() {
         let dir = tempfile::tempdir().unwrap();
         let state = StateDir::new(dir.path());
         assert_eq!(running(&state).text, "not running");
@@ -125,6 +125,6 @@ mod tests {
         let last = write("run/systemd/logind.conf.d/60-yes.conf", "KillUserProcesses=1\n");
         assert!(says().unwrap().contains(&last.display().to_string()));
         write("etc/systemd/logind.conf.d/60-yes.conf", "");
-        assert_eq!(says(), None, "the later folder replaces a file of the same name");
+        assert_eq!(says(), None, "the later directory replaces a file of the same name");
     }
 }
