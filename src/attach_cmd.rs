@@ -218,6 +218,7 @@ mod tests {
     use host::state_dir::StateDir;
 
     use super::*;
+    use crate::dirs::Owner;
 
     #[test]
     fn the_command_to_attach_again_is_quoted_for_a_shell() {
@@ -232,6 +233,29 @@ mod tests {
             command_line(&server("/run/my host.sock")),
             "hermes-tui attach '/run/my host.sock'"
         );
+    }
+
+    // S04
+    #[test]
+    fn attach_honours_follow_and_reports_wrong_keys_of_ours() {
+        let home = tempfile::tempdir().unwrap();
+        let state = StateDir::new(home.path().join("state"));
+        let config = home.path().to_owned();
+        let dirs = Dirs { home: config.clone(), owner: Owner::Own, state, user: config };
+        let server = Server::parse("https://box", &dirs.state).unwrap();
+        let probe =
+            Probe { tui: true, version: None, started_at: None, login: remote::Login::Done };
+        let options = |config: &str| {
+            std::fs::write(dirs.config(), config).unwrap();
+            options(&server, &probe, &args::Run::default(), &dirs, &Env::default())
+        };
+        assert!(!options("").follow);
+        // What is wrong elsewhere concerns the host of this machine alone.
+        let honoured = options("hermes_tui: {follow: true}\nagent: {max_turns: many}\n");
+        assert!(honoured.follow && honoured.notes.is_empty(), "{:?}", honoured.notes);
+        let wrong = options("hermes_tui: {follow: often}\n");
+        assert!(!wrong.follow && wrong.notes[0].contains("hermes_tui.follow"), "{:?}", wrong.notes);
+        assert!(options("a: [").notes[0].contains("config.yaml"));
     }
 
     #[test]

@@ -230,27 +230,13 @@ impl Config {
         }
 
         let limits = &sources.limits;
-        let usual = Agent::default();
         let settings = Settings {
             state: dirs.state.clone(),
             exe: from.exe.to_owned(),
             cwd: sources.cwd.clone(),
             model: model(&choice, &sources, flags),
-            agent: Agent {
-                max_turns: flags.max_turns.or(limits.max_turns).or(file.max_turns).unwrap_or(90),
-                clarify_timeout: file.clarify_timeout.unwrap_or(Duration::from_hours(1)),
-                max_wakeups: file.own.max_wakeups,
-                unattended_wait: file.own.unattended_wait,
-                freshness: unless_zero(file.freshness, usual.freshness),
-                notify_interval: unless_zero(file.notify_interval, usual.notify_interval),
-                drain: file.drain.unwrap_or(usual.drain),
-            },
-            approvals: Approvals {
-                mode,
-                timeout: file.approval_timeout.unwrap_or(Duration::from_mins(1)),
-                deny: file.deny.clone(),
-                allow: file.allow.clone(),
-            },
+            agent: agent(file, limits, flags),
+            approvals: approvals(file, mode),
             terminal: Terminal {
                 refused,
                 shell: shell(env),
@@ -273,6 +259,28 @@ impl Config {
         };
         let (provider, key_from, own) = (choice.provider, choice.key_from, file.own.clone());
         Ok(Self { settings, own, notes, refusal, provider, key_from, tree: sources.tree })
+    }
+}
+
+fn agent(file: &File, limits: &Limits, flags: &Flags) -> Agent {
+    let usual = Agent::default();
+    Agent {
+        max_turns: flags.max_turns.or(limits.max_turns).or(file.max_turns).unwrap_or(90),
+        clarify_timeout: file.clarify_timeout.unwrap_or(Duration::from_hours(1)),
+        max_wakeups: file.own.max_wakeups,
+        unattended_wait: file.own.unattended_wait,
+        freshness: unless_zero(file.freshness, usual.freshness),
+        notify_interval: unless_zero(file.notify_interval, usual.notify_interval),
+        drain: file.drain.unwrap_or(usual.drain),
+    }
+}
+
+fn approvals(file: &File, mode: Mode) -> Approvals {
+    Approvals {
+        mode,
+        timeout: file.approval_timeout.unwrap_or(Duration::from_mins(1)),
+        deny: file.deny.clone(),
+        allow: file.allow.clone(),
     }
 }
 

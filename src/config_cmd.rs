@@ -88,17 +88,6 @@ fn get(config: &Config, key: Option<&str>, as_json: bool) -> anyhow::Result<Exit
 fn effective(config: &Config) -> Value {
     let (settings, own) = (&config.settings, &config.own);
     let model = &settings.model;
-    let kind = match model.provider {
-        Provider::OpenAi => "chat_completions",
-        Provider::Anthropic => "anthropic_messages",
-        Provider::Gemini => "gemini",
-        Provider::Ollama => "ollama",
-        Provider::Demo => "demo",
-    };
-    let mode = match settings.approvals.mode {
-        Mode::Manual => "manual",
-        Mode::Off => "off",
-    };
     let mut all = match config.tree.to_json() {
         Value::Object(map) => map,
         _ => Map::new(),
@@ -109,7 +98,7 @@ fn effective(config: &Config) -> Value {
             "provider": config.provider,
             "base_url": model.base_url,
             "api_key": model.api_key,
-            "api_mode": kind,
+            "api_mode": api_mode(model.provider),
             "context_length": model.context_length,
             "max_tokens": model.max_tokens,
         },
@@ -129,7 +118,7 @@ fn effective(config: &Config) -> Value {
             "shell": settings.terminal.shell,
         },
         "approvals": {
-            "mode": mode,
+            "mode": approval_mode(settings.approvals.mode),
             "timeout": seconds(settings.approvals.timeout),
             "deny": settings.approvals.deny,
         },
@@ -147,6 +136,26 @@ fn effective(config: &Config) -> Value {
     Value::Object(all)
 }
 
+/// The value of `model.api_mode` for a kind of provider.
+fn api_mode(provider: Provider) -> &'static str {
+    match provider {
+        Provider::OpenAi => "chat_completions",
+        Provider::Anthropic => "anthropic_messages",
+        Provider::Gemini => "gemini",
+        Provider::Ollama => "ollama",
+        Provider::Demo => "demo",
+    }
+}
+
+/// The value of `approvals.mode`.
+fn approval_mode(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Manual => "manual",
+        Mode::Off => "off",
+    }
+}
+
+/// Replaces values of a map by those of another, recursively.
 fn overlay(under: &mut Map<String, Value>, over: Value) {
     let Value::Object(over) = over else { return };
     for (key, value) in over {

@@ -348,9 +348,12 @@ fn a_provider_we_cannot_use_is_refused_and_all_else_still_works() {
 }
 
 #[test]
-fn a_folder_that_is_not_there_is_refused() {
+fn a_missing_directory_is_refused() {
     let home = Home::new("terminal:\n  cwd: /no/such/folder\n");
-    assert_eq!(home.problems(), [(2, "terminal.cwd: /no/such/folder is not a folder".to_owned())]);
+    assert_eq!(
+        home.problems(),
+        [(2, "terminal.cwd: /no/such/folder is not a directory".to_owned())]
+    );
     let bad =
         home.load_with(&Flags::default(), &[("TERMINAL_CWD", "."), ("TERMINAL_TIMEOUT", "x")]);
     assert!(bad.unwrap_err().to_string().contains("TERMINAL_TIMEOUT"));

@@ -47,6 +47,27 @@ enum Extent {
     Tail,
 }
 
+/// The metadata of a session and the number of its rows.
+fn meta(conn: &Connection, id: &SessionId) -> Result<Option<(Meta, u64)>, Error> {
+    let known = conn
+        .prepare_cached(
+            "SELECT sessions.rows, active_at, started_at, meta FROM sessions
+             LEFT JOIN metas ON session = id WHERE id = ?",
+        )?
+        .query_row([&id.0], |row| {
+            let meta: Option<String> = row.get(3)?;
+            Ok((row.get::<_, i64>(0)? as u64, row.get(1)?, row.get(2)?, meta))
+        })
+        .optional()?;
+    let Some((count, active_at, started_at, meta)) = known else { return Ok(None) };
+    let mut meta = match meta {
+        Some(meta) => parse(&meta, &format!("the metadata of session {id}"))?,
+        None => Meta { id: id.clone(), started_at, ..Meta::default() },
+    };
+    meta.active_at = active_at;
+    Ok(Some((meta, count)))
+}
+
 fn line(row: &rusqlite::Row<'_>) -> rusqlite::Result<SessionRow> {
     Ok(SessionRow {
         id: SessionId(row.get(0)?),
@@ -165,22 +186,7 @@ impl Reader {
         let Some(conn) = &self.conn else { return Ok(None) };
         // One snapshot for all that follows.
         let tx = conn.unchecked_transaction()?;
-        let known = tx
-            .prepare_cached(
-                "SELECT sessions.rows, active_at, started_at, meta FROM sessions
-                 LEFT JOIN metas ON session = id WHERE id = ?",
-            )?
-            .query_row([&id.0], |row| {
-                let meta: Option<String> = row.get(3)?;
-                Ok((row.get::<_, i64>(0)? as u64, row.get(1)?, row.get(2)?, meta))
-            })
-            .optional()?;
-        let Some((count, active_at, started_at, meta)) = known else { return Ok(None) };
-        let mut meta = match meta {
-            Some(meta) => parse(&meta, &format!("the metadata of session {id}"))?,
-            None => Meta { id: id.clone(), started_at, ..Meta::default() },
-        };
-        meta.active_at = active_at;
+        let Some((meta, count)) = meta(&tx, id)? else { return Ok(None) };
         let rows = before(&tx, id, u64::MAX, rows)?;
         let turns = tx.prepare_cached(
             "SELECT max(coalesce((SELECT max(turn) FROM turns WHERE session = ?1), 0),
