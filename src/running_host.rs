@@ -120,8 +120,8 @@ fn ignored_flags(run: &args::Run, location: Location) -> Option<String> {
     let verb = if others.is_empty() { "has" } else { "have" };
     let why = match location {
         Location::Local => {
-            "the running host has settings of its own (`hermes-tui host stop` stops it, the next \
-             start uses yours)"
+            "the host that is already running has its own settings (`hermes-tui host stop` stops \
+             it, the next start uses yours)"
         }
         Location::Remote => "the remote host has settings of its own",
     };

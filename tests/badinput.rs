@@ -6,6 +6,7 @@ use std::path::Path;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use protocol::Subject;
 use protocol::{Delivery, End, Event, Process, SessionId, Storage, Target, Wakeup};
 
 use crate::support::{Home, Server, TestView, eventually, exit_of, is_alive, start, wakeups};
@@ -122,7 +123,7 @@ async fn records_that_cannot_be_read_keep_no_session_closed_and_a_line_names_the
     let mut view = TestView::attach(&local, Target::Id(session)).await;
     view.until("the line", |v| {
         v.events.iter().find(|e| {
-            matches!(e, Event::Failed(f) if f.about == "state" && f.message.contains("telepathy"))
+            matches!(e, Event::Failed(f) if f.about == Subject::State && f.message.contains("telepathy"))
         })
         .map(|_| ())
     })

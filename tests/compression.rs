@@ -2,7 +2,9 @@
 //! in this process, real commands, a real model server.
 
 use host::settings;
-use protocol::{Body, Command, Delivery, Event, Outcome, Row, SessionId, Source, Summary, Target};
+use protocol::{
+    Body, Command, Delivery, Event, Outcome, Row, SessionId, Source, Subject, Summary, Target,
+};
 use serde_json::json;
 
 use crate::support::Asked;
@@ -58,7 +60,9 @@ async fn compress(view: &mut TestView, focus: Option<&str>) -> Summary {
 async fn failure(view: &mut TestView, wanted: &str) -> String {
     view.until(&format!("a word about {wanted}"), |v| {
         v.events.iter().rev().find_map(|event| match event {
-            Event::Failed(failure) if failure.about == wanted => Some(failure.message.clone()),
+            Event::Failed(failure) if failure.about == Subject::of_name(wanted) => {
+                Some(failure.message.clone())
+            }
             _ => None,
         })
     })

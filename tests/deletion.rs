@@ -2,7 +2,9 @@
 
 use host::embedded::EmbeddedHost;
 use host::store::{Durability, Record, Report, Store};
-use protocol::{Command, Delivery, Event, Killer, Process, ProcessId, SessionId, State, Target};
+use protocol::{
+    Command, Delivery, Event, Killer, Process, ProcessId, SessionId, State, Subject, Target,
+};
 use tokio::sync::mpsc;
 
 use crate::support::{
@@ -40,7 +42,9 @@ async fn until_listed(view: &mut TestView, wanted: impl Fn(&[Process]) -> bool) 
 /// What the view was told about `about`.
 fn told(view: &TestView, about: &str) -> Option<String> {
     view.events.iter().find_map(|e| match e {
-        Event::Failed(failure) if failure.about == about => Some(failure.message.clone()),
+        Event::Failed(failure) if failure.about == Subject::of_name(about) => {
+            Some(failure.message.clone())
+        }
         _ => None,
     })
 }

@@ -20,6 +20,7 @@ mod keep;
 mod process;
 mod questions;
 mod races;
+mod recorded;
 mod restart;
 mod routes;
 mod serve;

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use protocol::{
     Answer, Attention, Body, Choice, Command, Data, Event, GoalAsk, GoalState, Outcome, PromptId,
-    Row, SessionRow, Target,
+    Row, SessionRow, Subject, Target,
 };
 use serde_json::{Value, json};
 
@@ -26,7 +26,9 @@ async fn hears<T>(view: &mut TestView, what: &str, mut look: impl FnMut(&Event) 
 /// What the host refused about that.
 async fn refusal(view: &mut TestView, about: &str) -> String {
     hears(view, &format!("a refusal of {about}"), |event| match event {
-        Event::Failed(failure) if failure.about == about => Some(failure.message.clone()),
+        Event::Failed(failure) if failure.about == Subject::of_name(about) => {
+            Some(failure.message.clone())
+        }
         _ => None,
     })
     .await

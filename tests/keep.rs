@@ -545,7 +545,7 @@ async fn sent_where_no_host_starts(home: &Home) -> (u32, Terminal) {
     let good = fs::read_to_string(&config).unwrap();
     fs::write(&config, "model: [").unwrap();
     assert!(home.run(&["host", "stop"]).await.status.success());
-    terminal.shows("what you send next starts another").await;
+    terminal.shows("your next message starts another").await;
     terminal.keys("\r");
     let screen = terminal.shows("no other host starts").await;
     assert!(screen.contains("half a thought"), "{screen}");
@@ -567,7 +567,7 @@ async fn a_host_that_was_stopped_stays_so_until_the_user_sends_something() {
         } else {
             assert!(home.run(&["host", "stop"]).await.status.success());
         }
-        let screen = terminal.shows("what you send next starts another").await;
+        let screen = terminal.shows("your next message starts another").await;
         assert!(screen.contains("half a thought"), "{screen}");
         tokio::time::sleep(Duration::from_secs(3)).await;
         assert_eq!(holder(&home), None, "nobody asked for another");
@@ -618,7 +618,7 @@ async fn what_was_sent_while_no_host_ran_goes_out_once_with_the_next_start() {
     terminal.keys("\x04");
     assert_eq!(terminal.exit().await, 0);
     let said = terminal.raw();
-    assert!(said.contains("goes out with the next start: half a thought"), "{said}");
+    assert!(said.contains("will be sent at the next start: half a thought"), "{said}");
     let mut terminal = Terminal::open(&home, &["-c"]).await;
     terminal.until("two answers", |s| s.matches("As you say.").count() == 2).await;
     assert_eq!(server.requests(2).await[1].last_user(), "half a thought");

@@ -26,6 +26,7 @@ use self::pending_prompts::{Entry, Unsent};
 use self::sse::pace::Backoff;
 use crate::clock::now;
 use crate::state_dir::StateDir;
+use protocol::Subject;
 use protocol::{Command, Event, Failure, Link, Millis, Target};
 use protocol::{Signal, View, ViewId, ViewSink, pair};
 
@@ -446,7 +447,7 @@ fn no_link(command: &Command) -> Event {
         _ => "there is no link to the host",
     };
     // Not about the prompt: a front end would take the text back.
-    Event::Failed(Failure { about: "link".to_owned(), message: message.to_owned() })
+    Event::Failed(Failure { about: Subject::Link, message: message.to_owned() })
 }
 
 #[cfg(test)]

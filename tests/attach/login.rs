@@ -113,7 +113,7 @@ async fn a_password_comes_from_standard_input_or_the_environment_and_its_cookie_
     let (host, home) = (Home::new(), Home::new());
     let served = Served::with_password(&host, demo(), Some("open sesame")).await;
     let url = served.url();
-    assert!(said_about(&home, &url).await.contains("wants a password"));
+    assert!(said_about(&home, &url).await.contains("needs a password"));
     let said = refused(&with_password(&home, &url, "wrong").await);
     assert!(said.contains("wrong password"), "{said}");
     // What is left to want is a terminal: the login is done.

@@ -7,11 +7,12 @@ mod events;
 mod keys;
 mod notices;
 mod other_sessions;
-mod pending_prompts;
+pub(crate) mod pending_prompts;
 mod quitting;
 
 use protocol::{
-    Answer, Ask, Command, Link, Millis, Process, ProcessId, Question, QuestionId, Transcript,
+    Answer, Ask, Command, Link, Millis, Process, ProcessId, Question, QuestionId, Subject,
+    Transcript,
 };
 use ratatui::text::Line;
 
@@ -80,6 +81,16 @@ pub(crate) enum Panel {
 enum TakingBack {
     Undo,
     Retry,
+}
+
+impl TakingBack {
+    /// What a failure of it is about.
+    fn subject(self) -> Subject {
+        match self {
+            Self::Undo => Subject::Undo,
+            Self::Retry => Subject::Retry,
+        }
+    }
 }
 
 /// The state of the interface.

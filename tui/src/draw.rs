@@ -6,6 +6,7 @@ use ratatui::layout::Position;
 use ratatui::style::Style;
 use ratatui::text::{Line, Span};
 
+use crate::app::pending_prompts::Delay;
 use crate::app::{App, Panel};
 use crate::card::{Sight, boxed};
 use crate::clean::{self, clean, one_line};
@@ -187,17 +188,18 @@ fn waiting(app: &App, width: usize, height: usize) -> Vec<Line<'static>> {
     if let Some(steer) = &app.transcript.steer {
         lines.push(dim(format!("steering: {}", one_line(steer))));
     }
-    let queued = app.transcript.queued.iter().map(|queued| ("queued", queued.text.as_str()));
-    let queued: Vec<(&str, &str)> = queued.chain(app.late()).collect();
+    let queued = app.transcript.queued.iter().map(|queued| (Delay::Queued, queued.text.as_str()));
+    let queued: Vec<(Delay, &str)> = queued.chain(app.late()).collect();
     let room = height.saturating_sub(lines.len() + usize::from(files.is_some()));
     let hidden = if queued.len() > room { queued.len() + 1 - room.max(1) } else { 0 };
     if hidden > 0 {
-        let what = queued.first().map_or("", |(what, _)| *what);
+        let what = queued.first().map_or("", |(delay, _)| delay.label());
         lines.push(dim(format!("{what}: {hidden} more")));
     }
-    for (what, text) in queued.iter().skip(hidden) {
-        let line = fit(&format!("{what}: {}", one_line(clean::head(text, LOOKED_AT))), width);
-        let style = if *what == "not sent yet" { theme.warn } else { theme.dim };
+    for (delay, text) in queued.iter().skip(hidden) {
+        let line =
+            fit(&format!("{}: {}", delay.label(), one_line(clean::head(text, LOOKED_AT))), width);
+        let style = if *delay == Delay::NotSent { theme.warn } else { theme.dim };
         lines.push(Line::styled(line, style));
     }
     lines.extend(files);

@@ -1,6 +1,6 @@
 //! A panel to pick one of a few values from: a model, a folder, a profile, an effort.
 
-use protocol::Command;
+use protocol::{Command, Subject};
 use ratatui::text::Line;
 
 use crate::clean::one_line;
@@ -21,6 +21,18 @@ pub(crate) enum Kind {
     Workspace,
     Profile,
     Reasoning,
+}
+
+impl Kind {
+    /// What a failure to list the values is about.
+    pub(crate) fn subject(self) -> Subject {
+        match self {
+            Self::Model => Subject::Models,
+            Self::Workspace => Subject::Workspaces,
+            Self::Profile => Subject::Profiles,
+            Self::Reasoning => Subject::Reasoning,
+        }
+    }
 }
 
 /// The panel.

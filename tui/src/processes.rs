@@ -7,6 +7,7 @@ pub(crate) use lines::Scene;
 
 use std::collections::HashMap;
 
+use protocol::Subject;
 use protocol::{Command, Failure, Process, ProcessId, SessionId, SessionRow, Target, Work};
 
 use crate::clean::output;
@@ -87,7 +88,10 @@ impl Processes {
 
     /// The host refused something, maybe the list. True if it was that.
     pub(crate) fn on_failed(&mut self, failure: &Failure) -> bool {
-        let is_list = failure.about == "processes";
+        if !failure.about.may_be(&Subject::Processes) {
+            return false;
+        }
+        let is_list = failure.about == Subject::Processes;
         if is_list {
             self.untold = Some(failure.message.clone());
         }

@@ -1,7 +1,7 @@
 //! The list of sessions: what is where, what needs the user, and finding one by its name or by
 //! what was said in it.
 
-use protocol::{Attention, Command, Found, Millis, SessionId, SessionRow};
+use protocol::{Attention, Command, Found, Millis, SessionId, SessionRow, Subject};
 use ratatui::text::Line;
 
 use crate::clean::{head, is_hidden, one_line};
@@ -121,9 +121,11 @@ impl Sessions {
     }
 
     /// The host refused something, maybe the list or the search.
-    pub(crate) fn on_failed(&mut self) {
-        self.refresh.on_refusal();
-        if matches!(self.search, Search::Asked(_)) {
+    pub(crate) fn on_failed(&mut self, about: &Subject) {
+        if about.may_be(&Subject::Sessions) {
+            self.refresh.on_refusal();
+        }
+        if about.may_be(&Subject::Search) && matches!(self.search, Search::Asked(_)) {
             self.search = Search::Refused;
         }
     }

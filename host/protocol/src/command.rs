@@ -1,28 +1,29 @@
-//! What a front end asks of a host.
+//! The commands a view sends to its host.
 
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use serde::{Deserialize, Serialize};
 
-use crate::{Answer, ProcessId, PromptId, QuestionId, SessionId};
+use crate::id::{ProcessId, PromptId, QuestionId, SessionId};
+use crate::question::Answer;
 
-/// A request. Where it names no session it concerns the one in view.
+/// A request to the host. One that names no session applies to the session in view.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "command", rename_all = "snake_case")]
 pub enum Command {
-    /// Run a turn for this text; while a turn runs the prompt waits in the queue.
+    /// Run a turn for this text. While another turn runs, the prompt is queued.
     Prompt {
-        /// Names the prompt, so that sending it twice is one prompt.
+        /// Identifies the prompt, so that sending it twice runs it once.
         id: PromptId,
         /// What the user typed.
         text: String,
     },
-    /// Take a waiting prompt back.
+    /// Remove a prompt from the queue.
     Unqueue {
         /// Which one.
         id: PromptId,
     },
-    /// Hand the running turn a remark: it is joined to the next tool result.
+    /// Give the running turn a remark; it is added to the next tool result.
     Steer {
         /// The remark.
         text: String,
@@ -31,25 +32,25 @@ pub enum Command {
     Cancel,
     /// Answer a question.
     Answer {
-        /// Of which session; `None` = of the one in view.
+        /// The session; `None` = the one in view.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         session: Option<SessionId>,
-        /// Which one. A late or unknown one is a friendly no-op (C07).
+        /// The question. A late or unknown one is a no-op that the user is told of (C07).
         id: QuestionId,
         /// The answer.
         answer: Answer,
     },
-    /// A front end that can answer has this question on its screen: its clock starts (C08).
+    /// A view that can answer shows this question: its timeout starts (C08).
     Shown {
-        /// Of which session; `None` = of the one in view.
+        /// The session; `None` = the one in view.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         session: Option<SessionId>,
         /// Which one.
         id: QuestionId,
     },
-    /// End a background process, as the user's wish (W09).
+    /// Kill a background process on behalf of the user (W09).
     Kill {
-        /// Which one; `None` = all of the session (`/stop`).
+        /// The process; `None` = all processes of the session (`/stop`).
         id: Option<ProcessId>,
     },
     /// Ask for the last output of a process: [`super::Event::ProcessTail`].
@@ -59,31 +60,31 @@ pub enum Command {
     },
     /// Start the wakeups that are held (W22).
     WakeNow,
-    /// Look at another session: a fresh [`super::Event::Attached`] follows.
+    /// Switch the view to another session; a fresh [`super::Event::Attached`] follows.
     Open(Target),
     /// Ask for rows before the window: [`super::Event::Paged`].
     Page {
         /// The number of the oldest row in the window.
         before: u64,
-        /// How many rows at most.
+        /// The maximum number of rows.
         limit: u32,
     },
     /// Replace the older part of the model's context by a summary.
     Compress {
-        /// What the summary should keep above all, if anything.
+        /// What the summary should keep above all.
         focus: Option<String>,
     },
-    /// Go on in a copy of the session as it is after its last finished turn.
+    /// Continue in a copy of the session up to its last finished turn.
     Branch,
-    /// Put the session away, or take it back: lists leave archived ones out (W19).
+    /// Archive a session, or take it out of the archive. Lists omit archived sessions (W19).
     Archive {
-        /// Of which session; `None` = of the one in view.
+        /// The session; `None` = the one in view.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         session: Option<SessionId>,
-        /// Whether it is put away.
+        /// Whether it is archived.
         archived: bool,
     },
-    /// Delete a session with all it holds; its processes are ended first (W09).
+    /// Delete a session and everything in it; its processes are killed first (W09).
     Delete {
         /// Which one.
         session: SessionId,
@@ -94,118 +95,118 @@ pub enum Command {
     ListSessions,
     /// Ask for the models that can be named: [`super::Event::ModelsListed`].
     ListModels,
-    /// Use another model from the next turn on.
+    /// Use another model, starting with the next turn.
     SetModel {
         /// Its name, as listed or `provider/name`.
         model: String,
     },
-    /// Rename the session; an empty title is none.
+    /// Rename a session; an empty title removes it.
     SetTitle {
-        /// Of which session; `None` = of the one in view.
+        /// The session; `None` = the one in view.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         session: Option<SessionId>,
         /// The new title.
         title: String,
     },
-    /// Take the last user turn and what followed back: [`super::Event::RowsRemoved`].
+    /// Remove the last user turn and everything after it: [`super::Event::RowsRemoved`].
     Undo,
-    /// Take the last user turn back and run its text again.
+    /// Remove the last user turn and run its prompt again.
     Retry {
-        /// Names the new prompt.
+        /// Identifies the new prompt.
         id: PromptId,
     },
-    /// Go on in a whole copy of the session.
+    /// Continue in a full copy of the session.
     Duplicate,
-    /// Put the session on top of lists, or take it from there.
+    /// Pin a session to the top of lists, or unpin it.
     Pin {
-        /// Of which session; `None` = of the one in view.
+        /// The session; `None` = the one in view.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         session: Option<SessionId>,
-        /// Whether it is on top.
+        /// Whether it is pinned.
         pinned: bool,
     },
-    /// Ask for the whole session as a document: [`super::Event::Exported`].
+    /// Export the whole session as a document: [`super::Event::Exported`].
     Export,
-    /// Run dangerous commands of this session without asking, or ask again. Hard blocks hold.
+    /// Run dangerous commands of this session without asking, or ask again. Hard blocks still apply.
     SetYolo {
         /// Whether approvals are off.
         yolo: bool,
     },
-    /// Work elsewhere from the next command on.
+    /// Change the working directory, starting with the next command.
     SetCwd {
-        /// An existing folder of the host.
+        /// An existing directory on the host.
         cwd: String,
     },
-    /// How hard the model thinks, from the next turn on.
+    /// Set the reasoning effort, starting with the next turn.
     SetReasoning {
         /// `none`, `minimal`, `low`, `medium`, `high` …; `None` = the configured one.
         effort: Option<String>,
     },
-    /// Ask for folders worth working in: [`super::Event::WorkspacesListed`].
+    /// Ask for directories to work in: [`super::Event::WorkspacesListed`].
     ListWorkspaces,
     /// Ask for the profiles: [`super::Event::ProfilesListed`].
     ListProfiles,
-    /// Use another profile from now on, where the host can.
+    /// Switch to another profile, if the host can.
     SetProfile {
         /// Its name.
         name: String,
     },
-    /// Look for words in all sessions: [`super::Event::SessionsFound`].
+    /// Search all sessions: [`super::Event::SessionsFound`].
     Search {
-        /// The words.
+        /// The search terms.
         query: String,
     },
-    /// Give the next prompt a file: [`super::Event::AttachmentsChanged`].
+    /// Attach a file to the next prompt: [`super::Event::AttachmentsChanged`].
     Upload {
-        /// Its name, without folders.
+        /// Its name, without directories.
         name: String,
         /// Its content.
         data: Data,
     },
-    /// Take back what was uploaded for the next prompt.
+    /// Remove all files attached to the next prompt.
     DropUploads,
-    /// Set a goal that the agent works on turn by turn, or change the one it has (S08).
+    /// Set a goal that the agent works on turn by turn, or change the state of the current one (S08).
     Goal(GoalAsk),
-    /// Take all rows after that one back: [`super::Event::RowsRemoved`].
+    /// Remove all rows after that one: [`super::Event::RowsRemoved`].
     Truncate {
         /// The last row that stays; 0 = none.
         after: u64,
     },
-    /// Which tools the session's turns have, from the next one on.
+    /// Choose the tools available to turns of the session, starting with the next one.
     SetToolsets {
-        /// `terminal`, `file`, `todo` …; `None` = all there are.
+        /// `terminal`, `file`, `todo` …; `None` = all.
         toolsets: Option<Vec<String>>,
     },
-    /// Ask the model something beside the work, with all it knows of the session: the answer goes
-    /// to this view only ([`super::Event::AsideSaid`], [`super::Event::AsideEnded`]) and leaves no
-    /// row. It ends with the view.
+    /// Ask the model a side question, with the context of the session. The answer goes to this view
+    /// only ([`super::Event::AsideSaid`], [`super::Event::AsideEnded`]), adds no row, and is
+    /// cancelled when the view ends.
     Aside {
-        /// Names the question.
+        /// Identifies the question.
         id: PromptId,
         /// The question.
         question: String,
     },
-    /// Let the model find a title for the session.
+    /// Let the model choose a title for the session.
     Retitle {
-        /// From the last exchange; else from the first.
+        /// Based on the last exchange; otherwise on the first.
         latest: bool,
     },
 }
 
-/// What to do about the goal of a session.
+/// A change to the goal of a session.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "goal", rename_all = "snake_case")]
 pub enum GoalAsk {
-    /// Work on this one; a turn starts at once.
+    /// Set this goal; a turn starts at once.
     Set {
         /// The goal.
         text: String,
     },
-    /// Wait with further turns.
+    /// Start no further turns for now.
     Pause,
-    /// Go on.
+    /// Continue.
     Resume,
-    /// Forget it.
+    /// Remove it.
     Clear,
 }
 
@@ -226,13 +227,13 @@ impl<'de> Deserialize<'de> for Data {
     }
 }
 
-/// Which session to look at.
+/// The session to open.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Target {
-    /// A new one. It is stored with its first prompt, not before.
+    /// A new one. It is not stored until its first prompt.
     New,
-    /// The one used last.
+    /// The most recently used one.
     Latest,
     /// This one.
     Id(SessionId),

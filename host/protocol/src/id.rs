@@ -4,6 +4,9 @@ use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
+/// Milliseconds since the Unix epoch, by the host's clock. Every time on the seam is one of these.
+pub type Millis = i64;
+
 /// A session, in hermes' spelling: `YYYYMMDD_HHMMSS_` and six hex digits.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -32,7 +35,7 @@ pub struct QuestionId(pub String);
 #[serde(transparent)]
 pub struct CallId(pub String);
 
-/// A prompt, named by the front end that typed it, so that a repeated send is one prompt.
+/// A prompt. The client that sends it chooses the id, so that sending it twice runs it once.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct PromptId(pub String);

@@ -1,4 +1,5 @@
-//! Everything that crosses the seam between a front end and a host: plain data, no I/O.
+//! Everything that crosses the seam between a view and its host: plain data, and the two ends of
+//! the channel it crosses by. No I/O.
 //!
 //! [`Command`] asks (imperative), [`Event`] states what has happened (past tense), and a
 //! [`Transcript`] is the fold of a session's events. A refusal is an event too: nothing here is
@@ -6,25 +7,32 @@
 
 mod command;
 mod event;
+mod failure;
+mod fold;
 mod id;
+mod news;
 mod process;
 mod question;
+mod row;
+mod session;
 mod transcript;
+mod turn;
 mod view;
 
 pub use command::{Command, Data, GoalAsk, Target};
-pub use event::{
-    Asked, Attention, Event, Failure, Found, Link, ListedTurn, News, Part, SessionRow, Toast,
-};
-pub use id::{CallId, ProcessId, PromptId, QuestionId, SessionId, TurnId};
+pub use event::Event;
+pub use failure::{Failure, Subject};
+pub use id::{CallId, Millis, ProcessId, PromptId, QuestionId, SessionId, TurnId};
+pub use news::{Link, News, Toast};
 pub use process::{Delivery, End, Exit, Killer, Process, State, Watching, Work};
-pub use question::{Answer, Ask, Choice, Question};
-pub use transcript::{
-    Assistant, Attachment, Body, Gauge, Goal, GoalState, LiveCall, Outcome, Queued, Row, Running,
-    Source, Stop, Storage, Summary, Tokens, ToolCall, ToolResult, Transcript, Usage, Wakeup,
-    WakeupKind, keep_tail, open_calls,
+pub use question::{Answer, Ask, Asked, Choice, Question};
+pub use row::{
+    Assistant, Body, Row, Stop, Summary, ToolCall, ToolResult, Wakeup, WakeupKind, keep_tail,
+    open_calls,
 };
+pub use session::{
+    Attachment, Attention, Found, Gauge, Goal, GoalState, ListedTurn, SessionRow, Storage,
+};
+pub use transcript::Transcript;
+pub use turn::{Activity, LiveCall, Outcome, Part, Queued, Running, Source, Tokens, Usage};
 pub use view::{CommandSender, Pushed, Signal, View, ViewId, ViewSink, pair};
-
-/// Milliseconds since the Unix epoch, by the host's clock. Every time on the seam is one of these.
-pub type Millis = i64;

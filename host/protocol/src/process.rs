@@ -1,10 +1,10 @@
-//! A background process as every party sees it.
+//! A background process, as the host, its store and every view see it.
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Millis, ProcessId, SessionId, TurnId};
+use crate::id::{Millis, ProcessId, SessionId, TurnId};
 
-/// A background process, or a delegated task, and what became of it. `session` is its owner, fixed at spawn (W17).
+/// A background process or delegated task. Its owner, `session`, is fixed at spawn (W17).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Process {
     /// Its id.
@@ -13,7 +13,7 @@ pub struct Process {
     pub session: SessionId,
     /// The turn that spawned it.
     pub turn: TurnId,
-    /// What kind of work it is.
+    /// The kind of work.
     #[serde(default)]
     pub work: Work,
     /// The command line, as the agent gave it.
@@ -22,71 +22,71 @@ pub struct Process {
     pub cwd: String,
     /// Process id of the direct child, once known.
     pub pid: Option<u32>,
-    /// When the spawn was written down.
+    /// When the spawn was stored.
     pub started_at: Millis,
-    /// Running or how it ended.
+    /// Its state.
     pub state: State,
     /// How it ended, once it has.
     pub exit: Option<Exit>,
-    /// Wake the agent at its end.
+    /// Whether its end wakes the agent.
     pub notify: bool,
-    /// Wake the agent at lines that contain one of these.
+    /// Output lines that contain one of these patterns wake the agent.
     pub watch: Vec<String>,
-    /// How far the watch has come.
+    /// The progress of the watch.
     #[serde(default)]
     pub watching: Watching,
-    /// Runs in a pseudo-terminal.
+    /// Whether it runs in a pseudo-terminal.
     pub pty: bool,
-    /// Who asked for its end; written down before the signal is sent (W08).
+    /// Who asked to kill it; stored before the signal is sent (W08).
     #[serde(default)]
     pub killed_by: Option<Killer>,
-    /// What became of its completion.
+    /// The delivery state of its completion.
     pub delivery: Delivery,
 }
 
-/// What kind of work runs in the background.
+/// The kind of work that runs in the background.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "is")]
 pub enum Work {
     /// A command under a supervisor.
     #[default]
     Command,
-    /// A task that another session of this host works on.
+    /// A task delegated to another session of this host.
     Delegation {
         /// The session that works on it.
         session: SessionId,
     },
 }
 
-/// How far the watch of a process's output has come.
+/// The progress of watching a process's output.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Watching {
-    /// Lines that matched so far, told or not.
+    /// Lines that matched so far, delivered or not.
     pub hits: u64,
-    /// Matches that were made into ledger rows; the next one's ordinal.
+    /// Matches with a ledger row; the ordinal of the next one.
     pub matches: u64,
     /// Matches that started no turn because they came too early (P05).
     pub stale: u64,
-    /// Matching lines that were counted and not told since the last match (P03).
+    /// Matching lines that were suppressed since the last delivered match (P03).
     pub suppressed: u64,
-    /// Windows in a row in which lines were suppressed.
+    /// Consecutive windows in which lines were suppressed.
     pub strikes: u32,
-    /// When the last match was told.
+    /// When the last match was delivered.
     pub told_at: Option<Millis>,
-    /// Bytes of output that were looked at when this was written down.
+    /// The number of bytes of output scanned when this was stored.
     pub offset: u64,
-    /// When the final answer of the turn that spawned it was written down (P05).
+    /// When the final answer of the turn that spawned it was stored (P05).
     pub since: Option<Millis>,
-    /// Switched off because it matched too often (P03).
+    /// Disabled because it matched too often (P03).
     pub off: bool,
 }
 
-/// The life of a process.
+/// The state of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
-    /// Written down; the child has not been seen yet.
+    /// Stored; the child has not been seen yet.
     Starting,
     /// The child runs.
     Running,
@@ -97,7 +97,7 @@ pub enum State {
 /// How a process ended.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Exit {
-    /// What kind of end it was.
+    /// The kind of end.
     pub end: End,
     /// Exit code; `None` = unknown or ended by a signal, never 0 in disguise (W12).
     pub code: Option<i32>,
@@ -107,21 +107,21 @@ pub struct Exit {
     pub at: Millis,
 }
 
-/// Kinds of end.
+/// The ways a process can end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum End {
-    /// The child ended by itself, with a code or by a signal of somebody else.
+    /// The child ended by itself, or by a signal that the host did not send.
     Exited,
-    /// Ended by a kill that the agent or the user asked for.
+    /// Killed at the request of the agent or the user.
     Killed,
-    /// Its supervisor is gone; nobody knows how it ended.
+    /// Its supervisor is gone; how it ended is unknown.
     Lost,
     /// The child never ran.
     FailedStart,
 }
 
-/// Who asked for the end of a process.
+/// Who asked to kill a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Killer {
@@ -131,28 +131,28 @@ pub enum Killer {
     User,
 }
 
-/// What became of the completion of a process (the ledger's word for it).
+/// The delivery state of a completion, as in the ledger.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "is", content = "why")]
 pub enum Delivery {
-    /// Still running, or nobody asked to be woken.
+    /// Still running, or no wakeup was requested.
     Open,
-    /// Finished and waiting for its turn.
+    /// Finished; waits for a turn.
     Waiting,
-    /// In a turn that the model has not answered yet.
+    /// Carried by a turn that the model has not answered yet.
     Claimed(TurnId),
-    /// The model has answered to it.
+    /// The model has answered it.
     Delivered,
     /// The agent or the user had already seen or caused the end (W07 to W09).
     Consumed,
-    /// Waits until somebody acts; the text says why.
+    /// Held until the user acts; the text says why.
     Held(String),
     /// The session it belonged to was deleted (W19).
     Orphaned,
 }
 
 impl Delivery {
-    /// Whether the agent is still to be told, or is being told.
+    /// Whether its delivery is still to come or under way.
     pub fn is_pending(&self) -> bool {
         match self {
             Self::Waiting | Self::Claimed(_) | Self::Held(_) => true,
@@ -167,7 +167,7 @@ impl Process {
         self.state != State::Ended
     }
 
-    /// The session that works on it, if it is a delegated task.
+    /// The session that works on it, for a delegated task.
     pub fn worker(&self) -> Option<&SessionId> {
         match &self.work {
             Work::Delegation { session } => Some(session),
@@ -175,12 +175,12 @@ impl Process {
         }
     }
 
-    /// Whether its output is looked at for patterns.
+    /// Whether its output is scanned for patterns.
     pub fn is_watched(&self) -> bool {
         self.is_live() && !self.watch.is_empty() && !self.watching.off
     }
 
-    /// Whether something of it may still wake the agent.
+    /// Whether it may still wake the agent.
     pub fn may_wake(&self) -> bool {
         self.is_live() && (self.notify || self.is_watched())
     }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{CallId, Millis, QuestionId, TurnId};
+use crate::id::{CallId, Millis, QuestionId, SessionId, TurnId};
 
 /// A question that waits for an answer. The pending ones of a session are a queue (C01); what is
 /// shown is its head (C02).
@@ -14,22 +14,22 @@ pub struct Question {
     pub turn: TurnId,
     /// The tool call that waits for it.
     pub call: CallId,
-    /// What is asked.
+    /// The content.
     pub ask: Ask,
     /// When it was asked.
     pub asked_at: Millis,
-    /// How long it stays open once a front end has shown it, in milliseconds (C08).
+    /// How long it stays open once a view has shown it, in milliseconds (C08).
     pub timeout: Millis,
-    /// When it expires; set once a front end that can answer has shown it. With an answer: when
-    /// that came.
+    /// When it expires; set once a view that can answer has shown it. With an answer: when the
+    /// answer came.
     pub deadline: Option<Millis>,
-    /// The answer, stored until the result that holds it is: what a user typed survives the host.
-    /// A question with an answer is no longer pending.
+    /// The answer, kept until the tool result that holds it is stored, so that what a user typed
+    /// survives a killed host. A question with an answer is no longer pending.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answer: Option<Answer>,
 }
 
-/// What is asked.
+/// The content.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum Ask {
@@ -37,7 +37,7 @@ pub enum Ask {
     Approval {
         /// The whole command.
         command: String,
-        /// The part of it that fired the rule.
+        /// The part of it that matched the rule.
         part: String,
         /// Id of the danger rule.
         rule: String,
@@ -46,11 +46,11 @@ pub enum Ask {
         /// Whether a permanent grant may be given (C10).
         allow_always: bool,
     },
-    /// A question of the agent's own (C13).
+    /// A question that the agent asks (C13).
     Clarify {
         /// The question.
         question: String,
-        /// None to four offered answers; free text is always possible.
+        /// Zero to four offered answers; free text is always possible.
         choices: Vec<String>,
     },
 }
@@ -63,7 +63,7 @@ pub enum Choice {
     Once,
     /// This rule, for the rest of the session.
     Session,
-    /// This rule, for ever.
+    /// This rule, permanently.
     Always,
     /// No.
     Deny,
@@ -81,4 +81,25 @@ pub enum Answer {
     Expired,
     /// The turn was interrupted (C09).
     Withdrawn,
+}
+
+/// A pending question and the session it belongs to.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Asked {
+    /// The session.
+    pub session: SessionId,
+    /// Its display name.
+    pub name: String,
+    /// The question.
+    pub question: Question,
+    /// The number of further questions pending in that session.
+    #[serde(default)]
+    pub behind: u32,
+}
+
+impl Asked {
+    /// The sort key of an inbox: the oldest question first.
+    pub fn order(&self) -> (Millis, &SessionId) {
+        (self.question.asked_at, &self.session)
+    }
 }

@@ -1,31 +1,33 @@
-//! The seam: the two ends of a view on a session. Commands go in and never wait; events come out
-//! of a queue that is bounded in bytes and refilled with one fresh window when it overflows, so
-//! that a front end that reads nothing costs nothing.
+//! The seam: the two ends of a view on a session. Sending a command never waits; events come out of
+//! a queue that is bounded in bytes and replaced by one fresh window when it overflows, so that a
+//! view that reads nothing costs nothing.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, mpsc};
 
-use crate::{Command, Event, Row};
+use crate::command::Command;
+use crate::event::Event;
+use crate::row::Row;
 
-/// Bytes of events kept for a front end that does not read.
+/// The maximum size of the events queued for a view, in bytes.
 const QUEUE_BYTES: usize = 8 * 1024 * 1024;
 
-/// Tells the views of one host apart.
+/// Identifies a view of a host.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ViewId(pub u64);
 
-/// What comes from a view: a command, or its end.
+/// A message from a view to its host.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Signal {
-    /// The front end asks for something.
+    /// A command.
     Command(Command),
     /// The [`View`] was dropped.
     Detached,
 }
 
-/// A front end's end. Dropping it ends the view, never the host.
+/// The client's end of a view. Dropping it ends the view, never the host.
 #[derive(Debug)]
 pub struct View {
     id: ViewId,
@@ -33,8 +35,8 @@ pub struct View {
     queue: Arc<Queue>,
 }
 
-/// The asking half of a [`View`], for a holder that reads events elsewhere. It does not keep the
-/// view open.
+/// The sending half of a [`View`], for a holder that reads events in another task. It does not keep
+/// the view open.
 #[derive(Clone, Debug)]
 pub struct CommandSender {
     id: ViewId,
@@ -48,19 +50,19 @@ impl CommandSender {
     }
 }
 
-/// A host's end of one view: where its events go.
+/// The host's end of a view: the sink for its events.
 #[derive(Debug)]
 pub struct ViewSink {
     queue: Arc<Queue>,
 }
 
-/// Whether an event found room.
+/// The result of [`ViewSink::push`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[must_use = "after an overflow the view needs a fresh window"]
 pub enum Pushed {
-    /// It is in the queue.
+    /// The event is in the queue.
     Queued,
-    /// The queue was full: it is empty now and waits for a fresh [`Event::Attached`].
+    /// The queue was full. It was emptied and needs a fresh [`Event::Attached`].
     Overflowed,
 }
 
@@ -77,19 +79,19 @@ struct Events {
     closed: bool,
 }
 
-/// A connected pair of ends. What the view asks goes into `signals`, marked with `id`.
+/// A connected pair of ends. Messages of the view go into `signals`, tagged with `id`.
 pub fn pair(id: ViewId, signals: mpsc::UnboundedSender<(ViewId, Signal)>) -> (View, ViewSink) {
     let queue = Arc::new(Queue::default());
     (View { id, signals, queue: queue.clone() }, ViewSink { queue })
 }
 
 impl View {
-    /// Asks for something. Never waits; a stopped host shows as the end of [`View::next`].
+    /// Sends a command. Never waits; when the host has stopped, [`View::next`] returns `None`.
     pub fn send(&self, command: Command) {
         self.signals.send((self.id, Signal::Command(command))).ok();
     }
 
-    /// A second way to ask the same.
+    /// Another sender of commands of this view.
     pub fn command_sender(&self) -> CommandSender {
         CommandSender { id: self.id, signals: self.signals.clone() }
     }
@@ -111,7 +113,7 @@ impl View {
         }
     }
 
-    /// The next event if one waits already: for taking all there is before drawing once.
+    /// The next event if one is queued already, for draining the queue before drawing once.
     pub fn try_next(&mut self) -> Option<Event> {
         self.queue.lock().take()
     }
@@ -175,7 +177,7 @@ impl Events {
     }
 }
 
-/// Roughly what an event holds in memory. A window costs nothing: one always fits.
+/// The approximate memory use of an event. A window counts as nothing, so that one always fits.
 fn cost(event: &Event) -> usize {
     const BASE: usize = 200;
     BASE + match event {

@@ -31,7 +31,7 @@ pub(crate) async fn quietly(
             }
             Chunk::Retrying { error, .. } => {
                 let text = format!("{status}: trying again. {}", error.message);
-                link.report(TurnEvent::Status(Some(text)));
+                link.report(TurnEvent::status(text));
             }
             Chunk::Text(_) | Chunk::Reasoning(_) | Chunk::Calling { .. } => {}
         }
@@ -66,13 +66,13 @@ pub(crate) async fn stream(
             Some(Ok(Chunk::Calling { name, bytes })) => {
                 merger.flush(link);
                 let text = format!("writing {name} ({} kB)", bytes.div_ceil(1024));
-                link.report(TurnEvent::Status(Some(text)));
+                link.report(TurnEvent::status(text));
             }
             Some(Ok(Chunk::Retrying { attempt, after, error })) => {
                 let pause = after.as_secs_f64().ceil();
                 let why = error.class.as_str().replace('_', " ");
                 let text = format!("{why}: attempt {attempt} in {pause:.0} s. {}", error.message);
-                link.report(TurnEvent::Status(Some(text)));
+                link.report(TurnEvent::status(text));
             }
             Some(Ok(Chunk::Done(done))) => {
                 merger.flush(link);

@@ -16,13 +16,15 @@ use tokio::time::Instant;
 
 use super::completion::quietly;
 use crate::model::{self, Class, Message, Model, Purpose, Request};
-use crate::session::{COMPRESSING as STATUS, POOR_COMPRESSIONS as POOR, Reply, TurnEvent, is_poor};
+use crate::session::{POOR_COMPRESSIONS as POOR, Reply, TurnEvent, is_poor};
 use crate::settings::Compression;
 use crate::turn_link::TurnLink;
 use cut::Cut;
 pub(crate) use prompt::record;
-use protocol::{Body, Outcome, Row, Stop, Summary, Usage};
+use protocol::{Activity, Body, Outcome, Row, Stop, Summary, Usage};
 
+/// The status of the turn while its context is being compressed.
+const STATUS: &str = "compressing the context";
 /// How long the automatic rests after a failure.
 pub(crate) const COOL_DOWN: Duration = Duration::from_mins(10);
 /// How often one turn compresses because the provider says that the context is too long.
@@ -206,12 +208,15 @@ impl Keeper {
         let rules = self.limits.rules;
         let mut cuts = { squeezes }.filter_map(|squeeze| cut::cut(rows, &rules, base, squeeze));
         let cut = cuts.next().ok_or(Trouble::Nothing)?;
-        self.link.report(TurnEvent::Status(Some(STATUS.to_owned())));
+        self.link.report(TurnEvent::Status {
+            text: Some(STATUS.to_owned()),
+            activity: Activity::Compressing,
+        });
         let done = self.summary(rows, &cut, focus, before).await;
         let said = match done {
             Ok(summary) => self.link.ask(TurnEvent::Compressed(summary)).await,
             Err(error) => {
-                self.link.report(TurnEvent::Status(None));
+                self.link.report(TurnEvent::Status { text: None, activity: Activity::Other });
                 return Err(Trouble::Failed(error.class.as_str().to_owned(), error.message));
             }
         };

@@ -38,7 +38,7 @@ pub(crate) async fn judge(
     goal: &str,
     turns: u32,
 ) -> Outcome {
-    link.report(TurnEvent::Status(Some(STATUS.to_owned())));
+    link.report(TurnEvent::status(STATUS.to_owned()));
     let request = Request {
         purpose: Purpose::GoalJudge,
         system: SYSTEM.to_owned(),

@@ -6,10 +6,10 @@ use super::host_loop::HostLoop;
 use crate::clock::now;
 use crate::store::Record;
 use protocol::ViewId;
-use protocol::{Body, Row, SessionId, Storage, Transcript};
+use protocol::{Body, Row, SessionId, Storage, Subject, Transcript};
 
 /// What a refusal is about.
-const ABOUT: &str = "branch";
+const ABOUT: Subject = Subject::Branch;
 /// What the title of a branch ends with.
 const BRANCH: &str = " (branch";
 /// What the title of a duplicate ends with.

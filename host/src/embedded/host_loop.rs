@@ -426,7 +426,7 @@ impl HostLoop {
         let now = now();
         self.release_breaker(now);
         let live = self.sessions.get(&session);
-        let counts = live.is_some_and(|l| l.session.would_tell(&id, &hit, now));
+        let counts = live.is_some_and(|l| l.session.would_deliver(&id, &hit, now));
         let pass = if counts { self.breaker.admit(&session, now) } else { Pass::Free };
         if pass == Pass::Tripped {
             let text = "too many watched processes matched at once: for 30 s matches are dropped";

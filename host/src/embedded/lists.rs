@@ -8,6 +8,7 @@ use tokio::time::Instant;
 
 use super::host_loop::HostLoop;
 use crate::session::Session;
+use protocol::Subject;
 use protocol::ViewId;
 use protocol::{Ask, Attention, Body, Event, ListedTurn, SessionRow};
 
@@ -120,7 +121,7 @@ impl HostLoop {
                 }
                 self.push(front, Event::SessionsListed { sessions });
             }
-            Err(error) => self.fail(front, "sessions", error.to_string()),
+            Err(error) => self.fail(front, Subject::Sessions, error.to_string()),
         }
     }
 

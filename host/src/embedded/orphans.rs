@@ -7,6 +7,7 @@ use super::host_loop::HostLoop;
 use crate::process::Found;
 use crate::session::Input;
 use crate::store::{Durability, Record};
+use protocol::Subject;
 use protocol::ViewId;
 use protocol::{Delivery, Event, Exit, Killer, Process, ProcessId, SessionId, State, Storage};
 
@@ -37,7 +38,7 @@ impl HostLoop {
     /// Deletes a session with the tasks it has delegated, everywhere at once (W19, S04).
     pub(super) fn delete(&mut self, front: ViewId, session: &SessionId) {
         if let Err(message) = self.try_delete(session) {
-            self.fail(front, "delete", message);
+            self.fail(front, Subject::Delete, message);
         }
     }
 
@@ -99,7 +100,7 @@ impl HostLoop {
             let fresh = self.open_new();
             self.show(front, &fresh);
             let message = format!("the session \"{name}\" was deleted; this is a new one");
-            self.fail(front, "session", message);
+            self.fail(front, Subject::Session, message);
         }
     }
 
@@ -195,7 +196,7 @@ impl HostLoop {
             },
             Err(error) => error.to_string(),
         };
-        self.fail(front, "kill", message);
+        self.fail(front, Subject::Kill, message);
     }
 
     /// All processes of the host that live or wait, oldest first.
@@ -203,7 +204,7 @@ impl HostLoop {
         let stored = match self.reader.pending_processes() {
             Ok(stored) => stored,
             Err(error) => {
-                self.fail(front, "processes", error.to_string());
+                self.fail(front, Subject::Processes, error.to_string());
                 return;
             }
         };

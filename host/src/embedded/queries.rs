@@ -13,6 +13,7 @@ use crate::session::{Attendance, Input};
 use crate::store::{Error, Hit, Reader};
 use crate::tool;
 use crate::turn_link::TurnLink;
+use protocol::Subject;
 use protocol::ViewId;
 use protocol::{Attachment, Event, Found, PromptId, Row, SessionId, SessionRow, TurnId};
 
@@ -36,7 +37,7 @@ type Beside = (Arc<dyn Model>, Vec<Arc<Row>>, TurnLink);
 /// Something that was done beside the loop.
 pub(super) enum Done {
     /// A view's answer; else why there is none.
-    Answer { front: ViewId, about: &'static str, answer: Result<Box<Event>, String> },
+    Answer { front: ViewId, about: Subject, answer: Result<Box<Event>, String> },
     /// A file for the next prompt of a session; else why there is none.
     Uploaded { front: ViewId, session: SessionId, written: Result<Attachment, String> },
     /// The model has found a title for a session; else why not.
@@ -48,7 +49,7 @@ impl HostLoop {
     fn read(
         &self,
         front: ViewId,
-        about: &'static str,
+        about: Subject,
         work: impl FnOnce(&Reader) -> Result<Event, Error> + Send + 'static,
     ) {
         let (store, done) = (self.store.clone(), self.done.clone());
@@ -72,7 +73,7 @@ impl HostLoop {
             Done::Titled { session, title: Ok(title), .. } => {
                 self.feed(&session, Input::SetTitle(title));
             }
-            Done::Titled { front, title: Err(why), .. } => self.fail(front, "title", why),
+            Done::Titled { front, title: Err(why), .. } => self.fail(front, Subject::Title, why),
             Done::Answer { front, about, answer: Err(message) } => self.fail(front, about, message),
         }
     }
@@ -110,7 +111,7 @@ impl HostLoop {
         view.asides.spawn(async move {
             let tell = |event| {
                 let answer = Ok(Box::new(event));
-                done.send(Done::Answer { front, about: "aside", answer }).ok();
+                done.send(Done::Answer { front, about: Subject::SideQuestion, answer }).ok();
             };
             let said = |part, text| tell(Event::AsideSaid { id: id.clone(), part, text });
             let answer = side_question::ask(model.as_ref(), request, &link, said).await;
@@ -126,7 +127,7 @@ impl HostLoop {
     pub(super) fn retitle(&mut self, front: ViewId, session: &SessionId, latest: bool) {
         let (model, rows, link) = match self.beside(front, session) {
             Ok(beside) => beside,
-            Err(why) => return self.fail(front, "title", why),
+            Err(why) => return self.fail(front, Subject::Title, why),
         };
         let (done, session) = (self.done.clone(), session.clone());
         let Some(view) = self.fronts.get_mut(front) else { return };
@@ -154,7 +155,7 @@ impl HostLoop {
 
     /// Looks for words in all sessions.
     pub(super) fn search(&self, front: ViewId, query: String) {
-        self.read(front, "search", move |reader| {
+        self.read(front, Subject::Search, move |reader| {
             let hits = reader.search(&query, HITS)?;
             let found = found(&query, &reader.sessions(SESSIONS)?, hits);
             Ok(Event::SessionsFound { query, found })
@@ -164,10 +165,10 @@ impl HostLoop {
     /// The whole session as a document.
     pub(super) fn export(&self, front: ViewId, id: &SessionId) {
         let id = id.clone();
-        self.read(front, "export", move |reader| {
+        self.read(front, Subject::Export, move |reader| {
             let Some(loaded) = reader.load(&id, 0)? else {
                 let message = "Nothing of this session is stored yet.".to_owned();
-                let about = "export".to_owned();
+                let about = Subject::Export;
                 return Ok(Event::Failed(protocol::Failure { about, message }));
             };
             let mut meta = serde_json::to_value(&loaded.meta).unwrap_or_default();
@@ -184,7 +185,7 @@ impl HostLoop {
     /// Folders worth working in: where recent sessions worked, and the configured one.
     pub(super) fn list_workspaces(&self, front: ViewId) {
         let own = self.settings.cwd.display().to_string();
-        self.read(front, "workspaces", move |reader| {
+        self.read(front, Subject::Workspaces, move |reader| {
             let sessions = reader.sessions(SESSIONS)?;
             let recent = sessions.into_iter().map(|row| row.cwd);
             let paths = workspaces(recent.chain([own]), Path::is_dir);
@@ -207,7 +208,7 @@ impl HostLoop {
              HERMES_HOME set to the home of that profile, and HERMES_TUI_HOME to a folder of its \
              own if this one goes on."
         );
-        self.fail(front, "profile", message);
+        self.fail(front, Subject::Profile, message);
     }
 
     /// The session works elsewhere from the next command on.
@@ -216,7 +217,7 @@ impl HostLoop {
         let home = vars.iter().find(|(name, _)| name == "HOME").map(|(_, home)| home.as_str());
         match folder(cwd, home) {
             Ok(cwd) => self.feed(session, Input::SetCwd(cwd)),
-            Err(message) => self.fail(front, "cwd", message),
+            Err(message) => self.fail(front, Subject::Cwd, message),
         }
     }
 }

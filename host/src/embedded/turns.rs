@@ -117,7 +117,7 @@ impl HostLoop {
                 Some(process.id.clone())
             }
             TurnEvent::Delta { .. }
-            | TurnEvent::Status(_)
+            | TurnEvent::Status { .. }
             | TurnEvent::Answered { .. }
             | TurnEvent::CallStarted(_)
             | TurnEvent::CallOutput { .. }
@@ -165,7 +165,7 @@ impl HostLoop {
                     self.feed(&session, Input::TurnEvent { turn, ack: Ack(0), event });
                 }
                 // What is only asked for does not begin any more.
-                TurnEvent::Status(_)
+                TurnEvent::Status { .. }
                 | TurnEvent::CallStarted(_)
                 | TurnEvent::CallOutput { .. }
                 | TurnEvent::Ask { .. }

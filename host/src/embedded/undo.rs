@@ -4,6 +4,7 @@ use super::Attendance;
 use super::host_loop::HostLoop;
 use crate::session::{Input, Past};
 use crate::store;
+use protocol::Subject;
 use protocol::ViewId;
 use protocol::{Body, PromptId, SessionId};
 
@@ -27,7 +28,7 @@ impl HostLoop {
         };
         match first.and_then(|first| self.past(id, first)) {
             Ok(past) => self.feed(id, Input::Undo { past, again }),
-            Err(error) => self.fail(front, "undo", error.to_string()),
+            Err(error) => self.fail(front, Subject::Undo, error.to_string()),
         }
     }
 
@@ -35,7 +36,7 @@ impl HostLoop {
     pub(super) fn truncate(&mut self, front: ViewId, id: &SessionId, after: u64) {
         match self.past(id, after.checked_add(1)) {
             Ok(past) => self.feed(id, Input::Truncate { after, past }),
-            Err(error) => self.fail(front, "truncate", error.to_string()),
+            Err(error) => self.fail(front, Subject::Truncate, error.to_string()),
         }
     }
 

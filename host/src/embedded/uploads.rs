@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use super::host_loop::HostLoop;
 use super::queries::Done;
 use crate::session::Input;
+use protocol::Subject;
 use protocol::ViewId;
 use protocol::{Attachment, SessionId};
 
@@ -47,11 +48,11 @@ impl HostLoop {
     pub(super) fn upload(&mut self, front: ViewId, session: &SessionId, name: &str, data: Vec<u8>) {
         if data.len() > LARGEST {
             let message = format!("{name} is larger than 20 MB, which is the most.");
-            return self.fail(front, "upload", message);
+            return self.fail(front, Subject::Upload, message);
         }
         let name = match file_name(name) {
             Ok(name) => name,
-            Err(message) => return self.fail(front, "upload", message),
+            Err(message) => return self.fail(front, Subject::Upload, message),
         };
         let folder = self.uploads_of(session);
         let (done, session) = (self.done.clone(), session.clone());
@@ -70,7 +71,7 @@ impl HostLoop {
         written: Result<Attachment, String>,
     ) {
         match written {
-            Err(message) => self.fail(front, "upload", message),
+            Err(message) => self.fail(front, Subject::Upload, message),
             // The session may have left memory or been deleted meanwhile.
             Ok(file) => match self.load(session) {
                 Ok(()) => {

@@ -9,6 +9,7 @@ use crate::clock::now;
 use crate::session::{Input, Session};
 use crate::store::Meta;
 use crate::tool::terminal;
+use protocol::Subject;
 use protocol::{Command, Event, Failure, SessionId, Storage, Target, keep_tail};
 use protocol::{Pushed, Signal, ViewId, ViewSink};
 
@@ -35,7 +36,7 @@ impl HostLoop {
         self.fronts.insert(front, Front::new(backend, session.clone(), attendance, label.into()));
         self.show(front, &session);
         if let Some(message) = failure {
-            self.fail(front, "open", message);
+            self.fail(front, Subject::Open, message);
         }
     }
 
@@ -60,7 +61,7 @@ impl HostLoop {
         self.push_window(front, session, false);
         let damage = self.sessions.get(session).map(|l| l.damage.clone()).unwrap_or_default();
         for line in damage {
-            self.fail(front, "state", line);
+            self.fail(front, Subject::State, line);
         }
     }
 
@@ -78,10 +79,10 @@ impl HostLoop {
     fn command(&mut self, front: ViewId, command: Command) {
         let Some(view) = self.fronts.get(front) else { return };
         let (mut session, attendance) = (view.session().clone(), view.attendance);
-        if let Some((named, about)) = named(&command) {
+        if let Some(named) = named(&command) {
             session = named.clone();
             if let Err(message) = self.load(&session) {
-                self.fail(front, about, message);
+                self.fail(front, Subject::of(&command), message);
                 return;
             }
         }
@@ -89,7 +90,7 @@ impl HostLoop {
         let input = match command {
             Command::Prompt { id, text } => {
                 if let Err(message) = self.before_prompt(&session) {
-                    self.fail(front, "prompt", message);
+                    self.fail(front, Subject::NamedPrompt(id), message);
                     return;
                 }
                 Input::Prompt { id, text, attendance }
@@ -119,7 +120,7 @@ impl HostLoop {
                     Input::SetModel { model, context, fingerprint }
                 }
                 Err(message) => {
-                    self.fail(front, "model", message);
+                    self.fail(front, Subject::Model, message);
                     return;
                 }
             },
@@ -156,14 +157,14 @@ impl HostLoop {
                         }
                         self.unload_if_unused(&session);
                     }
-                    Err(message) => self.fail(front, "open", message),
+                    Err(message) => self.fail(front, Subject::Open, message),
                 }
                 return;
             }
             Command::Page { before, limit } => {
                 match self.reader.page(&session, before, (limit as usize).min(PAGE)) {
                     Ok((rows, earlier)) => self.push(front, Event::Paged { rows, earlier }),
-                    Err(error) => self.fail(front, "page", error.to_string()),
+                    Err(error) => self.fail(front, Subject::Page, error.to_string()),
                 }
                 return;
             }
@@ -233,7 +234,7 @@ impl HostLoop {
             Command::DropUploads => Input::DropUploads,
             Command::Goal(ask) => {
                 if let Err(message) = self.before_prompt(&session) {
-                    self.fail(front, "goal", message);
+                    self.fail(front, Subject::Goal, message);
                     return;
                 }
                 Input::Goal(ask)
@@ -381,20 +382,19 @@ impl HostLoop {
         self.queue_window(front, session, Event::Attached { transcript, resynced });
     }
 
-    pub(super) fn fail(&mut self, front: ViewId, about: &str, message: String) {
-        self.push(front, Event::Failed(Failure { about: about.to_owned(), message }));
+    pub(super) fn fail(&mut self, front: ViewId, about: Subject, message: String) {
+        self.push(front, Event::Failed(Failure { about, message }));
     }
 }
 
-/// The session that a command names, if it need not be the one in view, and what the failure is
-/// about.
-fn named(command: &Command) -> Option<(&SessionId, &'static str)> {
-    let (session, about) = match command {
-        Command::Answer { session, .. } | Command::Shown { session, .. } => (session, "answer"),
-        Command::SetTitle { session, .. } => (session, "rename"),
-        Command::Archive { session, .. } => (session, "archive"),
-        Command::Pin { session, .. } => (session, "pin"),
-        _ => return None,
-    };
-    session.as_ref().map(|session| (session, about))
+/// The session that a command names, if it need not be the one in view.
+fn named(command: &Command) -> Option<&SessionId> {
+    match command {
+        Command::Answer { session, .. }
+        | Command::Shown { session, .. }
+        | Command::SetTitle { session, .. }
+        | Command::Archive { session, .. }
+        | Command::Pin { session, .. } => session.as_ref(),
+        _ => None,
+    }
 }

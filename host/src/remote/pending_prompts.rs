@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use super::Server;
 use crate::clock::now;
 use crate::state_dir::{Sync, write_private};
-use protocol::{Body, Event, Millis, PromptId, SessionId, Transcript};
+use protocol::{Body, Event, Failure, Millis, PromptId, SessionId, Subject, Transcript};
 
 /// See [`Entry::after`].
 const NOT_SENT: u64 = u64::MAX;
@@ -176,12 +176,13 @@ pub(crate) fn taken(entries: &[Entry], session: &SessionId, event: &Event) -> Ve
         Event::PromptQueued { prompt } => found.push(prompt.id.clone()),
         Event::PromptUnqueued { id } => found.push(id.clone()),
         // Refused: its front end has the text again.
-        Event::Failed(failure) if failure.about.starts_with("prompt") => {
-            let named = entries.iter().find(|entry| failure.about.contains(&entry.id.0));
+        Event::Failed(Failure { about: Subject::NamedPrompt(id), .. }) => {
+            found.extend(entries.iter().any(|entry| entry.id == *id).then(|| id.clone()));
+        }
+        Event::Failed(Failure { about: Subject::Prompt, .. }) => {
             let sent =
                 |entry: &&Entry| entry.after != NOT_SENT && entry.session.as_ref() == Some(session);
-            let refused = named.or_else(|| entries.iter().rev().find(sent));
-            found.extend(refused.map(|entry| entry.id.clone()));
+            found.extend(entries.iter().rev().find(sent).map(|entry| entry.id.clone()));
         }
         Event::RowAdded { row } => {
             if let Body::User { text } = &row.body {
@@ -349,13 +350,12 @@ mod tests {
         assert_eq!(told(&window(&transcript)), ["a"]);
         transcript.queued = vec![queued];
         assert_eq!(told(&window(&transcript)), ["a", "b"]);
-        let refused = |about: &str| {
-            let (about, message) = (about.to_owned(), String::new());
-            Event::Failed(Failure { about, message })
-        };
-        assert_eq!(told(&refused("prompt a")), ["a"]);
-        assert_eq!(told(&refused("prompt")), ["b"], "the last one that was sent there");
-        assert_eq!(told(&refused("open")), [""; 0]);
+        let refused = |about| Event::Failed(Failure { about, message: String::new() });
+        let named = |id: &str| Subject::NamedPrompt(PromptId(id.to_owned()));
+        assert_eq!(told(&refused(named("a"))), ["a"]);
+        assert_eq!(told(&refused(named("another"))), [""; 0]);
+        assert_eq!(told(&refused(Subject::Prompt)), ["b"], "the last one that was sent there");
+        assert_eq!(told(&refused(Subject::Open)), [""; 0]);
         transcript.session = SessionId("u".to_owned());
         assert_eq!(told(&window(&transcript)), [""; 0]);
     }

@@ -24,6 +24,7 @@ use super::sse::pace::Backoff;
 use super::sse::{Item, STRAYS, Stream};
 use super::{Line, NEAR, Wanted, is_prompt, no_link, probed, tell};
 use crate::clock::now;
+use protocol::Subject;
 use protocol::{
     Command, Event, Failure, Link, Millis, News, SessionId, Target, Toast, Transcript, TurnId,
 };
@@ -194,7 +195,7 @@ impl Seam {
                 for entry in homeless {
                     let text = entry.text;
                     let message = format!("the session that this was typed in is gone: {text}");
-                    self.fail("link", &message);
+                    self.fail(Subject::Link, &message);
                     taken.push(entry.id);
                 }
                 self.unsent.remove(&taken);
@@ -281,7 +282,10 @@ impl Seam {
                 self.outbox.taken();
                 for name in answer["unknown"].as_array().into_iter().flatten() {
                     let name = name.as_str().unwrap_or("this");
-                    self.fail(name, "the host is older than this program and cannot do that");
+                    self.fail(
+                        Subject::of_name(name),
+                        "the host is older than this program and cannot do that",
+                    );
                 }
             }
             Err(Error::Status { code: 404, .. }) => {
@@ -311,7 +315,7 @@ impl Seam {
                     if let Command::Prompt { id, .. } = &command {
                         self.unsent.remove(std::slice::from_ref(id));
                     }
-                    self.fail(&called(&command), &error.to_string());
+                    self.fail(Subject::of(&command), &error.to_string());
                 }
             }
         }
@@ -333,7 +337,7 @@ impl Seam {
             let message = format!(
                 "the link broke while this was sent ({why}): look whether it was done.{what}"
             );
-            self.fail(&called(&command), &message);
+            self.fail(Subject::of(&command), &message);
         }
     }
 
@@ -432,11 +436,11 @@ impl Seam {
         }
         match &self.fold {
             // Nothing shows yet: this is its last word on what was asked for.
-            None => self.fail("open", &message),
+            None => self.fail(Subject::Open, &message),
             // It was never stored: another empty one is as good.
             Some(fold) if is_empty(fold) => self.gone = Some(session),
             Some(_) => {
-                self.fail("open", "the session is gone from the host; this is a new one");
+                self.fail(Subject::Open, "the session is gone from the host; this is a new one");
             }
         }
         self.target = Target::New;
@@ -469,7 +473,7 @@ impl Seam {
             Ok(Event::Attached { transcript, resynced }) => self.attached(transcript, resynced),
             Ok(event) => {
                 if let Event::Failed(failure) = &event
-                    && failure.about == "open"
+                    && failure.about == Subject::Open
                 {
                     self.outbox.opened();
                 }
@@ -528,8 +532,8 @@ impl Seam {
         self.push(Event::Toast(Toast { session, name, process: None, news: News::Unknown, text }));
     }
 
-    fn fail(&mut self, about: &str, message: &str) {
-        let (about, message) = (about.to_owned(), message.to_owned());
+    fn fail(&mut self, about: Subject, message: &str) {
+        let message = message.to_owned();
         self.push(Event::Failed(Failure { about, message }));
     }
 
@@ -554,30 +558,4 @@ fn pause(failed: u32) -> Duration {
 fn named(data: &str) -> Option<String> {
     let value: Value = serde_json::from_str(data).ok()?;
     Some(value["view"].as_str()?.to_owned())
-}
-
-/// What a command is called where its failure is told.
-fn called(command: &Command) -> String {
-    let name = match command {
-        // With its id the front end knows which text it has again.
-        Command::Prompt { id, .. } => return format!("prompt {}", id.0),
-        Command::Steer { .. } => "steer",
-        Command::Undo => "undo",
-        Command::Retry { .. } => "retry",
-        Command::Branch => "branch",
-        Command::Duplicate => "duplicate",
-        Command::Compress { .. } => "compress",
-        Command::Upload { .. } => "upload",
-        Command::Goal(_) => "goal",
-        Command::Kill { .. } => "kill",
-        Command::Open(_) => "open",
-        Command::Export => "export",
-        Command::Search { .. } => "search",
-        Command::Answer { .. } | Command::Shown { .. } => "answer",
-        Command::SetTitle { .. } => "rename",
-        Command::Archive { .. } => "archive",
-        Command::Pin { .. } => "pin",
-        _ => "command",
-    };
-    name.to_owned()
 }

@@ -24,6 +24,7 @@ use super::sse::Item;
 use super::translate::{self, Mirror, Request};
 use crate::clock::now;
 use crate::wire::decode;
+use protocol::Subject;
 use protocol::{Command, Event, Failure, Link, Millis, Queued, SessionId, Target};
 use protocol::{Pushed, Signal, ViewSink};
 
@@ -151,7 +152,7 @@ impl Webui {
                 if let Error::Auth(message) = &error {
                     self.closed = Some(message.clone());
                 }
-                self.push(failed("open", &error));
+                self.push(failed(Subject::Open, &error));
                 if !self.mirror.is_attached() && target != Target::Latest {
                     self.open(Target::Latest);
                 }
@@ -194,13 +195,13 @@ impl Webui {
         let (api, of) = (self.api.clone(), id.clone());
         self.spawn(async move {
             let done = api.yolo(&of).await.map(|yolo| vec![Event::YoloChanged { yolo }]);
-            Reply::Did { about: "", done, then: Then::Nothing }
+            Reply::Did { about: None, done, then: Then::Nothing }
         });
         let api = self.api.clone();
         self.spawn(async move {
             let effort = api.reasoning().await;
             let done = effort.map(|effort| vec![Event::ReasoningChanged { effort: set(effort) }]);
-            Reply::Did { about: "", done, then: Then::Nothing }
+            Reply::Did { about: None, done, then: Then::Nothing }
         });
         let api = self.api.clone();
         self.spawn(
@@ -444,7 +445,7 @@ impl Webui {
     }
 
     /// A refusal that no further try changes.
-    fn refused(&mut self, about: &str, error: &Error) {
+    fn refused(&mut self, about: Subject, error: &Error) {
         match error {
             Error::Auth(message) => self.closed = Some(message.clone()),
             Error::Status { code: 404, .. } => {
@@ -486,7 +487,7 @@ async fn find(api: &Api, target: &Target) -> Result<decode::Session, Error> {
     api.session(&id.0, api::WINDOW, None).await
 }
 
-fn failed(about: &str, error: &Error) -> Event {
+fn failed(about: Subject, error: &Error) -> Event {
     let message = match error {
         Error::Status { body, .. } if body["code"] == "session_profile_mismatch" => {
             let profile = body["profile"].as_str().unwrap_or("another one");
@@ -494,7 +495,7 @@ fn failed(about: &str, error: &Error) -> Event {
         }
         _ => error.to_string(),
     };
-    Event::Failed(Failure { about: about.to_owned(), message })
+    Event::Failed(Failure { about, message })
 }
 
 /// A text, unless it is empty.

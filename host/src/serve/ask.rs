@@ -8,14 +8,12 @@ use super::{Refusal, Serving};
 use crate::embedded::Attendance;
 use crate::wire::encode::session;
 use protocol::View;
-use protocol::{Command, Event, SessionId, SessionRow, Target, Transcript};
+use protocol::{Command, Event, SessionId, SessionRow, Subject, Target, Transcript};
 
 /// How long the host may take to answer.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// Between two looks at what is being written.
 const PAUSE: Duration = Duration::from_millis(20);
-/// Damage of a session is told to each view; it answers nothing.
-const DAMAGE: &str = "state";
 
 /// A view for one request.
 pub(super) struct RequestView {
@@ -111,7 +109,8 @@ impl RequestView {
                     return Ok(found);
                 }
                 if let Event::Failed(failure) = event
-                    && failure.about != DAMAGE
+                    // Damage of the session is no answer to what was asked.
+                    && failure.about != Subject::State
                 {
                     return Err(Refusal::bad(failure.message));
                 }

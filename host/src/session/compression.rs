@@ -1,44 +1,42 @@
 //! Compression of the model's context: what a summary does to the session.
 
-use super::{Ack, Aim, Attendance, Effect, Out, Reply, Session, Stored, Turn, TurnKind};
-use protocol::{Body, Event, Failure, Millis, Source, Summary, TurnId};
+use super::turn::Purpose;
+use super::{Ack, Effects, Reply, Session, Stored, TurnKind};
+use protocol::{Body, Event, Failure, Millis, Subject, Summary};
 
-/// What the user reads when the automatic is switched off.
+/// The message to the user when automatic compression is switched off.
 const POOR: &str = "Compressing the context has saved next to nothing twice, so it is not \
                     compressed by itself any more in this session. /compress still does it; a \
                     new session (/new) has all the room.";
 
-/// So many compressions in a row that save next to nothing switch the automatic off.
+/// So many compressions in a row that save next to nothing switch automatic compression off.
 pub(crate) const POOR_COMPRESSIONS: u32 = 2;
-/// The status of a turn while the context is being compressed.
-pub(crate) const COMPRESSING: &str = "compressing the context";
 
 impl Session {
-    /// A front end wants the context compressed: a turn of its own that answers nothing. It is
-    /// not recorded before its summary is, so that a host that dies meanwhile leaves no trace.
-    pub(super) fn compress(&mut self, focus: Option<String>, now: Millis, out: &mut Out) {
+    /// The user wants the context compressed: a turn of its own that answers nothing.
+    pub(super) fn compress(&mut self, focus: Option<String>, now: Millis, out: &mut Effects) {
         if self.turn.is_some() {
-            let why = "A turn is running: wait for its end or interrupt it, then send /compress \
-                       again.";
-            return self.not_now(why.to_owned(), out);
+            let reason = "A turn is running: wait for its end or interrupt it, then send /compress \
+                          again.";
+            return self.report_compression(reason.to_owned(), out);
         }
         if self.stored != Stored::Yes {
-            return self.not_now("There is nothing to compress yet.".to_owned(), out);
+            return self.report_compression("There is nothing to compress yet.".to_owned(), out);
         }
         if self.stopping {
             return;
         }
-        let id = TurnId(self.turns.0 + 1);
-        self.turns = id;
-        self.publish(Event::TurnStarted { turn: id, source: Source::User, at: now }, out);
-        self.turn = Some(Turn { aim: Aim::Compress, ..self.begun(id, Vec::new(), now) });
-        let kind = TurnKind::Compress { focus };
-        let plan = self.plan(id, Source::User, Attendance::Attended, kind);
-        out.effects.push(Effect::Start(plan));
+        self.start_internal(Purpose::Compress, TurnKind::Compress { focus }, now, out);
     }
 
     /// A turn has compressed the context.
-    pub(super) fn compressed(&mut self, summary: Summary, ack: Ack, now: Millis, out: &mut Out) {
+    pub(super) fn compressed(
+        &mut self,
+        summary: Summary,
+        ack: Ack,
+        now: Millis,
+        out: &mut Effects,
+    ) {
         let poor = is_poor(&summary);
         self.meta.compressions += 1;
         self.meta.compression_failed_at = None;
@@ -47,28 +45,28 @@ impl Session {
         let row = self.add_row(self.turns, now, Body::Summary(summary), out);
         self.touch(now, out);
         if self.meta.poor_compressions == POOR_COMPRESSIONS {
-            self.not_now(POOR.to_owned(), out);
+            self.report_compression(POOR.to_owned(), out);
         }
         out.reply(ack, Reply::Row(row));
     }
 
-    /// A turn has not compressed the context. After a failure the automatic rests.
+    /// A turn has not compressed the context. After a failure it is not compressed automatically for a while.
     pub(super) fn not_compressed(
         &mut self,
         message: String,
         failed: bool,
         now: Millis,
-        out: &mut Out,
+        out: &mut Effects,
     ) {
         if failed {
             self.meta.compression_failed_at = Some(now);
             self.touch(now, out);
         }
-        self.not_now(message, out);
+        self.report_compression(message, out);
     }
 
-    fn not_now(&mut self, message: String, out: &mut Out) {
-        self.publish(Event::Failed(Failure { about: "compress".to_owned(), message }), out);
+    fn report_compression(&mut self, message: String, out: &mut Effects) {
+        self.publish(Event::Failed(Failure { about: Subject::Compress, message }), out);
     }
 }
 

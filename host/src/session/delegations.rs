@@ -1,8 +1,8 @@
 //! Delegated tasks: sessions of their own that work for this one; and, in such a session, when
 //! its task has come to an end and what came of it.
 
-use super::turns::PREVIEW;
-use super::{Ack, Attendance, Effect, Out, Reply, Session};
+use super::prompts::PREVIEW;
+use super::{Ack, Attendance, Effect, Effects, Reply, Session};
 use crate::store::{Meta, Record, Task};
 use protocol::{
     Body, End, Exit, Millis, Process, ProcessId, PromptId, Queued, Row, SessionId, Stop, Storage,
@@ -74,7 +74,7 @@ impl Session {
         waits: bool,
         ack: Ack,
         now: Millis,
-        out: &mut Out,
+        out: &mut Effects,
     ) {
         let child = match (self.may_delegate(), process.worker().cloned()) {
             (Ok(()), Some(child)) => child,
@@ -103,11 +103,11 @@ impl Session {
             turn.tasks.insert(process.id.clone());
             turn.awaited.insert(process.id.clone());
         }
-        self.write_down(process, now, out);
+        self.store_spawn(process, now, out);
         out.record(Record::Session(meta));
         out.record(Record::Queued { session: child.clone(), prompt });
         out.reply(ack, Reply::Go);
-        out.effects.push(Effect::Open(child));
+        out.push(Effect::Open(child));
     }
 
     fn may_delegate(&self) -> Result<(), String> {
@@ -138,19 +138,19 @@ impl Session {
     }
 
     /// A task that could not be written down must not begin when the store works again.
-    pub(super) fn withdraw_brief(&mut self, id: &ProcessId, out: &mut Out) {
+    pub(super) fn withdraw_brief(&mut self, id: &ProcessId, out: &mut Effects) {
         if let Some(Work::Delegation { session }) = self.process(id).map(|p| p.work.clone()) {
             out.record(Record::Unqueued { session, prompt: brief_of(id) });
         }
     }
 
     /// A tool call waits for the end of a delegated task.
-    pub(super) fn await_end(&mut self, id: &ProcessId, ack: Ack, out: &mut Out) {
+    pub(super) fn await_end(&mut self, id: &ProcessId, ack: Ack, out: &mut Effects) {
         match (self.process(id).map(|p| p.exit.clone()), &mut self.turn) {
             (Some(Some(exit)), _) => out.reply(ack, Reply::Ended { exit }),
             (Some(None), Some(turn)) => {
                 turn.awaited.insert(id.clone());
-                turn.ends.push((id.clone(), ack));
+                turn.end_waits.push((id.clone(), ack));
             }
             (None, _) | (_, None) => {
                 out.reply(ack, Reply::Refused(format!("there is no task {id}")));
@@ -159,9 +159,9 @@ impl Session {
     }
 
     /// Calls that wait for that end hear of it.
-    pub(super) fn tell_end(&mut self, id: &ProcessId, exit: &Exit, out: &mut Out) {
+    pub(super) fn reply_end(&mut self, id: &ProcessId, exit: &Exit, out: &mut Effects) {
         let Some(turn) = &mut self.turn else { return };
-        for (_, ack) in turn.ends.extract_if(.., |(process, _)| process == id) {
+        for (_, ack) in turn.end_waits.extract_if(.., |(process, _)| process == id) {
             out.reply(ack, Reply::Ended { exit: exit.clone() });
         }
     }
@@ -175,14 +175,14 @@ impl Session {
     }
 
     /// Nobody waits for the task of this session any more: what runs for it ends.
-    pub(super) fn abandon(&mut self, now: Millis, out: &mut Out) {
+    pub(super) fn abandon(&mut self, now: Millis, out: &mut Effects) {
         self.task_progress = TaskProgress::Abandoned;
         self.prompts.clear();
         for prompt in self.view.queued.clone() {
             self.leave_queue(&prompt.id, out);
         }
         self.kill(None, out);
-        if !self.waiting.is_empty() {
+        if self.ledger.waiting() > 0 {
             // Neither a retry nor the next host goes on with it.
             self.hold("its task was taken back; your next prompt or /wake goes on", out);
         }
@@ -192,7 +192,7 @@ impl Session {
     /// Tells the session that delegated, once its task has come to an end; also while the host
     /// drains, for who waits for it would else use up that time (R05). A turn that a stopping host
     /// leaves open is no end, and a one-shot run that was only asked something here makes none.
-    pub(super) fn report(&mut self, now: Millis, out: &mut Out) {
+    pub(super) fn report(&mut self, now: Millis, out: &mut Effects) {
         let silent = match self.task_progress {
             TaskProgress::Open => self.passive,
             TaskProgress::Abandoned => false,
@@ -203,12 +203,7 @@ impl Session {
         }
         if let (Some(task), Some((exit, text))) = (self.meta.task.clone(), self.verdict(now)) {
             self.task_progress = TaskProgress::Reported;
-            out.effects.push(Effect::Report {
-                parent: task.parent,
-                process: task.process,
-                exit,
-                text,
-            });
+            out.push(Effect::Report { parent: task.parent, process: task.process, exit, text });
         }
     }
 
@@ -221,7 +216,7 @@ impl Session {
         let mut findings = findings(&self.view.rows);
         let lives = self.view.processes.iter().any(Process::may_wake);
         let pause = self.meta.pause.as_ref().map(|p| &p.reason);
-        let held = self.meta.held.as_ref().or(pause).filter(|_| lives || !self.waiting.is_empty());
+        let held = self.meta.held.as_ref().or(pause).filter(|_| lives || self.ledger.waiting() > 0);
         let comes =
             lives || self.wakes_at().is_some() || matches!(self.view.storage, Storage::Failing(_));
         match held {

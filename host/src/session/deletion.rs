@@ -1,19 +1,19 @@
-//! The end of a session at the user's wish.
+//! The deletion of a session.
 
-use super::{Effect, Out, Session, Stored};
+use super::{Effect, Effects, Session, Stored};
 use crate::store::Record;
 
 impl Session {
-    /// Ends all that runs, processes as the user's wish (W09), and leaves nothing. Whatever comes
-    /// later (words of its turn, exits, answers) finds nobody (W19).
-    pub(super) fn delete(&mut self, out: &mut Out) {
+    /// Ends all that runs, its processes as the user's kill (W09), and leaves nothing. Whatever
+    /// comes later (events of its turn, exits, answers) has no effect (W19).
+    pub(super) fn delete(&mut self, out: &mut Effects) {
         if let Some(turn) = &self.turn {
-            out.effects.push(Effect::Stop(turn.id));
+            out.push(Effect::Stop(turn.id));
         }
         self.kill(None, out);
         self.stopping = true;
-        self.stored = Stored::NoMore;
+        self.stored = Stored::Deleted;
         out.record(Record::Deleted { session: self.id() });
-        out.effects.push(Effect::Forget);
+        out.push(Effect::Forget);
     }
 }

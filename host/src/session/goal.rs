@@ -1,48 +1,49 @@
-//! A goal that the agent works on turn by turn (S08). After each turn that ended as it should, the
-//! model is asked whether the goal is reached; if not, the next turn starts by itself. Prompts and
-//! completions that wait go first. A turn that did not end well pauses it.
+//! A goal that the agent works on turn by turn (S08). After each turn that ended normally, the model
+//! is asked whether the goal is reached; if not, the next turn starts by itself. Prompts and
+//! completions that wait go first. A turn that did not end normally pauses it.
 
-use super::{Ack, Aim, Attendance, Effect, Out, Reply, Session, Turn, TurnKind};
+use super::turn::{Purpose, Turn};
+use super::{Ack, Attendance, Effects, Reply, Session, TurnKind};
 use protocol::{
-    Body, Event, Failure, Goal, GoalAsk, GoalState, Millis, Outcome, PromptId, Queued, Source,
-    Stop, Storage, TurnId,
+    Body, Event, Failure, Goal, GoalAsk, GoalState, Millis, Outcome, PromptId, Queued, Stop,
+    Storage, Subject,
 };
 
 /// Turns after which a goal waits for the user.
-const MOST: u32 = 20;
-/// How a paused one goes on.
-const HOW: &str = "/goal resume goes on";
-/// How the ids of prompts begin that name a new goal.
-const PROMPT: &str = "goal-";
+const MAX_TURNS: u32 = 20;
+/// How the user resumes a paused one.
+const RESUME_HINT: &str = "/goal resume goes on";
+/// The prefix of the ids of prompts that set a new goal.
+const PROMPT_PREFIX: &str = "goal-";
 
-/// What an active goal needs next, when nothing else is to be done.
+/// The next step of an active goal, when nothing else is to be done.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Next {
+pub(super) enum GoalStep {
     /// To be judged. Also after a restart: whether its last turn was is not known.
     Judge,
     /// A turn.
     Turn,
 }
 
-/// What the model found when it was asked whether a goal is reached.
+/// The model's verdict on whether a goal is reached.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct GoalVerdict {
     /// The goal is reached.
     pub(crate) done: bool,
-    /// What shows it or what is missing, in a line.
+    /// What shows it or what is missing, one line.
     pub(crate) reason: String,
 }
 
-/// Whether a prompt says a new goal: the turn before it did not work on that one.
-fn says_goal(prompt: &Queued) -> bool {
-    prompt.id.0.starts_with(PROMPT)
+/// Whether a prompt sets a new goal: the turn before it did not work on that one.
+fn sets_goal(prompt: &Queued) -> bool {
+    prompt.id.0.starts_with(PROMPT_PREFIX)
 }
 
 impl Session {
-    /// A front end sets the goal or changes how it stands.
-    pub(super) fn goal(&mut self, ask: GoalAsk, now: Millis, out: &mut Out) {
-        let asked = match (ask, self.meta.goal.clone()) {
-            (GoalAsk::Set { text }, _) => self.set_out(text.trim(), now, out),
+    /// The user sets the goal, or pauses, resumes or clears it.
+    pub(super) fn goal(&mut self, ask: GoalAsk, now: Millis, out: &mut Effects) {
+        let result = match (ask, self.meta.goal.clone()) {
+            (GoalAsk::Set { text }, _) => self.set_goal(text.trim(), now, out),
             (GoalAsk::Clear, None) => Ok(()),
             (GoalAsk::Clear, Some(_)) => {
                 self.change_goal(None, out);
@@ -64,21 +65,21 @@ impl Session {
                 if goal.state != GoalState::Active {
                     let spent = goal.turns >= goal.max_turns;
                     let turns = if spent { 0 } else { goal.turns };
-                    self.goal_next = Next::Turn;
+                    self.goal_step = GoalStep::Turn;
                     let goal = Goal { state: GoalState::Active, turns, ..goal };
                     self.change_goal(Some(goal), out);
                 }
                 Ok(())
             }
         };
-        if let Err(message) = asked {
-            let about = "goal".to_owned();
+        if let Err(message) = result {
+            let about = Subject::Goal;
             self.publish(Event::Failed(Failure { about, message }), out);
         }
     }
 
     /// A new goal; its text is the first prompt.
-    fn set_out(&mut self, text: &str, now: Millis, out: &mut Out) -> Result<(), String> {
+    fn set_goal(&mut self, text: &str, now: Millis, out: &mut Effects) -> Result<(), String> {
         if text.is_empty() {
             return Err("Say what is to be reached: /goal and the goal.".to_owned());
         }
@@ -89,25 +90,25 @@ impl Session {
             text: text.to_owned(),
             state: GoalState::Active,
             turns: 0,
-            max_turns: MOST,
+            max_turns: MAX_TURNS,
             verdict: None,
         };
-        self.goal_next = Next::Turn;
+        self.goal_step = GoalStep::Turn;
         self.change_goal(Some(goal), out);
-        let id = PromptId(format!("{PROMPT}{}-{now}", self.turns));
+        let id = PromptId(format!("{PROMPT_PREFIX}{}-{now}", self.turns));
         self.prompt(id, text.to_owned(), Attendance::Attended, now, out);
         Ok(())
     }
 
-    fn change_goal(&mut self, goal: Option<Goal>, out: &mut Out) {
+    fn change_goal(&mut self, goal: Option<Goal>, out: &mut Effects) {
         self.meta.goal.clone_from(&goal);
         self.store_meta(out);
         self.publish(Event::GoalChanged { goal }, out);
     }
 
-    fn pause_goal(&mut self, why: &str, out: &mut Out) {
+    fn pause_goal(&mut self, reason: &str, out: &mut Effects) {
         if let Some(goal) = self.active_goal().cloned() {
-            let state = GoalState::Paused(format!("{why}; {HOW}"));
+            let state = GoalState::Paused(format!("{reason}; {RESUME_HINT}"));
             self.change_goal(Some(Goal { state, ..goal }), out);
         }
     }
@@ -116,43 +117,39 @@ impl Session {
         self.meta.goal.as_ref().filter(|goal| goal.state == GoalState::Active)
     }
 
-    /// Whether a goal makes it go on by itself.
-    pub(super) fn is_driven(&self) -> bool {
+    /// Whether a goal makes turns start by themselves.
+    pub(super) fn has_active_goal(&self) -> bool {
         self.active_goal().is_some() && !self.passive
     }
 
     /// Whether a turn that begins now works on the goal.
     pub(super) fn works_on_goal(&self) -> bool {
-        self.active_goal().is_some() && !self.prompts.iter().any(|(prompt, _)| says_goal(prompt))
+        self.active_goal().is_some() && !self.prompts.iter().any(|(prompt, _)| sets_goal(prompt))
     }
 
-    /// Nothing else is to be done: the goal is judged, or gives the words of its next turn.
-    pub(super) fn pursue(&mut self, now: Millis, out: &mut Out) -> Option<String> {
+    /// Nothing else is to be done: starts a turn that judges the goal, or returns the text that its
+    /// next turn begins with.
+    pub(super) fn pursue_goal(&mut self, now: Millis, out: &mut Effects) -> Option<String> {
         let goal = self.active_goal().filter(|_| self.view.storage == Storage::Ok)?.clone();
-        match self.goal_next {
-            Next::Turn => Some(words(&goal)),
-            Next::Judge => {
-                // Whatever comes of it, it is not asked twice in a row.
-                self.goal_next = Next::Turn;
-                let id = TurnId(self.turns.0 + 1);
-                self.turns = id;
-                self.publish(Event::TurnStarted { turn: id, source: Source::User, at: now }, out);
-                self.turn = Some(Turn { aim: Aim::Judge, ..self.begun(id, Vec::new(), now) });
+        match self.goal_step {
+            GoalStep::Turn => Some(continuation(&goal)),
+            GoalStep::Judge => {
+                // Whatever the outcome, it is not judged twice in a row.
+                self.goal_step = GoalStep::Turn;
                 let kind = TurnKind::Judge { goal: goal.text, turns: goal.turns };
-                let plan = self.plan(id, Source::User, Attendance::Attended, kind);
-                out.effects.push(Effect::Start(plan));
+                self.start_internal(Purpose::Judge, kind, now, out);
                 None
             }
         }
     }
 
-    /// The model has said how the goal stands; no verdict = nobody can tell, so it goes on.
+    /// The model has judged the goal; no verdict = its answer cannot be read, so work continues.
     pub(super) fn judged(
         &mut self,
         goal: &str,
         verdict: Option<GoalVerdict>,
         ack: Ack,
-        out: &mut Out,
+        out: &mut Effects,
     ) {
         out.reply(ack, Reply::Go);
         // The user may have changed it meanwhile.
@@ -168,26 +165,27 @@ impl Session {
         }
         if goal.state == GoalState::Active && goal.turns >= goal.max_turns {
             let most = goal.max_turns;
-            goal.state = GoalState::Paused(format!("{most} turns have worked on it; {HOW}"));
+            goal.state =
+                GoalState::Paused(format!("{most} turns have worked on it; {RESUME_HINT}"));
         }
         self.change_goal(Some(goal), out);
     }
 
     /// The model could not be asked.
-    pub(super) fn not_judged(&mut self, why: &str, out: &mut Out) {
-        self.pause_goal(&format!("whether it is reached could not be found out: {why}"), out);
+    pub(super) fn not_judged(&mut self, reason: &str, out: &mut Effects) {
+        self.pause_goal(&format!("whether it is reached could not be found out: {reason}"), out);
     }
 
-    /// A turn has ended: only after one that ended as it should the goal goes on.
-    pub(super) fn goal_after(&mut self, turn: &Turn, outcome: &Outcome, out: &mut Out) {
-        match turn.aim {
-            Aim::Answer | Aim::Compress => {}
-            Aim::Judge => self.after_judgement(outcome, out),
-            Aim::Goal => self.after_goal_turn(outcome, out),
+    /// A turn has ended: work on the goal continues only after one that ended normally.
+    pub(super) fn update_goal(&mut self, turn: &Turn, outcome: &Outcome, out: &mut Effects) {
+        match turn.purpose {
+            Purpose::Answer | Purpose::Compress => {}
+            Purpose::Judge => self.after_judgement(outcome, out),
+            Purpose::Goal => self.after_goal_turn(outcome, out),
         }
     }
 
-    fn after_judgement(&mut self, outcome: &Outcome, out: &mut Out) {
+    fn after_judgement(&mut self, outcome: &Outcome, out: &mut Effects) {
         match outcome {
             Outcome::Cancelled => self.pause_goal("you interrupted it", out),
             Outcome::Failed { class } => self.not_judged(&class.replace('_', " "), out),
@@ -196,11 +194,11 @@ impl Session {
         }
     }
 
-    fn after_goal_turn(&mut self, outcome: &Outcome, out: &mut Out) {
+    fn after_goal_turn(&mut self, outcome: &Outcome, out: &mut Effects) {
         let Some(goal) = self.active_goal().cloned() else { return };
         let turns = goal.turns.saturating_add(1);
         self.change_goal(Some(Goal { turns, ..goal }), out);
-        self.goal_next = Next::Judge;
+        self.goal_step = GoalStep::Judge;
         let last = self.view.rows.iter().rev().find_map(|row| match &row.body {
             Body::Assistant(answer) => Some(answer.stop),
             _ => None,
@@ -212,8 +210,8 @@ impl Session {
             Outcome::Done => {}
             Outcome::Cancelled => self.pause_goal("you interrupted it", out),
             Outcome::Failed { class } => {
-                let why = format!("its turn failed ({})", class.replace('_', " "));
-                self.pause_goal(&why, out);
+                let reason = format!("its turn failed ({})", class.replace('_', " "));
+                self.pause_goal(&reason, out);
             }
             Outcome::Limit => self.pause_goal("its turn reached a limit", out),
             Outcome::Interrupted => {
@@ -223,8 +221,8 @@ impl Session {
     }
 }
 
-/// What the agent reads at the begin of a turn that starts by itself.
-fn words(goal: &Goal) -> String {
+/// The text that a turn begins with which continues work on the goal.
+fn continuation(goal: &Goal) -> String {
     let missing = match goal.verdict.as_deref() {
         None | Some("") => String::new(),
         Some(verdict) => {

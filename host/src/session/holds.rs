@@ -2,18 +2,14 @@
 //! many in a row hold them (W22, W31), a key that was refused pauses them (W20), a failure puts
 //! them off (W29). None is lost, and a prompt of the user's takes all of them along (W05).
 
-use super::{Out, Session};
+use super::turn::Turn;
+use super::{Effects, Session};
 use crate::digest;
 use crate::model::Class;
-use crate::store::{Entry, Pause, Record, Retry, Stage};
+use crate::store::{Entry, Pause, Record, Retry};
 use crate::wakeup;
-use protocol::{Delivery, Event, Millis, News, Storage, Wakeup, WakeupKind};
+use protocol::{Event, Millis, News, Storage, Wakeup, WakeupKind};
 
-/// While other notify processes of the session run, a claim waits for this long without a
-/// further exit, so that tasks which end together cost one request (W06).
-const SETTLE: Millis = 50;
-/// But never longer than this.
-const SETTLE_AT_MOST: Millis = 250;
 const MINUTE: Millis = 60_000;
 /// Failed wakeups are tried again by themselves after these times, then they wait (W29).
 const RETRIES: [Millis; 4] = [MINUTE, 5 * MINUTE, 15 * MINUTE, 60 * MINUTE];
@@ -30,8 +26,7 @@ impl Session {
             return None;
         }
         let retried = meta.retry.as_ref().is_some_and(|r| delay(r.attempt).is_some());
-        let mut stages = self.waiting.iter().map(|e| &e.state);
-        if !stages.any(|s| *s == Stage::Finished || (retried && matches!(s, Stage::Held(_)))) {
+        if !self.ledger.is_due(retried) {
             return None;
         }
         // What ends while a provider is down joins those that wait: one request finds out for all.
@@ -41,52 +36,45 @@ impl Session {
 
     /// When the waiting completions may be claimed, if a sibling may still join them.
     fn settled_at(&self) -> Option<Millis> {
-        let settling = self.settling?;
         let sibling = self.view.processes.iter().any(|p| p.notify && p.is_live());
-        sibling.then(|| (settling.last + SETTLE).min(settling.first + SETTLE_AT_MOST))
+        self.ledger.settles_at().filter(|_| sibling)
     }
 
     /// Holds the session's wakeups until somebody acts (W22).
-    pub(super) fn hold(&mut self, reason: &str, out: &mut Out) {
+    pub(super) fn hold(&mut self, reason: &str, out: &mut Effects) {
         self.meta.held = Some(reason.to_owned());
         out.record(Record::Session(self.meta.clone()));
     }
 
     /// Lets all go, as the user asked: held, paused and put off (W20, W22, W29, W31).
-    pub(super) fn release(&mut self, out: &mut Out) {
+    pub(super) fn release(&mut self, out: &mut Effects) {
         self.meta.wakeups_in_a_row = 0;
         self.end_hold(out);
         self.end_pause(out);
     }
 
     /// Ends a hold (W22).
-    pub(super) fn end_hold(&mut self, out: &mut Out) {
+    pub(super) fn end_hold(&mut self, out: &mut Effects) {
         if self.meta.held.take().is_some() {
             out.record(Record::Session(self.meta.clone()));
         }
     }
 
     /// What failed is worth a try at once: with another model, or because the last try worked.
-    pub(super) fn end_pause(&mut self, out: &mut Out) {
+    pub(super) fn end_pause(&mut self, out: &mut Effects) {
         if self.meta.pause.take().is_some() | self.meta.retry.take().is_some() {
             out.record(Record::Session(self.meta.clone()));
         }
-        self.unhold_entries(out);
+        self.release_held(out);
     }
 
-    fn unhold_entries(&mut self, out: &mut Out) {
-        for i in 0..self.waiting.len() {
-            if matches!(self.waiting[i].state, Stage::Held(_)) {
-                self.waiting[i].state = Stage::Finished;
-                out.record(Record::Ledger(self.waiting[i].clone()));
-                let entry = self.waiting[i].clone();
-                self.set_delivery(&entry, Delivery::Waiting, out);
-            }
-        }
+    fn release_held(&mut self, out: &mut Effects) {
+        let released = self.ledger.release();
+        self.apply_transitions(released, out);
     }
 
     /// Another model, address or key: what the earlier one refused or failed at may work now.
-    pub(super) fn set_lane(&mut self, fingerprint: String, out: &mut Out) {
+    pub(super) fn set_fingerprint(&mut self, fingerprint: String, out: &mut Effects) {
         if fingerprint != self.rules.fingerprint {
             self.rules.fingerprint = fingerprint;
             self.end_pause(out);
@@ -95,7 +83,7 @@ impl Session {
 
     /// A start of the host is one of the occasions to try again (W29); a refused key needs another
     /// one (W20).
-    pub(super) fn resume_wakeups(&mut self, now: Millis, out: &mut Out) {
+    pub(super) fn resume_wakeups(&mut self, now: Millis, out: &mut Effects) {
         match (&mut self.meta.pause, &mut self.meta.retry) {
             (Some(pause), _) if pause.fingerprint == self.rules.fingerprint => {}
             (Some(pause), _)
@@ -110,20 +98,20 @@ impl Session {
                 if let Some(retry) = retry {
                     retry.at = retry.at.min(now);
                 }
-                self.unhold_entries(out);
+                self.release_held(out);
             }
         }
     }
 
-    /// Puts back what a failed turn carried. It goes on by itself later, or waits for another key.
-    pub(super) fn put_off(&mut self, class: &str, carried: Vec<Entry>, now: Millis, out: &mut Out) {
-        if carried.is_empty() {
+    /// Puts back what a failed turn carried. It is tried again later, or waits for another key.
+    pub(super) fn put_off(&mut self, class: &str, turn: &Turn, now: Millis, out: &mut Effects) {
+        if !self.ledger.carries() {
             return;
         }
         let refusal = refusal(class);
-        if refusal.is_some() && self.last_fingerprint != self.rules.fingerprint {
+        if refusal.is_some() && turn.fingerprint != self.rules.fingerprint {
             // The user has chosen another one meanwhile.
-            return self.requeue(carried, &Stage::Finished, out);
+            return self.requeue(out);
         }
         let reason = if let Some(fix) = refusal {
             let pause =
@@ -141,7 +129,8 @@ impl Session {
             format!("the turn failed ({class}); {next}, or with your next prompt, or /wake")
         };
         out.record(Record::Session(self.meta.clone()));
-        self.requeue(carried, &Stage::Held(reason), out);
+        let held = self.ledger.hold(reason);
+        self.apply_transitions(held, out);
     }
 
     /// Plans the next timed retry and gives its number. A try ahead of time costs none.
@@ -159,43 +148,19 @@ impl Session {
     }
 
     /// A clock that was set back must not make anything wait longer than it should.
-    pub(super) fn mind_the_clock(&mut self, now: Millis) {
+    pub(super) fn check_clock(&mut self, now: Millis) {
         if let Some(retry) = &mut self.meta.retry {
             retry.at = retry.at.min(now + delay(retry.attempt).unwrap_or(60 * MINUTE));
         }
-        if self.settling.is_some_and(|s| now < s.last) {
-            self.settling = None;
-        }
-        if let Some(at) = &mut self.reclaim_at {
+        self.ledger.check_clock(now);
+        if let Some(at) = self.turn.as_mut().and_then(|turn| turn.give_up_at.as_mut()) {
             *at = (*at).min(now + super::UNWIND);
         }
     }
 
-    /// Puts claimed events back, keeping their rows.
-    pub(super) fn requeue(&mut self, entries: Vec<Entry>, stage: &Stage, out: &mut Out) {
-        let delivery = match stage {
-            Stage::Held(reason) => Delivery::Held(reason.clone()),
-            Stage::Spawned
-            | Stage::Finished
-            | Stage::Claimed(_)
-            | Stage::Delivered(_)
-            | Stage::Consumed
-            | Stage::Stale => Delivery::Waiting,
-            Stage::Orphaned => Delivery::Orphaned,
-        };
-        let mut front = Vec::new();
-        for mut entry in entries {
-            entry.state = stage.clone();
-            out.record(Record::Ledger(entry.clone()));
-            self.set_delivery(&entry, delivery.clone(), out);
-            front.push(entry);
-        }
-        front.append(&mut self.waiting);
-        self.waiting = front;
-    }
-
-    /// What an event tells whose text is missing or could not be read: it costs only itself (W29).
-    pub(super) fn retold(&self, entry: &Entry) -> Wakeup {
+    /// The wakeup of an event whose text is missing or could not be read: it costs only itself
+    /// (W29).
+    pub(super) fn unreadable_wakeup(&self, entry: &Entry) -> Wakeup {
         let id = &entry.process;
         let process = self.process(id);
         let command = process.map_or_else(|| "(unknown)".to_owned(), |p| p.command.clone());
@@ -220,7 +185,7 @@ impl Session {
     }
 
     /// Shows the views why wakeups wait and how many ran without a user, when that has changed.
-    pub(super) fn show_holds(&mut self, out: &mut Out) {
+    pub(super) fn show_holds(&mut self, out: &mut Effects) {
         let reason = self.hold_reason();
         if self.view.held != reason {
             self.publish(Event::Held { reason: reason.clone() }, out);
@@ -230,32 +195,22 @@ impl Session {
             self.publish(Event::Unattended { wakeups }, out);
         }
         // While a turn runs nothing waits for somebody; its end may change what does.
-        let waiting = if self.turn.is_none() && reason.is_some() { self.waiting.len() } else { 0 };
+        let waiting =
+            if self.turn.is_none() && reason.is_some() { self.ledger.waiting() } else { 0 };
         if let Some(text) = reason
-            && waiting > self.toasted
+            && waiting > self.held_toasted
         {
             self.toast(None, News::Held { waiting: waiting as u64 }, text, out);
         }
-        self.toasted = waiting;
+        self.held_toasted = waiting;
     }
 
     /// One line: how many wait, why, and what to do; `None` = nothing is held back.
     fn hold_reason(&self) -> Option<String> {
-        let put_off = || {
-            self.waiting.iter().find_map(|e| match &e.state {
-                Stage::Held(reason) => Some(reason.clone()),
-                Stage::Spawned
-                | Stage::Finished
-                | Stage::Claimed(_)
-                | Stage::Delivered(_)
-                | Stage::Consumed
-                | Stage::Stale
-                | Stage::Orphaned => None,
-            })
-        };
+        let put_off = || self.ledger.held_reason().map(str::to_owned);
         let pause = || self.meta.pause.as_ref().map(|p| p.reason.clone());
         let reason = self.meta.held.clone().or_else(pause).or_else(put_off)?;
-        Some(match self.waiting.len() {
+        Some(match self.ledger.waiting() {
             0 => reason,
             1 => format!("1 wakeup waits: {reason}"),
             n => format!("{n} wakeups wait: {reason}"),

@@ -1,12 +1,12 @@
 //! Background processes of a session: spawn, exit, kill, and what becomes of their completions.
 
-use super::{Ack, Effect, Out, Reply, Session, Settling};
+use super::{Ack, Effect, Effects, Reply, Session};
 use crate::redact;
-use crate::store::{Entry, Record, Stage};
+use crate::store::Record;
 use crate::wakeup;
 use protocol::{
     Delivery, End, Event, Exit, Killer, Millis, News, Process, ProcessId, State, Storage, TurnId,
-    WakeupKind, Work,
+    Wakeup, Work,
 };
 
 /// Most background processes that may run at once (P12).
@@ -17,8 +17,8 @@ const KEPT: Millis = 1_800_000;
 const LISTED: usize = 64;
 
 impl Session {
-    /// Writes a spawn down, with its flags, before the child can run (W27).
-    pub(super) fn spawn(&mut self, process: Process, ack: Ack, now: Millis, out: &mut Out) {
+    /// Stores a spawn, with its flags, before the child can run (W27).
+    pub(super) fn spawn(&mut self, process: Process, ack: Ack, now: Millis, out: &mut Effects) {
         if let Storage::Failing(why) = &self.view.storage {
             let text = format!(
                 "background processes need a working store, and it fails: {why}. \
@@ -36,46 +36,39 @@ impl Session {
             out.reply(ack, Reply::Refused(text));
             return;
         }
-        self.write_down(process, now, out);
+        self.store_spawn(process, now, out);
         out.reply(ack, Reply::Go);
     }
 
-    /// Writes down what will run in the background.
-    pub(super) fn write_down(&mut self, process: Process, now: Millis, out: &mut Out) {
+    /// Stores what will run in the background.
+    pub(super) fn store_spawn(&mut self, process: Process, now: Millis, out: &mut Effects) {
         if process.notify {
             self.expect_exit(&process, now, out);
         }
         self.change_process(process, out);
     }
 
-    /// Its end is to wake the agent.
-    pub(super) fn expect_exit(&self, process: &Process, now: Millis, out: &mut Out) {
-        out.record(Record::Ledger(self.entry(process, Stage::Spawned, now)));
-    }
-
-    fn entry(&self, process: &Process, state: Stage, at: Millis) -> Entry {
-        Entry {
-            session: self.id(),
-            process: process.id.clone(),
-            kind: ending(process),
-            ordinal: 0,
-            state,
-            wakeup: None,
-            row: None,
-            at,
-        }
+    /// The end of that process is to wake the agent.
+    pub(super) fn expect_exit(&mut self, process: &Process, now: Millis, out: &mut Effects) {
+        let expected = self.ledger.expect(process, now);
+        self.apply_transition(expected, out);
     }
 
     /// The child runs: after its spawn, or found again after a restart.
-    pub(super) fn adopted(&mut self, process: &ProcessId, pid: Option<u32>, out: &mut Out) {
+    pub(super) fn process_runs(
+        &mut self,
+        process: &ProcessId,
+        pid: Option<u32>,
+        out: &mut Effects,
+    ) {
         let Some(mut process) = self.process(process).cloned() else { return };
         // The exit may have been reported first.
         if process.state == State::Ended {
             return;
         }
-        // A kill that was written down but may not have been sent is sent again (W08).
+        // A kill that was stored but may not have been sent is sent again (W08).
         if process.killed_by.is_some() {
-            out.effects.push(Effect::Kill(process.id.clone()));
+            out.push(Effect::Kill(process.id.clone()));
         }
         if process.pid != pid || process.state != State::Running {
             process.state = State::Running;
@@ -85,40 +78,40 @@ impl Session {
     }
 
     /// The agent will kill: from here on the end is consumed (W08).
-    pub(super) fn killing(&mut self, process: &ProcessId, ack: Ack, out: &mut Out) {
-        // Also here, not by the tool alone: an interrupt must not part the mark from the kill.
+    pub(super) fn killing(&mut self, process: &ProcessId, ack: Ack, out: &mut Effects) {
+        // Also here, not by the tool alone: an interrupt must not separate the mark from the kill.
         self.request_kill(process, Killer::Agent, out);
         out.reply(ack, Reply::Go);
     }
 
-    /// Writes down that a process is to end, and asks for it.
-    pub(super) fn request_kill(&mut self, id: &ProcessId, killer: Killer, out: &mut Out) {
+    /// Stores that a process is to end, and asks for it.
+    pub(super) fn request_kill(&mut self, id: &ProcessId, killer: Killer, out: &mut Effects) {
         if let Some(mut process) = self.process(id).cloned()
             && process.is_live()
             && process.killed_by.is_none()
         {
             process.killed_by = Some(killer);
             self.change_process(process, out);
-            out.effects.push(Effect::Kill(id.clone()));
+            out.push(Effect::Kill(id.clone()));
         }
     }
 
     /// The user ends one process, or all (W09).
-    pub(super) fn kill(&mut self, which: Option<ProcessId>, out: &mut Out) {
+    pub(super) fn kill(&mut self, which: Option<ProcessId>, out: &mut Effects) {
         // Its supervisor is gone, but the child may live.
         if let Some(id) = &which
             && self.process(id).and_then(|p| p.exit.as_ref()).is_some_and(|e| e.end == End::Lost)
         {
-            out.effects.push(Effect::Kill(id.clone()));
+            out.push(Effect::Kill(id.clone()));
         }
-        let doomed: Vec<Process> = self
+        let live: Vec<Process> = self
             .view
             .processes
             .iter()
             .filter(|p| p.is_live() && which.as_ref().is_none_or(|id| *id == p.id))
             .cloned()
             .collect();
-        for mut process in doomed {
+        for mut process in live {
             let id = process.id.clone();
             if process.killed_by.is_none() {
                 process.killed_by = Some(Killer::User);
@@ -131,7 +124,7 @@ impl Session {
                 out.record(Record::Session(self.meta.clone()));
                 self.change_process(process, out);
             }
-            out.effects.push(Effect::Kill(id));
+            out.push(Effect::Kill(id));
         }
     }
 
@@ -142,54 +135,31 @@ impl Session {
         exit: Exit,
         output: &str,
         now: Millis,
-        out: &mut Out,
+        out: &mut Effects,
     ) {
         let Some(mut process) = self.process(id).cloned() else { return };
         if process.state == State::Ended {
-            out.effects.push(Effect::Acknowledge(id.clone()));
+            out.push(Effect::Acknowledge(id.clone()));
             return;
         }
-        let exit = match exit.end {
-            // Its folder is gone, but it did run: nobody knows how it ended, or whether it has.
-            End::FailedStart if process.state == State::Running && process.worker().is_none() => {
-                Exit { end: End::Lost, ..exit }
-            }
-            End::Exited | End::Killed | End::Lost | End::FailedStart => exit,
-        };
-        let exit = match process.killed_by {
-            Some(_) if exit.end == End::Exited => Exit { end: End::Killed, ..exit },
-            Some(_) | None => exit,
-        };
+        let exit = Exit { end: true_end(&process, exit.end), ..exit };
         process.state = State::Ended;
         process.exit = Some(exit.clone());
         let wakes =
             process.notify && process.killed_by.is_none() && process.delivery != Delivery::Consumed;
         if process.notify {
-            // What matched was printed before it ended, whenever that was found (W06).
-            let before = self.waiting.iter().filter(|e| e.process == *id).map(|e| e.at).max();
-            let at = before.map_or(exit.at, |last| exit.at.max(last.saturating_add(1)));
-            let mut entry = self.entry(&process, Stage::Consumed, at);
-            if wakes {
-                entry.state = Stage::Finished;
-                entry.wakeup = Some(match process.work {
-                    Work::Command => wakeup::exited(id, &process.command, &exit, output),
-                    Work::Delegation { .. } => {
-                        wakeup::delegated(id, &process.command, &exit, output)
-                    }
-                });
-                out.record(Record::Ledger(entry.clone()));
-                self.waiting.push(entry);
-                process.delivery = Delivery::Waiting;
-                let first = self.settling.map_or(now, |s| s.first);
-                self.settling = Some(Settling { first, last: now });
+            let moved = if wakes {
+                let wakeup = end_wakeup(&process, &exit, output);
+                self.ledger.finish(&process, wakeup, exit.at, now)
             } else {
-                process.delivery = Delivery::Consumed;
-                out.record(Record::Ledger(entry));
-            }
+                self.ledger.finish_consumed(&process, exit.at)
+            };
+            process.delivery = moved.delivery().unwrap_or(process.delivery);
+            moved.store(out);
         }
         self.change_process(process.clone(), out);
-        out.effects.push(Effect::Acknowledge(id.clone()));
-        self.tell_end(id, &exit, out);
+        out.push(Effect::Acknowledge(id.clone()));
+        self.reply_end(id, &exit, out);
         // A call that waits for it will show it: no toast for what the agent sees itself (W07).
         let awaited = self.turn.as_ref().is_some_and(|t| t.awaited.contains(id));
         if wakes && !awaited {
@@ -199,7 +169,7 @@ impl Session {
     }
 
     /// Tells every view of the host that a process has ended (W02).
-    pub(super) fn announce(&self, process: &Process, out: &mut Out) {
+    pub(super) fn announce(&self, process: &Process, out: &mut Effects) {
         let Some(exit) = process.exit.clone() else { return };
         let news = News::Ended { exit, delivery: process.delivery.clone() };
         let text = redact::secrets(&process.command).into_owned();
@@ -213,7 +183,7 @@ impl Session {
         process: &ProcessId,
         exit: Exit,
         now: Millis,
-        out: &mut Out,
+        out: &mut Effects,
     ) {
         if let Some(running) = &mut self.turn
             && running.id == turn
@@ -224,12 +194,11 @@ impl Session {
         self.exited(process, exit, "", now, out);
     }
 
-    /// The agent has seen the end: no wakeup for it (W07).
-    pub(super) fn consume(&mut self, id: &ProcessId, out: &mut Out) {
+    /// The agent has seen the end of that process: no wakeup for it (W07).
+    pub(super) fn consume(&mut self, id: &ProcessId, out: &mut Effects) {
         let Some(process) = self.process(id) else { return };
-        let kind = ending(process);
         match process.delivery {
-            // The end of a watched one is told once its watch is switched off (P03).
+            // The end of a watched one wakes once its watch is switched off (P03).
             _ if !process.notify && !process.is_watched() => return,
             Delivery::Claimed(_)
             | Delivery::Delivered
@@ -237,44 +206,23 @@ impl Session {
             | Delivery::Orphaned => return,
             Delivery::Open | Delivery::Waiting | Delivery::Held(_) => {}
         }
-        // The report of the end may still be under way; it will find the mark.
-        let at = process.exit.as_ref().map_or(process.started_at, |e| e.at);
-        let mut entry = self.entry(process, Stage::Consumed, at);
-        let is_it = |e: &Entry| e.process == *id && e.kind == kind;
-        if let Some(known) = self.waiting.iter().position(is_it) {
-            entry = Entry { state: Stage::Consumed, ..self.waiting.remove(known) };
-        }
-        out.record(Record::Ledger(entry.clone()));
-        if !self.waiting.iter().any(|e| e.state == Stage::Finished) {
-            self.settling = None;
-        }
-        self.set_delivery(&entry, Delivery::Consumed, out);
-    }
-
-    /// Notes what becomes of an end. A match is not one: it never touches the completion (P01).
-    pub(super) fn set_delivery(&mut self, entry: &Entry, delivery: Delivery, out: &mut Out) {
-        let is_end = match entry.kind {
-            WakeupKind::Exit | WakeupKind::Delegation => true,
-            WakeupKind::Match | WakeupKind::WatchDisabled => false,
-        };
-        if let Some(mut process) = self.process(&entry.process).cloned()
-            && is_end
-            && process.delivery != delivery
-        {
-            process.delivery = delivery;
-            self.change_process(process, out);
-        }
+        let process = process.clone();
+        let consumed = self.ledger.consume(&process);
+        self.apply_transition(consumed, out);
     }
 
     /// Keeps the list short: the oldest settled ones leave it.
-    fn forget_old(&mut self, now: Millis, out: &mut Out) {
+    fn forget_old(&mut self, now: Millis, out: &mut Effects) {
         let settled = |p: &Process| {
             p.exit.as_ref().is_some_and(|e| e.at + KEPT < now)
                 && matches!(p.delivery, Delivery::Open | Delivery::Delivered | Delivery::Consumed)
         };
         loop {
-            let mut listed =
-                self.view.processes.iter().filter(|p| settled(p) && !self.has_untold(&p.id));
+            let mut listed = self
+                .view
+                .processes
+                .iter()
+                .filter(|p| settled(p) && !self.ledger.has_news_of(&p.id));
             let Some(oldest) = listed.next() else { return };
             if listed.count() < LISTED {
                 return;
@@ -285,10 +233,25 @@ impl Session {
     }
 }
 
-/// What the end of a process is in the ledger.
-fn ending(process: &Process) -> WakeupKind {
+/// How a process ended, by what the session knows of it.
+fn true_end(process: &Process, reported: End) -> End {
+    let end = match reported {
+        // Its directory is gone, but it did run: nobody knows how it ended, or whether it has.
+        End::FailedStart if process.state == State::Running && process.worker().is_none() => {
+            End::Lost
+        }
+        End::Exited | End::Killed | End::Lost | End::FailedStart => reported,
+    };
+    match (process.killed_by, end) {
+        (Some(_), End::Exited) => End::Killed,
+        (Some(_) | None, _) => end,
+    }
+}
+
+/// The text that the agent reads about the end of a process.
+fn end_wakeup(process: &Process, exit: &Exit, output: &str) -> Wakeup {
     match process.work {
-        Work::Command => WakeupKind::Exit,
-        Work::Delegation { .. } => WakeupKind::Delegation,
+        Work::Command => wakeup::exited(&process.id, &process.command, exit, output),
+        Work::Delegation { .. } => wakeup::delegated(&process.id, &process.command, exit, output),
     }
 }

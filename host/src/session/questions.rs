@@ -1,6 +1,6 @@
 //! Questions to the user: one queue, in order, each with an id and an end.
 
-use super::{Ack, Effect, Out, Reply, Session, resume};
+use super::{Ack, Effect, Effects, Reply, Session, resume};
 use crate::redact;
 use crate::store::Record;
 use serde_json::{Value, json};
@@ -16,7 +16,7 @@ impl Session {
         timeout: Millis,
         ack: Ack,
         now: Millis,
-        out: &mut Out,
+        out: &mut Effects,
     ) {
         if self.view.yolo && matches!(ask, Ask::Approval { .. }) {
             // Nobody is asked and nobody approves: it goes on.
@@ -45,7 +45,7 @@ impl Session {
             turn.asking.push((known.id.clone(), ack));
             return;
         }
-        // The row and the call say which call it is, also to a front end that has seen an earlier
+        // The row and the call say which call it is, also to a client that has seen an earlier
         // host; the number, which of its questions: answered ones are known until its result.
         let of_call = |q: &&Question| q.call == call;
         let earlier = self.view.questions.iter().chain(&turn.answered).filter(of_call).count();
@@ -58,8 +58,8 @@ impl Session {
         self.put_question(question, out);
     }
 
-    /// Tells every view of the host: whoever looks at another session would not know (C16).
-    fn announce_question(&self, question: &Question, out: &mut Out) {
+    /// Announces it to every view of the host: one of another session would not know (C16).
+    fn announce_question(&self, question: &Question, out: &mut Effects) {
         let text = match &question.ask {
             Ask::Approval { command, .. } => format!("run {command}?"),
             Ask::Clarify { question, .. } => question.clone(),
@@ -67,13 +67,13 @@ impl Session {
         self.toast(None, News::Asked, redact::secrets(&text).into_owned(), out);
     }
 
-    fn put_question(&mut self, question: Question, out: &mut Out) {
+    fn put_question(&mut self, question: Question, out: &mut Effects) {
         out.record(Record::Asked { session: self.id(), question: question.clone() });
         self.publish(Event::QuestionAsked { question }, out);
     }
 
-    /// A front end that can answer shows it: its clock starts (C08).
-    pub(super) fn shown(&mut self, id: &QuestionId, now: Millis, out: &mut Out) {
+    /// A client that can answer shows it: its clock starts (C08).
+    pub(super) fn shown(&mut self, id: &QuestionId, now: Millis, out: &mut Effects) {
         let open = self.view.questions.iter().find(|q| q.id == *id && q.deadline.is_none());
         if let Some(question) = open.cloned() {
             let deadline = Some(now + question.timeout);
@@ -81,14 +81,14 @@ impl Session {
         }
     }
 
-    /// An answer from a front end; only a pending question of the same kind takes it (C07).
+    /// An answer of the user; only a pending question of the same kind takes it (C07).
     pub(super) fn answer(
         &mut self,
         id: &QuestionId,
         answer: Answer,
         by: Option<String>,
         now: Millis,
-        out: &mut Out,
+        out: &mut Effects,
     ) {
         let Some(question) = self.view.questions.iter().find(|q| q.id == *id).cloned() else {
             return;
@@ -116,15 +116,15 @@ impl Session {
         choice: Choice,
         by: Option<String>,
         now: Millis,
-        out: &mut Out,
+        out: &mut Effects,
     ) {
         match choice {
             Choice::Once | Choice::Deny => return,
             Choice::Always if self.view.storage == Storage::Ok => {
                 out.record(Record::Granted { rule: rule.to_owned() });
-                out.effects.push(Effect::Grant(rule.to_owned()));
+                out.push(Effect::Grant(rule.to_owned()));
             }
-            // An "always" that cannot be written down holds for the session.
+            // An "always" that cannot be stored holds for the session.
             Choice::Always | Choice::Session => {}
         }
         self.meta.grants.insert(rule.to_owned());
@@ -132,14 +132,14 @@ impl Session {
         self.resolve_rule(rule, by, now, out);
     }
 
+    /// A rule was granted permanently.
+    pub(super) fn granted(&mut self, rule: String, now: Millis, out: &mut Effects) {
+        self.resolve_rule(&rule, None, now, out);
+        self.always.insert(rule);
+    }
+
     /// Answers the pending approvals of a rule that was granted.
-    pub(super) fn resolve_rule(
-        &mut self,
-        rule: &str,
-        by: Option<String>,
-        now: Millis,
-        out: &mut Out,
-    ) {
+    fn resolve_rule(&mut self, rule: &str, by: Option<String>, now: Millis, out: &mut Effects) {
         let same: Vec<QuestionId> = self
             .view
             .questions
@@ -160,7 +160,7 @@ impl Session {
         answer: &Answer,
         by: Option<String>,
         now: Millis,
-        out: &mut Out,
+        out: &mut Effects,
     ) {
         let Some(question) = self.view.questions.iter().find(|q| q.id == *id).cloned() else {
             return;
@@ -191,7 +191,7 @@ impl Session {
 
     /// The result of a call holds what was answered to it, or nobody waits for that any more:
     /// the stored answers go, of one call or all.
-    pub(super) fn forget_answers(&mut self, call: Option<&CallId>, out: &mut Out) {
+    pub(super) fn forget_answers(&mut self, call: Option<&CallId>, out: &mut Effects) {
         let session = self.id();
         let Some(turn) = &mut self.turn else { return };
         turn.answered.retain(|q| {
@@ -205,7 +205,7 @@ impl Session {
     }
 
     /// The turn is over or interrupted: nobody waits for answers any more (C09).
-    pub(super) fn withdraw_questions(&mut self, now: Millis, out: &mut Out) {
+    pub(super) fn withdraw_questions(&mut self, now: Millis, out: &mut Effects) {
         self.withdraw(|_| true, now, out);
         self.forget_answers(None, out);
     }
@@ -215,7 +215,7 @@ impl Session {
         &mut self,
         which: impl Fn(&Question) -> bool,
         now: Millis,
-        out: &mut Out,
+        out: &mut Effects,
     ) {
         let which = self.view.questions.iter().filter(|q| which(q));
         let ids: Vec<_> = which.map(|q| q.id.clone()).collect();
@@ -229,7 +229,7 @@ impl Session {
         resume::expiry(question, self.rules.unattended_wait)
     }
 
-    pub(super) fn expire(&mut self, now: Millis, out: &mut Out) {
+    pub(super) fn expire(&mut self, now: Millis, out: &mut Effects) {
         let ids: Vec<_> = self
             .view
             .questions

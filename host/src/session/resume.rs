@@ -1,4 +1,4 @@
-//! What becomes of a turn that an earlier host left open: the decision, as a pure function. The
+//! Whether a turn that an earlier host left open is resumed: the decision, as a pure function. The
 //! mark of such a turn is that its end is not stored.
 
 use crate::store::OpenTurn;
@@ -11,24 +11,24 @@ const STARTS: u32 = 3;
 /// The number of starts of a turn that the user has interrupted: it never starts again.
 pub(super) const NEVER: u32 = u32::MAX;
 /// The number of starts of a turn of a one-shot run: nobody waits for the rest of it.
-pub(super) const ALONE: u32 = u32::MAX - 1;
+pub(super) const ONE_SHOT: u32 = u32::MAX - 1;
 
 /// What the model reads about a call that was cut off.
 pub(super) const NOT_RUN_AGAIN: &str = "the host stopped while it ran; it was not run again";
-/// What the model reads when it is to go on.
+/// What the model reads when its turn is resumed.
 pub(super) const RECOVERY: &str = "[The host stopped while you worked on this, and runs again now. Go on where you were and \
      finish it. What has a result was done: do not do it again. What was interrupted may be done \
      in part: look first.]";
-/// What the model reads after a prompt that is not taken up again, when something else is told.
+/// What the model reads after a prompt that is given up, when background events follow.
 pub(super) const LEFT: &str = "[The host stopped before this was answered. Do not act on it unless asked again; answer only \
      what happened in the background.]";
 
 /// What the model reads where a question has run out of time: the next prompt is not its answer.
-pub(super) const AWAITED: &str =
+pub(super) const UNANSWERED: &str =
     "[Nobody answered in time, and the host stopped. Leave this until the user comes back to it.]";
 
-/// An open turn and what the session knows of it.
-pub(super) struct Case<'a> {
+/// An open turn and the session's knowledge of it.
+pub(super) struct Situation<'a> {
     pub(super) open: &'a OpenTurn,
     /// Its questions, with and without an answer.
     pub(super) questions: &'a [Question],
@@ -36,21 +36,21 @@ pub(super) struct Case<'a> {
     pub(super) claims: bool,
     /// [`super::Rules::freshness`].
     pub(super) freshness: Option<Millis>,
-    /// Whether the host before this one left it on purpose, for this one to go on with (P10).
+    /// Whether the host before this one left it on purpose, for this one to resume (P10).
     pub(super) handed_over: bool,
     /// [`super::Rules::unattended_wait`].
     pub(super) wait: Millis,
     pub(super) now: Millis,
 }
 
-/// What is to be done.
+/// The decision about an open turn.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum Decision {
     /// It had done all there was to do: its end is stored, nothing runs (R02).
-    Done,
+    Complete,
     /// The user had interrupted it.
     Cancelled,
-    /// It goes on.
+    /// It is resumed.
     Resume {
         /// This call and those after it are run; others without a result were interrupted (R06).
         from: Option<CallId>,
@@ -58,32 +58,32 @@ pub(super) enum Verdict {
         /// this start does not count: it makes no request, or it is the first one of a completion.
         attempt: Option<u32>,
     },
-    /// It does not go on by itself.
-    Left(Why),
+    /// It is not resumed by itself.
+    GiveUp(Reason),
 }
 
-/// Why a turn does not go on by itself.
+/// Why a turn is not resumed by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Why {
-    /// What it did last was too long ago, or turns never go on (R01).
+pub(super) enum Reason {
+    /// What it did last was too long ago, or turns are never resumed (R01).
     Stale,
-    /// An earlier start of it came to nothing (R03).
-    Empty,
+    /// An earlier start of it made no progress (R03).
+    NoProgress,
     /// It was started as often as it may (R03).
-    Held,
+    TooOften,
     /// It asked the user something and got no answer in time (R04).
     Unanswered,
 }
 
-impl Why {
-    /// For the user.
+impl Reason {
+    /// The message to the user.
     pub(super) fn text(self) -> &'static str {
         match self {
-            Self::Stale | Self::Empty => {
+            Self::Stale | Self::NoProgress => {
                 "The host stopped while this turn ran. What it had done is kept; send `continue` \
                  to go on."
             }
-            Self::Held => {
+            Self::TooOften => {
                 "The host stopped again and again while this turn ran, so it is held. What it had \
                  done is kept; send `continue` to try once more."
             }
@@ -96,70 +96,85 @@ impl Why {
 }
 
 /// Decides about an open turn.
-pub(super) fn decide(case: &Case<'_>) -> Verdict {
-    let open = case.open;
-    if open.attempts == NEVER {
-        return Verdict::Cancelled;
+pub(super) fn decide(situation: &Situation<'_>) -> Decision {
+    let open = situation.open;
+    match open.attempts {
+        NEVER => return Decision::Cancelled,
+        ONE_SHOT => return Decision::GiveUp(Reason::Stale),
+        _ => {}
     }
-    if open.attempts == ALONE {
-        return Verdict::Left(Why::Stale);
-    }
-    let streamed = !open.text.is_empty() || !open.reasoning.is_empty();
+    let streamed = has_streamed(open);
     let tail = tail(&open.rows);
-    if let Some(Row { body: Body::Assistant(answer), .. }) = tail
-        && !streamed
-        && is_final(answer)
-    {
-        return Verdict::Done;
+    if !streamed && tail.is_some_and(is_final) {
+        return Decision::Complete;
     }
     let answered = open.rows.iter().any(|row| matches!(row.body, Body::Assistant(_)));
-    if open.source == Source::Wakeup && case.claims && !streamed && !answered {
-        // Not a resume: what happened has never been answered, however old it is (W15, W16).
-        return Verdict::Resume { from: None, attempt: None };
+    if open.source == Source::Wakeup && situation.claims && !streamed && !answered {
+        // Not a resumption: what happened has never been answered, however old it is (W15, W16).
+        return Decision::Resume { from: None, attempt: None };
     }
     if tail.is_none() && !streamed {
-        return Verdict::Done;
+        return Decision::Complete;
     }
-    // A turn that tells again what has its row already has none of its own before its answer.
-    let mut at = tail.map_or(open.started_at, |row| row.at);
-    let mut from = None;
-    let calls = unanswered_calls(&open.rows);
-    let asks = |call: &CallId| calls.iter().any(|live| live.call.id == *call);
-    let mut questions = case.questions.iter().filter(|q| asks(&q.call));
-    if let Some(pending) = questions.clone().find(|q| q.answer.is_none()) {
-        return if expiry(pending, case.wait) <= case.now {
-            Verdict::Left(Why::Unanswered)
-        } else {
-            Verdict::Resume { from: Some(pending.call.clone()), attempt: None }
-        };
-    }
-    if questions.clone().any(|q| q.answer == Some(Answer::Expired)) || ran_out(&open.rows) {
-        return Verdict::Left(Why::Unanswered);
-    }
-    // An approved command may have begun. An answered question of the agent's own has only lost
-    // the answer on its way.
-    if let Some(given) = questions.find(|q| matches!(q.ask, Ask::Clarify { .. })) {
-        from = Some(given.call.clone());
-        at = at.max(given.deadline.unwrap_or(0));
-    }
+    decide_by_questions(situation).unwrap_or_else(|| {
+        // A turn that carries what has its row already has no row of its own before its answer.
+        let at = tail.map_or(open.started_at, |row| row.at);
+        // An approved command may have begun. An answered question of the agent's own has only
+        // lost the answer on its way.
+        let given = open_questions(situation).find(|q| matches!(q.ask, Ask::Clarify { .. }));
+        let answered_at = given.and_then(|q| q.deadline).unwrap_or(0);
+        decide_by_age(situation, given.map(|q| q.call.clone()), at.max(answered_at))
+    })
+}
 
-    let noted =
-        tail.is_some_and(|row| matches!(row.body, Body::Note { .. }) && row.n == open.resumed_row);
-    if noted && !streamed && open.attempts > 0 && !case.handed_over {
-        return Verdict::Left(Why::Empty);
+/// Questions of calls that have no result.
+fn open_questions<'a>(situation: &Situation<'a>) -> impl Iterator<Item = &'a Question> {
+    let calls = unanswered_calls(&situation.open.rows);
+    let questions = situation.questions.iter();
+    questions.filter(move |q| calls.iter().any(|live| live.call.id == q.call))
+}
+
+/// A turn that waited for the user goes on waiting, for as long as the question does.
+fn decide_by_questions(situation: &Situation<'_>) -> Option<Decision> {
+    if let Some(pending) = open_questions(situation).find(|q| q.answer.is_none()) {
+        let expired = expiry(pending, situation.wait) <= situation.now;
+        return Some(if expired {
+            Decision::GiveUp(Reason::Unanswered)
+        } else {
+            Decision::Resume { from: Some(pending.call.clone()), attempt: None }
+        });
     }
-    let window = case.freshness.filter(|window| *window > 0);
-    let fresh =
-        at > 0 && window.is_some_and(|window| case.now.abs_diff(at) <= window.unsigned_abs());
-    if !fresh && !case.handed_over {
-        return Verdict::Left(Why::Stale);
+    let expired = open_questions(situation).any(|q| q.answer == Some(Answer::Expired));
+    let unanswered = expired || ran_out(&situation.open.rows);
+    unanswered.then_some(Decision::GiveUp(Reason::Unanswered))
+}
+
+/// Resumes a turn that did something at that time, unless that was too long ago or was tried too
+/// often.
+fn decide_by_age(situation: &Situation<'_>, from: Option<CallId>, at: Millis) -> Decision {
+    let open = situation.open;
+    let noted = tail(&open.rows)
+        .is_some_and(|row| matches!(row.body, Body::Note { .. }) && row.n == open.resumed_row);
+    if noted && !has_streamed(open) && open.attempts > 0 && !situation.handed_over {
+        return Decision::GiveUp(Reason::NoProgress);
+    }
+    let window = situation.freshness.filter(|window| *window > 0);
+    let age = situation.now.abs_diff(at);
+    let fresh = at > 0 && window.is_some_and(|window| age <= window.unsigned_abs());
+    if !fresh && !situation.handed_over {
+        return Decision::GiveUp(Reason::Stale);
     }
     let last = open.rows.last().map_or(0, |row| row.n);
     let attempt = if last > open.resumed_row { 1 } else { open.attempts.saturating_add(1) };
     if attempt > STARTS {
-        return Verdict::Left(Why::Held);
+        return Decision::GiveUp(Reason::TooOften);
     }
-    Verdict::Resume { from, attempt: Some(attempt) }
+    Decision::Resume { from, attempt: Some(attempt) }
+}
+
+/// Whether it has text that no row holds.
+fn has_streamed(open: &OpenTurn) -> bool {
+    !open.text.is_empty() || !open.reasoning.is_empty()
 }
 
 /// The last row of a turn that is work of its own.
@@ -167,8 +182,10 @@ pub(super) fn tail(rows: &[Row]) -> Option<&Row> {
     rows.iter().rev().find(|row| !matches!(row.body, Body::Failure { .. } | Body::Summary(_)))
 }
 
-fn is_final(answer: &Assistant) -> bool {
-    answer.calls.is_empty() && matches!(answer.stop, Stop::End | Stop::Calls)
+/// Whether a row is an answer that ends a turn.
+fn is_final(row: &Row) -> bool {
+    matches!(&row.body, Body::Assistant(Assistant { calls, stop, .. })
+        if calls.is_empty() && matches!(stop, Stop::End | Stop::Calls))
 }
 
 /// Whether a call of the last answer asked the user and ran out of time.

@@ -22,9 +22,15 @@ mod undo;
 mod uploads;
 mod watches;
 
+use std::collections::BTreeMap;
+
 use super::*;
-use crate::store::{Loaded, OpenTurn, Stage};
-use protocol::{Ask, Body, Choice, Delivery, End, Killer, State, Stop, ToolCall, WakeupKind};
+use crate::process::Hit;
+use crate::store::{Entry, Loaded, OpenTurn, Stage};
+use protocol::{
+    Answer, Ask, Assistant, CallId, Choice, Delivery, End, Exit, Killer, Part, Question, Source,
+    State, Stop, Summary, ToolCall, ToolResult, WakeupKind,
+};
 
 /// A session with a clock of its own that remembers what it did.
 struct Rig {
@@ -571,7 +577,7 @@ fn a_claim_the_model_never_answered_runs_again_without_a_second_row() {
     let mut rig = idle_with(&["a"]);
     rig.exit("a");
     let view = rig.session.transcript().clone();
-    let claimed = rig.session.turn.as_ref().unwrap().claimed.clone();
+    let claimed = rig.session.ledger.claimed_entries().to_vec();
     let loaded = Loaded {
         meta: rig.session.meta().clone(),
         rows: view.rows.clone(),

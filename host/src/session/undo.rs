@@ -2,25 +2,24 @@
 //! and the model's context; what was done in the world stays done.
 //!
 //! Row numbers have no gaps: those of rows that were taken back are given again. Numbers of turns
-//! are not, so a row is named for ever by its number and its turn.
+//! are not, so a row is named permanently by its number and its turn.
 
-use super::{Attendance, Out, Session, Stored};
-use crate::store::{Record, Stage};
-use protocol::{Body, Event, Failure, Millis, PromptId, Queued, Row, Storage, TurnId, WakeupKind};
-
-use super::turns::PREVIEW;
+use super::prompts::PREVIEW;
+use super::{Attendance, Effects, Session, Stored};
+use crate::store::Record;
+use protocol::{Body, Event, Failure, Millis, PromptId, Queued, Row, Storage, Subject, TurnId};
 
 /// Matches of a process never wake the agent again (P05).
 const NEVER: Millis = Millis::MAX;
 
-/// What the window does not know of the rows that go.
+/// The part of the removed rows that is not in the window.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Past {
-    /// The first of them, whole.
+    /// The first removed row, whole.
     pub(crate) first: Option<Row>,
     /// Rows before it: the new window, should nothing else be left in it.
     pub(crate) before: Vec<Row>,
-    /// How many summaries go that are older than the window.
+    /// How many of the removed summaries are older than the window.
     pub(crate) summaries: u32,
 }
 
@@ -36,18 +35,18 @@ impl Session {
         self.next_row.saturating_sub(1)
     }
 
-    /// Takes the last user turn back; with `again` its text is asked once more, in one commit.
+    /// Takes the last user turn back; with `again` its text is sent once more, in one commit.
     pub(super) fn undo(
         &mut self,
         past: Past,
         again: Option<(PromptId, Attendance)>,
         now: Millis,
-        out: &mut Out,
+        out: &mut Effects,
     ) {
         if again.as_ref().is_some_and(|(id, _)| self.knows_prompt(id)) {
             return;
         }
-        let about = if again.is_some() { "retry" } else { "undo" };
+        let about = if again.is_some() { Subject::Retry } else { Subject::Undo };
         let prompt = self.may_undo().and_then(|()| {
             let known = self.last_prompt().cloned().or_else(|| past.first.clone());
             known.ok_or_else(|| "Nothing to undo.".to_owned())
@@ -55,7 +54,7 @@ impl Session {
         let prompt = match prompt {
             Ok(prompt) => prompt,
             Err(message) => {
-                let failure = Failure { about: about.to_owned(), message };
+                let failure = Failure { about, message };
                 return self.publish(Event::Failed(failure), out);
             }
         };
@@ -72,7 +71,7 @@ impl Session {
 
     /// Takes all rows after that one back. In the midst of a turn what stays of it stays as it is;
     /// matches of what it spawned wake nobody any more.
-    pub(super) fn truncate(&mut self, after: u64, past: Past, now: Millis, out: &mut Out) {
+    pub(super) fn truncate(&mut self, after: u64, past: Past, now: Millis, out: &mut Effects) {
         let first = self.may_undo().and_then(|()| {
             let known = self.view.rows.iter().chain(&past.first);
             let known = { known }.find(|row| row.n.checked_sub(1) == Some(after)).cloned();
@@ -84,7 +83,7 @@ impl Session {
                 self.touch(now, out);
             }
             Err(message) => {
-                let about = "truncate".to_owned();
+                let about = Subject::Truncate;
                 self.publish(Event::Failed(Failure { about, message }), out);
             }
         }
@@ -114,7 +113,7 @@ impl Session {
     }
 
     /// Removes a row and those after it.
-    fn cut_off(&mut self, first: &Row, past: Past, out: &mut Out) {
+    fn cut_off(&mut self, first: &Row, past: Past, out: &mut Effects) {
         let after = first.n.saturating_sub(1);
         let summaries = self.view.rows.iter().filter(|row| row.n > after);
         let summaries = summaries.filter(|row| matches!(row.body, Body::Summary(_))).count();
@@ -136,31 +135,22 @@ impl Session {
             let earlier = oldest.n.saturating_sub(1);
             self.publish(Event::Paged { rows: past.before, earlier }, out);
         }
-        self.forget_told(first.n, out);
-        self.begin_anew(first.turn, out);
+        self.forget_rows(first.n, out);
+        self.disable_matches(first.turn, out);
     }
 
-    /// What waits and was told in rows that are gone is told anew: no model has answered it. What
-    /// was answered stays told.
-    fn forget_told(&mut self, first: u64, out: &mut Out) {
-        for entry in &mut self.waiting {
-            if entry.row.is_some_and(|row| row >= first) {
-                entry.row = None;
-                out.record(Record::Ledger(entry.clone()));
-            }
-        }
+    /// What waits and whose rows are gone gets new rows: no model has answered it. What was answered
+    /// stays delivered.
+    fn forget_rows(&mut self, first: u64, out: &mut Effects) {
+        let without_rows = self.ledger.forget_rows(first);
+        self.apply_transitions(without_rows, out);
     }
 
     /// Matches of processes that these turns spawned wake nobody any more; their ends do (P05).
-    fn begin_anew(&mut self, first: TurnId, out: &mut Out) {
+    fn disable_matches(&mut self, first: TurnId, out: &mut Effects) {
         let spawned = self.view.processes.iter().filter(|p| p.turn >= first).cloned();
         for mut process in spawned.collect::<Vec<_>>() {
-            let is_stale = |entry: &mut crate::store::Entry| {
-                entry.process == process.id
-                    && entry.kind == WakeupKind::Match
-                    && entry.row.is_none()
-            };
-            let stale: Vec<_> = self.waiting.extract_if(.., is_stale).collect();
+            let stale = self.ledger.discard_matches(&process.id);
             let changes = process.is_watched() && process.watching.since != Some(NEVER);
             if changes {
                 process.watching.since = Some(NEVER);
@@ -169,10 +159,7 @@ impl Session {
             if changes || !stale.is_empty() {
                 self.change_process(process, out);
             }
-            for mut entry in stale {
-                entry.state = Stage::Stale;
-                out.record(Record::Ledger(entry));
-            }
+            self.apply_transitions(stale, out);
         }
     }
 }

@@ -2,27 +2,27 @@
 
 use std::fmt::Write as _;
 
-use super::{Effect, Out, Session};
+use super::{Effect, Effects, Session};
 use protocol::{Attachment, Event};
 
 impl Session {
     /// A file was written for the next prompt.
-    pub(super) fn uploaded(&mut self, attachment: Attachment, out: &mut Out) {
+    pub(super) fn uploaded(&mut self, attachment: Attachment, out: &mut Effects) {
         self.meta.attachments.push(attachment);
         self.show_attachments(out);
     }
 
     /// The user takes the files back: they go.
-    pub(super) fn drop_uploads(&mut self, out: &mut Out) {
+    pub(super) fn drop_uploads(&mut self, out: &mut Effects) {
         let dropped = std::mem::take(&mut self.meta.attachments);
         if !dropped.is_empty() {
             self.show_attachments(out);
-            out.effects.push(Effect::Discard(dropped));
+            out.push(Effect::Discard(dropped));
         }
     }
 
     /// The text of a prompt with what goes along with it, a line each; from now on nothing does.
-    pub(super) fn with_attachments(&mut self, mut text: String, out: &mut Out) -> String {
+    pub(super) fn with_attachments(&mut self, mut text: String, out: &mut Effects) -> String {
         let attached = std::mem::take(&mut self.meta.attachments);
         if attached.is_empty() {
             return text;
@@ -34,7 +34,7 @@ impl Session {
         text
     }
 
-    fn show_attachments(&mut self, out: &mut Out) {
+    fn show_attachments(&mut self, out: &mut Effects) {
         self.store_meta(out);
         let attachments = self.meta.attachments.clone();
         self.publish(Event::AttachmentsChanged { attachments }, out);

@@ -1,11 +1,11 @@
 //! Watched output: what a match does to the session (P01 to P05).
 
-use super::{Out, Session};
+use super::{Effects, Session};
 use crate::process::Hit;
 use crate::redact;
-use crate::store::{Entry, Record, Stage};
+use crate::store::Record;
 use crate::wakeup;
-use protocol::{Delivery, Millis, News, Process, ProcessId, TurnId, Wakeup, WakeupKind, Watching};
+use protocol::{Delivery, Millis, News, Process, ProcessId, TurnId, Wakeup, Watching};
 
 /// Shortest time between two matches of one process that are told (P03).
 const WINDOW: Millis = 15_000;
@@ -14,13 +14,13 @@ const STRIKES: u32 = 3;
 
 /// What a match comes to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Fate {
+enum MatchDecision {
     /// The agent is told, and of how many lines before that were not.
-    Told { suppressed: u64 },
+    Deliver { suppressed: u64 },
     /// Counted only: another one was told shortly before.
-    Suppressed,
+    Suppress,
     /// The watch is switched off; the agent is told that, and of how many lines it was not told.
-    Disabled { suppressed: u64 },
+    Disable { suppressed: u64 },
     /// Too early, or nobody's any more: kept in the list (P05).
     Stale,
 }
@@ -29,7 +29,7 @@ enum Fate {
 ///
 /// A window is the time after a match that was told. The first line that is suppressed in it is
 /// its strike; a window without one begins the count anew.
-fn limit(watching: &mut Watching, lines: u64, now: Millis) -> Fate {
+fn limit(watching: &mut Watching, lines: u64, now: Millis) -> MatchDecision {
     // A clock that was set back never keeps a window open.
     let inside = watching.told_at.is_some_and(|told| (0..WINDOW).contains(&(now - told)));
     if !inside {
@@ -37,38 +37,38 @@ fn limit(watching: &mut Watching, lines: u64, now: Millis) -> Fate {
             watching.strikes = 0;
         }
         watching.told_at = Some(now);
-        return Fate::Told { suppressed: std::mem::take(&mut watching.suppressed) };
+        return MatchDecision::Deliver { suppressed: std::mem::take(&mut watching.suppressed) };
     }
     if watching.suppressed == 0 {
         watching.strikes += 1;
     }
     watching.suppressed += lines;
     if watching.strikes < STRIKES {
-        return Fate::Suppressed;
+        return MatchDecision::Suppress;
     }
     watching.off = true;
-    Fate::Disabled { suppressed: std::mem::take(&mut watching.suppressed) }
+    MatchDecision::Disable { suppressed: std::mem::take(&mut watching.suppressed) }
 }
 
 impl Session {
     /// Whether the agent would be told of a match: what the whole host's limit counts (P04).
-    pub(crate) fn would_tell(&self, id: &ProcessId, hit: &Hit, now: Millis) -> bool {
+    pub(crate) fn would_deliver(&self, id: &ProcessId, hit: &Hit, now: Millis) -> bool {
         let Some(process) = self.process(id).filter(|p| p.is_watched()) else { return false };
-        matches!(self.judge(process, hit, now).1, Fate::Told { .. })
+        matches!(self.decide_match(process, hit, now).1, MatchDecision::Deliver { .. })
     }
 
     /// Where a match leaves the watch, and what it comes to.
-    fn judge(&self, process: &Process, hit: &Hit, now: Millis) -> (Watching, Fate) {
+    fn decide_match(&self, process: &Process, hit: &Hit, now: Millis) -> (Watching, MatchDecision) {
         let mut watching = process.watching.clone();
         watching.hits += hit.lines;
         watching.offset = watching.offset.max(hit.upto);
-        let fate = if self.is_stale(process, hit) {
+        let decision = if self.is_stale(process, hit) {
             watching.stale += 1;
-            Fate::Stale
+            MatchDecision::Stale
         } else {
             limit(&mut watching, hit.lines, now)
         };
-        (watching, fate)
+        (watching, decision)
     }
 
     /// Whether a match starts no turn (P05): the turn that spawned the process had not given its
@@ -88,20 +88,20 @@ impl Session {
         hit: Hit,
         admitted: bool,
         now: Millis,
-        out: &mut Out,
+        out: &mut Effects,
     ) {
         let Some(mut process) = self.process(id).filter(|p| p.is_watched()).cloned() else {
             return;
         };
-        let (mut watching, fate) = self.judge(&process, &hit, now);
-        match fate {
-            Fate::Stale | Fate::Suppressed => {}
+        let (mut watching, decision) = self.decide_match(&process, &hit, now);
+        match decision {
+            MatchDecision::Stale | MatchDecision::Suppress => {}
             // Dropped by the whole host's limit: as if it had not been, but for the counts.
-            Fate::Told { .. } if !admitted => {
+            MatchDecision::Deliver { .. } if !admitted => {
                 let Watching { hits, offset, .. } = watching;
                 watching = Watching { hits, offset, ..process.watching };
             }
-            Fate::Told { suppressed } => {
+            MatchDecision::Deliver { suppressed } => {
                 let told = wakeup::matched(&process, &hit, watching.matches, suppressed);
                 watching.matches += 1;
                 self.wait(told, hit.at, out);
@@ -112,7 +112,7 @@ impl Session {
                 );
                 self.toast(Some(id), News::Matched { pattern: hit.pattern }, text, out);
             }
-            Fate::Disabled { suppressed } => {
+            MatchDecision::Disable { suppressed } => {
                 self.wait(wakeup::watch_disabled(&process, suppressed), hit.at, out);
                 let command = redact::secrets(&process.command);
                 let text = format!("{command} matched too often: only its end will be told");
@@ -128,23 +128,13 @@ impl Session {
     }
 
     /// An event of a watch waits for a turn, in a ledger row of its own (P01).
-    fn wait(&mut self, wakeup: Wakeup, at: Millis, out: &mut Out) {
-        let entry = Entry {
-            session: self.id(),
-            process: wakeup.process.clone(),
-            kind: wakeup.kind,
-            ordinal: wakeup.ordinal,
-            state: Stage::Finished,
-            wakeup: Some(wakeup),
-            row: None,
-            at,
-        };
-        out.record(Record::Ledger(entry.clone()));
-        self.waiting.push(entry);
+    fn wait(&mut self, wakeup: Wakeup, at: Millis, out: &mut Effects) {
+        let waits = self.ledger.add_watch_event(wakeup, at);
+        self.apply_transition(waits, out);
     }
 
     /// A turn is over: from now on matches of what it spawned wake the agent (P05).
-    pub(super) fn watch_from_now(&mut self, turn: TurnId, now: Millis, out: &mut Out) {
+    pub(super) fn enable_matches(&mut self, turn: TurnId, now: Millis, out: &mut Effects) {
         let spawned = |p: &&Process| p.turn == turn && p.is_watched() && p.watching.since.is_none();
         let spawned: Vec<Process> = self.view.processes.iter().filter(spawned).cloned().collect();
         for mut process in spawned {
@@ -153,17 +143,8 @@ impl Session {
         }
     }
 
-    /// Whether a match of that process waits or is being answered.
-    pub(super) fn has_untold(&self, process: &ProcessId) -> bool {
-        let claimed = self.turn.iter().flat_map(|turn| &turn.claimed);
-        self.waiting
-            .iter()
-            .chain(claimed)
-            .any(|e| e.process == *process && e.kind != WakeupKind::Exit)
-    }
-
     /// The user began anew elsewhere. Not activity: the session does not become the latest one.
-    pub(super) fn reset(&mut self, out: &mut Out) {
+    pub(super) fn reset(&mut self, out: &mut Effects) {
         if self.stored == super::Stored::Yes && self.meta.reset != self.turns {
             self.meta.reset = self.turns;
             out.record(Record::Session(self.meta.clone()));

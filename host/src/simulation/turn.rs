@@ -404,7 +404,7 @@ impl World<'_> {
                 self.met.note_if(aborted.is_some(), Class::LateSpawn);
                 return self.spawn(s, turn, true);
             }
-            _ => TurnEvent::Status(Some("late".to_owned())),
+            _ => TurnEvent::status("late".to_owned()),
         };
         self.met.note_if(aborted.is_none(), Class::LateWords);
         let ack = self.fresh_ack(s);

@@ -2,7 +2,7 @@
 
 use protocol::{
     Answer, Ask, Attachment, Body, Choice, Command, Event, Failure, GoalState, Link, News,
-    QuestionId, Row, SessionId, SessionRow, Target,
+    QuestionId, Row, SessionId, SessionRow, Subject, Target,
 };
 
 use super::{App, Effect, Notice, Panel, ROWS, TakingBack};
@@ -411,11 +411,15 @@ impl App {
     }
 
     fn on_failed(&mut self, failure: &Failure) {
-        self.wanted = None;
-        self.elsewhere.on_failed();
-        self.taking_back = None;
-        self.moving = None;
-        self.export = None;
+        let about = &failure.about;
+        // Only what this failure answers is given up; what else was asked for may still come.
+        self.wanted.take_if(|_| about.may_be(&Subject::Sessions));
+        if about.may_be(&Subject::Answer) {
+            self.elsewhere.on_failed();
+        }
+        self.taking_back.take_if(|taking_back| about.may_be(&taking_back.subject()));
+        self.moving.take_if(|_| about.may_be(&Subject::Cwd));
+        self.export.take_if(|_| about.may_be(&Subject::Export));
         match &mut self.panel {
             Some(Panel::Processes(panel)) => {
                 if panel.on_failed(failure) {
@@ -423,25 +427,27 @@ impl App {
                     return;
                 }
             }
-            Some(Panel::Sessions(panel)) => panel.on_failed(),
+            Some(Panel::Sessions(panel)) => panel.on_failed(&failure.about),
             Some(Panel::Help { .. } | Panel::Picker(_) | Panel::Inbox(_)) | None => {}
         }
         // What was to be listed will not come.
         self.panel.take_if(|panel| match panel {
-            Panel::Sessions(panel) => panel.is_asking(),
-            Panel::Picker(panel) => panel.asks_for().is_some(),
+            Panel::Sessions(panel) => panel.is_asking() && about.may_be(&Subject::Sessions),
+            Panel::Picker(panel) => {
+                panel.asks_for().is_some_and(|kind| about.may_be(&kind.subject()))
+            }
             Panel::Help { .. } | Panel::Processes(_) | Panel::Inbox(_) => false,
         });
         // A host that knows no uploads says so of the command.
-        let about = failure.about.as_str();
-        if (about.contains("upload") || about == "command") && !self.uploading.is_empty() {
+        if about.may_be(&Subject::Upload) && !self.uploading.is_empty() {
             let named = self.uploading.iter().position(|name| failure.message.contains(name));
             self.uploading.remove(named.unwrap_or(0));
         }
-        let refused =
-            self.sent.iter().position(|sent| failure.about.contains(&sent.id.0)).or_else(|| {
-                failure.about.starts_with("prompt").then(|| self.sent.len().checked_sub(1))?
-            });
+        let refused = match about {
+            Subject::NamedPrompt(id) => self.sent.iter().position(|sent| sent.id == *id),
+            Subject::Prompt => self.sent.len().checked_sub(1),
+            _ => None,
+        };
         if let Some(at) = refused {
             let text = self.sent.remove(at).text;
             if self.composer.is_empty() {
@@ -452,7 +458,7 @@ impl App {
         }
         let message = failure.message.clone();
         // A session that was deleted under the view is no failure of anything that was asked.
-        let is_news = about == "session";
+        let is_news = *about == Subject::Session;
         self.tell(if is_news { Notice::Info(message) } else { Notice::Error(message) });
     }
 }

@@ -30,6 +30,27 @@ impl Sent {
     }
 }
 
+/// Why a prompt is not in the transcript yet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Delay {
+    /// The host has it: it waits for the running turn to end.
+    Queued,
+    /// The host has not confirmed it yet.
+    Sending,
+    /// There is no connection to send it over.
+    NotSent,
+}
+
+impl Delay {
+    pub(crate) fn label(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Sending => "sending",
+            Self::NotSent => "not sent yet",
+        }
+    }
+}
+
 impl App {
     /// A prompt is given to the host.
     pub(super) fn note_sent(&mut self, id: &PromptId, text: &str) {
@@ -86,7 +107,7 @@ impl App {
     }
 
     /// The prompts on their way that the user should see, and why they are not there yet.
-    pub(crate) fn late(&self) -> Vec<(&'static str, &str)> {
+    pub(crate) fn late(&self) -> Vec<(Delay, &str)> {
         let away = match self.link {
             Link::Up | Link::Polling { .. } => false,
             Link::Connecting | Link::Down { .. } | Link::Refused { .. } | Link::Stopped { .. } => {
@@ -94,7 +115,7 @@ impl App {
             }
         };
         let shown = self.sent.iter().filter(|sent| away || self.now - sent.at >= LATE);
-        let why = if away { "not sent yet" } else { "sending" };
+        let why = if away { Delay::NotSent } else { Delay::Sending };
         shown.map(|sent| (why, sent.text.as_str())).collect()
     }
 

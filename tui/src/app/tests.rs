@@ -1,5 +1,6 @@
 //! What keys and events do, in the order in which the parts may take them.
 
+use protocol::Subject;
 use protocol::{
     Answer, Choice, Command, Delivery, End, Event, Failure, Gauge, Process, PromptId, QuestionId,
     Queued, SessionId, SessionRow, State, Target, Toast,
@@ -280,7 +281,7 @@ fn a_refused_prompt_comes_back_as_the_draft() {
     let commands = sent(press(&mut app, "enter", T0));
     assert_eq!(prompt_text(&commands), Some("precious"));
     assert_eq!(app.unsent(), ["precious"]);
-    let failure = Failure { about: "prompt".into(), message: "the disk is full".into() };
+    let failure = Failure { about: Subject::Prompt, message: "the disk is full".into() };
     app.on_event(&Event::Failed(failure), T0);
     assert_eq!(app.composer.text(), "precious");
     assert_eq!(app.unsent(), ["precious"]);
@@ -450,7 +451,7 @@ fn quitting_never_waits_longer_than_for_the_next_key() {
     // A host that cannot say it keeps nobody.
     let mut app = self::app(vec![user("go")]);
     press(&mut app, "ctrl-d", T0);
-    let failure = Failure { about: "processes".into(), message: "the disk is gone".into() };
+    let failure = Failure { about: Subject::Processes, message: "the disk is gone".into() };
     assert_eq!(app.on_event(&Event::Failed(failure), T0), [Effect::Quit(Leaving::Plain)]);
 }
 

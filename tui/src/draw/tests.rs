@@ -159,7 +159,7 @@ fn notes_failures_and_refusals() {
         ]);
         app.on_event(
             &Event::Failed(Failure {
-                about: "set_model".into(),
+                about: protocol::Subject::Model,
                 message: "no model is called gpt-9; /model lists them".into(),
             }),
             T0,

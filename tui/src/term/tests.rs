@@ -227,7 +227,14 @@ fn foreign_text_brings_no_control_byte_to_the_terminal() {
     let mut screen = screen(80, 400);
     let mut bytes = frame(&mut screen, &mut app);
     app.on_event(&delta(&format!("{HOSTILE}\n\n```\n{HOSTILE}")), T0);
-    app.on_event(&Event::TurnStatus { turn: protocol::TurnId(1), text: Some(HOSTILE.into()) }, T0);
+    app.on_event(
+        &Event::TurnStatus {
+            turn: protocol::TurnId(1),
+            text: Some(HOSTILE.into()),
+            activity: protocol::Activity::Other,
+        },
+        T0,
+    );
     app.on_event(
         &Event::Toast(Toast {
             session: protocol::SessionId("other".into()),
@@ -241,7 +248,10 @@ fn foreign_text_brings_no_control_byte_to_the_terminal() {
         }),
         T0,
     );
-    let failure = protocol::Failure { about: HOSTILE.into(), message: HOSTILE.into() };
+    let failure = protocol::Failure {
+        about: protocol::Subject::Unknown(HOSTILE.into()),
+        message: HOSTILE.into(),
+    };
     app.on_event(&Event::Failed(failure), T0);
     app.on_paste(HOSTILE, T0);
     app.on_event(&asked(approval("q", HOSTILE, HOSTILE)), T0);

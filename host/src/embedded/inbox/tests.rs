@@ -9,8 +9,8 @@ use crate::session::{Ack, Input, TurnEvent};
 use crate::store::{Lock, Reader, Report};
 use protocol::View;
 use protocol::{
-    Answer, Ask, CallId, Choice, Command, Millis, News, PromptId, QuestionId, Target, Toast,
-    Transcript, TurnId,
+    Answer, Ask, CallId, Choice, Command, Millis, News, PromptId, QuestionId, Subject, Target,
+    Toast, Transcript, TurnId,
 };
 
 fn asked(id: &str, at: Millis) -> Question {
@@ -125,9 +125,9 @@ impl Front {
         front
     }
 
-    fn failures(&self) -> Vec<(&str, &str)> {
+    fn failures(&self) -> Vec<(&Subject, &str)> {
         let failures = self.told.iter().filter_map(|event| match event {
-            Event::Failed(failure) => Some((failure.about.as_str(), failure.message.as_str())),
+            Event::Failed(failure) => Some((&failure.about, failure.message.as_str())),
             _ => None,
         });
         failures.collect()
@@ -241,7 +241,7 @@ async fn a_question_of_a_session_that_is_deleted_leaves_the_inbox() {
     here.host.send(Command::Answer { session, id: asked.question.id, answer });
     here.until("a refusal", |f| !f.failures().is_empty()).await;
     let message = format!("session {} was deleted", asked.session);
-    assert_eq!(here.failures(), [("answer", message.as_str())]);
+    assert_eq!(here.failures(), [(&Subject::Answer, message.as_str())]);
     local.stop().await;
 }
 
@@ -289,7 +289,8 @@ async fn a_session_that_is_not_in_memory_is_changed_by_its_name_and_leaves_memor
     here.host.send(Command::Answer { session: nobody, id: question, answer });
     here.until("refusals", |f| f.failures().len() == 5).await;
     let why = "there is no session 20200101_000000_000000";
-    let about = ["rename", "pin", "archive", "answer", "answer"];
+    let about =
+        [&Subject::Rename, &Subject::Pin, &Subject::Archive, &Subject::Answer, &Subject::Answer];
     assert_eq!(here.failures(), about.map(|about| (about, why)));
     local.stop().await;
 }

@@ -5,8 +5,8 @@ use serde_json::Value;
 use super::{Mirror, Request, is_prompt, rows};
 use crate::wire::decode;
 use protocol::{
-    Assistant, Body, CallId, Event, Millis, Outcome, Part, Row, SessionId, Stop, ToolCall,
-    ToolResult, Usage,
+    Activity, Assistant, Body, CallId, Event, Millis, Outcome, Part, Row, SessionId, Stop,
+    ToolCall, ToolResult, Usage,
 };
 
 impl Mirror {
@@ -145,7 +145,11 @@ impl Mirror {
             && !message.is_empty()
         {
             let turn = running.turn;
-            self.emit(Event::TurnStatus { turn, text: Some(message.to_owned()) });
+            self.emit(Event::TurnStatus {
+                turn,
+                text: Some(message.to_owned()),
+                activity: Activity::Compressing,
+            });
         }
     }
 

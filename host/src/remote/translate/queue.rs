@@ -3,6 +3,7 @@
 
 use super::{Chat, Mirror, Request};
 use crate::wire::decode;
+use protocol::Subject;
 use protocol::{Attachment, Body, Event, Failure, Millis, PromptId, Queued, Row, Source, TurnId};
 
 /// How long after a refusal because of a turn that cannot be attached to the next try comes.
@@ -214,11 +215,11 @@ impl Mirror {
                 if let Some(id) = prompt {
                     self.emit(Event::PromptUnqueued { id });
                 }
-                self.fail("prompt", "The server ignores this text on purpose.");
+                self.fail(Subject::Prompt, "The server ignores this text on purpose.");
             }
             Refused::No(why) => {
                 self.queue.stuck = prompt.is_some();
-                self.fail("prompt", &why);
+                self.fail(Subject::Prompt, &why);
             }
         }
     }
@@ -250,8 +251,8 @@ impl Mirror {
     }
 
     /// Something could not be done.
-    pub(in crate::remote) fn fail(&mut self, about: &str, message: &str) {
-        let failure = Failure { about: about.to_owned(), message: message.to_owned() };
+    pub(in crate::remote) fn fail(&mut self, about: Subject, message: &str) {
+        let failure = Failure { about, message: message.to_owned() };
         self.emit(Event::Failed(failure));
     }
 }

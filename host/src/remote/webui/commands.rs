@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::super::translate::{self, Kind};
 use super::{Reply, Then, Webui, set};
+use protocol::Subject;
 use protocol::{Answer, Command, Event, GoalAsk, QuestionId, Target};
 
 /// How often a compression is asked after, in milliseconds, and how many times.
@@ -40,7 +41,7 @@ impl Webui {
             }
             Command::Cancel => {
                 if let Some(stream) = self.mirror.cancelling() {
-                    self.act("cancel", Then::Nothing, async move {
+                    self.act(Subject::Cancel, Then::Nothing, async move {
                         api.cancel(&stream).await.map(|()| Vec::new())
                     });
                 }
@@ -49,16 +50,16 @@ impl Webui {
             // A WebUI's clocks run by themselves.
             Command::Shown { .. } => {}
             Command::Kill { .. } => self.cannot(
-                "kill",
+                Subject::Kill,
                 "A hermes-webui offers no way to end a background process. Ask the agent to do it.",
             ),
             Command::Tail { .. } => self.cannot(
-                "tail",
+                Subject::Tail,
                 "A hermes-webui does not give out the output of background processes. Ask the \
                  agent for it.",
             ),
             Command::WakeNow => self.cannot(
-                "wake",
+                Subject::Wake,
                 "A hermes-webui starts its wakeups by itself; there is no way to ask for one.",
             ),
             Command::Open(target) => self.open(target),
@@ -68,25 +69,27 @@ impl Webui {
                 });
             }
             Command::Compress { focus } => self.compress(focus),
-            Command::Branch => self.copy("branch"),
-            Command::Duplicate => self.copy("duplicate"),
+            Command::Branch => self.copy(Subject::Branch, "branch"),
+            Command::Duplicate => self.copy(Subject::Duplicate, "duplicate"),
             Command::Archive { session: _, archived } => {
-                self.change("archive", json!({ "archived": archived }));
+                self.change(Subject::Archive, "archive", json!({ "archived": archived }));
             }
-            Command::Pin { session: _, pinned } => self.change("pin", json!({ "pinned": pinned })),
+            Command::Pin { session: _, pinned } => {
+                self.change(Subject::Pin, "pin", json!({ "pinned": pinned }));
+            }
             Command::Delete { session } => {
                 let then = if session.0 == id { Then::Open(Target::Latest) } else { Then::Nothing };
-                self.act("delete", then, async move {
+                self.act(Subject::Delete, then, async move {
                     api.change("delete", &session.0, Value::Null).await?;
                     Ok(vec![Event::SessionsChanged])
                 });
             }
             // An empty list would say that nothing runs, which nobody here knows.
             Command::ListProcesses => self.cannot(
-                "processes",
+                Subject::Processes,
                 "A hermes-webui does not list its background processes. Ask the agent for them.",
             ),
-            Command::ListSessions => self.act("sessions", Then::Nothing, async move {
+            Command::ListSessions => self.act(Subject::Sessions, Then::Nothing, async move {
                 let sessions = translate::list(&api.sessions().await?);
                 Ok(vec![Event::SessionsListed { sessions }])
             }),
@@ -96,35 +99,37 @@ impl Webui {
                 if let Some(provider) = self.providers.get(&model).filter(|p| !p.is_empty()) {
                     fields["model_provider"] = json!(provider);
                 }
-                self.act("model", Then::Nothing, async move {
+                self.act(Subject::Model, Then::Nothing, async move {
                     api.change("update", &id, fields).await?;
                     Ok(vec![Event::ModelChanged { model, context: None }])
                 });
             }
             Command::SetTitle { session: _, title } => {
-                self.act("rename", Then::Nothing, async move {
+                self.act(Subject::Rename, Then::Nothing, async move {
                     api.change("rename", &id, json!({ "title": title })).await?;
                     Ok(vec![Event::TitleChanged { title }])
                 });
             }
-            Command::Undo => self.act("undo", Then::Load, async move {
+            Command::Undo => self.act(Subject::Undo, Then::Load, async move {
                 api.take_back("undo", &id).await.map(|_| Vec::new())
             }),
-            Command::Truncate { after } => self.act("truncate", Then::Load, async move {
+            Command::Truncate { after } => self.act(Subject::Truncate, Then::Load, async move {
                 api.change("truncate", &id, json!({ "keep_count": after })).await?;
                 Ok(Vec::new())
             }),
-            Command::SetToolsets { toolsets } => self.act("toolsets", Then::Nothing, async move {
-                api.change("toolsets", &id, json!({ "toolsets": toolsets })).await?;
-                Ok(vec![Event::ToolsetsChanged { toolsets }])
-            }),
+            Command::SetToolsets { toolsets } => {
+                self.act(Subject::Toolsets, Then::Nothing, async move {
+                    api.change("toolsets", &id, json!({ "toolsets": toolsets })).await?;
+                    Ok(vec![Event::ToolsetsChanged { toolsets }])
+                });
+            }
             Command::Aside { .. } => {
                 self.cannot(
-                    "aside",
+                    Subject::SideQuestion,
                     "Side questions to a hermes-webui are not possible from here.",
                 );
             }
-            Command::Retitle { latest } => self.act("title", Then::Nothing, async move {
+            Command::Retitle { latest } => self.act(Subject::Title, Then::Nothing, async move {
                 let fields = json!({ "prefer_latest": latest });
                 let found = api.change("title/regenerate", &id, fields).await?;
                 let title = found["title"].as_str().unwrap_or_default().to_owned();
@@ -133,38 +138,40 @@ impl Webui {
             Command::Retry { id: prompt } => self.spawn(async move {
                 Reply::Retried { id: prompt, back: api.take_back("retry", &id).await }
             }),
-            Command::Export => self.act("export", Then::Nothing, async move {
+            Command::Export => self.act(Subject::Export, Then::Nothing, async move {
                 let document = api.export(&id).await?;
                 let text = serde_json::to_string_pretty(&document).unwrap_or_default();
                 Ok(vec![Event::Exported { name: format!("{id}.json"), text }])
             }),
-            Command::SetYolo { yolo } => self.act("yolo", Then::Nothing, async move {
+            Command::SetYolo { yolo } => self.act(Subject::Yolo, Then::Nothing, async move {
                 api.change("yolo", &id, json!({ "enabled": yolo })).await?;
                 Ok(vec![Event::YoloChanged { yolo }])
             }),
-            Command::SetCwd { cwd } => self.act("workspace", Then::Nothing, async move {
+            Command::SetCwd { cwd } => self.act(Subject::Cwd, Then::Nothing, async move {
                 api.change("update", &id, json!({ "workspace": cwd })).await?;
                 Ok(vec![Event::CwdChanged { cwd }])
             }),
-            Command::SetReasoning { effort } => self.act("reasoning", Then::Nothing, async move {
-                let effort = api.set_reasoning(effort.as_deref().unwrap_or("medium")).await?;
-                Ok(vec![Event::ReasoningChanged { effort: set(effort) }])
-            }),
-            Command::ListWorkspaces => self.act("workspaces", Then::Nothing, async move {
+            Command::SetReasoning { effort } => {
+                self.act(Subject::Reasoning, Then::Nothing, async move {
+                    let effort = api.set_reasoning(effort.as_deref().unwrap_or("medium")).await?;
+                    Ok(vec![Event::ReasoningChanged { effort: set(effort) }])
+                });
+            }
+            Command::ListWorkspaces => self.act(Subject::Workspaces, Then::Nothing, async move {
                 Ok(vec![Event::WorkspacesListed { paths: api.workspaces().await? }])
             }),
-            Command::ListProfiles => self.act("profiles", Then::Nothing, async move {
+            Command::ListProfiles => self.act(Subject::Profiles, Then::Nothing, async move {
                 let all = api.profiles().await?;
                 let names = all.profiles.into_iter().map(|p| p.name).filter(|n| !n.is_empty());
                 Ok(vec![Event::ProfilesListed { names: names.collect(), active: all.active }])
             }),
             Command::SetProfile { name } => {
-                self.act("profile", Then::Open(Target::Latest), async move {
+                self.act(Subject::Profile, Then::Open(Target::Latest), async move {
                     api.switch_profile(&name).await?;
                     Ok(vec![Event::SessionsChanged])
                 });
             }
-            Command::Search { query } => self.act("search", Then::Nothing, async move {
+            Command::Search { query } => self.act(Subject::Search, Then::Nothing, async move {
                 let found = translate::found(&api.search(&query).await?);
                 Ok(vec![Event::SessionsFound { query, found }])
             }),
@@ -191,27 +198,27 @@ impl Webui {
 
     fn act(
         &mut self,
-        about: &'static str,
+        about: Subject,
         then: Then,
         doing: impl Future<Output = Result<Vec<Event>, super::Error>> + Send + 'static,
     ) {
-        self.spawn(async move { Reply::Did { about, done: doing.await, then } });
+        self.spawn(async move { Reply::Did { about: Some(about), done: doing.await, then } });
     }
 
-    fn cannot(&mut self, about: &str, why: &str) {
+    fn cannot(&mut self, about: Subject, why: &str) {
         self.mirror.fail(about, why);
     }
 
     /// A change that only lists show.
-    fn change(&mut self, what: &'static str, fields: Value) {
+    fn change(&mut self, about: Subject, what: &'static str, fields: Value) {
         let (api, id) = (self.api.clone(), self.id());
-        self.act(what, Then::Nothing, async move {
+        self.act(about, Then::Nothing, async move {
             api.change(what, &id, fields).await?;
             Ok(vec![Event::SessionsChanged])
         });
     }
 
-    fn copy(&mut self, what: &'static str) {
+    fn copy(&mut self, about: Subject, what: &'static str) {
         let (api, id) = (self.api.clone(), self.id());
         let (view, opening) = (self.view, self.opening + 1);
         self.opening = opening;
@@ -220,7 +227,7 @@ impl Webui {
                 Ok(made) => made,
                 Err(error) => {
                     let then = Then::Nothing;
-                    return (view, Reply::Did { about: what, done: Err(error), then });
+                    return (view, Reply::Did { about: Some(about), done: Err(error), then });
                 }
             };
             let target = Target::Id(protocol::SessionId(made));
@@ -231,7 +238,7 @@ impl Webui {
 
     fn compress(&mut self, focus: Option<String>) {
         let (api, id) = (self.api.clone(), self.id());
-        self.act("compress", Then::Load, async move {
+        self.act(Subject::Compress, Then::Load, async move {
             let fields = focus.map_or(Value::Null, |focus| json!({ "focus_topic": focus }));
             let mut job = api.change("compress/start", &id, fields).await?;
             let (pause, most) = COMPRESSING;

@@ -13,6 +13,7 @@ use super::replies::Reply;
 use super::{Webui, failed};
 use crate::clock::now;
 use crate::wire::decode;
+use protocol::Subject;
 use protocol::{
     Answer, Ask, Asked, Attention, CallId, Command, Event, Millis, Question, QuestionId, SessionId,
     Toast, TurnId,
@@ -79,7 +80,7 @@ pub(super) enum Word {
     },
     /// Another session was renamed, pinned, put away.
     Changed {
-        about: &'static str,
+        about: Subject,
         done: Result<Value, Error>,
     },
 }
@@ -352,13 +353,23 @@ impl Webui {
         match command {
             Command::Answer { id, answer, .. } => self.answer_elsewhere(session, &id, answer),
             Command::SetTitle { title, .. } => {
-                self.change_elsewhere(session, "rename", json!({ "title": title }));
+                self.change_elsewhere(
+                    Subject::Rename,
+                    session,
+                    "rename",
+                    json!({ "title": title }),
+                );
             }
             Command::Archive { archived, .. } => {
-                self.change_elsewhere(session, "archive", json!({ "archived": archived }));
+                self.change_elsewhere(
+                    Subject::Archive,
+                    session,
+                    "archive",
+                    json!({ "archived": archived }),
+                );
             }
             Command::Pin { pinned, .. } => {
-                self.change_elsewhere(session, "pin", json!({ "pinned": pinned }));
+                self.change_elsewhere(Subject::Pin, session, "pin", json!({ "pinned": pinned }));
             }
             other => return Some(other),
         }
@@ -366,10 +377,16 @@ impl Webui {
     }
 
     /// Changes a session that is not in view.
-    fn change_elsewhere(&mut self, session: SessionId, about: &'static str, fields: Value) {
+    fn change_elsewhere(
+        &mut self,
+        about: Subject,
+        session: SessionId,
+        what: &'static str,
+        fields: Value,
+    ) {
         let api = self.api.clone();
         self.spawn(async move {
-            let done = api.change(about, &session.0, fields).await;
+            let done = api.change(what, &session.0, fields).await;
             Reply::Inbox(Word::Changed { about, done })
         });
     }
@@ -396,7 +413,7 @@ impl Webui {
             Word::Answered { session, sent } => {
                 let verdict = translate::verdict(&sent);
                 if let (Verdict::Undelivered, Err(error)) = (verdict, &sent) {
-                    self.push(failed("answer", error));
+                    self.push(failed(Subject::Answer, error));
                 }
                 if verdict == Verdict::Late {
                     self.tell_late(&session);

@@ -7,6 +7,7 @@ use super::streams::Source;
 use super::{AGAIN, Webui, background_sessions, failed};
 use crate::clock::now;
 use crate::wire::decode;
+use protocol::Subject;
 use protocol::{Attachment, Event, Millis, PromptId, QuestionId, SessionRow, Target};
 use tokio::time::Instant;
 
@@ -59,7 +60,7 @@ pub(super) enum Reply {
     },
     /// Something for the front end, and what is to be done then.
     Did {
-        about: &'static str,
+        about: Option<Subject>,
         done: Result<Vec<Event>, Error>,
         then: Then,
     },
@@ -118,12 +119,12 @@ impl Webui {
                     self.reload = true;
                     self.next_poll = self.next_poll.min(Instant::now() + AGAIN);
                 } else {
-                    self.refused("load", &error);
+                    self.refused(Subject::Load, &error);
                 }
             }
             Reply::Paged(Ok(session)) => self.mirror.paged(&session),
             Reply::Paged(Err(error)) => {
-                self.push(failed("page", &error));
+                self.push(failed(Subject::Page, &error));
                 let earlier = self.mirror.view().earlier;
                 self.mirror.changed(Event::Paged { rows: Vec::new(), earlier });
             }
@@ -133,7 +134,7 @@ impl Webui {
                 Ok(steered) if steered.accepted => {}
                 Ok(_) => self.mirror.steer_missed(&text),
                 Err(error) => {
-                    self.push(failed("steer", &error));
+                    self.push(failed(Subject::Steer, &error));
                     self.mirror.steer_missed(&text);
                 }
             },
@@ -147,7 +148,7 @@ impl Webui {
             Reply::Status(Err(error)) => {
                 self.polled = false;
                 if !error.is_passing() {
-                    self.refused("status", &error);
+                    self.refused(Subject::Status, &error);
                 }
             }
             Reply::Approval(Err(error)) | Reply::Clarify(Err(error)) => {
@@ -159,26 +160,26 @@ impl Webui {
             Reply::Uploaded { name, file } => match file {
                 Ok(file) => self.mirror.attach_file(file),
                 Err(error) => {
-                    self.mirror.fail("upload", &format!("{name}: {error}"));
+                    self.mirror.fail(Subject::Upload, &format!("{name}: {error}"));
                     // Its place on the screen goes, whatever became of it (S05).
                     let attachments = self.mirror.view().attachments.clone();
                     self.mirror.changed(Event::AttachmentsChanged { attachments });
                 }
             },
             Reply::Models(Ok(models)) => self.models(&models),
-            Reply::Models(Err(error)) => self.push(failed("models", &error)),
+            Reply::Models(Err(error)) => self.push(failed(Subject::Models, &error)),
             Reply::Retried { id, back } => match back {
                 Ok(back) => {
                     self.mirror.reload();
                     self.mirror.prompt(id, back.last_user_text);
                 }
-                Err(error) => self.push(failed("retry", &error)),
+                Err(error) => self.push(failed(Subject::Retry, &error)),
             },
             Reply::Did { about, done, then } => self.did(about, done, then),
         }
     }
 
-    fn did(&mut self, about: &'static str, done: Result<Vec<Event>, Error>, then: Then) {
+    fn did(&mut self, about: Option<Subject>, done: Result<Vec<Event>, Error>, then: Then) {
         match done {
             Ok(events) => {
                 for event in events {
@@ -191,8 +192,13 @@ impl Webui {
                 }
             }
             // Asked by ourselves: an older server may not know it.
-            Err(error) if about.is_empty() => tracing::debug!(%error, "not known"),
-            Err(error) => self.push(failed(about, &error)),
+            Err(error) => {
+                if let Some(about) = about {
+                    self.push(failed(about, &error))
+                } else {
+                    tracing::debug!(%error, "not known")
+                }
+            }
         }
     }
 
@@ -232,7 +238,7 @@ impl Webui {
     fn answered(&mut self, id: &QuestionId, sent: Result<decode::Responded, Error>) {
         let verdict = translate::verdict(&sent);
         if let (Verdict::Undelivered, Err(error)) = (verdict, &sent) {
-            self.push(failed("answer", error));
+            self.push(failed(Subject::Answer, error));
         }
         self.mirror.answered(id, verdict);
         if verdict != Verdict::Taken {
@@ -251,8 +257,8 @@ impl Webui {
                     self.mirror.go_on("continue");
                 }
             }
-            Ok(reply) if asked => self.mirror.fail("goal", &reply.error),
-            Err(error) if asked => self.push(failed("goal", &error)),
+            Ok(reply) if asked => self.mirror.fail(Subject::Goal, &reply.error),
+            Err(error) if asked => self.push(failed(Subject::Goal, &error)),
             Ok(_) | Err(_) => {}
         }
     }
@@ -270,7 +276,7 @@ impl Webui {
             let (api, id) = (self.api.clone(), self.id());
             self.spawn(async move {
                 let done = api.yolo(&id).await.map(|yolo| vec![Event::YoloChanged { yolo }]);
-                Reply::Did { about: "", done, then: Then::Nothing }
+                Reply::Did { about: None, done, then: Then::Nothing }
             });
         }
     }

@@ -7,13 +7,12 @@ use axum::http::StatusCode;
 use crate::embedded::{Attendance, HostHandle};
 use crate::serve::Refusal;
 use crate::wire::encode::session;
+use protocol::Subject;
 use protocol::View;
 use protocol::{Body, Command, Event, PromptId, SessionId, Source, Transcript, TurnId};
 
 /// How long a change of the session before a turn may take.
 const CHANGE: Duration = Duration::from_secs(2);
-/// What a failure to start a turn is about.
-const ASKED: &[&str] = &["prompt", "retry", "command"];
 /// What became of a prompt.
 #[derive(Debug)]
 pub(super) enum Begun {
@@ -57,7 +56,7 @@ impl Starter {
             return Ok(());
         }
         self.host.send(Command::SetModel { model: model.to_owned() });
-        self.changed("model", |event| matches!(event, Event::ModelChanged { .. })).await
+        self.changed(&Subject::Model, |event| matches!(event, Event::ModelChanged { .. })).await
     }
 
     pub(super) async fn set_cwd(&mut self, cwd: &str) -> Result<(), Refusal> {
@@ -65,19 +64,19 @@ impl Starter {
             return Ok(());
         }
         self.host.send(Command::SetCwd { cwd: cwd.to_owned() });
-        self.changed("cwd", |event| matches!(event, Event::CwdChanged { .. })).await
+        self.changed(&Subject::Cwd, |event| matches!(event, Event::CwdChanged { .. })).await
     }
 
     /// Waits for what a change comes to; one that changes nothing is not told at all.
     async fn changed(
         &mut self,
-        about: &str,
+        about: &Subject,
         is_it: impl Fn(&Event) -> bool,
     ) -> Result<(), Refusal> {
         let waiting = async {
             loop {
                 match self.next().await? {
-                    Event::Failed(failure) if failure.about == about => {
+                    Event::Failed(failure) if failure.about == *about => {
                         return Err(Refusal::bad(failure.message));
                     }
                     event if is_it(&event) => return Ok(()),
@@ -144,7 +143,7 @@ impl Starter {
                     });
                 }
                 // What others asked may fail too, and every view is told of some of it.
-                Event::Failed(failure) if ASKED.contains(&failure.about.as_str()) => {
+                Event::Failed(failure) if is_start(&failure.about) => {
                     return Err(Refusal::bad(failure.message));
                 }
                 _ => {}
@@ -155,4 +154,9 @@ impl Starter {
 
 fn stopped() -> Refusal {
     Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the host has stopped")
+}
+
+/// Whether a failure is about the start of a turn.
+fn is_start(about: &Subject) -> bool {
+    matches!(about, Subject::Prompt | Subject::NamedPrompt(_) | Subject::Retry | Subject::Command)
 }

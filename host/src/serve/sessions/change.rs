@@ -14,6 +14,7 @@ use crate::serve::client_state::Job;
 use crate::serve::{Body, Params, Refusal, Serving, answer, projects};
 use crate::settings::Settings;
 use crate::wire::encode::session::{goal, head, seconds, with_messages};
+use protocol::Subject;
 use protocol::{Body as RowBody, Command, Event, GoalAsk, GoalState, SessionId};
 
 /// Longest draft that is kept, as JSON.
@@ -392,7 +393,9 @@ async fn compress(State(serving): State<Serving>, body: Body) -> Result<Response
                 Event::RowAdded { row } if matches!(row.body, RowBody::Summary(_)) => {
                     end = Job::Done;
                 }
-                Event::Failed(failure) if failure.about == "compress" && end != Job::Done => {
+                Event::Failed(failure)
+                    if failure.about == Subject::Compress && end != Job::Done =>
+                {
                     end = Job::Failed(failure.message);
                 }
                 Event::TurnEnded { .. } => break,

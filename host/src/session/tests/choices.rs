@@ -1,6 +1,7 @@
 //! What a user sets for a session.
 
 use super::*;
+use protocol::Subject;
 
 #[test]
 fn yolo_approves_what_is_being_asked_and_asks_no_more_until_it_is_off() {
@@ -125,7 +126,7 @@ fn the_chosen_toolsets_count_from_the_next_turn_on_and_a_wrong_choice_changes_no
         let Some(Effect::Publish(Event::Failed(failure))) = effects.first() else {
             panic!("{effects:?}")
         };
-        assert_eq!(failure.about, "toolsets");
+        assert_eq!(failure.about, Subject::Toolsets);
         let named = wrong.iter().filter(|name| **name != "file");
         assert!({ named }.all(|name| failure.message.contains(name)), "{}", failure.message);
         assert_eq!(rig.view.toolsets, file);

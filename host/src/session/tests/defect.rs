@@ -5,6 +5,6 @@ use crate::session::Session;
 impl Session {
     /// Forgets what waits for a turn.
     pub(crate) fn drop_waiting(&mut self) {
-        self.waiting.clear();
+        self.ledger.drop_waiting();
     }
 }

@@ -79,7 +79,7 @@ proptest! {
                 rig.end();
             }
         }
-        prop_assert!(rig.session.waiting.is_empty());
+        prop_assert!(rig.session.ledger.waiting() == 0);
         let open = rig.session.transcript().processes.iter()
             .find(|p| !p.is_live() && matches!(p.delivery, Delivery::Waiting | Delivery::Claimed(_)));
         prop_assert_eq!(open, None);

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::session::GoalVerdict;
+use protocol::Subject;
 use protocol::{Goal, GoalAsk, GoalState};
 
 fn set(rig: &mut Rig, text: &str) -> Vec<Effect> {
@@ -198,7 +199,9 @@ fn the_user_pauses_resumes_and_clears_it_at_any_moment() {
     // S08
     let mut rig = Rig::new();
     let failed = |effects: &[Effect]| {
-        effects.iter().any(|e| matches!(e, Effect::Publish(Event::Failed(f)) if f.about == "goal"))
+        effects
+            .iter()
+            .any(|e| matches!(e, Effect::Publish(Event::Failed(f)) if f.about == Subject::Goal))
     };
     assert!(failed(&rig.feed(Input::Goal(GoalAsk::Pause))));
     assert!(failed(&rig.feed(Input::Goal(GoalAsk::Resume))));

@@ -349,7 +349,7 @@ fn a_one_shot_run_retries_nothing_and_takes_all_along() {
         rows: failed.view.rows.clone(),
         turns: failed.session.turns,
         processes: failed.view.processes.clone(),
-        ledger: failed.session.waiting.clone(),
+        ledger: failed.session.ledger.waiting_entries().to_vec(),
         ..Loaded::default()
     };
     let rules = Rules { fingerprint: "another".to_owned(), ..Rules::default() };
@@ -361,7 +361,7 @@ fn a_one_shot_run_retries_nothing_and_takes_all_along() {
     let prompt = Input::Prompt { id, text, attendance: Attendance::Stateless };
     let effects = session.handle(prompt, failed.now);
     assert_eq!(starts(&effects), [Source::User]);
-    assert!(session.waiting.is_empty(), "it rides along");
+    assert!(session.ledger.waiting() == 0, "it rides along");
 }
 
 #[test]
@@ -373,7 +373,7 @@ fn an_event_that_cannot_be_read_costs_itself_alone() {
         rig.exit(id);
         rig.now += 1;
     }
-    let mut ledger = rig.session.waiting.clone();
+    let mut ledger = rig.session.ledger.waiting_entries().to_vec();
     ledger[0].wakeup = None;
     // Not even its process is known.
     ledger[1].wakeup = None;
@@ -540,7 +540,7 @@ fn whatever_a_reclaimed_turn_says_later_is_refused() {
     let late = Assistant { text: "late".to_owned(), ..Assistant::default() };
     for event in [
         TurnEvent::Delta { part: Part::Text, text: "late".to_owned() },
-        TurnEvent::Status(Some("late".to_owned())),
+        TurnEvent::status("late".to_owned()),
         TurnEvent::Answered { answer: late, usage: None, context: None },
         TurnEvent::CallStarted(call.clone()),
         TurnEvent::CallOutput { call: call.clone(), text: "late".to_owned() },

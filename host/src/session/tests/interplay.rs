@@ -262,7 +262,7 @@ fn anything(rig: &mut Rig, what: u8, which: u8) {
     let task = protocol::Work::Delegation { session: SessionId(format!("w{id}")) };
     let new = rig.session.process(&pid(&id)).is_none();
     let any = rig.session.turn.is_some();
-    let running = rig.session.turn.as_ref().is_some_and(|turn| !turn.aim.is_internal());
+    let running = rig.session.turn.as_ref().is_some_and(|turn| !turn.purpose.is_internal());
     match what % 20 {
         0 => drop(rig.prompt("prompt")),
         1 if running && new => rig.spawn(&id),
@@ -412,14 +412,14 @@ proptest! {
             rig.feed(Input::WakeNow);
             rig.now += HOUR;
             rig.feed(Input::Tick);
-            if rig.session.turn.as_ref().is_some_and(|turn| !turn.aim.is_internal()) {
+            if rig.session.turn.as_ref().is_some_and(|turn| !turn.purpose.is_internal()) {
                 rig.answer("x");
             }
             if rig.session.turn.is_some() {
                 rig.end();
             }
         }
-        prop_assert!(rig.session.waiting.is_empty());
+        prop_assert!(rig.session.ledger.waiting() == 0);
         prop_assert!(rig.session.prompts.is_empty());
         prop_assert_eq!(&rig.session.transcript().queued, &Vec::new());
         prop_assert_eq!(rig.session.transcript().steer.as_ref(), None);

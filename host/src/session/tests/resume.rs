@@ -4,7 +4,7 @@ use proptest::prelude::*;
 
 use super::disk::Disk;
 use super::*;
-use crate::session::resume::{AWAITED, LEFT, RECOVERY};
+use crate::session::resume::{LEFT, RECOVERY, UNANSWERED};
 
 const HOUR: Millis = 3_600_000;
 
@@ -235,7 +235,7 @@ fn a_question_that_ran_out_of_time_is_where_the_user_is_awaited() {
     assert_eq!(kinds(&disk), ["user", "assistant", "tool", "tool", "note", "failure"]);
     assert!(disk.rows[5].text().contains("waits for you"));
     // The next prompt is not taken for more than it is.
-    assert_eq!(disk.rows[4].text(), AWAITED);
+    assert_eq!(disk.rows[4].text(), UNANSWERED);
     // Once the model has answered to it, it is past.
     let mut rig = running();
     calls(&mut rig, &[("c", "clarify")]);

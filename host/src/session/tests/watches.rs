@@ -234,7 +234,7 @@ fn a_match_that_the_hosts_limit_drops_leaves_the_watch_as_it_was() {
     // P04
     let mut rig = watching(&["a"]);
     let at = hit(rig.now, 2);
-    assert!(rig.session.would_tell(&pid("a"), &at, rig.now));
+    assert!(rig.session.would_deliver(&pid("a"), &at, rig.now));
     rig.feed(Input::Matched { process: pid("a"), hit: at.clone(), admitted: false });
     assert!(rig.starts().is_empty() && toasts(&rig).is_empty());
     let now = watch_of(&rig, "a");
@@ -243,8 +243,8 @@ fn a_match_that_the_hosts_limit_drops_leaves_the_watch_as_it_was() {
     matches(&mut rig, "a");
     assert_eq!(rig.starts(), [Source::Wakeup]);
     // What would not be told does not count for that limit.
-    assert!(!rig.session.would_tell(&pid("a"), &at, rig.now));
-    assert!(!rig.session.would_tell(&pid("unknown"), &at, rig.now));
+    assert!(!rig.session.would_deliver(&pid("a"), &at, rig.now));
+    assert!(!rig.session.would_deliver(&pid("unknown"), &at, rig.now));
 }
 
 #[test]

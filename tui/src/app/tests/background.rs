@@ -1,5 +1,6 @@
 //! What keys and events do to background work, waiting prompts and sessions.
 
+use protocol::Subject;
 use protocol::{News, Work};
 
 use super::*;
@@ -178,7 +179,7 @@ fn the_list_of_all_processes_is_asked_for_at_changes_and_never_twice_at_once() {
     assert_eq!(app.on_event(&listed, T0), []);
     assert_eq!(sent(app.on_event(&toast, T0)), ask);
     assert_eq!(app.on_event(&toast, T0), []);
-    let failure = Failure { about: "processes".into(), message: "no".into() };
+    let failure = Failure { about: Subject::Processes, message: "no".into() };
     app.on_event(&Event::Failed(failure), T0);
     assert_eq!(sent(app.on_event(&toast, T0)), ask, "a refusal does not end the asking");
     press(&mut app, "a", T0);

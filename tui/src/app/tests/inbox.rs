@@ -1,5 +1,6 @@
 //! The questions of all sessions: who is marked, whose card opens, and which keys answer.
 
+use protocol::Subject;
 use protocol::{Asked, News, Question, Toast};
 use ratatui::buffer::Buffer;
 use ratatui::layout::Rect;
@@ -226,7 +227,7 @@ fn an_answered_question_counts_no_more_and_the_next_one_is_a_key_away() {
     app.on_tick(T0 + 9_000);
     assert!(shows(&mut app, "1 session asks"), "{}", picture(&mut app, 80, 24));
     // A host that could not take it leaves the question open.
-    let failure = Failure { about: "answer".into(), message: "the disk is full".into() };
+    let failure = Failure { about: Subject::Answer, message: "the disk is full".into() };
     app.on_event(&Event::Failed(failure), T0 + 9_000);
     assert!(shows(&mut app, "2 sessions ask") && shows(&mut app, "the disk is full"));
     // It was the last one of this session, but not the last.

@@ -1,5 +1,6 @@
 //! What events do about files for the next prompt, answers from elsewhere, and news.
 
+use protocol::Subject;
 use protocol::{Attachment, News, ProcessId};
 
 use super::*;
@@ -31,7 +32,7 @@ fn uploading() -> App {
 fn a_session_that_was_deleted_under_the_view_is_news_and_no_failure() {
     let mut app = app(vec![user("go")]);
     let message = "the session \"go\" was deleted; this is a new one".to_owned();
-    app.on_event(&Event::Failed(Failure { about: "session".into(), message }), T0);
+    app.on_event(&Event::Failed(Failure { about: Subject::Session, message }), T0);
     assert!(shows(&mut app, "was deleted; this is a new one") && !shows(&mut app, "✗"));
 }
 
@@ -48,12 +49,13 @@ fn an_upload_is_shown_until_it_has_ended_however_it_ends() {
 
     for about in ["upload", "command"] {
         let mut app = uploading();
-        let failure = Failure { about: about.into(), message: "the disk is full".into() };
+        let failure =
+            Failure { about: Subject::of_name(about), message: "the disk is full".into() };
         app.on_event(&Event::Failed(failure), T0);
         over(&mut app);
     }
     let mut app = uploading();
-    let failure = Failure { about: "model".into(), message: "no such model".into() };
+    let failure = Failure { about: Subject::Model, message: "no such model".into() };
     app.on_event(&Event::Failed(failure), T0);
     assert!(shows(&mut app, "uploading"), "that is another matter");
 
@@ -234,4 +236,26 @@ fn news_from_another_session_lead_there() {
     let transcript = Box::new(Transcript { session: other, ..window(vec![]) });
     app.on_event(&Event::Attached { transcript, resynced: false }, T0);
     assert_eq!(sent(press(&mut app, "ctrl-o", T0)), [Command::ListSessions], "it is here now");
+}
+
+#[test]
+fn a_failure_ends_only_the_request_that_it_names() {
+    let failed = |about| Event::Failed(Failure { about, message: "no".into() });
+    let lists = |app: &App| app.panel.is_some();
+    let mut app = app(vec![user("go")]);
+    typed(&mut app, "/model");
+    app.on_event(&failed(Subject::Goal), T0);
+    assert!(lists(&app), "the models may still come");
+    app.on_event(&failed(Subject::Sessions), T0);
+    assert!(lists(&app), "the models may still come");
+    app.on_event(&failed(Subject::Models), T0);
+    assert!(!lists(&app), "they will not come");
+
+    typed(&mut app, "/export notes.json");
+    app.on_event(&failed(Subject::Yolo), T0);
+    let exported = Event::Exported { name: "s.json".into(), text: "{}".into() };
+    assert_eq!(app.on_event(&exported, T0).len(), 1, "it is saved");
+    typed(&mut app, "/export notes.json");
+    app.on_event(&failed(Subject::Export), T0);
+    assert_eq!(app.on_event(&exported, T0).len(), 0, "nobody waits for it");
 }

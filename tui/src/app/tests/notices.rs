@@ -1,5 +1,6 @@
 //! What the interface says in lines of its own, and when it gives way.
 
+use protocol::Subject;
 use protocol::{Link, Row};
 
 use super::*;
@@ -13,7 +14,7 @@ fn add(app: &mut App, row: Row, at: Millis) {
 }
 
 fn fail(app: &mut App, message: &str) {
-    let failure = Failure { about: "export".into(), message: message.into() };
+    let failure = Failure { about: Subject::Export, message: message.into() };
     app.on_event(&Event::Failed(failure), T0);
 }
 
@@ -146,7 +147,10 @@ fn a_host_elsewhere_that_was_left_at_work_is_said_to_go_on() {
 #[test]
 fn a_list_of_processes_that_is_refused_is_said_in_its_place_and_only_there() {
     let refused = |about: &str| {
-        Event::Failed(Failure { about: about.into(), message: "this server tells none".into() })
+        Event::Failed(Failure {
+            about: Subject::of_name(about),
+            message: "this server tells none".into(),
+        })
     };
     let options = Options { place: Some("lab".into()), ..options() };
     let mut app = App::new(options, T0);

@@ -1,6 +1,7 @@
 //! What keys and events do about the link, lists that change elsewhere, rows that are taken back,
 //! files, goals and news.
 
+use protocol::Subject;
 use protocol::{Attention, Body, Found, Goal, GoalAsk, GoalState, Link, Source, TurnId};
 
 use super::*;
@@ -129,7 +130,10 @@ fn after_a_resync_the_user_sees_how_much_was_missed() {
     paint(&mut app, 80, 24);
     press(&mut app, "pgup", T0);
     let place = picture(&mut app, 80, 24).lines().nth(3).map(str::to_owned);
-    let failure = Failure { about: "x".into(), message: "the disk is full".into() };
+    let failure = Failure {
+        about: protocol::Subject::Unknown("x".into()),
+        message: "the disk is full".into(),
+    };
     app.on_event(&Event::Failed(failure), T0);
     app.on_event(&again(rows(67)), T0);
     assert!(shows(&mut app, "✗ the disk is full"), "an error is not lost for it");
@@ -300,7 +304,7 @@ fn messages_are_searched_once_typing_pauses_and_late_answers_are_dropped() {
     let mut app = opened(&["a"]);
     enter_text(&mut app, "title", T0);
     assert_eq!(sent(app.on_tick(T0 + 400)), [search("title")]);
-    let failure = Failure { about: "search".into(), message: "no".into() };
+    let failure = Failure { about: Subject::Search, message: "no".into() };
     app.on_event(&Event::Failed(failure), T0);
     enter_text(&mut app, " of", T0 + 500);
     assert_eq!(app.on_tick(T0 + 5_000), []);
@@ -349,7 +353,7 @@ fn another_folder_is_confirmed_where_it_was_asked_for_once_the_host_has_taken_it
     app.on_event(&moved, T0);
     assert!(shows(&mut app, "works in /srv/www from the next turn on"));
     typed(&mut app, "/workspace /nowhere");
-    let failure = Failure { about: "folder".into(), message: "there is none".into() };
+    let failure = Failure { about: Subject::Cwd, message: "there is none".into() };
     app.on_event(&Event::Failed(failure), T0);
     app.on_event(&moved, T0);
     assert!(shows(&mut app, "there is none") && !shows(&mut app, "works in"));
@@ -394,17 +398,21 @@ fn a_picker_opens_on_what_is_in_use_and_asks_for_what_is_picked() {
 
 #[test]
 fn a_list_that_takes_long_is_in_view_at_once_and_can_be_left() {
-    let refused =
-        || Event::Failed(Failure { about: "sessions".into(), message: "the disk is gone".into() });
+    let refused = |about| Event::Failed(Failure { about, message: "the disk is gone".into() });
     let models = Event::ModelsListed { models: vec!["demo".into()] };
-    for command in ["/sessions", "/model ", "/workspace ", "/profile "] {
+    for (command, about) in [
+        ("/sessions", Subject::Sessions),
+        ("/model ", Subject::Models),
+        ("/workspace ", Subject::Workspaces),
+        ("/profile ", Subject::Profiles),
+    ] {
         let mut app = app(vec![]);
         typed(&mut app, command);
         assert!(shows(&mut app, "asking the host …"), "{command}");
         enter_text(&mut app, "abc", T0);
         assert_eq!(press(&mut app, "enter", T0), [], "{command}: there is nothing to pick");
         assert!(shows(&mut app, "asking the host …"), "{command}");
-        app.on_event(&refused(), T0);
+        app.on_event(&refused(about), T0);
         assert!(app.panel.is_none() && shows(&mut app, "the disk is gone"), "{command}");
         typed(&mut app, command);
         press(&mut app, "esc", T0);
@@ -418,7 +426,7 @@ fn a_list_that_takes_long_is_in_view_at_once_and_can_be_left() {
     let picked = sent(press(&mut app, "enter", T0));
     assert_eq!(picked, [Command::SetModel { model: "gpt-5".into() }], "what was typed counts");
     let mut app = opened(&["a", "b"]);
-    app.on_event(&refused(), T0);
+    app.on_event(&refused(Subject::Sessions), T0);
     assert!(shows(&mut app, "title of a"), "what is listed stays");
 }
 

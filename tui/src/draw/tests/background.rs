@@ -1,5 +1,6 @@
 //! Pictures of what happens without the user: news, wakeups, processes, held wakeups, sessions.
 
+use protocol::Subject;
 use protocol::{
     Body, Command, Delivery, End, Event, Failure, Killer, News, Process, ProcessId, SessionId,
     SessionRow, State, Summary, Toast, Transcript, Wakeup, WakeupKind, Watching, Work,
@@ -293,7 +294,7 @@ fn a_refusal_is_seen_while_a_panel_is_open() {
     pictures("processes_refused", || {
         let mut app = panel(several(), &[]);
         let message = "the process belongs to a session that another host works on".into();
-        app.on_event(&Event::Failed(Failure { about: "kill".into(), message }), T0);
+        app.on_event(&Event::Failed(Failure { about: Subject::Kill, message }), T0);
         app
     });
 }

@@ -1,5 +1,6 @@
 //! Pictures of the inbox, of a title that is being written, and of what is said in lines of its own.
 
+use protocol::Subject;
 use protocol::{Asked, Command, Event, Failure, Question, SessionId, SessionRow};
 
 use ratatui::style::Modifier;
@@ -162,7 +163,7 @@ fn what_is_said_stands_where_it_was_said() {
     at_80_and_50("said_among_rows", || {
         let mut app = app(vec![user("go"), says("Working on it.")]);
         app.on_event(&started(), T0);
-        let failure = Failure { about: "export".into(), message: "the disk is full".into() };
+        let failure = Failure { about: Subject::Export, message: "the disk is full".into() };
         app.on_event(&Event::Failed(failure), T0);
         let more = [calls(vec![call("1", "terminal", r#"{"command":"make"}"#)])];
         for (n, body) in (3..).zip(more) {
@@ -186,7 +187,7 @@ fn a_host_that_does_not_tell_its_processes_is_not_said_to_have_none() {
         app.on_event(&Event::Attached { transcript, resynced: false }, T0);
         assert_eq!(sent(press(&mut app, "ctrl-b", T0)), [Command::ListProcesses]);
         let message = "this server does not list its background processes: ask the agent for them";
-        let failure = Failure { about: "processes".into(), message: message.into() };
+        let failure = Failure { about: Subject::Processes, message: message.into() };
         app.on_event(&Event::Failed(failure), T0);
         app
     });

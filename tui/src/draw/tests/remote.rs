@@ -312,7 +312,13 @@ fn hostile_words_of_a_remote_host_bring_no_control_character_to_the_screen() {
                     let bad = |c: char| c != '\n' && crate::clean::is_hidden(c);
                     assert!(!shown.contains(bad) && !shown.contains("[2J"), "{input}: {shown:?}");
                 }
-                app.on_event(&Event::Failed(Failure { about: EVIL.into(), message: evil() }), T0);
+                app.on_event(
+                    &Event::Failed(Failure {
+                        about: protocol::Subject::Unknown(EVIL.into()),
+                        message: evil(),
+                    }),
+                    T0,
+                );
                 let shown = picture(&mut app, 80, 24);
                 assert!(!shown.contains('\u{1b}'), "{shown:?}");
             }

@@ -8,6 +8,7 @@ use super::fake::Fake;
 use super::loops::{attached, becomes};
 use super::*;
 use protocol::Asked;
+use protocol::Subject;
 
 impl Front {
     fn inbox(&self) -> &[Asked] {
@@ -22,9 +23,9 @@ impl Front {
         self.events.iter().filter(|e| matches!(e, Event::InboxChanged { .. })).count()
     }
 
-    fn failures(&self) -> Vec<&str> {
+    fn failures(&self) -> Vec<&Subject> {
         let failures = self.events.iter().filter_map(|event| match event {
-            Event::Failed(failure) => Some(failure.about.as_str()),
+            Event::Failed(failure) => Some(&failure.about),
             _ => None,
         });
         failures.collect()
@@ -90,7 +91,7 @@ async fn what_another_session_asks_is_in_the_inbox_and_answered_there() {
     front.host.send(answer(&first, Answer::Approval(Choice::Deny)));
     front.turn("go on").await;
     assert_eq!(fake.does.said.lock().unwrap().len(), 2);
-    assert_eq!(front.failures(), [] as [&str; 0]);
+    assert_eq!(front.failures(), [] as [&Subject; 0]);
 }
 
 // C07
@@ -107,7 +108,7 @@ async fn an_answer_that_comes_too_late_for_another_session_is_no_error() {
         *fake.does.attention.lock().unwrap() = Value::Null;
         front.host.send(answer(&first, Answer::Approval(Choice::Once)));
         front.until("none", |f| f.inbox().is_empty()).await;
-        assert_eq!(front.failures(), [] as [&str; 0]);
+        assert_eq!(front.failures(), [] as [&Subject; 0]);
     }
 }
 
@@ -116,7 +117,7 @@ async fn an_answer_that_does_not_arrive_leaves_the_question_of_another_session()
     let (fake, mut front, first) = asked().await;
     *fake.does.verdict.lock().unwrap() = (500, json!({"error": "no"}));
     front.host.send(answer(&first, Answer::Approval(Choice::Once)));
-    front.until("a failure", |f| f.failures() == ["answer"]).await;
+    front.until("a failure", |f| f.failures() == [&Subject::Answer]).await;
     front.turn("go on").await;
     assert_eq!(front.inbox(), std::slice::from_ref(&first));
     *fake.does.verdict.lock().unwrap() = (200, json!({"ok": true}));
@@ -171,7 +172,7 @@ async fn another_session_is_renamed_pinned_and_put_away_by_its_name() {
     *fake.does.verdict.lock().unwrap() = (404, json!({"error": "Session not found"}));
     let nobody = Some(SessionId("gone".to_owned()));
     front.host.send(Command::Pin { session: nobody, pinned: true });
-    front.until("a failure", |f| f.failures() == ["pin"]).await;
+    front.until("a failure", |f| f.failures() == [&Subject::Pin]).await;
     // The one in view by its name is the one in view.
     *fake.does.verdict.lock().unwrap() = (200, json!({"ok": true}));
     let here = Some(front.view.session.clone());

@@ -3,6 +3,7 @@
 //! `ECHO`, `LONG`, `TOOL`, `DANGER`, `CLARIFY`, `BG` as first word. Without the variables they do nothing.
 
 use super::*;
+use protocol::Subject;
 
 fn url() -> Option<String> {
     std::env::var("HERMES_WEBUI_URL").ok().filter(|url| !url.is_empty())
@@ -261,7 +262,7 @@ async fn sessions_are_listed_found_copied_pinned_taken_back_and_deleted() {
     front.host.send(Command::Undo);
     front
         .until("a refusal", |f| {
-            f.events.iter().any(|e| matches!(e, Event::Failed(f) if f.about == "undo"))
+            f.events.iter().any(|e| matches!(e, Event::Failed(f) if f.about == Subject::Undo))
         })
         .await;
     front.host.send(Command::Open(Target::Id(first.clone())));
@@ -275,7 +276,7 @@ async fn sessions_are_listed_found_copied_pinned_taken_back_and_deleted() {
     front.host.send(Command::Open(Target::Id(SessionId("000000000000".to_owned()))));
     front
         .until("a refusal", |f| {
-            f.events.iter().any(|e| matches!(e, Event::Failed(f) if f.about == "open"))
+            f.events.iter().any(|e| matches!(e, Event::Failed(f) if f.about == Subject::Open))
         })
         .await;
     for command in [Command::Kill { id: None }, Command::WakeNow] {
@@ -285,7 +286,7 @@ async fn sessions_are_listed_found_copied_pinned_taken_back_and_deleted() {
         .until("two refusals", |f| {
             f.events
                 .iter()
-                .filter(|e| matches!(e, Event::Failed(f) if f.about == "kill" || f.about == "wake"))
+                .filter(|e| matches!(e, Event::Failed(f) if f.about == Subject::Kill || f.about == Subject::Wake))
                 .count()
                 == 2
         })

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::fake::Fake;
 use super::*;
+use protocol::Subject;
 
 pub(super) async fn attached() -> (Fake, Front) {
     let fake = Fake::start().await;
@@ -191,7 +192,7 @@ async fn a_server_that_never_takes_a_turn_back_is_named() {
     front.host.send(Command::Retry { id: PromptId::fresh() });
     front
         .until("a refusal", |f| {
-            f.events.iter().any(|e| matches!(e, Event::Failed(f) if f.about == "retry"))
+            f.events.iter().any(|e| matches!(e, Event::Failed(f) if f.about == Subject::Retry))
         })
         .await;
     assert_eq!(fake.does.starts.load(Ordering::SeqCst), 1, "it does not run twice");
@@ -273,7 +274,7 @@ async fn a_list_of_processes_that_nobody_has_is_refused_and_not_empty() {
     front.host.send(Command::ListProcesses);
     front
         .until("a refusal", |f| {
-            f.events.iter().any(|e| matches!(e, Event::Failed(f) if f.about == "processes"))
+            f.events.iter().any(|e| matches!(e, Event::Failed(f) if f.about == Subject::Processes))
         })
         .await;
 }
@@ -302,7 +303,7 @@ async fn a_session_of_another_profile_is_refused_with_the_way_to_it() {
     front
         .until("a refusal", |f| {
             f.events.iter().any(|e| {
-                matches!(e, Event::Failed(f) if f.about == "open"
+                matches!(e, Event::Failed(f) if f.about == Subject::Open
                     && f.message.contains("/profile work"))
             })
         })
@@ -376,7 +377,7 @@ async fn an_upload_that_fails_is_told_and_leaves_nothing_on_its_way() {
     front
         .until("a failure", |f| {
             f.events.iter().any(|e| {
-                matches!(e, Event::Failed(f) if f.about == "upload" && f.message.contains("note.txt"))
+                matches!(e, Event::Failed(f) if f.about == Subject::Upload && f.message.contains("note.txt"))
             })
         })
         .await;

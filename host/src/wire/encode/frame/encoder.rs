@@ -6,11 +6,10 @@ use std::collections::HashMap;
 use serde_json::{Value, json};
 
 use super::{Frame, Kind, args, head, preview, question};
-use crate::session::COMPRESSING;
 use crate::wire::encode::session::{UNTITLED, session, tokens};
 use protocol::{
-    Assistant, Body, CallId, Event, Millis, Outcome, Part, QuestionId, Row, Running, SessionId,
-    Summary, ToolCall, ToolResult, Transcript, TurnId, Usage,
+    Activity, Assistant, Body, CallId, Event, Millis, Outcome, Part, QuestionId, Row, Running,
+    SessionId, Summary, ToolCall, ToolResult, Transcript, TurnId, Usage,
 };
 
 /// Usage is told at most this often while text flows.
@@ -116,10 +115,10 @@ impl FrameEncoder {
                 self.tell_row(row, transcript, &mut out);
             }
             Event::CallStarted { call, .. } => self.tell_start(call, &mut out),
-            Event::TurnStatus { turn, text } if *turn == self.turn => {
-                let compressing = text.as_deref() == Some(COMPRESSING);
+            Event::TurnStatus { turn, text, activity } if *turn == self.turn => {
+                let compressing = *activity == Activity::Compressing;
                 if compressing && !self.compressing {
-                    let data = json!({ "session_id": self.session, "message": COMPRESSING });
+                    let data = json!({ "session_id": self.session, "message": text });
                     out.push(Frame::new("compressing", data));
                 }
                 self.compressing = compressing;
