@@ -547,7 +547,7 @@ async fn sent_where_no_host_starts(home: &Home) -> (u32, Terminal) {
     assert!(home.run(&["host", "stop"]).await.status.success());
     terminal.shows("your next message starts another").await;
     terminal.keys("\r");
-    let screen = terminal.shows("no other host starts").await;
+    let screen = terminal.shows("no other host can be started").await;
     assert!(screen.contains("half a thought"), "{screen}");
     fs::write(&config, good).unwrap();
     (host, terminal)
