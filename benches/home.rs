@@ -9,6 +9,7 @@ use protocol::{Assistant, Body, Outcome, Row, SessionId, Source, TurnId};
 use tempfile::TempDir;
 
 use crate::model::Model;
+use host::state_dir::StateDir;
 
 /// The program under measure.
 const PROGRAM: &str = env!("CARGO_BIN_EXE_hermes-tui");
@@ -41,8 +42,8 @@ impl Home {
         home
     }
 
-    pub(crate) fn state(&self) -> PathBuf {
-        self.dir.path().join("state")
+    pub(crate) fn state(&self) -> StateDir {
+        StateDir::new(self.dir.path().join("state"))
     }
 
     /// Where the program is started.

@@ -1,15 +1,36 @@
-//! `hermes-tui approvals check`: says what would happen to a command, without running it.
+//! `approvals check`: whether a command would be allowed, asked about or blocked, without running
+//! it.
 
 use host::approval::{Decision, Finding, Grants, Policy};
+use host::settings::Settings;
+use host::store::Reader;
 use std::io::{ErrorKind, Write};
 use std::process::ExitCode;
 
+use crate::args;
+
+/// Runs the subcommand with what is configured and what was always allowed.
+pub(crate) fn run(settings: &Settings, command: &args::Approvals) -> anyhow::Result<ExitCode> {
+    let args::Approvals::Check { json, command } = command;
+    let granted = Reader::open(&settings.state)?.granted()?;
+    let approvals = &settings.approvals;
+    let policy = Policy {
+        mode: approvals.mode,
+        deny: approvals.deny.clone(),
+        always: approvals.allow.iter().cloned().chain(granted).collect(),
+    };
+    check(command, *json, &policy)
+}
+
 /// Prints the verdict on a command, given as one word (a command line) or as several (its words).
 /// The exit code is 0 for every verdict, 2 when there is no command.
-pub(crate) fn check(command: &[String], json: bool, policy: &Policy) -> anyhow::Result<ExitCode> {
+fn check(command: &[String], json: bool, policy: &Policy) -> anyhow::Result<ExitCode> {
     let line = match command {
         [] => {
-            write_all(&mut std::io::stderr().lock(), "approvals check: give a command after --\n")?;
+            write_all(
+                &mut std::io::stderr().lock(),
+                "approvals check: put the command after --\n",
+            )?;
             return Ok(ExitCode::from(2));
         }
         [line] => line.clone(),
@@ -69,7 +90,7 @@ fn quote(word: &str) -> String {
     }
 }
 
-/// A reader that went away has seen enough.
+/// Writes text. A reader that closed the pipe early is no error.
 fn write_all(out: &mut impl Write, text: &str) -> std::io::Result<()> {
     match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
         Err(error) if error.kind() == ErrorKind::BrokenPipe => Ok(()),
@@ -88,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn words_are_joined_so_that_a_shell_reads_them_back() {
+    fn words_are_quoted_for_a_shell() {
         assert_eq!(quote("ls"), "ls");
         assert_eq!(quote("rm -rf /"), "'rm -rf /'");
         assert_eq!(quote("it's"), "'it'\\''s'");

@@ -1,77 +1,77 @@
-//! The command line: what can be typed. Says what was asked for and does none of it.
+//! The command line as clap parses it. Runs nothing.
 
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand};
 
-/// An AI agent in your terminal that goes on while you are away.
+/// An AI agent in your terminal that keeps working while you are away.
 #[derive(Debug, Parser)]
 #[command(name = "hermes-tui", version, args_conflicts_with_subcommands = false)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) run: Run,
-    /// Ask once and print only the answer.
+    /// Send one prompt and print only the answer.
     #[arg(short = 'z', long, value_name = "PROMPT")]
     pub(crate) oneshot: Option<String>,
-    /// Write what the one-shot run used to this file, as JSON.
+    /// Write the token usage of the one-shot run to this file, as JSON.
     #[arg(long, value_name = "PATH", requires = "oneshot")]
     pub(crate) usage_file: Option<PathBuf>,
     #[command(subcommand)]
     pub(crate) command: Option<Command>,
 }
 
-/// How to run. Works before and after `chat`.
+/// Options of a run. Accepted before and after the command.
 #[derive(Clone, Debug, Default, Args)]
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 pub(crate) struct Run {
-    /// Go on with the newest session.
+    /// Continue the most recent session.
     #[arg(short = 'c', long = "continue", global = true, conflicts_with = "resume")]
     pub(crate) continue_: bool,
-    /// Go on with this session.
+    /// Resume this session.
     #[arg(short = 'r', long, global = true, value_name = "ID|TITLE")]
     pub(crate) resume: Option<String>,
-    /// The model.
+    /// The model to use.
     #[arg(short = 'm', long, global = true, value_name = "MODEL")]
     pub(crate) model: Option<String>,
-    /// Who serves the model.
+    /// The provider of the model.
     #[arg(long, global = true, value_name = "PROVIDER")]
     pub(crate) provider: Option<String>,
-    /// Run dangerous commands without asking.
+    /// Run dangerous commands without asking for approval.
     #[arg(long, global = true)]
     pub(crate) yolo: bool,
-    /// Run commands on this machine whatever terminal.backend says.
+    /// Run commands on this machine, whatever terminal.backend says.
     #[arg(long, global = true)]
     pub(crate) local_terminal: bool,
-    /// Leave out AGENTS.md and its like.
+    /// Do not read AGENTS.md and similar files.
     #[arg(long, global = true)]
     pub(crate) ignore_rules: bool,
-    /// Most model requests per turn.
+    /// Maximum number of model requests per turn.
     #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) max_turns: Option<u32>,
 }
 
-/// What to do instead of opening the interface.
+/// A command to run instead of opening the interface.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Talk to the agent.
     Chat(Chat),
-    /// Look at stored sessions.
+    /// List, show, delete and archive stored sessions.
     #[command(subcommand)]
     Sessions(Sessions),
-    /// Look at the config.
+    /// Show and check the config.
     #[command(subcommand)]
     Config(ConfigCommand),
-    /// Look for what is wrong with this installation.
+    /// Check this installation for problems.
     Doctor(Doctor),
-    /// Look at approvals.
+    /// Check which commands need approval.
     #[command(subcommand)]
     Approvals(Approvals),
-    /// Run a host that other front ends attach to. It outlives its terminal: Ctrl-C and
-    /// `host stop` end it, a hang-up does not.
+    /// Run a host for other clients to attach to. It outlives its terminal: Ctrl-C and
+    /// `host stop` stop it, a hang-up does not.
     Serve(Serve),
-    /// Open the interface on a host elsewhere: a `hermes-tui serve` or a hermes-webui.
+    /// Open the interface on a remote host: a `hermes-tui serve` or a hermes-webui.
     Attach(Attach),
-    /// Look at the host of this state folder.
+    /// Show or stop the host of this state directory.
     #[command(subcommand)]
     Host(HostCommand),
 }
@@ -79,25 +79,25 @@ pub(crate) enum Command {
 /// `serve`.
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
-    /// Address to listen on. Others than loopback need a password.
+    /// Address to listen on. Any other than loopback needs a password.
     #[arg(long, default_value = "127.0.0.1", value_name = "ADDRESS")]
     pub(crate) host: std::net::IpAddr,
-    /// Port to listen on; 0 = any free one.
+    /// Port to listen on; 0 = any free port.
     #[arg(long, default_value_t = 8787, value_name = "PORT")]
     pub(crate) port: u16,
     /// Listen on Unix sockets only.
     #[arg(long, conflicts_with_all = ["host", "port", "password_file"])]
     pub(crate) no_tcp: bool,
-    /// Unix socket to listen on, besides the one in the state folder.
+    /// Unix socket to listen on, in addition to the one in the state directory.
     #[arg(long, value_name = "PATH")]
     pub(crate) socket: Option<PathBuf>,
     /// File whose first line is the password.
     #[arg(long, value_name = "FILE")]
     pub(crate) password_file: Option<PathBuf>,
-    /// Go into the background.
+    /// Run in the background.
     #[arg(long)]
     pub(crate) detach: bool,
-    /// End by itself once nothing runs and nobody has looked for so many seconds.
+    /// Stop after this many seconds without work and clients.
     #[arg(long, hide = true, value_name = "SECONDS")]
     pub(crate) until_idle: Option<u64>,
 }
@@ -105,20 +105,20 @@ pub(crate) struct Serve {
 /// `attach`.
 #[derive(Debug, Args)]
 pub(crate) struct Attach {
-    /// Where it is: `https://host:8787/path`, or the path of a Unix socket.
+    /// The host: `https://host:8787/path`, or the path of a Unix socket.
     #[arg(value_name = "URL")]
     pub(crate) url: String,
     /// Read the password from standard input.
     #[arg(long)]
     pub(crate) password_stdin: bool,
-    /// Use this cookie (`NAME=VALUE`, from a browser that is logged in), for servers without
-    /// passwords.
+    /// Log in with this cookie (`NAME=VALUE`, from a browser that is logged in), for servers
+    /// without passwords.
     #[arg(long, value_name = "COOKIE")]
     pub(crate) cookie: Option<String>,
-    /// Trust this certificate authority (PEM) too.
+    /// Trust this certificate authority (PEM) as well.
     #[arg(long, value_name = "FILE")]
     pub(crate) ca: Option<PathBuf>,
-    /// Take any certificate. Whoever is in between can read and change everything.
+    /// Accept any certificate. Anyone on the network path can read and change everything.
     #[arg(long)]
     pub(crate) insecure: bool,
 }
@@ -126,23 +126,23 @@ pub(crate) struct Attach {
 /// `host`.
 #[derive(Clone, Copy, Debug, Subcommand)]
 pub(crate) enum HostCommand {
-    /// Whether one runs, since when and what it does.
+    /// Show whether a host is running, since when, and its work.
     Status {
-        /// As JSON.
+        /// Print JSON.
         #[arg(long)]
         json: bool,
     },
-    /// Stop it; what runs goes on at the next start.
+    /// Stop it; unfinished turns resume at the next start.
     Stop,
 }
 
 /// `chat`.
 #[derive(Debug, Args)]
 pub(crate) struct Chat {
-    /// Ask this once and exit.
+    /// Send this one prompt and exit.
     #[arg(short = 'q', long, value_name = "PROMPT")]
     pub(crate) query: Option<String>,
-    /// Print only the answer; the session goes to stderr.
+    /// Print only the answer; the session id goes to stderr.
     #[arg(short = 'Q', long, requires = "query")]
     pub(crate) quiet: bool,
 }
@@ -150,45 +150,45 @@ pub(crate) struct Chat {
 /// `sessions`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Sessions {
-    /// The newest ones.
+    /// List the most recent sessions.
     List {
-        /// How many.
+        /// Maximum number of sessions.
         #[arg(long, default_value_t = 20, value_name = "N")]
         limit: usize,
-        /// Archived ones too.
+        /// Include archived sessions.
         #[arg(long)]
         all: bool,
-        /// As JSON.
+        /// Print JSON.
         #[arg(long)]
         json: bool,
     },
-    /// One with its messages.
+    /// Show a session with its messages.
     Show {
-        /// Which.
+        /// The session.
         #[arg(value_name = "ID")]
         id: String,
-        /// As JSON.
+        /// Print JSON.
         #[arg(long)]
         json: bool,
     },
-    /// Delete one with all it holds, for ever.
+    /// Delete a session and everything in it, permanently.
     Delete {
-        /// Which.
+        /// The session.
         #[arg(value_name = "ID")]
         id: String,
-        /// Without asking.
+        /// Do not ask for confirmation.
         #[arg(short = 'y', long)]
         yes: bool,
     },
-    /// Put one away: lists leave it out, its background work still wakes it.
+    /// Archive a session: lists hide it, its background work still wakes it.
     Archive {
-        /// Which.
+        /// The session.
         #[arg(value_name = "ID")]
         id: String,
     },
-    /// Take an archived one back.
+    /// Restore an archived session.
     Unarchive {
-        /// Which.
+        /// The session.
         #[arg(value_name = "ID")]
         id: String,
     },
@@ -197,25 +197,25 @@ pub(crate) enum Sessions {
 /// `config`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum ConfigCommand {
-    /// Where the files are.
+    /// Show where the files are.
     Path,
-    /// What is in effect.
+    /// Show the settings in effect.
     Get {
-        /// A dotted key; none: all.
+        /// A dotted key; without one, all settings.
         #[arg(value_name = "KEY")]
         key: Option<String>,
-        /// As JSON.
+        /// Print JSON.
         #[arg(long)]
         json: bool,
     },
-    /// Whether the files are right.
+    /// Check the files for errors.
     Check,
 }
 
 /// `doctor`.
 #[derive(Debug, Args)]
 pub(crate) struct Doctor {
-    /// As JSON.
+    /// Print JSON.
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -223,12 +223,12 @@ pub(crate) struct Doctor {
 /// `approvals`.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Approvals {
-    /// What would become of a command.
+    /// Show whether a command would be allowed, asked about or blocked.
     Check {
-        /// As JSON.
+        /// Print JSON.
         #[arg(long)]
         json: bool,
-        /// The command.
+        /// The command line.
         #[arg(required = true, last = true, value_name = "COMMAND")]
         command: Vec<String>,
     },

@@ -1,30 +1,27 @@
-//! `attach`: the interface on a host elsewhere. Finds out what is there and logs in while there is
-//! still a plain terminal to ask in; then the interface opens as on the embedded host.
+//! `attach`: the interface on a remote host. Logs in on the plain terminal (`login`); then the
+//! interface opens as on an embedded host.
 
-use std::io::{self, BufRead as _, IsTerminal as _, Write as _};
-use std::os::fd::AsFd as _;
+mod login;
+
+use std::io::{self, IsTerminal as _, Write as _};
 use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use host::remote::http::Error;
-use host::remote::{self, Login, Probe, Server};
-use nix::sys::termios::{self, LocalFlags, SetArg, Termios};
-use protocol::View;
-use protocol::{SessionId, Target};
+use host::remote::{self, Probe, Server};
+use protocol::{SessionId, Target, View};
 use tokio::sync::mpsc::UnboundedReceiver;
-use tokio::sync::oneshot;
 use tui::{Exit, ExitMode, Interface};
 
+use crate::config::Own;
 use crate::dirs::Dirs;
 use crate::env::Env;
-use crate::interactive::save_drafts;
-use crate::running_host::{self, Where};
+use crate::exit::{self, Usage};
+use crate::interface;
+use crate::running_host::{self, Location};
 use crate::signals::Suspension;
-use crate::{Interrupted, Usage, args, drafts, interactive, signals};
-
-/// How often a password may be typed.
-const TRIES: u32 = 3;
+use crate::{args, drafts, signals};
 
 /// Runs the interface until the user leaves.
 pub(crate) fn run(
@@ -45,34 +42,49 @@ pub(crate) fn run(
         .context("cannot start the runtime")?;
     let ended = runtime.block_on(async {
         let mut signals = signals::signals()?;
-        let probe = log_in(&server, attach, env, &mut signals).await?;
+        let probe = login::log_in(&server, attach, env, &mut signals).await?;
         let is_terminal =
             io::stdout().is_terminal() && (io::stdin().is_terminal() || attach.password_stdin);
         anyhow::ensure!(is_terminal, Usage("the interface needs a terminal".to_owned()));
-        let mut notes = Vec::new();
-        if server.insecure {
-            notes.push(
-                "Certificates are not checked (--insecure): others may read and change what is \
-                 said."
-                    .to_owned(),
-            );
-        }
-        notes.extend(running_host::notes(&probe, run, Where::There));
         let target = target(&server, probe.tui, run).await?;
-        let folder = server.dir();
-        let (host, remote) = remote::start(server.clone(), target);
-        running_host::set_up(&host, run);
-        let parted = view(host, server.name(), &folder, notes, &mut signals, &mut suspension).await;
+        let drafts = server.drafts();
+        let options = options(&server, &probe, run, dirs, env);
+        let options = tui::Options { drafts: drafts::load(&drafts), ..options };
+        let (view, remote) = remote::start(server.clone(), target);
+        running_host::apply_flags(&view, run);
+        let parting = show(view, options, &drafts, &mut signals, &mut suspension).await;
         let kept = remote.end().await;
-        farewell(&parted, &kept, &server)
+        farewell(&parting, &kept, &server)
     });
     // A thread may still wait for a line that nobody will type.
     runtime.shutdown_background();
     ended
 }
 
-/// Which session is meant. The server is asked before the interface opens: it must not begin with
-/// another one.
+/// The options of the interface, with all that the user should know from the start. Of this
+/// machine's config only what concerns the interface itself is in effect.
+fn options(
+    server: &Server,
+    probe: &Probe,
+    run: &args::Run,
+    dirs: &Dirs,
+    env: &Env,
+) -> tui::Options {
+    let mut notes = Vec::new();
+    if server.insecure {
+        let text = "Certificates are not checked (--insecure): others may read and change \
+                    everything that is sent.";
+        notes.push(text.to_owned());
+    }
+    notes.extend(running_host::notes(probe, run, Location::Remote));
+    let (own, problems) = Own::load(dirs, env);
+    notes.extend(problems.iter().map(ToString::to_string));
+    let options = interface::options(notes, true, drafts::Drafts::new());
+    tui::Options { host_name: Some(server.name()), follow: own.follow, ..options }
+}
+
+/// The session to open. The server is asked before the interface opens, so that it does not begin
+/// with another session.
 async fn target(server: &Server, tui: bool, run: &args::Run) -> anyhow::Result<Target> {
     Ok(match &run.resume {
         Some(name) => {
@@ -80,7 +92,7 @@ async fn target(server: &Server, tui: bool, run: &args::Run) -> anyhow::Result<T
             match found.map_err(|error| refused_by(server, error))? {
                 Some(id) => Target::Id(id),
                 None => anyhow::bail!(
-                    "{} has no session {}; without -r the interface lists what there is",
+                    "{} has no session {}; the interface without -r lists them",
                     server.name(),
                     host::redact::plain(name)
                 ),
@@ -91,38 +103,35 @@ async fn target(server: &Server, tui: bool, run: &args::Run) -> anyhow::Result<T
     })
 }
 
-/// How the interface on a host elsewhere was left.
-struct Parted {
+/// How the interface on a remote host ended.
+struct Parting {
     /// By the user, or by a signal.
     ended: Result<Exit, i32>,
-    /// What to resume.
+    /// The session to resume.
     session: Option<SessionId>,
-    /// What of it goes on there.
-    goes_on: Option<String>,
+    /// What goes on in it, as a sentence.
+    running: Option<String>,
 }
 
-/// Runs the interface on a host elsewhere until the user leaves or a signal comes. What is being
-/// written then is kept in `folder`.
-async fn view(
-    mut host: View,
-    place: String,
-    folder: &Path,
-    notes: Vec<String>,
+/// Runs the interface until the user leaves or a signal arrives. What is being typed then is kept
+/// in the directory `drafts`.
+async fn show(
+    mut view: View,
+    options: tui::Options,
+    drafts: &Path,
     signals: &mut UnboundedReceiver<i32>,
     suspension: &mut Suspension,
-) -> Parted {
-    let mut kept = drafts::load(folder);
-    let options =
-        tui::Options { host_name: Some(place), ..interactive::options(notes, true, kept.clone()) };
+) -> Parting {
+    let mut saved = options.drafts.clone();
     let mut interface = Interface::new(options);
     let ended = loop {
-        // What ends the run drops the interface's hold on the terminal.
+        // Whatever ends the run also releases the terminal.
         tokio::select! {
-            exit = interface.run(&mut host) => match exit {
+            exit = interface.run(&mut view) => match exit {
                 Ok(exit) if exit.mode == ExitMode::Suspend => {}
                 Ok(exit) => break Ok(exit),
                 Err(error) => {
-                    // The terminal may be gone before the signal that says so is here.
+                    // The terminal may be gone before the signal that says so arrives.
                     tracing::info!("the terminal is gone: {error}");
                     break Err(nix::libc::SIGHUP);
                 }
@@ -130,138 +139,27 @@ async fn view(
             signal = signals.recv() => break Err(signal.unwrap_or_default()),
             () = suspension.asked() => {}
         }
-        save_drafts(folder, &mut kept, &interface);
+        interface::save_drafts(drafts, &mut saved, &interface);
         if let Err(error) = suspension.suspend().await {
             tracing::warn!("{error:#}");
         }
     };
-    save_drafts(folder, &mut kept, &interface);
-    Parted { ended, session: interface.session(), goes_on: interface.still_running() }
+    interface::save_drafts(drafts, &mut saved, &interface);
+    Parting { ended, session: interface.session(), running: interface.still_running() }
 }
 
-/// Makes sure that the server knows us, before anything else is asked of it.
-async fn log_in(
-    server: &Server,
-    attach: &args::Attach,
-    env: &Env,
-    signals: &mut UnboundedReceiver<i32>,
-) -> anyhow::Result<Probe> {
-    if let Some(cookie) = &attach.cookie
-        && !remote::use_cookie(server, cookie).map_err(refusal)?
-    {
-        return Err(Usage("--cookie takes NAME=VALUE, as a browser shows it".to_owned()).into());
-    }
-    let probe = remote::probe(server).await.map_err(|error| refused_by(server, error))?;
-    match &probe.login {
-        Login::Done => return Ok(probe),
-        Login::Browser(what) => return Err(Usage(what.clone()).into()),
-        Login::Password if attach.cookie.is_some() => {
-            return Err(Usage(
-                "the server does not know this cookie: it has expired or belongs elsewhere"
-                    .to_owned(),
-            )
-            .into());
-        }
-        Login::Password => {}
-    }
-    if server.url.starts_with("http://") && !is_local(server) {
-        say(&format!("Mind: nothing that goes to {} is encrypted.", server.name()));
-    }
-    let given = if attach.password_stdin {
-        let mut line = String::new();
-        io::stdin().lock().read_line(&mut line).context("cannot read the password")?;
-        Some(line.trim_end_matches(['\r', '\n']).to_owned())
-    } else {
-        env.get("HERMES_TUI_PASSWORD").map(str::to_owned)
-    };
-    if let Some(password) = given {
-        let done = remote::login(server, &password).await;
-        return done.map(|()| probe).map_err(|error| refused_by(server, error));
-    }
-    if !io::stdin().is_terminal() {
-        return Err(Usage(format!(
-            "{} wants a password: set HERMES_TUI_PASSWORD or use --password-stdin",
-            server.name()
-        ))
-        .into());
-    }
-    for _ in 0..TRIES {
-        let password = ask(&format!("Password for {}: ", server.name()), signals).await?;
-        match remote::login(server, &password).await {
-            Ok(()) => return Ok(probe),
-            Err(Error::Auth(why)) => say(&why),
-            Err(error) => return Err(refused_by(server, error)),
-        }
-    }
-    Err(Usage("no login".to_owned()).into())
-}
-
-/// Asks for a line that is not shown.
-async fn ask(what: &str, signals: &mut UnboundedReceiver<i32>) -> anyhow::Result<String> {
-    let hidden = Hidden::begin().context("cannot hide what is typed")?;
-    write!(io::stderr(), "{what}")?;
-    let (tx, typed) = oneshot::channel();
-    // Nothing can wake a thread from its wait for a line.
-    std::thread::spawn(move || {
-        let mut line = String::new();
-        let read = io::stdin().lock().read_line(&mut line);
-        tx.send(read.map(|_| line)).ok();
-    });
-    let line = tokio::select! {
-        line = typed => line.context("cannot read the password")?,
-        _ = signals.recv() => Ok(String::new()),
-    };
-    drop(hidden);
-    writeln!(io::stderr())?;
-    let line = line.context("cannot read the password")?;
-    if !line.ends_with('\n') {
-        // The end of the input, or Ctrl-C.
-        return Err(Interrupted.into());
-    }
-    Ok(line.trim_end_matches(['\r', '\n']).to_owned())
-}
-
-/// A terminal that does not show what is typed, until this is dropped.
-struct Hidden(Termios);
-
-impl Hidden {
-    fn begin() -> nix::Result<Self> {
-        let stdin = io::stdin();
-        let before = termios::tcgetattr(stdin.as_fd())?;
-        let mut quiet = before.clone();
-        quiet.local_flags.remove(LocalFlags::ECHO);
-        quiet.local_flags.insert(LocalFlags::ICANON | LocalFlags::ISIG);
-        termios::tcsetattr(stdin.as_fd(), SetArg::TCSAFLUSH, &quiet)?;
-        Ok(Self(before))
-    }
-}
-
-impl Drop for Hidden {
-    fn drop(&mut self) {
-        termios::tcsetattr(io::stdin().as_fd(), SetArg::TCSAFLUSH, &self.0).ok();
-    }
-}
-
-fn is_local(server: &Server) -> bool {
-    let local = ["http://localhost", "http://127.", "http://[::1]"];
-    server.socket.is_some() || local.iter().any(|start| server.url.starts_with(start))
-}
-
-/// Whether an id that a server has made up is safe to show, and to be copied into a shell.
+/// Whether an id that a server has made up is safe to show and to copy into a shell.
 fn is_word(id: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | ':');
     id.starts_with(|c: char| c.is_ascii_alphanumeric()) && id.chars().all(plain)
 }
 
-fn say(text: &str) {
-    writeln!(io::stderr(), "{}", host::redact::plain(text)).ok();
-}
-
-/// Nothing was run: exit code 2.
+/// An error before anything was run.
 fn refusal(error: Error) -> anyhow::Error {
     Usage(error.to_string()).into()
 }
 
+/// An error of a server, with its name.
 fn refused_by(server: &Server, error: Error) -> anyhow::Error {
     let name = server.name();
     let text = match error {
@@ -272,39 +170,30 @@ fn refused_by(server: &Server, error: Error) -> anyhow::Error {
     Usage(text).into()
 }
 
-/// What is said once the terminal is the shell's again, if it still is. `kept` goes out with the
-/// next attach.
-fn farewell(parted: &Parted, kept: &[String], server: &Server) -> anyhow::Result<ExitCode> {
-    let unsent = parted.ended.iter().flat_map(|exit| &exit.unsent);
-    let mut lines: Vec<String> = unsent
-        .filter(|text| !kept.contains(text))
-        .map(|text| format!("Not sent: {}", host::redact::plain(text)))
-        .collect();
-    for text in kept {
-        let text = host::redact::plain(text);
-        lines.push(format!("Not sent yet, goes out with the next attach: {text}"));
-    }
-    if let Some(goes_on) = &parted.goes_on {
-        lines.push(goes_on.clone());
-    }
-    if let Some(session) = parted.session.as_ref().filter(|session| is_word(&session.0)) {
-        lines.push(format!("Go on with: {} --resume {session}", way(server)));
+/// Prints what the user should know once the terminal is the shell's again, if it still is.
+/// Prompts in `kept` are sent at the next attach.
+fn farewell(parting: &Parting, kept: &[String], server: &Server) -> anyhow::Result<ExitCode> {
+    let unsent = parting.ended.as_ref().map_or(&[][..], |exit| &exit.unsent);
+    let mut lines = interface::unsent(unsent, kept, "attach");
+    lines.extend(parting.running.clone());
+    if let Some(session) = parting.session.as_ref().filter(|session| is_word(&session.0)) {
+        lines.push(format!("Resume with: {} --resume {session}", command_line(server)));
     }
     let mut stdout = io::stdout().lock();
-    let said = lines.iter().try_for_each(|line| writeln!(stdout, "{line}"));
-    match &parted.ended {
+    let printed = lines.iter().try_for_each(|line| writeln!(stdout, "{line}"));
+    match &parting.ended {
         Ok(exit) => {
-            said?;
-            anyhow::ensure!(!exit.host_stopped, "the connection ended; what is stored is safe");
+            printed?;
+            anyhow::ensure!(!exit.host_stopped, "the connection ended; everything stored is safe");
             Ok(ExitCode::SUCCESS)
         }
         // The terminal may be gone.
-        Err(signal) => Ok(interactive::by(*signal)),
+        Err(signal) => Ok(exit::from_signal(*signal)),
     }
 }
 
-/// The command line that leads to a server again.
-fn way(server: &Server) -> String {
+/// The command line that attaches to a server again.
+fn command_line(server: &Server) -> String {
     let mut words = vec!["hermes-tui attach".to_owned(), quoted(&server.name())];
     if let Some(ca) = &server.ca {
         words.push(format!("--ca {}", quoted(&ca.display().to_string())));
@@ -315,7 +204,7 @@ fn way(server: &Server) -> String {
     words.join(" ")
 }
 
-/// A word as a shell takes it.
+/// A word quoted for a shell.
 fn quoted(word: &str) -> String {
     let word = host::redact::plain(word);
     let is_plain = |c: char| c.is_alphanumeric() || "/:._-~%@+,=".contains(c);
@@ -327,22 +216,51 @@ fn quoted(word: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use host::state_dir::StateDir;
+
     use super::*;
+    use crate::dirs::Owner;
 
     #[test]
-    fn the_way_back_is_a_line_for_a_shell_with_all_that_leads_there() {
-        let server = |text| Server::parse(text, Path::new("/s")).unwrap();
+    fn the_command_to_attach_again_is_quoted_for_a_shell() {
+        let server = |text| Server::parse(text, &StateDir::new("/s")).unwrap();
         let mut tls = server("https://box/a%20b");
-        assert_eq!(way(&tls), "hermes-tui attach https://box/a%20b");
+        assert_eq!(command_line(&tls), "hermes-tui attach https://box/a%20b");
         tls.ca = Some("/my ca/it's.pem".into());
         tls.insecure = true;
         let line = r"hermes-tui attach https://box/a%20b --ca '/my ca/it'\''s.pem' --insecure";
-        assert_eq!(way(&tls), line);
-        assert_eq!(way(&server("/run/my host.sock")), "hermes-tui attach '/run/my host.sock'");
+        assert_eq!(command_line(&tls), line);
+        assert_eq!(
+            command_line(&server("/run/my host.sock")),
+            "hermes-tui attach '/run/my host.sock'"
+        );
+    }
+
+    // S04
+    #[test]
+    fn attach_honours_follow_and_reports_wrong_keys_of_ours() {
+        let home = tempfile::tempdir().unwrap();
+        let state = StateDir::new(home.path().join("state"));
+        let config = home.path().to_owned();
+        let dirs = Dirs { home: config.clone(), owner: Owner::Own, state, user: config };
+        let server = Server::parse("https://box", &dirs.state).unwrap();
+        let probe =
+            Probe { tui: true, version: None, started_at: None, login: remote::Login::Done };
+        let options = |config: &str| {
+            std::fs::write(dirs.config(), config).unwrap();
+            options(&server, &probe, &args::Run::default(), &dirs, &Env::default())
+        };
+        assert!(!options("").follow);
+        // What is wrong elsewhere concerns the host of this machine alone.
+        let honoured = options("hermes_tui: {follow: true}\nagent: {max_turns: many}\n");
+        assert!(honoured.follow && honoured.notes.is_empty(), "{:?}", honoured.notes);
+        let wrong = options("hermes_tui: {follow: often}\n");
+        assert!(!wrong.follow && wrong.notes[0].contains("hermes_tui.follow"), "{:?}", wrong.notes);
+        assert!(options("a: [").notes[0].contains("config.yaml"));
     }
 
     #[test]
-    fn an_id_that_a_terminal_or_a_shell_would_obey_is_not_shown() {
+    fn an_id_that_a_terminal_or_shell_would_obey_is_hidden() {
         for id in ["20260102_030405_abcdef", "a1b2c3", "cron:7"] {
             assert!(is_word(id), "{id}");
         }

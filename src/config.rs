@@ -1,8 +1,8 @@
-//! Flags, environment and files put together: what the host is told ([`Settings`]) and what the
-//! user is told about it. Reads files and writes none.
+//! Flags, environment and files combined: the settings of the host ([`Settings`]) and notes for the
+//! user about them. Reads files and writes none.
 //!
 //! Invariant: a setting that changes where or whether something runs is honoured, refused or
-//! named in the notes; it is never ignored in silence.
+//! named in the notes; it is never ignored silently.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -26,7 +26,7 @@ pub(crate) use yaml::{Node, Problem};
 use file::ApprovalMode;
 use yaml::Reader;
 
-/// What the command line says.
+/// The flags of the command line.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Flags {
     /// `--model`.
@@ -35,7 +35,7 @@ pub(crate) struct Flags {
     pub(crate) provider: Option<String>,
     /// `--max-turns`.
     pub(crate) max_turns: Option<u32>,
-    /// The switches that are on.
+    /// `--yolo`.
     pub(crate) yolo: bool,
     /// `--local-terminal`.
     pub(crate) local_terminal: bool,
@@ -43,14 +43,14 @@ pub(crate) struct Flags {
     pub(crate) ignore_rules: bool,
 }
 
-/// What a config is made from besides its files.
+/// The inputs of a config besides its files.
 #[derive(Clone, Debug)]
 pub(crate) struct Inputs<'a> {
     /// The command line.
     pub(crate) flags: &'a Flags,
     /// The process's environment.
     pub(crate) env: &'a Env,
-    /// The folder the program was started in.
+    /// The directory the program was started in.
     pub(crate) cwd: &'a Path,
     /// The program itself.
     pub(crate) exe: &'a Path,
@@ -65,22 +65,22 @@ pub(crate) struct Config {
     pub(crate) settings: Settings,
     /// Our own keys.
     pub(crate) own: Own,
-    /// What the user should be told.
+    /// Notes for the user.
     pub(crate) notes: Vec<String>,
-    /// Why no model can be asked. Everything else works.
+    /// Why no model can be used. Everything else works.
     pub(crate) refusal: Option<String>,
     /// The name of the provider, as configs have it.
     pub(crate) provider: String,
-    /// Where its key was found.
+    /// The source of its key.
     pub(crate) key_from: Option<String>,
-    /// The config file as it is written.
+    /// The config file as it stands.
     pub(crate) tree: Node,
 }
 
 /// Why a config cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) struct Error {
-    /// All that is wrong, never empty.
+    /// All errors, never empty.
     pub(crate) problems: Vec<Problem>,
 }
 
@@ -93,7 +93,7 @@ impl fmt::Display for Error {
     }
 }
 
-/// All that was read, before it is joined.
+/// All sources, read but not combined yet.
 struct Sources {
     env: Env,
     file: File,
@@ -107,7 +107,7 @@ struct Sources {
     timing: Timing,
 }
 
-/// What the environment says in numbers.
+/// The numbers in the environment.
 struct Limits {
     max_turns: Option<u32>,
     timeout: Option<Duration>,
@@ -143,7 +143,7 @@ impl Sources {
         };
         if !cwd.is_dir() {
             let line = tree.get("terminal.cwd").map_or(0, |n| n.line);
-            let message = format!("terminal.cwd: {} is not a folder", cwd.display());
+            let message = format!("terminal.cwd: {} is not a directory", cwd.display());
             problems.push(Problem { path, line, message });
         }
         if !problems.is_empty() {
@@ -153,7 +153,7 @@ impl Sources {
         Ok(Self { env, file, tree, soul, stored, secrets, notes, cwd, limits, timing })
     }
 
-    /// Whether to ask about dangerous commands, with what to say about it.
+    /// Whether to ask about dangerous commands, with a note about it.
     fn approvals(&self, flags: &Flags) -> (Mode, Option<&'static str>) {
         let yolo = flags.yolo || self.env.is_on("HERMES_YOLO_MODE");
         match self.file.approvals {
@@ -164,29 +164,29 @@ impl Sources {
         }
     }
 
-    /// What children start from.
+    /// The environment of children.
     fn child_env(&self) -> Vec<(String, String)> {
         self.env.for_children(&self.hidden(), &self.file.env_passthrough)
     }
 
-    /// What children do not get either when their login shell sets it.
+    /// The variables that children do not get even if their login shell sets them.
     fn withheld(&self) -> Vec<String> {
         let passed = &self.file.env_passthrough;
         let names = self.hidden().into_iter().chain(self.env.secret_names());
         names.filter(|name| !passed.contains(name)).collect()
     }
 
-    /// The names of keys.
+    /// The names of variables with secrets.
     fn hidden(&self) -> std::collections::BTreeSet<String> {
         let endpoints = self.file.endpoints.iter().filter_map(|e| e.key_env.clone());
-        let passwords = crate::serve_cmd::PASSWORDS;
+        let passwords = crate::env::PASSWORDS;
         let known = providers::key_names().chain(passwords).map(str::to_owned);
         known.chain(self.secrets.iter().cloned()).chain(endpoints).collect()
     }
 }
 
 const APPROVALS_OFF: &str = "Approvals are off: dangerous commands run without asking. Hard \
-                             blocks and approvals.deny still hold";
+                             blocks and approvals.deny still apply";
 const APPROVALS_SMART: &str =
     "approvals.mode smart is treated as manual: you are asked about dangerous commands";
 
@@ -211,7 +211,7 @@ impl Limits {
 }
 
 impl Config {
-    /// Reads and joins everything.
+    /// Reads and combines everything.
     pub(crate) fn load(dirs: &Dirs, from: &Inputs<'_>) -> Result<Self, Error> {
         let mut sources = Sources::read(dirs, from)?;
         let mut notes = std::mem::take(&mut sources.notes);
@@ -220,7 +220,7 @@ impl Config {
         let wish = wish(file, flags, env, &sources.stored);
         let (choice, refusal) = match providers::choose(&wish, env, from.servers) {
             Ok(choice) => (choice, None),
-            Err(why) => (nobody(&wish), Some(why)),
+            Err(why) => (no_choice(&wish), Some(why)),
         };
         if choice.kind == Provider::Demo && wish.model.as_deref() != Some("demo") {
             notes.push("No provider is configured: this is the offline demo model".to_owned());
@@ -235,27 +235,13 @@ impl Config {
         }
 
         let limits = &sources.limits;
-        let usual = Agent::default();
         let settings = Settings {
             state: dirs.state.clone(),
             exe: from.exe.to_owned(),
             cwd: sources.cwd.clone(),
             model: model(&choice, &sources, flags),
-            agent: Agent {
-                max_turns: flags.max_turns.or(limits.max_turns).or(file.max_turns).unwrap_or(90),
-                clarify_timeout: file.clarify_timeout.unwrap_or(Duration::from_hours(1)),
-                max_wakeups: file.own.max_wakeups,
-                unattended_wait: file.own.unattended_wait,
-                freshness: unless_zero(file.freshness, usual.freshness),
-                notify_interval: unless_zero(file.notify_interval, usual.notify_interval),
-                drain: file.drain.unwrap_or(usual.drain),
-            },
-            approvals: Approvals {
-                mode,
-                timeout: file.approval_timeout.unwrap_or(Duration::from_mins(1)),
-                deny: file.deny.clone(),
-                allow: file.allow.clone(),
-            },
+            agent: agent(file, limits, flags),
+            approvals: approvals(file, mode),
             terminal: Terminal {
                 refused,
                 shell: shell(env),
@@ -282,12 +268,34 @@ impl Config {
     }
 }
 
-/// The chosen model with what the file says of it.
+fn agent(file: &File, limits: &Limits, flags: &Flags) -> Agent {
+    let usual = Agent::default();
+    Agent {
+        max_turns: flags.max_turns.or(limits.max_turns).or(file.max_turns).unwrap_or(90),
+        clarify_timeout: file.clarify_timeout.unwrap_or(Duration::from_hours(1)),
+        max_wakeups: file.own.max_wakeups,
+        unattended_wait: file.own.unattended_wait,
+        freshness: unless_zero(file.freshness, usual.freshness),
+        notify_interval: unless_zero(file.notify_interval, usual.notify_interval),
+        drain: file.drain.unwrap_or(usual.drain),
+    }
+}
+
+fn approvals(file: &File, mode: Mode) -> Approvals {
+    Approvals {
+        mode,
+        timeout: file.approval_timeout.unwrap_or(Duration::from_mins(1)),
+        deny: file.deny.clone(),
+        allow: file.allow.clone(),
+    }
+}
+
 /// A length of time where zero switches off.
 fn unless_zero(wanted: Option<Duration>, usual: Option<Duration>) -> Option<Duration> {
     wanted.or(usual).filter(|time| !time.is_zero())
 }
 
+/// The chosen model with what the file says of it.
 fn model(choice: &Choice, sources: &Sources, flags: &Flags) -> Model {
     let file = &sources.file;
     let kept = Kept::of(file, flags, &sources.env);
@@ -310,6 +318,24 @@ fn model(choice: &Choice, sources: &Sources, flags: &Flags) -> Model {
     }
 }
 
+impl Own {
+    /// Reads our own keys alone, for an interface whose host has a config of its own. Whatever is
+    /// wrong elsewhere in the file does not matter; wrong keys of ours keep their defaults.
+    pub(crate) fn load(dirs: &Dirs, env: &Env) -> (Self, Vec<Problem>) {
+        let mut problems = Vec::new();
+        let path = dirs.config();
+        let text = read(&path, &mut problems).unwrap_or_default();
+        let tree = Node::parse(&path, &text).unwrap_or_else(|problem| {
+            problems.push(problem);
+            Node::empty()
+        });
+        let mut reader = Reader::new(&path, env);
+        let own = Self::read(&tree, &mut reader);
+        problems.extend(reader.problems);
+        (own, problems)
+    }
+}
+
 /// Reads a file that may be missing. Another failure is a problem.
 fn read(path: &Path, problems: &mut Vec<Problem>) -> Option<String> {
     match std::fs::read(path) {
@@ -323,7 +349,8 @@ fn read(path: &Path, problems: &mut Vec<Problem>) -> Option<String> {
     }
 }
 
-/// Who is asked for, flags first. What the file says of one provider does not follow to another.
+/// The model that is asked for, flags first. Settings of the file for one provider do not apply to
+/// another.
 fn wish(
     file: &File,
     flags: &Flags,
@@ -333,7 +360,7 @@ fn wish(
     let model = named_model(flags, env);
     let provider = named_provider(flags, env);
     let same = is_same_provider(file, provider.as_deref());
-    // A model the file ties to nobody goes with any provider.
+    // A model without a provider in the file goes with any provider.
     let free = is_unnamed(file.provider.as_deref()) && file.base_url.is_none();
     let of_file = |value: &Option<String>| value.clone().filter(|_| same);
     providers::Wish {
@@ -371,7 +398,7 @@ fn is_same_provider(file: &File, named: Option<&str>) -> bool {
     full(named) == full(of_file) || (is_unnamed(Some(of_file)) && named == "custom")
 }
 
-/// What the file says of its own model alone.
+/// Settings of the file for its own model alone.
 struct Kept {
     context_length: Option<u64>,
     max_tokens: Option<u32>,
@@ -389,8 +416,8 @@ impl Kept {
     }
 }
 
-/// What stands for a model that cannot be asked.
-fn nobody(wish: &providers::Wish) -> Choice {
+/// A placeholder for a model that cannot be used.
+fn no_choice(wish: &providers::Wish) -> Choice {
     Choice {
         provider: wish.provider.clone().unwrap_or_else(|| "none".to_owned()),
         kind: Provider::OpenAi,
@@ -402,7 +429,7 @@ fn nobody(wish: &providers::Wish) -> Choice {
     }
 }
 
-/// Why commands may not run here, if they may not.
+/// Why commands cannot run here, if they cannot.
 fn refused(file: &File, flags: &Flags, env: &Env) -> Option<String> {
     if let Some(set) = file.disabled_toolsets.iter().find(|s| s.as_str() == "terminal") {
         return Some(format!("agent.disabled_toolsets lists {set}: commands do not run"));
@@ -411,13 +438,13 @@ fn refused(file: &File, flags: &Flags, env: &Env) -> Option<String> {
     let allowed = flags.local_terminal || file.own.local_terminal;
     (backend != "local" && !allowed).then(|| {
         format!(
-            "terminal.backend is {backend}, which hermes-tui does not have: commands do not run. \
+            "terminal.backend is {backend}, which hermes-tui does not support: commands do not run. \
              To run them on this machine set hermes_tui.terminal: local or pass --local-terminal"
         )
     })
 }
 
-/// The user's shell if it understands what agents write, else the system's.
+/// The user's shell if agents can write for it, else the system's.
 fn shell(env: &Env) -> PathBuf {
     const KNOWN: [&str; 5] = ["bash", "zsh", "sh", "dash", "ksh"];
     let own = env.get("SHELL").map(PathBuf::from).filter(|path| {

@@ -1,5 +1,5 @@
-//! `config path`, `get` and `check`: shows where the files are, what is in effect and what is
-//! wrong. Changes nothing; no secret is ever shown whole.
+//! `config path`, `get` and `check`: the files, the settings in effect and the errors in them.
+//! Changes nothing; no secret is ever shown whole.
 
 use std::io::{self, Write as _};
 use std::process::ExitCode;
@@ -13,7 +13,7 @@ use crate::config::{Config, Error};
 use crate::dirs::{Dirs, Owner};
 use crate::providers::mask;
 
-/// Runs one of them.
+/// Runs the subcommand.
 pub(crate) fn run(
     command: &ConfigCommand,
     dirs: &Dirs,
@@ -30,12 +30,12 @@ fn paths(dirs: &Dirs) -> anyhow::Result<ExitCode> {
     let places = [
         ("config", dirs.config()),
         ("env", dirs.env_file()),
-        ("state", dirs.state.clone()),
+        ("state", dirs.state.to_path_buf()),
         ("log", dirs.log()),
     ];
     let mut out = io::stdout().lock();
     for (name, path) in places {
-        let missing = if path.exists() { "" } else { "  (not there)" };
+        let missing = if path.exists() { "" } else { "  (missing)" };
         writeln!(out, "{name:<8}{}{missing}", path.display())?;
     }
     Ok(ExitCode::SUCCESS)
@@ -84,21 +84,10 @@ fn get(config: &Config, key: Option<&str>, as_json: bool) -> anyhow::Result<Exit
     Ok(ExitCode::SUCCESS)
 }
 
-/// What the file says, with what is in effect over it.
+/// The settings of the file, overridden by those in effect.
 fn effective(config: &Config) -> Value {
     let (settings, own) = (&config.settings, &config.own);
     let model = &settings.model;
-    let kind = match model.provider {
-        Provider::OpenAi => "chat_completions",
-        Provider::Anthropic => "anthropic_messages",
-        Provider::Gemini => "gemini",
-        Provider::Ollama => "ollama",
-        Provider::Demo => "demo",
-    };
-    let mode = match settings.approvals.mode {
-        Mode::Manual => "manual",
-        Mode::Off => "off",
-    };
     let mut all = match config.tree.to_json() {
         Value::Object(map) => map,
         _ => Map::new(),
@@ -109,7 +98,7 @@ fn effective(config: &Config) -> Value {
             "provider": config.provider,
             "base_url": model.base_url,
             "api_key": model.api_key,
-            "api_mode": kind,
+            "api_mode": api_mode(model.provider),
             "context_length": model.context_length,
             "max_tokens": model.max_tokens,
         },
@@ -129,7 +118,7 @@ fn effective(config: &Config) -> Value {
             "shell": settings.terminal.shell,
         },
         "approvals": {
-            "mode": mode,
+            "mode": approval_mode(settings.approvals.mode),
             "timeout": seconds(settings.approvals.timeout),
             "deny": settings.approvals.deny,
         },
@@ -147,6 +136,26 @@ fn effective(config: &Config) -> Value {
     Value::Object(all)
 }
 
+/// The value of `model.api_mode` for a kind of provider.
+fn api_mode(provider: Provider) -> &'static str {
+    match provider {
+        Provider::OpenAi => "chat_completions",
+        Provider::Anthropic => "anthropic_messages",
+        Provider::Gemini => "gemini",
+        Provider::Ollama => "ollama",
+        Provider::Demo => "demo",
+    }
+}
+
+/// The value of `approvals.mode`.
+fn approval_mode(mode: Mode) -> &'static str {
+    match mode {
+        Mode::Manual => "manual",
+        Mode::Off => "off",
+    }
+}
+
+/// Replaces values of a map by those of another, recursively.
 fn overlay(under: &mut Map<String, Value>, over: Value) {
     let Value::Object(over) = over else { return };
     for (key, value) in over {
@@ -159,7 +168,7 @@ fn overlay(under: &mut Map<String, Value>, over: Value) {
     }
 }
 
-/// Whole seconds as a whole number.
+/// Seconds, as an integer where they are whole.
 fn seconds(time: Duration) -> Value {
     match time.subsec_nanos() {
         0 => time.as_secs().into(),

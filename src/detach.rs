@@ -1,24 +1,25 @@
-//! A host in the background: `serve` started again as a child that leaves the terminal, and what
-//! the one who starts it waits for. Not what it then does (`serve_cmd`).
+//! Starting a host in the background: `serve` as a child that leaves the terminal, and waiting for
+//! it. Not what it then does (`serve_cmd`).
 
 use std::ffi::OsString;
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{Read as _, Seek as _, SeekFrom};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
+use host::state_dir::{StateDir, create_private_dir};
 use nix::unistd::{Pid, getsid, setsid};
 
 use crate::dirs::Dirs;
-use crate::{args, host_cmd};
+use crate::{args, running_host};
 
-/// First word of the command line of a child that goes into the background.
-pub(crate) const WORD: &str = "__detached";
-/// Seconds after which a host that was only kept for its work, and has none any more, ends.
+/// First argument of a child that goes into the background.
+pub(crate) const ARG: &str = "__detached";
+/// Seconds after which a host that was only kept for its work ends once it has none.
 const IDLE: u64 = 60;
 /// How long a child may take to leave the terminal.
 const LEAVE: Duration = Duration::from_secs(10);
@@ -30,8 +31,8 @@ const ANSWER: Duration = Duration::from_secs(45);
 pub(crate) struct Detached {
     child: Child,
     log: PathBuf,
-    /// How long the log was before.
-    begun: u64,
+    /// Length of the log before the start, in bytes.
+    log_start: u64,
 }
 
 /// In the child, before anything else: a session of its own, so that no terminal can end it.
@@ -40,10 +41,9 @@ pub(crate) fn leave_terminal() -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What `start` is told for a host that goes on with what an interface ran: the same flags, and
-/// nobody else may come in.
-pub(crate) fn kept(run: &args::Run) -> Vec<OsString> {
-    let mut words: Vec<OsString> =
+/// The arguments of a host that keeps the work of an interface running: the same flags, and no TCP.
+pub(crate) fn kept_host_args(run: &args::Run) -> Vec<OsString> {
+    let mut args: Vec<OsString> =
         vec!["serve".into(), "--no-tcp".into(), format!("--until-idle={IDLE}").into()];
     let values = [
         ("--model", run.model.clone()),
@@ -52,7 +52,7 @@ pub(crate) fn kept(run: &args::Run) -> Vec<OsString> {
     ];
     for (flag, value) in values {
         if let Some(value) = value {
-            words.push(format!("{flag}={value}").into());
+            args.push(format!("{flag}={value}").into());
         }
     }
     let switches = [
@@ -60,31 +60,31 @@ pub(crate) fn kept(run: &args::Run) -> Vec<OsString> {
         ("--local-terminal", run.local_terminal),
         ("--ignore-rules", run.ignore_rules),
     ];
-    words.extend(switches.iter().filter(|(_, on)| *on).map(|(flag, _)| OsString::from(flag)));
-    words
+    args.extend(switches.iter().filter(|(_, on)| *on).map(|(flag, _)| OsString::from(flag)));
+    args
 }
 
-/// Starts a host in the background with these words after the program's name (`serve …`, without
-/// `--detach`). It waits up to 30 s for the lock of the state folder, so the caller may hold that
-/// until after this. When this returns the child has left the terminal: it survives a hang-up.
-pub(crate) fn start(exe: &Path, dirs: &Dirs, words: &[OsString]) -> anyhow::Result<Detached> {
-    let log = dirs.state.join("logs").join("serve.log");
+/// Starts a host in the background with these arguments (`serve …`, without `--detach`). It waits
+/// up to 30 s for the lock of the state directory, so the caller may still hold that. When this
+/// returns the child has left the terminal: it survives a hang-up.
+pub(crate) fn start(exe: &Path, dirs: &Dirs, args: &[OsString]) -> anyhow::Result<Detached> {
+    let log = dirs.state.serve_log();
     let open = || {
-        DirBuilder::new().recursive(true).mode(0o700).create(dirs.state.join("logs"))?;
+        create_private_dir(&dirs.state.logs())?;
         OpenOptions::new().create(true).append(true).mode(0o600).open(&log)
     };
     let file = open().with_context(|| format!("cannot write {}", log.display()))?;
-    let begun = file.metadata().map_or(0, |meta| meta.len());
+    let log_start = file.metadata().map_or(0, |meta| meta.len());
     let child = Command::new(exe)
         .arg0("hermes-tui")
-        .arg(WORD)
-        .args(words)
+        .arg(ARG)
+        .args(args)
         .stdin(Stdio::null())
-        .stdout(file.try_clone().context("cannot share the log")?)
+        .stdout(file.try_clone().context("cannot open the log twice")?)
         .stderr(file)
         .spawn()
         .context("cannot start a host in the background")?;
-    let mut detached = Detached { child, log, begun };
+    let mut detached = Detached { child, log, log_start };
     let pid = Pid::from_raw(detached.pid() as i32);
     let end = Instant::now() + LEAVE;
     while getsid(Some(pid)) != Ok(pid) {
@@ -100,12 +100,12 @@ impl Detached {
         self.child.id()
     }
 
-    /// Waits until it answers, and gives what it says about itself (`host_cmd`).
-    pub(crate) async fn answers(&mut self, state: &Path) -> anyhow::Result<serde_json::Value> {
+    /// Waits until it answers: its status ([`running_host::status`]).
+    pub(crate) async fn answers(&mut self, state: &StateDir) -> anyhow::Result<serde_json::Value> {
         let end = Instant::now() + ANSWER;
         loop {
             self.check()?;
-            if let Ok(status) = host_cmd::status(state).await
+            if let Ok(status) = running_host::status(state).await
                 && status["pid"] == self.pid()
             {
                 return Ok(status);
@@ -120,22 +120,24 @@ impl Detached {
         }
     }
 
-    /// Fails with its last words if it has ended.
+    /// An error with its last output if it has ended.
     fn check(&mut self) -> anyhow::Result<()> {
-        let Some(status) = self.child.try_wait().context("the child is lost")? else {
+        let Some(status) =
+            self.child.try_wait().context("cannot watch the host in the background")?
+        else {
             return Ok(());
         };
-        let words = last_words(&self.log, self.begun);
-        let words = words.trim().trim_start_matches("hermes-tui: ");
-        anyhow::bail!("the host in the background ended ({status})\n{words}")
+        let output = last_output(&self.log, self.log_start);
+        let output = output.trim().trim_start_matches("hermes-tui: ");
+        anyhow::bail!("the host in the background ended ({status})\n{output}")
     }
 }
 
-/// What the log has gained.
-fn last_words(log: &Path, begun: u64) -> String {
+/// What was added to the log, up to 4 kB.
+fn last_output(log: &Path, start: u64) -> String {
     let mut text = Vec::new();
     let read = File::open(log).and_then(|mut file| {
-        file.seek(SeekFrom::Start(begun))?;
+        file.seek(SeekFrom::Start(start))?;
         file.take(4096).read_to_end(&mut text)
     });
     match read {

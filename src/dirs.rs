@@ -1,26 +1,27 @@
-//! Where things are: the home of hermes when there is one, our own config otherwise, and the
-//! folder of our own state. Finds paths and makes nothing.
+//! The directories of a run: the home of hermes if there is one, our own config otherwise, and our
+//! state directory. Finds paths and creates nothing.
 
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
+use host::state_dir::StateDir;
 
 use crate::env::Env;
 
-/// The places of one run.
+/// The directories of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Dirs {
-    /// The folder `config.yaml`, `.env`, `auth.json` and `SOUL.md` are read from.
+    /// The directory `config.yaml`, `.env`, `auth.json` and `SOUL.md` are read from.
     pub(crate) home: PathBuf,
-    /// Whose folder that is.
+    /// Whose directory that is.
     pub(crate) owner: Owner,
-    /// Our own state: database, lock, process folders, logs.
-    pub(crate) state: PathBuf,
+    /// Our own state: database, lock, process directories, logs.
+    pub(crate) state: StateDir,
     /// The user's home, for `~`.
     pub(crate) user: PathBuf,
 }
 
-/// Whose folder the config is read from.
+/// Whose directory the config is read from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Owner {
     /// A home of hermes, possibly that of a profile.
@@ -37,14 +38,15 @@ impl Dirs {
             .get("HOME")
             .map(PathBuf::from)
             .or_else(|| directories::BaseDirs::new().map(|d| d.home_dir().to_owned()))
-            .context("there is no home directory: set HOME")?;
-        let (config, state) = if let Some(dir) = env.get("HERMES_TUI_HOME") {
+            .context("cannot find the home directory: set HOME")?;
+        let (config, state): (PathBuf, PathBuf) = if let Some(dir) = env.get("HERMES_TUI_HOME") {
             let dir = std::path::absolute(expand_user(dir, &user))?;
             (dir.clone(), dir)
         } else {
-            let own = own.context("there is no home directory: set HOME or HERMES_TUI_HOME")?;
+            let own = own.context("cannot find the home directory: set HOME or HERMES_TUI_HOME")?;
             (own.config_dir().to_owned(), own.data_dir().to_owned())
         };
+        let state = StateDir::new(state);
         let root = match env.get("HERMES_HOME") {
             Some(dir) => std::path::absolute(expand_user(dir, &user))?,
             None => user.join(".hermes"),
@@ -78,7 +80,7 @@ impl Dirs {
 
     /// The log.
     pub(crate) fn log(&self) -> PathBuf {
-        self.state.join("logs").join("hermes-tui.log")
+        self.state.log()
     }
 }
 
@@ -98,7 +100,7 @@ fn profile(env: &Env, root: &Path) -> anyhow::Result<Option<PathBuf>> {
     Ok(Some(home))
 }
 
-/// Puts the home in for a leading `~`.
+/// Replaces a leading `~` by the home.
 pub(crate) fn expand_user(path: &str, user: &Path) -> PathBuf {
     match path.strip_prefix('~') {
         Some("") => user.to_owned(),
@@ -117,7 +119,7 @@ mod tests {
     }
 
     #[test]
-    fn a_home_of_hermes_is_read_when_it_exists_and_state_stays_ours() {
+    fn an_existing_home_of_hermes_is_read_and_state_stays_ours() {
         let tmp = tempfile::tempdir().unwrap();
         let (home, own) = (tmp.path().join("hermes"), tmp.path().join("own"));
         let vars = [("HERMES_HOME", home.as_path()), ("HERMES_TUI_HOME", &own), ("HOME", &own)];
@@ -127,7 +129,7 @@ mod tests {
         let dirs = find(&vars).unwrap();
         assert_eq!((dirs.config(), dirs.owner), (home.join("config.yaml"), Owner::Hermes));
         assert_eq!(dirs.log(), own.join("logs/hermes-tui.log"));
-        assert!(!own.exists(), "finding makes nothing");
+        assert!(!own.exists(), "finding creates nothing");
     }
 
     #[test]

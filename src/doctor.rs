@@ -1,4 +1,4 @@
-//! `doctor`: looks at everything a run needs and says what is wrong. Repairs and writes nothing.
+//! `doctor`: checks everything a run needs and reports problems. Repairs and writes nothing.
 
 mod backlog;
 mod running;
@@ -71,7 +71,7 @@ pub(crate) fn run(
             checks.push(if file.exists() {
                 ok("config", file.display().to_string())
             } else {
-                ok("config", format!("no {}: everything is as by default", file.display()))
+                ok("config", format!("no {}: all settings have their defaults", file.display()))
             });
             checks.extend(config.notes.iter().map(|text| note("config", text)));
             checks.extend(provider(config, env));
@@ -79,7 +79,7 @@ pub(crate) fn run(
             checks.push(if shell.is_file() {
                 ok("shell", shell.display().to_string())
             } else {
-                broken("shell", format!("{} is not there", shell.display()))
+                broken("shell", format!("{} does not exist", shell.display()))
             });
         }
         Err(e) => checks.extend(e.problems.iter().map(|p| broken("config", p.to_string()))),
@@ -91,8 +91,8 @@ pub(crate) fn run(
     checks.push(if git { ok("git", "found") } else { note("git", "not found on PATH") });
     checks.push(terminal(env));
     checks.extend(running::checks(&dirs.state, Path::new("/")));
-    let kept = folders(&dirs.state.join("proc")).len() as u64;
-    checks.push(ok("processes", several(kept, "folder")));
+    let kept = subdirectories(&dirs.state.processes()).len() as u64;
+    checks.push(ok("processes", count(kept, "directory")));
     checks.extend(backlog::checks(&dirs.state));
     print(&checks, args)?;
     let any = checks.iter().any(|c| c.state == State::Broken);
@@ -129,7 +129,7 @@ fn provider(config: &Config, env: &Env) -> Vec<Check> {
     if let Some(address) = address(model) {
         let proxy = ["HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY"];
         checks.push(if proxy.iter().any(|name| env.get(name).is_some()) {
-            note("reachable", format!("{address}: not tried, a proxy is set"))
+            note("reachable", format!("{address}: not checked, because a proxy is set"))
         } else {
             match reach(address.clone()) {
                 Ok(()) => ok("reachable", address),
@@ -152,7 +152,7 @@ fn address(model: &Model) -> Option<String> {
     Some(format!("{}:{}", url.host_str()?, url.port_or_known_default()?))
 }
 
-/// Connects within three seconds, the name's resolution included.
+/// Connects to `host:port` within three seconds, including name resolution.
 fn reach(address: String) -> Result<(), String> {
     const LONGEST: Duration = Duration::from_secs(3);
     let (tx, rx) = mpsc::channel();
@@ -175,28 +175,33 @@ fn reach(address: String) -> Result<(), String> {
     }
 }
 
-/// A file with secrets that others can read.
+/// A note on a file with secrets that others can read.
 fn private(path: &Path) -> Option<Check> {
     let mode = std::fs::metadata(path).ok()?.permissions().mode() & 0o777;
     (mode & 0o077 != 0).then(|| {
-        note("secrets", format!("{} can be read by others ({mode:o}): chmod 600", path.display()))
+        note(
+            "secrets",
+            format!("{} can be read by others (mode {mode:o}): run chmod 600", path.display()),
+        )
     })
 }
 
 fn state_dir(path: &Path) -> Vec<Check> {
     let shown = path.display();
     let Ok(meta) = std::fs::metadata(path) else {
-        return vec![ok("state", format!("{shown} (made by the first session)"))];
+        return vec![ok("state", format!("{shown} (created by the first session)"))];
     };
     if !meta.is_dir() {
-        return vec![broken("state", format!("{shown} is not a folder"))];
+        return vec![broken("state", format!("{shown} is not a directory"))];
     }
     let writable = nix::unistd::access(path, nix::unistd::AccessFlags::W_OK).is_ok();
     let mode = meta.permissions().mode() & 0o777;
     let mut checks = vec![match (writable, mode & 0o077) {
-        (false, _) => broken("state", format!("{shown} cannot be written")),
+        (false, _) => broken("state", format!("{shown} is not writable")),
         (true, 0) => ok("state", shown.to_string()),
-        (true, _) => note("state", format!("{shown} is open to others ({mode:o}): chmod 700")),
+        (true, _) => {
+            note("state", format!("{shown} is accessible to others (mode {mode:o}): run chmod 700"))
+        }
     }];
     if let Some(kind) = network_filesystem(path) {
         let why = "processes and sockets need a local disk: set HERMES_TUI_HOME";
@@ -205,7 +210,7 @@ fn state_dir(path: &Path) -> Vec<Check> {
     checks
 }
 
-/// The name of the network file system a folder is on, if it is on one.
+/// The name of the network file system a directory is on, if it is on one.
 fn network_filesystem(path: &Path) -> Option<&'static str> {
     const CIFS: FsType = FsType(0xFF53_4D42);
     const SMB2: FsType = FsType(0xFE53_4D42);
@@ -241,15 +246,20 @@ fn terminal(env: &Env) -> Check {
     }
 }
 
-/// A number of things; `what` is one of them.
-fn several(n: u64, what: &str) -> String {
-    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+/// The plural of a noun.
+fn plural(noun: &str) -> String {
+    noun.strip_suffix('y').map_or_else(|| format!("{noun}s"), |stem| format!("{stem}ies"))
 }
 
-fn folders(path: &Path) -> Vec<String> {
+/// A number and a noun, in the plural unless it is 1.
+fn count(n: u64, noun: &str) -> String {
+    format!("{n} {}", if n == 1 { noun.to_owned() } else { plural(noun) })
+}
+
+fn subdirectories(path: &Path) -> Vec<String> {
     let entries = std::fs::read_dir(path).into_iter().flatten().flatten();
-    let folders = entries.filter(|e| e.file_type().is_ok_and(|t| t.is_dir()));
-    folders.filter_map(|e| e.file_name().into_string().ok()).collect()
+    let dirs = entries.filter(|e| e.file_type().is_ok_and(|t| t.is_dir()));
+    dirs.filter_map(|e| e.file_name().into_string().ok()).collect()
 }
 
 #[cfg(test)]
@@ -257,7 +267,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn an_open_or_unusable_state_folder_is_named() {
+    fn an_open_or_unusable_state_directory_is_named() {
         let dir = tempfile::tempdir().unwrap();
         let open = |mode| {
             std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(mode)).unwrap();

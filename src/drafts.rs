@@ -1,28 +1,25 @@
-//! What was being written when an interface ended: a file a session below the state folder, for the
-//! next interface to put back into its input.
+//! What was being typed when an interface ended: a file per session in a directory of drafts
+//! ([`host::state_dir::StateDir::drafts`]), for the next interface to put back into its input.
 
 use std::collections::BTreeMap;
-use std::fs;
-use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
-use std::path::{Path, PathBuf};
+use std::path::Path;
+use std::{fs, io};
 
-/// The file for a session that has no rows yet.
+use host::state_dir::{Sync, write_private};
+
+/// The file of a session that has no rows yet.
 const NEW: &str = "new";
 
-/// As [`tui::Options::drafts`].
+/// Texts by session id, as [`tui::Options::drafts`].
 pub(crate) type Drafts = BTreeMap<String, String>;
 
-fn folder(state: &Path) -> PathBuf {
-    state.join("drafts")
-}
-
-/// All there are.
-pub(crate) fn load(state: &Path) -> Drafts {
+/// Reads all drafts of a directory.
+pub(crate) fn load(dir: &Path) -> Drafts {
     let mut drafts = Drafts::new();
-    for entry in fs::read_dir(folder(state)).into_iter().flatten().flatten() {
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
         if let (Ok(name), Ok(text)) =
             (entry.file_name().into_string(), fs::read_to_string(entry.path()))
+            // What a killed process left of a write.
             && !name.ends_with('~')
         {
             drafts.insert(if name == NEW { String::new() } else { name }, text);
@@ -32,8 +29,8 @@ pub(crate) fn load(state: &Path) -> Drafts {
 }
 
 /// Writes what has changed since `before`; what others have written meanwhile stays.
-pub(crate) fn save(state: &Path, before: &Drafts, now: &Drafts) -> io::Result<()> {
-    let path = |session: &str| folder(state).join(if session.is_empty() { NEW } else { session });
+pub(crate) fn save(dir: &Path, before: &Drafts, now: &Drafts) -> io::Result<()> {
+    let path = |session: &str| dir.join(if session.is_empty() { NEW } else { session });
     for session in before.keys().filter(|session| !now.contains_key(*session)) {
         match fs::remove_file(path(session)) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
@@ -42,16 +39,11 @@ pub(crate) fn save(state: &Path, before: &Drafts, now: &Drafts) -> io::Result<()
     }
     let changed = |(session, text): &(&String, &String)| before.get(*session) != Some(*text);
     for (session, text) in now.iter().filter(changed) {
-        // Ids name files; what is none of ours does not.
+        // An id names a file; what could lead out of the directory is no id of ours.
         if session.contains('/') || session.starts_with('.') {
             continue;
         }
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(folder(state))?;
-        let (path, fresh) = (path(session), path(&format!("{session}~")));
-        let mut options = fs::File::options();
-        let options = options.write(true).create(true).truncate(true).mode(0o600);
-        options.open(&fresh)?.write_all(text.as_bytes())?;
-        fs::rename(fresh, path)?;
+        write_private(&path(session), text.as_bytes(), Sync::Later)?;
     }
     Ok(())
 }
@@ -65,7 +57,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_written_is_there_at_the_next_start_and_gone_once_it_is_sent() {
+    fn a_draft_is_there_at_the_next_start_and_gone_once_it_is_sent() {
         // P13
         let dir = tempfile::tempdir().unwrap();
         assert_eq!(load(dir.path()), Drafts::new());

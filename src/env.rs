@@ -1,20 +1,23 @@
-//! The environment as a value: read once in `main`, passed on from there. `.env` of the home lies
-//! over what the shell exported, as hermes has it. Not the environment of children
-//! ([`crate::config`] makes that).
+//! The environment as a value: read once in `main` and passed on. `.env` of the home overrides what
+//! the shell exported, as in hermes. Not the environment of children
+//! ([`crate::config`] builds that).
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use host::settings::Timing;
 
-/// What a shell cannot work without, whatever `.env` says.
+/// The variables that hold the password of a server, the first one first.
+pub(crate) const PASSWORDS: [&str; 2] = ["HERMES_TUI_PASSWORD", "HERMES_WEBUI_PASSWORD"];
+
+/// Variables that a shell needs, whatever `.env` contains.
 const NEEDED: [&str; 7] = ["HOME", "LANG", "LOGNAME", "PATH", "SHELL", "TERM", "USER"];
 
 /// For tests of this program alone: waiting times that differ from the built-in ones, as in
 /// `unwind=500ms,keepalive=2s`. The names are the fields of [`Timing`].
 const TEST_TIMING: &str = "HERMES_TUI_TEST_TIMING";
 
-/// Environment variables: the shell's, and those of `.env` over them.
+/// Environment variables: the shell's, overridden by those of `.env`.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Env {
     shell: BTreeMap<String, String>,
@@ -30,7 +33,7 @@ impl Env {
         Self { shell, file: BTreeMap::new() }
     }
 
-    /// Lays the text of a `.env` file over it.
+    /// Overrides it with the text of a `.env` file.
     pub(crate) fn with_file(mut self, text: &str) -> Self {
         self.file = parse(text);
         self
@@ -75,12 +78,12 @@ impl Env {
         self.file.contains_key(name)
     }
 
-    /// The names in `.env` that children do not get from it.
+    /// The names in `.env` that children do not get.
     pub(crate) fn secret_names(&self) -> impl Iterator<Item = String> {
         self.file.keys().filter(|name| !NEEDED.contains(&name.as_str())).cloned()
     }
 
-    /// What children start from: the shell's variables without `hidden`, without those of `.env`
+    /// The environment of children: the shell's variables without `hidden`, without those of `.env`
     /// and without `HERMES_SESSION_*` of an outer session; `passed` are kept or added.
     pub(crate) fn for_children(
         &self,
@@ -107,7 +110,7 @@ impl Env {
 /// Reads a `.env` file: `NAME=value`, `export NAME=value`, quotes, comments. Lines that are none
 /// of these are skipped; of a repeated name the last counts.
 fn parse(text: &str) -> BTreeMap<String, String> {
-    let mut found = BTreeMap::new();
+    let mut vars = BTreeMap::new();
     for line in text.trim_start_matches('\u{feff}').lines() {
         let line = line.trim();
         let line = line.strip_prefix("export ").unwrap_or(line);
@@ -117,9 +120,9 @@ fn parse(text: &str) -> BTreeMap<String, String> {
         if name.is_empty() || !name.chars().all(legal) {
             continue;
         }
-        found.insert(name.to_owned(), unquote(value.trim()));
+        vars.insert(name.to_owned(), unquote(value.trim()));
     }
-    found
+    vars
 }
 
 /// `500ms` or `2s`, not zero.
@@ -163,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn the_file_lies_over_the_shell_and_blank_is_unset() {
+    fn the_file_overrides_the_shell_and_blank_is_unset() {
         let env = Env::of(&[("A", "shell"), ("B", "  ")]).with_file("A=file\n");
         assert_eq!(env.get("A"), Some("file"));
         assert_eq!(env.get("B"), None);
@@ -188,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn children_get_no_key_nothing_of_the_file_and_no_outer_session() {
+    fn children_get_no_keys_no_file_variables_and_no_outer_session() {
         let env = Env::of(&[
             ("PATH", "/bin"),
             ("OPENAI_API_KEY", "sk-1"),

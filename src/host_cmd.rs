@@ -1,25 +1,22 @@
-//! `host …`: looks at the host of the state folder and stops it, over its socket.
+//! `host status` and `host stop`: the host of the state directory, over its socket.
 
 use std::io::Write as _;
-use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use host::state_dir::socket_path;
+use host::state_dir::StateDir;
 use host::store::Lock;
 use serde_json::{Value, json};
 
 use crate::args::HostCommand;
-use crate::interactive::is_suspended;
+use crate::running_host::{self, is_suspended};
 
-/// How long an answer may take.
-const ANSWER: Duration = Duration::from_secs(5);
-/// How long a host may take to stop beyond what it drains.
+/// How long a host may take to stop.
 const STOP: Duration = Duration::from_mins(1);
 
 /// Runs the subcommand.
-pub(crate) fn run(state: &Path, command: HostCommand) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(state: &StateDir, command: HostCommand) -> anyhow::Result<ExitCode> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
@@ -32,47 +29,28 @@ pub(crate) fn run(state: &Path, command: HostCommand) -> anyhow::Result<ExitCode
     })
 }
 
-/// What the host says about itself.
-pub(crate) async fn status(state: &Path) -> anyhow::Result<Value> {
-    ask(state, reqwest::Method::GET, "/api/tui/v1/status").await
-}
-
-async fn ask(state: &Path, method: reqwest::Method, path: &str) -> anyhow::Result<Value> {
-    let socket = Lock::place(&state.join("host.lock")).unwrap_or_else(|| socket_path(state));
-    let client = reqwest::Client::builder()
-        .no_proxy()
-        .timeout(ANSWER)
-        .unix_socket(socket)
-        .build()
-        .context("cannot make a client")?;
-    let answer = client.request(method, format!("http://localhost{path}")).send().await?;
-    Ok(answer.error_for_status()?.json().await?)
-}
-
-/// Says whether one runs: exit code 0, else 1.
-async fn show(state: &Path, json: bool) -> anyhow::Result<ExitCode> {
-    let holder = Lock::holder(&state.join("host.lock"));
-    let answer = status(state).await.ok();
+/// Prints whether one runs: exit code 0, else 1.
+async fn show(state: &StateDir, json: bool) -> anyhow::Result<ExitCode> {
+    let holder = Lock::holder(&state.host_lock());
+    let answer = running_host::status(state).await.ok();
     let mut out = std::io::stdout().lock();
     let running = holder.is_some() || answer.is_some();
     if json {
-        let mut told = json!({ "running": running, "answers": answer.is_some(), "pid": holder });
-        if let (Value::Object(told), Some(Value::Object(answer))) = (&mut told, answer) {
-            told.extend(answer);
+        let mut report = json!({ "running": running, "answers": answer.is_some(), "pid": holder });
+        if let (Value::Object(report), Some(Value::Object(answer))) = (&mut report, answer) {
+            report.extend(answer);
         }
-        writeln!(out, "{told:#}")?;
+        writeln!(out, "{report:#}")?;
     } else {
         match (&answer, holder) {
-            (Some(answer), _) => writeln!(out, "{}", words(answer))?,
+            (Some(answer), _) => writeln!(out, "{}", as_text(answer))?,
             (None, Some(pid)) => {
                 let why = if is_suspended(pid) {
-                    format!(
-                        "is suspended: `fg` in its shell brings it back, `kill -CONT {pid}` too"
-                    )
+                    format!("is suspended: resume it with `fg` in its shell or `kill -CONT {pid}`")
                 } else {
                     "does not answer".to_owned()
                 };
-                writeln!(out, "Process {pid} holds {} and {why}.", state.display())?;
+                writeln!(out, "Process {pid} owns {} and {why}.", state.display())?;
             }
             (None, None) => writeln!(out, "No host runs on {}.", state.display())?,
         }
@@ -80,8 +58,8 @@ async fn show(state: &Path, json: bool) -> anyhow::Result<ExitCode> {
     Ok(if running { ExitCode::SUCCESS } else { ExitCode::from(1) })
 }
 
-/// The answer of a host, for people.
-fn words(answer: &Value) -> String {
+/// The status of a host as text.
+fn as_text(answer: &Value) -> String {
     let count = |key: &str, one: &str, many: &str| {
         let n = answer[key].as_u64().unwrap_or(0);
         format!("{n} {}", if n == 1 { one } else { many })
@@ -90,11 +68,11 @@ fn words(answer: &Value) -> String {
     let since = jiff::Timestamp::from_second(since).unwrap_or_default();
     let since = since.to_zoned(jiff::tz::TimeZone::system()).strftime("%Y-%m-%d %H:%M:%S");
     let text = format!(
-        "A host runs since {since}: process {}, {}, {}, {}.",
+        "A host has been running since {since}: process {}, {}, {}, {}.",
         answer["pid"],
         count("turns", "turn", "turns"),
         count("processes", "background process", "background processes"),
-        count("views", "front end", "front ends"),
+        count("views", "client", "clients"),
     );
     match answer["address"].as_str() {
         Some(address) => format!("{text}\nIt listens on http://{address}."),
@@ -103,18 +81,18 @@ fn words(answer: &Value) -> String {
 }
 
 /// Asks it to stop and waits until it has.
-async fn stop(state: &Path) -> anyhow::Result<ExitCode> {
-    let lock = state.join("host.lock");
+async fn stop(state: &StateDir) -> anyhow::Result<ExitCode> {
+    let lock = state.host_lock();
     let mut out = std::io::stdout().lock();
     let holder = Lock::holder(&lock);
     if let Some(pid) = holder.filter(|pid| is_suspended(*pid)) {
-        // Asked now, it would stop when it goes on, whenever that is.
+        // Asked now, it would stop whenever it is continued.
         anyhow::bail!(
-            "process {pid} holds the state and is suspended: `fg` in its shell brings it back; \
-             `kill {pid}; kill -CONT {pid}` ends it"
+            "process {pid} owns the state directory and is suspended: resume it with `fg` in its \
+             shell, or end it with `kill {pid}; kill -CONT {pid}`"
         );
     }
-    if let Err(error) = ask(state, reqwest::Method::POST, "/api/tui/v1/stop").await {
+    if let Err(error) = running_host::stop(state).await {
         match holder {
             None => {
                 writeln!(out, "No host runs on {}.", state.display())?;
@@ -123,7 +101,7 @@ async fn stop(state: &Path) -> anyhow::Result<ExitCode> {
             Some(pid) => {
                 tracing::debug!("no answer: {error}");
                 anyhow::bail!(
-                    "process {pid} holds the state and does not answer; `kill {pid}` ends it"
+                    "process {pid} owns the state directory and does not answer; `kill {pid}` ends it"
                 )
             }
         }
@@ -132,10 +110,10 @@ async fn stop(state: &Path) -> anyhow::Result<ExitCode> {
     while Lock::holder(&lock).is_some_and(|pid| Some(pid) == holder) {
         anyhow::ensure!(
             Instant::now() < end,
-            "the host has not stopped yet; it finishes what runs"
+            "the host has not stopped yet; it is waiting for running turns"
         );
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    writeln!(out, "The host has stopped. What runs goes on at the next start.")?;
+    writeln!(out, "The host has stopped. Unfinished turns resume at the next start.")?;
     Ok(ExitCode::SUCCESS)
 }

@@ -1,39 +1,42 @@
 //! The interface and the host behind it: embedded here, or of another process that owns the state
-//! folder (S07). What becomes of what runs when the user leaves, the terminal goes or the
-//! interface is suspended (P10, P13, P14).
+//! directory (S07). What happens to running work when the user leaves, the terminal goes away or
+//! the interface is suspended (P10, P13, P14).
+
+mod connect;
 
 use std::io::{IsTerminal as _, Write as _};
-use std::path::Path;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::Context as _;
-use host::embedded::{Attendance, EmbeddedHost, Role, StartError, Work};
+use host::embedded::{EmbeddedHost, Work};
 use host::remote::{self, Remote};
-use host::serve::{self, Server};
-use host::state_dir::socket_path;
+use host::serve::Server;
 use host::store::Lock;
-use protocol::Target;
-use protocol::View;
+use protocol::{Target, View};
 use tokio::sync::mpsc::UnboundedReceiver;
 use tui::{Exit, ExitMode, Interface};
 
 use crate::config::{Config, OnHangup};
 use crate::dirs::Dirs;
 use crate::drafts::{self, Drafts};
+use crate::drain::drain;
+use crate::exit::{self, Usage};
+use crate::interface;
 use crate::keep::{self, Loss, Start, Watch};
-use crate::running_host::{self, Where};
 use crate::signals::{Suspension, signals};
-use crate::{Usage, args, drain, sessions_cmd};
+use crate::{args, running_host, sessions_cmd};
+use connect::{Connection, connect};
 
-/// How long another process that owns the state folder may take to answer: it may just start.
-const ANSWER: Duration = Duration::from_secs(2);
-/// So many killed hosts are replaced in that time: one that always dies is left dead.
-const REVIVALS: (usize, Duration) = (3, Duration::from_mins(5));
-/// How long a host may take to say what it does.
-const LOOK: Duration = Duration::from_secs(1);
+/// At most so many killed hosts are replaced in that time: one that always dies is given up.
+const REPLACEMENTS: (usize, Duration) = (3, Duration::from_mins(5));
+/// How long a host may take to report its work.
+const REPORT: Duration = Duration::from_secs(1);
+/// What the user is told when no host could take over.
+const NOT_KEPT: &str = "No host runs in the background: commands keep running, everything else \
+                        waits for the next start";
 
-/// Opens the interface until the user leaves.
+/// Runs the interface until the user leaves.
 pub(crate) fn run(config: &Config, run: &args::Run, dirs: &Dirs) -> anyhow::Result<ExitCode> {
     anyhow::ensure!(
         std::io::stdin().is_terminal() && std::io::stdout().is_terminal(),
@@ -49,219 +52,102 @@ pub(crate) fn run(config: &Config, run: &args::Run, dirs: &Dirs) -> anyhow::Resu
     runtime.block_on(async {
         let signals = signals()?;
         let start = Start { exe: &config.settings.exe, dirs, run };
-        let (connection, host) = connect(config, &start, target).await?;
-        let drafts = drafts::load(&config.settings.state);
+        let (connection, view) = connect(config, run, target).await?;
+        let drafts = drafts::load(&config.settings.state.drafts());
         let notes = config.notes.iter().chain(connection.notes()).cloned().collect();
         let attached = matches!(connection, Connection::Attached { .. });
-        let options =
-            tui::Options { follow: config.own.follow, ..options(notes, attached, drafts.clone()) };
-        let interface = Interface::new(options);
+        let options = interface::options(notes, attached, drafts.clone());
+        let options = tui::Options { follow: config.own.follow, ..options };
         let mut interactive = Interactive {
             config,
             start,
             signals,
             suspension,
-            interface,
+            interface: Interface::new(options),
             drafts,
-            revivals: Vec::new(),
+            replacements: Vec::new(),
             watch: Watch::default(),
         };
-        let code = interactive.work(connection, host).await;
+        let code = interactive.run(connection, view).await;
         interactive.save_drafts();
         code
     })
 }
 
-/// Where the host is.
-enum Connection {
-    /// In this process, with a server for other interfaces.
-    Embedded { local: EmbeddedHost, server: Option<Server>, notes: Vec<String> },
-    /// In another one.
-    Attached { remote: Remote, notes: Vec<String> },
-}
-
-impl Connection {
-    fn notes(&self) -> &[String] {
-        let (Self::Embedded { notes, .. } | Self::Attached { notes, .. }) = self;
-        notes
-    }
-}
-
 /// How a run of the interface ended.
 enum Ended {
+    /// By the user.
     Left(Exit),
     /// The terminal is gone.
     HungUp,
     Signal(i32),
-    /// Somebody wants the process suspended.
+    /// A request to suspend the process.
     Suspend,
-    /// Somebody asked the host to stop.
+    /// A request to stop the host.
     StopAsked,
     /// The other process is gone.
     HostLost(Loss),
 }
 
-/// What an interface needs around it.
+/// An interface with what it needs around it.
 struct Interactive<'a> {
     config: &'a Config,
     start: Start<'a>,
     signals: UnboundedReceiver<i32>,
     suspension: Suspension,
     interface: Interface,
-    /// As they lie in the state folder.
+    /// As they lie in the state directory.
     drafts: Drafts,
-    /// When a killed host was replaced.
-    revivals: Vec<Instant>,
+    /// When killed hosts were replaced.
+    replacements: Vec<Instant>,
     watch: Watch,
 }
 
-/// Takes the state folder, or goes to the process that has it.
-async fn connect(
-    config: &Config,
-    start: &Start<'_>,
-    target: Target,
-) -> anyhow::Result<(Connection, View)> {
-    let state = &config.settings.state;
-    let end = Instant::now() + ANSWER;
-    loop {
-        let held = match host::embedded::start(config.settings.clone(), Role::Owner) {
-            Ok(local) => {
-                let mut notes = local.notes().to_vec();
-                let server = listen(&local, config).await;
-                let server = server.map_err(|error| notes.push(error.to_string())).ok();
-                if server.is_some() {
-                    tokio::spawn(remote::send_pending_prompts(other(config)));
-                }
-                let is_new = target == Target::New;
-                let host = local.attach(target, Attendance::Attended);
-                if !is_new {
-                    running_host::set_model(&host, start.run);
-                }
-                return Ok((Connection::Embedded { local, server, notes }, host));
-            }
-            Err(error @ StartError::Held { .. }) => error,
-            Err(error) => return Err(error.into()),
-        };
-        if let StartError::Held { pid: Some(pid), .. } = &held
-            && is_suspended(*pid)
-        {
-            anyhow::bail!(
-                "the host of {} is suspended (process {pid}): `fg` in its shell brings it back, \
-                 `kill -CONT {pid}` too",
-                state.display()
-            );
-        }
-        let server = other(config);
-        let probe = tokio::time::timeout_at(end.into(), remote::probe(&server)).await;
-        if let Ok(Ok(probe)) = probe
-            && probe.tui
-        {
-            let (host, remote) = remote::start(server, target.clone());
-            running_host::set_cwd(&host, &target);
-            running_host::set_up(&host, start.run);
-            let notes = running_host::notes(&probe, start.run, Where::Here);
-            return Ok((Connection::Attached { remote, notes }, host));
-        }
-        if Instant::now() > end {
-            return Err(anyhow::anyhow!("{held}")
-                .context(format!("the host of {} does not answer", state.display())));
-        }
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-}
-
-/// Whether a process was stopped by a signal, as by Ctrl+Z.
-pub(crate) fn is_suspended(pid: u32) -> bool {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('T'))
-}
-
-/// Listens for other interfaces.
-async fn listen(local: &EmbeddedHost, config: &Config) -> Result<Server, serve::Error> {
-    let options = serve::Options {
-        tcp: None,
-        sockets: vec![socket_path(&config.settings.state)],
-        password: None,
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-    };
-    serve::start(local.handle(), &config.settings, options).await
-}
-
-/// The process that owns the state folder.
-pub(crate) fn other(config: &Config) -> remote::Server {
-    let state = config.settings.state.clone();
-    let socket = Lock::place(&state.join("host.lock")).unwrap_or_else(|| socket_path(&state));
-    remote::Server {
-        url: "http://localhost".to_owned(),
-        socket: Some(socket),
-        ca: None,
-        insecure: false,
-        state,
-        timing: config.settings.timing,
-    }
-}
-
 impl Interactive<'_> {
-    async fn work(
+    /// Runs the interface, on one host after another, until the user leaves.
+    async fn run(
         &mut self,
         mut connection: Connection,
-        mut host: View,
+        mut view: View,
     ) -> anyhow::Result<ExitCode> {
         loop {
-            let ended = self.run(&connection, &mut host).await;
-            match (connection, ended) {
-                (Connection::Embedded { local, server, notes }, ended) => {
-                    let suspends = is_suspend(&ended);
-                    let work = work(&local).await;
-                    let others = work.views > 1;
-                    if suspends && !work.runs() && work.timers == 0 && !others {
+            let ended = self.show(&connection, &mut view).await;
+            (connection, view) = match (connection, ended) {
+                (Connection::Embedded { host, server, notes }, ended) if is_suspend(&ended) => {
+                    let work = work(&host).await;
+                    if !work.runs() && work.timers == 0 && work.views <= 1 {
                         self.suspend().await?;
-                        connection = Connection::Embedded { local, server, notes };
-                        continue;
-                    }
-                    if !suspends {
-                        drop(host);
-                        return self.leave(local, server, work, others, ended).await;
-                    }
-                    match self.go_over(local, server, host).await {
-                        Ok((remote, view)) => {
-                            self.suspend().await?;
-                            (connection, host) =
-                                (Connection::Attached { remote, notes: Vec::new() }, view);
-                        }
-                        Err(error) => {
-                            self.save_drafts();
-                            return Err(error);
-                        }
+                        (Connection::Embedded { host, server, notes }, view)
+                    } else {
+                        drop(view);
+                        let (remote, view) = self.move_to_background(host, server).await?;
+                        self.suspend().await?;
+                        (Connection::Attached { remote, notes: Vec::new() }, view)
                     }
                 }
-                (Connection::Attached { remote, notes }, Ended::HostLost(loss)) => {
+                (Connection::Embedded { host, server, .. }, ended) => {
+                    let work = work(&host).await;
+                    drop(view);
+                    return self.leave(host, server, work, ended).await;
+                }
+                (connection @ Connection::Attached { .. }, Ended::HostLost(loss)) => {
                     self.replace(loss).await;
-                    connection = Connection::Attached { remote, notes };
+                    (connection, view)
                 }
-                (Connection::Attached { remote, notes }, ended) if is_suspend(&ended) => {
+                (connection @ Connection::Attached { .. }, ended) if is_suspend(&ended) => {
                     self.suspend().await?;
-                    connection = Connection::Attached { remote, notes };
+                    (connection, view)
                 }
                 (Connection::Attached { remote, .. }, ended) => {
-                    drop(host);
-                    self.save_drafts();
-                    let kept = remote.end().await;
-                    let pid = Lock::holder(&self.config.settings.state.join("host.lock"));
-                    let goes_on = self.interface.still_running().zip(pid);
-                    let goes_on =
-                        goes_on.map(|(what, pid)| format!("{what} The host is process {pid}."));
-                    return match ended {
-                        Ended::Left(exit) => farewell(&exit, &kept, goes_on),
-                        ended => Ok(self.parting(&ended, goes_on.as_slice())),
-                    };
+                    drop(view);
+                    return self.detach(remote, ended).await;
                 }
-            }
+            };
         }
     }
 
-    /// Runs the interface until something happens to it.
-    async fn run(&mut self, connection: &Connection, host: &mut View) -> Ended {
+    /// Runs the interface until something ends it.
+    async fn show(&mut self, connection: &Connection, view: &mut View) -> Ended {
         let state = &self.config.settings.state;
         let stop_asked = async {
             match connection {
@@ -280,7 +166,7 @@ impl Interactive<'_> {
             }
         };
         tokio::select! {
-            exit = self.interface.run(host) => match exit {
+            exit = self.interface.run(view) => match exit {
                 Ok(exit) => Ended::Left(exit),
                 Err(error) => {
                     tracing::info!("the terminal is gone: {error}");
@@ -294,158 +180,190 @@ impl Interactive<'_> {
         }
     }
 
-    /// Starts a host in place of one that is gone, if that is wanted. It takes up what that one
-    /// ran, and the link finds it.
+    /// Starts a host in place of one that is gone, if that is wanted. It resumes what that one
+    /// ran, and our connection finds it.
     async fn replace(&mut self, loss: Loss) {
-        let state = &self.config.settings.state;
-        self.revivals.retain(|at| at.elapsed() < REVIVALS.1);
+        self.replacements.retain(|at| at.elapsed() < REPLACEMENTS.1);
         let note = match loss {
-            Loss::Stopped => "the host was stopped: what you send next starts another".to_owned(),
-            Loss::Killed if self.revivals.len() >= REVIVALS.0 => {
-                self.watch.leave();
-                "the host is killed again and again: what you send next starts another".to_owned()
+            Loss::Stopped => "the host was stopped; your next message starts another".to_owned(),
+            Loss::Killed if self.replacements.len() >= REPLACEMENTS.0 => {
+                self.watch.give_up();
+                "the host keeps being killed; your next message starts another".to_owned()
             }
             Loss::Killed => {
-                self.revivals.push(Instant::now());
+                self.replacements.push(Instant::now());
                 // Not waited for: that of another interface may be the one that takes over.
                 match self.start.detached() {
                     Ok(_) => {
-                        "the host was killed: another one goes on in the background".to_owned()
+                        "the host was killed; another one takes over in the background".to_owned()
                     }
-                    Err(error) => format!("the host was killed, and no other starts: {error:#}"),
+                    Err(error) => {
+                        format!("the host was killed, and no other can be started: {error:#}")
+                    }
                 }
             }
-            Loss::Wanted => {
-                let started = match self.start.detached() {
-                    Ok(mut next) => keep::taken_over(&mut next, state).await,
-                    Err(error) => Err(error),
-                };
-                match started {
-                    Ok(()) => "another host goes on in the background".to_owned(),
-                    Err(_) if Lock::is_held(&state.join("host.lock")) => {
-                        "another host is there".to_owned()
-                    }
-                    Err(error) => format!("no other host starts: {error:#}"),
-                }
-            }
+            Loss::Wanted => self.start_another().await,
         };
         tracing::warn!("{note}");
         self.interface.note(note);
     }
 
-    /// Suspends this process. Where nothing can be suspended it just goes on.
+    /// Starts a host because the user has sent something: a note on what came of it.
+    async fn start_another(&self) -> String {
+        let state = &self.config.settings.state;
+        let started = match self.start.detached() {
+            Ok(mut next) => keep::taken_over(&mut next, state).await,
+            Err(error) => Err(error),
+        };
+        match started {
+            Ok(()) => "another host took over in the background".to_owned(),
+            Err(_) if Lock::is_held(&state.host_lock()) => "another host is running".to_owned(),
+            Err(error) => format!("no other host can be started: {error:#}"),
+        }
+    }
+
+    /// Suspends this process; returns once it is continued, or at once where that is impossible.
     async fn suspend(&mut self) -> anyhow::Result<()> {
         self.save_drafts();
         self.suspension.suspend().await
     }
 
-    /// A host in the background goes on with everything, and the interface becomes a view on it.
-    async fn go_over(
+    /// Hands everything to a host in the background, to which the interface then attaches.
+    async fn move_to_background(
         &mut self,
-        local: EmbeddedHost,
+        host: EmbeddedHost,
         server: Option<Server>,
-        host: View,
     ) -> anyhow::Result<(Remote, View)> {
         let state = &self.config.settings.state;
+        self.save_drafts();
         let mut next = self.start.detached()?;
-        drop(host);
-        keep::make_way(local, server).await;
-        keep::taken_over(&mut next, state).await.context(LEFT)?;
+        keep::make_way(host, server).await;
+        keep::taken_over(&mut next, state).await.context(NOT_KEPT)?;
         self.interface.set_attached(true);
         let target = self.interface.session().map_or(Target::New, Target::Id);
-        let (host, remote) = remote::start(other(self.config), target.clone());
-        running_host::set_cwd(&host, &target);
-        Ok((remote, host))
+        let (view, remote) =
+            remote::start(running_host::server(&self.config.settings), target.clone());
+        running_host::set_cwd(&view, &target);
+        Ok((remote, view))
     }
 
-    /// The interface of an embedded host has ended: what becomes of what it ran.
+    /// The interface of a host of another process has ended.
+    async fn detach(&mut self, remote: Remote, ended: Ended) -> anyhow::Result<ExitCode> {
+        self.save_drafts();
+        let kept = remote.end().await;
+        let pid = Lock::holder(&self.config.settings.state.host_lock());
+        let running = self.interface.still_running().zip(pid);
+        let running = running.map(|(what, pid)| format!("{what} The host is process {pid}."));
+        match ended {
+            Ended::Left(exit) => farewell(&exit, &kept, running),
+            ended => Ok(self.parting(&ended, running)),
+        }
+    }
+
+    /// The interface of an embedded host has ended: its work is kept, left or killed.
     async fn leave(
         &mut self,
-        local: EmbeddedHost,
+        host: EmbeddedHost,
         server: Option<Server>,
         work: Work,
-        others: bool,
         ended: Ended,
     ) -> anyhow::Result<ExitCode> {
-        let signal = match &ended {
-            Ended::Signal(signal) => Some(*signal),
-            Ended::HungUp => Some(nix::libc::SIGHUP),
-            Ended::Left(_) | Ended::Suspend | Ended::StopAsked | Ended::HostLost(_) => None,
-        };
         self.save_drafts();
-        let wish = match (&ended, self.config.own.on_hangup) {
+        let mode = self.mode(&ended);
+        if mode == ExitMode::Kill {
+            host.interrupt_all();
+        }
+        let keeps = match mode {
+            ExitMode::Background | ExitMode::Plain | ExitMode::Suspend => work.runs(),
+            ExitMode::Pause | ExitMode::Kill => false,
+        };
+        // Other interfaces keep their host whatever this one's user chooses, unless it was the
+        // host itself that was asked to stop.
+        let keeps = keeps || work.views > 1 && !matches!(ended, Ended::StopAsked);
+        let note = if keeps {
+            self.keep(host, server, mode, &ended).await
+        } else {
+            self.stop(host, server).await;
+            None
+        };
+        match ended {
+            Ended::Left(exit) => farewell(&exit, &[], note),
+            Ended::Signal(_) | Ended::HungUp => Ok(self.parting(&ended, note)),
+            Ended::Suspend | Ended::StopAsked | Ended::HostLost(_) => {
+                Ok(self.parting(&ended, Some("The host was asked to stop.".to_owned())))
+            }
+        }
+    }
+
+    /// What is to happen to running work.
+    fn mode(&self, ended: &Ended) -> ExitMode {
+        match (ended, self.config.own.on_hangup) {
             (Ended::Left(exit), _) if !exit.host_stopped => exit.mode,
             (Ended::Left(_) | Ended::StopAsked, _) | (_, OnHangup::Leave) => ExitMode::Pause,
             (_, OnHangup::Keep) => ExitMode::Plain,
             (_, OnHangup::Kill) => ExitMode::Kill,
-        };
-        if wish == ExitMode::Kill {
-            local.interrupt_all();
-        }
-        let keeps = match wish {
-            ExitMode::Background | ExitMode::Plain | ExitMode::Suspend => work.runs(),
-            ExitMode::Pause | ExitMode::Kill => false,
-        };
-        // Other interfaces go on with it, whatever this one's user wants; not against who asked
-        // the host itself to stop.
-        let keeps = keeps || others && !matches!(ended, Ended::StopAsked);
-        let mut words = Vec::new();
-        let next = if keeps { self.start.detached().map(Some) } else { Ok(None) };
-        match next {
-            Ok(Some(mut next)) => {
-                if wish == ExitMode::Kill {
-                    drain(&local, &mut self.signals).await;
-                }
-                keep::make_way(local, server).await;
-                // Who hung up reads nothing, and may not have the time.
-                if signal != Some(nix::libc::SIGHUP) {
-                    let pid = next.pid();
-                    words.push(match keep::taken_over(&mut next, &self.config.settings.state).await {
-                        Ok(()) => format!(
-                            "It goes on in the background (process {pid}).\n`hermes-tui -c` comes \
-                             back to it, `hermes-tui host stop` ends it."
-                        ),
-                        Err(error) => format!("{LEFT}: {error:#}"),
-                    });
-                }
-            }
-            Ok(None) => {
-                drain(&local, &mut self.signals).await;
-                if let Some(server) = server {
-                    server.stop().await;
-                }
-                local.end().await;
-            }
-            Err(error) => {
-                tracing::error!("nothing can be kept running: {error:#}");
-                words.push(format!("{LEFT}: {error:#}"));
-                if let Some(server) = server {
-                    server.stop().await;
-                }
-                local.hand_over().await;
-            }
-        }
-        match ended {
-            Ended::Left(exit) => farewell(&exit, &[], words.pop()),
-            Ended::Signal(_) | Ended::HungUp => Ok(self.parting(&ended, &words)),
-            Ended::Suspend | Ended::StopAsked | Ended::HostLost(_) => {
-                Ok(self.parting(&ended, &["The host was asked to stop.".to_owned()]))
-            }
         }
     }
 
-    /// What is said when a signal has ended the interface, and the exit code.
-    fn parting(&self, ended: &Ended, words: &[String]) -> ExitCode {
-        let session = self.interface.session();
-        let session = session.map(|id| format!("Go on with: hermes-tui --resume {id}"));
+    /// Hands the state directory to a host in the background. A note for the user, if there is
+    /// still one who can read it.
+    async fn keep(
+        &mut self,
+        host: EmbeddedHost,
+        server: Option<Server>,
+        mode: ExitMode,
+        ended: &Ended,
+    ) -> Option<String> {
+        let mut next = match self.start.detached() {
+            Ok(next) => next,
+            Err(error) => {
+                tracing::error!("cannot start a host in the background: {error:#}");
+                if let Some(server) = server {
+                    server.stop().await;
+                }
+                host.hand_over().await;
+                return Some(format!("{NOT_KEPT}: {error:#}"));
+            }
+        };
+        if mode == ExitMode::Kill {
+            drain(&host, &mut self.signals).await;
+        }
+        keep::make_way(host, server).await;
+        // After a hang-up nobody reads the note, and there may be no time to wait for the host.
+        if matches!(ended, Ended::HungUp | Ended::Signal(nix::libc::SIGHUP)) {
+            return None;
+        }
+        let pid = next.pid();
+        Some(match keep::taken_over(&mut next, &self.config.settings.state).await {
+            Ok(()) => format!(
+                "Work goes on in the background (process {pid}).\n`hermes-tui -c` returns to it, \
+                 `hermes-tui host stop` stops it."
+            ),
+            Err(error) => format!("{NOT_KEPT}: {error:#}"),
+        })
+    }
+
+    /// Stops the host of this process once its turns have ended.
+    async fn stop(&mut self, host: EmbeddedHost, server: Option<Server>) {
+        drain(&host, &mut self.signals).await;
+        if let Some(server) = server {
+            server.stop().await;
+        }
+        host.end().await;
+    }
+
+    /// Prints what the user should know after an end that was not theirs; the exit code.
+    fn parting(&self, ended: &Ended, note: Option<String>) -> ExitCode {
+        let resume = self.interface.session();
+        let resume = resume.map(|id| format!("Resume with: hermes-tui --resume {id}"));
         // The terminal may be gone.
         let mut stdout = std::io::stdout().lock();
-        for word in words.iter().chain(&session) {
-            writeln!(stdout, "{word}").ok();
+        for line in note.iter().chain(&resume) {
+            writeln!(stdout, "{line}").ok();
         }
         match ended {
-            Ended::Signal(signal) => by(*signal),
-            Ended::HungUp => by(nix::libc::SIGHUP),
+            Ended::Signal(signal) => exit::from_signal(*signal),
+            Ended::HungUp => exit::from_signal(nix::libc::SIGHUP),
             Ended::Left(_) | Ended::Suspend | Ended::StopAsked | Ended::HostLost(_) => {
                 ExitCode::SUCCESS
             }
@@ -453,22 +371,10 @@ impl Interactive<'_> {
     }
 
     fn save_drafts(&mut self) {
-        save_drafts(&self.config.settings.state, &mut self.drafts, &self.interface);
+        let dir = self.config.settings.state.drafts();
+        interface::save_drafts(&dir, &mut self.drafts, &self.interface);
     }
 }
-
-/// Writes what is being written into a folder that holds what was `kept` so far.
-pub(crate) fn save_drafts(folder: &Path, kept: &mut Drafts, interface: &Interface) {
-    let now = interface.drafts();
-    match drafts::save(folder, kept, &now) {
-        Ok(()) => *kept = now,
-        Err(error) => tracing::error!("what was being written is not kept: {error}"),
-    }
-}
-
-/// What is so when no host could take over.
-const LEFT: &str = "No host goes on in the background: commands run on, the rest waits for the next \
-                    start";
 
 fn is_suspend(ended: &Ended) -> bool {
     match ended {
@@ -478,51 +384,23 @@ fn is_suspend(ended: &Ended) -> bool {
     }
 }
 
-async fn work(local: &EmbeddedHost) -> Work {
-    let work = tokio::time::timeout(LOOK, local.work()).await;
+/// The work of a host; none if it does not report in time.
+async fn work(host: &EmbeddedHost) -> Work {
+    let work = tokio::time::timeout(REPORT, host.work()).await;
     work.ok().flatten().unwrap_or_default()
 }
 
-/// The exit code of a run that a signal has ended.
-pub(crate) fn by(signal: i32) -> ExitCode {
-    ExitCode::from(128 + signal.to_le_bytes()[0])
-}
-
-/// What the interface is told about where it runs.
-pub(crate) fn options(notes: Vec<String>, attached: bool, drafts: Drafts) -> tui::Options {
-    tui::Options {
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        home: std::env::home_dir().map(|h| h.display().to_string()),
-        palette: if std::env::var_os("NO_COLOR").is_some_and(|v| !v.is_empty()) {
-            tui::Palette::Plain
-        } else {
-            tui::Palette::Ansi
-        },
-        term: std::env::var("TERM").unwrap_or_default(),
-        notes,
-        host_name: None,
-        attached,
-        follow: false,
-        drafts,
-    }
-}
-
-/// What is said once the terminal is the shell's again. `kept` goes out with the next start.
-fn farewell(exit: &Exit, kept: &[String], goes_on: Option<String>) -> anyhow::Result<ExitCode> {
+/// Prints what the user should know once the terminal is the shell's again. Prompts in `kept` are
+/// sent at the next start.
+fn farewell(exit: &Exit, kept: &[String], note: Option<String>) -> anyhow::Result<ExitCode> {
+    let mut lines = interface::unsent(&exit.unsent, kept, "start");
+    lines.extend(note);
+    let resume = exit.session.as_ref();
+    lines.extend(resume.map(|id| format!("Resume with: hermes-tui --resume {id}")));
     let mut stdout = std::io::stdout().lock();
-    for text in exit.unsent.iter().filter(|text| !kept.contains(text)) {
-        writeln!(stdout, "Not sent: {}", host::redact::plain(text))?;
+    for line in lines {
+        writeln!(stdout, "{line}")?;
     }
-    for text in kept {
-        let text = host::redact::plain(text);
-        writeln!(stdout, "Not sent yet, goes out with the next start: {text}")?;
-    }
-    if let Some(goes_on) = goes_on {
-        writeln!(stdout, "{goes_on}")?;
-    }
-    if let Some(session) = &exit.session {
-        writeln!(stdout, "Go on with: hermes-tui --resume {session}")?;
-    }
-    anyhow::ensure!(!exit.host_stopped, "the host stopped; what is stored is safe");
+    anyhow::ensure!(!exit.host_stopped, "the host stopped; everything stored is safe");
     Ok(ExitCode::SUCCESS)
 }

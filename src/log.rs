@@ -1,18 +1,19 @@
-//! The log: a file in the state folder, never the terminal. `HERMES_TUI_LOG` sets its level
-//! (`warn` unless told; also directives such as `host=debug`). The file is made by its first line.
+//! The log: a file in the state directory, never the terminal. `HERMES_TUI_LOG` sets its level
+//! (default `warn`; also directives such as `host=debug`). The first line creates the file.
 
-use std::fs::{DirBuilder, File, OpenOptions};
+use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
+use host::state_dir::create_private_dir;
 use tracing_subscriber::EnvFilter;
 
-/// At this size the log is put aside when the program starts.
+/// A log of this size in bytes is rotated when the program starts.
 const LARGEST: u64 = 5 * 1024 * 1024;
 
-/// Sends what is traced to the file.
+/// Sends trace events to the file.
 pub(crate) fn start(path: &Path, level: Option<&str>) {
     let filter = level.and_then(|level| EnvFilter::try_new(level).ok());
     let subscriber = tracing_subscriber::fmt()
@@ -55,7 +56,7 @@ impl Write for LazyFile {
 
 fn open(path: &Path) -> io::Result<File> {
     if let Some(dir) = path.parent() {
-        DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
+        create_private_dir(dir)?;
     }
     if std::fs::metadata(path).is_ok_and(|m| m.len() > LARGEST) {
         std::fs::rename(path, path.with_extension("log.1"))?;

@@ -16,8 +16,9 @@ use protocol::{
 use serde_json::json;
 
 use crate::config::Config;
+use crate::exit::{self, Interrupted};
 use crate::signals::signals;
-use crate::{Interrupted, args, sessions_cmd};
+use crate::{args, sessions_cmd};
 
 /// How a one-shot run reports.
 #[derive(Debug)]
@@ -30,20 +31,20 @@ pub(crate) enum Report<'a> {
     /// `chat -Q -q`: the session's id on stderr.
     Quiet,
     /// `chat -q`: also which tools ran, on stderr.
-    Told,
+    Verbose,
 }
 
-/// Asks once.
+/// Sends one prompt and prints the answer.
 pub(crate) fn run(
     config: &Config,
     run: &args::Run,
     prompt: &str,
     report: &Report<'_>,
 ) -> anyhow::Result<ExitCode> {
-    anyhow::ensure!(!prompt.trim().is_empty(), crate::Usage("the prompt is empty".to_owned()));
+    anyhow::ensure!(!prompt.trim().is_empty(), exit::Usage("the prompt is empty".to_owned()));
     let target = sessions_cmd::target(&config.settings.state, run, None)?;
     for note in &config.notes {
-        say(note);
+        log(note);
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -52,12 +53,12 @@ pub(crate) fn run(
     runtime.block_on(ask(config, target, run.model.clone(), prompt, report))
 }
 
-/// What a run has seen so far.
+/// What the events of a run have brought so far.
 #[derive(Default)]
-struct Seen {
+struct Progress {
     session: SessionId,
-    /// The session that was asked for; none = a new one.
-    wanted: Option<SessionId>,
+    /// The session to resume; `None` = a new one.
+    resumed: Option<SessionId>,
     turn: Option<TurnId>,
     answer: String,
     failure: Option<String>,
@@ -65,44 +66,44 @@ struct Seen {
     requests: u32,
     usage: Usage,
     model: String,
-    /// The model that the command line names: a session that is gone on with has one of its own.
-    other: Option<String>,
+    /// The model that the command line names: a resumed session has one of its own.
+    model_flag: Option<String>,
 }
 
 async fn ask(
     config: &Config,
     target: Target,
-    other: Option<String>,
+    model_flag: Option<String>,
     prompt: &str,
     report: &Report<'_>,
 ) -> anyhow::Result<ExitCode> {
-    let local = embedded::start(config.settings.clone(), Role::OneShot)?;
-    let wanted = match &target {
+    let host = embedded::start(config.settings.clone(), Role::OneShot)?;
+    let resumed = match &target {
         Target::Id(id) => Some(id.clone()),
         Target::New | Target::Latest => None,
     };
-    let mut host = local.attach(target, Attendance::Stateless);
-    let mut seen = Seen { wanted, other, ..Seen::default() };
-    let outcome = follow(&mut host, prompt, &mut seen, report).await;
-    drop(host);
-    local.stop().await;
-    finish(config, &outcome?, &seen, report)
+    let mut view = host.attach(target, Attendance::Stateless);
+    let mut progress = Progress { resumed, model_flag, ..Progress::default() };
+    let outcome = follow(&mut view, prompt, &mut progress, report).await;
+    drop(view);
+    host.stop().await;
+    finish(config, &outcome?, &progress, report)
 }
 
 /// Reads events until the turn has ended. An interrupt cancels it and waits for its end.
 async fn follow(
-    host: &mut View,
+    view: &mut View,
     prompt: &str,
-    seen: &mut Seen,
+    progress: &mut Progress,
     report: &Report<'_>,
 ) -> anyhow::Result<Outcome> {
     let mut signals = signals()?;
     loop {
         let event = tokio::select! {
-            event = host.next() => event.context("the host ended before the turn did")?,
+            event = view.next() => event.context("the host ended before the turn did")?,
             _ = signals.recv() => {
-                host.send(Command::Cancel);
-                if seen.turn.is_none() {
+                view.send(Command::Cancel);
+                if progress.turn.is_none() {
                     return Ok(Outcome::Cancelled);
                 }
                 continue;
@@ -110,37 +111,39 @@ async fn follow(
         };
         match event {
             Event::Attached { transcript, .. } => {
-                seen.session = transcript.session.clone();
-                seen.model.clone_from(&transcript.model);
-                if seen.wanted.as_ref().is_some_and(|id| *id != seen.session) {
+                progress.session = transcript.session.clone();
+                progress.model.clone_from(&transcript.model);
+                if progress.resumed.as_ref().is_some_and(|id| *id != progress.session) {
                     // It could not be opened; the reason follows.
                     continue;
                 }
-                if let Some(model) = seen.other.take().filter(|_| seen.wanted.is_some()) {
-                    seen.model.clone_from(&model);
-                    host.send(Command::SetModel { model });
+                if let Some(model) =
+                    progress.model_flag.take().filter(|_| progress.resumed.is_some())
+                {
+                    progress.model.clone_from(&model);
+                    view.send(Command::SetModel { model });
                 }
-                host.send(Command::Prompt { id: PromptId::fresh(), text: prompt.to_owned() });
-                if seen.wanted.is_some() {
+                view.send(Command::Prompt { id: PromptId::fresh(), text: prompt.to_owned() });
+                if progress.resumed.is_some() {
                     let all = transcript.earlier + transcript.rows.len() as u64;
-                    say(&format!("↻ Resumed session {} ({all} messages)", seen.session));
+                    log(&format!("↻ Resumed session {} ({all} messages)", progress.session));
                 }
             }
-            Event::TurnStarted { turn, .. } => seen.turn = seen.turn.or(Some(turn)),
-            Event::RowAdded { row } => seen.row(&row, report),
+            Event::TurnStarted { turn, .. } => progress.turn = progress.turn.or(Some(turn)),
+            Event::RowAdded { row } => progress.row(&row, report),
             Event::UsageReported { usage, .. } => {
-                seen.usage.prompt += usage.prompt;
-                seen.usage.completion += usage.completion;
-                seen.usage.cached += usage.cached;
-                seen.usage.reasoning += usage.reasoning;
+                progress.usage.prompt += usage.prompt;
+                progress.usage.completion += usage.completion;
+                progress.usage.cached += usage.cached;
+                progress.usage.reasoning += usage.reasoning;
             }
-            Event::TurnStatus { text: Some(text), .. } if matches!(report, Report::Told) => {
-                say(&text);
+            Event::TurnStatus { text: Some(text), .. } if matches!(report, Report::Verbose) => {
+                log(&text);
             }
             Event::StorageChanged { storage: Storage::Failing(why) } => {
-                say(&format!("the session is not being saved: {why}"));
+                log(&format!("the session is not being saved: {why}"));
             }
-            Event::TurnEnded { turn, outcome, .. } if seen.turn == Some(turn) => {
+            Event::TurnEnded { turn, outcome, .. } if progress.turn == Some(turn) => {
                 return Ok(outcome);
             }
             Event::Failed(failure) => anyhow::bail!(failure.message),
@@ -149,7 +152,7 @@ async fn follow(
     }
 }
 
-impl Seen {
+impl Progress {
     fn row(&mut self, row: &Row, report: &Report<'_>) {
         match &row.body {
             Body::Assistant(answer) => {
@@ -161,10 +164,10 @@ impl Seen {
                     serde_json::from_str(&result.text).unwrap_or_default();
                 if value["approval"] == host::tool::UNATTENDED {
                     self.denied = true;
-                    say("a command needed an approval and was denied; --yolo runs it unasked");
-                } else if matches!(report, Report::Told) {
-                    let how = if result.failed { "failed" } else { "done" };
-                    say(&format!("{} {how} ({} ms)", result.name, result.millis));
+                    log("a command needed approval and was denied; --yolo runs it without asking");
+                } else if matches!(report, Report::Verbose) {
+                    let status = if result.failed { "failed" } else { "done" };
+                    log(&format!("{} {status} ({} ms)", result.name, result.millis));
                 }
             }
             Body::Failure { message } => self.failure = Some(message.clone()),
@@ -176,34 +179,34 @@ impl Seen {
 fn finish(
     config: &Config,
     outcome: &Outcome,
-    seen: &Seen,
+    progress: &Progress,
     report: &Report<'_>,
 ) -> anyhow::Result<ExitCode> {
-    if !seen.answer.is_empty() {
-        print_answer(&seen.answer)?;
+    if !progress.answer.is_empty() {
+        print_answer(&progress.answer)?;
     }
-    let done = *outcome == Outcome::Done && !seen.answer.trim().is_empty();
-    if let Some(message) = &seen.failure {
-        say(message);
+    let done = *outcome == Outcome::Done && !progress.answer.trim().is_empty();
+    if let Some(message) = &progress.failure {
+        log(message);
     } else if !done && *outcome != Outcome::Cancelled {
-        say("the model gave no answer");
+        log("the model returned no answer");
     }
     match report {
         Report::Bare { usage_file: Some(path) } => {
-            write_usage(path, config, seen, done)
+            write_usage(path, config, progress, done)
                 .with_context(|| format!("cannot write {}", path.display()))?;
         }
         Report::Bare { usage_file: None } => {}
-        Report::Quiet | Report::Told => say_plain(&format!("session_id: {}", seen.session)),
+        Report::Quiet | Report::Verbose => log_plain(&format!("session_id: {}", progress.session)),
     }
     match outcome {
         Outcome::Cancelled => Err(Interrupted.into()),
-        _ if done && !seen.denied => Ok(ExitCode::SUCCESS),
+        _ if done && !progress.denied => Ok(ExitCode::SUCCESS),
         _ => Ok(ExitCode::FAILURE),
     }
 }
 
-/// To a terminal nothing goes that could control it; to a pipe the bytes go unchanged.
+/// Prints the answer: to a terminal without control characters, to a pipe unchanged.
 fn print_answer(answer: &str) -> std::io::Result<()> {
     let mut stdout = std::io::stdout().lock();
     if stdout.is_terminal() {
@@ -217,16 +220,21 @@ fn print_answer(answer: &str) -> std::io::Result<()> {
     stdout.flush()
 }
 
-fn say(text: &str) {
-    say_plain(&format!("hermes-tui: {text}"));
+fn log(text: &str) {
+    log_plain(&format!("hermes-tui: {text}"));
 }
 
-fn say_plain(text: &str) {
+fn log_plain(text: &str) {
     writeln!(std::io::stderr().lock(), "{}", redact::plain(text)).ok();
 }
 
-fn write_usage(path: &Path, config: &Config, seen: &Seen, done: bool) -> anyhow::Result<()> {
-    let usage = &seen.usage;
+fn write_usage(
+    path: &Path,
+    config: &Config,
+    progress: &Progress,
+    done: bool,
+) -> anyhow::Result<()> {
+    let usage = &progress.usage;
     let mut value = json!({
         "estimated_cost_usd": null,
         "cost_status": "unknown",
@@ -237,14 +245,14 @@ fn write_usage(path: &Path, config: &Config, seen: &Seen, done: bool) -> anyhow:
         "cache_write_tokens": 0,
         "reasoning_tokens": usage.reasoning,
         "total_tokens": usage.prompt + usage.completion,
-        "api_calls": seen.requests,
-        "model": seen.model,
+        "api_calls": progress.requests,
+        "model": progress.model,
         "provider": config.provider,
-        "session_id": seen.session,
+        "session_id": progress.session,
         "completed": done,
         "failed": !done,
     });
-    if let (Some(failure), Some(map)) = (&seen.failure, value.as_object_mut()) {
+    if let (Some(failure), Some(map)) = (&progress.failure, value.as_object_mut()) {
         map.insert("failure".to_owned(), failure.clone().into());
     }
     std::fs::write(path, format!("{value:#}\n"))?;

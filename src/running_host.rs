@@ -1,35 +1,89 @@
-//! An interface on a host that another process runs: what of this command line is asked of that
-//! host, and what its user is told at first because it differs from an embedded one. What changes
-//! where or how something runs is never ignored in silence.
+//! The host that another process runs: how it is reached, what this command line changes on it,
+//! and what its user is told because it differs from an embedded one. A setting that changes
+//! where or how something runs is never ignored silently.
 
-use host::remote::Probe;
-use protocol::View;
-use protocol::{Command, Target};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::Context as _;
+use host::remote::{self, Probe};
+use host::settings::Settings;
+use host::state_dir::StateDir;
+use host::store::Lock;
+use protocol::{Command, Target, View};
+use serde_json::Value;
 
 use crate::args;
 
 /// Our version.
 const OWN: &str = env!("CARGO_PKG_VERSION");
+/// How long a host may take to answer.
+const ANSWER: Duration = Duration::from_secs(5);
 
 /// Where the host is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Where {
-    /// On this state folder.
-    Here,
-    /// Behind a URL or somebody else's socket.
-    There,
+pub(crate) enum Location {
+    /// On this state directory.
+    Local,
+    /// Behind a URL or the socket of another user.
+    Remote,
+}
+
+/// The socket of the host that owns a state directory: where its lock says, else the usual place.
+pub(crate) fn socket(state: &StateDir) -> PathBuf {
+    Lock::place(&state.host_lock()).unwrap_or_else(|| state.socket())
+}
+
+/// The host that owns a state directory, as a server to attach to.
+pub(crate) fn server(settings: &Settings) -> remote::Server {
+    remote::Server {
+        url: "http://localhost".to_owned(),
+        socket: Some(socket(&settings.state)),
+        ca: None,
+        insecure: false,
+        state: settings.state.clone(),
+        timing: settings.timing,
+    }
+}
+
+/// Whether a process was stopped by a signal, as by Ctrl+Z.
+pub(crate) fn is_suspended(pid: u32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.rsplit_once(')').is_some_and(|(_, rest)| rest.trim_start().starts_with('T'))
+}
+
+/// The status that the host of a state directory reports.
+pub(crate) async fn status(state: &StateDir) -> anyhow::Result<Value> {
+    request(state, reqwest::Method::GET, "/api/tui/v1/status").await
+}
+
+/// Asks the host of a state directory to stop. Returns once it has agreed, not once it has ended.
+pub(crate) async fn stop(state: &StateDir) -> anyhow::Result<()> {
+    request(state, reqwest::Method::POST, "/api/tui/v1/stop").await?;
+    Ok(())
+}
+
+async fn request(state: &StateDir, method: reqwest::Method, path: &str) -> anyhow::Result<Value> {
+    let client = reqwest::Client::builder()
+        .no_proxy()
+        .timeout(ANSWER)
+        .unix_socket(socket(state))
+        .build()
+        .context("cannot create an HTTP client")?;
+    let answer = client.request(method, format!("http://localhost{path}")).send().await?;
+    Ok(answer.error_for_status()?.json().await?)
 }
 
 /// What the user should know from the start.
-pub(crate) fn notes(probe: &Probe, run: &args::Run, place: Where) -> Vec<String> {
-    // The versions of a hermes-webui are no news: it is another program.
+pub(crate) fn notes(probe: &Probe, run: &args::Run, location: Location) -> Vec<String> {
+    // A hermes-webui is another program: its version says nothing about ours.
     let version = probe.version.as_deref().filter(|_| probe.tui);
-    let version = version.and_then(|theirs| versions(OWN, theirs, place));
-    version.into_iter().chain(unheeded(run, place)).collect()
+    let version = version.and_then(|theirs| version_note(OWN, theirs, location));
+    version.into_iter().chain(ignored_flags(run, location)).collect()
 }
 
-/// What to say of a host of another version.
-fn versions(own: &str, theirs: &str, place: Where) -> Option<String> {
+/// A note on a host of another version.
+fn version_note(own: &str, theirs: &str, location: Location) -> Option<String> {
     if own == theirs || theirs.is_empty() {
         return None;
     }
@@ -38,19 +92,21 @@ fn versions(own: &str, theirs: &str, place: Where) -> Option<String> {
         core.split('.').map(|n| n.parse().unwrap_or(0)).collect()
     };
     let is_older = numbers(theirs) < numbers(own);
-    let what = match (place, is_older) {
-        (Where::Here, true) => {
-            "`hermes-tui host stop` ends it, and the next start is of this version"
+    let effect = match (location, is_older) {
+        (Location::Local, true) => {
+            "`hermes-tui host stop` stops it; the next start then uses this version"
         }
-        (Where::There, true) => "what it does not know yet is refused there",
-        (Where::Here | Where::There, false) => "what this does not know yet is left out here",
+        (Location::Remote, true) => "it refuses commands that it does not know yet",
+        (Location::Local | Location::Remote, false) => {
+            "what this version does not know is not shown"
+        }
     };
     let theirs: String = theirs.chars().take(40).collect();
-    Some(format!("the host runs {theirs}, this is {own}: {what}"))
+    Some(format!("the host runs {theirs}, this is {own}: {effect}"))
 }
 
-/// The flags that only a host of our own would heed, in a line.
-fn unheeded(run: &args::Run, place: Where) -> Option<String> {
+/// A note on flags that only an embedded host takes.
+fn ignored_flags(run: &args::Run, location: Location) -> Option<String> {
     let flags = [
         ("--provider", run.provider.is_some()),
         ("--max-turns", run.max_turns.is_some()),
@@ -63,38 +119,38 @@ fn unheeded(run: &args::Run, place: Where) -> Option<String> {
         [] => (*last).to_owned(),
         _ => format!("{} and {last}", others.join(", ")),
     };
-    let does = if others.is_empty() { "has" } else { "have" };
-    let why = match place {
-        Where::Here => {
-            "the host that runs already has settings of its own (`hermes-tui host stop` ends it, \
-             the next start takes yours)"
+    let verb = if others.is_empty() { "has" } else { "have" };
+    let why = match location {
+        Location::Local => {
+            "the host that is already running has its own settings (`hermes-tui host stop` stops \
+             it, the next start uses yours)"
         }
-        Where::There => "the host there has settings of its own",
+        Location::Remote => "the remote host has settings of its own",
     };
-    Some(format!("{list} {does} no effect: {why}"))
+    Some(format!("{list} {verb} no effect: {why}"))
 }
 
-/// What a command line asks of a host that runs already.
-pub(crate) fn set_up(host: &View, run: &args::Run) {
-    set_model(host, run);
+/// Applies the flags of this command line that a running host takes.
+pub(crate) fn apply_flags(view: &View, run: &args::Run) {
+    set_model(view, run);
     if run.yolo {
-        host.send(Command::SetYolo { yolo: true });
+        view.send(Command::SetYolo { yolo: true });
     }
 }
 
-/// A new session of a host on this machine works where this interface was started.
-pub(crate) fn set_cwd(host: &View, target: &Target) {
+/// Lets a new session of a host on this machine work where this interface was started.
+pub(crate) fn set_cwd(view: &View, target: &Target) {
     if *target == Target::New
         && let Ok(cwd) = std::env::current_dir()
     {
-        host.send(Command::SetCwd { cwd: cwd.display().to_string() });
+        view.send(Command::SetCwd { cwd: cwd.display().to_string() });
     }
 }
 
-/// A session that is gone on with keeps its model unless the command line names one.
-pub(crate) fn set_model(host: &View, run: &args::Run) {
+/// Sets the model that the command line names, if any: a resumed session has one of its own.
+pub(crate) fn set_model(view: &View, run: &args::Run) {
     if let Some(model) = &run.model {
-        host.send(Command::SetModel { model: model.clone() });
+        view.send(Command::SetModel { model: model.clone() });
     }
 }
 
@@ -103,21 +159,21 @@ mod tests {
     use super::*;
 
     #[test]
-    fn another_version_is_told_in_a_line_in_both_directions() {
-        let here = |theirs| versions("0.4.0", theirs, Where::Here);
-        assert_eq!(here("0.4.0"), None);
-        let older = here("0.3.12").unwrap();
+    fn a_host_of_another_version_is_named_in_one_line() {
+        let local = |theirs| version_note("0.4.0", theirs, Location::Local);
+        assert_eq!(local("0.4.0"), None);
+        let older = local("0.3.12").unwrap();
         assert!(older.starts_with("the host runs 0.3.12, this is 0.4.0"), "{older}");
         assert!(older.contains("`hermes-tui host stop`"), "{older}");
-        let newer = here("0.10.0").unwrap();
+        let newer = local("0.10.0").unwrap();
         assert!(newer.starts_with("the host runs 0.10.0, this is 0.4.0"), "{newer}");
         assert!(!newer.contains("stop"), "{newer}");
-        let there = versions("0.4.0", "0.3.0", Where::There).unwrap();
-        assert!(!there.contains("host stop"), "it is not ours to stop: {there}");
+        let remote = version_note("0.4.0", "0.3.0", Location::Remote).unwrap();
+        assert!(!remote.contains("host stop"), "it is not ours to stop: {remote}");
     }
 
     #[test]
-    fn flags_that_a_running_host_cannot_heed_are_named_and_no_others() {
+    fn only_flags_that_a_running_host_ignores_are_named() {
         let all = args::Run {
             model: Some("m".to_owned()),
             yolo: true,
@@ -127,14 +183,16 @@ mod tests {
             ignore_rules: true,
             ..args::Run::default()
         };
-        let said = unheeded(&all, Where::Here).unwrap();
+        let note = ignored_flags(&all, Location::Local).unwrap();
         let list = "--provider, --max-turns, --local-terminal and --ignore-rules have no effect";
-        assert!(said.starts_with(list), "{said}");
+        assert!(note.starts_with(list), "{note}");
         let one = args::Run { max_turns: Some(3), ..args::Run::default() };
-        assert!(unheeded(&one, Where::There).unwrap().starts_with("--max-turns has no effect"));
-        let heeded = args::Run { provider: None, ..all };
-        let heeded =
-            args::Run { max_turns: None, local_terminal: false, ignore_rules: false, ..heeded };
-        assert_eq!(unheeded(&heeded, Where::Here), None);
+        assert!(
+            ignored_flags(&one, Location::Remote).unwrap().starts_with("--max-turns has no effect")
+        );
+        let taken = args::Run { provider: None, ..all };
+        let taken =
+            args::Run { max_turns: None, local_terminal: false, ignore_rules: false, ..taken };
+        assert_eq!(ignored_flags(&taken, Location::Local), None);
     }
 }

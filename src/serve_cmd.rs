@@ -10,34 +10,33 @@ use std::time::{Duration, Instant};
 use anyhow::Context as _;
 use host::embedded::{EmbeddedHost, Role, StartError};
 use host::serve::{self, Options, Server};
-use host::state_dir::socket_path;
 use host::store::Lock;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::config::Config;
 use crate::dirs::Dirs;
-use crate::env::Env;
+use crate::drain::drain;
+use crate::env::{Env, PASSWORDS};
+use crate::exit::Usage;
 use crate::signals::signals;
-use crate::{Usage, args, detach, drain};
+use crate::{args, detach, running_host};
 
-/// The variables a password is read from, the first one first.
-pub(crate) const PASSWORDS: [&str; 2] = ["HERMES_TUI_PASSWORD", "HERMES_WEBUI_PASSWORD"];
-/// How long a host in the background waits for the one before it.
+/// How long a host in the background waits for its predecessor.
 const MAKE_WAY: Duration = Duration::from_secs(30);
 
-/// How often a host looks whether it is still needed.
-const LOOK: Duration = Duration::from_secs(2);
+/// How often a host checks whether it is still needed.
+const POLL: Duration = Duration::from_secs(2);
 
 /// Where a host runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
     /// In the shell's foreground, or under a service manager.
-    Here,
+    Foreground,
     /// In a session of its own (`detach`).
     Background,
 }
 
-/// Runs until it is told to stop, or starts another process that does.
+/// Runs a host until it is asked to stop, or starts another process that does.
 pub(crate) fn run(
     config: &Config,
     serve: &args::Serve,
@@ -46,11 +45,11 @@ pub(crate) fn run(
     place: Place,
 ) -> anyhow::Result<ExitCode> {
     let options = options(serve, env, dirs)?;
-    if serve.detach && place == Place::Here {
+    if serve.detach && place == Place::Foreground {
         return background(config, dirs);
     }
     if place == Place::Background {
-        // Keeps no folder busy; all paths are absolute by now.
+        // Keeps no directory busy; all paths are absolute by now.
         std::env::set_current_dir("/").context("cannot change to /")?;
     }
     raise_limit();
@@ -59,28 +58,28 @@ pub(crate) fn run(
         .build()
         .context("cannot start the runtime")?;
     let idle = serve.until_idle.map(Duration::from_secs);
-    runtime.block_on(host(config, options, place, idle))
+    runtime.block_on(serve_until_stopped(config, options, place, idle))
 }
 
-async fn host(
+async fn serve_until_stopped(
     config: &Config,
     options: Options,
     place: Place,
     idle: Option<Duration>,
 ) -> anyhow::Result<ExitCode> {
     let mut signals = signals()?;
-    let local = own(config, place).await?;
-    let notes = config.notes.iter().chain(local.notes());
+    let host = open(config, place).await?;
+    let notes = config.notes.iter().chain(host.notes());
     let mut text: String = notes.map(|note| format!("{note}.\n")).collect();
-    let server = match serve::start(local.handle(), &config.settings, options.clone()).await {
+    let server = match serve::start(host.handle(), &config.settings, options.clone()).await {
         Ok(server) => server,
         Err(error) => {
-            local.end().await;
+            host.end().await;
             return Err(error.into());
         }
     };
     if !options.sockets.is_empty() {
-        tokio::spawn(host::remote::send_pending_prompts(crate::interactive::other(config)));
+        tokio::spawn(host::remote::send_pending_prompts(running_host::server(&config.settings)));
     }
     text += &greeting(&server, &options);
     // Nobody may read it.
@@ -88,8 +87,8 @@ async fn host(
     loop {
         tokio::select! {
             () = server.stop_requested() => break,
-            () = idled(&local, idle) => {
-                tracing::info!("nothing runs any more and nobody looks: the host ends");
+            () = idled(&host, idle) => {
+                tracing::info!("the host ends: it has no work and no client");
                 break;
             }
             signal = signals.recv() => match signal {
@@ -99,30 +98,30 @@ async fn host(
             },
         }
     }
-    // Front ends see how turns end.
-    drain(&local, &mut signals).await;
+    // Clients see how turns end.
+    drain(&host, &mut signals).await;
     server.stop().await;
-    local.end().await;
+    host.end().await;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Returns once nothing has run or waited, and nobody has looked, for that long.
-async fn idled(local: &EmbeddedHost, idle: Option<Duration>) {
+/// Returns once the host has had no work and no client for that long.
+async fn idled(host: &EmbeddedHost, idle: Option<Duration>) {
     let Some(idle) = idle else { return std::future::pending().await };
     let mut since = Instant::now();
     while since.elapsed() < idle {
-        tokio::time::sleep(idle.min(LOOK)).await;
-        let work = local.work().await.unwrap_or_default();
+        tokio::time::sleep(idle.min(POLL)).await;
+        let work = host.work().await.unwrap_or_default();
         if work.runs() || work.timers + work.views > 0 {
             since = Instant::now();
         }
     }
 }
 
-/// Opens the state folder; in the background once the process that started this one makes way.
-/// For nobody else: where several start a host in place of one that was killed, those that come too
-/// late must not take over when the first of them is asked to stop.
-async fn own(config: &Config, place: Place) -> anyhow::Result<EmbeddedHost> {
+/// Opens the state directory. In the background this waits for the process that started this one,
+/// and for no other: of several hosts started in place of a killed one, the late ones must not
+/// take over when the first of them is asked to stop.
+async fn open(config: &Config, place: Place) -> anyhow::Result<EmbeddedHost> {
     let starter = u32::try_from(nix::unistd::getppid().as_raw()).ok();
     let end = Instant::now() + MAKE_WAY;
     loop {
@@ -139,7 +138,7 @@ async fn own(config: &Config, place: Place) -> anyhow::Result<EmbeddedHost> {
     }
 }
 
-/// Where to listen and whom to let in.
+/// The addresses to listen on and the password.
 fn options(serve: &args::Serve, env: &Env, dirs: &Dirs) -> anyhow::Result<Options> {
     let tcp = (!serve.no_tcp).then(|| SocketAddr::new(serve.host, serve.port));
     let password = if serve.no_tcp { None } else { password(serve, env, dirs)? };
@@ -149,21 +148,23 @@ fn options(serve: &args::Serve, env: &Env, dirs: &Dirs) -> anyhow::Result<Option
     {
         return Err(Usage(serve::Error::PasswordRequired(tcp).to_string()).into());
     }
-    let mut sockets = vec![socket_path(&dirs.state)];
+    let mut sockets = vec![dirs.state.socket()];
     if let Some(path) = &serve.socket {
         let path = absolute(path)?;
-        // The lock says whose the other one is; this one may be another host's.
+        // The lock guards the usual socket; this one may be another host's.
         if std::os::unix::net::UnixStream::connect(&path).is_ok() {
-            return Err(
-                Usage(format!("--socket {}: somebody listens there", path.display())).into()
-            );
+            return Err(Usage(format!(
+                "--socket {}: another process listens there",
+                path.display()
+            ))
+            .into());
         }
         sockets.push(path);
     }
     Ok(Options { tcp, sockets, password, version: env!("CARGO_PKG_VERSION").to_owned() })
 }
 
-/// What clients over TCP must know, if anything.
+/// The password of clients over TCP, if one is set.
 fn password(serve: &args::Serve, env: &Env, dirs: &Dirs) -> anyhow::Result<Option<String>> {
     if let Some(path) = &serve.password_file {
         let text = std::fs::read_to_string(path)
@@ -179,14 +180,15 @@ fn password(serve: &args::Serve, env: &Env, dirs: &Dirs) -> anyhow::Result<Optio
 }
 
 fn absolute(path: &Path) -> anyhow::Result<PathBuf> {
-    std::path::absolute(path).with_context(|| format!("{} is no path", path.display()))
+    std::path::absolute(path).with_context(|| format!("{} is not a path", path.display()))
 }
 
-/// What is said once everything listens.
+/// What is printed once everything listens.
 fn greeting(server: &Server, options: &Options) -> String {
     let address = server.address().map(|address| format!("Listening on http://{address}"));
-    let open = (address.is_some() && options.password.is_none())
-        .then(|| "Everybody on this machine can use it: a password changes that.".to_owned());
+    let open = (address.is_some() && options.password.is_none()).then(|| {
+        "Any user of this machine can connect: set a password to prevent that.".to_owned()
+    });
     let sockets = options.sockets.iter().map(|path| format!("Listening on {}", path.display()));
     let lines: Vec<_> = address.into_iter().chain(open).chain(sockets).collect();
     lines.join("\n") + "\n"
@@ -195,23 +197,22 @@ fn greeting(server: &Server, options: &Options) -> String {
 /// Starts the same without `--detach` in the background, and waits until it listens.
 fn background(config: &Config, dirs: &Dirs) -> anyhow::Result<ExitCode> {
     let state = &config.settings.state;
-    if let Some(pid) = Lock::holder(&state.join("host.lock")) {
+    if let Some(pid) = Lock::holder(&state.host_lock()) {
         return Err(StartError::Held { state: state.clone(), pid: Some(pid) }.into());
     }
-    let words = std::env::args_os().skip(1).filter(|word| word != "--detach");
-    let words: Vec<OsString> = words.collect();
-    let mut detached = detach::start(&config.settings.exe, dirs, &words)?;
+    let args: Vec<OsString> = std::env::args_os().skip(1).filter(|arg| arg != "--detach").collect();
+    let mut detached = detach::start(&config.settings.exe, dirs, &args)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
     let status = runtime.block_on(detached.answers(state))?;
     let mut out = std::io::stdout().lock();
-    writeln!(out, "A host runs in the background: process {}.", detached.pid())?;
+    writeln!(out, "A host is running in the background: process {}.", detached.pid())?;
     if let Some(address) = status["address"].as_str() {
         writeln!(out, "It listens on http://{address}.")?;
     }
-    writeln!(out, "`hermes-tui host stop` ends it.")?;
+    writeln!(out, "`hermes-tui host stop` stops it.")?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -220,6 +221,6 @@ fn raise_limit() {
     let raised = getrlimit(Resource::RLIMIT_NOFILE)
         .and_then(|(_, hard)| setrlimit(Resource::RLIMIT_NOFILE, hard, hard));
     if let Err(error) = raised {
-        tracing::warn!("the number of open files stays as it is: {error}");
+        tracing::warn!("cannot raise the limit of open files: {error}");
     }
 }

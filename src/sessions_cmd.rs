@@ -1,26 +1,27 @@
-//! `sessions …`, and which session `-c` and `--resume` mean. Works on the store, also beside a
-//! running host; only what is changed must not be open there.
+//! `sessions …`, and the session that `-c` and `--resume` mean. Works on the store, also beside a
+//! running host; a session that is changed must not be open there.
 
 use std::io::{IsTerminal as _, Write as _};
-use std::path::Path;
 use std::process::ExitCode;
 
 use host::redact;
+use host::state_dir::StateDir;
 use host::store::{Durability, Lock, Reader, Record, Report, Store};
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 use protocol::{Body, Row, SessionId, SessionRow, Target};
 use tokio::sync::mpsc;
 
-use crate::{Usage, args};
+use crate::args;
+use crate::exit::Usage;
 
 /// Characters of a title in the list.
 const TITLE: usize = 60;
 
-/// Which session a run is about. What `source` opened goes first where `-c` has a choice: an
-/// interface goes on with a conversation, not with what a script asked last.
+/// The session of a run. `-c` prefers those that `source` opened: an interface continues a
+/// conversation, not the last question of a script.
 pub(crate) fn target(
-    state: &Path,
+    state: &StateDir,
     run: &args::Run,
     source: Option<&str>,
 ) -> anyhow::Result<Target> {
@@ -28,7 +29,7 @@ pub(crate) fn target(
         return match Reader::open(state)?.find(name)? {
             Some(id) => Ok(Target::Id(id)),
             None => anyhow::bail!(
-                "Session not found: {}\n`hermes-tui sessions list` shows what there is.",
+                "Session not found: {}\nRun `hermes-tui sessions list` to see all sessions.",
                 redact::plain(name)
             ),
         };
@@ -43,7 +44,7 @@ pub(crate) fn target(
 }
 
 /// Runs the subcommand.
-pub(crate) fn run(state: &Path, command: &args::Sessions) -> anyhow::Result<ExitCode> {
+pub(crate) fn run(state: &StateDir, command: &args::Sessions) -> anyhow::Result<ExitCode> {
     match command {
         args::Sessions::List { limit, all, json } => list(state, *limit, *all, *json),
         args::Sessions::Show { id, json } => show(state, id, *json),
@@ -53,7 +54,7 @@ pub(crate) fn run(state: &Path, command: &args::Sessions) -> anyhow::Result<Exit
     }
 }
 
-fn list(state: &Path, limit: usize, all: bool, json: bool) -> anyhow::Result<ExitCode> {
+fn list(state: &StateDir, limit: usize, all: bool, json: bool) -> anyhow::Result<ExitCode> {
     let mut sessions = Reader::open(state)?.sessions(if all { limit } else { usize::MAX })?;
     let stored = sessions.len();
     if !all {
@@ -71,7 +72,7 @@ fn list(state: &Path, limit: usize, all: bool, json: bool) -> anyhow::Result<Exi
             1 => "The only session is".to_owned(),
             _ => format!("All {stored} sessions are"),
         };
-        writeln!(out, "{them} archived: `hermes-tui sessions list --all` shows what there is.")?;
+        writeln!(out, "{them} archived; `hermes-tui sessions list --all` includes them.")?;
     } else {
         writeln!(out, "{:<22}  {:<16}  {:>5}  TITLE", "ID", "LAST ACTIVE", "ROWS")?;
         for session in sessions {
@@ -92,35 +93,35 @@ fn list(state: &Path, limit: usize, all: bool, json: bool) -> anyhow::Result<Exi
 fn find(reader: &Reader, name: &str) -> anyhow::Result<SessionId> {
     let Some(id) = reader.find(name)? else {
         anyhow::bail!(
-            "Session not found: {}\n`hermes-tui sessions list --all` shows what there is.",
+            "Session not found: {}\nRun `hermes-tui sessions list --all` to see all sessions.",
             redact::plain(name)
         );
     };
     Ok(id)
 }
 
-/// Deletes a session with the tasks it has delegated. What it runs in the background goes on,
-/// without an owner: no host is there that could end it.
-fn delete(state: &Path, name: &str, yes: bool) -> anyhow::Result<ExitCode> {
+/// Deletes a session with the tasks it has delegated. Its background processes keep running
+/// without an owner: there is no host that could end them.
+fn delete(state: &StateDir, name: &str, yes: bool) -> anyhow::Result<ExitCode> {
     let reader = Reader::open(state)?;
     let id = find(&reader, name)?;
-    let mut doomed = reader.delegated(&id)?;
-    doomed.push(id.clone());
-    let leases = doomed.iter().map(|id| lease(state, id)).collect::<anyhow::Result<Vec<_>>>()?;
+    let mut ids = reader.delegated(&id)?;
+    ids.push(id.clone());
+    let leases = ids.iter().map(|id| lease(state, id)).collect::<anyhow::Result<Vec<_>>>()?;
     let live =
         reader.pending_processes()?.into_iter().filter(|p| p.is_live() && p.session == id).count();
     if !yes {
         let title = reader.sessions(usize::MAX)?.into_iter().find(|s| s.id == id);
         let title = title.map(|s| one_line(&s.title)).unwrap_or_default();
-        if !confirmed(&format!("Delete session {id} ({title}) with all it holds?"))? {
+        if !confirmed(&format!("Delete session {id} ({title}) and everything in it?"))? {
             writeln!(std::io::stderr(), "Nothing was deleted.")?;
             return Ok(ExitCode::FAILURE);
         }
     }
-    let deleted = doomed.iter().map(|session| Record::Deleted { session: session.clone() });
+    let deleted = ids.iter().map(|session| Record::Deleted { session: session.clone() });
     write(state, deleted.collect())?;
-    for id in &doomed {
-        std::fs::remove_file(lease_of(state, id)).ok();
+    for id in &ids {
+        std::fs::remove_file(state.lease(id)).ok();
     }
     drop(leases);
     let mut out = std::io::stdout().lock();
@@ -128,15 +129,15 @@ fn delete(state: &Path, name: &str, yes: bool) -> anyhow::Result<ExitCode> {
     if live > 0 {
         writeln!(
             out,
-            "{live} of its background processes still run; the process list of the interface \
-             shows them as orphaned and can end them."
+            "{live} of its background processes are still running; the process list of the \
+             interface shows them as orphaned and can end them."
         )?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
-/// Puts a session away, or takes it back.
-fn archive(state: &Path, name: &str, archived: bool) -> anyhow::Result<ExitCode> {
+/// Archives a session, or restores it.
+fn archive(state: &StateDir, name: &str, archived: bool) -> anyhow::Result<ExitCode> {
     let id = find(&Reader::open(state)?, name)?;
     let _lease = lease(state, &id)?;
     // Read under the lease: the record replaces all of the metadata.
@@ -145,17 +146,17 @@ fn archive(state: &Path, name: &str, archived: bool) -> anyhow::Result<ExitCode>
     };
     loaded.meta.archived = archived;
     write(state, vec![Record::Session(loaded.meta)])?;
-    let done = if archived { "Archived" } else { "Took back" };
+    let done = if archived { "Archived" } else { "Restored" };
     writeln!(std::io::stdout(), "{done} {id}.")?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// Asks on the terminal; silence means no.
+/// Asks on the terminal; an empty answer means no.
 fn confirmed(question: &str) -> anyhow::Result<bool> {
     let stdin = std::io::stdin();
     anyhow::ensure!(
         stdin.is_terminal(),
-        Usage("deleting asks first: say yes on a terminal, or pass -y".to_owned())
+        Usage("deleting asks for confirmation: run it on a terminal, or pass -y".to_owned())
     );
     let mut stderr = std::io::stderr().lock();
     write!(stderr, "{question} [y/N] ")?;
@@ -165,23 +166,22 @@ fn confirmed(question: &str) -> anyhow::Result<bool> {
     Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
-fn lease_of(state: &Path, id: &SessionId) -> std::path::PathBuf {
-    state.join("leases").join(&id.0)
-}
-
 /// The right to change a session; a host that has it open keeps it.
-fn lease(state: &Path, id: &SessionId) -> anyhow::Result<Lock> {
-    Lock::take(&lease_of(state, id)).map_err(|busy| match (busy.error, busy.pid) {
-        (Some(error), _) => anyhow::anyhow!("session {id} cannot be locked: {error}"),
+fn lease(state: &StateDir, id: &SessionId) -> anyhow::Result<Lock> {
+    Lock::take(&state.lease(id)).map_err(|busy| match (busy.error, busy.pid) {
+        (Some(error), _) => anyhow::anyhow!("cannot lock session {id}: {error}"),
         (None, pid) => {
-            let who = pid.map_or_else(|| "another process".to_owned(), |p| format!("process {p}"));
-            anyhow::anyhow!("session {id} is in use by {who}; do it there, or end that one first")
+            let holder =
+                pid.map_or_else(|| "another process".to_owned(), |p| format!("process {p}"));
+            anyhow::anyhow!(
+                "session {id} is in use by {holder}; change it there, or stop that process first"
+            )
         }
     })
 }
 
-/// Stores records and waits until they are.
-fn write(state: &Path, records: Vec<Record>) -> anyhow::Result<()> {
+/// Stores records; returns once they are committed.
+fn write(state: &StateDir, records: Vec<Record>) -> anyhow::Result<()> {
     let (sender, mut reports) = mpsc::unbounded_channel();
     let store = Store::open(state, sender)?;
     let no = store.write(records, Durability::Barrier);
@@ -190,7 +190,7 @@ fn write(state: &Path, records: Vec<Record>) -> anyhow::Result<()> {
             Report::Committed(upto) | Report::Recovered(upto) if upto >= no => break,
             Report::Committed(_) | Report::Recovered(_) => {}
             Report::Failing { message, .. } => {
-                anyhow::bail!("the state cannot be written: {message}")
+                anyhow::bail!("cannot write to the store: {message}")
             }
         }
     }
@@ -198,16 +198,17 @@ fn write(state: &Path, records: Vec<Record>) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Where a session comes from and how often its context was compressed, in a few words.
+/// The session this one was branched from and how often its context was compressed, as a suffix
+/// of its line.
 fn lineage(session: &SessionRow) -> String {
     let parent = session.parent.as_ref().map(|id| format!("from {}", one_line(&id.0)));
     let compressed =
         (session.compressions > 0).then(|| format!("compressed {}×", session.compressions));
-    let words: Vec<_> = parent.into_iter().chain(compressed).collect();
-    if words.is_empty() { String::new() } else { format!("  ({})", words.join(", ")) }
+    let parts: Vec<_> = parent.into_iter().chain(compressed).collect();
+    if parts.is_empty() { String::new() } else { format!("  ({})", parts.join(", ")) }
 }
 
-fn show(state: &Path, name: &str, json: bool) -> anyhow::Result<ExitCode> {
+fn show(state: &StateDir, name: &str, json: bool) -> anyhow::Result<ExitCode> {
     let reader = Reader::open(state)?;
     let id = find(&reader, name)?;
     let mut out = std::io::BufWriter::new(std::io::stdout().lock());
@@ -234,7 +235,7 @@ fn show(state: &Path, name: &str, json: bool) -> anyhow::Result<ExitCode> {
 }
 
 fn show_row(out: &mut impl std::io::Write, row: &Row) -> std::io::Result<()> {
-    let who = match &row.body {
+    let author = match &row.body {
         Body::User { .. } => "user".to_owned(),
         Body::Wakeup(wakeup) => format!("wakeup {}", wakeup.process),
         Body::Summary(_) => "summary".to_owned(),
@@ -243,7 +244,7 @@ fn show_row(out: &mut impl std::io::Write, row: &Row) -> std::io::Result<()> {
         Body::Tool(result) => format!("tool {}", result.name),
         Body::Failure { .. } => "failure".to_owned(),
     };
-    writeln!(out, "── {} · {} ──", redact::plain(&who), when(row.at))?;
+    writeln!(out, "── {} · {} ──", redact::plain(&author), when(row.at))?;
     let text = redact::plain(row.text());
     if !text.is_empty() {
         writeln!(out, "{text}")?;

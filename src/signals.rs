@@ -1,5 +1,5 @@
-//! The signals that end a run, as one stream, and the one that suspends it. What is done about
-//! them is the run's.
+//! The signals that end a run, as one stream, and the one that suspends it. Handling them is up to
+//! the run.
 
 use anyhow::Context as _;
 use nix::sys::signal::{SigSet, Signal, kill, raise};
@@ -21,52 +21,52 @@ pub(crate) fn signals() -> anyhow::Result<UnboundedReceiver<i32>> {
     Ok(rx)
 }
 
-/// Undoes in a process that an interface has started what that holds back ([`Suspension`]): it is
-/// inherited.
-pub(crate) fn let_through() {
+/// Unblocks the signal that [`Suspension`] blocks: a process started by an interface inherits the
+/// block.
+pub(crate) fn unblock_suspend() {
     let mut signals = SigSet::empty();
     signals.add(Signal::SIGTSTP);
     if let Err(error) = signals.thread_unblock() {
-        tracing::debug!("SIGTSTP may be held back: {error}");
+        tracing::debug!("SIGTSTP may stay blocked: {error}");
     }
 }
 
-/// SIGTSTP, which would stop the host in the middle of its work: it is taken as a wish (P14).
+/// SIGTSTP as a request: by itself it would stop the host in the middle of its work (P14).
 #[derive(Debug)]
 pub(crate) struct Suspension {
     signals: SigSet,
-    asked: UnboundedReceiver<()>,
+    requests: UnboundedReceiver<()>,
 }
 
 impl Suspension {
-    /// Must be made before any other thread is: they are to hold the signal back too.
+    /// Must be called before any other thread starts: threads inherit the block.
     pub(crate) fn take_over() -> anyhow::Result<Self> {
         let mut signals = SigSet::empty();
         signals.add(Signal::SIGTSTP);
-        signals.thread_block().context("cannot hold SIGTSTP back")?;
-        let (tx, asked) = unbounded_channel();
+        signals.thread_block().context("cannot block SIGTSTP")?;
+        let (tx, requests) = unbounded_channel();
         std::thread::spawn(move || while signals.wait().is_ok() && tx.send(()).is_ok() {});
-        Ok(Self { signals, asked })
+        Ok(Self { signals, requests })
     }
 
-    /// Returns when somebody wants the process to be suspended.
+    /// Returns when the process is asked to suspend itself.
     pub(crate) async fn asked(&mut self) {
-        if self.asked.recv().await.is_none() {
-            // Nobody listens any more.
+        if self.requests.recv().await.is_none() {
+            // The thread is gone.
             std::future::pending::<()>().await;
         }
     }
 
-    /// Stops this process, and who belongs to the same job of the shell, until it is continued.
-    /// Returns at once where no shell waits for that.
+    /// Stops this process, and others of the same shell job, until it is continued. Returns at once
+    /// where no shell controls the job.
     pub(crate) async fn suspend(&mut self) -> anyhow::Result<()> {
-        while self.asked.try_recv().is_ok() {}
+        while self.requests.try_recv().is_ok() {}
         kill(Pid::from_raw(0), Signal::SIGTSTP).context("cannot suspend")?;
-        // Our own share of it.
+        // Our own copy of the signal.
         self.asked().await;
-        self.signals.thread_unblock().context("cannot let SIGTSTP through")?;
+        self.signals.thread_unblock().context("cannot unblock SIGTSTP")?;
         let raised = raise(Signal::SIGTSTP);
-        self.signals.thread_block().context("cannot hold SIGTSTP back")?;
+        self.signals.thread_block().context("cannot block SIGTSTP")?;
         raised.context("cannot suspend")
     }
 }

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use portable_pty::{CommandBuilder, PtySize, native_pty_system};
 
 use crate::support::{exe, reap};
+use host::state_dir::StateDir;
 
 /// Generous bound for anything that must happen.
 const LONG: Duration = Duration::from_secs(30);
@@ -59,8 +60,8 @@ impl Home {
     }
 
     /// Made by whoever writes first.
-    fn state(&self) -> PathBuf {
-        self.dir.path().join("state")
+    fn state(&self) -> StateDir {
+        StateDir::new(self.dir.path().join("state"))
     }
 
     fn work(&self) -> PathBuf {
@@ -75,7 +76,7 @@ impl Home {
             ("SHELL", "/bin/sh".into()),
             ("TZ", "UTC".into()),
             ("HERMES_HOME", self.dir.path().join("config")),
-            ("HERMES_TUI_HOME", self.state()),
+            ("HERMES_TUI_HOME", self.state().to_path_buf()),
         ]
     }
 

@@ -252,7 +252,7 @@ async fn a_host_that_dies_while_compressing_has_changed_nothing() {
     eventually("the session to be free", || {
         let stored = home.stored(&session);
         assert_eq!((&stored.rows, &stored.open, stored.turns), (&before.rows, &None, before.turns));
-        host::store::Lock::take(&home.state().join("host.lock")).ok()
+        host::store::Lock::take(&home.state().host_lock()).ok()
     })
     .await;
     never.open();

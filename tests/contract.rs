@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use host::embedded::EmbeddedHost;
-use host::{remote, state_dir};
+use host::remote;
 use protocol::{Answer, Ask, Body, Choice, Command, Event, Question, Row, Stop, Target};
 use serde_json::json;
 
@@ -88,7 +88,7 @@ impl Rig {
                 Some(Proxy::before(address, Seen::Webui).await)
             }
             Way::Webui(Over::Socket) => {
-                let socket = state_dir::socket_path(&rig.home.state());
+                let socket = rig.home.state().socket();
                 Some(Proxy::on_socket(rig.hiding(), socket, Seen::Webui))
             }
             Way::Embedded | Way::Seam(_) | Way::Running(_) => None,
@@ -117,9 +117,7 @@ impl Rig {
             (Way::Seam(Over::Tcp), _) => {
                 format!("http://{}", self.serving.as_ref().unwrap().address())
             }
-            (Way::Seam(Over::Socket), _) => {
-                state_dir::socket_path(&self.home.state()).display().to_string()
-            }
+            (Way::Seam(Over::Socket), _) => self.home.state().socket().display().to_string(),
         };
         support::client(&place, &client)
     }

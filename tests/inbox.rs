@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use host::{remote, state_dir};
+use host::remote;
 use protocol::{Answer, Ask, Asked, Choice, Command, Event, Outcome, SessionId, Target};
 use serde_json::json;
 
@@ -148,7 +148,7 @@ async fn after_a_kill_of_the_host_the_inbox_has_its_questions_again() {
     let model = Server::obedient().await;
     home.configure(model.url());
     let first = Serve::configured(&home);
-    let socket = state_dir::socket_path(&home.state()).display().to_string();
+    let socket = home.state().socket().display().to_string();
     let view = |target| TestView::over(remote::connect(at(&socket, &home), target));
     let mut here = view(Target::New).await;
     here.ask(1, "hello").await;

@@ -43,7 +43,7 @@ async fn hang_up(terminal: &mut Terminal) {
 
 /// The process that owns the state.
 fn holder(home: &Home) -> Option<u32> {
-    Lock::holder(&home.state().join("host.lock"))
+    Lock::holder(&home.state().host_lock())
 }
 
 /// Waits until another process than that one owns the state.
@@ -272,13 +272,16 @@ async fn ctrl_z_without_work_suspends_all_and_fg_restores_the_screen() {
         assert_eq!(second.exit().await, 1);
         let waited = begun.elapsed();
         let said = second.raw();
-        assert!(said.contains(&format!("is suspended (process {pid}): `fg`")), "{said}");
+        assert!(
+            said.contains(&format!("is suspended (process {pid}): resume it with `fg`")),
+            "{said}"
+        );
         // One that may just be starting is waited for; this one is not.
         assert!(waited < Duration::from_millis(1500), "{waited:?}");
         if round == 1 {
             let status = home.run(&["host", "status"]).await;
             let said = String::from_utf8_lossy(&status.stdout);
-            assert!(said.contains("is suspended: `fg`"), "{said}");
+            assert!(said.contains("is suspended: resume it with `fg`"), "{said}");
         }
         shell.keys("fg\r");
         shell.shows("half a thought").await;
@@ -428,7 +431,7 @@ async fn the_second_interface_survives_a_kill_of_the_first() {
 #[tokio::test]
 async fn who_holds_the_state_and_does_not_answer_is_named() {
     let home = Home::new();
-    let _lock = Lock::take(&home.state().join("host.lock")).unwrap();
+    let _lock = Lock::take(&home.state().host_lock()).unwrap();
     let begun = Instant::now();
     let mut terminal = Terminal::start(&home, &[]);
     assert_eq!(terminal.exit().await, 1);
@@ -499,7 +502,7 @@ async fn without_a_host_to_take_over_work_is_left_and_it_says_so() {
     terminal.keys("\r");
     terminal.exit().await;
     let said = terminal.raw();
-    assert!(said.contains("No host goes on in the background"), "{said}");
+    assert!(said.contains("No host runs in the background"), "{said}");
     assert!(said.contains("config.yaml"), "it says why: {said}");
     assert_eq!(holder(&home), None);
     fs::write(&config, good).unwrap();
@@ -547,9 +550,9 @@ async fn sent_where_no_host_starts(home: &Home) -> (u32, Terminal) {
     let good = fs::read_to_string(&config).unwrap();
     fs::write(&config, "model: [").unwrap();
     assert!(home.run(&["host", "stop"]).await.status.success());
-    terminal.shows("what you send next starts another").await;
+    terminal.shows("your next message starts another").await;
     terminal.keys("\r");
-    let screen = terminal.shows("no other host starts").await;
+    let screen = terminal.shows("no other host can be started").await;
     assert!(screen.contains("half a thought"), "{screen}");
     fs::write(&config, good).unwrap();
     (host, terminal)
@@ -573,7 +576,7 @@ async fn stopped_on_purpose(signal: bool) {
     } else {
         assert!(home.run(&["host", "stop"]).await.status.success());
     }
-    let screen = terminal.shows("what you send next starts another").await;
+    let screen = terminal.shows("your next message starts another").await;
     assert!(screen.contains("half a thought"), "{screen}");
     // A killed one is replaced after two looks of half a second.
     tokio::time::sleep(Duration::from_secs(2)).await;
@@ -624,7 +627,7 @@ async fn prompts_sent_without_a_host_go_out_once_at_the_next_start() {
     terminal.keys("\x04");
     assert_eq!(terminal.exit().await, 0);
     let said = terminal.raw();
-    assert!(said.contains("goes out with the next start: half a thought"), "{said}");
+    assert!(said.contains("will be sent at the next start: half a thought"), "{said}");
     let mut terminal = Terminal::open(&home, &["-c"]).await;
     terminal.until("two answers", |s| s.matches("As you say.").count() == 2).await;
     assert_eq!(server.requests(2).await[1].last_user(), "half a thought");

@@ -432,7 +432,7 @@ async fn at_sigterm_the_interface_goes_and_the_turn_comes_to_its_end() {
     server.requests(1).await;
     let pid = nix::unistd::Pid::from_raw(terminal.pid() as i32);
     nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
-    terminal.until("what it waits for", |s| s.contains("Finishing what runs")).await;
+    terminal.until("what it waits for", |s| s.contains("Waiting for running turns")).await;
     gate.open();
     assert_eq!(terminal.exit().await, 128 + 15);
     assert!(home.is_settled(), "{}", home.dump());

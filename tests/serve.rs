@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
 use host::serve::{self, Options};
-use host::state_dir::socket_path;
 use host::store::Lock;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -173,7 +172,7 @@ async fn views_over_tcp_and_socket_fold_to_the_embedded_view() {
     let home = Home::new();
     let settings = home.settings(demo());
     let local = start(settings.clone());
-    let socket = socket_path(&settings.state);
+    let socket = settings.state.socket();
     let options = Options {
         tcp: Some("127.0.0.1:0".parse().unwrap()),
         sockets: vec![socket.clone()],
@@ -217,7 +216,7 @@ async fn an_address_that_others_reach_needs_a_password() {
     let file = empty.to_str().unwrap();
     let ran = home.run(&["serve", "--host", "0.0.0.0", "--password-file", file]).await;
     assert_eq!(ran.status.code(), Some(2), "an empty password is none");
-    assert!(!home.state().join("host.lock").exists(), "nothing was started");
+    assert!(!home.state().host_lock().exists(), "nothing was started");
 
     let secret = home.path().join("secret");
     std::fs::write(&secret, "pass word\nmore\n").unwrap();
@@ -254,13 +253,13 @@ async fn a_second_host_is_refused_and_names_the_first() {
         assert_eq!(ran.status.code(), Some(1), "{error}");
         assert!(error.contains(&format!("process {}", first.pid())), "{error}");
     }
-    assert!(socket_path(&home.state()).exists(), "the first one's socket is untouched");
+    assert!(home.state().socket().exists(), "the first one's socket is untouched");
 }
 
 #[tokio::test]
 async fn a_killed_host_leaves_a_socket_that_the_next_one_replaces() {
     let home = home();
-    let socket = socket_path(&home.state());
+    let socket = home.state().socket();
     let mut first = Serve::start(&home, &["--no-tcp"]);
     first.signal(Signal::SIGKILL);
     first.exit().await;
@@ -271,7 +270,7 @@ async fn a_killed_host_leaves_a_socket_that_the_next_one_replaces() {
     assert_eq!(std::fs::metadata(&socket).unwrap().permissions().mode() & 0o777, 0o600);
     let answer = client(Some(socket.clone())).get("http://localhost/health").send().await.unwrap();
     assert_eq!(answer.json::<Value>().await.unwrap()["tui"], 1);
-    assert_eq!(Lock::place(&home.state().join("host.lock")), Some(socket.clone()));
+    assert_eq!(Lock::place(&home.state().host_lock()), Some(socket.clone()));
     let mut second = second;
     second.signal(Signal::SIGTERM);
     assert_eq!(second.exit().await.code(), Some(0));
@@ -319,7 +318,7 @@ async fn host_tells_what_runs_and_ends_it() {
     assert_eq!(run(&["host", "stop"]).await.0, Some(0));
 
     let mut serving = Serve::start(&home, &["--port", "0"]);
-    let socket = client(Some(socket_path(&home.state())));
+    let socket = client(Some(home.state().socket()));
     let far = Far::open(&socket, "http://localhost", "new").await;
     let prompt = Command::Prompt { id: PromptId::fresh(), text: "clarify open".to_owned() };
     far.send(&prompt).await;
@@ -336,7 +335,7 @@ async fn host_tells_what_runs_and_ends_it() {
     assert!(text.contains(&format!("process {}, 1 turn, 0 background", serving.pid())), "{text}");
     let (code, text) = run(&["host", "stop"]).await;
     assert_eq!(code, Some(0), "{text}");
-    assert!(Lock::holder(&home.state().join("host.lock")).is_none(), "it waits for the end");
+    assert!(Lock::holder(&home.state().host_lock()).is_none(), "it waits for the end");
     assert_eq!(serving.exit().await.code(), Some(0));
 }
 
@@ -346,7 +345,7 @@ async fn a_background_host_has_no_terminal_and_listens_at_once() {
     let ran = home.run(&["serve", "--port", "0", "--detach"]).await;
     let text = String::from_utf8_lossy(&ran.stdout).into_owned();
     assert_eq!(ran.status.code(), Some(0), "{text}{}", String::from_utf8_lossy(&ran.stderr));
-    let pid = Lock::holder(&home.state().join("host.lock")).unwrap();
+    let pid = Lock::holder(&home.state().host_lock()).unwrap();
     assert!(text.contains(&format!("process {pid}")), "{text}");
     let proc = PathBuf::from(format!("/proc/{pid}"));
     assert_eq!(std::fs::read_link(proc.join("cwd")).unwrap(), PathBuf::from("/"));
@@ -360,7 +359,7 @@ async fn a_background_host_has_no_terminal_and_listens_at_once() {
     let (session, terminal) = (fields[3], fields[4]);
     assert_eq!((session, terminal), (pid.to_string().as_str(), "0"));
     // New sessions work where it was started.
-    let socket = client(Some(socket_path(&home.state())));
+    let socket = client(Some(home.state().socket()));
     let mut far = Far::open(&socket, "http://localhost", "new").await;
     assert_eq!(far.transcript.cwd, home.work().display().to_string());
     far.ask("hello").await;
@@ -375,7 +374,7 @@ async fn a_background_host_has_no_terminal_and_listens_at_once() {
 #[tokio::test]
 async fn a_background_host_waits_for_its_starter_to_make_way() {
     let home = home();
-    let lock = home.state().join("host.lock");
+    let lock = home.state().host_lock();
     let first = Lock::take(&lock).unwrap();
     let mut next = home.command(&["__detached", "serve", "--no-tcp"]).spawn().unwrap();
     let pid = next.id();
@@ -387,7 +386,7 @@ async fn a_background_host_waits_for_its_starter_to_make_way() {
     assert_eq!(Lock::holder(&lock), Some(std::process::id()));
     drop(first);
     eventually("the next one", || Lock::holder(&lock).filter(|holder| *holder == pid)).await;
-    let stopped = eventually("an answer", || socket_path(&home.state()).exists().then_some(()));
+    let stopped = eventually("an answer", || home.state().socket().exists().then_some(()));
     stopped.await;
     assert_eq!(home.run(&["host", "stop"]).await.status.code(), Some(0));
     assert_eq!(next.wait().unwrap().code(), Some(0));

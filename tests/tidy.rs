@@ -155,16 +155,17 @@ fn every_tool_is_in_the_table_under_its_file_name() {
 }
 
 /// The modules of the host, lowest first: each uses only those above it in this list.
-const HOST: [&str; 21] = [
+const HOST: [&str; 22] = [
     "lib",
     "clock",
+    "digest",
+    "state_dir",
     "redact",
     "settings",
     "approval",
     "model",
     "process",
     "store",
-    "state_dir",
     "toolset",
     "wakeup",
     "session",
@@ -215,7 +216,7 @@ fn modules_of_a_crate_form_no_circle() {
 }
 
 /// The crates whose top-level modules form no circle.
-const CRATES: [&str; 3] = ["host/src", "host/protocol/src", "tui/src"];
+const CRATES: [&str; 4] = ["host/src", "host/protocol/src", "tui/src", "src"];
 
 /// Which top-level module of a crate names which other one, and in which file. Tests may look
 /// anywhere.

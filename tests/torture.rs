@@ -20,6 +20,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::crash::Dice;
 use crate::support::{Home, Reply, Server, TestView, obey, settings_in, start};
+use host::state_dir::StateDir;
 
 /// Sessions at work.
 const SESSIONS: usize = 20;
@@ -148,7 +149,7 @@ async fn host() {
         stale: Duration::from_mins(2),
     };
     let local = start(settings_in(&dir, model));
-    let known: Vec<SessionId> = Reader::open(&dir.join("state"))
+    let known: Vec<SessionId> = Reader::open(&StateDir::new(dir.join("state")))
         .and_then(|r| r.sessions(1_000))
         .unwrap_or_default()
         .into_iter()

@@ -5,6 +5,6 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use protocol::Millis;
 
 /// Now, in milliseconds since the Unix epoch; 0 for a clock before it.
-pub(crate) fn now() -> Millis {
+pub fn now() -> Millis {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as Millis)
 }

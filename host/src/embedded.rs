@@ -9,6 +9,7 @@ mod commands;
 mod delegations;
 mod deletion;
 mod effects;
+mod fingerprint;
 mod handle;
 mod host_loop;
 mod inbox;
@@ -32,7 +33,6 @@ mod uploads;
 mod views;
 mod workspaces;
 
-use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -44,6 +44,7 @@ pub(crate) use models::SessionDefault;
 pub use runs::{Phase, Run, Runs, Work};
 
 use crate::settings::Settings;
+use crate::state_dir::StateDir;
 use crate::store;
 use handle::Control;
 use host_loop::HostLoop;
@@ -84,7 +85,7 @@ pub enum StartError {
     )]
     Held {
         /// The state directory.
-        state: PathBuf,
+        state: StateDir,
         /// The process that holds it, if known.
         pid: Option<u32>,
     },
@@ -95,7 +96,7 @@ pub enum StartError {
     #[error("cannot use the state directory {}: {error}", state.display())]
     State {
         /// The state directory.
-        state: PathBuf,
+        state: StateDir,
         /// The error of the file system.
         error: std::io::Error,
     },

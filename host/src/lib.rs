@@ -5,7 +5,8 @@
 
 pub mod agent;
 pub mod approval;
-mod clock;
+pub mod clock;
+mod digest;
 pub mod embedded;
 pub mod model;
 pub mod process;

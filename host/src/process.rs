@@ -17,7 +17,6 @@ mod wire;
 
 use std::path::PathBuf;
 
-pub(crate) use directory::{create_private_dir, private_dir, private_socket};
 pub use output::{Chunk, Output, Page, Text};
 pub use registry::Processes;
 pub use supervisor::supervise;

@@ -11,10 +11,7 @@ pub(crate) mod sse;
 mod translate;
 mod webui;
 
-use std::fs;
-use std::io::{self, Write as _};
-use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -28,6 +25,7 @@ use self::http::{Client, Error};
 use self::pending_prompts::{PendingPrompt, PendingPrompts};
 use crate::clock::now;
 use crate::settings::Timing;
+use crate::state_dir::StateDir;
 use protocol::Subject;
 use protocol::{Command, Event, Failure, Link, Millis, Target};
 use protocol::{Signal, View, ViewId, ViewSink, pair};
@@ -57,7 +55,7 @@ pub struct Server {
     /// Take any certificate.
     pub insecure: bool,
     /// Our own state directory: cookies and prompts that were not sent are kept below it.
-    pub state: PathBuf,
+    pub state: StateDir,
     /// How long a client of it waits.
     pub timing: Timing,
 }
@@ -68,14 +66,14 @@ impl Server {
     ///
     /// # Errors
     /// [`Error::Url`] if it is no address of a server.
-    pub fn parse(text: &str, state: &Path) -> Result<Self, Error> {
+    pub fn parse(text: &str, state: &StateDir) -> Result<Self, Error> {
         let text = text.trim();
         let server = |url: String, socket| Self {
             url,
             socket,
             ca: None,
             insecure: false,
-            state: state.to_owned(),
+            state: state.clone(),
             timing: Timing::default(),
         };
         let path = text.strip_prefix("unix://").or_else(|| text.strip_prefix("unix:"));
@@ -119,32 +117,14 @@ impl Server {
         self.socket.as_ref().map_or_else(|| self.url.clone(), |path| path.display().to_string())
     }
 
-    /// The file for one kind of our own data about this server.
+    /// A file of that kind that we keep about this server.
     fn file(&self, kind: &str) -> PathBuf {
-        self.state.join("remote").join(format!("{}.{kind}.json", self.file_stem()))
+        self.state.remote_file(&self.name(), kind)
     }
 
-    /// A directory for what an interface keeps about this server. The caller creates it.
-    pub fn dir(&self) -> PathBuf {
-        self.state.join("remote").join(self.file_stem())
-    }
-
-    /// Its name, spelled as a file name. Two servers never share one; names too long for that end in
-    /// a digest.
-    fn file_stem(&self) -> String {
-        let own = self.name();
-        let spelled = own.bytes().map(|byte| match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'.' | b'-' => char::from(byte).to_string(),
-            _ => format!("_{byte:02x}"),
-        });
-        let mut name: String = spelled.collect();
-        if name.len() > 180 {
-            let digest = name.bytes().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-                (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-            });
-            name = format!("{}-{digest:016x}", &name[..150]);
-        }
-        name
+    /// The directory of drafts for this server.
+    pub fn drafts(&self) -> PathBuf {
+        self.state.remote_drafts(&self.name())
     }
 }
 
@@ -512,20 +492,6 @@ fn no_link(command: &Command) -> Event {
     };
     // Not about the prompt: a view would take the text back.
     Event::Failed(Failure { about: Subject::Link, message: message.to_owned() })
-}
-
-/// Writes a file that only its owner can read: all of it or nothing. Missing directories
-/// are created with mode 0700.
-fn write_private(path: &Path, content: &[u8]) -> io::Result<()> {
-    if let Some(dir) = path.parent() {
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(dir)?;
-    }
-    let fresh = path.with_extension(format!("{}.new", std::process::id()));
-    fs::remove_file(&fresh).ok();
-    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&fresh)?;
-    file.write_all(content)?;
-    file.sync_all()?;
-    fs::rename(&fresh, path)
 }
 
 #[cfg(test)]

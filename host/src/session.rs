@@ -70,6 +70,9 @@ pub(crate) struct Rules {
     pub(crate) notify_interval: Option<Millis>,
     /// A digest of provider, address, model and key of the session's requests (W20).
     pub(crate) fingerprint: String,
+    /// The same as earlier versions stored it. It counts for a pause once, which then gets
+    /// `fingerprint`.
+    pub(crate) legacy_fingerprint: String,
     /// How many delegated tasks run at once.
     pub(crate) max_children: usize,
     /// How long a cancelled turn may take to unwind (W23).
@@ -86,6 +89,7 @@ impl Default for Rules {
             freshness: Some(3_600_000),
             notify_interval: Some(180_000),
             fingerprint: String::new(),
+            legacy_fingerprint: String::new(),
             max_children: 3,
             unwind: 10_000,
             match_gap: 15_000,

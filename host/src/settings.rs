@@ -4,11 +4,13 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use crate::state_dir::StateDir;
+
 /// All of it.
 #[derive(Clone, Debug)]
 pub struct Settings {
-    /// The folder of our own state: database, host lock, process folders.
-    pub state: PathBuf,
+    /// Where the host stores everything.
+    pub state: StateDir,
     /// The program that is started as a supervisor: our own binary.
     pub exe: PathBuf,
     /// Where new sessions work.

@@ -27,6 +27,7 @@ use crate::model::Schema;
 use crate::process::Processes;
 use crate::session::{Attendance, ConsumeAt, Shell, TurnPlan};
 use crate::settings;
+use crate::state_dir::StateDir;
 use crate::toolset::Toolset;
 use crate::turn_link::TurnLink;
 use protocol::{CallId, ProcessId, ToolCall};
@@ -108,7 +109,7 @@ pub(crate) struct ToolContext {
     /// How many delegated tasks of a session run at once.
     pub(crate) max_children: usize,
     /// Where sessions are stored.
-    pub(crate) state: PathBuf,
+    pub(crate) state: StateDir,
     /// A directory for short-lived files.
     pub(crate) scratch: PathBuf,
     /// The environment of a login shell, read once.

@@ -1,5 +1,5 @@
-//! The keys of config.yaml that are honoured, typed. Keys of hermes that are not listed here are
-//! fine; a wrong type is not, and neither is an unknown key below `hermes_tui`.
+//! The keys of config.yaml that are honoured, typed. Other keys of hermes are accepted; a wrong type
+//! is an error, and so is an unknown key below `hermes_tui`.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use host::settings::Compression;
 use super::yaml::{Node, Reader, Value};
 use crate::providers::Endpoint;
 
-/// What the file says.
+/// The settings in the file.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct File {
     pub(crate) model: Option<String>,
@@ -23,7 +23,7 @@ pub(crate) struct File {
     pub(crate) retries: Option<u32>,
     pub(crate) clarify_timeout: Option<Duration>,
     pub(crate) local_stale: Option<Duration>,
-    /// Zero = turns never go on by themselves.
+    /// Zero = turns never resume by themselves.
     pub(crate) freshness: Option<Duration>,
     /// Zero = never.
     pub(crate) notify_interval: Option<Duration>,
@@ -42,7 +42,7 @@ pub(crate) struct File {
     pub(crate) max_children: Option<usize>,
     pub(crate) compression: Compression,
     pub(crate) own: Own,
-    /// Settings that would change what runs and that we do not have.
+    /// Notes on settings that would change what runs and that we do not support.
     pub(crate) unsupported: Vec<String>,
 }
 
@@ -61,27 +61,27 @@ pub(crate) struct Own {
     pub(crate) local_terminal: bool,
     /// `max_wakeups`: wakeup turns in a row without a user before further ones are held.
     pub(crate) max_wakeups: u32,
-    /// `on_hangup`: what becomes of the host when its terminal is gone.
+    /// `on_hangup`: what happens to the host when its terminal is gone.
     pub(crate) on_hangup: OnHangup,
-    /// `unattended_wait`: how long a question waits that nobody sees.
+    /// `unattended_wait`: how long a question waits that no client shows.
     pub(crate) unattended_wait: Duration,
-    /// `follow`: idle views go along when another front end switches the session.
+    /// `follow`: idle views follow when another client switches the session.
     pub(crate) follow: bool,
 }
 
 /// `hermes_tui.on_hangup`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum OnHangup {
-    /// The host goes on.
+    /// The host keeps running.
     Keep,
-    /// The host stops, its processes go on.
+    /// The host stops, its processes keep running.
     Leave,
-    /// All stops.
+    /// The host and its processes stop.
     Kill,
 }
 
 impl OnHangup {
-    /// As configs have it.
+    /// The value in configs.
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Keep => "keep",
@@ -105,7 +105,7 @@ impl Default for Own {
 
 const OWN_KEYS: [&str; 5] = ["follow", "max_wakeups", "on_hangup", "terminal", "unattended_wait"];
 
-/// Settings that change what runs in hermes and have no effect here.
+/// Keys that change what runs in hermes and have no effect here.
 const UNSUPPORTED: [(&str, &str); 6] = [
     ("hooks", "hooks do not run"),
     ("mcp_servers", "MCP servers are not started"),
@@ -130,7 +130,7 @@ impl File {
         file.read_approvals(tree, reader);
         file.read_delegation(tree, reader);
         file.read_compression(tree, reader);
-        file.read_own(tree, reader);
+        file.own = Own::read(tree, reader);
         file.context_file_max_chars =
             reader.number(tree, "context_file_max_chars", 1).and_then(|n| usize::try_from(n).ok());
         for (key, effect) in UNSUPPORTED {
@@ -282,38 +282,43 @@ impl File {
             own.protect_last = count(n);
         }
     }
+}
 
-    fn read_own(&mut self, tree: &Node, reader: &mut Reader<'_>) {
-        let Some(own) = reader.map(tree, "hermes_tui") else { return };
-        for (name, node) in own.entries() {
+impl Own {
+    /// Reads the keys below `hermes_tui`. What is wrong goes to the reader's problems.
+    pub(super) fn read(tree: &Node, reader: &mut Reader<'_>) -> Self {
+        let mut own = Self::default();
+        let Some(map) = reader.map(tree, "hermes_tui") else { return own };
+        for (name, node) in map.entries() {
             if !OWN_KEYS.contains(&name.as_str()) {
                 let known = format!("unknown key; known are {}", OWN_KEYS.join(", "));
                 reader.wrong(node, &format!("hermes_tui.{name}"), &known);
             }
         }
-        if let Some(number) = small(reader.number(own, "hermes_tui.max_wakeups", 1)) {
-            self.own.max_wakeups = number;
+        if let Some(number) = small(reader.number(map, "hermes_tui.max_wakeups", 1)) {
+            own.max_wakeups = number;
         }
-        if let Some(time) = reader.seconds(own, "hermes_tui.unattended_wait") {
-            self.own.unattended_wait = time;
+        if let Some(time) = reader.seconds(map, "hermes_tui.unattended_wait") {
+            own.unattended_wait = time;
         }
-        if let Some(follow) = reader.switch(own, "hermes_tui.follow") {
-            self.own.follow = follow;
+        if let Some(follow) = reader.switch(map, "hermes_tui.follow") {
+            own.follow = follow;
         }
-        match reader.text(own, "hermes_tui.terminal").as_deref() {
+        match reader.text(map, "hermes_tui.terminal").as_deref() {
             None => {}
-            Some("local") => self.own.local_terminal = true,
-            Some(_) => wrong_at(own, "hermes_tui.terminal", "expected local", reader),
+            Some("local") => own.local_terminal = true,
+            Some(_) => wrong_at(map, "hermes_tui.terminal", "expected local", reader),
         }
-        match reader.text(own, "hermes_tui.on_hangup").as_deref() {
+        match reader.text(map, "hermes_tui.on_hangup").as_deref() {
             None => {}
-            Some("keep") => self.own.on_hangup = OnHangup::Keep,
-            Some("leave") => self.own.on_hangup = OnHangup::Leave,
-            Some("kill") => self.own.on_hangup = OnHangup::Kill,
+            Some("keep") => own.on_hangup = OnHangup::Keep,
+            Some("leave") => own.on_hangup = OnHangup::Leave,
+            Some("kill") => own.on_hangup = OnHangup::Kill,
             Some(_) => {
-                wrong_at(own, "hermes_tui.on_hangup", "expected keep, leave or kill", reader);
+                wrong_at(map, "hermes_tui.on_hangup", "expected keep, leave or kill", reader);
             }
         }
+        own
     }
 }
 

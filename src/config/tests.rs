@@ -71,7 +71,7 @@ fn every_honoured_key_reaches_the_settings() {
     assert_eq!(s.terminal.refused, None);
     assert_eq!(s.terminal.shell, Path::new("/bin/sh"));
     assert_eq!(s.cwd, home.tmp.path().join("work"));
-    assert_eq!(s.state, home.tmp.path().join("state"));
+    assert_eq!(*s.state, home.tmp.path().join("state"));
     assert_eq!(s.prompt.soul.as_deref(), Some("I am Ada.\n"));
     assert_eq!(s.prompt.context_file_max_chars, 12_000);
     let compression = Compression {
@@ -348,9 +348,12 @@ fn a_provider_we_cannot_use_is_refused_and_all_else_still_works() {
 }
 
 #[test]
-fn a_folder_that_is_not_there_is_refused() {
+fn a_missing_directory_is_refused() {
     let home = Home::new("terminal:\n  cwd: /no/such/folder\n");
-    assert_eq!(home.problems(), [(2, "terminal.cwd: /no/such/folder is not a folder".to_owned())]);
+    assert_eq!(
+        home.problems(),
+        [(2, "terminal.cwd: /no/such/folder is not a directory".to_owned())]
+    );
     let bad =
         home.load_with(&Flags::default(), &[("TERMINAL_CWD", "."), ("TERMINAL_TIMEOUT", "x")]);
     assert!(bad.unwrap_err().to_string().contains("TERMINAL_TIMEOUT"));

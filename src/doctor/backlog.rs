@@ -1,29 +1,29 @@
-//! What the doctor says of background work: the ledger's counts, what waits for somebody, what has
+//! The doctor's checks of background work: counts of the ledger, what waits for the user, what has
 //! no owner, and what cannot be read.
 
-use std::path::Path;
+use host::state_dir::StateDir;
 
 use host::store::{Error, Lock, Reader, Underway};
 
-use super::{Check, broken, folders, note, ok, several};
+use super::{Check, broken, count, note, ok, subdirectories};
 
-/// Characters of a command line.
+/// Characters of a command line that are shown.
 const COMMAND: usize = 60;
 
-/// All checks of it. Nothing is said where there is no database yet.
-pub(super) fn checks(state: &Path) -> Vec<Check> {
-    let looked = Reader::open(state).and_then(|reader| look(&reader, state));
-    looked.unwrap_or_else(|error| vec![broken("ledger", error.to_string())])
+/// All checks. Empty where there is no database yet.
+pub(super) fn checks(state: &StateDir) -> Vec<Check> {
+    let checks = Reader::open(state).and_then(|reader| read(&reader, state));
+    checks.unwrap_or_else(|error| vec![broken("ledger", error.to_string())])
 }
 
-fn look(reader: &Reader, state: &Path) -> Result<Vec<Check>, Error> {
+fn read(reader: &Reader, state: &StateDir) -> Result<Vec<Check>, Error> {
     let counts = reader.ledger_counts()?;
     let underway = reader.underway()?;
     let mut checks: Vec<Check> =
-        open(underway, Lock::is_held(&state.join("host.lock"))).into_iter().collect();
+        open(underway, Lock::is_held(&state.host_lock())).into_iter().collect();
     if !counts.is_empty() {
-        let words: Vec<String> = counts.iter().map(|(word, n)| format!("{n} {word}")).collect();
-        checks.push(ok("ledger", words.join(", ")));
+        let stages: Vec<String> = counts.iter().map(|(stage, n)| format!("{n} {stage}")).collect();
+        checks.push(ok("ledger", stages.join(", ")));
     }
     let undelivered = ["finished", "claimed"].iter().filter_map(|word| counts.get(*word)).sum();
     for (word, n) in &counts {
@@ -39,7 +39,10 @@ fn look(reader: &Reader, state: &Path) -> Result<Vec<Check>, Error> {
         };
         checks.push(note(
             "wakeups",
-            format!("session {}: {} wait ({}); {release}", hold.session, hold.waiting, hold.reason),
+            format!(
+                "session {}: {} waiting ({}); {release}",
+                hold.session, hold.waiting, hold.reason
+            ),
         ));
     }
     let orphans = reader.orphans()?;
@@ -48,8 +51,8 @@ fn look(reader: &Reader, state: &Path) -> Result<Vec<Check>, Error> {
         checks.push(note(
             "orphan",
             format!(
-                "{} ({}) runs for session {}, which was deleted; the process list of the interface \
-                 can end it",
+                "{} ({}) is running for session {}, which was deleted; the process list of the \
+                 interface can end it",
                 orphan.id,
                 host::redact::secrets(&command),
                 orphan.session
@@ -59,22 +62,22 @@ fn look(reader: &Reader, state: &Path) -> Result<Vec<Check>, Error> {
     for session in reader.lost_owners()? {
         checks.push(broken(
             "ledger",
-            format!("session {session} is gone but has work under way; the next start orphans it"),
+            format!("session {session} is gone but has unfinished work; the next start orphans it"),
         ));
     }
     checks.extend(reader.damage()?.into_iter().map(|line| broken("ledger", line)));
-    checks.extend(strangers(reader, state)?);
+    checks.extend(unknown_processes(reader, state)?);
     Ok(checks)
 }
 
-/// What is open in all sessions, if anything is.
+/// Unfinished turns, prompts and questions of all sessions, if there are any.
 fn open(underway: Underway, is_running: bool) -> Option<Check> {
     let counts = [
         (underway.turns, "open turn"),
         (underway.queued, "waiting prompt"),
         (underway.questions, "unanswered question"),
     ];
-    let words = counts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| several(*n, what));
+    let words = counts.iter().filter(|(n, _)| *n > 0).map(|(n, what)| count(*n, what));
     let words: Vec<_> = words.collect();
     if words.is_empty() {
         return None;
@@ -83,19 +86,19 @@ fn open(underway: Underway, is_running: bool) -> Option<Check> {
     Some(if is_running {
         ok("open", words)
     } else {
-        note("open", format!("{words}; the next start of an interface or a host goes on with it"))
+        note("open", format!("{words}; the next start of an interface or a host resumes it"))
     })
 }
 
-/// What a state of the ledger that deserves a word means for the user. Of all that are
-/// `undelivered` so many are `due`: delivered without anybody's help.
+/// What a stage of the ledger means for the user. Of all `undelivered` entries so many are `due`:
+/// delivered without help.
 fn meaning(word: &str, n: u64, due: u64, undelivered: u64) -> Check {
     let partly = format!(
         "not answered by the agent yet; a running host delivers {due} of {undelivered} by itself, \
          the sessions of the others are held, see `wakeups`"
     );
     let text = match word {
-        "held" => "they wait for somebody, see `wakeups`",
+        "held" => "they wait for the user, see `wakeups`",
         "finished" | "claimed" if due >= undelivered => {
             "not answered by the agent yet; a running host delivers them by itself"
         }
@@ -103,12 +106,14 @@ fn meaning(word: &str, n: u64, due: u64, undelivered: u64) -> Check {
             "not answered by the agent yet, and their sessions are held, see `wakeups`"
         }
         "finished" | "claimed" => &partly,
-        "stale" => "matches that came too early to wake anybody; nothing needs to be done",
+        "stale" => {
+            "matches that came too soon after others to start a turn; nothing needs to be done"
+        }
         "orphaned" => {
-            "their session was deleted before they could be told; nothing needs to be done"
+            "their session was deleted before they were delivered; nothing needs to be done"
         }
         _ => {
-            let text = "a state nobody knows: held until /wake or the next prompt of their \
+            let text = "an unknown state: held until /wake or the next prompt of their \
                         session; a newer hermes-tui may know it";
             return broken("ledger", format!("{n} {word}: {text}"));
         }
@@ -116,19 +121,19 @@ fn meaning(word: &str, n: u64, due: u64, undelivered: u64) -> Check {
     note("ledger", format!("{n} {word}: {text}"))
 }
 
-/// Folders of processes that the database does not know.
-fn strangers(reader: &Reader, state: &Path) -> Result<Option<Check>, Error> {
+/// Process directories that the database does not know.
+fn unknown_processes(reader: &Reader, state: &StateDir) -> Result<Option<Check>, Error> {
     let known = reader.process_ids()?;
-    let mut strangers = folders(&state.join("proc"));
-    strangers.retain(|name| !known.iter().any(|id| id.0 == *name));
-    let Some(first) = strangers.first() else { return Ok(None) };
-    let n = strangers.len();
+    let mut unknown = subdirectories(&state.processes());
+    unknown.retain(|name| !known.iter().any(|id| id.0 == *name));
+    let Some(first) = unknown.first() else { return Ok(None) };
+    let n = unknown.len();
     Ok(Some(note(
         "processes",
         format!(
-            "{} of processes that no session knows ({first} …): foreground commands of now, or \
-             left over; a host removes them when they are a week old",
-            several(n as u64, "folder")
+            "{} of processes that no session knows ({first} …): running foreground commands, or \
+             leftovers, which a host removes after a week",
+            count(n as u64, "directory")
         ),
     )))
 }
@@ -139,7 +144,7 @@ mod tests {
     use crate::doctor::State;
 
     #[test]
-    fn what_waits_is_said_to_be_delivered_only_where_nothing_holds_it() {
+    fn only_entries_that_nothing_holds_are_said_to_be_delivered() {
         let says = |due| meaning("finished", 3, due, 3).text;
         assert!(says(3).ends_with("a running host delivers them by itself"), "{}", says(3));
         assert!(says(0).contains("held, see `wakeups`"), "{}", says(0));
@@ -148,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_open_needs_a_start_only_where_no_host_runs() {
+    fn unfinished_work_needs_a_start_only_where_no_host_runs() {
         let underway = Underway { turns: 2, questions: 1, ..Underway::default() };
         let check = open(underway, true).unwrap();
         assert_eq!(

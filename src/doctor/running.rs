@@ -1,26 +1,27 @@
-//! `doctor`: the host that runs now, and whether one would outlive a logout.
+//! The doctor's checks of the running host, and whether one would outlive a logout.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use host::state_dir::socket_path;
+use host::state_dir::StateDir;
 use host::store::Lock;
 
 use super::{Check, note, ok};
+use crate::running_host;
 
-/// Where logind finds its settings, below the root, later ones over earlier ones.
+/// Directories of logind's settings below the root; later ones override earlier ones.
 const LOGIND: [&str; 4] =
     ["usr/lib/systemd", "usr/local/lib/systemd", "run/systemd", "etc/systemd"];
 
 /// All checks. `root` is `/`.
-pub(super) fn checks(state: &Path, root: &Path) -> Vec<Check> {
+pub(super) fn checks(state: &StateDir, root: &Path) -> Vec<Check> {
     let mut checks = vec![running(state)];
     if let Some(file) = killer(root) {
         checks.push(note(
             "logout",
             format!(
-                "KillUserProcesses=yes in {}: logind ends all you run when you log out, kept hosts \
-                 and background commands too. Set KillUserProcesses=no in \
+                "KillUserProcesses=yes in {}: logind ends all your processes when you log out, \
+                 including background hosts and commands. Set KillUserProcesses=no in \
                  /etc/systemd/logind.conf, or name yourself in KillExcludeUsers",
                 file.display()
             ),
@@ -29,20 +30,20 @@ pub(super) fn checks(state: &Path, root: &Path) -> Vec<Check> {
     checks
 }
 
-fn running(state: &Path) -> Check {
-    let lock = state.join("host.lock");
+fn running(state: &StateDir) -> Check {
+    let lock = state.host_lock();
     let Some(pid) = Lock::holder(&lock) else { return ok("host", "not running") };
-    let place = Lock::place(&lock).unwrap_or_else(|| socket_path(state));
+    let place = running_host::socket(state);
     if place.exists() {
         ok("host", format!("pid {pid}, listens on {}", place.display()))
     } else {
-        note("host", format!("pid {pid}, listens nowhere: no other interface can attach"))
+        note("host", format!("pid {pid}, does not listen: no other interface can attach"))
     }
 }
 
-/// The file that tells logind to kill what a user leaves behind, if one does.
+/// The file that makes logind kill the processes of a user who logs out, if there is one.
 fn killer(root: &Path) -> Option<PathBuf> {
-    // Main files first: any file of a folder goes over all of them. Of equal names the last one
+    // Main files first: any file of a directory overrides all of them. Of equal names the last one
     // of the list counts.
     let mains = LOGIND.iter().map(|dir| root.join(dir).join("logind.conf"));
     let main = mains.rev().find(|path| path.is_file());
@@ -68,7 +69,7 @@ fn killer(root: &Path) -> Option<PathBuf> {
     found
 }
 
-/// What a file says about it; an empty value is the default, which is no.
+/// The setting in a file; an empty value is the default, which is no.
 fn kills(text: &str) -> Option<bool> {
     let lines = text.lines().filter_map(|line| line.trim().strip_prefix("KillUserProcesses"));
     let values = lines.filter_map(|rest| rest.trim_start().strip_prefix('='));
@@ -82,16 +83,17 @@ mod tests {
     use crate::doctor::State;
 
     #[test]
-    fn a_host_that_runs_is_named_with_where_it_listens() {
+    fn a_running_host_is_named_with_its_socket() {
         let dir = tempfile::tempdir().unwrap();
-        assert_eq!(running(dir.path()).text, "not running");
-        let mut lock = Lock::take(&dir.path().join("host.lock")).unwrap();
-        let check = running(dir.path());
+        let state = StateDir::new(dir.path());
+        assert_eq!(running(&state).text, "not running");
+        let mut lock = Lock::take(&state.host_lock()).unwrap();
+        let check = running(&state);
         assert_eq!(check.state, State::Note, "{}", check.text);
         let socket = dir.path().join("s");
         fs::write(&socket, "").unwrap();
         lock.tell(&socket);
-        let check = running(dir.path());
+        let check = running(&state);
         let pid = std::process::id();
         assert_eq!(check.text, format!("pid {pid}, listens on {}", socket.display()));
         assert_eq!(check.state, State::Ok);
@@ -106,7 +108,7 @@ mod tests {
             fs::write(&path, text).unwrap();
             path
         };
-        let state = root.path().join("state");
+        let state = StateDir::new(root.path().join("state"));
         let says = || {
             let checks = checks(&state, root.path());
             checks.into_iter().find(|check| check.name == "logout").map(|check| check.text)
@@ -123,6 +125,6 @@ mod tests {
         let last = write("run/systemd/logind.conf.d/60-yes.conf", "KillUserProcesses=1\n");
         assert!(says().unwrap().contains(&last.display().to_string()));
         write("etc/systemd/logind.conf.d/60-yes.conf", "");
-        assert_eq!(says(), None, "the later folder replaces a file of the same name");
+        assert_eq!(says(), None, "the later directory replaces a file of the same name");
     }
 }

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use host::embedded::EmbeddedHost;
-use host::{remote, serve, settings, state_dir};
+use host::{remote, serve, settings};
 use nix::sys::signal::Signal;
 use nix::unistd::Pid;
 use protocol::{Command, Event, Link, SessionId, Target, Transcript};
@@ -24,7 +24,7 @@ async fn listening(
 ) -> serve::Server {
     let options = serve::Options {
         tcp: Some("127.0.0.1:0".parse().unwrap()),
-        sockets: vec![state_dir::socket_path(&settings.state)],
+        sockets: vec![settings.state.socket()],
         version: version.to_owned(),
         ..serve::Options::default()
     };
@@ -175,7 +175,7 @@ async fn leaving_a_remote_host_shows_the_way_back() {
     let (there, here) = (Home::new(), Home::new());
     let served = Served::start(&there, model.model()).await;
     let url = served.url();
-    let way = |session: &str| format!("Go on with: hermes-tui attach {url} --resume {session}");
+    let way = |session: &str| format!("Resume with: hermes-tui attach {url} --resume {session}");
     let mut terminal = Terminal::open(&here, &["attach", &url]).await;
     terminal.send("long");
     terminal.shows("Esc interrupts").await;

@@ -113,7 +113,7 @@ async fn a_password_is_read_from_stdin_or_env_and_its_cookie_kept() {
     let (host, home) = (Home::new(), Home::new());
     let served = Served::with_password(&host, demo(), Some("open sesame")).await;
     let url = served.url();
-    assert!(said_about(&home, &url).await.contains("wants a password"));
+    assert!(said_about(&home, &url).await.contains("needs a password"));
     let said = refused(&with_password(&home, &url, "wrong").await);
     assert!(said.contains("wrong password"), "{said}");
     // What is left to want is a terminal: the login is done.
@@ -149,7 +149,7 @@ async fn a_password_is_asked_for_without_showing_it() {
     .await;
     terminal.until("the end of the turn", |s| !s.contains("Esc interrupts")).await;
     terminal.keys("\x04");
-    let screen = terminal.shows("Go on with: hermes-tui attach").await;
+    let screen = terminal.shows("Resume with: hermes-tui attach").await;
     assert!(screen.contains("--resume"), "{screen}");
     served.stop().await;
 }
@@ -164,7 +164,7 @@ async fn leaving_a_turn_on_a_server_says_that_it_goes_on() {
     terminal.shows("Esc interrupts").await;
     crate::support::eventually("the prompt in the store of the host", || host.latest()).await;
     terminal.keys("\x04");
-    let screen = terminal.shows("Go on with: hermes-tui attach").await;
+    let screen = terminal.shows("Resume with: hermes-tui attach").await;
     assert!(screen.contains("Still running: a turn."), "{screen}");
     assert!(!host.is_settled(), "and so it does");
     served.stop().await;

@@ -44,7 +44,7 @@ fn what_fails_is_said_on_stderr_with_1() {
     // C12: nobody can be asked.
     let ran = home.run(&["-z", "approval"]);
     assert_eq!(ran.code, Some(1), "{ran:?}");
-    assert!(ran.err.contains("needed an approval and was denied"), "{ran:?}");
+    assert!(ran.err.contains("needed approval and was denied"), "{ran:?}");
 }
 
 #[test]

@@ -141,9 +141,9 @@ fn the_doctor_counts_the_folders_of_processes() {
         let line = ran.out.lines().find(|line| line.starts_with("processes")).unwrap().to_owned();
         line.split_whitespace().skip(2).collect::<Vec<_>>().join(" ")
     };
-    assert_eq!(counts(&home), "0 folders");
+    assert_eq!(counts(&home), "0 directories");
     home.run(&["-z", "background 0"]);
-    assert_eq!(counts(&home), "1 folder");
+    assert_eq!(counts(&home), "1 directory");
 }
 
 #[test]
@@ -153,10 +153,10 @@ fn the_doctor_says_that_there_is_no_config_file() {
         let ran = home.run(&["doctor"]);
         ran.out.lines().find(|line| line.starts_with("config")).unwrap().to_owned()
     };
-    assert!(!said(&home).contains(": everything is as by default"), "{}", said(&home));
+    assert!(!said(&home).contains(": all settings have their defaults"), "{}", said(&home));
     let file = home.config();
     fs::remove_file(&file).unwrap();
-    let text = format!("no {}: everything is as by default", file.display());
+    let text = format!("no {}: all settings have their defaults", file.display());
     assert!(said(&home).contains(&text), "{}", said(&home));
 }
 

@@ -20,10 +20,10 @@ fn a_list_that_is_empty_because_all_is_archived_says_so() {
     assert_eq!(list(&home), "No sessions yet.\n");
     home.run(&["-z", "hello"]);
     home.run(&["sessions", "archive", &home.newest()]);
-    assert!(list(&home).starts_with("The only session is archived:"), "{}", list(&home));
+    assert!(list(&home).starts_with("The only session is archived;"), "{}", list(&home));
     home.run(&["-z", "hello"]);
     home.run(&["sessions", "archive", &home.newest()]);
-    assert!(list(&home).starts_with("All 2 sessions are archived:"), "{}", list(&home));
+    assert!(list(&home).starts_with("All 2 sessions are archived;"), "{}", list(&home));
     assert!(list(&home).contains("--all"), "{}", list(&home));
 }
 

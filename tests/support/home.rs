@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use host::remote;
 use host::settings::{self, Agent, Approvals, Mode, Prompt, Provider, Settings, Timing};
+use host::state_dir::StateDir;
 use host::store::{Loaded, Reader};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -35,7 +36,7 @@ pub(crate) fn quick() -> Timing {
 
 /// A client of the server at that URL or socket, which keeps its files below `state`.
 pub(crate) fn client(place: &str, state: &Path) -> remote::Server {
-    let server = remote::Server::parse(place, state).unwrap();
+    let server = remote::Server::parse(place, &StateDir::new(state)).unwrap();
     remote::Server { timing: quick(), ..server }
 }
 
@@ -67,9 +68,9 @@ impl Home {
         self.timing
     }
 
-    /// The folder of the host's state.
-    pub(crate) fn state(&self) -> PathBuf {
-        self.dir.path().join("state")
+    /// The host's state directory.
+    pub(crate) fn state(&self) -> StateDir {
+        StateDir::new(self.dir.path().join("state"))
     }
 
     /// The home directory of the user.
@@ -214,7 +215,7 @@ pub(crate) fn settings_in(dir: &Path, model: settings::Model) -> Settings {
         ("LANG", "C.UTF-8".to_owned()),
     ];
     Settings {
-        state: dir.join("state"),
+        state: StateDir::new(dir.join("state")),
         exe: exe(),
         cwd: dir.join("work"),
         model,

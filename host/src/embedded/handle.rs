@@ -1,6 +1,5 @@
 //! The way to a running host that clients and servers hold.
 
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -12,6 +11,7 @@ use super::runs::{Runs, Work};
 use super::shutdown::Ending;
 use super::views::TERMINAL;
 use crate::session::Attendance;
+use crate::state_dir::StateDir;
 use crate::store::ProjectChange;
 use protocol::{SessionId, Signal, Target, View, ViewId, ViewSink, pair};
 
@@ -49,7 +49,7 @@ pub struct HostHandle {
     controls: mpsc::UnboundedSender<Control>,
     signals: mpsc::UnboundedSender<(ViewId, Signal)>,
     next_view: Arc<AtomicU64>,
-    state: Arc<Path>,
+    state: StateDir,
     label: Arc<str>,
 }
 
@@ -83,10 +83,10 @@ impl HostHandle {
     pub(super) fn new(
         controls: mpsc::UnboundedSender<Control>,
         signals: mpsc::UnboundedSender<(ViewId, Signal)>,
-        state: &Path,
+        state: &StateDir,
     ) -> Self {
         let next_view = Arc::new(AtomicU64::new(1));
-        Self { controls, signals, next_view, state: state.into(), label: TERMINAL.into() }
+        Self { controls, signals, next_view, state: state.clone(), label: TERMINAL.into() }
     }
 
     /// The same handle for clients of another kind, such as `browser`. Others see the label beside
@@ -144,7 +144,7 @@ impl HostHandle {
     }
 
     /// The host's state directory, for [`crate::store::Reader::open`].
-    pub fn state(&self) -> &Path {
+    pub fn state(&self) -> &StateDir {
         &self.state
     }
 

@@ -1,10 +1,8 @@
 //! The loop: what it owns, and which part handles what arrives. Each part has its own file.
 
 use std::collections::BTreeSet;
-use std::fs;
 use std::ops::ControlFlow;
-use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +12,7 @@ use tokio::time::Instant;
 use super::background::BackgroundResult;
 use super::handle::Control;
 use super::models::Models;
-use super::processes::{self, HostProcesses};
+use super::processes::HostProcesses;
 use super::sessions::Sessions;
 use super::shutdown::{Ending, Shutdown};
 use super::storage::HostStore;
@@ -25,6 +23,7 @@ use crate::clock::now;
 use crate::process::{Adoption, Notice, Processes};
 use crate::session::Input;
 use crate::settings::Settings;
+use crate::state_dir::{StateDir, create_private_dir};
 use crate::store::{Lock, Report};
 use crate::tool::ToolContext;
 use crate::turn_link::TurnMessage;
@@ -60,8 +59,7 @@ impl HostLoop {
     /// Opens the state directory and everything in it.
     pub(super) fn open(settings: Settings, role: Role) -> Result<(Self, Receivers), StartError> {
         let state = &settings.state;
-        let (scratch, leases) = (state.join("run"), state.join("leases"));
-        create_directories(state, [state, &scratch, &leases])?;
+        create_directories(state)?;
         let lock = lock_state(state, role)?;
         let (report_tx, reports) = mpsc::unbounded_channel();
         let (message_tx, messages) = mpsc::unbounded_channel();
@@ -70,14 +68,13 @@ impl HostLoop {
         let (background_tx, background) = mpsc::unbounded_channel();
         let store = HostStore::open(state, report_tx)?;
         let granted = store.reader.granted()?;
-        let directory = state.join(processes::DIRECTORY);
-        let registry = Processes::new(directory, settings.exe.clone(), notice_tx);
-        let tools = tool_context(&settings, scratch, registry.clone(), &granted);
+        let registry = Processes::new(state.processes(), settings.exe.clone(), notice_tx);
+        let tools = tool_context(&settings, state.scratch(), registry.clone(), &granted);
         let host = Self {
             role,
             store,
             processes: HostProcesses::new(registry, adoption_tx, settings.timing.match_silence),
-            sessions: Sessions::new(leases, granted),
+            sessions: Sessions::new(state.leases(), granted),
             views: Views::default(),
             turns: Turns::new(message_tx, Arc::new(tools), settings.timing.unwind),
             models: Models::new(&settings),
@@ -204,28 +201,22 @@ pub(super) async fn run(
     host.stop(ending, &mut receivers).await;
 }
 
-fn create_directories<'a>(
-    state: &Path,
-    directories: impl IntoIterator<Item = &'a PathBuf>,
-) -> Result<(), StartError> {
-    for directory in directories {
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(directory)
-            .map_err(|error| StartError::State { state: state.to_owned(), error })?;
+fn create_directories(state: &StateDir) -> Result<(), StartError> {
+    let failed = |error| StartError::State { state: state.clone(), error };
+    for directory in [state.to_path_buf(), state.scratch(), state.leases()] {
+        create_private_dir(&directory).map_err(failed)?;
     }
     Ok(())
 }
 
 /// Takes the host lock for an owner and leaves in it where the host can be reached.
-fn lock_state(state: &Path, role: Role) -> Result<Option<Lock>, StartError> {
+fn lock_state(state: &StateDir, role: Role) -> Result<Option<Lock>, StartError> {
     match role {
         Role::OneShot => Ok(None),
         Role::Owner => {
-            let mut lock = Lock::take(&state.join("host.lock"))
-                .map_err(|busy| StartError::Held { state: state.to_owned(), pid: busy.pid })?;
-            lock.tell(&crate::state_dir::socket_path(state));
+            let mut lock = Lock::take(&state.host_lock())
+                .map_err(|busy| StartError::Held { state: state.clone(), pid: busy.pid })?;
+            lock.tell(&state.socket());
             Ok(Some(lock))
         }
     }

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use super::fingerprint;
 use super::handle::OpenError;
 use super::host_loop::HostLoop;
 use super::live_session::LiveSession;
@@ -193,6 +194,7 @@ impl HostLoop {
             unwind: millis(self.settings.timing.unwind),
             match_gap: millis(self.settings.timing.match_gap),
             fingerprint: self.models.fingerprint(model),
+            legacy_fingerprint: fingerprint::legacy(model, &self.settings.model),
             max_children: self.settings.delegation.max_children,
         }
     }

@@ -2,9 +2,9 @@
 //! that new sessions start with.
 
 use std::collections::HashMap;
-use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::Arc;
 
+use super::fingerprint::Fingerprints;
 use crate::model::cached::Cached;
 use crate::model::{EFFORTS, Model, catalog};
 use crate::settings::{self, Settings};
@@ -24,6 +24,7 @@ pub(super) struct Models {
     settings: settings::Model,
     opened: HashMap<String, Arc<dyn Model>>,
     catalog: Cached,
+    fingerprints: Fingerprints,
     /// The model of new sessions.
     default_model: String,
     /// The reasoning effort of new sessions; `None` = as configured.
@@ -38,6 +39,7 @@ impl Models {
             settings: settings.model.clone(),
             opened: HashMap::new(),
             catalog,
+            fingerprints: Fingerprints::open(&settings.state),
             default_model: settings.model_name(),
             default_reasoning: None,
         }
@@ -73,10 +75,7 @@ impl Models {
     /// A digest of the model, its provider and its credentials, from which the key cannot be read
     /// (W20).
     pub(super) fn fingerprint(&self, name: &str) -> String {
-        let own = &self.settings;
-        let mut hasher = DefaultHasher::new();
-        (name, format!("{:?}", own.provider), &own.base_url, &own.api_key).hash(&mut hasher);
-        format!("{:016x}", hasher.finish())
+        self.fingerprints.of(name, &self.settings)
     }
 
     /// The names to offer, the configured model first.

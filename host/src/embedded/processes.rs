@@ -19,8 +19,6 @@ use crate::tool::terminal;
 use crate::wakeup;
 use protocol::{Event, Exit, Killer, Millis, News, ProcessId, SessionId, Subject, Toast, ViewId};
 
-/// The directory of process directories, below the state directory.
-pub(super) const DIRECTORY: &str = "proc";
 /// How long the output of a process is kept that no session in memory names.
 const KEPT: Duration = Duration::from_hours(7 * 24);
 /// A short-lived file older than this is left over: no foreground command takes as long.
@@ -247,7 +245,7 @@ impl HostLoop {
         let known: BTreeSet<ProcessId> =
             self.processes.owners.keys().chain(self.processes.orphans.ids()).cloned().collect();
         let scratch = self.turns.scratch().to_owned();
-        let root = self.settings.state.join(DIRECTORY);
+        let root = self.settings.state.processes();
         tokio::spawn(async move {
             for id in registry.stored_ids() {
                 // Young ones are left alone: a one-shot run may be using them.

@@ -1,7 +1,6 @@
 //! The store as the loop uses it: numbered writes, reads, whether the state can be written, and
 //! when the journal is flushed. What waits for a commit is in the sessions' outboxes.
 
-use std::path::Path;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
@@ -10,6 +9,7 @@ use tokio::time::Instant;
 use super::host_loop::HostLoop;
 use super::project_writes::{ProjectWrites, Written};
 use crate::session::Input;
+use crate::state_dir::StateDir;
 use crate::store::{self, CommitNo, Durability, ProjectChange, Reader, Record, Report, Store};
 use protocol::Storage;
 
@@ -29,7 +29,7 @@ pub(super) struct HostStore {
 impl HostStore {
     /// Opens the store in a state directory; `reports` gets the result of every write.
     pub(super) fn open(
-        state: &Path,
+        state: &StateDir,
         reports: mpsc::UnboundedSender<Report>,
     ) -> Result<Self, store::Error> {
         let store = Store::open(state, reports)?;

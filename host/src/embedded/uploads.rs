@@ -10,8 +10,6 @@ use super::host_loop::HostLoop;
 use crate::session::Input;
 use protocol::{Attachment, SessionId, Subject, ViewId};
 
-/// The directory of all uploads, below the state directory.
-const UPLOADS: &str = "uploads";
 /// The size of the largest accepted file, in bytes.
 const LARGEST: usize = 20_000_000;
 /// The length of the longest file name, in bytes.
@@ -85,7 +83,7 @@ impl HostLoop {
 
     /// Removes files that no prompt has used.
     pub(super) fn discard(&self, files: Vec<Attachment>) {
-        let root = self.settings.state.join(UPLOADS);
+        let root = self.settings.state.uploads();
         tokio::task::spawn_blocking(move || {
             for file in files.iter().map(|file| Path::new(&file.path)) {
                 if file.starts_with(&root) {
@@ -102,7 +100,7 @@ impl HostLoop {
     }
 
     fn uploads_of(&self, session: &SessionId) -> PathBuf {
-        self.settings.state.join(UPLOADS).join(&session.0)
+        self.settings.state.uploads_of(session)
     }
 }
 

@@ -4,7 +4,6 @@
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::io::ErrorKind;
-use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -15,6 +14,7 @@ use serde_json::Value;
 
 use super::catalog;
 use crate::settings::{self, Provider};
+use crate::state_dir::{StateDir, Sync, write_private};
 use protocol::Millis;
 
 /// How long a list is valid.
@@ -25,8 +25,6 @@ const REBUILD: Duration = Duration::from_secs(4);
 const AGAIN: Duration = Duration::from_mins(1);
 /// Longest answer that is read, in bytes.
 const LONGEST: usize = 4 * 1024 * 1024;
-/// The file, below the state directory.
-const FILE: &str = "models.json";
 
 /// The list of models of one provider.
 #[derive(Clone, Debug)]
@@ -56,8 +54,8 @@ struct StoredList {
 impl Cached {
     /// The list for that model's provider. `sources` are config.yaml and auth.json, whether they
     /// exist or not.
-    pub fn new(state: &Path, model: settings::Model, sources: Vec<PathBuf>) -> Self {
-        Self { path: state.join(FILE), model, sources, rebuild: Arc::default() }
+    pub fn new(state: &StateDir, model: settings::Model, sources: Vec<PathBuf>) -> Self {
+        Self { path: state.model_list(), model, sources, rebuild: Arc::default() }
     }
 
     /// What to offer now, the configured model first, the demo model last. Asks the server
@@ -84,8 +82,8 @@ impl Cached {
     }
 
     /// Deletes the list below a state directory: the next read asks the server.
-    pub fn forget(state: &Path) -> io::Result<()> {
-        match fs::remove_file(state.join(FILE)) {
+    pub fn forget(state: &StateDir) -> io::Result<()> {
+        match fs::remove_file(state.model_list()) {
             Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
             Ok(()) | Err(_) => Ok(()),
         }
@@ -125,15 +123,7 @@ impl Cached {
 
     /// Writes beside and renames, so that a reader sees the old list or the new one.
     fn keep(&self, kept: &StoredList) -> io::Result<()> {
-        let beside = self.path.with_extension("json.new");
-        let file = fs::OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&beside)?;
-        serde_json::to_writer(file, kept)?;
-        fs::rename(&beside, &self.path)
+        write_private(&self.path, &serde_json::to_vec(kept)?, Sync::Later)
     }
 }
 

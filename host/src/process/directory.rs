@@ -5,20 +5,20 @@
 
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Read, Write};
-use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
 use super::tree::ProcessIdentity;
 use super::wire::VERSION;
-use protocol::{End, Exit, Millis, ProcessId};
+use crate::clock::now;
+use crate::digest::checksum;
+use crate::state_dir::{create_private_tmp, socket_or};
+use protocol::{End, Exit, ProcessId};
 
 /// Size of the exit record, reserved before the child starts.
 const RECORD: usize = 512;
-/// Longest socket path that every system takes.
-const SOCKET_PATH: usize = 100;
 
 /// A directory below the root of all processes.
 #[derive(Clone, Debug)]
@@ -59,12 +59,6 @@ pub(super) enum DirState {
     NotStarted,
     /// The child was started and its end is unknown; its identity if it is still alive.
     Lost(Option<ProcessIdentity>),
-}
-
-/// The current time, as recorded.
-pub(super) fn now() -> Millis {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// An exit without code and signal, now.
@@ -206,11 +200,11 @@ impl ProcessDir {
     /// too long for a socket.
     pub(super) fn choose_socket(&self) -> io::Result<PathBuf> {
         let near = self.path.join("s");
-        if near.as_os_str().len() <= SOCKET_PATH {
+        let far = socket_or("p", near.clone(), &self.path);
+        if far == near {
             return Ok(near);
         }
-        create_private_dir()?;
-        let far = private_socket("p", &self.path);
+        create_private_tmp()?;
         let _ = fs::remove_file(&far);
         self.write("s.path", far.as_os_str().as_encoded_bytes())?;
         Ok(far)
@@ -223,39 +217,11 @@ impl ProcessDir {
     }
 }
 
-/// The directory of sockets whose own directory has too long a path. Does not create it.
-pub(crate) fn private_dir() -> PathBuf {
-    PathBuf::from(format!("/tmp/hermes-tui-{}", nix::unistd::getuid()))
-}
-
-/// The socket there that belongs to `owner`, a path; `kind` separates the users of the directory.
-pub(crate) fn private_socket(kind: &str, owner: &Path) -> PathBuf {
-    private_dir().join(format!("{kind}-{:016x}", hash(owner.as_os_str().as_encoded_bytes())))
-}
-
-/// Creates that directory and checks that only this user can access it.
-pub(crate) fn create_private_dir() -> io::Result<PathBuf> {
-    let shared = private_dir();
-    match DirBuilder::new().mode(0o700).create(&shared) {
-        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-        Ok(()) | Err(_) => (),
-    }
-    let found = fs::symlink_metadata(&shared)?;
-    if !found.is_dir() || found.uid() != nix::unistd::getuid().as_raw() || found.mode() & 0o077 != 0
-    {
-        return Err(io::Error::other(format!(
-            "{} is not private: it must be a directory of this user with mode 700",
-            shared.display()
-        )));
-    }
-    Ok(shared)
-}
-
 /// `HASH LENGTH JSON`, padded with spaces.
 fn seal(record: &Record) -> Vec<u8> {
     let json = serde_json::to_string(record).unwrap_or_default();
     let mut bytes =
-        format!("{:016x} {:03} {json}\n", hash(json.as_bytes()), json.len()).into_bytes();
+        format!("{:016x} {:03} {json}\n", checksum(json.as_bytes()), json.len()).into_bytes();
     bytes.resize(RECORD.max(bytes.len()), b' ');
     bytes
 }
@@ -265,17 +231,10 @@ fn unseal(bytes: &[u8]) -> Option<Record> {
     let (sum, rest) = text.split_once(' ')?;
     let (length, rest) = rest.split_once(' ')?;
     let json = rest.get(..length.parse().ok()?)?;
-    if u64::from_str_radix(sum, 16).ok()? != hash(json.as_bytes()) {
+    if u64::from_str_radix(sum, 16).ok()? != checksum(json.as_bytes()) {
         return None;
     }
     serde_json::from_str(json).ok()
-}
-
-/// FNV-1a: detects a torn write; it need not resist an attacker.
-fn hash(bytes: &[u8]) -> u64 {
-    bytes.iter().fold(0xcbf2_9ce4_8422_2325, |sum, byte| {
-        (sum ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    })
 }
 
 #[cfg(test)]

@@ -16,13 +16,14 @@ use tokio::process::Child;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::{Instant, sleep, sleep_until};
 
-use super::directory::{DirState, ProcessDir, now, unknown};
+use super::directory::{DirState, ProcessDir, unknown};
 use super::launch::launch;
 use super::output::Output;
 use super::scan::Scanner;
 use super::tree::{self, ProcessIdentity};
 use super::wire::{self, Report, ReportLine, Request};
 use super::{Adoption, ControlError, Kind, Notice, SpawnError, Spec, Watch};
+use crate::clock::now;
 use protocol::{End, Exit, ProcessId};
 
 /// How long a held lock may go without an answer before adoption reports it as running anyway.

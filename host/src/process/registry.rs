@@ -11,12 +11,13 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::directory::{DirState, ProcessDir, create_private_dir};
+use super::directory::{DirState, ProcessDir};
 use super::monitor::{Command, Handle, Monitor, Start, Waiter};
 use super::output::Output;
 use super::tree;
 use super::wire::{INPUT_LIMIT, Request};
 use super::{Adoption, ControlError, Kind, Notice, SpawnError, Spec, Watch};
+use crate::state_dir::create_private_tmp;
 use protocol::{Exit, ProcessId, SessionId};
 
 /// How long a write may wait for the child to take it; it stays queued beyond that.
@@ -51,7 +52,7 @@ impl Processes {
     /// The same on a root below /tmp, for foreground commands while the state directory is not
     /// writable. Fails if no private directory can be made there.
     pub fn spare(&self) -> std::io::Result<Self> {
-        let root = create_private_dir()?.join("run");
+        let root = create_private_tmp()?.join("run");
         Ok(Self::new(root, self.inner.exe.clone(), self.inner.notices.clone()))
     }
 

@@ -25,10 +25,11 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::{AccessFlags, Pid, access};
 use portable_pty::{CommandBuilder, MasterPty, PtySize, native_pty_system};
 
-use super::directory::{Order, ProcessDir, now, unknown};
+use super::directory::{Order, ProcessDir, unknown};
 use super::output::OutputWriter;
 use super::tree::{self, ProcessIdentity};
 use super::wire::{self, INPUT_LIMIT, Report, Request, RequestLine};
+use crate::clock::now;
 use protocol::{End, Exit, Millis};
 use stdin::{Input, InputData, Stdin};
 

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use crate::state_dir::{Sync, write_private};
 use serde::{Deserialize, Serialize};
 
 /// More than this many cookies are of no use to us.
@@ -90,7 +91,7 @@ impl Jar {
     fn save(&self) {
         let written = serde_json::to_vec(&self.kept)
             .map_err(std::io::Error::from)
-            .and_then(|text| super::write_private(&self.path, &text));
+            .and_then(|text| write_private(&self.path, &text, Sync::Now));
         if let Err(error) = written {
             // The login holds for as long as this program runs.
             tracing::warn!(%error, "the cookie could not be kept");

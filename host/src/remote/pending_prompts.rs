@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Server;
 use crate::clock::now;
+use crate::state_dir::{Sync, write_private};
 use protocol::{Body, Event, Failure, Millis, PromptId, SessionId, Subject, Transcript};
 
 /// See [`PendingPrompt::after`].
@@ -160,12 +161,12 @@ impl PendingPrompts {
         if self.lock.is_none() {
             let path = lock_of(&self.path);
             // Also creates the directory.
-            super::write_private(&path, b"")?;
+            write_private(&path, b"", Sync::Now)?;
             let lock = File::open(&path)?;
             lock.try_lock()?;
             self.lock = Some(lock);
         }
-        super::write_private(&self.path, &serde_json::to_vec_pretty(&self.entries)?)
+        write_private(&self.path, &serde_json::to_vec_pretty(&self.entries)?, Sync::Now)
     }
 }
 
@@ -279,10 +280,11 @@ fn take_over(path: &Path) -> Option<(Vec<PendingPrompt>, PathBuf, File)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::state_dir::StateDir;
     use protocol::{Failure, Queued, Row, TurnId};
 
     fn server(dir: &Path) -> Server {
-        Server::parse("http://box:1", dir).unwrap()
+        Server::parse("http://box:1", &StateDir::new(dir)).unwrap()
     }
 
     fn entry(id: &str, session: &str, after: u64, text: &str) -> PendingPrompt {
@@ -318,7 +320,9 @@ mod tests {
         assert_eq!(ids(&second), ["a", "b"]);
         assert_eq!(ids(&PendingPrompts::open(&server(dir.path()))), [""; 0]);
         assert_eq!(
-            ids(&PendingPrompts::open(&Server::parse("http://box", dir.path()).unwrap())),
+            ids(&PendingPrompts::open(
+                &Server::parse("http://box", &StateDir::new(dir.path())).unwrap()
+            )),
             [""; 0]
         );
         drop(second);

@@ -8,6 +8,7 @@ use tokio::net::TcpListener;
 
 use super::Server;
 use super::http::Client;
+use crate::state_dir::StateDir;
 
 /// What is done on a connection, after its request was read.
 #[derive(Clone, Debug)]
@@ -55,7 +56,9 @@ impl Fake {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let dir = tempfile::tempdir().unwrap();
         let address = listener.local_addr().unwrap();
-        let server = Server::parse(&format!("http://{address}/pre/fix/"), dir.path()).unwrap();
+        let server =
+            Server::parse(&format!("http://{address}/pre/fix/"), &StateDir::new(dir.path()))
+                .unwrap();
         let requests: Arc<Mutex<Vec<String>>> = Arc::default();
         let log = requests.clone();
         let task = tokio::spawn(async move {

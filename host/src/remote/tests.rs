@@ -1,7 +1,7 @@
 use super::*;
 
 fn parsed(text: &str) -> String {
-    match Server::parse(text, Path::new("/s")) {
+    match Server::parse(text, &StateDir::new("/s")) {
         Ok(server) => server.name(),
         Err(error) => format!("! {error}"),
     }
@@ -39,8 +39,11 @@ fn text_that_is_not_an_address_is_refused() {
 
 #[test]
 fn each_server_has_files_of_its_own() {
-    let file = |text: &str| Server::parse(text, Path::new("/s")).unwrap().file("cookie");
-    assert_eq!(file("http://box:1/a"), Path::new("/s/remote/http_3a_2f_2fbox_3a1_2fa.cookie.json"));
+    let file = |text: &str| Server::parse(text, &StateDir::new("/s")).unwrap().file("cookie");
+    assert_eq!(
+        file("http://box:1/a"),
+        std::path::Path::new("/s/remote/http_3a_2f_2fbox_3a1_2fa.cookie.json")
+    );
     assert_ne!(file("http://box:1/a_2fb"), file("http://box:1/a/b"));
     let long = |end: &str| format!("http://box/{}{end}", "x".repeat(400));
     assert_ne!(file(&long("1")), file(&long("2")));

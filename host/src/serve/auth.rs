@@ -4,10 +4,9 @@
 use std::collections::HashMap;
 use std::fs;
 use std::hash::{DefaultHasher, Hasher as _};
-use std::io::{self, Write as _};
+use std::io;
 use std::net::IpAddr;
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -18,10 +17,13 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::{get, post};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
+use subtle::ConstantTimeEq as _;
 
 use super::listen::Peer;
 use super::{ApiError, Error, JsonBody, ServerState, ok_json};
 use crate::clock::now;
+use crate::digest;
+use crate::state_dir::{StateDir, Sync, write_private};
 use protocol::Millis;
 
 /// The cookie that carries a session.
@@ -56,8 +58,8 @@ pub(super) struct Auth {
 struct StoredSessions {
     /// Makes `mark` useless on another host.
     salt: String,
-    /// A hash of the password that the sessions were opened with. It need not resist an attacker who
-    /// can read this file: the sessions are in it too.
+    /// Tells whether the password is still the one the sessions were opened with: a digest of it
+    /// keyed with the salt.
     mark: String,
     /// By the public half of their cookies.
     sessions: HashMap<String, Session>,
@@ -71,10 +73,25 @@ struct Session {
     until: Millis,
 }
 
+impl StoredSessions {
+    /// Forgets sessions of another password. Whether the mark was one of an earlier version,
+    /// which this replaces.
+    fn fit(&mut self, password: &str) -> bool {
+        let is_legacy = digest::is_legacy(&self.mark);
+        let known = if is_legacy { legacy_mark } else { mark };
+        let fits = !self.salt.is_empty() && self.mark == known(&self.salt, password);
+        if !fits {
+            *self = Self { salt: random(), ..Self::default() };
+        }
+        self.mark = mark(&self.salt, password);
+        fits && is_legacy
+    }
+}
+
 impl Auth {
     /// Reads the file in the state directory; sessions of another password are dropped.
-    pub(super) fn load(state: &Path, password: Option<String>) -> Result<Self, Error> {
-        let file = state.join("web-sessions.json");
+    pub(super) fn load(state: &StateDir, password: Option<String>) -> Result<Self, Error> {
+        let file = state.web_sessions();
         let password = password.filter(|password| !password.is_empty());
         let mut stored = match fs::read(&file) {
             // A damaged file costs only a login.
@@ -82,13 +99,12 @@ impl Auth {
             Err(error) if error.kind() == io::ErrorKind::NotFound => StoredSessions::default(),
             Err(error) => return Err(Error::State { place: file.display().to_string(), error }),
         };
-        if let Some(password) = &password
-            && (stored.salt.is_empty() || stored.mark != mark(&stored.salt, password))
-        {
-            let salt = random();
-            stored = StoredSessions { mark: mark(&salt, password), salt, sessions: HashMap::new() };
+        let is_upgraded = password.as_deref().is_some_and(|password| stored.fit(password));
+        let auth = Self { password, file, stored: Mutex::new(stored), failures: Mutex::default() };
+        if is_upgraded {
+            auth.save(&auth.stored());
         }
-        Ok(Self { password, file, stored: Mutex::new(stored), failures: Mutex::default() })
+        Ok(auth)
     }
 
     /// Whether clients need a password at all.
@@ -135,17 +151,11 @@ impl Auth {
         }
     }
 
-    /// Writes the sessions. A failure costs a login after a restart.
+    /// Writes what must survive a restart. Failing costs a login after it.
     fn save(&self, stored: &StoredSessions) {
-        let write = || {
-            let temporary = self.file.with_extension("new");
-            let mut options = fs::OpenOptions::new();
-            let mut file =
-                options.write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
-            file.write_all(&serde_json::to_vec(stored)?)?;
-            fs::rename(&temporary, &self.file)
-        };
-        if let Err(error) = write() {
+        let content = serde_json::to_vec(stored).map_err(io::Error::from);
+        let written = content.and_then(|bytes| write_private(&self.file, &bytes, Sync::Later));
+        if let Err(error) = written {
             tracing::warn!("logins will not survive a restart: {error}");
         }
     }
@@ -196,20 +206,20 @@ fn random() -> String {
 }
 
 fn mark(salt: &str, password: &str) -> String {
+    digest::keyed(salt.as_bytes(), &[password])
+}
+
+/// The mark that earlier versions stored.
+fn legacy_mark(salt: &str, password: &str) -> String {
     let mut hasher = DefaultHasher::new();
     hasher.write(salt.as_bytes());
     hasher.write(password.as_bytes());
     format!("{:016x}", hasher.finish())
 }
 
-/// Compares in a time that does not depend on where the two differ.
-fn equal(known: &[u8], sent: &[u8]) -> bool {
-    let mut differs = u8::from(known.len() != sent.len());
-    for (i, byte) in sent.iter().enumerate() {
-        let own = known.get(i % known.len().max(1)).copied().unwrap_or_default();
-        differs |= std::hint::black_box(own ^ byte);
-    }
-    differs == 0
+/// Compares in a time that tells nothing about where the two differ.
+fn equal(known: &[u8], given: &[u8]) -> bool {
+    known.ct_eq(given).into()
 }
 
 async fn status(
@@ -282,26 +292,41 @@ mod tests {
 
     use super::*;
 
+    fn headers(cookie: &str) -> HeaderMap {
+        let mut headers = HeaderMap::new();
+        let line = format!("other=1; {COOKIE}={cookie}; more=2");
+        headers.insert(header::COOKIE, line.parse().unwrap());
+        headers
+    }
+
     #[test]
-    fn equal_texts_are_equal_and_no_others() {
-        for (a, b) in [("", ""), ("a", "a"), ("secret", "secret")] {
-            assert!(equal(a.as_bytes(), b.as_bytes()), "{a} {b}");
-        }
-        for (a, b) in [("a", ""), ("", "a"), ("ab", "abab"), ("abab", "ab"), ("secret", "secreT")] {
-            assert!(!equal(a.as_bytes(), b.as_bytes()), "{a} {b}");
-        }
+    fn a_mark_of_an_earlier_version_keeps_its_sessions_and_is_replaced() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDir::new(dir.path());
+        let load = |password: &str| Auth::load(&state, Some(password.to_owned())).unwrap();
+        let stored = || -> StoredSessions {
+            serde_json::from_slice(&fs::read(state.web_sessions()).unwrap()).unwrap()
+        };
+        let auth = load("one");
+        let cookie = headers(&auth.open());
+        let downgrade = || {
+            let mut kept = stored();
+            kept.mark = legacy_mark(&kept.salt, "one");
+            auth.save(&kept);
+        };
+        downgrade();
+        assert!(load("one").session(&cookie).is_some());
+        assert_eq!(stored().mark, mark(&stored().salt, "one"));
+        assert!(load("one").session(&cookie).is_some());
+        downgrade();
+        assert!(load("two").session(&cookie).is_none());
     }
 
     #[test]
     fn a_session_survives_a_restart_but_not_another_password() {
         let dir = tempfile::tempdir().unwrap();
-        let load = |password: &str| Auth::load(dir.path(), Some(password.to_owned())).unwrap();
-        let headers = |value: &str| {
-            let mut headers = HeaderMap::new();
-            let line = format!("other=1; {COOKIE}={value}; more=2");
-            headers.insert(header::COOKIE, line.parse().unwrap());
-            headers
-        };
+        let state = StateDir::new(dir.path());
+        let load = |password: &str| Auth::load(&state, Some(password.to_owned())).unwrap();
         let value = load("one").open();
         let cookie = headers(&value);
         assert!(load("one").session(&cookie).is_some());
@@ -320,17 +345,17 @@ mod tests {
     #[test]
     fn a_damaged_file_costs_a_login_only() {
         let dir = tempfile::tempdir().unwrap();
-        fs::write(dir.path().join("web-sessions.json"), "{").unwrap();
-        let auth = Auth::load(dir.path(), Some("one".to_owned())).unwrap();
+        fs::write(StateDir::new(dir.path()).web_sessions(), "{").unwrap();
+        let auth = Auth::load(&StateDir::new(dir.path()), Some("one".to_owned())).unwrap();
         auth.open();
-        let file = fs::metadata(dir.path().join("web-sessions.json")).unwrap();
+        let file = fs::metadata(StateDir::new(dir.path()).web_sessions()).unwrap();
         assert_eq!(file.permissions().mode() & 0o777, 0o600);
     }
 
     #[test]
     fn an_address_that_guesses_is_blocked_and_others_are_not() {
         let dir = tempfile::tempdir().unwrap();
-        let auth = Auth::load(dir.path(), Some("one".to_owned())).unwrap();
+        let auth = Auth::load(&StateDir::new(dir.path()), Some("one".to_owned())).unwrap();
         let (a, b): (IpAddr, IpAddr) = ("10.0.0.1".parse().unwrap(), "10.0.0.2".parse().unwrap());
         for _ in 0..MAX_FAILURES {
             assert!(auth.may_try(a));

@@ -298,7 +298,7 @@ async fn acknowledge(
 
 /// Whether there is such a session. A stored one is not loaded for this.
 async fn exists(server: &ServerState, session: &str) -> bool {
-    let (state, name) = (server.host.state().to_owned(), session.to_owned());
+    let (state, name) = (server.host.state().clone(), session.to_owned());
     let find = move || Reader::open(&state)?.find(&name);
     let stored = tokio::task::spawn_blocking(find).await;
     let stored = matches!(stored, Ok(Ok(Some(id))) if id.0 == session);

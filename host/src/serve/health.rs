@@ -4,7 +4,6 @@
 //! The path is public, so the report has numbers only: no session, no directory, no text. Which
 //! models run is in it only for clients that may use the other routes too.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
@@ -23,6 +22,7 @@ use super::{QueryParams, ServerState, ok_json};
 use crate::clock::now;
 use crate::embedded::{Phase, Run, Runs};
 use crate::model::catalog;
+use crate::state_dir::StateDir;
 use crate::store;
 use crate::wire::encode::seconds;
 use protocol::{Millis, Storage};
@@ -56,7 +56,7 @@ impl Monitor {
     }
 
     /// Checks whether the store can be written, unless that was checked just now.
-    async fn check_store(self, state: PathBuf) -> Check {
+    async fn check_store(self, state: StateDir) -> Check {
         let mut last = self.0.store.lock().await;
         if let Some((at, check)) = *last
             && at.elapsed() < CHECK_TTL
@@ -188,7 +188,7 @@ async fn check_store(server: &ServerState, runs: Option<&Runs>) -> Check {
     let started = Instant::now();
     // A task of its own: a client that disconnects meanwhile does not abort the check, so the next
     // request does not start another one.
-    let check = tokio::spawn(server.health.clone().check_store(server.host.state().to_owned()));
+    let check = tokio::spawn(server.health.clone().check_store(server.host.state().clone()));
     let panicked = |_| Check { error: Some("panic"), took: started.elapsed() };
     check.await.unwrap_or_else(panicked)
 }

@@ -19,7 +19,7 @@ use tokio::sync::watch;
 use tokio::time::{Instant, Sleep};
 
 use super::Shutdown;
-use crate::process;
+use crate::state_dir::{create_private_tmp, private_tmp};
 
 /// A connection without activity for that long is closed. A stream has its comments in between.
 const IDLE: Duration = Duration::from_mins(1);
@@ -83,8 +83,8 @@ impl Drop for SocketFile {
 impl Unix {
     /// Listens at `path` for processes of our own user. An existing socket file is replaced.
     pub(super) fn bind(path: &Path, write_timeout: Duration) -> io::Result<(Self, SocketFile)> {
-        if path.starts_with("/tmp") && path.parent() == Some(&process::private_dir()) {
-            process::create_private_dir()?;
+        if path.starts_with("/tmp") && path.parent() == Some(&private_tmp()) {
+            create_private_tmp()?;
         }
         match std::fs::symlink_metadata(path) {
             Ok(file) if file.file_type().is_socket() => std::fs::remove_file(path)?,

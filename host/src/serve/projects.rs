@@ -2,7 +2,6 @@
 //! stored ones are read once and kept up to date here.
 
 use std::collections::HashMap;
-use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use axum::Router;
@@ -16,6 +15,7 @@ use super::request_view::RequestView;
 use super::{ApiError, JsonBody, QueryParams, ServerState, missing_fields, ok_json};
 use crate::clock::now;
 use crate::embedded::HostHandle;
+use crate::state_dir::StateDir;
 use crate::store::{self, Project, ProjectChange, Reader};
 use crate::wire::encode::seconds;
 use protocol::{SessionId, Storage};
@@ -69,7 +69,7 @@ impl Projects {
         {
             return;
         }
-        let state = host.state().to_owned();
+        let state = host.state().clone();
         match tokio::task::spawn_blocking(move || ProjectFolders::load(&state)).await {
             Ok(Ok(folders)) => *self.lock() = folders,
             Ok(Err(error)) => tracing::warn!("projects cannot be read: {error}"),
@@ -105,7 +105,7 @@ impl Projects {
 }
 
 impl ProjectFolders {
-    fn load(state: &Path) -> Result<Self, store::Error> {
+    fn load(state: &StateDir) -> Result<Self, store::Error> {
         let reader = Reader::open(state)?;
         Ok(Self { projects: reader.projects()?, sessions: reader.placed()?, is_behind: false })
     }

@@ -114,7 +114,7 @@ async fn open(host: &HostHandle, name: &str) -> Result<View, OpenError> {
 
 /// The stored session of that name: its id, the beginning of it, or its title.
 async fn find_stored(host: &HostHandle, name: &str) -> Option<SessionId> {
-    let (state, name) = (host.state().to_owned(), name.to_owned());
+    let (state, name) = (host.state().clone(), name.to_owned());
     let find = move || Reader::open(&state).and_then(|reader| reader.find(&name));
     tokio::task::spawn_blocking(find).await.ok()?.ok()?
 }

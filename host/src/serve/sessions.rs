@@ -10,7 +10,6 @@ mod goal;
 pub(super) use change::{model_name, require};
 
 use axum::Router;
-use std::path::Path;
 
 use axum::extract::State;
 use axum::http::StatusCode;
@@ -21,6 +20,7 @@ use serde_json::{Value, json};
 use super::request_view::{RequestView, list_item, with_server_state};
 use super::{ApiError, QueryParams, ServerState, ok_json};
 use crate::clock::now;
+use crate::state_dir::StateDir;
 use crate::store::{Error, Reader};
 use crate::wire::encode::seconds;
 use crate::wire::encode::session::{
@@ -185,7 +185,7 @@ async fn page(
     if missing == 0 || transcript.earlier == 0 {
         return Ok((rows, from as u64 + transcript.earlier));
     }
-    let (state, id) = (server.host.state().to_owned(), transcript.session.clone());
+    let (state, id) = (server.host.state().clone(), transcript.session.clone());
     let running = transcript.running.as_ref().map(|running| running.turn);
     let end = transcript.rows.first().map_or(end, |row| row.n.min(end));
     let read = tokio::task::spawn_blocking(move || older(&state, &id, running, end, missing));
@@ -202,7 +202,7 @@ async fn page(
 /// Stored rows before row `end`, and the number of rows before them. A window may lie wholly in a
 /// long running turn: then the earlier output of that turn is skipped.
 fn older(
-    state: &Path,
+    state: &StateDir,
     id: &SessionId,
     running: Option<TurnId>,
     mut end: u64,
@@ -304,7 +304,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let id = SessionId("20261121_090700_abcdef".to_owned());
         let (reports, _kept) = tokio::sync::mpsc::unbounded_channel();
-        let store = Store::open(dir.path(), reports).unwrap();
+        let store = Store::open(&StateDir::new(dir.path()), reports).unwrap();
         let body = |n: u64| match n {
             1 | 3 => Body::User { text: format!("prompt {n}") },
             _ => Body::Assistant(Assistant::default()),
@@ -322,7 +322,8 @@ mod tests {
         store.write(std::iter::once(meta).chain(added).collect(), Durability::Barrier);
         store.close().unwrap();
         let numbers = |running, end, limit| {
-            let (rows, before) = older(dir.path(), &id, running, end, limit).unwrap();
+            let (rows, before) =
+                older(&StateDir::new(dir.path()), &id, running, end, limit).unwrap();
             (rows.iter().map(|row| row.n).collect::<Vec<_>>(), before)
         };
         let running = Some(TurnId(2));

@@ -18,7 +18,7 @@ use tokio::io::AsyncWriteExt as _;
 use super::*;
 use crate::embedded::{EmbeddedHost, Role};
 use crate::settings;
-use crate::state_dir::socket_path;
+use crate::state_dir::StateDir;
 use protocol::{Event, Outcome};
 
 /// Generous bound for what must happen.
@@ -48,7 +48,7 @@ pub(crate) fn settings_in(dir: &Path) -> Settings {
         std::fs::create_dir_all(dir.join(name)).unwrap();
     }
     Settings {
-        state: dir.join("state"),
+        state: StateDir::new(dir.join("state")),
         exe: "/bin/false".into(),
         cwd: dir.join("work"),
         model: settings::Model {
@@ -89,7 +89,7 @@ impl Site {
         let dir = tempfile::tempdir().unwrap();
         let settings = settings_in(dir.path());
         let local = crate::embedded::start(settings.clone(), Role::Owner).unwrap();
-        let socket = socket_path(&settings.state);
+        let socket = settings.state.socket();
         let options = Options {
             tcp: Some("127.0.0.1:0".parse().unwrap()),
             sockets: vec![socket.clone()],
@@ -147,7 +147,7 @@ impl Site {
     async fn end(self) {
         self.server.stop().await;
         self.local.end().await;
-        assert!(!socket_path(&self.dir.path().join("state")).exists());
+        assert!(!StateDir::new(self.dir.path().join("state")).socket().exists());
     }
 }
 
@@ -527,10 +527,10 @@ async fn a_stale_socket_is_replaced_but_no_other_file() {
 #[tokio::test]
 async fn a_directory_with_a_long_name_has_its_socket_in_a_private_one() {
     let dir = tempfile::tempdir().unwrap();
-    let state = dir.path().join("x".repeat(100));
-    let path = socket_path(&state);
+    let state = |letter: &str| StateDir::new(dir.path().join(letter.repeat(100)));
+    let path = state("x").socket();
     assert!(path.as_os_str().len() <= 100 && !path.starts_with(dir.path()));
-    assert_ne!(path, socket_path(&dir.path().join("y".repeat(100))));
+    assert_ne!(path, state("y").socket());
     let (_socket, _file) = listen::Unix::bind(&path, LONG).unwrap();
     let parent = std::fs::metadata(path.parent().unwrap()).unwrap();
     assert_eq!(parent.permissions().mode() & 0o777, 0o700);
@@ -555,7 +555,7 @@ async fn another_user_is_refused_even_if_the_socket_can_be_reached() {
         return;
     }
     let site = Site::start(None).await;
-    let socket = socket_path(&site.dir.path().join("state"));
+    let socket = StateDir::new(site.dir.path().join("state")).socket();
     for (path, mode) in [
         (site.dir.path(), 0o755),
         (&site.dir.path().join("state"), 0o755),

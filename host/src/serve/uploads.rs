@@ -31,8 +31,6 @@ const MAX_NAME: usize = 200;
 const MAX_ATTACHED: usize = 20;
 /// Most files of one name.
 const MAX_SAME_NAME: u32 = 1_000;
-/// The directory of uploads, below the state directory.
-const DIRECTORY: &str = "uploads";
 
 pub(super) fn routes() -> Router<ServerState> {
     let upload = post(upload).layer(DefaultBodyLimit::max(MAX_BODY));
@@ -118,7 +116,7 @@ async fn resolve(
 }
 
 fn directory(server: &ServerState, session: &SessionId) -> PathBuf {
-    server.host.state().join(DIRECTORY).join(&session.0)
+    server.host.state().uploads_of(session)
 }
 
 /// The content of a field and whether it is complete: beyond `most` bytes it is empty. The rest is

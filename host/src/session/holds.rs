@@ -4,6 +4,7 @@
 
 use super::turn::Turn;
 use super::{Effects, Session};
+use crate::digest;
 use crate::model::Class;
 use crate::store::{Entry, Pause, Record, Retry};
 use crate::wakeup;
@@ -83,8 +84,15 @@ impl Session {
     /// A start of the host is one of the occasions to try again (W29); a refused key needs another
     /// one (W20).
     pub(super) fn resume_wakeups(&mut self, now: Millis, out: &mut Effects) {
-        match (&self.meta.pause, &mut self.meta.retry) {
+        match (&mut self.meta.pause, &mut self.meta.retry) {
             (Some(pause), _) if pause.fingerprint == self.rules.fingerprint => {}
+            (Some(pause), _)
+                if digest::is_legacy(&pause.fingerprint)
+                    && pause.fingerprint == self.rules.legacy_fingerprint =>
+            {
+                pause.fingerprint.clone_from(&self.rules.fingerprint);
+                out.record(Record::Session(self.meta.clone()));
+            }
             (Some(_), _) => self.end_pause(out),
             (None, retry) => {
                 if let Some(retry) = retry {

@@ -15,10 +15,10 @@ pub(super) const TEXT: i64 = 0;
 /// See [`TEXT`].
 pub(super) const REASONING: i64 = 1;
 
-/// What became of a record.
+/// The result of applying a record.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Applied {
-    /// It is in the database now.
+    /// It was written.
     Done,
     /// It already was, says nothing new, or comes too late: its session is deleted.
     Known,
@@ -39,15 +39,7 @@ pub(super) fn apply(tx: &mut Transaction<'_>, record: &Record) -> rusqlite::Resu
     }
     match record {
         Record::Session(meta) => self::meta(tx, meta),
-        Record::Row { session, row } => {
-            // All of a row or nothing of it.
-            let point = tx.savepoint()?;
-            let applied = self::row(&point, session, row)?;
-            if applied == Applied::Done {
-                point.commit()?;
-            }
-            Ok(applied)
-        }
+        Record::Row { session, row } => whole_row(tx, session, row),
         Record::TurnStarted { session, turn, source, at } => run(
             tx,
             "INSERT INTO turns (session, turn, source, started_at) VALUES (?, ?, ?, ?)
@@ -87,6 +79,20 @@ pub(super) fn apply(tx: &mut Transaction<'_>, record: &Record) -> rusqlite::Resu
         Record::Granted { rule } => run(tx, "INSERT OR IGNORE INTO grants VALUES (?)", [rule]),
         Record::Projects(project_change) => projects::filed(tx, project_change),
     }
+}
+
+/// Stores all of a row or nothing of it.
+fn whole_row(
+    tx: &mut Transaction<'_>,
+    session: &SessionId,
+    row: &Row,
+) -> rusqlite::Result<Applied> {
+    let point = tx.savepoint()?;
+    let applied = self::row(&point, session, row)?;
+    if applied == Applied::Done {
+        point.commit()?;
+    }
+    Ok(applied)
 }
 
 pub(super) fn run(

@@ -2,13 +2,13 @@
 //! whole transactions and never holds up the writer. Calls block: use a blocking task.
 
 use std::collections::BTreeSet;
-use std::path::Path;
 
 use rusqlite::{Connection, OptionalExtension, Params, params};
 
 use super::apply::{REASONING, TEXT};
 use super::value::{LONG, from_word, parse};
 use super::{Error, Loaded, Meta, OpenTurn, backlog, schema};
+use crate::state_dir::StateDir;
 use protocol::{
     Body, Millis, Outcome, Part, Question, Queued, Row, SessionId, SessionRow, TurnId, keep_tail,
 };
@@ -47,6 +47,27 @@ enum Extent {
     Tail,
 }
 
+/// The metadata of a session and the number of its rows.
+fn meta(conn: &Connection, id: &SessionId) -> Result<Option<(Meta, u64)>, Error> {
+    let known = conn
+        .prepare_cached(
+            "SELECT sessions.rows, active_at, started_at, meta FROM sessions
+             LEFT JOIN metas ON session = id WHERE id = ?",
+        )?
+        .query_row([&id.0], |row| {
+            let meta: Option<String> = row.get(3)?;
+            Ok((row.get::<_, i64>(0)? as u64, row.get(1)?, row.get(2)?, meta))
+        })
+        .optional()?;
+    let Some((count, active_at, started_at, meta)) = known else { return Ok(None) };
+    let mut meta = match meta {
+        Some(meta) => parse(&meta, &format!("the metadata of session {id}"))?,
+        None => Meta { id: id.clone(), started_at, ..Meta::default() },
+    };
+    meta.active_at = active_at;
+    Ok(Some((meta, count)))
+}
+
 fn line(row: &rusqlite::Row<'_>) -> rusqlite::Result<SessionRow> {
     Ok(SessionRow {
         id: SessionId(row.get(0)?),
@@ -73,10 +94,10 @@ fn shown<T: serde::de::DeserializeOwned + Default>(json: Option<String>) -> T {
 }
 
 impl Reader {
-    /// Opens the store below `folder`, also beside a running host and in a read-only folder.
+    /// Opens the store of a state directory, also beside a running host and where that is read-only.
     /// Fails with [`Error::Newer`] or [`Error::Older`] if its schema is not ours.
-    pub fn open(folder: &Path) -> Result<Self, Error> {
-        Ok(Self { conn: schema::open_to_read(folder)? })
+    pub fn open(state: &StateDir) -> Result<Self, Error> {
+        Ok(Self { conn: schema::open_to_read(state)? })
     }
 
     /// A reader of that database.
@@ -165,22 +186,7 @@ impl Reader {
         let Some(conn) = &self.conn else { return Ok(None) };
         // One snapshot for all that follows.
         let tx = conn.unchecked_transaction()?;
-        let known = tx
-            .prepare_cached(
-                "SELECT sessions.rows, active_at, started_at, meta FROM sessions
-                 LEFT JOIN metas ON session = id WHERE id = ?",
-            )?
-            .query_row([&id.0], |row| {
-                let meta: Option<String> = row.get(3)?;
-                Ok((row.get::<_, i64>(0)? as u64, row.get(1)?, row.get(2)?, meta))
-            })
-            .optional()?;
-        let Some((count, active_at, started_at, meta)) = known else { return Ok(None) };
-        let mut meta = match meta {
-            Some(meta) => parse(&meta, &format!("the metadata of session {id}"))?,
-            None => Meta { id: id.clone(), started_at, ..Meta::default() },
-        };
-        meta.active_at = active_at;
+        let Some((meta, count)) = meta(&tx, id)? else { return Ok(None) };
         let rows = before(&tx, id, u64::MAX, rows)?;
         let turns = tx.prepare_cached(
             "SELECT max(coalesce((SELECT max(turn) FROM turns WHERE session = ?1), 0),

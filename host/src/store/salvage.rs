@@ -8,26 +8,27 @@ use std::time::Duration;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OpenFlags, params_from_iter};
 
-use super::schema::{self, Age, FILE, Opened, TABLES};
+use super::schema::{self, Age, Opened, TABLES};
 use super::{Error, Lock};
+use crate::state_dir::StateDir;
 
 /// Opens the store; sets a damaged one aside first. The notes are for the user.
-pub(super) fn open(folder: &Path) -> Result<(Connection, Age, Vec<String>), Error> {
-    match schema::open(folder)? {
+pub(super) fn open(state: &StateDir) -> Result<(Connection, Age, Vec<String>), Error> {
+    match schema::open(state)? {
         Opened::Sound(conn, age) => Ok((conn, age, Vec::new())),
         Opened::Damaged(_) => {
             // Two processes must not set each other's fresh file aside.
-            let _lock = alone(folder)?;
-            match schema::open(folder)? {
+            let _lock = alone(state)?;
+            match schema::open(state)? {
                 Opened::Sound(conn, age) => Ok((conn, age, Vec::new())),
-                Opened::Damaged(why) => replace(folder, &why),
+                Opened::Damaged(why) => replace(state, &why),
             }
         }
     }
 }
 
-fn alone(folder: &Path) -> Result<Lock, Error> {
-    let path = folder.join("repair.lock");
+fn alone(state: &StateDir) -> Result<Lock, Error> {
+    let path = state.repair_lock();
     let mut tries = 0;
     loop {
         match Lock::take(&path) {
@@ -43,13 +44,13 @@ fn alone(folder: &Path) -> Result<Lock, Error> {
     }
 }
 
-fn replace(folder: &Path, why: &str) -> Result<(Connection, Age, Vec<String>), Error> {
-    let aside = set_aside(folder)?;
-    let (mut conn, age) = match schema::open(folder)? {
+fn replace(state: &StateDir, why: &str) -> Result<(Connection, Age, Vec<String>), Error> {
+    let aside = set_aside(state)?;
+    let (mut conn, age) = match schema::open(state)? {
         Opened::Sound(conn, age) => (conn, age),
         Opened::Damaged(why) => {
             let source = std::io::Error::other(format!("a fresh database is damaged too: {why}"));
-            return Err(Error::Io { path: folder.join(FILE), source });
+            return Err(Error::Io { path: state.database(), source });
         }
     };
     let mut notes = vec![format!(
@@ -69,10 +70,10 @@ fn replace(folder: &Path, why: &str) -> Result<(Connection, Age, Vec<String>), E
 }
 
 /// Moves the file, its WAL and its shared memory to the first free `…damaged-N`.
-fn set_aside(folder: &Path) -> Result<PathBuf, Error> {
+fn set_aside(state: &StateDir) -> Result<PathBuf, Error> {
     let mut n = 1;
     let aside = loop {
-        let path = folder.join(format!("{FILE}.damaged-{n}"));
+        let path = state.damaged(n);
         if !path.exists() {
             break path;
         }
@@ -80,7 +81,7 @@ fn set_aside(folder: &Path) -> Result<PathBuf, Error> {
     };
     // The WAL first: a kill in between must not leave it beside a fresh file.
     for suffix in ["-wal", "-shm", ""] {
-        let from = folder.join(format!("{FILE}{suffix}"));
+        let from = state.database_with(suffix);
         let mut to = aside.clone().into_os_string();
         to.push(suffix);
         match fs::rename(&from, &to) {
@@ -90,10 +91,10 @@ fn set_aside(folder: &Path) -> Result<PathBuf, Error> {
             _ => {}
         }
     }
-    if let Err(e) = fs::remove_file(schema::suspect(folder))
+    if let Err(e) = fs::remove_file(state.suspect())
         && e.kind() != std::io::ErrorKind::NotFound
     {
-        return Err(Error::io(&schema::suspect(folder), e));
+        return Err(Error::io(&state.suspect(), e));
     }
     Ok(aside)
 }

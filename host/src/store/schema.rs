@@ -4,8 +4,8 @@
 
 use std::fmt::Write;
 use std::fs;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use rusqlite::config::DbConfig;
@@ -13,9 +13,7 @@ use rusqlite::{Connection, OpenFlags, TransactionBehavior};
 
 use super::Error;
 use super::error::{is_busy, is_damage};
-
-/// The file, below the state folder.
-pub(super) const FILE: &str = "hermes-tui.db";
+use crate::state_dir::{StateDir, create_private_dir};
 
 /// Each step lifts the schema by one. Steps that were released are never changed.
 pub(super) const STEPS: &[&str] = &[
@@ -190,24 +188,11 @@ pub(super) enum Age {
     Known,
 }
 
-/// The file of the write-ahead log.
-pub(super) fn wal(folder: &Path) -> PathBuf {
-    folder.join(format!("{FILE}-wal"))
-}
-
-/// A mark that the file was found damaged while it was in use: look closely at the next start.
-pub(super) fn suspect(folder: &Path) -> PathBuf {
-    folder.join(format!("{FILE}.suspect"))
-}
-
-/// Makes the folder (0700) and opens the file (0600) for writing, at the current schema.
-pub(super) fn open(folder: &Path) -> Result<Opened, Error> {
-    fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(folder)
-        .map_err(|e| Error::io(folder, e))?;
-    let path = folder.join(FILE);
+/// Creates the state directory (0700) and opens the file (0600) for writing, at the current
+/// schema.
+pub(super) fn open(state: &StateDir) -> Result<Opened, Error> {
+    create_private_dir(state).map_err(|e| Error::io(state, e))?;
+    let path = state.database();
     // SQLite gives the WAL and the shared memory the mode of the file, so it is made here.
     fs::OpenOptions::new()
         .read(true)
@@ -216,11 +201,11 @@ pub(super) fn open(folder: &Path) -> Result<Opened, Error> {
         .mode(0o600)
         .open(&path)
         .map_err(|e| Error::io(&path, e))?;
-    match open_in_turn(folder, &path) {
+    match open_in_turn(state, &path) {
         Err(Error::Sqlite(error)) if is_damage(&error) => Ok(Opened::Damaged(error.to_string())),
         Err(error) => Err(error),
         Ok((mut conn, age)) => {
-            let damage = match look(&conn, folder, age) {
+            let damage = match look(&conn, state, age) {
                 Ok(damage) => damage,
                 Err(error) if is_damage(&error) => Some(error.to_string()),
                 Err(error) => return Err(error.into()),
@@ -238,10 +223,10 @@ pub(super) fn open(folder: &Path) -> Result<Opened, Error> {
 
 /// Opens the file and waits for other processes that do so: where one gives a fresh file its log,
 /// or takes the log away, SQLite answers the others "busy" at once, whatever its timeout says.
-fn open_in_turn(folder: &Path, path: &Path) -> Result<(Connection, Age), Error> {
+fn open_in_turn(state: &StateDir, path: &Path) -> Result<(Connection, Age), Error> {
     let begun = Instant::now();
     loop {
-        match open_file(folder, path) {
+        match open_file(state, path) {
             Err(Error::Sqlite(error)) if is_busy(&error) && begun.elapsed() < PATIENCE => {
                 std::thread::sleep(Duration::from_millis(10));
             }
@@ -250,7 +235,7 @@ fn open_in_turn(folder: &Path, path: &Path) -> Result<(Connection, Age), Error> 
     }
 }
 
-fn open_file(folder: &Path, path: &Path) -> Result<(Connection, Age), Error> {
+fn open_file(state: &StateDir, path: &Path) -> Result<(Connection, Age), Error> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut conn = Connection::open_with_flags(path, flags)?;
     conn.busy_timeout(PATIENCE)?;
@@ -271,16 +256,16 @@ fn open_file(folder: &Path, path: &Path) -> Result<(Connection, Age), Error> {
          PRAGMA fullfsync = ON;
          PRAGMA checkpoint_fullfsync = ON;"
     );
-    conn.execute_batch(&setup).map_err(|e| denied(folder, e))?;
+    conn.execute_batch(&setup).map_err(|e| denied(state, e))?;
     let mode: String = conn
         .pragma_update_and_check(None, "journal_mode", "WAL", |row| row.get(0))
-        .map_err(|e| denied(folder, e))?;
+        .map_err(|e| denied(state, e))?;
     if !mode.eq_ignore_ascii_case("wal") {
         let why = "SQLite cannot keep a write-ahead log there".into();
-        return Err(Error::ReadOnly { path: folder.to_owned(), why });
+        return Err(Error::ReadOnly { path: state.to_path_buf(), why });
     }
     migrate(&mut conn, path, found).map_err(|e| match e {
-        Error::Sqlite(e) => denied(folder, e),
+        Error::Sqlite(e) => denied(state, e),
         other => other,
     })?;
     conn.pragma_update(None, "synchronous", "NORMAL")?;
@@ -317,10 +302,10 @@ pub(super) fn open_in_memory() -> rusqlite::Result<Connection> {
 }
 
 /// Opens the file for reading; `None` if there is none, or nothing in it yet.
-pub(super) fn open_to_read(folder: &Path) -> Result<Option<Connection>, Error> {
-    let path = folder.join(FILE);
+pub(super) fn open_to_read(state: &StateDir) -> Result<Option<Connection>, Error> {
+    let path = state.database();
     match fs::metadata(&path) {
-        Ok(meta) if meta.len() == 0 && !wal(folder).exists() => return Ok(None),
+        Ok(meta) if meta.len() == 0 && !state.database_with("-wal").exists() => return Ok(None),
         Ok(_) => {}
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(None),
         Err(e) => return Err(Error::Io { path, source: e }),
@@ -329,7 +314,7 @@ pub(super) fn open_to_read(folder: &Path) -> Result<Option<Connection>, Error> {
     let mut conn = Connection::open_with_flags(&path, flags)?;
     conn.busy_timeout(PATIENCE)?;
     let found = match version(&conn) {
-        // Where no shared memory can be made (a read-only folder) a file at rest can still be
+        // Where no shared memory can be made (a read-only directory) a file at rest can still be
         // read as it is.
         Err(rusqlite::Error::SqliteFailure(e, _))
             if matches!(
@@ -386,11 +371,11 @@ fn newer(path: &Path, found: i64) -> Result<(), Error> {
 }
 
 /// Says what is read-only in words, whichever way SQLite notices.
-fn denied(folder: &Path, error: rusqlite::Error) -> Error {
+fn denied(state: &StateDir, error: rusqlite::Error) -> Error {
     use rusqlite::ErrorCode::{CannotOpen, PermissionDenied, ReadOnly};
     match super::error::code(&error) {
         Some(ReadOnly | CannotOpen | PermissionDenied) => {
-            Error::ReadOnly { path: folder.to_owned(), why: error.to_string() }
+            Error::ReadOnly { path: state.to_path_buf(), why: error.to_string() }
         }
         _ => Error::Sqlite(error),
     }
@@ -398,28 +383,28 @@ fn denied(folder: &Path, error: rusqlite::Error) -> Error {
 
 /// A look that costs next to nothing: every table's root, and that the file is not cut short.
 /// All pages are read only if the last host that used the file stumbled over damage.
-fn look(conn: &Connection, folder: &Path, age: Age) -> rusqlite::Result<Option<String>> {
+fn look(conn: &Connection, state: &StateDir, age: Age) -> rusqlite::Result<Option<String>> {
     if age == Age::Fresh {
         return Ok(None);
     }
     for table in TABLES.iter().chain(&["words", "indexed"]) {
         conn.prepare(&format!("SELECT * FROM {table} LIMIT 1"))?.exists([])?;
     }
-    let logged = fs::metadata(wal(folder)).map_or(0, |m| m.len());
+    let logged = fs::metadata(state.database_with("-wal")).map_or(0, |m| m.len());
     if logged == 0 {
         let pages: u64 = conn.query_row("PRAGMA page_count", [], |r| r.get::<_, i64>(0))? as u64;
         let size: u64 = conn.query_row("PRAGMA page_size", [], |r| r.get::<_, i64>(0))? as u64;
-        let len = fs::metadata(folder.join(FILE)).map_or(u64::MAX, |m| m.len());
+        let len = fs::metadata(state.database()).map_or(u64::MAX, |m| m.len());
         if len < pages * size {
             return Ok(Some(format!("the file is cut short ({len} of {} bytes)", pages * size)));
         }
     }
-    if suspect(folder).exists() {
+    if state.suspect().exists() {
         let word: String = conn.query_row("PRAGMA quick_check(1)", [], |r| r.get(0))?;
         if word != "ok" {
             return Ok(Some(word));
         }
-        if let Err(error) = fs::remove_file(suspect(folder)) {
+        if let Err(error) = fs::remove_file(state.suspect()) {
             tracing::debug!("the mark of a damaged database stays: {error}");
         }
     }

@@ -20,6 +20,7 @@ use tempfile::TempDir;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 
 use super::*;
+use crate::state_dir::StateDir;
 use protocol::{Assistant, Body, CallId, Delivery, End, Exit, State, Stop, ToolResult};
 
 /// A generous bound on waiting for something that does happen.
@@ -39,8 +40,8 @@ impl TestStore {
         Self { dir, store, reports }
     }
 
-    pub(super) fn folder(&self) -> PathBuf {
-        self.dir.path().join("state")
+    pub(super) fn state(&self) -> StateDir {
+        StateDir::new(self.dir.path().join("state"))
     }
 
     /// Writes a barrier and waits for its commit.
@@ -69,9 +70,9 @@ impl TestStore {
     }
 }
 
-pub(super) fn open(folder: &Path) -> (Store, UnboundedReceiver<Report>) {
+pub(super) fn open(state: &Path) -> (Store, UnboundedReceiver<Report>) {
     let (sender, reports) = unbounded_channel();
-    (Store::open(folder, sender).unwrap(), reports)
+    (Store::open(&StateDir::new(state), sender).unwrap(), reports)
 }
 
 pub(super) fn report(reports: &mut UnboundedReceiver<Report>) -> Report {
@@ -351,7 +352,7 @@ fn a_session_is_found_by_id_prefix_or_title() {
 #[test]
 fn a_store_that_does_not_exist_reads_as_empty() {
     let dir = TempDir::new().unwrap();
-    let reader = Reader::open(&dir.path().join("nowhere")).unwrap();
+    let reader = Reader::open(&StateDir::new(dir.path().join("nowhere"))).unwrap();
     assert_eq!(reader.sessions(9).unwrap(), []);
     assert_eq!(reader.latest(None).unwrap(), None);
     assert_eq!(reader.load(&id("x"), 1).unwrap(), None);
@@ -365,7 +366,7 @@ fn all_that_waits_is_one_transaction() {
     store.put(vec![session("s", 1)]);
     let before = store.store.transactions();
     // While somebody else writes, batches pile up behind the first.
-    let other = rusqlite::Connection::open(store.folder().join(schema::FILE)).unwrap();
+    let other = rusqlite::Connection::open(store.state().database()).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
     let first = store.store.write(vec![add("s", user(1, "1"))], Durability::Flush);
     std::thread::sleep(Duration::from_millis(50));
@@ -408,10 +409,11 @@ fn the_last_handle_stores_what_waits() {
     clone.write(vec![add("s", user(1, "last words"))], Durability::Flush);
     drop(clone);
     drop(reports);
-    let reader = Reader::open(&dir.path().join("state")).unwrap();
+    let reader = Reader::open(&StateDir::new(dir.path().join("state"))).unwrap();
     assert_eq!(reader.rows(&id("s")).unwrap(), [user(1, "last words")]);
     // The log is folded into the file.
-    let logged = std::fs::metadata(schema::wal(&dir.path().join("state"))).map_or(0, |m| m.len());
+    let logged = std::fs::metadata(StateDir::new(dir.path().join("state")).database_with("-wal"))
+        .map_or(0, |m| m.len());
     assert_eq!(logged, 0);
 }
 
@@ -429,8 +431,8 @@ fn files_are_for_their_owner_only() {
     let mut store = TestStore::new();
     store.put(vec![session("s", 1)]);
     let mode = |path: &Path| std::fs::metadata(path).unwrap().permissions().mode() & 0o777;
-    assert_eq!(mode(&store.folder()), 0o700);
-    for entry in std::fs::read_dir(store.folder()).unwrap() {
+    assert_eq!(mode(&store.state()), 0o700);
+    for entry in std::fs::read_dir(store.state()).unwrap() {
         let path = entry.unwrap().path();
         assert_eq!(mode(&path), 0o600, "{}", path.display());
     }
@@ -560,10 +562,10 @@ fn journals_go_a_day_after_their_turn_or_beyond_64_mb() {
     store.put(turn(2, Some(11 * day)));
     store.put(turn(3, Some(12 * day)));
     store.put(turn(4, None));
-    let folder = store.folder();
+    let state = store.state();
     let dir = store.dir;
     store.store.close().unwrap();
-    let mut conn = rusqlite::Connection::open(folder.join(schema::FILE)).unwrap();
+    let mut conn = rusqlite::Connection::open(state.database()).unwrap();
     let left = |conn: &rusqlite::Connection| -> Vec<(i64, i64)> {
         conn.prepare("SELECT turn, count(*) FROM journal GROUP BY turn ORDER BY turn")
             .unwrap()

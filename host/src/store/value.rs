@@ -36,7 +36,7 @@ pub(super) struct Split<'a> {
     pub(super) reasoning: Option<&'a str>,
 }
 
-/// Takes long texts out of a body.
+/// Splits long texts from a body.
 pub(super) fn split(body: &Body) -> rusqlite::Result<Split<'_>> {
     let long = |text: &'_ str| text.len() > LONG;
     let (text, reasoning) = match body {
@@ -51,8 +51,13 @@ pub(super) fn split(body: &Body) -> rusqlite::Result<Split<'_>> {
     if text.is_none() && reasoning.is_none() {
         return Ok(Split { body: json(body)?, text, reasoning });
     }
-    let short = |text: &String| if long(text) { String::new() } else { text.clone() };
-    let hollow = match body {
+    Ok(Split { body: json(&without_long_texts(body))?, text, reasoning })
+}
+
+/// A copy of a body with long texts left empty.
+fn without_long_texts(body: &Body) -> Body {
+    let short = |text: &String| if text.len() > LONG { String::new() } else { text.clone() };
+    match body {
         Body::User { text } => Body::User { text: short(text) },
         Body::Note { text } => Body::Note { text: short(text) },
         Body::Failure { message } => Body::Failure { message: short(message) },
@@ -96,8 +101,7 @@ pub(super) fn split(body: &Body) -> rusqlite::Result<Split<'_>> {
                 unanswered: *unanswered,
             })
         }
-    };
-    Ok(Split { body: json(&hollow)?, text, reasoning })
+    }
 }
 
 /// The chunks of a long text.
@@ -136,7 +140,7 @@ pub(super) fn part_word(part: Part) -> &'static str {
     }
 }
 
-/// The word for why a turn runs.
+/// The word for the source of a turn.
 pub(super) fn source_word(source: Source) -> &'static str {
     match source {
         Source::User => "user",
@@ -158,7 +162,7 @@ pub(super) fn stage_columns(stage: &Stage) -> (&'static str, Option<i64>, Option
     }
 }
 
-/// The way back; a word that nobody writes is held, so that nothing is lost in silence.
+/// The stage of columns. An unknown word counts as held, so that nothing is lost silently.
 pub(super) fn stage(word: &str, turn: Option<i64>, reason: Option<String>) -> Stage {
     let turn = TurnId(turn.unwrap_or(0) as u64);
     match word {

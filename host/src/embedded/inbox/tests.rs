@@ -295,7 +295,8 @@ async fn a_session_out_of_memory_is_changed_by_its_id() {
     here.view.send(Command::Answer { session: session.clone(), id: question.clone(), answer });
     here.view.send(Command::Shown { session, id: question.clone() });
     let row = || {
-        let reader = Reader::open(&dir.path().join("state")).unwrap();
+        let reader =
+            Reader::open(&crate::state_dir::StateDir::new(dir.path().join("state"))).unwrap();
         reader.sessions(10).unwrap().into_iter().find(|row| row.id == id).unwrap()
     };
     eventually("the changes", || row().archived).await;

@@ -139,16 +139,17 @@ async fn the_servers_list_is_kept_for_a_day() {
     // S06
     let folder = tempfile::tempdir().unwrap();
     let (url, asked) = server(LIST, Duration::ZERO).await;
-    let cached = Cached::new(folder.path(), model(Some(url)), Vec::new());
+    let cached = Cached::new(&StateDir::new(folder.path()), model(Some(url)), Vec::new());
     // A read before the list is there gets the built-in names.
     assert_eq!(cached.names(1_000), ["openai/mine", "demo"]);
     let expected = ["openai/mine", "openai/a-model", "openai/b-model", "demo"];
     eventually("the list", || cached.names(1_000) == expected).await;
     assert_eq!(asked.load(Ordering::SeqCst), 1);
-    let mode = fs::metadata(folder.path().join(FILE)).unwrap().permissions().mode();
+    let mode =
+        fs::metadata(StateDir::new(folder.path()).model_list()).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     // Also by the next host, and until the day is over.
-    let next = Cached::new(folder.path(), cached.model.clone(), Vec::new());
+    let next = Cached::new(&StateDir::new(folder.path()), cached.model.clone(), Vec::new());
     assert_eq!(next.names(1_000 + DAY - 1), expected);
     assert_eq!(asked.load(Ordering::SeqCst), 1);
     // An old list is still given while the new one is made.
@@ -156,10 +157,10 @@ async fn the_servers_list_is_kept_for_a_day() {
     eventually("a second question", || asked.load(Ordering::SeqCst) == 2).await;
     // That of another configuration is not.
     let other = settings::Model { name: "other".to_owned(), ..cached.model.clone() };
-    let other = Cached::new(folder.path(), other, Vec::new());
+    let other = Cached::new(&StateDir::new(folder.path()), other, Vec::new());
     assert_eq!(other.names(1_000), ["openai/other", "demo"]);
-    Cached::forget(folder.path()).unwrap();
-    Cached::forget(folder.path()).unwrap();
+    Cached::forget(&StateDir::new(folder.path())).unwrap();
+    Cached::forget(&StateDir::new(folder.path())).unwrap();
 }
 
 #[test]
@@ -181,7 +182,7 @@ async fn a_slow_server_is_asked_once_at_a_time_and_holds_nobody_up() {
     // S06
     let folder = tempfile::tempdir().unwrap();
     let (url, asked) = server(LIST, Duration::from_mins(10)).await;
-    let cached = Cached::new(folder.path(), model(Some(url)), Vec::new());
+    let cached = Cached::new(&StateDir::new(folder.path()), model(Some(url)), Vec::new());
     eventually("the question", || {
         cached.names(1_000);
         asked.load(Ordering::SeqCst) > 0
@@ -207,10 +208,10 @@ async fn an_answer_that_is_no_list_is_not_kept() {
     for body in ["<html>", "{}", r#"{"data": 3}"#] {
         let folder = tempfile::tempdir().unwrap();
         let (url, _) = server(body, Duration::ZERO).await;
-        let cached = Cached::new(folder.path(), model(Some(url)), Vec::new());
+        let cached = Cached::new(&StateDir::new(folder.path()), model(Some(url)), Vec::new());
         cached.names(1_000);
         let failed = || cached.rebuild.lock().unwrap().failed_at.is_some();
         eventually("the failure", failed).await;
-        assert!(!folder.path().join(FILE).exists(), "{body}");
+        assert!(!StateDir::new(folder.path()).model_list().exists(), "{body}");
     }
 }

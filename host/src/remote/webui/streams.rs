@@ -199,13 +199,14 @@ impl Streams {
 mod tests {
     use super::super::super::Server;
     use super::*;
+    use crate::state_dir::StateDir;
 
     const TURNS: [Source; 4] = [Source::Channel, Source::Chat, Source::Approval, Source::Clarify];
 
     /// The streams of a session, all open.
     fn open() -> Streams {
         let dir = tempfile::tempdir().unwrap();
-        let server = Server::parse("http://127.0.0.1:9", dir.path()).unwrap();
+        let server = Server::parse("http://127.0.0.1:9", &StateDir::new(dir.path())).unwrap();
         let mut streams = Streams::new(&Client::new(&server).unwrap());
         streams.enter("s1", 0);
         streams.open_chat("t1");

@@ -8,6 +8,7 @@ mod loops;
 use std::time::Duration;
 
 use super::super::{Remote, Server, start};
+use crate::state_dir::StateDir;
 use protocol::View;
 use protocol::{
     Answer, Ask, Body, Choice, Command, Event, Link, News, PromptId, Row, SessionId, Target,
@@ -30,7 +31,7 @@ impl TestClient {
     }
 
     fn attach_in(url: &str, target: Target, dir: tempfile::TempDir) -> Self {
-        let server = Server::parse(url, dir.path()).unwrap();
+        let server = Server::parse(url, &StateDir::new(dir.path())).unwrap();
         let (host, remote) = start(server, target);
         let (view, events) = (Transcript::default(), Vec::new());
         Self { host, remote, view, events, dir }

@@ -51,7 +51,7 @@ fn single(server: &ServerState, bytes: Bytes) -> Response {
 
 /// The stored turn.
 pub(super) async fn stored(host: &HostHandle, id: &StreamId) -> Option<StoredTurn> {
-    let (state, id) = (host.state().to_owned(), id.clone());
+    let (state, id) = (host.state().clone(), id.clone());
     let read = move || Reader::open(&state)?.turn(&id.session, id.turn);
     match tokio::task::spawn_blocking(read).await {
         Ok(Ok(stored)) => stored,

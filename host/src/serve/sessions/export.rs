@@ -25,7 +25,7 @@ async fn export(
         params.get("session_id").ok_or_else(|| ApiError::bad_request("session_id is required"))?;
     let mut view = RequestView::open(&server, id).await?;
     let row = view.list_row().await?;
-    let (state, id) = (server.host.state().to_owned(), view.transcript.session.clone());
+    let (state, id) = (server.host.state().clone(), view.transcript.session.clone());
     // From the store: there texts are whole, however long.
     let read = tokio::task::spawn_blocking(move || Reader::open(&state)?.rows(&id)).await;
     let rows = read.ok().and_then(Result::ok).ok_or_else(|| {

@@ -650,6 +650,28 @@ fn ends_after_the_last_retry_keep_an_hours_distance() {
 }
 
 #[test]
+fn a_pause_of_an_earlier_version_holds_for_the_same_key_and_no_other() {
+    // W20
+    let (old, other) = ("0123456789abcdef", "fedcba9876543210");
+    let restored = |legacy: &str| {
+        let pause = Some(Pause { reason: "no key".to_owned(), fingerprint: old.to_owned() });
+        let rules = Rules {
+            fingerprint: "new".to_owned(),
+            legacy_fingerprint: legacy.to_owned(),
+            ..Rules::default()
+        };
+        let loaded = Loaded { meta: Meta { pause, ..meta() }, ..Loaded::default() };
+        Session::restore(loaded, Attendance::Attended, None, rules, 1_000)
+    };
+    let (session, effects) = restored(old);
+    assert_eq!(session.meta.pause.as_ref().unwrap().fingerprint, "new");
+    let replaced =
+        |e: &Effect| matches!(e, Effect::Record(Record::Session(m)) if m == &session.meta);
+    assert!(effects.iter().any(replaced), "the next start compares the new one: {effects:?}");
+    assert_eq!(restored(other).0.meta.pause, None);
+}
+
+#[test]
 fn letting_go_is_written_down_also_when_nothing_waits() {
     // W20, W29
     for retry in [None, Some(Retry { attempt: 2, at: 9_000 })] {

@@ -21,7 +21,7 @@ fn damaged(sql: &str) -> (TestStore, Loaded) {
         Record::Queued { session: id("s"), prompt: prompt("a") },
         Record::Queued { session: id("s"), prompt: prompt("b") },
     ]);
-    let conn = rusqlite::Connection::open(store.folder().join(schema::FILE)).unwrap();
+    let conn = rusqlite::Connection::open(store.state().database()).unwrap();
     conn.execute_batch(sql).unwrap();
     let loaded = store.reader().load(&id("s"), 9).unwrap().unwrap();
     let lines = loaded.damage.iter().filter(|l| !l.contains("waiting prompt"));
@@ -92,7 +92,7 @@ fn an_unreadable_prompt_does_not_take_the_others_along() {
 #[test]
 fn work_of_a_session_that_was_lost_is_named_and_not_taken_up() {
     let (store, _loaded) = damaged("");
-    let conn = rusqlite::Connection::open(store.folder().join(schema::FILE)).unwrap();
+    let conn = rusqlite::Connection::open(store.state().database()).unwrap();
     conn.execute("DELETE FROM sessions", []).unwrap();
     let reader = store.reader();
     assert_eq!(reader.lost_owners().unwrap(), [id("s")]);
@@ -105,7 +105,7 @@ fn what_is_under_way_in_all_sessions_is_counted() {
     let (store, _loaded) = damaged("");
     let underway = store.reader().underway().unwrap();
     assert_eq!((underway.queued, underway.due), (2, 1), "{underway:?}");
-    let conn = rusqlite::Connection::open(store.folder().join(schema::FILE)).unwrap();
+    let conn = rusqlite::Connection::open(store.state().database()).unwrap();
     conn.execute_batch(
         "DELETE FROM turns; DELETE FROM questions;
          INSERT INTO turns (session, turn, source, started_at) VALUES ('s', 8, 'user', 1);

@@ -13,16 +13,16 @@ const FOLDER: &str = "HERMES_TEST_STORE_FOLDER";
 /// Not a test of its own: what a child does.
 #[test]
 fn child() {
-    let (Ok(role), Ok(folder)) = (std::env::var(ROLE), std::env::var(FOLDER)) else { return };
-    let folder = PathBuf::from(folder);
+    let (Ok(role), Ok(state)) = (std::env::var(ROLE), std::env::var(FOLDER)) else { return };
+    let state = StateDir::new(state);
     match role.as_str() {
-        "write" => write_until_killed(&folder),
+        "write" => write_until_killed(&state),
         "lock" => {
-            let _lock = Lock::take(&folder.join("host.lock")).unwrap();
+            let _lock = Lock::take(&state.host_lock()).unwrap();
             println!("\nheld");
             std::thread::sleep(BOUND);
         }
-        "stranger" => stranger(&folder),
+        "stranger" => stranger(&state),
         other => panic!("no role {other}"),
     }
 }
@@ -33,11 +33,11 @@ struct Kid {
 }
 
 impl Kid {
-    fn start(role: &str, folder: &Path) -> Self {
+    fn start(role: &str, state: &Path) -> Self {
         let mut child = Command::new(std::env::current_exe().unwrap())
             .args(["--exact", "store::tests::crash::child", "--nocapture", "--test-threads=1"])
             .env(ROLE, role)
-            .env(FOLDER, folder)
+            .env(FOLDER, state)
             .stdout(Stdio::piped())
             .stderr(Stdio::null())
             .spawn()
@@ -80,8 +80,8 @@ fn batch(k: u64) -> (Vec<Record>, Durability) {
     }
 }
 
-fn write_until_killed(folder: &Path) {
-    let (store, mut reports) = open(folder);
+fn write_until_killed(state: &StateDir) {
+    let (store, mut reports) = open(state);
     let mut next = store.reader().unwrap().sessions(1).unwrap().first().map_or(0, |row| {
         assert!(row.rows > 0);
         100_000
@@ -149,7 +149,7 @@ fn what_was_reported_survives_a_kill() {
             until("the index", || !reader.search("batch 0", 1).unwrap().is_empty());
         }
         store.close().unwrap();
-        let conn = rusqlite::Connection::open(dir.path().join(schema::FILE)).unwrap();
+        let conn = rusqlite::Connection::open(StateDir::new(dir.path()).database()).unwrap();
         let word: String = conn.query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
         assert_eq!(word, "ok");
     }
@@ -158,7 +158,7 @@ fn what_was_reported_survives_a_kill() {
 #[test]
 fn a_lock_is_held_by_one_and_freed_by_a_kill() {
     let dir = TempDir::new().unwrap();
-    let path = dir.path().join("host.lock");
+    let path = StateDir::new(dir.path()).host_lock();
     assert_eq!(Lock::holder(&path), None);
     let mut kid = Kid::start("lock", dir.path());
     kid.line("held").unwrap();
@@ -193,18 +193,18 @@ fn a_lock_that_cannot_be_tried_says_why() {
 }
 
 /// Somebody who may read the folder but not write it.
-fn stranger(folder: &Path) {
+fn stranger(state: &StateDir) {
     if nix::unistd::geteuid().is_root() {
         nix::unistd::setgid(nix::unistd::Gid::from_raw(65_534)).unwrap();
         nix::unistd::setuid(nix::unistd::Uid::from_raw(65_534)).unwrap();
     }
     let (sender, _reports) = unbounded_channel();
-    let error = Store::open(folder, sender).unwrap_err();
+    let error = Store::open(state, sender).unwrap_err();
     assert!(matches!(error, Error::ReadOnly { .. }), "{error:?}");
-    let reader = Reader::open(folder).unwrap();
+    let reader = Reader::open(state).unwrap();
     assert_eq!(reader.rows(&id("s")).unwrap(), [user(1, "readable")]);
     let (sender, _reports) = unbounded_channel();
-    let error = Store::open(&folder.join("below"), sender).unwrap_err();
+    let error = Store::open(&StateDir::new(state.join("below")), sender).unwrap_err();
     println!("\nrefused {error}");
 }
 
@@ -212,16 +212,16 @@ fn stranger(folder: &Path) {
 fn a_read_only_folder_is_named_and_can_be_read() {
     let mut store = TestStore::new();
     store.put(vec![session("s", 1), add("s", user(1, "readable"))]);
-    let folder = store.folder();
+    let state = store.state();
     store.store.close().unwrap();
     let mode = |path: &Path, mode| {
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(mode)).unwrap();
     };
     mode(store.dir.path(), 0o755);
-    mode(&folder.join(schema::FILE), 0o444);
-    mode(&folder, 0o555);
-    let words = Kid::start("stranger", &folder).line("refused ");
-    mode(&folder, 0o755);
+    mode(&state.database(), 0o444);
+    mode(&state, 0o555);
+    let words = Kid::start("stranger", &state).line("refused ");
+    mode(&state, 0o755);
     let words = words.expect("the stranger's own asserts hold");
     assert!(words.contains("cannot be written") && words.contains("below"), "{words}");
 }

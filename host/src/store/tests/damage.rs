@@ -4,12 +4,12 @@ use std::fs;
 
 use super::*;
 
-fn file(folder: &Path) -> PathBuf {
-    folder.join(schema::FILE)
+fn file(state: &Path) -> PathBuf {
+    StateDir::new(state).database()
 }
 
 /// A folder with a closed store of 20 sessions with 100 rows each.
-fn filled() -> (TempDir, PathBuf) {
+fn filled() -> (TempDir, StateDir) {
     let mut store = TestStore::new();
     for s in 0..20 {
         let name = format!("s{s:02}");
@@ -19,9 +19,9 @@ fn filled() -> (TempDir, PathBuf) {
         records.push(add(&name, Row { n: 100, turn: TurnId(1), at: 1, cut: 0, body: told }));
         store.put(records);
     }
-    let folder = store.folder();
+    let state = store.state();
     store.store.close().unwrap();
-    (store.dir, folder)
+    (store.dir, state)
 }
 
 /// Damages four pages in the middle that hold rows and nothing else.
@@ -35,20 +35,20 @@ fn spoil(bytes: &mut [u8]) {
 
 #[test]
 fn a_newer_schema_is_refused_and_left_alone() {
-    let (_dir, folder) = filled();
-    let conn = rusqlite::Connection::open(file(&folder)).unwrap();
+    let (_dir, state) = filled();
+    let conn = rusqlite::Connection::open(file(&state)).unwrap();
     conn.pragma_update(None, "user_version", 99).unwrap();
     drop(conn);
-    let before = fs::read(file(&folder)).unwrap();
+    let before = fs::read(file(&state)).unwrap();
     let (sender, _reports) = unbounded_channel();
-    let error = Store::open(&folder, sender).unwrap_err();
+    let error = Store::open(&state, sender).unwrap_err();
     assert!(matches!(error, Error::Newer { found: 99, known: schema::KNOWN, .. }));
     let words = error.to_string();
     let knows = format!("knows {}", schema::KNOWN);
     assert!(words.contains("schema 99") && words.contains(&knows), "{words}");
     assert!(words.contains("upgrade"), "{words}");
-    assert!(matches!(Reader::open(&folder), Err(Error::Newer { .. })));
-    assert!(fs::read(file(&folder)).unwrap() == before);
+    assert!(matches!(Reader::open(&state), Err(Error::Newer { .. })));
+    assert!(fs::read(file(&state)).unwrap() == before);
 }
 
 #[test]
@@ -63,7 +63,7 @@ fn what_is_no_database_is_set_aside() {
         let no = store.write(vec![session("s", 1)], Durability::Barrier);
         assert_eq!(report(&mut reports), Report::Committed(no));
         store.close().unwrap();
-        let aside = dir.path().join(format!("{}.damaged-{n}", schema::FILE));
+        let aside = StateDir::new(dir.path()).damaged(n);
         assert!(fs::read(aside).unwrap() == garbage);
     }
     let (store, _reports) = open(dir.path());
@@ -72,10 +72,10 @@ fn what_is_no_database_is_set_aside() {
 
 #[test]
 fn of_a_file_cut_short_the_readable_part_is_kept() {
-    let (_dir, folder) = filled();
-    let whole = fs::read(file(&folder)).unwrap();
-    fs::write(file(&folder), &whole[..whole.len() * 6 / 10]).unwrap();
-    let (store, mut reports) = open(&folder);
+    let (_dir, state) = filled();
+    let whole = fs::read(file(&state)).unwrap();
+    fs::write(file(&state), &whole[..whole.len() * 6 / 10]).unwrap();
+    let (store, mut reports) = open(&state);
     assert_eq!(store.notes().len(), 2, "{:?}", store.notes());
     let reader = store.reader().unwrap();
     let kept: u64 = reader.sessions(99).unwrap().iter().map(|s| s.rows).sum();
@@ -88,32 +88,32 @@ fn of_a_file_cut_short_the_readable_part_is_kept() {
     assert_eq!(store.refused(), 1);
     drop(reader);
     store.close().unwrap();
-    assert_eq!(open(&folder).0.notes(), [""; 0]);
+    assert_eq!(open(&state).0.notes(), [""; 0]);
 }
 
 #[test]
 fn around_a_bad_page_the_rest_is_kept() {
-    let (_dir, folder) = filled();
-    let mut bytes = fs::read(file(&folder)).unwrap();
+    let (_dir, state) = filled();
+    let mut bytes = fs::read(file(&state)).unwrap();
     spoil(&mut bytes);
-    fs::write(file(&folder), bytes).unwrap();
+    fs::write(file(&state), bytes).unwrap();
     // What the last host left when it stumbled over it.
-    fs::write(schema::suspect(&folder), "").unwrap();
-    let (store, _reports) = open(&folder);
+    fs::write(state.suspect(), "").unwrap();
+    let (store, _reports) = open(&state);
     assert_eq!(store.notes().len(), 2, "{:?}", store.notes());
     let reader = store.reader().unwrap();
     let kept: u64 = reader.sessions(99).unwrap().iter().map(|s| s.rows).sum();
     assert!(kept > 1900 && kept < 2000, "{kept} rows");
-    assert!(!schema::suspect(&folder).exists());
+    assert!(!state.suspect().exists());
 }
 
 #[test]
 fn damage_met_in_use_is_looked_at_by_the_next_start() {
-    let (_dir, folder) = filled();
-    let mut bytes = fs::read(file(&folder)).unwrap();
+    let (_dir, state) = filled();
+    let mut bytes = fs::read(file(&state)).unwrap();
     spoil(&mut bytes);
-    fs::write(file(&folder), bytes).unwrap();
-    let (store, mut reports) = open(&folder);
+    fs::write(file(&state), bytes).unwrap();
+    let (store, mut reports) = open(&state);
     assert_eq!(store.notes(), [""; 0]);
     // Written a second time, each row is compared with the one that is there.
     for s in 0..20 {
@@ -122,9 +122,9 @@ fn damage_met_in_use_is_looked_at_by_the_next_start() {
         store.write(rows.collect(), Durability::Flush);
     }
     while !matches!(report(&mut reports), Report::Failing { .. }) {}
-    assert!(schema::suspect(&folder).exists());
+    assert!(state.suspect().exists());
     assert!(store.close().is_err());
-    let (store, _reports) = open(&folder);
+    let (store, _reports) = open(&state);
     assert_eq!(store.notes().len(), 2, "{:?}", store.notes());
     let kept: u64 = store.reader().unwrap().sessions(99).unwrap().iter().map(|s| s.rows).sum();
     assert!(kept > 1900 && kept < 2000, "{kept} rows");
@@ -132,11 +132,11 @@ fn damage_met_in_use_is_looked_at_by_the_next_start() {
 
 #[test]
 fn a_suspicion_that_proves_wrong_costs_nothing() {
-    let (_dir, folder) = filled();
-    fs::write(schema::suspect(&folder), "").unwrap();
-    let (store, _reports) = open(&folder);
+    let (_dir, state) = filled();
+    fs::write(state.suspect(), "").unwrap();
+    let (store, _reports) = open(&state);
     assert_eq!(store.notes(), [""; 0]);
-    assert!(!schema::suspect(&folder).exists());
+    assert!(!state.suspect().exists());
     assert_eq!(store.reader().unwrap().sessions(99).unwrap().len(), 20);
 }
 
@@ -193,7 +193,7 @@ fn a_row_that_cannot_be_read_costs_itself_alone() {
         source: Source::User,
         at: 1,
     }]);
-    rusqlite::Connection::open(store.folder().join(schema::FILE))
+    rusqlite::Connection::open(store.state().database())
         .unwrap()
         .execute("UPDATE rows SET body = '{\"is\":' WHERE n = 1", [])
         .unwrap();

@@ -8,7 +8,7 @@ fn deleted(name: &str) -> Record {
 
 /// How many rows each table has that names the session.
 fn traces(store: &TestStore, name: &str) -> Vec<(&'static str, i64)> {
-    let conn = rusqlite::Connection::open(store.folder().join(schema::FILE)).unwrap();
+    let conn = rusqlite::Connection::open(store.state().database()).unwrap();
     let count = |table: &'static str, column: &str| {
         let sql = format!("SELECT count(*) FROM {table} WHERE {column} = ?");
         (table, conn.query_row(&sql, [name], |row| row.get(0)).unwrap())
@@ -157,10 +157,10 @@ fn an_index_of_the_old_schema_is_made_anew() {
     let reader = store.reader();
     until("the index", || reader.search("needle", 9).unwrap().len() == 1);
     drop(reader);
-    let folder = store.folder();
+    let state = store.state();
     store.store.close().unwrap();
     // As the first released schema left it.
-    let conn = rusqlite::Connection::open(folder.join(schema::FILE)).unwrap();
+    let conn = rusqlite::Connection::open(state.database()).unwrap();
     conn.execute_batch(
         "DROP TABLE deleted; DROP TABLE words; DROP TABLE projects; DROP TABLE placed;
          CREATE VIRTUAL TABLE words USING fts5
@@ -178,7 +178,7 @@ fn an_index_of_the_old_schema_is_made_anew() {
     )
     .unwrap();
     drop(conn);
-    let (store, _reports) = open(&folder);
+    let (store, _reports) = open(&state);
     let reader = store.reader().unwrap();
     until("the index", || reader.search("needle", 9).unwrap().len() == 1);
 }

@@ -46,7 +46,7 @@ const LEFT: &str = r#"
 fn everything_in_a_file_of_the_first_schema_is_there_and_goes_on() {
     // R09 W15
     let dir = TempDir::new().unwrap();
-    let conn = rusqlite::Connection::open(dir.path().join(schema::FILE)).unwrap();
+    let conn = rusqlite::Connection::open(StateDir::new(dir.path()).database()).unwrap();
     conn.execute_batch(schema::STEPS[0]).unwrap();
     conn.execute_batch(LEFT).unwrap();
     drop(conn);

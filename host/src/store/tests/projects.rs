@@ -53,15 +53,15 @@ fn the_store_can_be_written_or_it_is_said_why_not_and_nothing_changes() {
     let mut store = TestStore::new();
     store.put(vec![session("s", 1), add("s", user(1, "one"))]);
     let patience = Duration::from_millis(50);
-    probe(&store.folder(), patience).unwrap();
-    let conn = rusqlite::Connection::open(store.folder().join(schema::FILE)).unwrap();
+    probe(&store.state(), patience).unwrap();
+    let conn = rusqlite::Connection::open(store.state().database()).unwrap();
     conn.execute_batch("BEGIN IMMEDIATE").unwrap();
-    assert!(probe(&store.folder(), patience).is_err());
+    assert!(probe(&store.state(), patience).is_err());
     conn.execute_batch("ROLLBACK").unwrap();
     drop(conn);
-    probe(&store.folder(), patience).unwrap();
-    assert!(probe(&store.folder().join("nowhere"), patience).is_err());
-    assert!(!store.folder().join("nowhere").exists());
+    probe(&store.state(), patience).unwrap();
+    assert!(probe(&StateDir::new(store.state().join("nowhere")), patience).is_err());
+    assert!(!store.state().join("nowhere").exists());
     store.put(vec![add("s", user(2, "two"))]);
     let store = store.again();
     assert_eq!(store.reader().rows(&id("s")).unwrap().len(), 2);
@@ -73,9 +73,9 @@ fn looks_at_the_store_do_not_let_its_log_grow_for_ever() {
     let mut store = TestStore::new();
     store.put(vec![session("s", 1)]);
     for _ in 0..1_500 {
-        probe(&store.folder(), Duration::from_secs(2)).unwrap();
+        probe(&store.state(), Duration::from_secs(2)).unwrap();
     }
-    let log = std::fs::metadata(schema::wal(&store.folder())).unwrap().len();
+    let log = std::fs::metadata(store.state().database_with("-wal")).unwrap().len();
     assert!(log < 5 << 20, "{log} bytes: nobody else writes, so nobody else empties it");
     let store = store.again();
     assert_eq!(store.reader().sessions(10).unwrap().len(), 1);

@@ -45,7 +45,7 @@ fn a_ledger_row_moves_forward_only() {
 fn the_database_itself_refuses_what_the_ledger_forbids() {
     let mut store = TestStore::new();
     store.put(vec![Record::Ledger(entry("s", "proc_1", Stage::Delivered(TurnId(1)), Some(4)))]);
-    let conn = rusqlite::Connection::open(store.folder().join(schema::FILE)).unwrap();
+    let conn = rusqlite::Connection::open(store.state().database()).unwrap();
     for change in ["row = 5", "row = NULL", "stage = 'finished'", "session = 't'"] {
         let result = conn.execute(&format!("UPDATE ledger SET {change}"), []);
         assert!(result.is_err(), "{change}");
@@ -173,13 +173,13 @@ fn a_host_finds_what_it_must_look_at() {
 fn a_fresh_folder_can_be_opened_by_many_at_once() {
     for _ in 0..40 {
         let dir = TempDir::new().unwrap();
-        let folder = dir.path().join("state");
+        let state = dir.path().join("state");
         let gate = std::sync::Barrier::new(8);
         std::thread::scope(|scope| {
             for _ in 0..8 {
                 scope.spawn(|| {
                     gate.wait();
-                    open(&folder).0.close().unwrap();
+                    open(&state).0.close().unwrap();
                 });
             }
         });
