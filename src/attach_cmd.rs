@@ -36,6 +36,7 @@ pub(crate) fn run(
     let mut server = Server::parse(&attach.url, &dirs.state).map_err(refusal)?;
     server.ca.clone_from(&attach.ca);
     server.insecure = attach.insecure;
+    server.timing = env.timing().map_err(Usage)?;
     let mut suspension = signals::Suspension::take_over()?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)

@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use host::settings::{
-    Agent, Approvals, Delegation, Mode, Model, Prompt, Provider, Settings, Terminal,
+    Agent, Approvals, Delegation, Mode, Model, Prompt, Provider, Settings, Terminal, Timing,
 };
 
 use crate::dirs::{Dirs, expand_user};
@@ -104,6 +104,7 @@ struct Sources {
     notes: Vec<String>,
     cwd: PathBuf,
     limits: Limits,
+    timing: Timing,
 }
 
 /// What the environment says in numbers.
@@ -132,6 +133,10 @@ impl Sources {
         let stored = read(&dirs.auth(), &mut Vec::new()).unwrap_or_default();
         let soul = read(&dirs.soul(), &mut problems).filter(|s| !s.trim().is_empty());
         let limits = Limits::read(&env, &mut problems);
+        let timing = env.timing().unwrap_or_else(|message| {
+            problems.push(Problem { path: PathBuf::from("environment"), line: 0, message });
+            Timing::default()
+        });
         let cwd = match env.get("TERMINAL_CWD").or(file.cwd.as_deref()) {
             None | Some("." | "auto" | "cwd") => from.cwd.to_owned(),
             Some(dir) => from.cwd.join(expand_user(dir, &dirs.user)),
@@ -145,7 +150,7 @@ impl Sources {
             return Err(Error { problems });
         }
         let stored = providers::stored_keys(&stored);
-        Ok(Self { env, file, tree, soul, stored, secrets, notes, cwd, limits })
+        Ok(Self { env, file, tree, soul, stored, secrets, notes, cwd, limits, timing })
     }
 
     /// Whether to ask about dangerous commands, with what to say about it.
@@ -270,6 +275,7 @@ impl Config {
                 max_children: file.max_children.unwrap_or(3),
             },
             sources: vec![dirs.config(), dirs.auth()],
+            timing: sources.timing,
         };
         let (provider, key_from, own) = (choice.provider, choice.key_from, file.own.clone());
         Ok(Self { settings, own, notes, refusal, provider, key_from, tree: sources.tree })

@@ -3,9 +3,16 @@
 //! ([`crate::config`] makes that).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use host::settings::Timing;
 
 /// What a shell cannot work without, whatever `.env` says.
 const NEEDED: [&str; 7] = ["HOME", "LANG", "LOGNAME", "PATH", "SHELL", "TERM", "USER"];
+
+/// For tests of this program alone: waiting times that differ from the built-in ones, as in
+/// `unwind=500ms,keepalive=2s`. The names are the fields of [`Timing`].
+const TEST_TIMING: &str = "HERMES_TUI_TEST_TIMING";
 
 /// Environment variables: the shell's, and those of `.env` over them.
 #[derive(Clone, Debug, Default)]
@@ -39,6 +46,28 @@ impl Env {
     pub(crate) fn is_on(&self, name: &str) -> bool {
         self.get(name)
             .is_some_and(|v| ["1", "true", "yes", "on"].contains(&v.to_ascii_lowercase().as_str()))
+    }
+
+    /// The built-in waiting times, changed as `HERMES_TUI_TEST_TIMING` says.
+    ///
+    /// # Errors
+    /// A text for the user: which part of the variable cannot be read.
+    pub(crate) fn timing(&self) -> Result<Timing, String> {
+        let mut timing = Timing::default();
+        for part in self.get(TEST_TIMING).into_iter().flat_map(|text| text.split(',')) {
+            let wrong = |what| Err(format!("{TEST_TIMING}: `{part}` {what}"));
+            let Some((name, value)) = part.split_once('=') else {
+                return wrong("is not NAME=TIME, as in unwind=500ms");
+            };
+            let Some(time) = timing.by_name(name.trim()) else {
+                return wrong("names no waiting time");
+            };
+            let Some(value) = duration(value.trim()) else {
+                return wrong("is no time above zero in ms or s");
+            };
+            *time = value;
+        }
+        Ok(timing)
     }
 
     /// Whether the value comes from `.env`.
@@ -93,6 +122,16 @@ fn parse(text: &str) -> BTreeMap<String, String> {
     found
 }
 
+/// `500ms` or `2s`, not zero.
+fn duration(text: &str) -> Option<Duration> {
+    let (number, unit) = match text.strip_suffix("ms") {
+        Some(number) => (number, 1),
+        None => (text.strip_suffix('s')?, 1000),
+    };
+    let millis = number.parse::<u64>().ok()?.checked_mul(unit)?;
+    (millis > 0).then(|| Duration::from_millis(millis))
+}
+
 fn unquote(value: &str) -> String {
     for quote in ['"', '\''] {
         if let Some((inner, _)) = value.strip_prefix(quote).and_then(|v| v.split_once(quote)) {
@@ -129,6 +168,23 @@ mod tests {
         assert_eq!(env.get("A"), Some("file"));
         assert_eq!(env.get("B"), None);
         assert!(env.is_from_file("A") && !env.is_from_file("B"));
+    }
+
+    #[test]
+    fn waiting_times_are_changed_by_name_or_refused() {
+        let timing = |text| Env::of(&[(TEST_TIMING, text)]).timing();
+        let usual = Timing::default();
+        assert_eq!(Env::of(&[]).timing(), Ok(usual));
+        let changed = Timing {
+            unwind: Duration::from_millis(500),
+            keepalive: Duration::from_secs(2),
+            ..usual
+        };
+        assert_eq!(timing("unwind=500ms, keepalive = 2s"), Ok(changed));
+        for wrong in ["unwind", "unwind=", "unwind=0ms", "unwind=5", "unwind=-1s", "rest=1s", ","] {
+            let error = timing(wrong).unwrap_err();
+            assert!(error.starts_with("HERMES_TUI_TEST_TIMING: `"), "{error}");
+        }
     }
 
     #[test]

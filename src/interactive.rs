@@ -184,7 +184,7 @@ async fn listen(local: &EmbeddedHost, config: &Config) -> Result<Server, serve::
         password: None,
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };
-    serve::start(local.access(), &config.settings, options).await
+    serve::start(local.handle(), &config.settings, options).await
 }
 
 /// The process that owns the state folder.
@@ -197,6 +197,7 @@ pub(crate) fn other(config: &Config) -> remote::Server {
         ca: None,
         insecure: false,
         state,
+        timing: config.settings.timing,
     }
 }
 
@@ -212,7 +213,7 @@ impl Interactive<'_> {
                 (Connection::Embedded { local, server, notes }, ended) => {
                     let suspends = is_suspend(&ended);
                     let work = work(&local).await;
-                    let others = work.fronts > 1;
+                    let others = work.views > 1;
                     if suspends && !work.runs() && work.timers == 0 && !others {
                         self.suspend().await?;
                         connection = Connection::Embedded { local, server, notes };
@@ -264,9 +265,9 @@ impl Interactive<'_> {
         let state = &self.config.settings.state;
         let stop_asked = async {
             match connection {
-                Connection::Embedded { server: Some(server), .. } => server.stop_asked().await,
+                Connection::Embedded { server: Some(server), .. } => server.stop_requested().await,
                 Connection::Embedded { server: None, .. } | Connection::Attached { .. } => {
-                    std::future::pending().await
+                    std::future::pending::<()>().await;
                 }
             }
         };

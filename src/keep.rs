@@ -38,7 +38,7 @@ impl Start<'_> {
 pub(crate) async fn make_way(local: EmbeddedHost, server: Option<Server>) {
     // First: its socket must be gone before the next host makes its own.
     if let Some(server) = server {
-        server.make_way().await;
+        server.hand_over().await;
     }
     local.hand_over().await;
 }

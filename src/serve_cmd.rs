@@ -72,7 +72,7 @@ async fn host(
     let local = own(config, place).await?;
     let notes = config.notes.iter().chain(local.notes());
     let mut text: String = notes.map(|note| format!("{note}.\n")).collect();
-    let server = match serve::start(local.access(), &config.settings, options.clone()).await {
+    let server = match serve::start(local.handle(), &config.settings, options.clone()).await {
         Ok(server) => server,
         Err(error) => {
             local.end().await;
@@ -87,7 +87,7 @@ async fn host(
     std::io::stdout().lock().write_all(text.as_bytes()).ok();
     loop {
         tokio::select! {
-            () = server.stop_asked() => break,
+            () = server.stop_requested() => break,
             () = idled(&local, idle) => {
                 tracing::info!("nothing runs any more and nobody looks: the host ends");
                 break;
@@ -113,7 +113,7 @@ async fn idled(local: &EmbeddedHost, idle: Option<Duration>) {
     while since.elapsed() < idle {
         tokio::time::sleep(idle.min(LOOK)).await;
         let work = local.work().await.unwrap_or_default();
-        if work.runs() || work.timers + work.fronts > 0 {
+        if work.runs() || work.timers + work.views > 0 {
             since = Instant::now();
         }
     }
@@ -147,7 +147,7 @@ fn options(serve: &args::Serve, env: &Env, dirs: &Dirs) -> anyhow::Result<Option
         && !tcp.ip().is_loopback()
         && password.is_none()
     {
-        return Err(Usage(serve::Error::Open(tcp).to_string()).into());
+        return Err(Usage(serve::Error::PasswordRequired(tcp).to_string()).into());
     }
     let mut sockets = vec![socket_path(&dirs.state)];
     if let Some(path) = &serve.socket {

@@ -36,7 +36,7 @@ impl Served {
             password: password.map(str::to_owned),
             ..serve::Options::default()
         };
-        let server = serve::start(local.access(), &settings, options).await.unwrap();
+        let server = serve::start(local.handle(), &settings, options).await.unwrap();
         Self { local, server }
     }
 
@@ -53,7 +53,7 @@ impl Served {
 
 /// What the client keeps lies below its own home.
 fn server(url: &str, home: &Home) -> Server {
-    Server::parse(url, &home.user()).unwrap()
+    support::client(url, &home.user())
 }
 
 async fn attach(url: &str, home: &Home, target: Target) -> (TestView, Remote) {
@@ -106,7 +106,7 @@ fn pieces() -> Reply {
 
 // E01 E03
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_stream_cut_at_any_byte_ends_with_the_transcript_of_the_host() {
+async fn a_stream_cut_at_any_byte_ends_with_the_hosts_transcript() {
     let model = support::Server::start(|_| pieces()).await;
     let home = Home::new();
     let served = Served::start(&home, model.model()).await;
@@ -160,7 +160,7 @@ async fn what_a_bad_network_answers_is_borne_and_each_try_is_shown() {
     let settings = home.settings(demo());
     let options =
         serve::Options { tcp: Some("127.0.0.1:0".parse().unwrap()), ..serve::Options::default() };
-    let again = serve::start(served.local.access(), &settings, options).await.unwrap();
+    let again = serve::start(served.local.handle(), &settings, options).await.unwrap();
     proxy.lead(Some(&format!("http://{}", again.address().unwrap())));
     view.until("four tries", |v| {
         links(v).iter().any(|link| matches!(link, Link::Down { attempt: 4, .. })).then_some(())
@@ -186,7 +186,7 @@ async fn what_a_bad_network_answers_is_borne_and_each_try_is_shown() {
 
 // E13
 #[tokio::test]
-async fn a_host_that_is_started_anew_is_found_again_with_all_that_happened() {
+async fn a_restarted_host_is_found_again_with_all_that_happened() {
     let home = Home::new();
     let served = Served::start(&home, demo()).await;
     let proxy = Proxy::start(&served.url()).await;
@@ -212,7 +212,7 @@ async fn a_host_that_is_started_anew_is_found_again_with_all_that_happened() {
 }
 
 #[tokio::test]
-async fn what_is_typed_without_a_link_arrives_exactly_once_and_in_order() {
+async fn prompts_typed_offline_arrive_exactly_once_and_in_order() {
     let model = support::Server::start(|_| Reply::Text("Yes.".to_owned())).await;
     let home = Home::new();
     let served = Served::start(&home, model.model()).await;
@@ -230,7 +230,7 @@ async fn what_is_typed_without_a_link_arrives_exactly_once_and_in_order() {
     let settings = home.settings(model.model());
     let options =
         serve::Options { tcp: Some("127.0.0.1:0".parse().unwrap()), ..serve::Options::default() };
-    let again = serve::start(local.access(), &settings, options).await.unwrap();
+    let again = serve::start(local.handle(), &settings, options).await.unwrap();
     assert_ne!(url, format!("http://{}", again.address().unwrap()));
     // The first request that brings them is done and its answer is lost: they come again.
     proxy.commands([Fault::Forgotten]);
@@ -260,7 +260,7 @@ async fn what_is_typed_without_a_link_arrives_exactly_once_and_in_order() {
 }
 
 #[tokio::test]
-async fn what_is_typed_without_a_link_survives_a_restart_of_the_client() {
+async fn prompts_typed_offline_survive_a_restart_of_the_client() {
     let model = support::Server::start(|_| Reply::Text("Yes.".to_owned())).await;
     let home = Home::new();
     let served = Served::start(&home, model.model()).await;
@@ -279,7 +279,7 @@ async fn what_is_typed_without_a_link_survives_a_restart_of_the_client() {
     let settings = home.settings(model.model());
     let options =
         serve::Options { tcp: Some("127.0.0.1:0".parse().unwrap()), ..serve::Options::default() };
-    let again = serve::start(local.access(), &settings, options).await.unwrap();
+    let again = serve::start(local.handle(), &settings, options).await.unwrap();
     proxy.lead(Some(&format!("http://{}", again.address().unwrap())));
     // Another session is in view: it still goes where it was typed.
     let (view, client) = attach(&proxy.url, &home, Target::New).await;
@@ -307,7 +307,7 @@ async fn what_is_typed_without_a_link_survives_a_restart_of_the_client() {
 }
 
 #[tokio::test]
-async fn a_session_that_is_gone_is_said_and_what_was_typed_in_it_comes_back_in_words() {
+async fn a_session_that_is_gone_is_reported_with_its_lost_prompts() {
     let home = Home::new();
     let served = Served::start(&home, demo()).await;
     let proxy = Proxy::start(&served.url()).await;
@@ -329,7 +329,7 @@ async fn a_session_that_is_gone_is_said_and_what_was_typed_in_it_comes_back_in_w
     let settings = home.settings(demo());
     let options =
         serve::Options { tcp: Some("127.0.0.1:0".parse().unwrap()), ..serve::Options::default() };
-    let again = serve::start(local.access(), &settings, options).await.unwrap();
+    let again = serve::start(local.handle(), &settings, options).await.unwrap();
     proxy.lead(Some(&format!("http://{}", again.address().unwrap())));
     // By a name that is none, or no more: a new session, and word about it.
     let (mut view, client) = attach(&proxy.url, &home, Target::Id(session.clone())).await;
@@ -362,7 +362,7 @@ async fn a_unix_socket_is_a_way_to_a_host_without_a_login() {
         password: Some("only over the network".to_owned()),
         ..serve::Options::default()
     };
-    let served = serve::start(local.access(), &settings, options).await.unwrap();
+    let served = serve::start(local.handle(), &settings, options).await.unwrap();
     let (mut view, remote) = attach(&socket.display().to_string(), &home, Target::New).await;
     view.ask(1, "hello").await;
     agrees(&mut view, &local).await;
@@ -436,7 +436,7 @@ async fn refusals_end_the_tries_and_say_what_to_do() {
 
 // E08
 #[tokio::test]
-async fn a_page_that_says_404_is_no_word_of_the_host_about_its_session() {
+async fn a_proxy_page_with_404_does_not_mean_that_the_session_is_gone() {
     let home = Home::new();
     let served = Served::start(&home, demo()).await;
     let proxy = Proxy::start(&served.url()).await;
@@ -457,7 +457,7 @@ async fn a_page_that_says_404_is_no_word_of_the_host_about_its_session() {
     let settings = home.settings(demo());
     let options =
         serve::Options { tcp: Some("127.0.0.1:0".parse().unwrap()), ..serve::Options::default() };
-    let again = serve::start(local.access(), &settings, options).await.unwrap();
+    let again = serve::start(local.handle(), &settings, options).await.unwrap();
     proxy.lead(Some(&format!("http://{}", again.address().unwrap())));
     view.turn(2).await;
     assert_eq!(view.session(), session);
@@ -519,7 +519,7 @@ fn row(n: u64, text: &str) -> Row {
 
 // E07
 #[tokio::test]
-async fn a_half_open_link_is_left_by_the_hosts_own_pace_and_what_was_missed_is_shown() {
+async fn a_half_open_link_is_left_and_missed_events_are_shown() {
     let mut first = vec![Do::Say(window(vec![row(1, "one")]))];
     for _ in 0..3 {
         first.extend([Do::Wait(Duration::from_millis(200)), Do::Say(b": keepalive\n\n".to_vec())]);
@@ -570,7 +570,7 @@ async fn what_cannot_be_read_is_left_out_and_the_rest_arrives() {
 }
 
 #[tokio::test]
-async fn a_link_that_breaks_while_nothing_happens_changes_nothing_on_the_screen() {
+async fn a_link_that_breaks_while_idle_changes_nothing_on_screen() {
     let same = || vec![Do::Say(window(vec![row(1, "one")]))];
     let mut last = same();
     last.push(Do::Hold);
@@ -588,7 +588,7 @@ async fn a_link_that_breaks_while_nothing_happens_changes_nothing_on_the_screen(
 }
 
 #[tokio::test]
-async fn an_interrupt_that_was_pressed_without_a_link_meets_no_later_turn() {
+async fn an_interrupt_pressed_offline_meets_no_later_turn() {
     let gate = Gate::closed();
     let held = gate.clone();
     let model = support::Server::start(move |asked| match asked.last_user() {
@@ -612,7 +612,7 @@ async fn an_interrupt_that_was_pressed_without_a_link_meets_no_later_turn() {
     let settings = home.settings(model.model());
     let options =
         serve::Options { tcp: Some("127.0.0.1:0".parse().unwrap()), ..serve::Options::default() };
-    let again = serve::start(local.access(), &settings, options).await.unwrap();
+    let again = serve::start(local.handle(), &settings, options).await.unwrap();
     proxy.lead(Some(&format!("http://{}", again.address().unwrap())));
     is_up(&mut view).await;
     view.send(Command::SetTitle { session: None, title: "after".to_owned() });

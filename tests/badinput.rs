@@ -100,7 +100,7 @@ async fn without_its_output_the_true_end_of_a_process_is_told() {
 
 // W12 W16
 #[tokio::test]
-async fn records_that_cannot_be_read_keep_no_session_closed_and_a_line_names_them() {
+async fn unreadable_records_are_named_and_keep_no_session_closed() {
     let home = Home::new();
     let server = Server::obedient().await;
     home.configure(server.url());
@@ -136,7 +136,7 @@ async fn records_that_cannot_be_read_keep_no_session_closed_and_a_line_names_the
 
 // W16
 #[tokio::test]
-async fn an_exit_that_cannot_be_recorded_is_told_once_when_the_store_recovers() {
+async fn an_unrecorded_exit_is_reported_once_the_store_recovers() {
     let home = Home::new();
     let server = Server::obedient().await;
     let local = start(home.settings(server.model()));

@@ -77,7 +77,7 @@ fn outline(asked: &Asked) -> Vec<String> {
 
 // S03
 #[tokio::test]
-async fn a_context_that_overflows_is_compressed_and_the_turn_goes_on_also_after_a_restart() {
+async fn an_overflowing_context_is_compressed_and_the_turn_goes_on() {
     let home = Home::new();
     let server = Server::start(|asked| {
         if !wants_summary(asked) && asked.texts("user").len() > 6 {
@@ -123,7 +123,7 @@ async fn a_context_that_overflows_is_compressed_and_the_turn_goes_on_also_after_
 }
 
 #[tokio::test]
-async fn a_context_that_overflows_with_one_prompt_fails_in_words_that_help() {
+async fn one_prompt_that_overflows_the_context_fails_helpfully() {
     let home = Home::new();
     let server = Server::start(|_| {
         let error = json!({ "error": { "message": "too long", "code": "context_length_exceeded" }});
@@ -143,7 +143,7 @@ async fn a_context_that_overflows_with_one_prompt_fails_in_words_that_help() {
 }
 
 #[tokio::test]
-async fn a_context_that_fills_up_is_compressed_before_the_next_request() {
+async fn a_full_context_is_compressed_before_the_next_request() {
     let home = Home::new();
     let server = Server::start(|asked| match long(asked) {
         Reply::Text(text) if asked.last_user() == "question 6" => Reply::Counted(text, 18_000),
@@ -171,7 +171,7 @@ async fn a_context_that_fills_up_is_compressed_before_the_next_request() {
 
 // W18 W25
 #[tokio::test]
-async fn a_process_from_before_a_compression_wakes_the_same_session_in_its_new_context() {
+async fn a_process_from_before_a_compression_wakes_its_session() {
     let home = Home::new();
     let server = Server::start(long).await;
     let local = start(home.settings(server.model()));
@@ -206,7 +206,7 @@ async fn a_process_from_before_a_compression_wakes_the_same_session_in_its_new_c
 }
 
 #[tokio::test]
-async fn compressing_is_refused_while_a_turn_runs_and_before_there_is_anything() {
+async fn compression_is_refused_during_a_turn_and_without_content() {
     let home = Home::new();
     let gate = Gate::closed();
     let held = gate.clone();
@@ -230,7 +230,7 @@ async fn compressing_is_refused_while_a_turn_runs_and_before_there_is_anything()
 }
 
 #[tokio::test]
-async fn a_host_that_dies_while_it_compresses_when_asked_has_changed_nothing() {
+async fn a_host_that_dies_while_compressing_has_changed_nothing() {
     let home = Home::new();
     let never = Gate::closed();
     let held = never.clone();
@@ -316,7 +316,7 @@ async fn branch(view: &mut TestView) -> SessionId {
 
 // W18 W25 S03
 #[tokio::test]
-async fn a_process_of_the_original_is_told_there_and_not_in_the_branch() {
+async fn a_process_is_reported_to_the_original_not_to_the_branch() {
     let home = Home::new();
     let server = Server::obedient().await;
     let local = start(home.settings(server.model()));
@@ -363,7 +363,7 @@ async fn a_process_of_the_original_is_told_there_and_not_in_the_branch() {
 }
 
 #[tokio::test]
-async fn a_branch_of_a_running_session_ends_with_its_last_finished_turn() {
+async fn a_branch_of_a_running_session_ends_with_a_finished_turn() {
     let home = Home::new();
     let gate = Gate::closed();
     let held = gate.clone();

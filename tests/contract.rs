@@ -7,7 +7,6 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
 
 use host::embedded::EmbeddedHost;
 use host::{remote, state_dir};
@@ -15,7 +14,9 @@ use protocol::{Answer, Ask, Body, Choice, Command, Event, Question, Row, Stop, T
 use serde_json::json;
 
 use crate::serve::Serve;
-use crate::support::{Asked, Home, Proxy, Reply, Seen, Server, TestView, obey, start, wakeups};
+use crate::support::{
+    self, Asked, Gate, Home, Proxy, Reply, Seen, Server, TestView, obey, start, wakeups,
+};
 
 /// How a front end reaches the host.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,14 +43,17 @@ pub(crate) struct Rig {
     /// Hides that the server is ours, where the WebUI wire is to be spoken.
     proxy: Option<Proxy>,
     model: Server,
+    /// Behind it is the second half of a long answer.
+    half: Gate,
 }
 
-/// What the model does: what the prompt says, and slowly if it says so.
-fn script(asked: &Asked) -> Reply {
+/// What the model does: what the prompt says, and a long answer that stops half-way if it asks for
+/// one.
+fn script(asked: &Asked, half: &Gate) -> Reply {
     let order = asked.last_user();
-    if order.contains("slowly") && asked.body["tools"].is_array() {
-        let words = (0..60).map(|n| format!("word{n} ")).collect();
-        return Reply::Slow(words, Duration::from_millis(100));
+    if order.contains("at length") && asked.body["tools"].is_array() {
+        let words = |range: std::ops::Range<u32>| range.map(|n| format!("word{n} ")).collect();
+        return Reply::Halves(words(0..30), half.clone(), words(30..60));
     }
     // A hermes-webui puts a line of its own before it.
     if order.lines().any(|line| line.starts_with("[IMPORTANT: Background process ")) {
@@ -61,11 +65,14 @@ fn script(asked: &Asked) -> Reply {
 impl Rig {
     pub(crate) async fn start(way: Way) -> Self {
         let home = Home::new();
+        let half = Gate::closed();
+        let behind = half.clone();
+        let script = move |asked: &Asked| script(asked, &behind);
         let model = match (&way, std::env::var("HERMES_TUI_CONTRACT_MODEL")) {
             (Way::Running(_), Ok(address)) => Server::at(&address, script).await,
             _ => Server::start(script).await,
         };
-        let mut rig = Self { way, home, local: None, serving: None, proxy: None, model };
+        let mut rig = Self { way, home, local: None, serving: None, proxy: None, model, half };
         if let Way::Running(_) = rig.way {
             return rig;
         }
@@ -114,7 +121,7 @@ impl Rig {
                 state_dir::socket_path(&self.home.state()).display().to_string()
             }
         };
-        remote::Server::parse(&place, &client).unwrap()
+        support::client(&place, &client)
     }
 
     /// The socket behind which the host's own stands.
@@ -232,7 +239,7 @@ async fn a_clarify_question_is_answered_in_words(rig: &Rig) {
 
 async fn a_turn_is_cancelled_and_keeps_what_was_said(rig: &Rig) {
     let mut view = rig.view(Target::New).await;
-    view.prompt("talk slowly");
+    view.prompt("talk at length");
     view.until("the first words", |v| {
         v.transcript.running.as_ref().filter(|r| r.text.contains("word3")).map(|_| ())
     })
@@ -253,7 +260,7 @@ async fn a_turn_is_cancelled_and_keeps_what_was_said(rig: &Rig) {
 
 async fn a_background_command_wakes_the_agent_once(rig: &Rig) {
     let mut view = rig.view(Target::New).await;
-    let args = json!({ "command": "sleep 1; echo far-away", "background": true,
+    let args = json!({ "command": "sleep 0.3; echo far-away", "background": true,
         "notify_on_complete": true });
     view.prompt(&format!("call terminal {args}"));
     said(&mut view, "I was woken.", 1).await;
@@ -271,7 +278,7 @@ async fn a_background_command_wakes_the_agent_once(rig: &Rig) {
 // E02
 async fn a_front_end_that_comes_back_in_the_middle_misses_nothing(rig: &Rig) {
     let mut first = rig.view(Target::New).await;
-    first.prompt("talk slowly");
+    first.prompt("talk at length");
     first
         .until("the first words", |v| {
             v.transcript.running.as_ref().filter(|r| r.text.contains("word5")).map(|_| ())
@@ -284,9 +291,10 @@ async fn a_front_end_that_comes_back_in_the_middle_misses_nothing(rig: &Rig) {
         v.transcript.running.as_ref().filter(|r| r.text.starts_with("word0 word1")).map(|_| ())
     })
     .await;
+    rig.half.open();
     said(&mut back, "word58 word59", 1).await;
     let whole: String = (0..60).map(|n| format!("word{n} ")).collect();
-    let wanted = [("user", "talk slowly".to_owned()), ("agent", whole.trim().to_owned())];
+    let wanted = [("user", "talk at length".to_owned()), ("agent", whole.trim().to_owned())];
     assert_eq!(told(&back.transcript.rows), wanted);
     let late = rig.view(Target::Id(session)).await;
     assert_eq!(told(&late.transcript.rows), wanted);

@@ -86,7 +86,7 @@ async fn rig(home: &Home, server: &Server) -> (EmbeddedHost, TestView) {
 
 // W01 W17
 #[tokio::test]
-async fn a_delegated_task_wakes_the_session_that_delegated_with_its_result_once() {
+async fn a_delegated_task_wakes_its_session_with_the_result_once() {
     let home = Home::new();
     let server = Server::start(script).await;
     let (_local, mut view) = rig(&home, &server).await;
@@ -115,7 +115,7 @@ async fn a_delegated_task_wakes_the_session_that_delegated_with_its_result_once(
 }
 
 #[tokio::test]
-async fn a_delegated_task_has_an_own_context_and_neither_delegates_nor_asks() {
+async fn a_delegated_task_has_its_own_context_and_asks_nobody() {
     let home = Home::new();
     let server = Server::start(script).await;
     let (_local, mut view) = rig(&home, &server).await;
@@ -241,7 +241,7 @@ async fn a_cancel_ends_the_task_that_the_turn_waits_for() {
 
 // R05
 #[tokio::test]
-async fn a_task_that_ends_while_the_host_drains_ends_the_wait_for_it_too() {
+async fn a_task_that_ends_during_a_drain_ends_the_wait_for_it() {
     let home = Home::new();
     let gate = Gate::closed();
     let hold = gate.clone();
@@ -264,7 +264,7 @@ async fn a_task_that_ends_while_the_host_drains_ends_the_wait_for_it_too() {
 
 // R05 W15
 #[tokio::test]
-async fn a_task_that_is_delegated_while_the_host_drains_is_the_next_ones() {
+async fn a_task_delegated_during_a_drain_is_left_to_the_next_host() {
     let home = Home::new();
     let gate = Gate::closed();
     let hold = gate.clone();
@@ -299,7 +299,7 @@ async fn a_task_that_is_delegated_while_the_host_drains_is_the_next_ones() {
 
 // E05
 #[tokio::test]
-async fn a_look_at_a_finished_task_keeps_nobody_from_the_session_that_delegated_it() {
+async fn viewing_a_finished_task_does_not_block_its_session() {
     let home = Home::new();
     let server = Server::start(script).await;
     home.configure(server.url());
@@ -429,7 +429,7 @@ async fn a_task_that_is_woken_by_its_own_command_reports_after_that() {
 
 // R05 W15
 #[tokio::test]
-async fn a_task_that_was_running_when_the_host_stopped_is_told_once_by_the_next_one() {
+async fn a_task_running_at_a_stop_is_reported_once_by_the_next_host() {
     let home = Home::new();
     let server = Server::start(script).await;
     let (local, mut view) = rig(&home, &server).await;
@@ -488,7 +488,7 @@ async fn remove(home: &Home, session: &SessionId) {
 
 // W19
 #[tokio::test]
-async fn a_task_whose_session_is_deleted_is_lost_and_those_of_a_deleted_session_go_with_it() {
+async fn deleting_a_session_loses_its_task_and_deletes_its_workers() {
     let home = Home::new();
     let server = Server::start(script).await;
     let (_local, mut view) = rig(&home, &server).await;
@@ -510,7 +510,7 @@ async fn a_task_whose_session_is_deleted_is_lost_and_those_of_a_deleted_session_
 
 // W14 W15 W16 W27
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn killed_at_any_moment_each_delegated_task_is_told_exactly_once() {
+async fn killed_at_any_moment_each_task_is_reported_exactly_once() {
     in_homes(RUNS, |home, dice, _| async move { one(&home, dice).await }).await;
 }
 

@@ -77,7 +77,7 @@ async fn with_process(home: &Home, local: &EmbeddedHost) -> (TestView, SessionId
 
 // W09 W19 S04
 #[tokio::test]
-async fn a_deleted_session_is_gone_everywhere_at_once_with_its_processes() {
+async fn a_deleted_session_is_gone_everywhere_with_its_processes() {
     let home = Home::new();
     let server = Server::obedient().await;
     let local = start(home.settings(server.model()));
@@ -145,7 +145,7 @@ async fn late_words_of_a_turn_do_not_bring_its_deleted_session_back() {
 
 // W19
 #[tokio::test]
-async fn a_process_whose_session_was_deleted_without_a_host_is_an_orphan_that_can_be_killed() {
+async fn an_orphan_of_a_session_deleted_offline_can_be_killed() {
     let home = Home::new();
     let server = Server::obedient().await;
     home.configure(server.url());
@@ -182,7 +182,7 @@ async fn a_process_whose_session_was_deleted_without_a_host_is_an_orphan_that_ca
 
 // W19
 #[tokio::test]
-async fn an_orphan_that_ends_by_itself_wakes_nobody_and_leaves_nothing() {
+async fn an_orphan_that_ends_wakes_nobody_and_leaves_nothing() {
     let home = Home::new();
     let server = Server::obedient().await;
     let local = start(home.settings(server.model()));
@@ -208,7 +208,7 @@ async fn an_orphan_that_ends_by_itself_wakes_nobody_and_leaves_nothing() {
 
 // W08 W09 W19
 #[tokio::test]
-async fn a_kill_that_a_deletion_asked_for_is_repeated_by_the_next_host() {
+async fn the_kill_of_a_deletion_is_repeated_by_the_next_host() {
     let home = Home::new();
     let server = Server::obedient().await;
     let local = start(home.settings(server.model()));
@@ -228,7 +228,7 @@ async fn a_kill_that_a_deletion_asked_for_is_repeated_by_the_next_host() {
 
 // S07
 #[tokio::test]
-async fn the_command_line_deletes_what_no_host_has_open_and_asks_first() {
+async fn the_command_line_asks_and_deletes_what_no_host_has_open() {
     let home = Home::new();
     let server = Server::obedient().await;
     home.configure(server.url());
@@ -304,7 +304,7 @@ async fn an_archived_session_is_woken_and_stays_put_away() {
 
 // W09
 #[tokio::test]
-async fn every_process_of_the_host_is_listed_and_can_be_ended_from_any_session() {
+async fn every_process_is_listed_and_can_be_ended_from_any_session() {
     let home = Home::new();
     let server = Server::obedient().await;
     let local = start(home.settings(server.model()));

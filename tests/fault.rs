@@ -6,11 +6,13 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use host::embedded::EmbeddedHost;
+use host::settings::Timing;
 use host::{remote, serve};
 use protocol::{Body, Event, Link, Row, Target};
 
 use crate::support::{
-    Asked, BAD_GATEWAY, Fault, Home, Proxy, Reply, Seen, Server, TO_LOGIN, TestView, start,
+    self, Asked, BAD_GATEWAY, Fault, Home, Proxy, Reply, Seen, Server, TO_LOGIN, TestView, quick,
+    start,
 };
 
 /// Words of the answer.
@@ -18,7 +20,7 @@ const WORDS: usize = 60;
 
 fn slowly(_: &Asked) -> Reply {
     let words = (0..WORDS).map(|n| format!("word{n} ")).collect();
-    Reply::Slow(words, Duration::from_millis(100))
+    Reply::Slow(words, Duration::from_millis(50))
 }
 
 fn whole() -> String {
@@ -35,7 +37,11 @@ struct Rig {
 
 impl Rig {
     async fn start(seen: Seen) -> Self {
-        let home = Home::new();
+        Self::with_timing(seen, quick()).await
+    }
+
+    async fn with_timing(seen: Seen, timing: Timing) -> Self {
+        let home = Home::with_timing(timing);
         let model = Server::start(slowly).await;
         let address = Arc::new(Mutex::new("127.0.0.1:1".parse().unwrap()));
         let proxy = Proxy::before(address.clone(), seen).await;
@@ -53,7 +59,7 @@ impl Rig {
             password: None,
             version: "0.0.0".to_owned(),
         };
-        let server = serve::start(local.access(), &settings, options).await.unwrap();
+        let server = serve::start(local.handle(), &settings, options).await.unwrap();
         *self.address.lock().unwrap() = server.address().unwrap();
         self.host = Some((local, server));
     }
@@ -67,7 +73,8 @@ impl Rig {
 
     async fn view(&self, target: Target) -> TestView {
         let client = self.home.user().join("client");
-        let server = remote::Server::parse(&self.proxy.url(), &client).unwrap();
+        let mut server = support::client(&self.proxy.url(), &client);
+        server.timing = self.home.timing();
         TestView::over(remote::connect(server, target)).await
     }
 }
@@ -112,7 +119,7 @@ async fn disturbed(seen: Seen, fault: Fault) -> Rig {
     view.prompt("talk");
     words(&mut view, 5).await;
     rig.proxy.set(fault);
-    tokio::time::sleep(Duration::from_secs(2)).await;
+    tokio::time::sleep(Duration::from_millis(700)).await;
     rig.proxy.set(Fault::None);
     rest(&mut view).await;
     assert_eq!(answer(&view.transcript.rows), whole(), "{fault:?}");
@@ -140,22 +147,23 @@ async fn all(seen: Seen) {
 
 // E03 E08
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn on_the_seam_wire_a_disturbed_answer_ends_like_an_undisturbed_one() {
+async fn a_disturbed_answer_on_the_seam_wire_ends_undisturbed() {
     all(Seen::Whole).await;
 }
 
 // E03 E08
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn on_the_webui_wire_a_disturbed_answer_ends_like_an_undisturbed_one() {
+async fn a_disturbed_answer_on_the_webui_wire_ends_undisturbed() {
     all(Seen::Webui).await;
 }
 
 /// The connection falls silent in the middle and nobody says so. Before that the client has seen
 /// how often this server sends keepalives.
 async fn silent(seen: Seen) {
-    let mut rig = Rig::start(seen).await;
+    let (keepalive, idle) = (Duration::from_millis(300), Duration::from_millis(500));
+    let mut rig = Rig::with_timing(seen, Timing { keepalive, idle, ..quick() }).await;
     let mut view = rig.view(Target::New).await;
-    tokio::time::sleep(Duration::from_secs(11)).await;
+    tokio::time::sleep(keepalive * 10).await;
     view.prompt("talk");
     words(&mut view, 5).await;
     let before = rig.proxy.connections();
@@ -170,7 +178,7 @@ async fn silent(seen: Seen) {
 
 // E07
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_link_that_falls_silent_is_noticed_by_its_missing_keepalives() {
+async fn a_silent_link_is_noticed_by_its_missing_keepalives() {
     tokio::join!(silent(Seen::Whole), silent(Seen::Webui));
 }
 

@@ -65,7 +65,7 @@ async fn until_listed(
 
 // S04
 #[tokio::test]
-async fn a_turn_taken_back_is_gone_for_every_view_the_model_and_the_next_host() {
+async fn an_undone_turn_is_gone_for_views_model_and_the_next_host() {
     let home = Home::new();
     let server = Server::obedient().await;
     let local = start(home.settings(server.model()));
@@ -108,7 +108,7 @@ async fn a_turn_taken_back_is_gone_for_every_view_the_model_and_the_next_host() 
 
 // S05
 #[tokio::test]
-async fn an_uploaded_file_waits_for_the_next_prompt_also_over_a_restart() {
+async fn an_upload_waits_for_the_next_prompt_also_over_a_restart() {
     let home = Home::new();
     let server = Server::obedient().await;
     let local = start(home.settings(server.model()));
@@ -238,7 +238,7 @@ async fn what_one_front_end_changes_every_other_one_learns_at_once() {
     let server = Server::obedient().await;
     let local = start(home.settings(server.model()));
     let mut other = TestView::new(&local).await;
-    let browser = local.access().labelled("browser");
+    let browser = local.handle().labelled("browser");
     let mut asking = TestView::new(&local).await;
     fs::create_dir(home.work().join("x")).unwrap();
     let args = json!({ "command": "rm -rf x" });
@@ -349,7 +349,7 @@ async fn a_front_end_sets_where_a_session_works_and_whether_it_asks() {
 
 // S04
 #[tokio::test]
-async fn another_front_ends_switch_moves_nobody_and_is_told_to_the_others() {
+async fn another_views_switch_moves_nobody_and_is_reported() {
     let home = Home::new();
     let server = Server::obedient().await;
     let local = start(home.settings(server.model()));

@@ -3,15 +3,17 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
+use host::settings::Timing;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use protocol::{Body, Command, Delivery, Event, News, Outcome, Target, Toast};
 use serde_json::json;
 
 use crate::support::{
-    Asked, Home, Reply, Server, Terminal, TestView, answer, eventually, is_alive, obey, start,
-    wakeups,
+    Asked, Home, Reply, Server, Terminal, TestView, answer, eventually, is_alive, obey, quick,
+    start, wakeups,
 };
 use crate::wakeups::{fifo, spawn, waiting};
 
@@ -49,7 +51,7 @@ fn last_toast(view: &TestView) -> Option<(u64, String)> {
 
 // W20
 #[tokio::test]
-async fn with_a_refused_key_no_further_wakeup_asks_until_another_model_is_chosen() {
+async fn a_refused_key_pauses_wakeups_until_another_model() {
     let home = Home::new();
     let server = Server::start(|asked| match asked.body["model"].as_str() {
         Some("test-model") if asked.last_user().starts_with("[IMPORTANT") => refused(),
@@ -85,7 +87,7 @@ async fn with_a_refused_key_no_further_wakeup_asks_until_another_model_is_chosen
 
 // W20
 #[tokio::test]
-async fn a_pause_outlives_a_restart_with_the_same_key_and_ends_with_another() {
+async fn a_pause_outlives_a_restart_until_the_key_changes() {
     let home = Home::new();
     let (refuses, server) = switched(refused).await;
     let local = start(home.settings(server.model()));
@@ -123,7 +125,7 @@ async fn a_pause_outlives_a_restart_with_the_same_key_and_ends_with_another() {
 
 // W29
 #[tokio::test]
-async fn a_wakeup_that_failed_is_tried_again_at_the_next_start_in_its_one_row() {
+async fn a_failed_wakeup_is_retried_at_the_next_start_in_one_row() {
     let home = Home::new();
     let (fails, server) = switched(|| Reply::Status(503, "overloaded".to_owned())).await;
     let local = start(home.settings(server.model()));
@@ -165,7 +167,7 @@ async fn a_wakeup_that_failed_is_tried_again_at_the_next_start_in_its_one_row() 
 
 // W28 W29
 #[tokio::test]
-async fn a_wakeup_and_a_prompt_start_alike_where_the_working_folder_is_gone() {
+async fn without_the_working_directory_wakeup_and_prompt_start_alike() {
     let home = Home::new();
     let server = Server::start(|asked| match asked.last_user() {
         text if is_wakeup(asked) || text == "look" => {
@@ -197,7 +199,7 @@ async fn a_wakeup_and_a_prompt_start_alike_where_the_working_folder_is_gone() {
 
 // W22
 #[tokio::test]
-async fn what_an_interrupt_held_outlives_a_killed_host_and_rides_with_the_next_prompt() {
+async fn wakeups_held_by_an_interrupt_outlive_a_killed_host() {
     let home = Home::new();
     let server = Server::start(|asked| match asked.last_user() {
         "hang" => Reply::Hang("Well".to_owned()),
@@ -268,7 +270,7 @@ async fn wake_now_runs_what_an_interrupt_held_and_a_toast_counts_it() {
 // W23
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_cancelled_turn_whose_command_cannot_be_killed_is_reclaimed() {
-    let home = Home::new();
+    let home = Home::with_timing(Timing { unwind: Duration::from_secs(2), ..quick() });
     let server = Server::obedient().await;
     let local = start(home.settings(server.model()));
     let mut view = TestView::new(&local).await;
@@ -298,7 +300,7 @@ async fn a_cancelled_turn_whose_command_cannot_be_killed_is_reclaimed() {
 
 // W31
 #[tokio::test]
-async fn a_wakeup_turn_stops_at_the_same_limit_as_a_user_turn_and_says_so() {
+async fn a_wakeup_turn_stops_at_the_limit_of_a_user_turn() {
     let home = Home::new();
     let server = Server::start(|asked| match asked.last_user() {
         text if is_wakeup(asked) || text == "for ever" => {

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::contract::{Over, Rig, Way, no_question, removal, said};
 use crate::serve::Serve;
-use crate::support::{Fault, Home, Proxy, Seen, Server, TestView, eventually, start};
+use crate::support::{self, Fault, Home, Proxy, Seen, Server, TestView, eventually, start};
 
 /// The inbox as a view was told it last.
 fn inbox(view: &TestView) -> &[Asked] {
@@ -111,20 +111,20 @@ async fn answered_from_a_third(way: Way) {
 
 // C02 C07 C16
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_sessions_ask_is_answered_from_a_third_one_of_the_embedded_host() {
+async fn questions_are_answered_from_a_third_session_embedded() {
     answered_from_a_third(Way::Embedded).await;
 }
 
 // C02 C07 C16
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_sessions_ask_is_answered_from_a_third_one_over_the_seam_wire() {
+async fn questions_are_answered_from_a_third_session_on_the_seam() {
     answered_from_a_third(Way::Seam(Over::Tcp)).await;
     answered_from_a_third(Way::Seam(Over::Socket)).await;
 }
 
 // C02 C07 C16
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_sessions_ask_is_answered_from_a_third_one_over_the_webui_wire() {
+async fn questions_are_answered_from_a_third_session_on_webui_wire() {
     answered_from_a_third(Way::Webui(Over::Tcp)).await;
     answered_from_a_third(Way::Webui(Over::Socket)).await;
 }
@@ -132,18 +132,18 @@ async fn what_sessions_ask_is_answered_from_a_third_one_over_the_webui_wire() {
 /// See `contract.rs` for what it needs.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs a running hermes-webui"]
-async fn what_sessions_ask_is_answered_from_a_third_one_of_a_running_webui() {
+async fn questions_are_answered_from_a_third_session_running_webui() {
     let url = std::env::var("HERMES_TUI_CONTRACT_URL").expect("HERMES_TUI_CONTRACT_URL");
     answered_from_a_third(Way::Running(url)).await;
 }
 
 fn at(place: &str, home: &Home) -> remote::Server {
-    remote::Server::parse(place, &home.user().join("client")).unwrap()
+    support::client(place, &home.user().join("client"))
 }
 
 // C15 C16
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn after_a_kill_of_the_host_what_was_asked_is_in_the_inbox_again() {
+async fn after_a_kill_of_the_host_the_inbox_has_its_questions_again() {
     let home = Home::new();
     let model = Server::obedient().await;
     home.configure(model.url());
@@ -214,7 +214,7 @@ async fn a_question_that_runs_out_leaves_the_inbox() {
 
 // C03 E04
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_answered_while_there_was_no_link_is_not_in_the_inbox_after_it() {
+async fn questions_answered_without_a_link_leave_the_inbox() {
     let home = Home::new();
     let model = Server::obedient().await;
     home.configure(model.url());

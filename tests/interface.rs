@@ -36,7 +36,7 @@ async fn the_answer_to_several_completions_names_each() {
 
 // W02 W24
 #[tokio::test]
-async fn with_a_home_of_hermes_exactly_one_wakeup_request_in_its_text_form_arrives() {
+async fn with_a_hermes_home_exactly_one_wakeup_request_arrives() {
     let home = Home::new();
     let server = Server::obedient().await;
     home.configure(server.url());
@@ -138,7 +138,7 @@ async fn esc_ends_a_foreground_command_and_the_queue_goes_on() {
 
 // P10 W15
 #[tokio::test]
-async fn quitting_asks_and_what_is_left_running_wakes_at_the_next_start() {
+async fn quitting_asks_and_work_left_running_wakes_at_the_next_start() {
     let home = Home::new();
     let server = Server::obedient().await;
     home.configure(server.url());
@@ -193,7 +193,7 @@ async fn quitting_can_stop_what_runs_and_then_nothing_wakes_later() {
 
 // S07 W26
 #[tokio::test]
-async fn beside_an_interface_with_a_running_turn_other_sessions_can_be_used() {
+async fn other_sessions_can_be_used_beside_a_running_turn() {
     let home = Home::new();
     let server = Server::start(|asked| match asked.last_user() {
         "hang" => Reply::Hang("On and on".to_owned()),

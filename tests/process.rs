@@ -164,7 +164,7 @@ async fn a_real_time_signal_is_a_signal() {
 }
 
 #[tokio::test]
-async fn output_of_both_streams_is_kept_in_order_and_the_environment_is_the_given_one() {
+async fn both_output_streams_keep_order_in_the_given_environment() {
     let bench = Bench::new();
     let (processes, _told) = bench.host();
     let mut spec = bench.spec("echo one; echo two >&2; echo $HERMES_SESSION_ID; env | wc -l; pwd");
@@ -184,7 +184,7 @@ async fn output_of_both_streams_is_kept_in_order_and_the_environment_is_the_give
 
 // W13
 #[tokio::test]
-async fn a_grandchild_that_keeps_the_output_open_delays_the_end_by_the_grace_only() {
+async fn a_grandchild_holding_the_output_delays_the_end_by_the_grace() {
     let bench = Bench::new();
     let (processes, mut told) = bench.host();
     let command = "(echo $BASHPID; sleep 1; echo late; touch survived; sleep 100) & \
@@ -211,7 +211,7 @@ async fn a_grandchild_that_keeps_the_output_open_delays_the_end_by_the_grace_onl
 
 // W14, P07
 #[tokio::test]
-async fn a_new_host_adopts_a_running_process_with_input_output_and_end() {
+async fn a_new_host_adopts_a_process_with_input_output_and_end() {
     for pty in [false, true] {
         let bench = Bench::new();
         let (processes, told) = bench.host();
@@ -240,7 +240,7 @@ async fn a_new_host_adopts_a_running_process_with_input_output_and_end() {
 
 // W15
 #[tokio::test]
-async fn a_process_that_ended_without_a_host_is_found_with_its_exit_and_output() {
+async fn a_process_that_ended_without_a_host_has_exit_and_output() {
     let bench = Bench::new();
     let (processes, told) = bench.host();
     let spec = bench.spec("read line; echo done; exit 5");
@@ -274,7 +274,7 @@ async fn a_process_that_ended_without_a_host_is_found_with_its_exit_and_output()
 
 // W12
 #[tokio::test]
-async fn a_killed_supervisor_means_lost_and_the_child_can_still_be_killed() {
+async fn a_killed_supervisor_means_lost_and_its_child_can_be_killed() {
     let bench = Bench::new();
     let (processes, mut told) = bench.host();
     let spec = bench.spec("sleep 100 & echo $! > grandchild; wait");
@@ -346,7 +346,7 @@ async fn a_kill_ends_the_whole_tree_however_it_resists() {
 
 // W10
 #[tokio::test]
-async fn kills_that_race_with_each_other_and_with_the_end_tell_one_end() {
+async fn racing_kills_and_ends_report_one_end() {
     let bench = Bench::new();
     let (processes, mut told) = bench.host();
     for _ in 0..10 {
@@ -489,7 +489,7 @@ async fn many_at_once_each_end_as_themselves() {
 }
 
 #[tokio::test]
-async fn a_stopped_supervisor_is_adopted_as_running_and_heard_when_it_goes_on() {
+async fn a_stopped_supervisor_is_adopted_and_read_when_it_goes_on() {
     let bench = Bench::new();
     let (processes, told) = bench.host();
     let spec = bench.spec("read line; exit 6");
@@ -575,7 +575,7 @@ async fn a_foreground_command_whose_caller_has_gone_is_killed() {
 }
 
 #[tokio::test]
-async fn an_id_in_use_is_refused_and_the_process_that_has_it_is_left_alone() {
+async fn an_id_in_use_is_refused_and_its_process_left_alone() {
     let bench = Bench::new();
     let (processes, mut told) = bench.host();
     let spec = bench.spec("read x; exit 8");

@@ -26,7 +26,7 @@ fn removal(folder: &str) -> String {
 
 // C03 C04 C07
 #[tokio::test]
-async fn of_two_front_ends_the_first_answer_wins_and_the_other_sees_it() {
+async fn of_two_views_the_first_answer_wins_and_the_other_sees_it() {
     let home = Home::new();
     let server = Server::obedient().await;
     let local = start(home.settings(server.model()));
@@ -84,7 +84,7 @@ async fn of_two_front_ends_the_first_answer_wins_and_the_other_sees_it() {
 
 // C05 C10
 #[tokio::test]
-async fn an_approval_for_the_session_is_not_asked_again_there_but_in_another() {
+async fn an_approval_for_a_session_holds_in_that_session_only() {
     let home = Home::new();
     let server = Server::obedient().await;
     let local = start(home.settings(server.model()));
@@ -102,7 +102,7 @@ async fn an_approval_for_the_session_is_not_asked_again_there_but_in_another() {
 
 // C08
 #[tokio::test]
-async fn the_clock_of_a_question_starts_when_it_is_shown_and_silence_is_no() {
+async fn a_questions_clock_starts_when_shown_and_silence_is_no() {
     let home = Home::new();
     let server = Server::obedient().await;
     let mut settings = home.settings(server.model());
@@ -171,7 +171,7 @@ async fn a_one_shot_run_never_waits_for_an_answer_to_a_question() {
 
 // C13
 #[tokio::test]
-async fn a_clarify_answer_of_several_lines_reaches_the_model_unchanged() {
+async fn a_multi_line_clarify_answer_reaches_the_model_unchanged() {
     let home = Home::new();
     let server = Server::obedient().await;
     let local = start(home.settings(server.model()));
@@ -194,7 +194,7 @@ async fn a_clarify_answer_of_several_lines_reaches_the_model_unchanged() {
 
 // C08 C13 R04
 #[tokio::test]
-async fn a_clarify_question_that_nobody_answers_tells_the_agent_to_go_on_or_stop() {
+async fn an_unanswered_clarify_question_lets_the_agent_decide() {
     let home = Home::new();
     let server = Server::obedient().await;
     let mut settings = home.settings(server.model());

@@ -42,7 +42,7 @@ async fn a_spawn_cut_off_by_an_interrupt_does_not_stay_for_ever() {
 
 // W08
 #[tokio::test]
-async fn a_kill_by_the_agent_takes_place_also_if_the_turn_is_interrupted() {
+async fn a_kill_by_the_agent_survives_an_interrupt_of_the_turn() {
     let home = Home::new();
     let server = Server::obedient().await;
     let local = start(home.settings(server.model()));
@@ -64,7 +64,7 @@ async fn a_kill_by_the_agent_takes_place_also_if_the_turn_is_interrupted() {
 
 // W09 P10
 #[tokio::test]
-async fn a_kill_asked_for_in_the_last_moment_takes_place_before_the_host_stops() {
+async fn a_kill_requested_last_is_done_before_the_host_stops() {
     let home = Home::new();
     let server = Server::obedient().await;
     let local = start(home.settings(server.model()));
@@ -84,7 +84,7 @@ async fn a_kill_asked_for_in_the_last_moment_takes_place_before_the_host_stops()
 
 // W08 W14
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_kill_that_the_host_did_not_survive_is_repeated_and_wakes_nobody() {
+async fn a_kill_cut_off_by_a_crash_is_repeated_and_wakes_nobody() {
     let mut runs = tokio::task::JoinSet::new();
     for pause in [50, 100, 150, 200, 300] {
         runs.spawn(killed_while_killing(Some(Duration::from_millis(pause))));
@@ -179,7 +179,7 @@ async fn many_that_end_while_no_host_runs_are_told_once_in_few_turns() {
 
 // W01 P11
 #[tokio::test]
-async fn after_a_restart_a_session_nobody_opened_is_woken_and_the_one_in_view_sees_a_toast() {
+async fn after_a_restart_an_unopened_session_is_woken_with_a_toast() {
     let home = Home::new();
     let mut terminal = Terminal::open(&home, &[]).await;
     terminal.send("background 2");
@@ -197,7 +197,7 @@ async fn after_a_restart_a_session_nobody_opened_is_woken_and_the_one_in_view_se
 
 // W15 W26
 #[tokio::test]
-async fn a_session_that_a_one_shot_run_held_at_the_start_is_taken_up_when_it_is_free() {
+async fn a_session_held_by_a_one_shot_run_is_loaded_when_free() {
     let home = Home::new();
     let hold = Gate::closed();
     let held = hold.clone();
@@ -239,31 +239,35 @@ async fn a_session_that_a_one_shot_run_held_at_the_start_is_taken_up_when_it_is_
 
 // P13
 #[tokio::test]
-async fn a_closed_terminal_leaves_neither_a_spinning_host_nor_a_lost_completion() {
-    for signal in [Some(Signal::SIGHUP), Some(Signal::SIGTERM), None] {
-        let home = Home::new();
-        let mut terminal = Terminal::open(&home, &[]).await;
-        terminal.send("background 1");
-        terminal.shows("I will be woken when it ends").await;
-        let (session, pid) = (home.latest().unwrap(), terminal.pid());
-        match signal {
-            Some(signal) => kill(Pid::from_raw(pid as i32), signal).unwrap(),
-            None => terminal.hang_up(),
-        }
-        // It goes on without a terminal, or it goes; both are fine, a busy loop is not.
-        tokio::time::sleep(Duration::from_millis(1500)).await;
-        let before = cpu(pid);
-        tokio::time::sleep(Duration::from_millis(500)).await;
-        let spent = cpu(pid).saturating_sub(before);
-        assert!(spent < 20, "{signal:?}: {spent} ticks in half a second");
-        if terminal.is_running() {
-            eventually("the wakeup", || home.is_settled().then_some(())).await;
-            terminal.kill();
-        }
-        let _again = Terminal::open(&home, &["-c"]).await;
-        eventually("the wakeup", || home.is_settled().then_some(())).await;
-        assert_eq!(wakeups(&home.stored(&session).rows).len(), 1, "{}", home.dump());
+async fn a_closed_terminal_leaves_no_busy_host_and_loses_nothing() {
+    let ends = [Some(Signal::SIGHUP), Some(Signal::SIGTERM), None];
+    futures::future::join_all(ends.map(terminal_closed)).await;
+}
+
+/// By that signal, or really.
+async fn terminal_closed(signal: Option<Signal>) {
+    let home = Home::new();
+    let mut terminal = Terminal::open(&home, &[]).await;
+    terminal.send("background 1");
+    terminal.shows("I will be woken when it ends").await;
+    let (session, pid) = (home.latest().unwrap(), terminal.pid());
+    match signal {
+        Some(signal) => kill(Pid::from_raw(pid as i32), signal).unwrap(),
+        None => terminal.hang_up(),
     }
+    // It goes on without a terminal, or it goes; both are fine, a busy loop is not.
+    tokio::time::sleep(Duration::from_millis(1500)).await;
+    let before = cpu(pid);
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    let spent = cpu(pid).saturating_sub(before);
+    assert!(spent < 20, "{signal:?}: {spent} ticks in half a second");
+    if terminal.is_running() {
+        eventually("the wakeup", || home.is_settled().then_some(())).await;
+        terminal.kill();
+    }
+    let _again = Terminal::open(&home, &["-c"]).await;
+    eventually("the wakeup", || home.is_settled().then_some(())).await;
+    assert_eq!(wakeups(&home.stored(&session).rows).len(), 1, "{}", home.dump());
 }
 
 /// Clock ticks a process has used.
@@ -294,7 +298,7 @@ async fn the_demo_model_answers_a_prompt_that_came_with_a_completion() {
 }
 
 #[tokio::test]
-async fn a_prompt_that_waited_when_the_host_was_killed_runs_once_after_the_restart() {
+async fn a_prompt_queued_at_a_kill_runs_once_after_the_restart() {
     let home = Home::new();
     let server = Server::start(|asked| match asked.last_user() {
         "hang" => Reply::Hang("Well".to_owned()),

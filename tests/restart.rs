@@ -63,7 +63,7 @@ fn bytes(view: &TestView) -> usize {
 
 // R08
 #[tokio::test]
-async fn a_session_of_four_thousand_rows_opens_with_its_tail_and_pages_back() {
+async fn a_session_of_4000_rows_opens_with_its_tail_and_pages_back() {
     let home = Home::new();
     let bodies = (1..=2_000)
         .flat_map(|i| [asked(&format!("question {i}")), said(format!("answer {i}"))])
@@ -117,7 +117,7 @@ async fn a_session_with_an_answer_of_20_mb_opens_with_its_tail() {
 
 // R09
 #[tokio::test]
-async fn a_store_of_a_newer_version_is_refused_in_clear_words_and_left_alone() {
+async fn a_store_of_a_newer_version_is_refused_and_left_alone() {
     let home = Home::new();
     store(&home, "20260101_000000_cccccc", vec![asked("hello")]).await;
     let path = home.state().join("hermes-tui.db");
@@ -140,7 +140,7 @@ async fn a_store_of_a_newer_version_is_refused_in_clear_words_and_left_alone() {
 
 // S07
 #[tokio::test]
-async fn a_session_that_a_one_shot_run_holds_is_refused_by_name_and_pid() {
+async fn a_session_held_by_a_one_shot_run_is_refused_by_name_and_pid() {
     let home = Home::new();
     let server = Server::obedient().await;
     let owner = start(home.settings(server.model()));
@@ -165,7 +165,7 @@ async fn a_session_that_a_one_shot_run_holds_is_refused_by_name_and_pid() {
 
 // W14
 #[tokio::test]
-async fn a_host_that_stops_in_good_order_leaves_its_processes_to_the_next_one() {
+async fn a_host_that_stops_leaves_its_processes_to_the_next_one() {
     let home = Home::new();
     let server = Server::obedient().await;
     let local = start(home.settings(server.model()));
@@ -312,7 +312,7 @@ async fn a_turn_that_was_cut_off_long_ago_waits_for_the_user() {
 
 // C15 R04
 #[tokio::test]
-async fn a_question_that_was_pending_at_a_kill_is_asked_again_and_its_answer_goes_on() {
+async fn a_question_pending_at_a_kill_is_asked_again() {
     let home = Home::new();
     let server = Server::obedient().await;
     home.configure(server.url());
@@ -344,7 +344,7 @@ async fn a_question_that_was_pending_at_a_kill_is_asked_again_and_its_answer_goe
 
 // C15 R06
 #[tokio::test]
-async fn a_command_that_waits_for_approval_at_a_kill_runs_once_when_it_is_approved() {
+async fn a_command_pending_approval_at_a_kill_runs_once_approved() {
     let home = Home::new();
     let server = Server::obedient().await;
     home.configure(server.url());
@@ -373,7 +373,7 @@ async fn a_command_that_waits_for_approval_at_a_kill_runs_once_when_it_is_approv
 
 // R05
 #[tokio::test]
-async fn a_host_that_is_told_to_stop_lets_turns_finish_and_leaves_the_others_open() {
+async fn a_stop_lets_turns_finish_and_leaves_the_others_open() {
     let home = Home::new();
     let gate = Gate::closed();
     let hold = gate.clone();
@@ -384,7 +384,7 @@ async fn a_host_that_is_told_to_stop_lets_turns_finish_and_leaves_the_others_ope
     })
     .await;
     let mut settings = home.settings(server.model());
-    settings.agent.drain = Duration::from_secs(3);
+    settings.agent.drain = Duration::from_millis(1500);
     let local = start(settings.clone());
     let mut slow = TestView::new(&local).await;
     slow.prompt("slow");
@@ -441,7 +441,7 @@ async fn at_sigterm_the_interface_goes_and_the_turn_comes_to_its_end() {
 
 // R10
 #[tokio::test]
-async fn a_long_turn_tells_every_view_that_it_still_works_until_it_ends() {
+async fn a_long_turn_notifies_every_view_until_it_ends() {
     let home = Home::new();
     let gate = Gate::closed();
     let hold = gate.clone();

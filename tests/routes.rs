@@ -49,7 +49,7 @@ impl Rig {
             version: "1.2.3".to_owned(),
             ..serve::Options::default()
         };
-        let server = serve::start(local.access(), &settings, options).await.unwrap();
+        let server = serve::start(local.handle(), &settings, options).await.unwrap();
         let client = Client::builder().no_proxy().timeout(LONG).build().unwrap();
         Self { home, local, server, client }
     }

@@ -169,7 +169,7 @@ impl Far {
 }
 
 #[tokio::test]
-async fn views_over_tcp_and_over_the_socket_fold_to_what_an_embedded_view_has() {
+async fn views_over_tcp_and_socket_fold_to_the_embedded_view() {
     let home = Home::new();
     let settings = home.settings(demo());
     let local = start(settings.clone());
@@ -179,7 +179,7 @@ async fn views_over_tcp_and_over_the_socket_fold_to_what_an_embedded_view_has() 
         sockets: vec![socket.clone()],
         ..Options::default()
     };
-    let server = serve::start(local.access(), &settings, options).await.unwrap();
+    let server = serve::start(local.handle(), &settings, options).await.unwrap();
     let base = format!("http://{}", server.address().unwrap());
     let mut near = TestView::new(&local).await;
     near.ask(1, "tool").await;
@@ -341,7 +341,7 @@ async fn host_tells_what_runs_and_ends_it() {
 }
 
 #[tokio::test]
-async fn a_host_in_the_background_has_no_terminal_and_listens_when_the_shell_has_the_prompt() {
+async fn a_background_host_has_no_terminal_and_listens_at_once() {
     let home = home();
     let ran = home.run(&["serve", "--port", "0", "--detach"]).await;
     let text = String::from_utf8_lossy(&ran.stdout).into_owned();
@@ -373,7 +373,7 @@ async fn a_host_in_the_background_has_no_terminal_and_listens_when_the_shell_has
 }
 
 #[tokio::test]
-async fn a_host_in_the_background_waits_for_who_started_it_to_make_way() {
+async fn a_background_host_waits_for_its_starter_to_make_way() {
     let home = home();
     let lock = home.state().join("host.lock");
     let first = Lock::take(&lock).unwrap();

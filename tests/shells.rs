@@ -54,7 +54,7 @@ async fn children_know_the_session_of_their_own_turn() {
 
 // W25
 #[tokio::test]
-async fn an_outer_session_and_the_keys_of_providers_never_reach_a_child() {
+async fn outer_sessions_and_provider_keys_never_reach_a_child() {
     let home = Home::new();
     let server = Server::obedient().await;
     home.configure(server.url());
@@ -190,7 +190,7 @@ async fn an_interrupt_kills_the_whole_tree_and_the_next_prompt_runs() {
 }
 
 #[tokio::test]
-async fn an_answer_that_is_cut_is_kept_as_partial_and_the_turn_says_why() {
+async fn a_cut_answer_is_kept_as_partial_and_the_turn_says_why() {
     let home = Home::new();
     let server = Server::start(|asked| match asked.last_user() {
         "cut" => Reply::Cut("Half an ans".to_owned()),

@@ -43,7 +43,7 @@ impl Site {
         let local = start(settings.clone());
         let tcp = Some("127.0.0.1:0".parse().unwrap());
         let options = Options { tcp, version: "test".to_owned(), ..Options::default() };
-        let server = serve::start(local.access(), &settings, options).await.unwrap();
+        let server = serve::start(local.handle(), &settings, options).await.unwrap();
         let http = reqwest::Client::builder().no_proxy().build().unwrap();
         Self { home, local, server, http, model }
     }

@@ -7,7 +7,7 @@ mod server;
 mod terminal;
 mod view;
 
-pub(crate) use home::{Home, demo, exe, is_alive, reap, run, settings_in};
+pub(crate) use home::{Home, client, demo, exe, is_alive, quick, reap, run, settings_in};
 pub(crate) use proxy::{BAD_GATEWAY, Fault, Proxy, Seen, TO_LOGIN};
 pub(crate) use server::{Asked, Gate, Reply, Server, answer, obey};
 pub(crate) use terminal::Terminal;

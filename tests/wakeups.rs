@@ -39,7 +39,7 @@ pub(crate) fn fifo(folder: &Path) -> File {
 
 // W01
 #[tokio::test]
-async fn with_no_front_end_a_completion_runs_one_turn_and_a_later_one_finds_it() {
+async fn without_a_view_a_completion_runs_one_turn() {
     let home = Home::new();
     let server = Server::obedient().await;
     let local = start(home.settings(server.model()));
@@ -83,7 +83,7 @@ async fn a_front_end_gets_a_toast_and_the_turn_from_its_first_delta() {
 
 // W03 W05
 #[tokio::test]
-async fn what_comes_during_a_turn_waits_and_goes_with_the_prompt_in_one_request() {
+async fn completions_during_a_turn_go_with_the_prompt_in_one_request() {
     let home = Home::new();
     let hold = Gate::closed();
     let held = hold.clone();
@@ -122,7 +122,7 @@ async fn what_comes_during_a_turn_waits_and_goes_with_the_prompt_in_one_request(
 
 // W03
 #[tokio::test]
-async fn a_completion_during_a_turn_fires_once_when_it_ends_with_no_action() {
+async fn a_completion_during_a_turn_fires_once_when_that_ends() {
     let home = Home::new();
     let hold = Gate::closed();
     let held = hold.clone();
@@ -149,7 +149,7 @@ async fn a_completion_during_a_turn_fires_once_when_it_ends_with_no_action() {
 
 // W04
 #[tokio::test]
-async fn a_task_that_ends_before_its_own_turn_does_is_told_exactly_once() {
+async fn a_task_that_ends_before_its_turn_is_reported_exactly_once() {
     let home = Home::new();
     let server = Server::obedient().await;
     let local = start(home.settings(server.model()));
@@ -167,7 +167,7 @@ async fn a_task_that_ends_before_its_own_turn_does_is_told_exactly_once() {
 
 // W06
 #[tokio::test]
-async fn tasks_that_end_together_cost_one_request_also_with_a_slow_login_shell() {
+async fn tasks_that_end_together_cost_one_request() {
     let home = Home::new();
     for file in [".bash_profile", ".bashrc", ".profile"] {
         std::fs::write(home.user().join(file), "sleep 0.1\nexport FROM_LOGIN=yes\n").unwrap();
@@ -296,7 +296,7 @@ async fn a_kill_by_the_agent_does_not_wake_it() {
 
 // W09
 #[tokio::test]
-async fn a_kill_by_the_user_starts_no_turn_and_the_next_request_says_it() {
+async fn a_kill_by_the_user_starts_no_turn_the_next_request_says_it() {
     let home = Home::new();
     let server = Server::obedient().await;
     let local = start(home.settings(server.model()));
@@ -348,7 +348,7 @@ async fn a_failure_wakes_with_its_true_status() {
 
 // W12
 #[tokio::test]
-async fn a_command_that_cannot_start_says_so_at_once_and_leaves_nothing_behind() {
+async fn a_command_that_cannot_start_says_so_and_leaves_nothing() {
     let home = Home::new();
     let server = Server::obedient().await;
     let mut settings = home.settings(server.model());
@@ -379,7 +379,7 @@ async fn a_command_that_cannot_start_says_so_at_once_and_leaves_nothing_behind()
 
 // W13
 #[tokio::test]
-async fn a_grandchild_that_keeps_the_output_open_does_not_hold_the_wakeup_up() {
+async fn a_grandchild_holding_the_output_does_not_delay_the_wakeup() {
     let home = Home::new();
     let server = Server::obedient().await;
     let local = start(home.settings(server.model()));
@@ -444,7 +444,7 @@ async fn a_hundred_sessions_at_once_are_each_woken_by_their_own() {
 
 // W22
 #[tokio::test]
-async fn an_interrupted_turn_holds_what_ends_later_until_the_next_prompt_also_over_a_restart() {
+async fn an_interrupt_holds_later_ends_until_the_next_prompt() {
     let home = Home::new();
     let server = Server::start(|asked| match asked.last_user() {
         "hang" => Reply::Hang("Well".to_owned()),
@@ -484,7 +484,7 @@ async fn an_interrupted_turn_holds_what_ends_later_until_the_next_prompt_also_ov
 
 // W29
 #[tokio::test]
-async fn a_wakeup_that_the_model_does_not_answer_is_kept_and_rides_with_the_next_prompt() {
+async fn an_unanswered_wakeup_goes_with_the_next_prompt() {
     let home = Home::new();
     let server = Server::start(|asked| match asked.last_user() {
         text if text.starts_with("[IMPORTANT") && !text.contains("go on") => {
@@ -509,7 +509,7 @@ async fn a_wakeup_that_the_model_does_not_answer_is_kept_and_rides_with_the_next
 
 // W20
 #[tokio::test]
-async fn with_a_key_that_is_refused_a_wakeup_is_held_and_goes_with_the_prompt_that_works() {
+async fn a_wakeup_with_a_refused_key_goes_with_a_working_prompt() {
     let home = Home::new();
     let refuses = Arc::new(AtomicBool::new(false));
     let refusing = refuses.clone();
@@ -546,7 +546,7 @@ async fn with_a_key_that_is_refused_a_wakeup_is_held_and_goes_with_the_prompt_th
 
 // W24
 #[tokio::test]
-async fn the_tail_in_a_wakeup_is_short_whole_lines_plain_and_without_secrets() {
+async fn the_tail_in_a_wakeup_is_short_plain_and_without_secrets() {
     let home = Home::new();
     let server = Server::obedient().await;
     let local = start(home.settings(server.model()));
@@ -588,7 +588,7 @@ async fn a_process_whose_supervisor_is_killed_is_told_as_lost() {
 
 // W11 W31
 #[tokio::test]
-async fn a_chain_of_wakeups_stops_after_twenty_and_goes_on_when_somebody_says_so() {
+async fn a_chain_of_wakeups_stops_after_twenty_until_a_user_acts() {
     let home = Home::new();
     let server = Server::start(|asked| match asked.last_user() {
         text if text.starts_with("[IMPORTANT") => answer(asked, &spawn("true")),

@@ -6,6 +6,7 @@ use std::os::unix::net::UnixListener;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use host::process::{Adoption, Notice, Processes, Watch, WatchHit};
+use host::settings::Timing;
 use protocol::{
     Command, End, Event, News, Outcome, Process, ProcessId, SessionId, Target, WakeupKind,
 };
@@ -15,7 +16,7 @@ use tokio::time::timeout;
 
 use crate::process::{Bench, printed};
 use crate::support::{
-    Gate, Home, LONG, Reply, Server, Terminal, TestView, eventually, obey, start, wakeups,
+    Gate, Home, LONG, Reply, Server, Terminal, TestView, eventually, obey, quick, start, wakeups,
 };
 use crate::wakeups::{fifo, waiting};
 
@@ -54,7 +55,7 @@ async fn go_on(processes: &Processes, id: &ProcessId) {
 
 // P01 P02
 #[tokio::test]
-async fn a_pattern_split_over_two_reads_is_found_on_pipes_and_terminals() {
+async fn a_pattern_split_over_two_reads_is_found() {
     for pty in [false, true] {
         let bench = Bench::new();
         let (processes, mut told) = bench.host();
@@ -86,7 +87,7 @@ async fn a_pattern_split_over_two_reads_is_found_on_pipes_and_terminals() {
 
 // P02
 #[tokio::test]
-async fn what_was_printed_before_the_end_is_told_before_it_and_nothing_after() {
+async fn matches_are_reported_before_the_end_and_none_after_it() {
     let bench = Bench::new();
     let (processes, mut told) = bench.host();
     // With a grandchild that goes on printing, and with an end that follows the line at once.
@@ -149,7 +150,7 @@ async fn a_new_host_finds_what_matched_while_there_was_none() {
 }
 
 #[tokio::test]
-async fn a_flood_of_matching_lines_is_few_hits_and_ends_with_the_watch() {
+async fn a_flood_of_matching_lines_is_few_hits() {
     let bench = Bench::new();
     let (processes, mut told) = bench.host();
     let mut spec = bench.spec("yes ERROR; exit 0");
@@ -176,7 +177,7 @@ async fn a_flood_of_matching_lines_is_few_hits_and_ends_with_the_watch() {
 
 // P01
 #[tokio::test]
-async fn the_output_of_an_older_supervisor_is_looked_at_without_its_help() {
+async fn the_output_of_an_older_supervisor_is_polled() {
     let bench = Bench::new();
     let id = ProcessId("proc_old".to_owned());
     let folder = bench.root().join(&id.0);
@@ -269,7 +270,7 @@ fn stored(home: &Home, session: &SessionId) -> Process {
 
 // P05
 #[tokio::test]
-async fn a_match_in_the_turn_that_spawned_it_is_stale_and_a_later_one_wakes() {
+async fn a_match_in_the_spawning_turn_is_stale_and_a_later_one_wakes() {
     let home = Home::new();
     let hold = Gate::closed();
     let held = hold.clone();
@@ -387,14 +388,18 @@ async fn a_one_shot_run_gets_no_watch() {
     server.stays_at(2).await;
 }
 
-fn now() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64
+/// Waits until the next match of the process is reported again.
+async fn gap_over(process: &Process, gap: Duration) {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis() as i64;
+    let end = process.watching.told_at.unwrap() + gap.as_millis() as i64;
+    tokio::time::sleep(Duration::from_millis((end - now).max(0) as u64)).await;
 }
 
 // P01 P03 W14
 #[tokio::test]
 async fn a_killed_host_loses_no_match_and_tells_none_twice() {
-    let home = Home::new();
+    let match_gap = Duration::from_secs(5);
+    let home = Home::with_timing(Timing { match_gap, ..quick() });
     let server = Server::obedient().await;
     home.configure(server.url());
     let command = "echo up > up; read a < first; echo ERROR one; read a < second; \
@@ -418,9 +423,7 @@ async fn a_killed_host_loses_no_match_and_tells_none_twice() {
     .await;
     terminal.kill();
     go("second");
-    let told_at = stored(&home, &session).watching.told_at.unwrap();
-    let left = (told_at + 15_000 - now()).max(0) as u64;
-    tokio::time::sleep(Duration::from_millis(left)).await;
+    gap_over(&stored(&home, &session), match_gap).await;
     let mut terminal = Terminal::open(&home, &["-c"]).await;
     let seen = server.requests(4).await;
     assert!(seen[3].last_user().ends_with("\nMatched output:\nERROR two]"), "{}", home.dump());
@@ -446,8 +449,9 @@ async fn a_killed_host_loses_no_match_and_tells_none_twice() {
 
 // P04
 #[tokio::test]
-async fn too_many_matches_at_once_are_dropped_for_a_while_and_completions_are_not() {
-    let home = Home::new();
+async fn too_many_matches_are_dropped_for_a_while_completions_never() {
+    let match_silence = Duration::from_secs(5);
+    let home = Home::with_timing(Timing { match_silence, ..quick() });
     let server = Server::obedient().await;
     let local = start(home.settings(server.model()));
     let gate = fifo(&home.work());
@@ -477,7 +481,6 @@ async fn too_many_matches_at_once_are_dropped_for_a_while_and_completions_are_no
     .await;
     assert_eq!(news(&view, |n| matches!(n, News::Matched { .. })), 15);
     assert_eq!(news(&view, |n| matches!(n, News::Tripped)), 1);
-    tokio::time::sleep(Duration::from_secs(20)).await;
     let dropped = view
         .until("the release", |v| {
             v.events.iter().find_map(|event| match event {
@@ -497,8 +500,9 @@ async fn too_many_matches_at_once_are_dropped_for_a_while_and_completions_are_no
 
 // P01 P03
 #[tokio::test]
-async fn a_watch_that_matches_too_often_is_switched_off_and_the_end_still_wakes() {
-    let home = Home::new();
+async fn a_watch_that_matches_too_often_is_off_and_the_end_wakes() {
+    let match_gap = Duration::from_secs(4);
+    let home = Home::with_timing(Timing { match_gap, ..quick() });
     let server = Server::obedient().await;
     let mut local = start(home.settings(server.model()));
     let mut view = TestView::new(&local).await;
@@ -523,11 +527,10 @@ async fn a_watch_that_matches_too_often_is_switched_off_and_the_end_still_wakes(
         if window < 3 {
             assert_eq!(view.process().watching.strikes, window);
             // The count goes on under the next host.
-            let told_at = view.process().watching.told_at.unwrap();
+            let process = view.process();
             drop(view);
             local.stop().await;
-            let left = (told_at + 15_000 - now()).max(0) as u64;
-            tokio::time::sleep(Duration::from_millis(left)).await;
+            gap_over(&process, match_gap).await;
             local = start(home.settings(server.model()));
             view = TestView::attach(&local, Target::Id(session.clone())).await;
         }

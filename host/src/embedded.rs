@@ -1,273 +1,144 @@
-//! The embedded host: the one loop that feeds the sessions and carries out their effects. It owns
-//! every channel; decisions are the sessions'.
+//! A host in this process: one loop that feeds the sessions and performs their effects. It owns
+//! every channel; the decisions are the sessions'.
 
+mod attach;
+mod background;
 mod branch;
 mod breaker;
-mod defaults;
+mod commands;
 mod delegations;
+mod deletion;
+mod effects;
+mod handle;
 mod host_loop;
 mod inbox;
-mod lists;
+mod live_session;
+mod loading;
+mod models;
 mod orphans;
 pub(crate) mod outbox;
+mod processes;
 mod project_writes;
 mod queries;
 mod runs;
+mod session_list;
+mod sessions;
+mod shutdown;
+mod side_requests;
+mod storage;
 mod turns;
 mod undo;
 mod uploads;
-mod view_table;
 mod views;
+mod workspaces;
 
-use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
 
 pub use crate::session::Attendance;
-pub use runs::{Phase, Run, Runs};
+pub use handle::{HostHandle, OpenError};
+pub(crate) use models::SessionDefault;
+pub use runs::{Phase, Run, Runs, Work};
 
 use crate::settings::Settings;
-use crate::store::{self, ProjectChange};
-use protocol::{SessionId, Target, View, ViewId, ViewSink, pair};
+use crate::store;
+use handle::Control;
+use host_loop::HostLoop;
+use protocol::{Target, View};
+use shutdown::Ending;
 
 /// How long [`EmbeddedHost::end`] waits for the last commit.
 const STOP: Duration = Duration::from_secs(5);
 
-/// A way to a running host that can be passed on: it gives views and nothing else. A host that is
-/// gone shows as the end of every view.
-#[derive(Clone, Debug)]
-pub struct HostHandle {
-    control: mpsc::UnboundedSender<Control>,
-    signals: mpsc::UnboundedSender<(ViewId, protocol::Signal)>,
-    fronts: Arc<AtomicU64>,
-    state: Arc<Path>,
-    label: Arc<str>,
-}
-
-/// A running host. Front ends attach to it, any number of times; it goes on without them.
-/// Dropping it ends the host as fast as a kill would, and as safely.
+/// A host that runs in this process. Any number of views attach to it and detach again; it keeps
+/// running without them. Dropping it ends it as abruptly as a kill would, and as safely.
 #[derive(Debug)]
 pub struct EmbeddedHost {
-    access: HostHandle,
-    task: tokio::task::JoinHandle<()>,
+    handle: HostHandle,
+    task: JoinHandle<()>,
     notes: Vec<String>,
 }
 
-/// What a host may do with its state directory.
+/// The rights of a host on its state directory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Role {
-    /// Owns wakeups, background processes and resumption: takes the host lock.
+    /// Owns wakeups, background processes and unfinished turns. Takes the host lock, so that there
+    /// is one per state directory.
     Owner,
-    /// A one-shot run: writes only the sessions it creates or leases, promises nothing in the
-    /// background (W26), and runs beside an owner.
+    /// A one-shot run beside an owner: writes only the sessions it creates or leases, and leaves
+    /// everything in the background to the owner (W26).
     OneShot,
 }
 
-/// Why a host did not start.
+/// A host could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// Another process owns the state directory (S07).
     #[error(
-        "{} holds the state in {}. Use that one, or set HERMES_TUI_HOME to another folder to run a second host.",
+        "{} holds the state in {}. Use that one, or set HERMES_TUI_HOME to another directory to run a second host.",
         pid.map_or_else(|| "another process".to_owned(), |p| format!("process {p}")),
         state.display()
     )]
     Held {
         /// The state directory.
         state: PathBuf,
-        /// The process that holds it, if it says.
+        /// The process that holds it, if known.
         pid: Option<u32>,
     },
     /// The store could not be opened.
     #[error("{0}")]
     Store(#[from] store::Error),
-    /// The state directory could not be made.
+    /// The state directory could not be created.
     #[error("cannot use the state directory {}: {error}", state.display())]
     State {
         /// The state directory.
         state: PathBuf,
-        /// Why.
+        /// The error of the file system.
         error: std::io::Error,
     },
 }
 
-#[derive(Debug)]
-enum Control {
-    Attach {
-        front: ViewId,
-        backend: ViewSink,
-        target: Target,
-        attendance: Attendance,
-        label: Arc<str>,
-    },
-    /// As `Attach`, but only to that session; says why it cannot be opened.
-    Open {
-        front: ViewId,
-        backend: ViewSink,
-        session: SessionId,
-        attendance: Attendance,
-        label: Arc<str>,
-        opened: oneshot::Sender<Result<(), String>>,
-    },
-    Drain(oneshot::Sender<()>),
-    /// Interrupt all turns and end all background processes.
-    InterruptAll,
-    Look(oneshot::Sender<Work>),
-    Runs(oneshot::Sender<Runs>),
-    /// New sessions begin so from now on; says why not.
-    SetDefault(SessionDefault, oneshot::Sender<Result<(), String>>),
-    /// Write something about projects; says whether it is written.
-    File(ProjectChange, oneshot::Sender<Result<(), String>>),
-    Stop,
-    HandOver,
-}
-
-/// What a host has to do, over all its sessions.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Work {
-    /// Turns that run, those that wait for an answer among them.
-    pub turns: usize,
-    /// Background commands and delegated tasks that run.
-    pub processes: usize,
-    /// Sessions in which something starts by itself later: a wakeup that is tried again.
-    pub timers: usize,
-    /// Views.
-    pub fronts: usize,
-}
-
-impl Work {
-    /// Whether a turn or a process runs.
-    pub fn runs(&self) -> bool {
-        self.turns + self.processes > 0
-    }
-}
-
-/// How new sessions begin, as long as the host lives.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum SessionDefault {
-    /// With this model.
-    Model(String),
-    /// With this effort of reasoning; `None` = the model's own.
-    Reasoning(Option<String>),
-}
-
-/// Starts a host on a state directory. Must be called inside a tokio runtime.
+/// Starts a host on the state directory of the settings. Must be called inside a tokio runtime.
 pub fn start(settings: Settings, role: Role) -> Result<EmbeddedHost, StartError> {
-    let (control, controls) = mpsc::unbounded_channel();
-    let (signals, signal_rx) = mpsc::unbounded_channel();
-    let state = settings.state.clone().into();
-    let (hub, inbox) = host_loop::HostLoop::open(settings, role)?;
-    let notes = hub.notes();
-    let task = tokio::spawn(host_loop::run(hub, inbox, controls, signal_rx));
-    let access = HostHandle {
-        control,
-        signals,
-        fronts: Arc::new(AtomicU64::new(1)),
-        state,
-        label: view_table::TERMINAL.into(),
-    };
-    Ok(EmbeddedHost { access, task, notes })
-}
-
-impl HostHandle {
-    /// The same way for front ends of another kind, such as `browser`: others read who answered a
-    /// question (C07).
-    #[must_use]
-    pub fn labelled(&self, label: &str) -> Self {
-        Self { label: label.into(), ..self.clone() }
-    }
-
-    /// A view on a session. If it cannot be opened the view starts on a new one and says why.
-    pub fn attach(&self, target: Target, attendance: Attendance) -> View {
-        let (front, host, backend) = self.front();
-        let label = self.label.clone();
-        self.control.send(Control::Attach { front, backend, target, attendance, label }).ok();
-        host
-    }
-
-    /// A view on that session and no other; its first event is the window. An error says why it
-    /// cannot be opened, for the user.
-    pub async fn open(&self, session: SessionId, attendance: Attendance) -> Result<View, String> {
-        let (front, host, backend) = self.front();
-        let (opened, answer) = oneshot::channel();
-        let label = self.label.clone();
-        let open = Control::Open { front, backend, session, attendance, label, opened };
-        self.control.send(open).ok();
-        answer.await.unwrap_or_else(|_| Err("the host has stopped".to_owned()))?;
-        Ok(host)
-    }
-
-    /// What the host has to do now; `None` once it has stopped.
-    pub async fn work(&self) -> Option<Work> {
-        let (seen, work) = oneshot::channel();
-        self.control.send(Control::Look(seen)).ok();
-        work.await.ok()
-    }
-
-    /// What runs now, in numbers and without a word of the sessions' own; `None` once the host has
-    /// stopped.
-    pub async fn runs(&self) -> Option<Runs> {
-        let (seen, runs) = oneshot::channel();
-        self.control.send(Control::Runs(seen)).ok();
-        runs.await.ok()
-    }
-
-    /// Lets new sessions begin so from now on, until the host ends. An error says why it will not.
-    pub(crate) async fn set_default(&self, default: SessionDefault) -> Result<(), String> {
-        let (told, set) = oneshot::channel();
-        self.control.send(Control::SetDefault(default, told)).ok();
-        set.await.unwrap_or_else(|_| Err("the host has stopped".to_owned()))
-    }
-
-    /// Writes something about projects. Returns once that is stored; an error says why it is not,
-    /// for the user.
-    pub(crate) async fn file(&self, project_change: ProjectChange) -> Result<(), String> {
-        let (told, written) = oneshot::channel();
-        self.control.send(Control::File(project_change, told)).ok();
-        written.await.unwrap_or_else(|_| Err("the host has stopped".to_owned()))
-    }
-
-    /// The host's state directory, for [`store::Reader::open`].
-    pub fn state(&self) -> &Path {
-        &self.state
-    }
-
-    fn front(&self) -> (ViewId, View, ViewSink) {
-        let front = ViewId(self.fronts.fetch_add(1, Ordering::Relaxed));
-        let (host, backend) = pair(front, self.signals.clone());
-        (front, host, backend)
-    }
+    let (control_tx, controls) = mpsc::unbounded_channel();
+    let (signal_tx, signals) = mpsc::unbounded_channel();
+    let handle = HostHandle::new(control_tx, signal_tx, &settings.state);
+    let (host, receivers) = HostLoop::open(settings, role)?;
+    let notes = host.notes();
+    let task = tokio::spawn(host_loop::run(host, receivers, controls, signals));
+    Ok(EmbeddedHost { handle, task, notes })
 }
 
 impl EmbeddedHost {
-    /// A view on a session. If it cannot be opened the view starts on a new one and says why.
+    /// Attaches a view, as [`HostHandle::attach`].
     pub fn attach(&self, target: Target, attendance: Attendance) -> View {
-        self.access.attach(target, attendance)
+        self.handle.attach(target, attendance)
     }
 
-    /// A way to this host for those who serve it to others.
-    pub fn access(&self) -> HostHandle {
-        self.access.clone()
+    /// A handle to this host, for servers and other clients.
+    pub fn handle(&self) -> HostHandle {
+        self.handle.clone()
     }
 
-    /// What the user should know about the store: a damaged file that was set aside.
+    /// Messages for the user about the state of the store, such as a damaged file that was set
+    /// aside.
     pub fn notes(&self) -> &[String] {
         &self.notes
     }
 
-    /// What the host has to do now; `None` once it has stopped.
+    /// Counts what the host does now; `None` once it has stopped.
     pub async fn work(&self) -> Option<Work> {
-        self.access.work().await
+        self.handle.work().await
     }
 
-    /// From now on nothing starts. Returns when no turn works any more, or after
+    /// Starts nothing from now on. Returns when no turn works any more, or after
     /// [`crate::settings::Agent::drain`] (R05).
     pub async fn drain(&self) {
         let (done, drained) = oneshot::channel();
-        self.access.control.send(Control::Drain(done)).ok();
+        self.handle.send(Control::Drain(done));
         // A host that is gone has nothing to finish.
         let _ = drained.await;
     }
@@ -278,26 +149,26 @@ impl EmbeddedHost {
         self.end().await;
     }
 
-    /// Interrupts all turns and ends all background processes, of all sessions, as the user's
-    /// wish. Nothing starts any more; [`EmbeddedHost::stop`] is to follow.
+    /// Interrupts all turns and kills all background processes, of all sessions, in the user's
+    /// name. Nothing starts any more; [`EmbeddedHost::stop`] is to follow.
     pub fn interrupt_all(&self) {
-        self.access.control.send(Control::InterruptAll).ok();
+        self.handle.send(Control::InterruptAll);
     }
 
-    /// Stops at once: running turns are left open for the next host to go on with, background
-    /// processes go on, everything is written, within 5 s.
+    /// Stops at once, within 5 s: running turns are left for the next host to resume, background
+    /// processes keep running, everything is written.
     pub async fn end(self) {
-        self.stop_by(Control::Stop).await;
+        self.end_with(Ending::Stop).await;
     }
 
-    /// As [`EmbeddedHost::end`], for a host that is to follow: it goes on with the turns whatever their
-    /// age (P10).
+    /// As [`EmbeddedHost::end`], for a host that follows at once: it resumes the turns whatever
+    /// their age (P10).
     pub async fn hand_over(self) {
-        self.stop_by(Control::HandOver).await;
+        self.end_with(Ending::HandOver).await;
     }
 
-    async fn stop_by(mut self, control: Control) {
-        self.access.control.send(control).ok();
+    async fn end_with(mut self, ending: Ending) {
+        self.handle.send(Control::End(ending));
         if tokio::time::timeout(STOP, &mut self.task).await.is_err() {
             tracing::warn!("the host did not stop in time");
         }

@@ -1,5 +1,5 @@
-//! Models: what the agent loop asks of one, and what it hears back. Not the loop itself
-//! ([`crate::turn`]), not the choice of a model (the catalog).
+//! Models: the requests of the agent loop and the answers to them. Not the loop itself
+//! ([`crate::agent`]), not the choice of a model ([`catalog`]).
 
 mod asset;
 pub mod cached;
@@ -34,7 +34,7 @@ pub trait Model: Send + Sync {
 /// The stream of one answer.
 pub type Answer = Pin<Box<dyn Stream<Item = Result<Chunk, Error>> + Send>>;
 
-/// How hard a model can be asked to think. Which of them a model knows is the provider's matter.
+/// How hard a model can be asked to think. Which of them a model supports depends on the provider.
 pub const EFFORTS: [&str; 7] = ["none", "minimal", "low", "medium", "high", "xhigh", "max"];
 
 /// One request.
@@ -50,14 +50,14 @@ pub struct Request {
     pub session: String,
     /// How hard to think, one of [`EFFORTS`]; `None` = as the provider does.
     pub reasoning: Option<String>,
-    /// What the answer is for.
+    /// The purpose of the answer.
     pub purpose: Purpose,
 }
 
-/// What the answer to a request is for. No provider is told.
+/// The purpose of a request. Not sent to the provider.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Purpose {
-    /// To go on with a session.
+    /// To continue a session.
     #[default]
     Turn,
     /// To answer a question beside it.
@@ -108,7 +108,7 @@ pub struct Schema {
     pub parameters: Value,
 }
 
-/// A piece of an answer.
+/// A streamed part of an answer.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Chunk {
     /// More text.
@@ -122,7 +122,7 @@ pub enum Chunk {
         /// Bytes of its arguments so far.
         bytes: usize,
     },
-    /// The request failed in a way that passes; it is sent again after a pause.
+    /// The request failed transiently; it is sent again after a pause.
     Retrying {
         /// Which attempt comes next, from 2.
         attempt: u32,
@@ -146,7 +146,7 @@ pub struct Completion {
     pub calls: Vec<ToolCall>,
     /// Why it ended.
     pub stop: Stop,
-    /// What the provider counted.
+    /// The tokens that the provider counted.
     pub usage: Option<Usage>,
     /// What the provider wants back unchanged.
     pub opaque: Value,

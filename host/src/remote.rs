@@ -28,6 +28,7 @@ use self::http::{Client, Error};
 use self::pending_prompts::{PendingPrompt, PendingPrompts};
 use self::sse::pace::Backoff;
 use crate::clock::now;
+use crate::settings::Timing;
 use protocol::Subject;
 use protocol::{Command, Event, Failure, Link, Millis, Target};
 use protocol::{Signal, View, ViewId, ViewSink, pair};
@@ -58,6 +59,8 @@ pub struct Server {
     pub insecure: bool,
     /// Our own state directory: cookies and prompts that were not sent are kept below it.
     pub state: PathBuf,
+    /// How long a client of it waits.
+    pub timing: Timing,
 }
 
 impl Server {
@@ -65,7 +68,7 @@ impl Server {
     /// Without a scheme loopback is `http`, everything else `https`.
     ///
     /// # Errors
-    /// [`Error::Url`] if it is no address of a server.
+    /// [`Error::Url`] if it is not the address of a server.
     pub fn parse(text: &str, state: &Path) -> Result<Self, Error> {
         let text = text.trim();
         let server = |url: String, socket| Self {
@@ -74,6 +77,7 @@ impl Server {
             ca: None,
             insecure: false,
             state: state.to_owned(),
+            timing: Timing::default(),
         };
         let path = text.strip_prefix("unix://").or_else(|| text.strip_prefix("unix:"));
         if path.is_some() || text.starts_with(['/', '.', '~']) {
@@ -420,7 +424,7 @@ impl Connecting {
     /// Tries until the server answers and lets us in.
     async fn reach(&mut self, server: &Server) -> Result<(Client, Probe), NotReached> {
         let client = Client::new(server).map_err(|error| NotReached::Refused(error.to_string()))?;
-        let backoff = Backoff::default();
+        let backoff = Backoff::from(server.timing);
         report_link(&self.sink, Link::Connecting);
         let mut attempt = 0;
         loop {

@@ -40,7 +40,6 @@ pub(crate) use input::{Ack, ConsumeAt, FinishedCall, Input, Shell, TurnEvent};
 pub(crate) use processes::LIVE;
 pub(crate) use questions::clarify_result;
 pub(crate) use turn_end::STORE;
-pub(crate) use turns::UNWIND;
 pub(crate) use undo::UnloadedRows;
 pub(crate) use uploads::{mention, mentioned};
 
@@ -73,6 +72,10 @@ pub(crate) struct Rules {
     pub(crate) fingerprint: String,
     /// How many delegated tasks run at once.
     pub(crate) max_children: usize,
+    /// How long a cancelled turn may take to unwind (W23).
+    pub(crate) unwind: Millis,
+    /// Shortest time between two matches of one process that are reported (P03).
+    pub(crate) match_gap: Millis,
 }
 
 impl Default for Rules {
@@ -84,6 +87,8 @@ impl Default for Rules {
             notify_interval: Some(180_000),
             fingerprint: String::new(),
             max_children: 3,
+            unwind: 10_000,
+            match_gap: 15_000,
         }
     }
 }

@@ -30,6 +30,8 @@ pub struct Settings {
     /// The files that decide which models there are: config.yaml and auth.json, whether they exist
     /// or not (S06).
     pub sources: Vec<PathBuf>,
+    /// How long the host and its clients wait where nothing but time decides.
+    pub timing: Timing,
 }
 
 impl Settings {
@@ -200,6 +202,59 @@ pub struct Terminal {
     pub withheld: Vec<String>,
 }
 
+/// Waiting times that no user can set. They are values, not constants, so that a test can shorten
+/// a wait that its rule does not depend on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timing {
+    /// How long a cancelled turn may take to unwind before its session goes on without it (10 s;
+    /// W23).
+    pub unwind: Duration,
+    /// Shortest time between two matches of one process that are reported (15 s; P03).
+    pub match_gap: Duration,
+    /// How long matches of all sessions are dropped once there were too many (30 s; P04).
+    pub match_silence: Duration,
+    /// Silence after which a stream of the server carries a comment (5 s; E07).
+    pub keepalive: Duration,
+    /// Pause of a client before it connects again for the first time (1.5 s; E08).
+    pub reconnect: Duration,
+    /// Longest pause between two tries of a client to connect (20 s; E08).
+    pub reconnect_at_most: Duration,
+    /// For how long a client uses an idle connection again (10 s). Less than a server keeps it
+    /// (30 s), and less than the silence after which a stream counts as dead, so that no request
+    /// goes into the dead link beside it.
+    pub idle: Duration,
+}
+
+impl Default for Timing {
+    fn default() -> Self {
+        Self {
+            unwind: Duration::from_secs(10),
+            match_gap: Duration::from_secs(15),
+            match_silence: Duration::from_secs(30),
+            keepalive: Duration::from_secs(5),
+            reconnect: Duration::from_millis(1500),
+            reconnect_at_most: Duration::from_secs(20),
+            idle: Duration::from_secs(10),
+        }
+    }
+}
+
+impl Timing {
+    /// The time of that name, if there is one.
+    pub fn by_name(&mut self, name: &str) -> Option<&mut Duration> {
+        Some(match name {
+            "unwind" => &mut self.unwind,
+            "match_gap" => &mut self.match_gap,
+            "match_silence" => &mut self.match_silence,
+            "keepalive" => &mut self.keepalive,
+            "reconnect" => &mut self.reconnect,
+            "reconnect_at_most" => &mut self.reconnect_at_most,
+            "idle" => &mut self.idle,
+            _ => return None,
+        })
+    }
+}
+
 /// The system prompt's sources.
 #[derive(Clone, Debug, Default)]
 pub struct Prompt {
@@ -209,4 +264,22 @@ pub struct Prompt {
     pub no_context_files: bool,
     /// Most characters of a context file (`context_file_max_chars`; default 20 000).
     pub context_file_max_chars: usize,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    // P03 P04 E07 E08 W23
+    #[test]
+    fn the_built_in_waiting_times_are_the_rules() {
+        let timing = Timing::default();
+        assert_eq!(timing.unwind, Duration::from_secs(10));
+        assert_eq!(timing.match_gap, Duration::from_secs(15));
+        assert_eq!(timing.match_silence, Duration::from_secs(30));
+        assert_eq!(timing.keepalive, Duration::from_secs(5));
+        assert_eq!(timing.reconnect, Duration::from_millis(1500));
+        assert_eq!(timing.reconnect_at_most, Duration::from_secs(20));
+        assert_eq!(timing.idle, Duration::from_secs(10));
+    }
 }

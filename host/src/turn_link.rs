@@ -1,12 +1,12 @@
-//! The link from a running turn to the loop that feeds its session. It carries messages and their
-//! replies; what they mean is the session's business.
+//! The link from a running turn to the loop that feeds its session: it carries events and the
+//! replies to them, without interpreting them.
 
 use tokio::sync::{mpsc, oneshot};
 
 use crate::session::{Reply, TurnEvent};
 use protocol::{SessionId, TurnId};
 
-/// What a turn reports, on its way to the loop.
+/// An event of a turn on its way to the loop.
 #[derive(Debug)]
 pub(crate) struct TurnMessage {
     pub(crate) session: SessionId,
@@ -16,7 +16,7 @@ pub(crate) struct TurnMessage {
     pub(crate) reply: Option<oneshot::Sender<Reply>>,
 }
 
-/// How a running turn reports to its session.
+/// The sending end of a running turn.
 #[derive(Clone, Debug)]
 pub(crate) struct TurnLink {
     pub(crate) session: SessionId,
@@ -25,12 +25,12 @@ pub(crate) struct TurnLink {
 }
 
 impl TurnLink {
-    /// Reports something without waiting.
+    /// Reports an event without waiting.
     pub(crate) fn report(&self, event: TurnEvent) {
         self.send(event, None);
     }
 
-    /// Reports something and waits until it is stored or answered.
+    /// Reports an event and waits for the reply: that it is stored, or the answer.
     pub(crate) async fn ask(&self, event: TurnEvent) -> Reply {
         let (tx, rx) = oneshot::channel();
         self.send(event, Some(tx));

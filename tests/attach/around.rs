@@ -28,12 +28,12 @@ async fn listening(
         version: version.to_owned(),
         ..serve::Options::default()
     };
-    serve::start(local.access(), settings, options).await.unwrap()
+    serve::start(local.handle(), settings, options).await.unwrap()
 }
 
 // E13
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_host_that_is_stopped_says_so_and_one_that_makes_way_does_not() {
+async fn a_stopped_host_says_so_and_one_that_makes_way_does_not() {
     let home = Home::new();
     let settings = home.settings(demo());
     let local = start(settings.clone());
@@ -42,7 +42,7 @@ async fn a_host_that_is_stopped_says_so_and_one_that_makes_way_does_not() {
     let (mut view, _remote) = attach(&proxy.url, &home, Target::New).await;
     view.ask(1, "hello").await;
     proxy.lead(None);
-    first.make_way().await;
+    first.hand_over().await;
     is_down(&mut view).await;
     assert!(!links(&view).iter().any(|link| matches!(link, Link::Stopped { .. })));
     let second = listening(&local, &settings, "1").await;
@@ -75,7 +75,7 @@ async fn a_host_that_is_stopped_says_so_and_one_that_makes_way_does_not() {
 
 // E15
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn another_version_of_the_host_is_told_in_a_line_also_when_it_comes_later() {
+async fn another_version_of_the_host_is_shown_also_when_it_changes() {
     let (home, here) = (Home::new(), Home::new());
     let own = env!("CARGO_PKG_VERSION");
     let settings = home.settings(demo());
@@ -90,7 +90,7 @@ async fn another_version_of_the_host_is_told_in_a_line_also_when_it_comes_later(
     let mut terminal = Terminal::open(&here, &["attach", &url]).await;
     let screen = terminal.shows(&format!("the host runs 0.0.9, this is {own}")).await;
     assert!(!screen.contains("host stop"), "{screen}");
-    server.make_way().await;
+    server.hand_over().await;
     let server = listening(&local, &settings, own).await;
     let url = format!("http://{}", server.address().unwrap());
     let mut terminal = Terminal::open(&here, &["attach", &url]).await;
@@ -103,7 +103,7 @@ async fn another_version_of_the_host_is_told_in_a_line_also_when_it_comes_later(
     terminal.send("hello");
     terminal.until("the end", |s| s.contains("1%") && !s.contains("Esc int")).await;
     proxy.lead(None);
-    server.make_way().await;
+    server.hand_over().await;
     let server = listening(&local, &settings, "99.0.0").await;
     proxy.lead(Some(&format!("http://{}", server.address().unwrap())));
     terminal.shows("the host runs 99.0.0").await;
@@ -122,7 +122,7 @@ fn seen(view: &TestView) -> Vec<String> {
 
 // E01
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_session_that_is_asked_for_by_title_is_the_first_and_only_one_that_shows() {
+async fn a_session_attached_by_title_is_the_only_one_that_shows() {
     let home = Home::new();
     let settings = home.settings(demo());
     let local = start(settings.clone());
@@ -164,7 +164,7 @@ async fn a_session_that_is_asked_for_by_title_is_the_first_and_only_one_that_sho
 
 // P13
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn who_leaves_a_host_elsewhere_is_told_the_way_back_and_that_the_turn_goes_on() {
+async fn leaving_a_remote_host_shows_the_way_back() {
     let gate = Gate::closed();
     let held = gate.clone();
     let model = support::Server::start(move |asked| match asked.last_user() {
@@ -247,7 +247,7 @@ async fn stops_at_a_command(mut socket: TcpStream, asked: Arc<Notify>) -> bool {
 
 // P10
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_was_sent_while_the_host_was_being_stopped_is_wanted_of_the_next_one() {
+async fn a_prompt_sent_during_a_stop_wants_another_host() {
     let home = Home::new();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());

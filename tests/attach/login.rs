@@ -37,7 +37,7 @@ async fn what_is_no_hermes_server_is_told_apart_in_words() {
     let home = Home::new();
     for odd in ["ftp://box", "http://", "http://me:secret@box"] {
         let said = said_about(&home, odd).await;
-        assert!(said.contains("no address of a server"), "{odd}: {said}");
+        assert!(said.contains("the address of a server"), "{odd}: {said}");
         assert!(!said.contains("secret"), "{said}");
     }
     // A port nobody listens on: bound and given back.
@@ -55,7 +55,7 @@ async fn what_is_no_hermes_server_is_told_apart_in_words() {
     let page = Router::new().fallback(move || async move { (html(), "<html>Hello</html>") });
     assert!(said_about(&home, &listen(page).await).await.contains("web page"));
     let other = Router::new().fallback(|| async { axum::Json(json!({"status": "UP"})) });
-    assert!(said_about(&home, &listen(other).await).await.contains("no hermes server"));
+    assert!(said_about(&home, &listen(other).await).await.contains("not a hermes server"));
     let empty = Router::new();
     assert!(said_about(&home, &listen(empty).await).await.contains("no hermes server"));
     let login = || [(header::LOCATION, "https://sso.example/login")];
@@ -109,7 +109,7 @@ async fn with_password(home: &Home, url: &str, password: &str) -> Output {
 }
 
 #[tokio::test]
-async fn a_password_comes_from_standard_input_or_the_environment_and_its_cookie_is_kept() {
+async fn a_password_is_read_from_stdin_or_env_and_its_cookie_kept() {
     let (host, home) = (Home::new(), Home::new());
     let served = Served::with_password(&host, demo(), Some("open sesame")).await;
     let url = served.url();
@@ -130,7 +130,7 @@ async fn a_password_comes_from_standard_input_or_the_environment_and_its_cookie_
 }
 
 #[tokio::test]
-async fn a_password_is_asked_for_without_showing_it_and_then_the_interface_opens() {
+async fn a_password_is_asked_for_without_showing_it() {
     let (host, home) = (Home::new(), Home::new());
     let served = Served::with_password(&host, demo(), Some("open sesame")).await;
     let mut terminal = Terminal::start(&home, &["attach", &served.url()]);
@@ -155,7 +155,7 @@ async fn a_password_is_asked_for_without_showing_it_and_then_the_interface_opens
 }
 
 #[tokio::test]
-async fn who_leaves_a_turn_behind_on_a_server_reads_that_it_goes_on_and_the_way_back() {
+async fn leaving_a_turn_on_a_server_says_that_it_goes_on() {
     let (host, home) = (Home::new(), Home::new());
     let served = Served::start(&host, demo()).await;
     let mut terminal = Terminal::start(&home, &["attach", &served.url()]);

@@ -122,7 +122,7 @@ fn an_answer_goes_unchanged_to_a_pipe_and_clean_to_a_terminal() {
 }
 
 #[test]
-fn a_session_is_resumed_by_id_by_the_beginning_of_it_and_by_title() {
+fn a_session_is_resumed_by_id_by_prefix_and_by_title() {
     let home = Home::new();
     home.run(&["-z", "hello"]);
     let id = home.newest();
@@ -228,7 +228,7 @@ fn a_state_folder_that_cannot_be_made_is_an_error_of_its_own() {
 }
 
 #[test]
-fn commands_of_another_backend_are_refused_until_they_may_run_here() {
+fn commands_of_another_backend_are_refused_until_allowed() {
     let home = Home::with("model: demo\nterminal: {backend: docker}\n");
     let ran = home.run(&["-z", "tool"]);
     assert!(!ran.out.contains("hello from the demo"), "{ran:?}");

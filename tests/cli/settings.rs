@@ -41,7 +41,7 @@ fn a_wrong_config_is_told_with_its_lines_and_stops_the_start() {
 }
 
 #[test]
-fn a_model_that_nobody_serves_stops_the_start_and_says_what_would_work() {
+fn a_model_nobody_serves_stops_the_start_with_alternatives() {
     let home = Home::with("");
     for (args, said) in [
         (&["--provider", "nosuch"][..], "the provider nosuch is not known"),

@@ -23,7 +23,7 @@ fn is_side(asked: &Asked) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_side_question_is_answered_with_what_the_session_knows_and_leaves_nothing() {
+async fn a_side_question_knows_the_session_and_leaves_no_trace() {
     let server = Server::start(|asked| match asked.last_user() {
         _ if is_side(asked) => Reply::Text("Because of the whales.".to_owned()),
         _ => obey(asked),
@@ -73,7 +73,7 @@ async fn a_side_question_is_answered_with_what_the_session_knows_and_leaves_noth
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_side_question_is_answered_while_a_turn_runs_and_its_calls_are_not_run() {
+async fn a_side_question_during_a_turn_is_answered_without_tools() {
     let gate = Gate::closed();
     let opened = gate.clone();
     let server = Server::start(move |asked| match asked.last_user() {
@@ -138,7 +138,7 @@ async fn a_side_question_can_be_cancelled_and_a_wrong_one_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_prompt_runs_in_a_session_of_its_own_and_its_answer_is_given_once() {
+async fn a_background_prompt_has_its_own_session_and_one_answer() {
     let gate = Gate::closed();
     let opened = gate.clone();
     let server = Server::start(move |asked| match asked.last_user() {
@@ -192,7 +192,7 @@ async fn a_prompt_runs_in_a_session_of_its_own_and_its_answer_is_given_once() {
 
 // Nothing that was typed is lost.
 #[tokio::test(flavor = "multi_thread")]
-async fn the_session_of_a_background_prompt_stays_where_somebody_has_asked_on() {
+async fn a_background_prompts_session_stays_once_it_is_continued() {
     let gate = Gate::closed();
     let opened = gate.clone();
     let server = Server::start(move |asked| match asked.last_user() {

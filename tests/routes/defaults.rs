@@ -44,7 +44,7 @@ async fn new_sessions_begin_with_the_default_until_the_host_ends() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn there_are_no_sessions_of_other_programs_and_a_probe_is_told_so() {
+async fn a_probe_reports_no_sessions_of_other_programs() {
     let rig = Rig::new().await;
     let (status, refused) = rig.get("/api/sessions/gateway/stream").await;
     assert_eq!((status, names(&refused)), (404, vec!["error".to_owned()]));

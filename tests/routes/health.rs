@@ -59,7 +59,7 @@ async fn who_is_not_logged_in_learns_numbers_alone() {
         version: "1.2.3".to_owned(),
         ..serve::Options::default()
     };
-    let server = serve::start(local.access(), &settings, options).await.unwrap();
+    let server = serve::start(local.handle(), &settings, options).await.unwrap();
     let base = format!("http://{}", server.address().unwrap());
     let client = Client::builder().no_proxy().timeout(LONG).build().unwrap();
     let view = waiting(&local).await;
@@ -131,7 +131,7 @@ async fn a_deep_look_says_whether_host_and_store_work() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_asks_and_goes_away_does_not_make_the_next_one_begin_another_look() {
+async fn a_health_check_in_progress_is_shared_with_the_next_client() {
     let rig = Rig::new().await;
     let (_view, _) = rig.session(1).await;
     let conn = rusqlite::Connection::open(rig.home.state().join("hermes-tui.db")).unwrap();

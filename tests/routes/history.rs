@@ -25,7 +25,7 @@ async fn frame(rig: &Rig, stream: &str, name: &str) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn rows_after_some_message_are_taken_back_and_the_model_hears_no_more_of_them() {
+async fn truncated_rows_are_gone_for_the_model_too() {
     let server = Server::start(obey).await;
     let rig = Rig::with(server.model()).await;
     let (mut view, id) = rig.session(1).await;
@@ -128,7 +128,7 @@ async fn nothing_is_cut_or_cleared_while_a_turn_runs() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_requests_took_is_summed_over_turns_and_hosts_and_told_everywhere() {
+async fn token_counts_are_summed_over_turns_and_hosts() {
     // S01
     let server = Server::start(|asked| match asked.last_user() {
         "nothing" => Reply::Counted(String::new(), 7),
@@ -174,14 +174,14 @@ async fn what_requests_took_is_summed_over_turns_and_hosts_and_told_everywhere()
     local.stop().await;
     let local = start(home.settings(server.model()));
     let view =
-        TestView::over(local.access().open(SessionId(id), Attendance::Attended).await.unwrap())
+        TestView::over(local.handle().open(SessionId(id), Attendance::Attended).await.unwrap())
             .await;
     assert_eq!(view.transcript.tokens.input, 421, "in another host");
     local.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_session_has_the_tools_that_were_chosen_and_the_others_are_refused() {
+async fn a_session_has_the_chosen_tools_and_refuses_the_others() {
     let server = Server::start(obey).await;
     let rig = Rig::with(server.model()).await;
     let (mut view, id) = rig.session(1).await;
@@ -231,7 +231,7 @@ async fn a_session_has_the_tools_that_were_chosen_and_the_others_are_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_turn_is_asked_again_only_by_who_knows_what_the_session_holds() {
+async fn a_retry_needs_to_know_what_the_session_holds() {
     let server = Server::start(obey).await;
     let rig = Rig::with(server.model()).await;
     let (mut view, id) = rig.session(1).await;

@@ -54,7 +54,7 @@ async fn a_session_is_filed_in_a_project_and_a_restart_finds_it_there() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_new_session_begins_in_a_project_and_leaves_nothing_there_when_it_is_deleted() {
+async fn a_deleted_session_leaves_nothing_in_its_project() {
     let rig = Rig::new().await;
     let made = rig.done("/api/projects/create", json!({ "name": "Whales" })).await;
     let drawer = made["project"]["project_id"].clone();
@@ -120,7 +120,7 @@ async fn a_project_that_cannot_be_stored_is_not_there_until_it_is() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_new_session_that_nothing_was_ever_asked_in_leaves_no_trace_in_its_project() {
+async fn a_session_without_prompts_leaves_no_trace_in_its_project() {
     let rig = Rig::new().await;
     let made = rig.done("/api/projects/create", json!({ "name": "p" })).await;
     let project = &made["project"]["project_id"];

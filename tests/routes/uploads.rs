@@ -47,7 +47,7 @@ async fn an_upload_is_kept_below_the_folder_of_its_session() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn only_what_was_uploaded_for_a_session_goes_along_with_its_prompt() {
+async fn only_a_sessions_own_uploads_go_along_with_its_prompt() {
     // S05
     let server = Server::start(obey).await;
     let rig = Rig::with(server.model()).await;

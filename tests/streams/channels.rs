@@ -4,7 +4,7 @@ use super::*;
 
 // E06 E11 E12 W02
 #[tokio::test]
-async fn every_completion_is_told_once_a_name_and_only_where_it_belongs() {
+async fn a_completion_is_sent_once_per_name_where_it_belongs() {
     let site = Site::new(Server::obedient().await).await;
     let (a, b) = (site.session().await, site.session().await);
     let mut channel = site.open(&format!("/api/session/stream?session_id={a}")).await;

@@ -143,7 +143,7 @@ async fn the_clock_of_a_question_starts_when_a_stream_shows_it() {
 
 // C08
 #[tokio::test]
-async fn the_clock_of_a_question_starts_when_a_client_that_polls_is_told_of_it() {
+async fn a_questions_clock_starts_when_a_polling_client_gets_it() {
     let site = Site::with(Server::obedient().await, |settings| {
         settings.approvals.timeout = Duration::from_millis(200);
     })
@@ -181,7 +181,7 @@ async fn always_is_no_answer_where_a_rule_has_no_permanent_grant() {
 
 // C06
 #[tokio::test]
-async fn a_slow_client_of_a_hundred_questions_ends_on_the_right_head_and_number() {
+async fn a_slow_client_of_100_questions_ends_on_the_right_head() {
     let site = Site::new(Server::obedient().await).await;
     let session = site.session().await;
     let address = site.server.address().unwrap();

@@ -55,7 +55,7 @@ async fn a_start_is_refused_or_queued_as_the_protocol_says() {
 }
 
 #[tokio::test]
-async fn of_many_starts_at_once_one_runs_and_the_others_are_told_of_it_and_leave_nothing() {
+async fn of_many_starts_at_once_one_runs_and_the_others_join_it() {
     let site = Site::new(slow(1, 1).await).await;
     let session = site.session().await;
     let starts = (0..12)

@@ -4,7 +4,7 @@ use super::*;
 
 // E03 E10
 #[tokio::test]
-async fn a_stream_cut_at_any_byte_and_resumed_by_its_id_has_no_gap_and_no_double() {
+async fn a_stream_resumed_at_any_byte_has_no_gap_and_no_double() {
     let site = Site::new(Server::obedient().await).await;
     let session = site.session().await;
     let order = format!("call terminal {}\nthen\n", json!({ "command": "echo über" }));
@@ -36,7 +36,7 @@ async fn a_stream_cut_at_any_byte_and_resumed_by_its_id_has_no_gap_and_no_double
 
 // E03
 #[tokio::test]
-async fn a_running_turn_that_is_cut_after_every_event_is_read_whole_over_many_connections() {
+async fn a_turn_cut_after_every_event_is_read_whole() {
     let site = Site::new(slow(25, 40).await).await;
     let session = site.session().await;
     let stream = site.prompt(&session, "slow").await;
@@ -95,7 +95,7 @@ async fn a_cursor_that_means_nothing_here_replays_from_the_start() {
 
 // E03
 #[tokio::test]
-async fn after_a_restart_a_turn_is_told_from_its_rows_and_a_cursor_gets_the_advice_to_reload() {
+async fn after_a_restart_a_turn_is_sent_from_its_rows() {
     let home = Home::new();
     let model = Server::obedient().await;
     let settings = home.settings(model.model());
@@ -103,7 +103,7 @@ async fn after_a_restart_a_turn_is_told_from_its_rows_and_a_cursor_gets_the_advi
     let options = || Options { tcp: Some("127.0.0.1:0".parse().unwrap()), ..Options::default() };
 
     let local = start(settings.clone());
-    let server = serve::start(local.access(), &settings, options()).await.unwrap();
+    let server = serve::start(local.handle(), &settings, options()).await.unwrap();
     let http = reqwest::Client::builder().no_proxy().build().unwrap();
     let site = Site { home, local, server, http: http.clone(), model };
     let session = site.session().await;
@@ -114,7 +114,7 @@ async fn after_a_restart_a_turn_is_told_from_its_rows_and_a_cursor_gets_the_advi
     local.end().await;
 
     let local = start(settings.clone());
-    let server = serve::start(local.access(), &settings, options()).await.unwrap();
+    let server = serve::start(local.handle(), &settings, options()).await.unwrap();
     let site = Site { home, local, server, http, model };
     let told = site.replay(&stream).await.rest().await;
     assert_eq!(said(&told), said(&live));
@@ -137,7 +137,7 @@ async fn after_a_restart_a_turn_is_told_from_its_rows_and_a_cursor_gets_the_advi
 
 // E01 E02
 #[tokio::test]
-async fn who_comes_late_learns_of_the_turn_and_gets_all_of_it_and_who_joins_gets_what_follows() {
+async fn latecomers_get_the_whole_turn_and_joiners_what_follows() {
     let site = Site::new(slow(30, 30).await).await;
     let session = site.session().await;
     let stream = site.prompt(&session, "slow").await;
@@ -171,7 +171,7 @@ async fn who_comes_late_learns_of_the_turn_and_gets_all_of_it_and_who_joins_gets
 
 // E02
 #[tokio::test]
-async fn a_turn_that_is_being_cancelled_is_not_offered_and_its_end_is_told() {
+async fn a_turn_being_cancelled_is_not_offered_and_its_end_is_sent() {
     let site = Site::new(slow(1, 1).await).await;
     let session = site.session().await;
     let stream = site.prompt(&session, "hang").await;

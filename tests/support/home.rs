@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::time::Duration;
 
-use host::settings::{self, Agent, Approvals, Mode, Prompt, Provider, Settings};
+use host::remote;
+use host::settings::{self, Agent, Approvals, Mode, Prompt, Provider, Settings, Timing};
 use host::store::{Loaded, Reader};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -23,22 +24,47 @@ pub(crate) fn exe() -> PathBuf {
 /// Where commands are found.
 const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
+/// Waiting times of hosts and clients under test. A pause before a new connection proves nothing.
+pub(crate) fn quick() -> Timing {
+    Timing {
+        reconnect: Duration::from_millis(200),
+        reconnect_at_most: Duration::from_secs(2),
+        ..Timing::default()
+    }
+}
+
+/// A client of the server at that URL or socket, which keeps its files below `state`.
+pub(crate) fn client(place: &str, state: &Path) -> remote::Server {
+    let server = remote::Server::parse(place, state).unwrap();
+    remote::Server { timing: quick(), ..server }
+}
+
 /// See the module.
 pub(crate) struct Home {
     dir: tempfile::TempDir,
+    timing: Timing,
 }
 
 impl Home {
     pub(crate) fn new() -> Self {
+        Self::with_timing(quick())
+    }
+
+    /// A home whose hosts and clients wait that long.
+    pub(crate) fn with_timing(timing: Timing) -> Self {
         let dir = tempfile::tempdir().unwrap();
         for folder in ["state", "user", "work"] {
             fs::create_dir(dir.path().join(folder)).unwrap();
         }
-        Self { dir }
+        Self { dir, timing }
     }
 
     pub(crate) fn path(&self) -> &Path {
         self.dir.path()
+    }
+
+    pub(crate) fn timing(&self) -> Timing {
+        self.timing
     }
 
     /// The folder of the host's state.
@@ -58,7 +84,7 @@ impl Home {
 
     /// What a host in this process is told.
     pub(crate) fn settings(&self, model: settings::Model) -> Settings {
-        settings_in(self.dir.path(), model)
+        Settings { timing: self.timing, ..settings_in(self.dir.path(), model) }
     }
 
     /// Writes a home of hermes whose model is at `url`.
@@ -80,6 +106,7 @@ impl Home {
             ("HOME", path("user")),
             ("HERMES_HOME", path("hermes")),
             ("HERMES_TUI_HOME", path("state")),
+            ("HERMES_TUI_TEST_TIMING", spelled(self.timing)),
             ("SHELL", "/bin/bash".to_owned()),
             ("LANG", "C.UTF-8".to_owned()),
             ("TERM", "xterm-256color".to_owned()),
@@ -156,6 +183,22 @@ impl Home {
     }
 }
 
+/// The times as the binary reads them from its environment.
+fn spelled(timing: Timing) -> String {
+    let Timing { unwind, match_gap, match_silence, keepalive, reconnect, reconnect_at_most, idle } =
+        timing;
+    let times = [
+        ("unwind", unwind),
+        ("match_gap", match_gap),
+        ("match_silence", match_silence),
+        ("keepalive", keepalive),
+        ("reconnect", reconnect),
+        ("reconnect_at_most", reconnect_at_most),
+        ("idle", idle),
+    ];
+    times.map(|(name, time)| format!("{name}={}ms", time.as_millis())).join(",")
+}
+
 impl Drop for Home {
     fn drop(&mut self) {
         reap(self.dir.path());
@@ -194,6 +237,7 @@ pub(crate) fn settings_in(dir: &Path, model: settings::Model) -> Settings {
         compression: settings::Compression::default(),
         delegation: settings::Delegation::default(),
         sources: Vec::new(),
+        timing: quick(),
     }
 }
 

@@ -25,6 +25,8 @@ pub(crate) enum Reply {
     Calls(String, Vec<(String, Value)>),
     /// Pieces of text with a pause before each.
     Slow(Vec<String>, Duration),
+    /// Text, and more of it once the gate is open.
+    Halves(String, Gate, String),
     /// Text, and then nothing more for ever.
     Hang(String),
     /// Text, and then the connection is cut.
@@ -250,6 +252,14 @@ async fn respond(reply: Reply) -> Response<Body> {
                 })
                 .chain(stream::iter([last]));
             sse.body(Body::from_stream(pieces))
+        }
+        Reply::Halves(first, gate, second) => {
+            let first: Piece = Ok(said(&first));
+            let second = stream::once(async move {
+                gate.pass().await;
+                Piece::Ok(said(&second) + &end("stop"))
+            });
+            sse.body(Body::from_stream(stream::iter([first]).chain(second)))
         }
         Reply::Hang(text) => {
             let first: Piece = Ok(said(&text));

@@ -1,4 +1,5 @@
-//! One request to the model and its complete answer, with or without showing the text as it comes.
+//! One request to the model and its complete answer, with or without reporting the text as it is
+//! streamed.
 
 use std::time::Duration;
 
@@ -10,11 +11,12 @@ use crate::session::TurnEvent;
 use crate::turn_link::TurnLink;
 use protocol::Part;
 
-/// Streamed text is merged to one delta per this time.
+/// The shortest time between two deltas of streamed text.
 const MERGE: Duration = Duration::from_millis(30);
 
-/// The answer to a request nobody reads along with; what happens meanwhile is said as `status`.
-pub(crate) async fn quietly(
+/// Sends one request and returns the complete answer, without reporting its text. Retries are
+/// reported as a status that begins with `status`.
+pub(super) async fn complete(
     model: &dyn Model,
     request: Request,
     link: &TurnLink,
@@ -43,8 +45,8 @@ pub(crate) async fn quietly(
     })
 }
 
-/// Sends one request and says what arrives, merged; returns the complete answer.
-pub(crate) async fn stream(
+/// Sends one request, reports its text as it is streamed, and returns the complete answer.
+pub(super) async fn stream(
     model: &dyn Model,
     request: Request,
     link: &TurnLink,
@@ -94,7 +96,7 @@ pub(crate) async fn stream(
     }
 }
 
-/// Merges streamed text: the first piece goes out at once, later ones at most every [`MERGE`].
+/// Merges streamed text: the first piece is reported at once, later ones at most every [`MERGE`].
 #[derive(Default)]
 struct Merger {
     part: Option<Part>,

@@ -1,41 +1,42 @@
-//! Compression: when the model's context fills up, its older part is told by a summary. The rows
-//! themselves stay in the transcript for ever; what the model gets is [`context`].
+//! Compression: when the model's context fills up, a summary takes the place of its older part. The
+//! rows themselves stay in the transcript permanently; what the model gets is [`context`].
 //!
-//! Invariant: the session stays the same one. A compression adds a row and takes none away, so
-//! that background events of earlier processes find their session as before (W18).
+//! Invariant: the session stays the same one. A compression adds a row and removes none, so that
+//! background events of earlier processes find their session as before (W18).
 
-mod cut;
+mod budget;
 mod prompt;
+mod replacement;
 #[cfg(test)]
 mod tests;
 
+use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::completion::quietly;
-use crate::model::{self, Class, Message, Model, Purpose, Request};
+use super::completion::complete;
+use crate::model::{self, Class, Completion, Message, Model, Purpose, Request};
 use crate::session::{POOR_COMPRESSIONS as POOR, Reply, TurnEvent, is_poor};
 use crate::settings::Compression;
 use crate::turn_link::TurnLink;
-use cut::Cut;
-pub(crate) use prompt::record;
 use protocol::{Activity, Body, Outcome, Row, Stop, Summary, Usage};
+use replacement::Replacement;
 
 /// The status of the turn while its context is being compressed.
 const STATUS: &str = "compressing the context";
-/// How long the automatic rests after a failure.
+/// Pause of the automatic compression after a failure.
 pub(crate) const COOL_DOWN: Duration = Duration::from_mins(10);
 /// How often one turn compresses because the provider says that the context is too long.
 const OVERFLOWS: u32 = 3;
-/// Fewest and most tokens of a summary.
+/// The fewest and the most tokens of a summary.
 const BUDGET: (u64, u64) = (2_000, 10_000);
-/// How often a record that is itself too long is shortened.
+/// How often a summary is asked for when the request itself is too long; it is shortened each time.
 const TRIES: u32 = 3;
 
-/// The rows that the model gets, in order: the head, the last summary, and what follows the part
-/// it stands for. The one rule of it, for every turn, restart and copy alike.
+/// The rows that the model gets, in order: the head, the last summary, and the rows after the part
+/// that it replaces. Every turn, restart and copy of a session follows this one rule.
 pub(crate) fn context(rows: &[Arc<Row>]) -> Vec<Arc<Row>> {
     let last = rows.iter().rev().find_map(|row| match &row.body {
         Body::Summary(summary) => Some((row, summary)),
@@ -48,40 +49,48 @@ pub(crate) fn context(rows: &[Arc<Row>]) -> Vec<Arc<Row>> {
     head.chain([row]).chain(tail).cloned().collect()
 }
 
-/// What a turn may compress by, and when.
+/// When a turn compresses its context, and how far.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Limits {
     pub(crate) rules: Compression,
-    /// Longest answer in tokens, when configured.
+    /// The configured limit of an answer in tokens; 0 = none.
     pub(crate) max_tokens: u64,
     /// Poor compressions in a row before this turn.
     pub(crate) poor: u32,
-    /// How long the automatic still rests after an earlier failure.
+    /// The rest of the pause after an earlier failure.
     pub(crate) rest: Duration,
 }
 
 /// Keeps the requests of one turn within the model's context.
-pub(crate) struct Keeper {
+pub(crate) struct Compressor {
     model: Arc<dyn Model>,
     link: TurnLink,
     limits: Limits,
     /// Estimated tokens of the system prompt and the tools.
     frame: u64,
-    /// Tokens of the last prompt, or of the context after the last compression.
+    /// Tokens of the last prompt, or of the context after the last compression; `None` = unknown.
     used: Option<u64>,
     overflows: u32,
-    rest_until: Instant,
+    paused_until: Instant,
 }
 
-/// Why a context was not compressed.
-enum Trouble {
-    /// There is nothing to compress.
-    Nothing,
-    /// It failed: its class, and a text for the user.
-    Failed(String, String),
+/// A context was not compressed.
+enum CompressionError {
+    /// No part of it is worth replacing.
+    NothingToReplace,
+    /// The model or the store has failed. The message is for the user.
+    Failed { class: String, message: String },
 }
 
-impl Keeper {
+impl From<model::Error> for CompressionError {
+    fn from(error: model::Error) -> Self {
+        Self::Failed { class: error.class.as_str().to_owned(), message: error.message }
+    }
+}
+
+impl Compressor {
+    /// A compressor for a turn whose requests all begin like `request`; `used` is the number of
+    /// tokens of the session's last prompt.
     pub(crate) fn new(
         model: Arc<dyn Model>,
         link: TurnLink,
@@ -91,29 +100,30 @@ impl Keeper {
     ) -> Self {
         let schema = |s: &model::Schema| s.description.len() + s.parameters.to_string().len();
         let frame = request.system.len() + request.tools.iter().map(schema).sum::<usize>();
-        let rest_until = Instant::now() + limits.rest;
+        let paused_until = Instant::now() + limits.rest;
         let frame = frame as u64 / 4;
-        Self { model, link, limits, frame, used, overflows: 0, rest_until }
+        Self { model, link, limits, frame, used, overflows: 0, paused_until }
     }
 
-    /// The model has answered.
-    pub(crate) fn answered(&mut self, usage: Option<Usage>) {
+    /// Notes the provider's count of the last request.
+    pub(crate) fn set_usage(&mut self, usage: Option<Usage>) {
         self.used = usage.map(|u| u.prompt);
     }
 
-    /// Before each request: compresses when the context has filled up to the trigger. What goes
-    /// wrong does not stop the turn.
-    pub(crate) async fn make_room(&mut self, rows: &mut Vec<Arc<Row>>) {
+    /// Compresses the context before a request if it has filled up to the trigger. A failure does
+    /// not stop the turn.
+    pub(crate) async fn compress_if_full(&mut self, rows: &mut Vec<Arc<Row>>) {
         let Some(trigger) = self.trigger() else { return };
         if !self.limits.rules.enabled
             || self.limits.poor >= POOR
-            || Instant::now() < self.rest_until
+            || Instant::now() < self.paused_until
             || self.tokens(rows) <= trigger
         {
             return;
         }
-        if let Err(Trouble::Failed(_, why)) = self.compress(rows, None, 0..1).await {
-            self.rest_until = Instant::now() + COOL_DOWN;
+        let result = self.compress(rows, None, 0..1).await;
+        if let Err(CompressionError::Failed { message: why, .. }) = result {
+            self.paused_until = Instant::now() + COOL_DOWN;
             let minutes = COOL_DOWN.as_secs() / 60;
             let message = format!(
                 "The context is nearly full and could not be compressed: {why} The turn goes on; \
@@ -123,9 +133,12 @@ impl Keeper {
         }
     }
 
-    /// The provider says that the context is too long. Compresses it; the error says why there is
-    /// no way out, and what to do.
-    pub(crate) async fn overflowed(&mut self, rows: &mut Vec<Arc<Row>>) -> Result<(), String> {
+    /// Compresses a context that is too long for the provider. An error tells the user why that is
+    /// impossible and what to do.
+    pub(crate) async fn compress_after_overflow(
+        &mut self,
+        rows: &mut Vec<Arc<Row>>,
+    ) -> Result<(), String> {
         if !self.limits.rules.enabled {
             return Err("compression.enabled is off: send /compress to compress it now.".into());
         }
@@ -135,30 +148,35 @@ impl Keeper {
                         with /new, or choose a model with a larger context with /model.";
             return Err(text.to_owned());
         }
-        // What did not suffice before is cut shorter now.
+        // What did not suffice before is squeezed more now.
         match self.compress(rows, None, self.overflows - 1..OVERFLOWS + 1).await {
             Ok(()) => Ok(()),
-            Err(Trouble::Nothing) => Err("What is left of it cannot be made smaller. Begin a new \
-                                          session with /new, or choose a model with a larger \
-                                          context with /model."
-                .to_owned()),
-            Err(Trouble::Failed(_, why)) => Err(format!(
-                "It could not be compressed: {why} Send /compress to try again, or begin a new \
-                 session with /new."
+            Err(CompressionError::NothingToReplace) => {
+                let text = "What is left of it cannot be made smaller. Begin a new session with \
+                            /new, or choose a model with a larger context with /model.";
+                Err(text.to_owned())
+            }
+            Err(CompressionError::Failed { message, .. }) => Err(format!(
+                "It could not be compressed: {message} Send /compress to try again, or begin a \
+                 new session with /new."
             )),
         }
     }
 
-    /// The user wants it compressed, now.
-    pub(crate) async fn asked(&mut self, rows: &mut Vec<Arc<Row>>, focus: Option<&str>) -> Outcome {
+    /// Compresses the context because the user wants it; `focus` is what matters most to them.
+    pub(crate) async fn compress_now(
+        &mut self,
+        rows: &mut Vec<Arc<Row>>,
+        focus: Option<&str>,
+    ) -> Outcome {
         match self.compress(rows, focus, 0..1).await {
             Ok(()) => Outcome::Done,
-            Err(Trouble::Nothing) => {
+            Err(CompressionError::NothingToReplace) => {
                 let message = "There is nothing to compress yet.".to_owned();
                 self.link.report(TurnEvent::NotCompressed { message, failed: false });
                 Outcome::Done
             }
-            Err(Trouble::Failed(class, why)) => {
+            Err(CompressionError::Failed { class, message: why }) => {
                 let message = format!("The context was not compressed, nothing has changed: {why}");
                 self.link.report(TurnEvent::NotCompressed { message, failed: true });
                 Outcome::Failed { class }
@@ -168,11 +186,11 @@ impl Keeper {
 
     fn trigger(&self) -> Option<u64> {
         let length = self.model.context_length()?;
-        Some(cut::trigger(&self.limits.rules, length, self.limits.max_tokens))
+        Some(budget::trigger(&self.limits.rules, length, self.limits.max_tokens))
     }
 
-    /// Tokens of the next request: what the provider counted last and what came since, else an
-    /// estimate of all.
+    /// Tokens of the next request: the provider's last count and an estimate of the rows since,
+    /// else an estimate of everything.
     fn tokens(&self, rows: &[Arc<Row>]) -> u64 {
         let counted = rows.iter().rposition(|row| match &row.body {
             Body::Summary(_) => true,
@@ -181,48 +199,44 @@ impl Keeper {
         });
         match (self.used, counted) {
             (Some(used), Some(at)) => {
-                // A summary is counted itself, an answer is not: it came after its prompt.
+                // A summary is part of the count, an answer is not: it came after its prompt.
                 let from = at + usize::from(matches!(rows[at].body, Body::Summary(_)));
-                used + rows[from..].iter().map(|r| cut::tokens(r)).sum::<u64>()
+                used + rows[from..].iter().map(|r| budget::tokens(r)).sum::<u64>()
             }
             _ => self.estimate(rows),
         }
     }
 
     fn estimate(&self, rows: &[Arc<Row>]) -> u64 {
-        self.frame + context(rows).iter().map(|r| cut::tokens(r)).sum::<u64>()
+        self.frame + context(rows).iter().map(|r| budget::tokens(r)).sum::<u64>()
     }
 
+    /// Replaces a part of the context by a summary, which is stored as a row. The first of the
+    /// `squeezes` is used with which anything can be replaced.
     async fn compress(
         &mut self,
         rows: &mut Vec<Arc<Row>>,
         focus: Option<&str>,
-        squeezes: std::ops::Range<u32>,
-    ) -> Result<(), Trouble> {
+        mut squeezes: Range<u32>,
+    ) -> Result<(), CompressionError> {
         let before = self.tokens(rows);
-        // Rows are weighed by estimates, so what they may weigh is put on the same scale. What
-        // every request begins with can be neither kept nor replaced.
-        let whole = self.trigger().map_or(before, |trigger| trigger.min(before));
-        let scale = self.estimate(rows) as f64 / before.max(1) as f64;
-        let base = cut::part(whole, scale).saturating_sub(self.frame);
+        let base = self.base(rows, before);
         let rules = self.limits.rules;
-        let mut cuts = { squeezes }.filter_map(|squeeze| cut::cut(rows, &rules, base, squeeze));
-        let cut = cuts.next().ok_or(Trouble::Nothing)?;
-        self.link.report(TurnEvent::Status {
-            text: Some(STATUS.to_owned()),
-            activity: Activity::Compressing,
-        });
-        let done = self.summary(rows, &cut, focus, before).await;
-        let said = match done {
+        let replacement = squeezes
+            .find_map(|squeeze| replacement::choose(rows, &rules, base, squeeze))
+            .ok_or(CompressionError::NothingToReplace)?;
+        let text = Some(STATUS.to_owned());
+        self.link.report(TurnEvent::Status { text, activity: Activity::Compressing });
+        let reply = match self.summarise(rows, &replacement, focus, before).await {
             Ok(summary) => self.link.ask(TurnEvent::Compressed(summary)).await,
             Err(error) => {
                 self.link.report(TurnEvent::Status { text: None, activity: Activity::Other });
-                return Err(Trouble::Failed(error.class.as_str().to_owned(), error.message));
+                return Err(error.into());
             }
         };
-        let Reply::Row(row) = said else {
-            let why = "The summary could not be written down.".to_owned();
-            return Err(Trouble::Failed("store".to_owned(), why));
+        let Reply::Row(row) = reply else {
+            let message = "The summary could not be stored.".to_owned();
+            return Err(CompressionError::Failed { class: "store".to_owned(), message });
         };
         if let Body::Summary(summary) = &row.body {
             self.used = Some(summary.after);
@@ -232,22 +246,63 @@ impl Keeper {
         Ok(())
     }
 
-    /// Asks the model for a summary and puts it into words of our own.
-    async fn summary(
+    /// The estimated tokens of which the rules keep a part. Rows are weighed by estimates, so the
+    /// counted tokens are put on the same scale; the frame of a request can be neither kept nor
+    /// replaced.
+    fn base(&self, rows: &[Arc<Row>], before: u64) -> u64 {
+        let whole = self.trigger().map_or(before, |trigger| trigger.min(before));
+        let scale = self.estimate(rows) as f64 / before.max(1) as f64;
+        budget::part(whole, scale).saturating_sub(self.frame)
+    }
+
+    /// Asks the model for a summary and makes the row of it, unless it would save nothing.
+    async fn summarise(
         &self,
         rows: &[Arc<Row>],
-        cut: &Cut,
+        replacement: &Replacement,
         focus: Option<&str>,
         before: u64,
     ) -> Result<Summary, model::Error> {
-        let replaced: u64 = cut.replaced.iter().map(|r| cut::tokens(r)).sum();
-        let known = cut.earlier.as_ref().map_or(0, |s| s.text.len() as u64 / 4);
+        let replaced: u64 = replacement.rows.iter().map(|r| budget::tokens(r)).sum();
+        let earlier = replacement.earlier_summary.as_ref();
+        let known = earlier.map_or(0, |s| s.text.len() as u64 / 4);
         let window = self.model.context_length().unwrap_or(before).min(before.max(1));
-        let budget = ((replaced + known) / 5).clamp(BUDGET.0, BUDGET.1).min(window.max(800) / 4);
+        let most = ((replaced + known) / 5).clamp(BUDGET.0, BUDGET.1).min(window.max(800) / 4);
+        let answer = self.request_summary(replacement, focus, most, window).await?;
+        if answer.text.trim().is_empty() {
+            return Err(failure("The model wrote no summary."));
+        }
+        let mut summary = Summary {
+            // Twice the budget is more than enough; a model that rambles must not fill the context.
+            text: prompt::summary_text(&answer.text, &replacement.requests, most as usize * 8),
+            head: replacement.head,
+            tail: replacement.tail,
+            rows: replacement.rows.len() as u64 + earlier.map_or(0, |s| s.rows),
+            before,
+            after: 0,
+        };
+        let old = self.estimate(rows);
+        let new = self.estimate(&self.with_summary(rows, &summary));
+        if new >= old {
+            return Err(failure("The summary would be longer than what it stands for."));
+        }
+        summary.after = budget::part(before, new as f64 / old as f64);
+        Ok(summary)
+    }
+
+    /// Asks for a summary of at most `tokens` tokens. A request that is too long itself is
+    /// shortened and sent again.
+    async fn request_summary(
+        &self,
+        replacement: &Replacement,
+        focus: Option<&str>,
+        tokens: u64,
+        window: u64,
+    ) -> Result<Completion, model::Error> {
         let mut bytes = (window * 4 * 6 / 10) as usize;
         let mut tries = 1;
-        let done = loop {
-            let text = prompt::request(cut, focus, budget, bytes.max(2_000));
+        loop {
+            let text = prompt::request(replacement, focus, tokens, bytes.max(2_000));
             let length = text.len();
             let request = Request {
                 purpose: Purpose::Summary,
@@ -257,37 +312,22 @@ impl Keeper {
                 session: self.link.session.0.clone(),
                 reasoning: None,
             };
-            match quietly(self.model.as_ref(), request, &self.link, STATUS).await {
+            match complete(self.model.as_ref(), request, &self.link, STATUS).await {
                 Err(e) if e.class == Class::ContextOverflow && tries < TRIES => {
                     tries += 1;
                     bytes = length / 2;
                 }
-                done => break done?,
+                result => return result,
             }
-        };
-        if done.text.trim().is_empty() {
-            return Err(failure("The model wrote no summary."));
         }
-        // Twice the budget is more than enough; a model that rambles must not fill the context.
-        let mut summary = Summary {
-            text: prompt::told(&done.text, &cut.asked, budget as usize * 8),
-            head: cut.head,
-            tail: cut.tail,
-            rows: cut.replaced.len() as u64 + cut.earlier.as_ref().map_or(0, |s| s.rows),
-            before,
-            after: 0,
-        };
-        let known = self.estimate(rows);
-        let body = Body::Summary(summary.clone());
+    }
+
+    /// The rows as they are once the summary is stored.
+    fn with_summary(&self, rows: &[Arc<Row>], summary: &Summary) -> Vec<Arc<Row>> {
         let n = rows.last().map_or(1, |r| r.n + 1);
+        let body = Body::Summary(summary.clone());
         let row = Row { n, turn: self.link.turn, at: 0, cut: 0, body };
-        let new = [rows, &[Arc::new(row)]].concat();
-        let left = self.estimate(&new);
-        if left >= known {
-            return Err(failure("The summary would be longer than what it stands for."));
-        }
-        summary.after = cut::part(before, left as f64 / known as f64);
-        Ok(summary)
+        [rows, &[Arc::new(row)]].concat()
     }
 }
 

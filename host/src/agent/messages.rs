@@ -1,4 +1,4 @@
-//! The conversation as the model gets it: rows of the transcript made into messages.
+//! The conversation as the model gets it: rows of the transcript as messages.
 
 use std::sync::Arc;
 
@@ -6,12 +6,12 @@ use super::compression;
 use crate::model::Message;
 use protocol::{Body, CallId, Row, ToolCall};
 
-/// What follows a prompt whose turn failed or was cut off before the model said anything.
+/// The message after a prompt whose turn failed or was cut off before the model answered.
 const UNANSWERED: &str = "[This got no answer: the turn failed or was cut off.]";
-/// The result of a call whose result is not there.
+/// The result of a call that has none.
 const MISSING: &str = "{\"error\":\"the result of this call is not there\"}";
 
-/// The conversation as the model gets it; results stand in the order of their calls.
+/// The messages of a conversation; results are in the order of their calls.
 pub(crate) fn messages(rows: &[Arc<Row>]) -> Vec<Message> {
     let mut messages: Vec<Message> = Vec::new();
     let mut order: Vec<CallId> = Vec::new();
@@ -27,7 +27,7 @@ pub(crate) fn messages(rows: &[Arc<Row>]) -> Vec<Message> {
             }
             Body::Assistant(answer) => {
                 unanswered = false;
-                // Reasoning alone, cut off, is nothing a provider takes back.
+                // Providers do not accept an answer of reasoning alone, as it is left by a cut-off.
                 if answer.text.is_empty() && answer.calls.is_empty() {
                     continue;
                 }
@@ -59,17 +59,17 @@ pub(crate) fn messages(rows: &[Arc<Row>]) -> Vec<Message> {
                     },
                 );
             }
-            // The user reads why; the model, that it has not answered yet.
+            // The user reads the failure; the model reads that it has not answered yet.
             Body::Failure { .. } => unanswered = matches!(messages.last(), Some(Message::User(_))),
         }
     }
-    fill_in(&mut messages);
+    add_missing_results(&mut messages);
     messages
 }
 
-/// Gives each call a result: those of rows that were taken back have none, and no provider takes a
-/// call without one.
-fn fill_in(messages: &mut Vec<Message>) {
+/// Gives each call a result. Calls whose results were taken back have none, and no provider accepts
+/// a call without one.
+fn add_missing_results(messages: &mut Vec<Message>) {
     let mut at = 0;
     while at < messages.len() {
         let calls = match &messages[at] {
@@ -117,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn results_stand_in_the_order_of_their_calls_however_they_came() {
+    fn results_are_in_the_order_of_their_calls() {
         let calls = ["a", "b", "c"].map(|id| call(id, "t")).to_vec();
         let answer = Assistant { calls, ..Assistant::default() };
         let rows = [
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_prompt_whose_turn_failed_is_told_apart_from_the_next_one() {
+    fn a_prompt_without_an_answer_is_marked() {
         let user = |n, text: &str| row(n, Body::User { text: text.to_owned() });
         let failure = row(2, Body::Failure { message: "401".to_owned() });
         let texts = |rows: &[Arc<Row>]| -> Vec<String> {

@@ -1,5 +1,5 @@
-//! A side question: a request beside the turns of a session. It leaves no row; what it took counts
-//! for the session all the same.
+//! A side question: a request beside the turns of a session. It adds no row; its tokens count for
+//! the session all the same.
 
 use std::sync::Arc;
 
@@ -12,45 +12,46 @@ use crate::session::TurnEvent;
 use crate::turn_link::TurnLink;
 use protocol::{Part, Row, Usage};
 
-/// What goes before a side question.
+/// The text before a side question.
 const LEAD: &str = "[A side question, which is no part of the work: answer it from what you know \
                     by now, in one answer and without calling tools. Neither it nor your answer \
                     will be in the conversation.]";
 
-/// The request of a side question: that of a turn, so that what it begins with is cached, and the
-/// question.
+/// The request of a side question: the next request of the session with the question added, so that
+/// its beginning is cached. `frame` is the part that all requests of the session share.
 pub(crate) fn request(frame: Request, rows: &[Arc<Row>], question: &str) -> Request {
     let mut conversation = messages(rows);
     conversation.push(Message::User(format!("{LEAD}\n\n{question}")));
     Request { messages: conversation, purpose: Purpose::SideQuestion, ..frame }
 }
 
-/// Asks a side question and says its answer as it comes. Calls in it are not run. Gives the answer
-/// and what it took, else why there is none.
+/// Sends a side question; `on_text` gets the answer as it is streamed. Calls in it are not run.
+/// Returns the answer and its usage; an error is a text for the user.
 pub(crate) async fn ask(
     model: &dyn Model,
     request: Request,
     link: &TurnLink,
-    said: impl Fn(Part, String),
+    on_text: impl Fn(Part, String),
 ) -> Result<(String, Option<Usage>), String> {
-    let (messages, mut heard) = mpsc::unbounded_channel();
-    let mouth = TurnLink { messages, ..link.clone() };
-    let tell = |report| {
-        if let TurnEvent::Delta { part, text } = report {
-            said(part, text);
+    // The text is for the one view that asked, so its events do not go to the session.
+    let (messages, mut events) = mpsc::unbounded_channel();
+    let own_link = TurnLink { messages, ..link.clone() };
+    let forward = |event| {
+        if let TurnEvent::Delta { part, text } = event {
+            on_text(part, text);
         }
     };
-    let answer = stream(model, request, &mouth);
+    let answer = stream(model, request, &own_link);
     tokio::pin!(answer);
     let done = loop {
         tokio::select! {
             biased;
-            Some(message) = heard.recv() => tell(message.event),
+            Some(message) = events.recv() => forward(message.event),
             done = &mut answer => break done,
         }
     };
-    while let Ok(message) = heard.try_recv() {
-        tell(message.event);
+    while let Ok(message) = events.try_recv() {
+        forward(message.event);
     }
     let done = done.map_err(|error| error.message)?;
     if let Some(usage) = done.usage {
@@ -80,12 +81,12 @@ mod tests {
     }
 
     #[test]
-    fn a_side_question_begins_as_the_next_request_of_the_session_would() {
+    fn a_side_question_begins_like_the_next_request() {
         let rows = [user(1, "one"), answer(2, "to one")];
         let frame = Request { system: "s".to_owned(), ..Request::default() };
-        let asked = request(frame, &rows, "why?");
-        let (last, before) = asked.messages.split_last().unwrap();
-        assert_eq!((asked.system.as_str(), before), ("s", &messages(&rows)[..]));
+        let request = request(frame, &rows, "why?");
+        let (last, before) = request.messages.split_last().unwrap();
+        assert_eq!((request.system.as_str(), before), ("s", &messages(&rows)[..]));
         assert!(matches!(last, Message::User(text) if text.ends_with("\n\nwhy?")));
     }
 }

@@ -1,13 +1,13 @@
-//! One turn: model ↔ tools until the model is done. Owns no state that outlives it: everything it
-//! learns it reports to its session, and everything that must not get lost is stored before it
-//! goes on. Dropping the future cancels the turn, its request and its commands.
+//! One turn: model ↔ tools until the model is done. It owns no state that outlives it: it reports
+//! every result to its session, and does not continue until what must not get lost is stored.
+//! Dropping the future cancels the turn, its request and its commands.
 
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
 use super::completion::stream;
-use super::compression::{self, Keeper};
+use super::compression::{self, Compressor};
 use super::goal_judge;
 use super::messages::messages;
 use crate::model::{self, Class, Completion, Model, Request};
@@ -16,16 +16,16 @@ use crate::tool;
 use crate::turn_link::TurnLink;
 use protocol::{Assistant, Outcome, Row, Stop, ToolCall, Usage, open_calls};
 
-/// Everything a turn runs with.
+/// The inputs of a turn.
 pub(crate) struct TurnContext {
     pub(crate) plan: TurnPlan,
     pub(crate) link: TurnLink,
     pub(crate) model: Arc<dyn Model>,
     pub(crate) system: String,
-    /// The conversation so far, ending with what this turn is about.
+    /// The conversation so far; it ends with the request of this turn.
     pub(crate) rows: Vec<Arc<Row>>,
     pub(crate) tools: Arc<tool::ToolContext>,
-    /// Held by the turn and its foreground commands while they live.
+    /// Held by the turn and its foreground commands, so that the receiver sees when all are gone.
     pub(crate) alive: mpsc::Sender<()>,
     pub(crate) max_requests: u32,
     pub(crate) compression: compression::Limits,
@@ -43,7 +43,7 @@ pub(crate) async fn run(context: TurnContext) {
     link.report(TurnEvent::Ended { outcome, failure });
 }
 
-/// How a turn ends, and a text about it for the user.
+/// The outcome of a turn, and a text about it for the user.
 type End = (Outcome, Option<String>);
 
 fn failed(class: &str, message: String) -> End {
@@ -55,8 +55,8 @@ fn refused(reply: &Reply) -> End {
 }
 
 async fn compress(context: TurnContext, focus: Option<&str>) -> End {
-    let AgentLoop { mut keeper, mut rows, .. } = AgentLoop::new(context);
-    (keeper.asked(&mut rows, focus).await, None)
+    let AgentLoop { mut compressor, mut rows, .. } = AgentLoop::new(context);
+    (compressor.compress_now(&mut rows, focus).await, None)
 }
 
 async fn judge(context: TurnContext, goal: &str, turns: u32) -> End {
@@ -65,9 +65,10 @@ async fn judge(context: TurnContext, goal: &str, turns: u32) -> End {
     (goal_judge::judge(model, &context.link, &rows, goal, turns).await, None)
 }
 
-/// Goes on where an earlier host stopped: with the calls that have no result yet.
+/// Continues where an earlier host stopped: with the calls that have no result yet.
 async fn resume(context: TurnContext) -> End {
-    // What a killed host left running is dead before the model reads that it was cut off (R06).
+    // Commands that a killed host left running end before the model reads that they were cut off
+    // (R06).
     context.tools.processes.end_leftovers(&context.link.session).await;
     let mut agent = AgentLoop::new(context);
     let calls = open_calls(agent.rows.iter().map(AsRef::as_ref));
@@ -95,15 +96,15 @@ async fn answer(mut agent: AgentLoop) -> End {
 struct AgentLoop {
     link: TurnLink,
     model: Arc<dyn Model>,
-    /// What every request of the turn begins with.
+    /// The part that all requests of the turn share.
     frame: Request,
     rows: Vec<Arc<Row>>,
-    keeper: Keeper,
+    compressor: Compressor,
     runner: tool::ToolRunner,
     max_requests: u32,
     /// The name of the setting that limits the requests.
     limit: &'static str,
-    /// Answers of this turn with nothing in them.
+    /// The number of empty answers in this turn.
     empty: u32,
 }
 
@@ -123,14 +124,14 @@ impl AgentLoop {
             ..Request::default()
         };
         let limits = context.compression;
-        let keeper = Keeper::new(model.clone(), link.clone(), limits, &frame, plan.used);
+        let compressor = Compressor::new(model.clone(), link.clone(), limits, &frame, plan.used);
         let runner = tool::ToolRunner::new(plan, link.clone(), tools, alive);
-        Self { link, model, frame, rows, keeper, runner, max_requests, limit, empty: 0 }
+        Self { link, model, frame, rows, compressor, runner, max_requests, limit, empty: 0 }
     }
 
-    /// One request and the calls of its answer; `Err` is the end of the turn.
+    /// Sends one request and runs the calls of its answer; `Err` is the end of the turn.
     async fn step(&mut self) -> Result<(), End> {
-        self.keeper.make_room(&mut self.rows).await;
+        self.compressor.compress_if_full(&mut self.rows).await;
         let request = Request { messages: messages(&self.rows), ..self.frame.clone() };
         let completion = match stream(self.model.as_ref(), request, &self.link).await {
             Ok(completion) => completion,
@@ -139,7 +140,7 @@ impl AgentLoop {
         if is_empty(&completion) {
             return self.count_empty(completion.usage);
         }
-        self.keeper.answered(completion.usage);
+        self.compressor.set_usage(completion.usage);
         let calls = completion.calls.clone();
         let stop = completion.stop;
         self.store_answer(completion).await?;
@@ -156,13 +157,13 @@ impl AgentLoop {
         self.run_tools(&calls).await
     }
 
-    /// A context that is too long is compressed; any other failure ends the turn.
+    /// Compresses a context that is too long; any other error ends the turn.
     async fn recover(&mut self, error: model::Error) -> Result<(), End> {
         let class = error.class.as_str();
         if error.class != Class::ContextOverflow {
             return Err(failed(class, error.message));
         }
-        let compressed = self.keeper.overflowed(&mut self.rows).await;
+        let compressed = self.compressor.compress_after_overflow(&mut self.rows).await;
         compressed.map_err(|why| failed(class, format!("{} {why}", error.message)))
     }
 
@@ -192,7 +193,7 @@ impl AgentLoop {
         Ok(())
     }
 
-    /// A row that is stored is part of the conversation.
+    /// Adds a row to the conversation once it is stored.
     fn add(&mut self, reply: Reply) -> Result<(), End> {
         match reply {
             Reply::Row(row) => {

@@ -1,128 +1,139 @@
-//! Copies of a session with a life of their own: a branch as it is after its last finished turn, a
-//! duplicate as it is now.
+//! Copies of a session: a branch as it is after its last finished turn, a duplicate as it is now.
 //! What runs in the background stays with the original, and so do its completions (W18).
 
 use super::host_loop::HostLoop;
+use super::live_session::LiveSession;
 use crate::clock::now;
 use crate::store::Record;
-use protocol::ViewId;
-use protocol::{Body, Row, SessionId, Storage, Subject, Transcript};
+use protocol::{Body, Row, SessionId, Subject, Transcript, ViewId};
 
-/// What a refusal is about.
+/// What the failures are about.
 const ABOUT: Subject = Subject::Branch;
-/// What the title of a branch ends with.
+/// The beginning of the suffix of a branch's title.
 const BRANCH: &str = " (branch";
-/// What the title of a duplicate ends with.
+/// The beginning of the suffix of a duplicate's title.
 const COPY: &str = " (copy";
 
+/// A copy of a session that is to be stored.
+struct Copy {
+    id: SessionId,
+    record: Record,
+}
+
 impl HostLoop {
-    /// Copies a session; the view goes on in the copy as soon as it is stored.
-    pub(super) fn branch(&mut self, front: ViewId, from: &SessionId) {
-        let upto = self.upto_last_turn(from);
-        self.copy(front, from, upto, BRANCH);
+    /// Copies the finished turns of a session; the view switches to the copy once it is stored.
+    pub(super) fn branch(&mut self, view: ViewId, from: &SessionId) {
+        let upto = self.last_row_of_finished_turns(from);
+        self.copy(view, from, upto, BRANCH);
     }
 
-    /// Copies all of a session; of a running turn as much as stands for itself.
-    pub(super) fn duplicate(&mut self, front: ViewId, from: &SessionId) {
-        let upto = match self.sessions.get(from).map(|l| l.session.transcript()) {
-            Some(view) => upto_now(view).map_or_else(|| self.upto_last_turn(from), |n| Ok(Some(n))),
+    /// Copies all of a session; of a running turn the part that is complete in itself.
+    pub(super) fn duplicate(&mut self, view: ViewId, from: &SessionId) {
+        let upto = match self.sessions.get(from).map(LiveSession::transcript) {
+            Some(transcript) => match last_complete_row(transcript) {
+                Some(n) => Ok(Some(n)),
+                None => self.last_row_of_finished_turns(from),
+            },
             None => Ok(None),
         };
-        self.copy(front, from, upto, COPY);
+        self.copy(view, from, upto, COPY);
     }
 
+    /// Writes a copy for a view, behind everything the session has written so far.
     fn copy(
         &mut self,
-        front: ViewId,
+        view: ViewId,
         from: &SessionId,
         upto: Result<Option<u64>, String>,
-        mark: &str,
+        suffix: &str,
     ) {
-        match upto.and_then(|upto| self.copied(from, upto, mark)) {
-            Ok((record, to)) => self.write_branch(front, from, to, record),
-            Err(why) => self.fail(front, ABOUT, why),
-        }
+        let copy = match upto.and_then(|upto| self.new_copy(from, upto, suffix)) {
+            Ok(copy) => copy,
+            Err(why) => return self.fail(view, ABOUT, why),
+        };
+        let Some(live) = self.sessions.get_mut(from) else { return };
+        let mut batch = live.outbox.take_journal();
+        batch.push(copy.record);
+        let no = self.store.write(batch);
+        live.outbox.put_branch(no, view, copy.id);
     }
 
-    /// The last row of the turns that have ended.
-    fn upto_last_turn(&self, from: &SessionId) -> Result<Option<u64>, String> {
+    fn last_row_of_finished_turns(&self, from: &SessionId) -> Result<Option<u64>, String> {
         let Some(live) = self.sessions.get(from) else { return Ok(None) };
-        let transcript = live.session.transcript();
+        let transcript = live.transcript();
         match &transcript.running {
             None => Ok(transcript.rows.last().map(|r| r.n)),
             // A window that holds nothing older than the running turn: older rows are stored.
             Some(running) => match transcript.rows.iter().rfind(|r| r.turn < running.turn) {
                 Some(row) => Ok(Some(row.n)),
-                None => self.reader.last_row(from, running.turn).map_err(|e| e.to_string()),
+                None => self.store.reader.last_row(from, running.turn).map_err(|e| e.to_string()),
             },
         }
     }
 
-    fn copied(
+    fn new_copy(
         &mut self,
         from: &SessionId,
         upto: Option<u64>,
-        mark: &str,
-    ) -> Result<(Record, SessionId), String> {
-        if let Storage::Failing(why) = &self.storage {
+        suffix: &str,
+    ) -> Result<Copy, String> {
+        if let Some(why) = self.store.failure() {
             return Err(format!("a copy needs a working store, and it fails: {why}"));
         }
         let nothing = "there is nothing to copy yet: no turn has ended";
         let live = self.sessions.get(from).ok_or(nothing)?;
-        let transcript = live.session.transcript();
         let upto = upto.ok_or(nothing)?;
         let mut meta = live.session.meta().branch(now());
-        if transcript.running.is_some() {
-            // What was counted last counts rows that stay behind.
+        if live.transcript().running.is_some() {
+            // The last count includes rows that are not copied.
             meta.gauge.used = None;
         }
-        let title = live.session.name();
-        meta.title = Some(self.copy_title(&title, mark));
-        meta.id = self.fresh_id();
-        let id = meta.id.clone();
-        Ok((Record::Branched { from: from.clone(), upto, meta }, id))
+        meta.title = Some(self.copy_title(&live.session.name(), suffix));
+        let id = self.fresh_id();
+        meta.id = id.clone();
+        Ok(Copy { id, record: Record::Branched { from: from.clone(), upto, meta } })
     }
 
-    /// The first free title of a copy of that session, or of a sister of it.
-    fn copy_title(&self, title: &str, mark: &str) -> String {
-        let stem = match title.rfind(mark) {
+    /// The first free title for a copy of a session with that title; the title of a copy counts on.
+    fn copy_title(&self, title: &str, suffix: &str) -> String {
+        let stem = match title.rfind(suffix) {
             Some(at) if title.ends_with(')') => &title[..at],
             _ => title,
         };
         let taken = |title: &str| {
-            self.sessions.values().any(|l| l.session.name() == title)
-                || self.reader.find(title).is_ok_and(|found| found.is_some())
+            self.sessions.iter().any(|(_, live)| live.session.name() == title)
+                || self.store.reader.find(title).is_ok_and(|found| found.is_some())
         };
-        let first = format!("{stem}{mark})");
-        let others = (2..).map(|n| format!("{stem}{mark} {n})"));
+        let first = format!("{stem}{suffix})");
+        let others = (2..).map(|n| format!("{stem}{suffix} {n})"));
         std::iter::once(first.clone()).chain(others).find(|t| !taken(t)).unwrap_or(first)
     }
 
-    /// The branch is stored, or could not be: the view that asked goes there, unless it has gone
-    /// elsewhere meanwhile.
-    pub(super) fn branched(&mut self, front: ViewId, from: &SessionId, to: &SessionId) {
+    /// Attaches the view that asked for a copy to it, now that it is stored or could not be. A view
+    /// that has switched to another session since stays there.
+    pub(super) fn handle_branch(&mut self, view: ViewId, from: &SessionId, to: &SessionId) {
         if let Err(why) = self.load(to) {
-            self.fail(front, ABOUT, format!("the branch could not be opened: {why}"));
+            self.fail(view, ABOUT, format!("the branch could not be opened: {why}"));
             return;
         }
         self.lists_changed();
-        match self.fronts.get(front) {
-            Some(view) if view.session() == from => {
-                self.fronts.turn_to(front, to);
-                self.push_window(front, to, false);
+        match self.views.get(view) {
+            Some(attached) if attached.session() == from => {
+                self.views.switch(view, to);
+                self.push_window(view, to, false);
             }
             Some(_) | None => self.unload_if_unused(to),
         }
     }
 }
 
-/// The last row behind which every call has its result: a model takes nothing else. None if the
-/// window holds no such row.
-fn upto_now(view: &Transcript) -> Option<u64> {
-    let calls = view.running.as_ref().is_some_and(|running| !running.calls.is_empty());
+/// The last row up to which every call has its result, as models require. `None` = the window holds
+/// no such row.
+fn last_complete_row(transcript: &Transcript) -> Option<u64> {
+    let calls = transcript.running.as_ref().is_some_and(|running| !running.calls.is_empty());
     let answers = |row: &&Row| matches!(row.body, Body::Assistant(_));
-    let open = view.rows.iter().rfind(answers).filter(|_| calls).map(|row| row.n);
-    view.rows.iter().rfind(|row| open.is_none_or(|open| row.n < open)).map(|row| row.n)
+    let open = transcript.rows.iter().rfind(answers).filter(|_| calls).map(|row| row.n);
+    transcript.rows.iter().rfind(|row| open.is_none_or(|open| row.n < open)).map(|row| row.n)
 }
 
 #[cfg(test)]
@@ -139,15 +150,15 @@ mod tests {
             args: serde_json::Value::Null,
         };
         let answer = Assistant { calls: vec![call.clone()], ..Assistant::default() };
-        let mut view = Transcript::default();
-        assert_eq!(upto_now(&view), None);
-        view.rows = vec![
+        let mut transcript = Transcript::default();
+        assert_eq!(last_complete_row(&transcript), None);
+        transcript.rows = vec![
             row(7, Body::User { text: "go".to_owned() }),
             row(8, Body::Assistant(answer)),
             row(9, Body::Note { text: "n".to_owned() }),
         ];
-        assert_eq!(upto_now(&view), Some(9));
-        view.running = Some(Running {
+        assert_eq!(last_complete_row(&transcript), Some(9));
+        transcript.running = Some(Running {
             turn: TurnId(1),
             source: Source::User,
             started_at: 0,
@@ -158,6 +169,6 @@ mod tests {
             status: None,
             cancelling: false,
         });
-        assert_eq!(upto_now(&view), Some(7));
+        assert_eq!(last_complete_row(&transcript), Some(7));
     }
 }

@@ -1,65 +1,72 @@
-//! The limit on matches in the whole host (P04). It drops matches only, never the end of a
-//! process, and remembers for each session how many.
+//! The limit on matches of watched processes in the whole host (P04). It drops matches only, never
+//! the end of a process, and counts for each session how many.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
 
 use protocol::{Millis, SessionId};
 
-/// So many matches may be told within [`SPAN`].
+/// Matches that are admitted within [`SPAN`].
 const MOST: usize = 15;
+/// The time within which matches are counted.
 const SPAN: Millis = 10_000;
-/// How long matches are dropped after one more.
-const SILENCE: Millis = 30_000;
 
 /// Counts the matches of all sessions.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Breaker {
-    /// When the last ones were told.
-    told: VecDeque<Millis>,
-    /// When the silence began, while there is one.
-    silent_since: Option<Millis>,
+    /// How long it stays open after one match too many.
+    silence: Millis,
+    /// When the last ones were admitted.
+    admitted: VecDeque<Millis>,
+    /// Since when it is open and drops all matches; `None` = it is closed.
+    open_since: Option<Millis>,
     dropped: BTreeMap<SessionId, u64>,
 }
 
-/// Whether a match may be told.
+/// Whether a match reaches its session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Pass {
-    /// Yes.
-    Free,
-    /// No, and it is the first one that its session loses.
+pub(super) enum Admission {
+    /// It does.
+    Admitted,
+    /// It is dropped, as the first one of its session since the breaker opened.
     Tripped,
-    /// No.
+    /// It is dropped.
     Dropped,
 }
 
 impl Breaker {
-    /// A match would be told.
-    pub(super) fn admit(&mut self, session: &SessionId, now: Millis) -> Pass {
-        if self.silent_since.is_none() {
+    pub(super) fn new(silence: Duration) -> Self {
+        let silence = i64::try_from(silence.as_millis()).unwrap_or(i64::MAX);
+        Self { silence, admitted: VecDeque::new(), open_since: None, dropped: BTreeMap::new() }
+    }
+
+    /// Counts a match of a session and decides whether it passes.
+    pub(super) fn admit(&mut self, session: &SessionId, now: Millis) -> Admission {
+        if self.open_since.is_none() {
             // A clock that was set back counts nothing twice.
-            self.told.retain(|at| (0..SPAN).contains(&(now - at)));
-            if self.told.len() < MOST {
-                self.told.push_back(now);
-                return Pass::Free;
+            self.admitted.retain(|at| (0..SPAN).contains(&(now - at)));
+            if self.admitted.len() < MOST {
+                self.admitted.push_back(now);
+                return Admission::Admitted;
             }
-            self.told.clear();
-            self.silent_since = Some(now);
+            self.admitted.clear();
+            self.open_since = Some(now);
         }
         let dropped = self.dropped.entry(session.clone()).or_default();
         *dropped += 1;
-        if *dropped == 1 { Pass::Tripped } else { Pass::Dropped }
+        if *dropped == 1 { Admission::Tripped } else { Admission::Dropped }
     }
 
-    /// When the silence ends, while there is one.
+    /// When it closes again, while it is open.
     pub(super) fn deadline(&self) -> Option<Millis> {
-        self.silent_since.map(|since| since + SILENCE)
+        self.open_since.map(|since| since + self.silence)
     }
 
-    /// Ends a silence that is over: what each session has lost.
+    /// Closes the breaker if its time is over; returns how many matches each session has lost.
     pub(super) fn release(&mut self, now: Millis) -> BTreeMap<SessionId, u64> {
-        match self.silent_since {
-            Some(since) if !(0..SILENCE).contains(&(now - since)) => {
-                self.silent_since = None;
+        match self.open_since {
+            Some(since) if !(0..self.silence).contains(&(now - since)) => {
+                self.open_since = None;
                 std::mem::take(&mut self.dropped)
             }
             Some(_) | None => BTreeMap::new(),
@@ -71,59 +78,66 @@ impl Breaker {
 mod tests {
     use super::*;
 
+    fn breaker() -> Breaker {
+        Breaker::new(crate::settings::Timing::default().match_silence)
+    }
+
     fn id(name: &str) -> SessionId {
         SessionId(name.to_owned())
     }
 
     #[test]
-    fn fifteen_matches_in_ten_seconds_pass_and_the_sixteenth_trips() {
+    fn the_sixteenth_match_in_ten_seconds_trips_the_breaker() {
         // P04
-        let mut breaker = Breaker::default();
+        let mut breaker = breaker();
         for n in 0..15 {
-            assert_eq!(breaker.admit(&id("a"), 1_000 + n), Pass::Free);
+            assert_eq!(breaker.admit(&id("a"), 1_000 + n), Admission::Admitted);
         }
         assert_eq!(breaker.deadline(), None);
-        assert_eq!(breaker.admit(&id("a"), 10_999), Pass::Tripped);
+        assert_eq!(breaker.admit(&id("a"), 10_999), Admission::Tripped);
         assert_eq!(breaker.deadline(), Some(40_999));
     }
 
     #[test]
-    fn a_match_ten_seconds_old_does_not_count_any_more() {
+    fn a_match_ten_seconds_old_does_not_count() {
         // P04
-        let mut breaker = Breaker::default();
+        let mut breaker = breaker();
         for n in 0..15 {
             breaker.admit(&id("a"), 1_000 + n);
         }
-        assert_eq!(breaker.admit(&id("a"), 11_000), Pass::Free);
-        assert_eq!(breaker.admit(&id("a"), 11_000), Pass::Tripped);
+        assert_eq!(breaker.admit(&id("a"), 11_000), Admission::Admitted);
+        assert_eq!(breaker.admit(&id("a"), 11_000), Admission::Tripped);
     }
 
     #[test]
-    fn each_session_that_lost_one_is_told_once_and_gets_its_own_count_at_the_end() {
+    fn each_session_trips_once_and_gets_its_own_count() {
         // P04
-        let mut breaker = Breaker::default();
+        let mut breaker = breaker();
         for _ in 0..15 {
             breaker.admit(&id("a"), 0);
         }
         let lost = ["b", "a", "b", "b"].map(|name| breaker.admit(&id(name), 1));
-        assert_eq!(lost, [Pass::Tripped, Pass::Tripped, Pass::Dropped, Pass::Dropped]);
+        assert_eq!(
+            lost,
+            [Admission::Tripped, Admission::Tripped, Admission::Dropped, Admission::Dropped]
+        );
         assert!(breaker.release(30_000).is_empty());
-        assert_eq!(breaker.admit(&id("a"), 30_000), Pass::Dropped);
+        assert_eq!(breaker.admit(&id("a"), 30_000), Admission::Dropped);
         let released: Vec<_> = breaker.release(30_001).into_iter().collect();
         assert_eq!(released, [(id("a"), 2), (id("b"), 3)]);
         assert!(breaker.release(30_002).is_empty() && breaker.deadline().is_none());
-        // And it begins anew.
-        assert_eq!(breaker.admit(&id("a"), 30_002), Pass::Free);
+        // Counting starts anew.
+        assert_eq!(breaker.admit(&id("a"), 30_002), Admission::Admitted);
     }
 
     #[test]
-    fn a_clock_that_is_set_back_ends_a_silence() {
+    fn a_clock_that_is_set_back_closes_the_breaker() {
         // P04
-        let mut breaker = Breaker::default();
+        let mut breaker = breaker();
         for _ in 0..16 {
             breaker.admit(&id("a"), 1_000_000);
         }
         assert_eq!(breaker.release(1).len(), 1);
-        assert_eq!(breaker.admit(&id("a"), 1), Pass::Free);
+        assert_eq!(breaker.admit(&id("a"), 1), Admission::Admitted);
     }
 }

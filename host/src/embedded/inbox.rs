@@ -1,32 +1,30 @@
-//! The inbox: the questions of all sessions that wait for an answer, told to every view (C16).
+//! The inbox: the questions of all sessions that wait for an answer, sent to every view (C16).
 //!
-//! What happens in a session is told to its own views alone (E06). The inbox is not of a session
-//! but of the host, like the list of sessions, and every front end of the host may answer what is
-//! in it.
+//! The events of a session are for its own views alone (E06). The inbox is not of a session but of
+//! the host, like the list of sessions, and every client of the host may answer what is in it.
 
 use std::sync::Arc;
 
 use super::host_loop::HostLoop;
-use super::view_table::Front;
-use protocol::ViewId;
-use protocol::{Asked, Event, Question, QuestionId, SessionId, Toast};
+use super::views::AttachedView;
+use protocol::{Asked, Event, Question, QuestionId, SessionId, Toast, ViewId};
 
-/// Notes what an event does to the questions that a session has told.
-pub(super) fn note(told: &mut Vec<Question>, event: &Event) {
+/// Brings the published questions of a session up to date with an event.
+pub(super) fn apply(published: &mut Vec<Question>, event: &Event) {
     match event {
         Event::QuestionAsked { question } => {
-            match told.iter_mut().find(|known| known.id == question.id) {
+            match published.iter_mut().find(|known| known.id == question.id) {
                 Some(known) => known.clone_from(question),
-                None => told.push(question.clone()),
+                None => published.push(question.clone()),
             }
         }
-        Event::QuestionResolved { id, .. } => told.retain(|question| question.id != *id),
+        Event::QuestionResolved { id, .. } => published.retain(|question| question.id != *id),
         _ => {}
     }
 }
 
-/// The inbox of sessions with these names and questions: of each its head (C02), the longest
-/// waiting first. What is answered waits no more.
+/// The inbox of sessions with these names and questions: the head of each (C02), the longest
+/// waiting first. Questions that are answered are left out.
 fn inbox<'a>(
     sessions: impl Iterator<Item = (&'a SessionId, String, &'a [Question])>,
 ) -> Vec<Asked> {
@@ -43,50 +41,59 @@ fn inbox<'a>(
 }
 
 impl HostLoop {
-    /// Tells a view whose answer comes too late that it does not count: it may have been another.
-    pub(super) fn tell_if_late(&mut self, front: ViewId, session: &SessionId, id: &QuestionId) {
+    /// Notifies a view whose answer comes too late to count: another one may have been given.
+    pub(super) fn report_late_answer(
+        &mut self,
+        view: ViewId,
+        session: &SessionId,
+        id: &QuestionId,
+    ) {
         let Some(live) = self.sessions.get(session) else { return };
-        let questions = &live.session.transcript().questions;
+        let questions = &live.transcript().questions;
         if questions.iter().any(|question| question.id == *id && question.answer.is_none()) {
             return;
         }
-        let (session, name) = (session.clone(), live.session.name());
-        let toast = Toast::late(session, name);
-        self.push(front, Event::Toast(toast));
+        let toast = Toast::late(session.clone(), live.session.name());
+        self.push(view, Event::Toast(toast));
     }
 
     fn inbox(&self) -> Arc<[Asked]> {
-        let asking = self.sessions.iter().filter(|(_, live)| !live.asked.is_empty());
-        inbox(asking.map(|(id, live)| (id, live.session.name(), live.asked.as_slice()))).into()
+        let asking = self.sessions.iter().filter(|(_, live)| !live.published_questions.is_empty());
+        let asking =
+            asking.map(|(id, live)| (id, live.session.name(), live.published_questions.as_slice()));
+        inbox(asking).into()
     }
 
-    /// Tells every view whose inbox is another one than it was told last.
-    pub(super) fn tell_inbox(&mut self) {
+    /// Sends the inbox to every view that knows another one.
+    pub(super) fn send_inbox(&mut self) {
         let inbox = self.inbox();
-        for front in self.fronts.ids() {
-            // One that waits for its window gets the inbox behind it.
-            let is_news = |view: &Front| !view.awaits_window && view.inbox() != &*inbox;
-            if self.fronts.get(front).is_some_and(is_news) {
-                self.give_inbox(front, inbox.clone());
+        for view in self.views.ids() {
+            // A view that awaits its window gets the inbox behind it.
+            let is_outdated = |attached: &AttachedView| {
+                !attached.awaits_window && attached.known_inbox() != &*inbox
+            };
+            if self.views.get(view).is_some_and(is_outdated) {
+                self.send_inbox_to(view, inbox.clone());
             }
         }
     }
 
-    /// A view has a fresh window: what it was told before may be gone with what it has not read.
-    pub(super) fn tell_inbox_after_window(&mut self, front: ViewId) {
+    /// Sends the inbox to a view that got a fresh window: an earlier one may have been dropped
+    /// with the events it has not read.
+    pub(super) fn send_inbox_after_window(&mut self, view: ViewId) {
         let inbox = self.inbox();
-        let was_told = self.fronts.get(front).is_some_and(|view| view.inbox.is_some());
-        if was_told || !inbox.is_empty() {
-            self.give_inbox(front, inbox);
+        let has_one = self.views.get(view).is_some_and(|attached| attached.sent_inbox.is_some());
+        if has_one || !inbox.is_empty() {
+            self.send_inbox_to(view, inbox);
         }
     }
 
-    fn give_inbox(&mut self, front: ViewId, inbox: Arc<[Asked]>) {
+    fn send_inbox_to(&mut self, view: ViewId, inbox: Arc<[Asked]>) {
         let questions = inbox.to_vec();
-        if let Some(view) = self.fronts.get_mut(front) {
-            view.inbox = Some(inbox);
+        if let Some(attached) = self.views.get_mut(view) {
+            attached.sent_inbox = Some(inbox);
         }
-        self.push(front, Event::InboxChanged { questions });
+        self.push(view, Event::InboxChanged { questions });
     }
 }
 

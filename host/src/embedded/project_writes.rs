@@ -1,13 +1,13 @@
-//! Writes that belong to no session: who asked is told when their commit is reported.
+//! Writes that belong to no session: the client that asked for one gets the result when its commit
+//! is reported.
 
 use std::collections::VecDeque;
 
 use tokio::sync::oneshot;
 
-use super::host_loop::HostLoop;
-use crate::store::{CommitNo, Durability, ProjectChange, Record};
+use crate::store::CommitNo;
 
-/// What becomes of a write.
+/// The result of a write; an error is a text for the user.
 pub(super) type Written = Result<(), String>;
 
 /// Writes that wait for their commit, in its order.
@@ -15,22 +15,19 @@ pub(super) type Written = Result<(), String>;
 pub(super) struct ProjectWrites(VecDeque<(CommitNo, oneshot::Sender<Written>)>);
 
 impl ProjectWrites {
-    /// What became of all up to that commit is known.
-    pub(super) fn settle(&mut self, upto: CommitNo, written: &Written) {
+    /// Adds a write with the number of its commit, which is higher than all before.
+    pub(super) fn push(&mut self, no: CommitNo, stored: oneshot::Sender<Written>) {
+        self.0.push_back((no, stored));
+    }
+
+    /// Reports the result of all writes up to that commit.
+    pub(super) fn settle(&mut self, upto: CommitNo, result: &Written) {
         while let Some((no, _)) = self.0.front()
             && *no <= upto
-            && let Some((_, told)) = self.0.pop_front()
+            && let Some((_, stored)) = self.0.pop_front()
         {
-            told.send(written.clone()).ok();
+            stored.send(result.clone()).ok();
         }
-    }
-}
-
-impl HostLoop {
-    /// Stores something about projects.
-    pub(super) fn file(&mut self, project_change: ProjectChange, told: oneshot::Sender<Written>) {
-        let no = self.store.write(vec![Record::Projects(project_change)], Durability::Barrier);
-        self.project_writes.0.push_back((no, told));
     }
 }
 
@@ -39,17 +36,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_write_is_told_by_the_report_of_its_commit_and_by_none_before() {
-        let mut project_writes = ProjectWrites::default();
-        let mut ends = Vec::new();
+    fn a_write_gets_the_result_of_its_commit_and_not_before() {
+        let mut writes = ProjectWrites::default();
+        let mut receivers = Vec::new();
         for no in [3, 5, 8] {
-            let (told, written) = oneshot::channel();
-            project_writes.0.push_back((CommitNo(no), told));
-            ends.push(written);
+            let (stored, receiver) = oneshot::channel();
+            writes.push(CommitNo(no), stored);
+            receivers.push(receiver);
         }
-        project_writes.settle(CommitNo(4), &Ok(()));
-        project_writes.settle(CommitNo(7), &Err("full".to_owned()));
-        let told: Vec<_> = ends.iter_mut().map(|end| end.try_recv().ok()).collect();
-        assert_eq!(told, [Some(Ok(())), Some(Err("full".to_owned())), None]);
+        writes.settle(CommitNo(4), &Ok(()));
+        writes.settle(CommitNo(7), &Err("full".to_owned()));
+        let results: Vec<_> = receivers.iter_mut().map(|r| r.try_recv().ok()).collect();
+        assert_eq!(results, [Some(Ok(())), Some(Err("full".to_owned())), None]);
     }
 }

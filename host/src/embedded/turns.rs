@@ -1,30 +1,153 @@
-//! Turns as tasks: starting one, hearing it, and noticing its end.
+//! Running turns as tasks: starting one, receiving what it reports, and its end.
 
+use std::collections::HashMap;
+use std::future::Future;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::mpsc;
-use tokio::task::{Id, JoinError};
+use tokio::task::{AbortHandle, Id, JoinError, JoinSet};
 
-use super::host_loop::{HostLoop, Inbox, Task};
-use super::outbox::{Live, Waiting};
+use super::host_loop::{HostLoop, Receivers};
+use super::live_session::PendingReply;
 use crate::agent::compression;
 use crate::agent::turn::{self, TurnContext};
 use crate::clock::now;
-use crate::model::catalog;
-use crate::session::{Ack, Attendance, Input, LIVE, Reply, TurnEvent, TurnPlan, UNWIND};
+use crate::session::{Ack, Attendance, Input, Reply, TurnEvent, TurnPlan};
+use crate::tool::ToolContext;
 use crate::turn_link::{TurnLink, TurnMessage};
-use protocol::{Outcome, Row, SessionId};
+use protocol::{Millis, Outcome, ProcessId, Row, SessionId, TurnId};
 
-/// What a spawn beyond the limit hears when the processes are other sessions'.
+/// Refusal of a spawn beyond the limit when the processes are those of other sessions.
 const TOO_MANY: &str = "The host runs 64 background processes already, in all its sessions \
                         together. Wait for one of yours to end, or kill it.";
-/// What a delegation hears whose session would not be a new one.
+/// Refusal of a delegation whose session would not be a new one.
 const TAKEN: &str = "the id of its session is in use; try again";
+
+/// The running turns of a host.
+pub(super) struct Turns {
+    tasks: JoinSet<()>,
+    by_task: HashMap<Id, TurnTask>,
+    /// Gets the messages of all turns.
+    messages: mpsc::UnboundedSender<TurnMessage>,
+    tools: Arc<ToolContext>,
+    /// How long the commands of a turn that was cut off may take to end.
+    unwind: Duration,
+    /// When a turn ended last.
+    last_ended: Option<Millis>,
+}
+
+/// The task of a turn.
+struct TurnTask {
+    session: SessionId,
+    turn: TurnId,
+    /// Closes when the turn and all its foreground commands are gone.
+    gone: mpsc::Receiver<()>,
+}
+
+/// How a task ended that could not report the end of its turn itself: the outcome, and a text for
+/// the user.
+type CutOff = (Outcome, Option<String>);
+
+/// The result of a finished task, as [`JoinSet::join_next_with_id`] returns it.
+pub(super) type Joined = Result<(Id, ()), JoinError>;
+
+impl Turns {
+    pub(super) fn new(
+        messages: mpsc::UnboundedSender<TurnMessage>,
+        tools: Arc<ToolContext>,
+        unwind: Duration,
+    ) -> Self {
+        Self {
+            tasks: JoinSet::new(),
+            by_task: HashMap::new(),
+            messages,
+            tools,
+            unwind,
+            last_ended: None,
+        }
+    }
+
+    /// The link over which a turn of that session reports.
+    pub(super) fn link(&self, session: &SessionId, turn: TurnId) -> TurnLink {
+        TurnLink { session: session.clone(), turn, messages: self.messages.clone() }
+    }
+
+    /// The directory of short-lived files.
+    pub(super) fn scratch(&self) -> &Path {
+        &self.tools.scratch
+    }
+
+    pub(super) fn last_ended(&self) -> Option<Millis> {
+        self.last_ended
+    }
+
+    pub(super) fn set_last_ended(&mut self, at: Millis) {
+        self.last_ended = Some(at);
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.tasks.is_empty()
+    }
+
+    /// The next task that finishes; `None` = none runs.
+    pub(super) async fn join_next(&mut self) -> Option<Joined> {
+        self.tasks.join_next_with_id().await
+    }
+
+    /// Runs a turn; `gone` closes when nothing of it is left.
+    fn spawn(&mut self, context: TurnContext, gone: mpsc::Receiver<()>) -> AbortHandle {
+        let (session, turn) = (context.link.session.clone(), context.link.turn);
+        let handle = self.tasks.spawn(turn::run(context));
+        self.by_task.insert(handle.id(), TurnTask { session, turn, gone });
+        handle
+    }
+
+    /// Takes the entry of a finished task; with it how the turn was cut off, if it was.
+    fn take(&mut self, joined: Joined) -> Option<(TurnTask, Option<CutOff>)> {
+        let (task, cut_off) = match joined {
+            Ok((task, ())) => (task, None),
+            Err(error) if error.is_cancelled() => (error.id(), Some((Outcome::Cancelled, None))),
+            Err(error) => {
+                tracing::error!("a turn panicked: {error}");
+                let outcome = Outcome::Failed { class: "bug".to_owned() };
+                let text = "The turn broke because of a bug of the host; its log has more.";
+                (error.id(), Some((outcome, Some(text.to_owned()))))
+            }
+        };
+        Some((self.by_task.remove(&task)?, cut_off))
+    }
+
+    /// Reports the end of a turn that was cut off when its commands are gone (R06), or after a
+    /// bounded time. The session bounds a cancelled one by itself, also one whose task never ends
+    /// (W23).
+    fn report_cut_off(&self, task: TurnTask, (outcome, failure): CutOff) {
+        let TurnTask { session, turn, mut gone } = task;
+        let link = self.link(&session, turn);
+        let unwind = self.unwind;
+        tokio::spawn(async move {
+            if tokio::time::timeout(unwind, gone.recv()).await.is_err() {
+                tracing::warn!(session = %link.session, "a turn did not unwind in time");
+            }
+            link.report(TurnEvent::Ended { outcome, failure });
+        });
+    }
+
+    /// Aborts all turns. The returned future ends when their commands are gone, too.
+    pub(super) async fn abort_all(&mut self) -> impl Future<Output = ()> + use<> {
+        let commands: Vec<_> = self.by_task.drain().map(|(_, task)| task.gone).collect();
+        self.tasks.shutdown().await;
+        async move {
+            let ends = commands.into_iter().map(|mut gone| async move { gone.recv().await });
+            futures::future::join_all(ends).await;
+        }
+    }
+}
 
 impl HostLoop {
     pub(super) fn start_turn(&mut self, id: &SessionId, plan: TurnPlan) {
-        let model = match self.model(&plan.model) {
+        let model = match self.models.open(&plan.model) {
             Ok(model) => model,
             Err(message) => {
                 let outcome = Outcome::Failed { class: "model".to_owned() };
@@ -34,7 +157,7 @@ impl HostLoop {
             }
         };
         let rows = self.context(id);
-        let compression = self.compression(id);
+        let compression = self.compression_limits(id);
         let Some(live) = self.sessions.get_mut(id) else { return };
         let turn = plan.turn;
         let max_requests = match plan.attendance {
@@ -42,46 +165,42 @@ impl HostLoop {
             Attendance::Delegated => self.settings.delegation.max_iterations,
         };
         let (alive, gone) = mpsc::channel(1);
-        let link = TurnLink { session: id.clone(), turn, messages: self.messages.clone() };
-        let turn_context = TurnContext {
+        let context = TurnContext {
             plan,
-            link,
+            link: self.turns.link(id, turn),
             model,
             system: live.session.meta().system.clone(),
             rows,
-            tools: self.tools.clone(),
+            tools: self.turns.tools.clone(),
             alive,
             max_requests,
             compression,
         };
-        let handle = self.turns.spawn(turn::run(turn_context));
-        self.turn_of.insert(handle.id(), Task { session: id.clone(), turn, gone });
-        live.turn = Some((turn, handle));
+        live.turn = Some((turn, self.turns.spawn(context, gone)));
     }
 
-    /// What a turn of the session may compress by.
-    fn compression(&self, id: &SessionId) -> compression::Limits {
-        let rules = self.settings.compression;
+    /// The limits by which a turn of the session compresses its context.
+    fn compression_limits(&self, id: &SessionId) -> compression::Limits {
         let Some(live) = self.sessions.get(id) else { return compression::Limits::default() };
         let meta = live.session.meta();
-        let model = catalog::select(&self.settings.model, &meta.model);
-        let failed = meta.compression_failed_at.map_or(i64::MAX, |at| (now() - at).max(0));
+        let since_failure = meta.compression_failed_at.map_or(i64::MAX, |at| (now() - at).max(0));
+        let since_failure = Duration::from_millis(since_failure.unsigned_abs());
         compression::Limits {
-            rules,
-            max_tokens: model.ok().and_then(|m| m.max_tokens).unwrap_or(0).into(),
+            rules: self.settings.compression,
+            max_tokens: self.models.max_tokens(&meta.model),
             poor: meta.poor_compressions,
-            rest: compression::COOL_DOWN.saturating_sub(Duration::from_millis(failed as u64)),
+            rest: compression::COOL_DOWN.saturating_sub(since_failure),
         }
     }
 
-    /// The session's rows, whole, for the model; read from the store with the first turn.
+    /// The rows of a session, whole, for the model; read from the store for its first turn.
     pub(super) fn context(&mut self, id: &SessionId) -> Vec<Arc<Row>> {
         let Some(live) = self.sessions.get_mut(id) else { return Vec::new() };
         if let Some(context) = &live.context {
             return context.clone();
         }
-        let window = &live.session.transcript().rows;
-        let mut rows = self.reader.rows(id).unwrap_or_else(|error| {
+        let window = &live.transcript().rows;
+        let mut rows = self.store.reader.rows(id).unwrap_or_else(|error| {
             tracing::error!(session = %id, "the context is cut to the window: {error}");
             Vec::new()
         });
@@ -93,134 +212,113 @@ impl HostLoop {
         context
     }
 
-    /// A turn said something.
-    pub(super) fn heard(&mut self, message: TurnMessage) {
+    /// Feeds what a turn reports to its session, unless the host refuses it.
+    pub(super) fn handle_turn_message(&mut self, message: TurnMessage) {
         let TurnMessage { session, turn, event, reply } = message;
-        if !self.sessions.contains_key(&session) {
+        if !self.sessions.contains(&session) {
             return;
         }
-        let spawns = match &event {
-            TurnEvent::Spawn(_) if self.is_full_elsewhere(&session) => {
-                if let Some(reply) = reply {
-                    reply.send(Reply::Refused(TOO_MANY.to_owned())).ok();
-                }
-                return;
+        if let Some(text) = self.refusal(&session, &event) {
+            if let Some(reply) = reply {
+                reply.send(Reply::Refused(text.to_owned())).ok();
             }
-            TurnEvent::Delegate { process, .. } if self.is_taken(process) => {
-                if let Some(reply) = reply {
-                    reply.send(Reply::Refused(TAKEN.to_owned())).ok();
-                }
-                return;
-            }
-            TurnEvent::Spawn(process) | TurnEvent::Delegate { process, .. } => {
-                self.owners.insert(process.id.clone(), session.clone());
-                Some(process.id.clone())
-            }
-            TurnEvent::Delta { .. }
-            | TurnEvent::Status { .. }
-            | TurnEvent::Answered { .. }
-            | TurnEvent::CallStarted(_)
-            | TurnEvent::CallOutput { .. }
-            | TurnEvent::Result(_)
-            | TurnEvent::Ask { .. }
-            | TurnEvent::Running { .. }
-            | TurnEvent::FailedStart { .. }
-            | TurnEvent::AwaitEnd(_)
-            | TurnEvent::Compressed(_)
-            | TurnEvent::NotCompressed { .. }
-            | TurnEvent::Judged { .. }
-            | TurnEvent::NotJudged(_)
-            | TurnEvent::Used(_)
-            | TurnEvent::Processes
-            | TurnEvent::Awaiting(_)
-            | TurnEvent::Killing(_)
-            | TurnEvent::Ended { .. } => None,
-        };
+            return;
+        }
+        let spawns = spawned(&event).cloned();
+        if let Some(process) = &spawns {
+            self.processes.set_owner(process, &session);
+        }
         let Some(live) = self.sessions.get_mut(&session) else { return };
         let ack = match reply {
-            Some(reply) => {
-                let ack = Ack(live.next_ack);
-                live.next_ack += 1;
-                live.acks.insert(ack, Waiting { turn, reply, spawns });
-                ack
-            }
+            Some(reply) => live.replies.insert(PendingReply { turn, reply, spawns }),
             None => Ack(0),
         };
         self.feed(&session, Input::TurnEvent { turn, ack, event });
     }
 
-    /// Takes in what turns had said when they were stopped, so that a result or an end that was
-    /// reached is not lost. Nobody waits for the replies any more.
-    pub(super) fn last_words(&mut self, inbox: &mut Inbox) {
-        while let Ok(TurnMessage { session, turn, event, .. }) = inbox.messages.try_recv() {
-            match event {
-                TurnEvent::Delta { .. }
-                | TurnEvent::Answered { .. }
-                | TurnEvent::Result(_)
-                | TurnEvent::Running { .. }
-                | TurnEvent::FailedStart { .. }
-                | TurnEvent::Used(_)
-                | TurnEvent::Killing(_)
-                | TurnEvent::Ended { .. } => {
-                    self.feed(&session, Input::TurnEvent { turn, ack: Ack(0), event });
-                }
-                // What is only asked for does not begin any more.
-                TurnEvent::Status { .. }
-                | TurnEvent::CallStarted(_)
-                | TurnEvent::CallOutput { .. }
-                | TurnEvent::Ask { .. }
-                | TurnEvent::Spawn(_)
-                | TurnEvent::Delegate { .. }
-                | TurnEvent::AwaitEnd(_)
-                | TurnEvent::Compressed(_)
-                | TurnEvent::NotCompressed { .. }
-                | TurnEvent::Judged { .. }
-                | TurnEvent::NotJudged(_)
-                | TurnEvent::Processes
-                | TurnEvent::Awaiting(_) => {}
+    /// Why the host refuses what a turn asks for; the text is for the model.
+    fn refusal(&self, session: &SessionId, event: &TurnEvent) -> Option<&'static str> {
+        match event {
+            TurnEvent::Spawn(_) => self.sessions.is_full_beside(session).then_some(TOO_MANY),
+            TurnEvent::Delegate { process, .. } => self.is_worker_taken(process).then_some(TAKEN),
+            _ => None,
+        }
+    }
+
+    /// Feeds what turns had reported when they were aborted, so that a result or an end that was
+    /// reached is not lost. Their replies are not waited for any more.
+    pub(super) fn drain_turn_messages(&mut self, receivers: &mut Receivers) {
+        while let Ok(TurnMessage { session, turn, event, .. }) = receivers.messages.try_recv() {
+            if counts_after_abort(&event) {
+                self.feed(&session, Input::TurnEvent { turn, ack: Ack(0), event });
             }
         }
     }
 
-    /// Whether the host runs as many background processes as it may (P12).
-    fn is_full_elsewhere(&self, session: &SessionId) -> bool {
-        let live = |l: &Live| l.session.live_processes().count();
-        // A session that is full by itself says so with the name of its oldest.
-        self.sessions.get(session).map_or(0, live) < LIVE
-            && self.sessions.values().map(live).sum::<usize>() >= LIVE
-    }
-
-    /// The task of a turn is over. One that was cut off could not say so itself.
-    pub(super) fn joined(&mut self, joined: Result<(Id, ()), JoinError>) {
-        let (task, end) = match joined {
-            Ok((task, ())) => (task, None),
-            Err(error) if error.is_cancelled() => (error.id(), Some((Outcome::Cancelled, None))),
-            Err(error) => {
-                tracing::error!("a turn broke: {error}");
-                let outcome = Outcome::Failed { class: "bug".to_owned() };
-                let text = "The turn broke because of a bug of the host; its log has more.";
-                (error.id(), Some((outcome, Some(text.to_owned()))))
-            }
-        };
-        let Some(Task { session, turn, mut gone }) = self.turn_of.remove(&task) else { return };
-        if let Some(live) = self.sessions.get_mut(&session)
-            && live.turn.as_ref().is_some_and(|(t, _)| *t == turn)
-        {
-            live.turn = None;
+    /// Handles the end of a turn's task.
+    pub(super) fn handle_joined(&mut self, joined: Joined) {
+        let Some((task, cut_off)) = self.turns.take(joined) else { return };
+        let session = task.session.clone();
+        if let Some(live) = self.sessions.get_mut(&session) {
+            live.clear_turn(task.turn);
         }
-        if let Some((outcome, failure)) = end {
-            // Its commands are being killed: the turn is over when they are gone (R06), or after a
-            // bounded time. The session bounds a cancelled one by itself, also one whose task
-            // never comes to its end (W23).
-            let unwind = Duration::from_millis(UNWIND.unsigned_abs());
-            let link = TurnLink { session: session.clone(), turn, messages: self.messages.clone() };
-            tokio::spawn(async move {
-                if tokio::time::timeout(unwind, gone.recv()).await.is_err() {
-                    tracing::warn!(session = %link.session, "a turn did not unwind in time");
-                }
-                link.report(TurnEvent::Ended { outcome, failure });
-            });
+        if let Some(cut_off) = cut_off {
+            self.turns.report_cut_off(task, cut_off);
         }
         self.unload_if_unused(&session);
+    }
+}
+
+/// The process or task that an event asks to start.
+fn spawned(event: &TurnEvent) -> Option<&ProcessId> {
+    match event {
+        TurnEvent::Spawn(process) | TurnEvent::Delegate { process, .. } => Some(&process.id),
+        TurnEvent::Delta { .. }
+        | TurnEvent::Status { .. }
+        | TurnEvent::Answered { .. }
+        | TurnEvent::CallStarted(_)
+        | TurnEvent::CallOutput { .. }
+        | TurnEvent::Result(_)
+        | TurnEvent::Ask { .. }
+        | TurnEvent::Running { .. }
+        | TurnEvent::FailedStart { .. }
+        | TurnEvent::AwaitEnd(_)
+        | TurnEvent::Compressed(_)
+        | TurnEvent::NotCompressed { .. }
+        | TurnEvent::Judged { .. }
+        | TurnEvent::NotJudged(_)
+        | TurnEvent::Used(_)
+        | TurnEvent::Processes
+        | TurnEvent::Awaiting(_)
+        | TurnEvent::Killing(_)
+        | TurnEvent::Ended { .. } => None,
+    }
+}
+
+/// Whether an event states what has happened. What is only asked for does not begin after an
+/// abort.
+fn counts_after_abort(event: &TurnEvent) -> bool {
+    match event {
+        TurnEvent::Delta { .. }
+        | TurnEvent::Answered { .. }
+        | TurnEvent::Result(_)
+        | TurnEvent::Running { .. }
+        | TurnEvent::FailedStart { .. }
+        | TurnEvent::Used(_)
+        | TurnEvent::Killing(_)
+        | TurnEvent::Ended { .. } => true,
+        TurnEvent::Status { .. }
+        | TurnEvent::CallStarted(_)
+        | TurnEvent::CallOutput { .. }
+        | TurnEvent::Ask { .. }
+        | TurnEvent::Spawn(_)
+        | TurnEvent::Delegate { .. }
+        | TurnEvent::AwaitEnd(_)
+        | TurnEvent::Compressed(_)
+        | TurnEvent::NotCompressed { .. }
+        | TurnEvent::Judged { .. }
+        | TurnEvent::NotJudged(_)
+        | TurnEvent::Processes
+        | TurnEvent::Awaiting(_) => false,
     }
 }

@@ -5,21 +5,19 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use super::background::BackgroundResult;
 use super::host_loop::HostLoop;
-use super::queries::Done;
 use crate::session::Input;
-use protocol::Subject;
-use protocol::ViewId;
-use protocol::{Attachment, SessionId};
+use protocol::{Attachment, SessionId, Subject, ViewId};
 
-/// The folder of all uploads, below the state folder.
+/// The directory of all uploads, below the state directory.
 const UPLOADS: &str = "uploads";
-/// The largest file that is taken, in bytes.
+/// The size of the largest accepted file, in bytes.
 const LARGEST: usize = 20_000_000;
-/// Bytes of a file name.
+/// The length of the longest file name, in bytes.
 const NAME: usize = 120;
 
-/// Media types by the end of the name.
+/// Media types by file name extension.
 const TYPES: [(&str, &str); 22] = [
     ("txt", "text/plain"),
     ("log", "text/plain"),
@@ -47,45 +45,45 @@ const TYPES: [(&str, &str); 22] = [
 
 impl HostLoop {
     /// Writes a file for the next prompt of a session.
-    pub(super) fn upload(&mut self, front: ViewId, session: &SessionId, name: &str, data: Vec<u8>) {
+    pub(super) fn upload(&mut self, view: ViewId, session: &SessionId, name: &str, data: Vec<u8>) {
         if data.len() > LARGEST {
-            let message = format!("{name} is larger than 20 MB, which is the most.");
-            return self.fail(front, Subject::Upload, message);
+            let message = format!("{name} is larger than 20 MB, the limit for uploads.");
+            return self.fail(view, Subject::Upload, message);
         }
         let name = match file_name(name) {
             Ok(name) => name,
-            Err(message) => return self.fail(front, Subject::Upload, message),
+            Err(message) => return self.fail(view, Subject::Upload, message),
         };
-        let folder = self.uploads_of(session);
-        let (done, session) = (self.done.clone(), session.clone());
+        let directory = self.uploads_of(session);
+        let (background, session) = (self.background.clone(), session.clone());
         tokio::task::spawn_blocking(move || {
-            let written = write(&folder, &name, &data);
-            let written = written.map_err(|error| format!("{name} could not be kept: {error}"));
-            done.send(Done::Uploaded { front, session, written }).ok();
+            let written = write(&directory, &name, &data);
+            let written = written.map_err(|error| format!("{name} cannot be saved: {error}"));
+            background.send(BackgroundResult::Uploaded { view, session, written }).ok();
         });
     }
 
-    /// A file was written, or could not be.
-    pub(super) fn uploaded(
+    /// Handles a file that was written, or could not be.
+    pub(super) fn handle_upload(
         &mut self,
-        front: ViewId,
+        view: ViewId,
         session: &SessionId,
         written: Result<Attachment, String>,
     ) {
         match written {
-            Err(message) => self.fail(front, Subject::Upload, message),
+            Err(message) => self.fail(view, Subject::Upload, message),
             // The session may have left memory or been deleted meanwhile.
             Ok(file) => match self.load(session) {
                 Ok(()) => {
                     self.feed(session, Input::Uploaded(file));
-                    self.unused.push(session.clone());
+                    self.sessions.mark_unused(session);
                 }
                 Err(_) => self.discard(vec![file]),
             },
         }
     }
 
-    /// Removes files that no prompt took along.
+    /// Removes files that no prompt has used.
     pub(super) fn discard(&self, files: Vec<Attachment>) {
         let root = self.settings.state.join(UPLOADS);
         tokio::task::spawn_blocking(move || {
@@ -99,8 +97,8 @@ impl HostLoop {
 
     /// Removes all uploads of a session that is gone.
     pub(super) fn remove_uploads(&self, session: &SessionId) {
-        let folder = self.uploads_of(session);
-        tokio::task::spawn_blocking(move || fs::remove_dir_all(folder).ok());
+        let directory = self.uploads_of(session);
+        tokio::task::spawn_blocking(move || fs::remove_dir_all(directory).ok());
     }
 
     fn uploads_of(&self, session: &SessionId) -> PathBuf {
@@ -108,25 +106,25 @@ impl HostLoop {
     }
 }
 
-/// The last component of a name, without what no name should hold.
+/// The last component of a name, without control characters.
 fn file_name(name: &str) -> Result<String, String> {
     let last = name.rsplit(['/', '\\']).next().unwrap_or_default();
     let clean: String = last.chars().filter(|c| !c.is_control()).collect();
     let clean = clean.trim();
-    // The end of a name says what it is.
+    // A long name keeps its end, which has the extension.
     let tail = clean.ceil_char_boundary(clean.len().saturating_sub(NAME));
     match &clean[tail..] {
-        "" | "." | ".." => Err(format!("`{}` is no file name.", name.escape_debug())),
+        "" | "." | ".." => Err(format!("`{}` is not a file name.", name.escape_debug())),
         name => Ok(name.to_owned()),
     }
 }
 
 /// Writes a file under a name that is free, readable by its owner alone.
-fn write(folder: &Path, name: &str, data: &[u8]) -> io::Result<Attachment> {
-    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+fn write(directory: &Path, name: &str, data: &[u8]) -> io::Result<Attachment> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(directory)?;
     let mut count = 1_u32;
     let (path, mut file) = loop {
-        let path = folder.join(numbered(name, count));
+        let path = directory.join(numbered(name, count));
         match fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&path) {
             Ok(file) => break (path, file),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists && count < 10_000 => {
@@ -136,7 +134,7 @@ fn write(folder: &Path, name: &str, data: &[u8]) -> io::Result<Attachment> {
         }
     };
     if let Err(error) = file.write_all(data).and_then(|()| file.sync_data()) {
-        // Half a file is none.
+        // Half a file is of no use.
         fs::remove_file(&path).ok();
         return Err(error);
     }
@@ -160,8 +158,8 @@ fn numbered(name: &str, count: u32) -> String {
 }
 
 fn media_type(name: &str) -> &'static str {
-    let end = name.rsplit_once('.').map(|(_, end)| end.to_lowercase()).unwrap_or_default();
-    let known = TYPES.iter().find(|(known, _)| *known == end);
+    let extension = name.rsplit_once('.').map(|(_, end)| end.to_lowercase()).unwrap_or_default();
+    let known = TYPES.iter().find(|(known, _)| *known == extension);
     known.map_or("application/octet-stream", |(_, mime)| mime)
 }
 
@@ -172,7 +170,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_name_is_its_last_component_and_nothing_else() {
+    fn a_name_is_its_last_component() {
         let name = |name: &str| file_name(name).unwrap();
         assert_eq!(name("notes.txt"), "notes.txt");
         assert_eq!(name("../../etc/passwd"), "passwd");
@@ -185,22 +183,22 @@ mod tests {
     }
 
     #[test]
-    fn files_of_one_name_do_not_touch_each_other_and_are_the_owners_alone() {
+    fn files_of_one_name_get_numbers_and_are_private() {
         let dir = tempfile::tempdir().unwrap();
-        let folder = dir.path().join("uploads/s");
-        let first = write(&folder, "a.tar.gz", b"one").unwrap();
-        let second = write(&folder, "a.tar.gz", b"second").unwrap();
+        let directory = dir.path().join("uploads/s");
+        let first = write(&directory, "a.tar.gz", b"one").unwrap();
+        let second = write(&directory, "a.tar.gz", b"second").unwrap();
         assert_eq!((first.name.as_str(), second.name.as_str()), ("a.tar.gz", "a.tar.gz"));
         assert_eq!(fs::read(&first.path).unwrap(), b"one");
         assert_eq!(fs::read(&second.path).unwrap(), b"second");
         assert!(second.path.ends_with("/a.tar-2.gz"), "{}", second.path);
         assert_eq!((second.mime.as_str(), second.size), ("application/gzip", 6));
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
-        assert_eq!((mode(Path::new(&first.path)), mode(&folder)), (0o600, 0o700));
+        assert_eq!((mode(Path::new(&first.path)), mode(&directory)), (0o600, 0o700));
     }
 
     #[test]
-    fn a_link_in_the_way_is_not_followed() {
+    fn a_symbolic_link_is_not_followed() {
         let dir = tempfile::tempdir().unwrap();
         let outside = dir.path().join("outside");
         std::os::unix::fs::symlink(&outside, dir.path().join("x")).unwrap();

@@ -1,5 +1,5 @@
 //! The models that the provider's server names, kept in a file for a day. Reads never wait for
-//! the server: they get what is kept, or the built-in names, and a rebuild goes on behind them.
+//! the server: they get the stored list, or the built-in names, and it is rebuilt in the background.
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
@@ -17,7 +17,7 @@ use super::catalog;
 use crate::settings::{self, Provider};
 use protocol::Millis;
 
-/// How long a list is good.
+/// How long a list is valid.
 const KEPT: Millis = 24 * 60 * 60 * 1000;
 /// How long a rebuild may take.
 const REBUILD: Duration = Duration::from_secs(4);
@@ -25,7 +25,7 @@ const REBUILD: Duration = Duration::from_secs(4);
 const AGAIN: Duration = Duration::from_mins(1);
 /// Longest answer that is read, in bytes.
 const LONGEST: usize = 4 * 1024 * 1024;
-/// The file, below the state folder.
+/// The file, below the state directory.
 const FILE: &str = "models.json";
 
 /// The list of models of one provider.
@@ -45,7 +45,7 @@ struct Rebuild {
     failed_at: Option<Instant>,
 }
 
-/// What is kept.
+/// The stored list.
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
 struct StoredList {
     digest: String,
@@ -60,9 +60,9 @@ impl Cached {
         Self { path: state.join(FILE), model, sources, rebuild: Arc::default() }
     }
 
-    /// What to offer now, the configured model first, the demo model last. Asks the server behind
-    /// the caller's back when the list is old or of another configuration; must be called inside
-    /// a tokio runtime.
+    /// What to offer now, the configured model first, the demo model last. Asks the server
+    /// in the background when the list is old or of another configuration; must be called inside a
+    /// tokio runtime.
     pub fn names(&self, now: Millis) -> Vec<String> {
         let digest = digest(&self.sources, &self.model);
         let kept = self.read().filter(|kept| kept.digest == digest);
@@ -83,7 +83,7 @@ impl Cached {
         names
     }
 
-    /// Drops what is kept below a state folder: the next read asks the server.
+    /// Deletes the list below a state directory: the next read asks the server.
     pub fn forget(state: &Path) -> io::Result<()> {
         match fs::remove_file(state.join(FILE)) {
             Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
@@ -116,7 +116,7 @@ impl Cached {
                 Err(error) => Some(error),
             };
             if let Some(error) = &failed {
-                tracing::info!("the list of models could not be made: {error}");
+                tracing::info!("cannot update the list of models: {error}");
             }
             let mut rebuild = this.rebuild.lock().unwrap_or_else(PoisonError::into_inner);
             *rebuild = Rebuild { running: false, failed_at: failed.map(|_| Instant::now()) };
@@ -191,8 +191,8 @@ fn named(current: &settings::Model, id: &str) -> Option<String> {
     [title, id.to_owned()].into_iter().find(finds)
 }
 
-/// A mark of all that decides which models there are: the files and where the model is asked.
-/// What only rotates (tokens, expiry, counters) does not count; what is not known does.
+/// A hash of all that decides which models there are: the files and the address of the model.
+/// Fields that only rotate (tokens, expiry, counters) do not count; unknown ones do.
 pub fn digest(sources: &[PathBuf], model: &settings::Model) -> String {
     let mut hasher = DefaultHasher::new();
     for path in sources {
@@ -203,7 +203,7 @@ pub fn digest(sources: &[PathBuf], model: &settings::Model) -> String {
     format!("{:016x}", hasher.finish())
 }
 
-/// What a file says, as far as it counts.
+/// Hashes the content of a file, as far as it counts.
 fn mark(path: &Path, hasher: &mut DefaultHasher) {
     match fs::read(path) {
         Ok(bytes) => match serde_json::from_slice::<Value>(&bytes) {

@@ -1,6 +1,6 @@
 //! The demo model: offline and deterministic, it says what it is and drives every feature with
-//! plain words. Its scripts lie in `assets/demo/`, one file per word; which one plays follows
-//! from the conversation alone, so equal requests get equal answers.
+//! plain words. Its scripts are in `assets/demo/`, one file per word; which one plays depends on
+//! the conversation alone, so equal requests get equal answers.
 
 use serde_json::Value;
 
@@ -104,7 +104,7 @@ fn answer(messages: &[Message]) -> Result<Vec<Step>, String> {
     let mut events = Vec::new();
     for text in unanswered {
         if WAKEUP_PREFIXES.iter().any(|prefix| text.starts_with(prefix)) {
-            events.push(told(text));
+            events.push(event_line(text));
         } else if prompt.is_none() && events.is_empty() {
             prompt = Some(text);
         } else {
@@ -171,8 +171,8 @@ fn list() -> String {
         .join("\n")
 }
 
-/// What a message about a background process says, in a line.
-fn told(message: &str) -> String {
+/// Summarizes a message about a background process in one line.
+fn event_line(message: &str) -> String {
     let known = WAKEUP_PREFIXES.iter().find_map(|prefix| message.strip_prefix(prefix));
     let rest = known.unwrap_or(message);
     let id = rest.split_whitespace().next().unwrap_or("?");
@@ -194,7 +194,7 @@ fn told(message: &str) -> String {
     }
 }
 
-/// What happened, for an event that is no exit.
+/// The event in words, if it is not an exit.
 fn event<'a>(head: &'a str, id: &str) -> &'a str {
     head.strip_prefix(id).unwrap_or(head).trim().trim_end_matches(['.', ']'])
 }
@@ -206,15 +206,15 @@ fn results(after: &[Message]) -> String {
         .iter()
         .skip(start)
         .filter_map(|message| match message {
-            Message::Tool { name, text, .. } => Some(format!("- `{name}`: {}", outcome(text))),
+            Message::Tool { name, text, .. } => Some(format!("- `{name}`: {}", result_line(text))),
             Message::User(_) | Message::Assistant { .. } => None,
         })
         .collect();
     lines.join("\n")
 }
 
-/// What a tool result says, in a line.
-fn outcome(text: &str) -> String {
+/// Summarizes a tool result in one line.
+fn result_line(text: &str) -> String {
     let result: Value = serde_json::from_str(text).unwrap_or(Value::Null);
     let field = |name: &str| match &result[name] {
         Value::String(text) if !text.trim().is_empty() => Some(line(text)),

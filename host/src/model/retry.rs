@@ -1,4 +1,4 @@
-//! Sends a request again when its failure passes. Not a judge of failures
+//! Sends a request again after a transient failure. It does not classify failures
 //! ([`super::error`]): it goes by their class alone.
 
 use std::sync::Arc;
@@ -15,7 +15,7 @@ const LONGEST_PAUSE: Duration = Duration::from_mins(1);
 /// The longest pause a provider may ask for; with a longer one the request fails at once.
 const LONGEST_RETRY_AFTER: Duration = Duration::from_mins(10);
 
-/// A model whose passing failures are retried.
+/// A model whose transient failures are retried.
 pub(super) struct Retry {
     model: Arc<dyn Model>,
     retries: u32,
@@ -68,11 +68,11 @@ struct Attempt {
 /// How far an answer got.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Progress {
-    /// Nothing of it was seen.
+    /// Nothing of it was streamed.
     None,
-    /// Some was seen: sent again, it would be seen twice.
+    /// Some was streamed: sent again, it would appear twice.
     Some,
-    /// It is complete, or has failed for good.
+    /// It is complete, or has failed permanently.
     Over,
 }
 
@@ -110,14 +110,14 @@ impl Attempt {
     }
 }
 
-/// How long to wait after an error before the next attempt; `None` if it does not pass.
+/// How long to wait after an error before the next attempt; `None` if the error is permanent.
 fn pause(error: &Error, failed: u32) -> Option<Duration> {
     let growing = |first: Duration| {
         let doubled = first.saturating_mul(2_u32.saturating_pow(failed.min(16)));
         doubled.min(LONGEST_PAUSE)
     };
     match (error.class, error.retry_after) {
-        // Who refuses connections at once is asked again soon; see `error::REFUSED_PAUSE`.
+        // A server that refuses connections at once is tried again soon; see `error::REFUSED_PAUSE`.
         (Class::Unreachable, Some(first)) => Some(growing(first)),
         (Class::RateLimit | Class::Server, Some(after)) => {
             (after <= LONGEST_RETRY_AFTER).then_some(after)

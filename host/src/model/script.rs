@@ -1,6 +1,5 @@
 //! A scripted model: plays lists of [`Step`]s as if a provider had streamed them. The demo model
-//! and the tests are made of it. Not a judge of what it is asked: it never reads the request
-//! beyond counting it.
+//! and the tests are built on it. It never reads the request beyond counting it.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -35,7 +34,7 @@ pub enum Step {
     },
     /// A pause.
     Delay(Duration),
-    /// Waits until somebody notifies: a pause that a test ends.
+    /// Waits for a notification: a pause that a test ends.
     Wait(Arc<Notify>),
     /// A tool call. Its id is made from the length of the conversation.
     Call {
@@ -44,7 +43,7 @@ pub enum Step {
         /// The arguments.
         args: Value,
     },
-    /// The request "failed in passing": says so, pauses and goes on.
+    /// The request "failed transiently": reports it, pauses and continues.
     Retrying {
         /// The pause.
         after: Duration,
@@ -55,7 +54,7 @@ pub enum Step {
     Stop(Stop),
     /// The request fails.
     Fail(Error),
-    /// The stream ends without a word.
+    /// The stream ends without a completion.
     Cut,
 }
 

@@ -409,7 +409,7 @@ fn read_requests(shared: &Arc<Shared>, connection: u64, stream: UnixStream) -> i
         let n = request.n;
         match request.request {
             Request::Write => {
-                stdin::queue(shared, Input { connection, n, data: InputData::Bytes(bytes) })
+                stdin::queue(shared, Input { connection, n, data: InputData::Bytes(bytes) });
             }
             Request::Close => stdin::queue(shared, Input { connection, n, data: InputData::End }),
             Request::Kill => spawn(shared, kill)?,

@@ -10,7 +10,9 @@ use reqwest::{RequestBuilder, Response, Url};
 use serde_json::Value;
 
 use super::auth::Jar;
+use super::sse::pace::Backoff;
 use super::{LOG_IN, Server};
+use crate::settings::Timing;
 
 /// Longest wait for a connection.
 const CONNECT: Duration = Duration::from_secs(10);
@@ -18,9 +20,6 @@ const CONNECT: Duration = Duration::from_secs(10);
 const ANSWER: Duration = Duration::from_mins(1);
 /// Longest time an upload may take.
 const UPLOAD: Duration = Duration::from_mins(10);
-/// Idle connections are used again for that long: less than a server keeps them (30 s), and less than the silence after which a stream
-/// counts as dead, so that no request goes into the dead link beside it.
-const IDLE: Duration = Duration::from_secs(10);
 /// Largest answer.
 const LARGEST: usize = 64 * 1024 * 1024;
 /// As much of an answer that is no JSON as is looked at.
@@ -32,6 +31,7 @@ pub struct Client {
     http: reqwest::Client,
     base: Arc<str>,
     jar: Arc<Mutex<Jar>>,
+    timing: Timing,
 }
 
 /// An answer in JSON, whatever its status.
@@ -109,7 +109,7 @@ impl Client {
             .redirect(reqwest::redirect::Policy::none())
             .referer(false)
             .connect_timeout(CONNECT)
-            .pool_idle_timeout(IDLE)
+            .pool_idle_timeout(server.timing.idle)
             .tcp_keepalive(Duration::from_secs(30));
         if server.socket.is_some() || is_loopback(&url) {
             http = http.no_proxy();
@@ -134,7 +134,17 @@ impl Client {
         }
         let http = http.build().map_err(|e| Error::Setup(cause(&e)))?;
         let jar = Jar::open(server.file("cookie"), &server.name());
-        Ok(Self { http, base: server.url.as_str().into(), jar: Arc::new(Mutex::new(jar)) })
+        Ok(Self {
+            http,
+            base: server.url.as_str().into(),
+            jar: Arc::new(Mutex::new(jar)),
+            timing: server.timing,
+        })
+    }
+
+    /// The pauses between two tries to connect.
+    pub(super) fn backoff(&self) -> Backoff {
+        Backoff::from(self.timing)
     }
 
     /// Sends a GET request. `path` begins with `/`.

@@ -22,7 +22,6 @@ use self::outbox::Outbox;
 use self::window::last_row;
 use super::http::{Client, Error};
 use super::pending_prompts::PendingPrompts;
-use super::sse::pace::Backoff;
 use super::sse::{Item, Stream};
 use super::{Connected, PromptWaiting};
 use protocol::{
@@ -338,6 +337,11 @@ impl Seam {
         }
     }
 
+    /// How long to wait after so many failures in a row.
+    fn pause_after(&self, failed: u32) -> Duration {
+        self.client.backoff().pause(failed, uuid::Uuid::new_v4().as_bytes()[0])
+    }
+
     fn turn(&self) -> Option<TurnId> {
         Some(self.known.as_ref()?.running.as_ref()?.turn)
     }
@@ -347,9 +351,4 @@ impl Seam {
 fn view_token(data: &str) -> Option<String> {
     let value: Value = serde_json::from_str(data).ok()?;
     Some(value["view"].as_str()?.to_owned())
-}
-
-/// How long to wait after so many failures in a row.
-fn pause(failed: u32) -> Duration {
-    Backoff::default().pause(failed, uuid::Uuid::new_v4().as_bytes()[0])
 }

@@ -114,7 +114,7 @@ impl Stream {
             query: owned(query),
             first: Vec::new(),
             cursor: None,
-            backoff: Backoff::default(),
+            backoff: client.backoff(),
             pace: Arc::default(),
             state: State::Waiting(Instant::now()),
             attempt: 0,

@@ -1,5 +1,5 @@
-//! Who is logged in: the password, the sessions of those who knew it, and the routes around them.
-//! Over a Unix socket nobody needs to log in: the kernel says who is there.
+//! Logins: the password, the sessions of clients that knew it, and the routes around them. Over a
+//! Unix socket no login is needed: the kernel names the user.
 
 use std::collections::HashMap;
 use std::fs;
@@ -20,44 +20,44 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::listen::Peer;
-use super::{Body, Error, Refusal, Serving, answer};
+use super::{ApiError, Error, JsonBody, ServerState, ok_json};
 use crate::clock::now;
 use protocol::Millis;
 
 /// The cookie that carries a session.
 const COOKIE: &str = "hermes_session";
-/// How long one knows you.
-const SESSION: Millis = 30 * 24 * 3600 * 1000;
-/// So many wrong passwords of one address …
-const FAILURES: usize = 5;
-/// … in so long a time close the door.
+/// How long a session lasts.
+const SESSION_AGE: Millis = 30 * 24 * 3600 * 1000;
+/// So many wrong passwords from one address …
+const MAX_FAILURES: usize = 5;
+/// … within this time block further attempts.
 const WINDOW: Duration = Duration::from_mins(1);
-/// More sessions than that are not kept: the oldest goes.
-const SESSIONS: usize = 1000;
+/// Most sessions that are kept: beyond it the oldest is dropped.
+const MAX_SESSIONS: usize = 1000;
 
-pub(super) fn routes() -> Router<Serving> {
+pub(super) fn routes() -> Router<ServerState> {
     Router::new()
         .route("/api/auth/status", get(status))
         .route("/api/auth/login", post(login))
         .route("/api/auth/logout", post(logout))
 }
 
-/// What is asked of clients over TCP, and who has shown it.
+/// The password of clients over TCP, and the sessions opened with it.
 #[derive(Debug)]
 pub(super) struct Auth {
     password: Option<String>,
     file: PathBuf,
-    kept: Mutex<Kept>,
+    stored: Mutex<StoredSessions>,
     failures: Mutex<HashMap<IpAddr, Vec<Instant>>>,
 }
 
-/// What outlives the process, in a file that only we can read.
+/// What survives a restart, in a file that only our user can read.
 #[derive(Debug, Default, Serialize, Deserialize)]
-struct Kept {
-    /// Makes `mark` useless elsewhere.
+struct StoredSessions {
+    /// Makes `mark` useless on another host.
     salt: String,
-    /// Tells whether the password is still the one the sessions were opened with. It need not
-    /// resist whoever can read this file: the sessions stand beside it.
+    /// A hash of the password that the sessions were opened with. It need not resist an attacker who
+    /// can read this file: the sessions are in it too.
     mark: String,
     /// By the public half of their cookies.
     sessions: HashMap<String, Session>,
@@ -66,60 +66,61 @@ struct Kept {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 struct Session {
     secret: String,
-    /// Shows that a page may act for the session.
+    /// The token with which a page may act for the session.
     csrf: String,
     until: Millis,
 }
 
 impl Auth {
-    /// What is kept in the state folder is read; sessions of another password are forgotten.
+    /// Reads the file in the state directory; sessions of another password are dropped.
     pub(super) fn load(state: &Path, password: Option<String>) -> Result<Self, Error> {
         let file = state.join("web-sessions.json");
         let password = password.filter(|password| !password.is_empty());
-        let mut kept = match fs::read(&file) {
-            // A damaged file costs a login.
+        let mut stored = match fs::read(&file) {
+            // A damaged file costs only a login.
             Ok(bytes) => serde_json::from_slice(&bytes).unwrap_or_default(),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Kept::default(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => StoredSessions::default(),
             Err(error) => return Err(Error::State { place: file.display().to_string(), error }),
         };
         if let Some(password) = &password
-            && (kept.salt.is_empty() || kept.mark != mark(&kept.salt, password))
+            && (stored.salt.is_empty() || stored.mark != mark(&stored.salt, password))
         {
             let salt = random();
-            kept = Kept { mark: mark(&salt, password), salt, sessions: HashMap::new() };
+            stored = StoredSessions { mark: mark(&salt, password), salt, sessions: HashMap::new() };
         }
-        Ok(Self { password, file, kept: Mutex::new(kept), failures: Mutex::default() })
+        Ok(Self { password, file, stored: Mutex::new(stored), failures: Mutex::default() })
     }
 
-    /// Whether a password is asked for at all.
+    /// Whether clients need a password at all.
     pub(super) fn is_on(&self) -> bool {
         self.password.is_some()
     }
 
     /// The token that a page needs to act for the session of these headers; `None` = there is no
-    /// living session.
+    /// valid session.
     pub(super) fn session(&self, headers: &HeaderMap) -> Option<String> {
         let (id, secret) = cookie(headers)?;
-        let kept = self.kept();
-        let session = kept.sessions.get(id)?;
+        let stored = self.stored();
+        let session = stored.sessions.get(id)?;
         let known = equal(session.secret.as_bytes(), secret.as_bytes());
         (known && session.until > now()).then(|| session.csrf.clone())
     }
 
-    /// Opens a session: the value of its cookie.
+    /// Opens a session; returns the value of its cookie.
     fn open(&self) -> String {
         let (id, secret) = (random(), random());
-        let mut kept = self.kept();
-        kept.sessions.retain(|_, session| session.until > now());
-        if kept.sessions.len() >= SESSIONS {
-            let oldest = kept.sessions.iter().min_by_key(|(_, session)| session.until);
+        let mut stored = self.stored();
+        stored.sessions.retain(|_, session| session.until > now());
+        if stored.sessions.len() >= MAX_SESSIONS {
+            let oldest = stored.sessions.iter().min_by_key(|(_, session)| session.until);
             if let Some(oldest) = oldest.map(|(id, _)| id.clone()) {
-                kept.sessions.remove(&oldest);
+                stored.sessions.remove(&oldest);
             }
         }
-        let session = Session { secret: secret.clone(), csrf: random(), until: now() + SESSION };
-        kept.sessions.insert(id.clone(), session);
-        self.keep(&kept);
+        let session =
+            Session { secret: secret.clone(), csrf: random(), until: now() + SESSION_AGE };
+        stored.sessions.insert(id.clone(), session);
+        self.save(&stored);
         format!("{id}.{secret}")
     }
 
@@ -128,29 +129,29 @@ impl Auth {
         if self.session(headers).is_some()
             && let Some((id, _)) = cookie(headers)
         {
-            let mut kept = self.kept();
-            kept.sessions.remove(id);
-            self.keep(&kept);
+            let mut stored = self.stored();
+            stored.sessions.remove(id);
+            self.save(&stored);
         }
     }
 
-    /// Writes what must survive a restart. Failing costs a login after it.
-    fn keep(&self, kept: &Kept) {
+    /// Writes the sessions. A failure costs a login after a restart.
+    fn save(&self, stored: &StoredSessions) {
         let write = || {
-            let aside = self.file.with_extension("new");
+            let temporary = self.file.with_extension("new");
             let mut options = fs::OpenOptions::new();
             let mut file =
-                options.write(true).create(true).truncate(true).mode(0o600).open(&aside)?;
-            file.write_all(&serde_json::to_vec(kept)?)?;
-            fs::rename(&aside, &self.file)
+                options.write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+            file.write_all(&serde_json::to_vec(stored)?)?;
+            fs::rename(&temporary, &self.file)
         };
         if let Err(error) = write() {
             tracing::warn!("logins will not survive a restart: {error}");
         }
     }
 
-    fn kept(&self) -> MutexGuard<'_, Kept> {
-        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    fn stored(&self) -> MutexGuard<'_, StoredSessions> {
+        self.stored.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether that address may try again.
@@ -160,10 +161,10 @@ impl Auth {
             times.retain(|time| time.elapsed() < WINDOW);
             !times.is_empty()
         });
-        failures.get(&ip).is_none_or(|times| times.len() < FAILURES)
+        failures.get(&ip).is_none_or(|times| times.len() < MAX_FAILURES)
     }
 
-    fn tried(&self, ip: IpAddr, right: bool) {
+    fn record_attempt(&self, ip: IpAddr, right: bool) {
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
         if right {
             failures.remove(&ip);
@@ -173,8 +174,8 @@ impl Auth {
     }
 }
 
-/// What counts as one place that guesses: who has one address of IPv6 has 2⁶⁴ of them.
-fn household(ip: IpAddr) -> IpAddr {
+/// The address that attempts are counted by: a client with one IPv6 address has 2⁶⁴ of them.
+fn attempt_key(ip: IpAddr) -> IpAddr {
     match ip.to_canonical() {
         IpAddr::V6(ip) => IpAddr::V6((ip.to_bits() >> 64 << 64).into()),
         ip @ IpAddr::V4(_) => ip,
@@ -201,10 +202,10 @@ fn mark(salt: &str, password: &str) -> String {
     format!("{:016x}", hasher.finish())
 }
 
-/// Compares in a time that tells nothing about where the two differ.
-fn equal(known: &[u8], given: &[u8]) -> bool {
-    let mut differs = u8::from(known.len() != given.len());
-    for (i, byte) in given.iter().enumerate() {
+/// Compares in a time that does not depend on where the two differ.
+fn equal(known: &[u8], sent: &[u8]) -> bool {
+    let mut differs = u8::from(known.len() != sent.len());
+    for (i, byte) in sent.iter().enumerate() {
         let own = known.get(i % known.len().max(1)).copied().unwrap_or_default();
         differs |= std::hint::black_box(own ^ byte);
     }
@@ -212,12 +213,12 @@ fn equal(known: &[u8], given: &[u8]) -> bool {
 }
 
 async fn status(
-    State(serving): State<Serving>,
+    State(server): State<ServerState>,
     ConnectInfo(peer): ConnectInfo<Peer>,
     headers: HeaderMap,
 ) -> Response {
-    let on = serving.auth.is_on() && peer != Peer::Unix;
-    let csrf = serving.auth.session(&headers).filter(|_| on);
+    let on = server.auth.is_on() && peer != Peer::Unix;
+    let csrf = server.auth.session(&headers).filter(|_| on);
     let mut body = json!({
         "auth_enabled": on,
         "logged_in": csrf.is_some(),
@@ -230,49 +231,49 @@ async fn status(
         "auth_disabled_acknowledged": !on,
     });
     if let Some(csrf) = csrf {
-        // There is no page of ours that could carry it.
+        // This host has no page of its own that could embed it.
         body["csrf_token"] = csrf.into();
     }
-    answer(&body)
+    ok_json(&body)
 }
 
 async fn login(
-    State(serving): State<Serving>,
+    State(server): State<ServerState>,
     ConnectInfo(peer): ConnectInfo<Peer>,
     headers: HeaderMap,
-    body: Body,
-) -> Result<Response, Refusal> {
-    let auth = &serving.auth;
+    body: JsonBody,
+) -> Result<Response, ApiError> {
+    let auth = &server.auth;
     let (Some(password), Peer::Tcp(address)) = (&auth.password, peer) else {
-        return Ok(answer(&json!({ "ok": true, "message": "Auth not enabled" })));
+        return Ok(ok_json(&json!({ "ok": true, "message": "Auth not enabled" })));
     };
-    let ip = household(address.ip());
+    let ip = attempt_key(address.ip());
     if !auth.may_try(ip) {
-        return Err(Refusal::new(
+        return Err(ApiError::new(
             StatusCode::TOO_MANY_REQUESTS,
             "Too many attempts. Try again in a minute.",
         ));
     }
-    let given = body.0.get("password").and_then(serde_json::Value::as_str).unwrap_or_default();
-    let right = equal(password.as_bytes(), given.as_bytes());
-    auth.tried(ip, right);
+    let sent = body.0.get("password").and_then(serde_json::Value::as_str).unwrap_or_default();
+    let right = equal(password.as_bytes(), sent.as_bytes());
+    auth.record_attempt(ip, right);
     if !right {
-        return Err(Refusal::new(StatusCode::UNAUTHORIZED, "Invalid password"));
+        return Err(ApiError::new(StatusCode::UNAUTHORIZED, "Invalid password"));
     }
-    // A proxy that speaks TLS says so; then the cookie must not go over anything else.
+    // Set by a proxy that terminates TLS: then the cookie must not be sent without TLS.
     let proto = HeaderName::from_static("x-forwarded-proto");
     let secure =
         if headers.get(proto).is_some_and(|proto| proto == "https") { "; Secure" } else { "" };
-    let age = SESSION / 1000;
+    let age = SESSION_AGE / 1000;
     let value = auth.open();
     let cookie = format!("{COOKIE}={value}; HttpOnly; Max-Age={age}; Path=/; SameSite=Lax{secure}");
-    Ok(([(header::SET_COOKIE, cookie)], answer(&json!({ "ok": true }))).into_response())
+    Ok(([(header::SET_COOKIE, cookie)], ok_json(&json!({ "ok": true }))).into_response())
 }
 
-async fn logout(State(serving): State<Serving>, headers: HeaderMap) -> Response {
-    serving.auth.close(&headers);
+async fn logout(State(server): State<ServerState>, headers: HeaderMap) -> Response {
+    server.auth.close(&headers);
     let cookie = format!("{COOKIE}=\"\"; HttpOnly; Max-Age=0; Path=/; SameSite=Lax");
-    ([(header::SET_COOKIE, cookie)], answer(&json!({ "ok": true }))).into_response()
+    ([(header::SET_COOKIE, cookie)], ok_json(&json!({ "ok": true }))).into_response()
 }
 
 #[cfg(test)]
@@ -292,7 +293,7 @@ mod tests {
     }
 
     #[test]
-    fn a_session_survives_a_restart_but_not_another_password_nor_its_end() {
+    fn a_session_survives_a_restart_but_not_another_password() {
         let dir = tempfile::tempdir().unwrap();
         let load = |password: &str| Auth::load(dir.path(), Some(password.to_owned())).unwrap();
         let headers = |value: &str| {
@@ -309,7 +310,7 @@ mod tests {
         assert!(load("one").session(&headers(&format!("{id}."))).is_none());
         assert!(load("two").session(&cookie).is_none());
         let auth = load("one");
-        auth.kept().sessions.get_mut(id).unwrap().until = now() - 1;
+        auth.stored().sessions.get_mut(id).unwrap().until = now() - 1;
         assert!(auth.session(&cookie).is_none());
         let auth = load("one");
         auth.close(&cookie);
@@ -327,22 +328,22 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_guesses_is_shut_out_and_others_are_not() {
+    fn an_address_that_guesses_is_blocked_and_others_are_not() {
         let dir = tempfile::tempdir().unwrap();
         let auth = Auth::load(dir.path(), Some("one".to_owned())).unwrap();
         let (a, b): (IpAddr, IpAddr) = ("10.0.0.1".parse().unwrap(), "10.0.0.2".parse().unwrap());
-        for _ in 0..FAILURES {
+        for _ in 0..MAX_FAILURES {
             assert!(auth.may_try(a));
-            auth.tried(a, false);
+            auth.record_attempt(a, false);
         }
         assert!(!auth.may_try(a) && auth.may_try(b));
-        auth.tried(a, true);
+        auth.record_attempt(a, true);
         assert!(auth.may_try(a), "a success clears the count");
     }
 
     #[test]
-    fn all_addresses_of_one_network_guess_together() {
-        let of = |ip: &str| household(ip.parse().unwrap());
+    fn all_addresses_of_one_network_share_their_attempts() {
+        let of = |ip: &str| attempt_key(ip.parse().unwrap());
         assert_eq!(of("2001:db8:1:2::1"), of("2001:db8:1:2:ffff::9"));
         assert_ne!(of("2001:db8:1:2::1"), of("2001:db8:1:3::1"));
         assert_eq!(of("::ffff:10.0.0.1"), of("10.0.0.1"));

@@ -1,5 +1,5 @@
-//! The streams that outlive turns: the channel of a session, the relay of its turns, and the news
-//! of the session list.
+//! The streams that outlive turns: the channel of a session, the relay of its turns, and the
+//! changes of the session list.
 
 use std::collections::VecDeque;
 
@@ -14,64 +14,67 @@ use futures::stream;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use super::chat::Reading;
+use super::chat::TapeReader;
 use super::feed::{Feeds, Lease};
 use super::tape::{Read, encode};
-use super::{Body, Params, Refusal, Serving, answer, sse};
+use super::{ApiError, JsonBody, QueryParams, ServerState, ok_json, sse};
 use crate::store::Reader;
-use crate::wire::encode::frame::{Frame, secs};
+use crate::wire::encode::frame::Frame;
+use crate::wire::encode::seconds;
 use crate::wire::encode::session::session;
 use protocol::{SessionId, TurnId};
 
-pub(super) fn routes() -> Router<Serving> {
+pub(super) fn routes() -> Router<ServerState> {
     Router::new()
         .route("/api/session/stream", get(channel))
         .route("/api/sessions/events", get(lists))
         .route("/api/sessions/gateway/stream", get(gateway))
         .route("/api/sessions/{sid}/events", get(relay))
         .route("/api/bg-task-complete-ack", post(acknowledge))
-        .route("/api/process-complete-ack", post(gone))
+        .route("/api/process-complete-ack", post(acknowledge_process))
 }
 
-/// A stream that says one thing and then nothing: of a session that does not exist. The original
+/// A stream of one frame and then nothing, of a session that does not exist: a hermes-webui
 /// answers such a request too.
-pub(super) fn silent(serving: &Serving, first: &Frame) -> Response {
+pub(super) fn single_frame(server: &ServerState, first: &Frame) -> Response {
     let frames = stream::iter([encode(None, first)]).chain(stream::pending());
-    sse::response(serving, sse::QUIET, frames)
+    sse::response(server, sse::KEEPALIVE_COMMENT, frames)
 }
 
 async fn channel(
-    State(serving): State<Serving>,
-    params: Params,
+    State(server): State<ServerState>,
+    params: QueryParams,
     headers: HeaderMap,
-) -> Result<Response, Refusal> {
-    let id = params.get("session_id").ok_or_else(|| Refusal::bad("session_id is required"))?;
+) -> Result<Response, ApiError> {
+    let id =
+        params.get("session_id").ok_or_else(|| ApiError::bad_request("session_id is required"))?;
     let initial = Frame::new("initial", json!({ "session_id": id }));
-    let Ok(feed) = serving.feeds.lease(&SessionId(id.to_owned())).await else {
-        return Ok(silent(&serving, &initial));
+    let Ok(feed) = server.feeds.lease(&SessionId(id.to_owned())).await else {
+        return Ok(single_frame(&server, &initial));
     };
     let known = params.get("known_count").and_then(|count| count.parse().ok());
     let header = headers.get("last-event-id").and_then(|id| id.to_str().ok());
     let cursor = params.get("after_event_id").or(header);
-    let listening = Listening::new(feed, &serving.feeds, &initial, known, cursor);
-    let frames = stream::unfold(listening, |mut listening| async move {
-        listening.next().await.map(|bytes| (bytes, listening))
+    let reader = ChannelReader::new(feed, &server.feeds, &initial, known, cursor);
+    let frames = stream::unfold(reader, |mut reader| async move {
+        reader.next().await.map(|bytes| (bytes, reader))
     });
-    Ok(sse::response(&serving, sse::QUIET, frames))
+    Ok(sse::response(&server, sse::KEEPALIVE_COMMENT, frames))
 }
 
 /// A reader of a session's channel.
-pub(super) struct Listening {
+pub(super) struct ChannelReader {
     feed: Lease,
-    /// What is said before anything new: it is the state at `after`.
+    /// Frames that come before anything new: the state at `after`.
     first: VecDeque<Bytes>,
     after: u64,
     changes: watch::Receiver<u64>,
 }
 
-impl Listening {
-    /// Where the log holds what follows the cursor, that follows; else the state is told: a turn
-    /// that runs, and whether the client's messages are too few (E02).
+impl ChannelReader {
+    /// A reader that continues after the cursor if the log still holds what follows it. Else it
+    /// begins with the state: the running turn, and whether the client lacks messages (E02).
+    /// `known` is the number of messages that the client has.
     pub(super) fn new(
         feed: Lease,
         feeds: &Feeds,
@@ -94,8 +97,8 @@ impl Listening {
             if let Some(running) = running {
                 let data = json!({
                     "session_id": feed.session(),
-                    "stream_id": feeds.stream(feed.session(), running.turn),
-                    "pending_started_at": secs(running.started_at),
+                    "stream_id": feeds.stream_id(feed.session(), running.turn),
+                    "pending_started_at": seconds(running.started_at),
                     "source": "subscribe_recovery",
                     "recovered": true,
                 });
@@ -131,7 +134,7 @@ impl Listening {
                 Some(bytes)
             }
             Read::Wait | Read::End => None,
-            // Too slow: it loads the messages and goes on from here (E04).
+            // Too slow: the client reloads the messages and continues from here (E04).
             Read::Behind(_) => {
                 self.after = state.channel.last();
                 let data = state.update(None, "resync");
@@ -141,9 +144,10 @@ impl Listening {
     }
 }
 
-/// The news of the session list: that it has changed, no more often than a client reads.
-async fn lists(State(serving): State<Serving>) -> Response {
-    let changes = serving.feeds.lists();
+/// The changes of the session list: only that it has changed, and no more often than a client
+/// reads.
+async fn lists(State(server): State<ServerState>) -> Response {
+    let changes = server.feeds.list_changes();
     let frames = stream::unfold(changes, |mut changes| async move {
         changes.changed().await.ok()?;
         let version = *changes.borrow_and_update();
@@ -154,17 +158,17 @@ async fn lists(State(serving): State<Serving>) -> Response {
         });
         Some((encode(None, &Frame::new("sessions_changed", data)), changes))
     });
-    sse::response(&serving, sse::QUIET, frames)
+    sse::response(&server, sse::KEEPALIVE_COMMENT, frames)
 }
 
-/// News of sessions that other programs hold: there are none here. A probe is told that this says
-/// nothing about the stream of a session.
-async fn gateway(params: Params) -> Refusal {
-    let refusal = Refusal::not_found("this host has no sessions of other programs");
+/// The changes of sessions of other programs: there are none here. The response to a probe names
+/// the stream of a session that can be used instead.
+async fn gateway(params: QueryParams) -> ApiError {
+    let error = ApiError::not_found("this host has no sessions of other programs");
     if !matches!(params.get("probe"), Some("1" | "true" | "yes")) {
-        return refusal;
+        return error;
     }
-    refusal
+    error
         .with("enabled", false)
         .with("ok", false)
         .with("watcher_running", false)
@@ -174,44 +178,48 @@ async fn gateway(params: Params) -> Refusal {
         .with("session_stream_path", "/api/session/stream")
 }
 
-/// The turns of a session one after the other.
+/// The turns of a session, one after the other.
 async fn relay(
-    State(serving): State<Serving>,
+    State(server): State<ServerState>,
     Path(id): Path<String>,
-    params: Params,
+    params: QueryParams,
     headers: HeaderMap,
-) -> Result<Response, Refusal> {
+) -> Result<Response, ApiError> {
     let id = SessionId(id);
-    let Ok(feed) = serving.feeds.lease(&id).await else {
-        return Err(Refusal::not_found("Session not found"));
+    let Ok(feed) = server.feeds.lease(&id).await else {
+        return Err(ApiError::not_found("Session not found"));
     };
     let header = headers.get("last-event-id").and_then(|id| id.to_str().ok());
     let cursor = params.get("after_event_id").or(header);
-    let relaying = Relaying::new(serving.feeds.clone(), feed, cursor);
-    let frames = stream::unfold(relaying, |mut relaying| async move {
-        relaying.next().await.map(|bytes| (bytes, relaying))
-    });
-    Ok(sse::response(&serving, sse::QUIET, frames))
+    let relay = TurnRelay::new(server.feeds.clone(), feed, cursor);
+    let frames =
+        stream::unfold(
+            relay,
+            |mut relay| async move { relay.next().await.map(|bytes| (bytes, relay)) },
+        );
+    Ok(sse::response(&server, sse::KEEPALIVE_COMMENT, frames))
 }
 
-struct Relaying {
+/// A reader of the tapes of a session's turns, in their order.
+struct TurnRelay {
     feeds: Feeds,
     feed: Lease,
     changes: watch::Receiver<u64>,
-    /// What is said first.
+    /// The snapshot that comes first, if any.
     first: Option<Bytes>,
-    reading: Option<Reading>,
-    /// The last turn that was begun.
+    reader: Option<TapeReader>,
+    /// The last turn whose tape was opened.
     turn: TurnId,
-    /// Where to go on in the next turn.
+    /// The position at which to begin in the next turn.
     after: Option<u64>,
 }
 
-impl Relaying {
+impl TurnRelay {
     fn new(feeds: Feeds, feed: Lease, cursor: Option<&str>) -> Self {
         let changes = feed.tape_changes();
         let seen = cursor.and_then(|id| id.rsplit_once(':')).and_then(|(stream, n)| {
-            let known = feeds.parse(stream).filter(|k| k.ours && k.session == *feed.session())?;
+            let known =
+                feeds.parse(stream).filter(|k| k.is_current && k.session == *feed.session())?;
             Some((known.turn, n.parse::<u64>().ok()?))
         });
         let state = feed.lock();
@@ -234,7 +242,7 @@ impl Relaying {
             encode(None, &Frame::new("session_snapshot", data))
         });
         drop(state);
-        Self { feeds, feed, changes, first, reading: None, turn, after }
+        Self { feeds, feed, changes, first, reader: None, turn, after }
     }
 
     async fn next(&mut self) -> Option<Bytes> {
@@ -242,11 +250,11 @@ impl Relaying {
             return Some(first);
         }
         loop {
-            if let Some(reading) = &mut self.reading {
-                if let Some(bytes) = reading.next().await {
+            if let Some(reader) = &mut self.reader {
+                if let Some(bytes) = reader.next().await {
                     return Some(bytes);
                 }
-                self.reading = None;
+                self.reader = None;
             }
             self.changes.borrow_and_update();
             let next = {
@@ -257,7 +265,8 @@ impl Relaying {
             if let Some((turn, start)) = next {
                 self.turn = turn;
                 let lease = self.feeds.lease(self.feed.session()).await.ok()?;
-                self.reading = Some(Reading::new(lease, turn, self.after.take().unwrap_or(start)));
+                let after = self.after.take().unwrap_or(start);
+                self.reader = Some(TapeReader::new(lease, turn, after));
                 continue;
             }
             self.feed.changed(&mut self.changes).await?;
@@ -265,18 +274,21 @@ impl Relaying {
     }
 }
 
-/// A client says that it has shown the end of a task. Nothing depends on it.
-async fn acknowledge(State(serving): State<Serving>, body: Body) -> Result<Response, Refusal> {
+/// A client reports that it has shown the end of a task. Nothing depends on it.
+async fn acknowledge(
+    State(server): State<ServerState>,
+    body: JsonBody,
+) -> Result<Response, ApiError> {
     let session = body
         .text("session_id")
-        .ok_or_else(|| Refusal::bad("Missing required field(s): session_id"))?;
+        .ok_or_else(|| ApiError::bad_request("Missing required field(s): session_id"))?;
     let old = body.text("task_id").is_none() && body.text("process_id").is_some();
     let task = body.text("task_id").or_else(|| body.text("process_id"));
-    if !exists(&serving, session).await {
-        return Err(Refusal::not_found("Session not found"));
+    if !exists(&server, session).await {
+        return Err(ApiError::not_found("Session not found"));
     }
     let noop = json!({ "ok": true, "session_id": session, "task_id": task, "noop": true });
-    let mut response = answer(&noop);
+    let mut response = ok_json(&noop);
     if old {
         let name = HeaderName::from_static("deprecation");
         response.headers_mut().insert(name, HeaderValue::from_static("true"));
@@ -284,23 +296,23 @@ async fn acknowledge(State(serving): State<Serving>, body: Body) -> Result<Respo
     Ok(response)
 }
 
-/// Whether there is such a session; looking does not load it.
-async fn exists(serving: &Serving, session: &str) -> bool {
-    let (state, name) = (serving.access.state().to_owned(), session.to_owned());
+/// Whether there is such a session. A stored one is not loaded for this.
+async fn exists(server: &ServerState, session: &str) -> bool {
+    let (state, name) = (server.host.state().to_owned(), session.to_owned());
     let find = move || Reader::open(&state)?.find(&name);
-    let found = tokio::task::spawn_blocking(find).await;
-    let stored = matches!(found, Ok(Ok(Some(id))) if id.0 == session);
-    // One without a prompt is in memory alone.
-    stored || serving.feeds.lease(&SessionId(session.to_owned())).await.is_ok()
+    let stored = tokio::task::spawn_blocking(find).await;
+    let stored = matches!(stored, Ok(Ok(Some(id))) if id.0 == session);
+    // One without a prompt is in memory only.
+    stored || server.feeds.lease(&SessionId(session.to_owned())).await.is_ok()
 }
 
-/// The older name of the above.
-async fn gone() -> Response {
+/// The older path of [`acknowledge`].
+async fn acknowledge_process() -> Response {
     let new = "/api/bg-task-complete-ack";
     let body: Value = json!({
         "error": format!("/api/process-complete-ack is gone: use {new}"),
         "replaced_by": new,
     });
     let header = [(HeaderName::from_static("x-replaced-by"), HeaderValue::from_static(new))];
-    (StatusCode::GONE, header, answer(&body)).into_response()
+    (StatusCode::GONE, header, ok_json(&body)).into_response()
 }

@@ -1,6 +1,8 @@
-//! Turns over the WebUI protocol: start, stream, cancel, steer.
+//! Turns over the WebUI protocol: start, steer and cancel. What a turn writes: [`stream`].
 
+mod replay;
 mod starter;
+mod stream;
 #[cfg(test)]
 mod tests;
 
@@ -11,78 +13,139 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
-use bytes::Bytes;
-use futures::stream::{self, Stream};
 use serde_json::{Value, json};
-use tokio::sync::watch;
 
-use super::feed::{Feed, Feeds, Lease, StreamId};
-use super::tape::{Read, Tape, encode};
-use super::{Body, Params, Refusal, Serving, answer, side_questions, sse, uploads};
-use crate::embedded::HostHandle;
+use super::feed::{Feed, Feeds, Lease};
+use super::{ApiError, JsonBody, QueryParams, ServerState, missing_fields, ok_json, uploads};
+use crate::clock::now;
 use crate::model::catalog::provider_name;
-use crate::store::{Reader, StoredTurn};
-use crate::wire::encode::frame::{self, FrameEncoder, secs};
-use protocol::{Command, Outcome, SessionId, Transcript, TurnId};
-use starter::{Begun, Starter};
+use crate::wire::encode::seconds;
+use protocol::{Command, Millis, SessionId, TurnId};
+use starter::{PromptOutcome, Starter};
+pub(super) use stream::{Cursor, HEARTBEAT_COMMENT, TapeReader};
 
-/// What the stream of a turn says while nothing happens.
-pub(super) const HEARTBEAT: &str = ": heartbeat\n\n";
 /// A message that is never a turn.
 const SILENT: &str = "[SILENT]";
-/// How long a turn that is written down may take to be told.
-const TOLD: Duration = Duration::from_secs(2);
-/// Characters of a prompt that stand for a title.
-const TITLE: usize = 64;
+/// How long a turn that is stored may take to appear in its session's feed.
+const FEED_TIMEOUT: Duration = Duration::from_secs(2);
+/// Characters of a prompt that serve as a title.
+const TITLE_CHARS: usize = 64;
 
-pub(super) fn routes() -> Router<Serving> {
+pub(super) fn routes() -> Router<ServerState> {
     Router::new()
-        .route("/api/chat", post(whole))
+        .route("/api/chat", post(whole_turn))
         .route("/api/chat/start", post(start))
-        .route("/api/chat/stream", get(stream))
-        .route("/api/chat/stream/status", get(status))
+        .route("/api/chat/stream", get(stream::stream))
+        .route("/api/chat/stream/status", get(stream::status))
         .route("/api/chat/cancel", get(cancel))
         .route("/api/chat/steer", post(steer))
 }
 
-/// The feed of a session, or what the original says where there is none.
-pub(super) async fn lease(feeds: &Feeds, session: &str) -> Result<Lease, Refusal> {
-    let lease = feeds.lease(&SessionId(session.to_owned())).await;
-    lease.map_err(|why| Refusal::not_found("Session not found").with("details", why))
-}
-
-/// A turn in one request: a connection that breaks would hide what became of it.
-async fn whole() -> Refusal {
-    Refusal::new(
+/// A turn in one request: not offered, since a connection that breaks would lose its result.
+async fn whole_turn() -> ApiError {
+    ApiError::new(
         StatusCode::NOT_IMPLEMENTED,
         "this host answers no turn in one request: use /api/chat/start and /api/chat/stream",
     )
 }
 
-async fn start(State(serving): State<Serving>, body: Body) -> Result<Response, Refusal> {
-    let session = body
-        .text("session_id")
-        .ok_or_else(|| Refusal::bad("Missing required field(s): session_id"))?;
-    let again = body.0.get("regenerate") == Some(&Value::Bool(true));
-    let message = body.0.get("message").and_then(Value::as_str).unwrap_or_default();
-    let revision = if again { Some(revision(&body)?) } else { None };
-    if message.trim().is_empty() && !again {
-        return Err(Refusal::bad("message is required"));
+/// The feed of a session; 404 if it cannot be opened.
+async fn lease(feeds: &Feeds, session: &str) -> Result<Lease, ApiError> {
+    let lease = feeds.lease(&SessionId(session.to_owned())).await;
+    lease.map_err(|error| {
+        ApiError::not_found("Session not found").with("details", error.to_string())
+    })
+}
+
+/// The body of a request to start a turn.
+struct StartRequest<'a> {
+    session: &'a str,
+    message: &'a str,
+    /// Names the turn to run again instead of a message.
+    revision: Option<&'a str>,
+    /// Whether to wait behind a running turn.
+    queue: bool,
+}
+
+impl<'a> StartRequest<'a> {
+    fn parse(body: &'a JsonBody) -> Result<Self, ApiError> {
+        let flag = |key: &str| body.0.get(key) == Some(&Value::Bool(true));
+        let session = body.text("session_id").ok_or_else(|| missing_fields("session_id"))?;
+        let message = body.0.get("message").and_then(Value::as_str).unwrap_or_default();
+        let revision = if flag("regenerate") { Some(revision(body)?) } else { None };
+        if message.trim().is_empty() && revision.is_none() {
+            return Err(ApiError::bad_request("message is required"));
+        }
+        Ok(Self { session, message, revision, queue: flag("queue") })
     }
-    if message.trim() == SILENT {
+}
+
+/// The revision that a request to regenerate names; the session's object has it.
+fn revision(body: &JsonBody) -> Result<&str, ApiError> {
+    let foreign = ["message", "attachments", "keep_count", "prompt", "prompt_index"];
+    if foreign.iter().any(|key| body.0.get(key).is_some()) {
+        return Err(ApiError::bad_request("regeneration accepts only regeneration_revision")
+            .with("code", "invalid_regeneration_request"));
+    }
+    let revision = body.0.get("regeneration_revision").and_then(Value::as_str);
+    revision.ok_or_else(|| stale("regeneration_revision is required"))
+}
+
+fn stale(why: &str) -> ApiError {
+    ApiError::new(StatusCode::CONFLICT, why).with("code", "stale_regeneration_revision")
+}
+
+fn busy(feeds: &Feeds, session: &SessionId, turn: TurnId) -> ApiError {
+    ApiError::new(StatusCode::CONFLICT, "session already has an active stream")
+        .with("active_stream_id", feeds.stream_id(session, turn))
+}
+
+async fn start(State(server): State<ServerState>, body: JsonBody) -> Result<Response, ApiError> {
+    let request = StartRequest::parse(&body)?;
+    if request.message.trim() == SILENT {
         let body = json!({ "status": "suppressed", "reason": "silent_control_message" });
-        return Ok(answer(&body));
+        return Ok(ok_json(&body));
     }
-    let feed = lease(&serving.feeds, session).await?;
-    let queue = body.0.get("queue") == Some(&Value::Bool(true));
+    let feed = lease(&server.feeds, request.session).await?;
     let _starting = feed.starting.lock().await;
-    if let Some(busy) = feed.look(|t| t.running.as_ref().map(|running| running.turn))
-        && (!queue || again)
+    if let Some(turn) = running_turn(&feed)
+        && (!request.queue || request.revision.is_some())
     {
-        return Err(self::busy(&serving.feeds, feed.session(), busy));
+        return Err(busy(&server.feeds, feed.session(), turn));
     }
-    let mut starter = Starter::open(&serving.access, feed.session()).await?;
-    if revision.is_some_and(|revision| starter.revision().as_deref() != Some(revision)) {
+    match send(&server, &feed, &request, &body).await? {
+        PromptOutcome::Started(turn) => Ok(started(&server, &feed, turn, request.message).await),
+        PromptOutcome::Queued(position) => {
+            let stream = running_turn(&feed);
+            let stream = stream.map(|turn| server.feeds.stream_id(feed.session(), turn));
+            let body = json!({
+                "queued": true,
+                "position": position,
+                "session_id": feed.session(),
+                "active_stream_id": stream,
+            });
+            Ok((StatusCode::ACCEPTED, ok_json(&body)).into_response())
+        }
+        PromptOutcome::Busy(Some(turn)) => Err(busy(&server.feeds, feed.session(), turn)),
+        PromptOutcome::Busy(None) => {
+            Err(ApiError::new(StatusCode::SERVICE_UNAVAILABLE, "the host is stopping"))
+        }
+    }
+}
+
+fn running_turn(feed: &Feed) -> Option<TurnId> {
+    feed.read(|transcript| transcript.running.as_ref().map(|running| running.turn))
+}
+
+/// Changes the session as the request says and sends its prompt.
+async fn send(
+    server: &ServerState,
+    feed: &Feed,
+    request: &StartRequest<'_>,
+    body: &JsonBody,
+) -> Result<PromptOutcome, ApiError> {
+    let mut starter = Starter::open(&server.host, feed.session()).await?;
+    if request.revision.is_some_and(|revision| starter.revision().as_deref() != Some(revision)) {
         return Err(stale("Session changed; load it and try again."));
     }
     if let Some(model) = body.text("model") {
@@ -91,431 +154,104 @@ async fn start(State(serving): State<Serving>, body: Body) -> Result<Response, R
     if let Some(cwd) = body.text("workspace") {
         starter.set_cwd(cwd).await?;
     }
-    let begun = if again {
-        starter.retry(queue).await?
-    } else {
-        let files = body.0.get("attachments");
-        let text = uploads::along(&serving, feed.session(), message.to_owned(), files).await?;
-        starter.prompt(text, queue).await?
-    };
-    match begun {
-        Begun::Turn(turn) => {
-            // The client's next request is for the stream: it is there by then.
-            let started_at = told(&feed, turn).await;
-            let title = feed.look(|t| t.title.clone());
-            let title = title.unwrap_or_else(|| message.trim().chars().take(TITLE).collect());
-            Ok(answer(&json!({
-                "stream_id": serving.feeds.stream(feed.session(), turn),
-                "session_id": feed.session(),
-                "pending_started_at": started_at,
-                "turn_id": format!("{}-{turn}", feed.session()),
-                "title": title,
-                "effective_model": feed.look(|t| t.model.clone()),
-                "effective_model_provider": provider_name(serving.settings.model.provider),
-            })))
-        }
-        Begun::Queued(position) => {
-            let stream = feed.look(|t| t.running.as_ref().map(|running| running.turn));
-            let stream = stream.map(|turn| serving.feeds.stream(feed.session(), turn));
-            let body = json!({
-                "queued": true,
-                "position": position,
-                "session_id": feed.session(),
-                "active_stream_id": stream,
-            });
-            Ok((StatusCode::ACCEPTED, answer(&body)).into_response())
-        }
-        Begun::Busy(Some(turn)) => Err(busy(&serving.feeds, feed.session(), turn)),
-        Begun::Busy(None) => {
-            Err(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the host is stopping"))
-        }
+    if request.revision.is_some() {
+        return starter.retry(request.queue).await;
     }
+    let (session, text) = (feed.session(), request.message.to_owned());
+    let text = uploads::with_attachments(server, session, text, body.0.get("attachments")).await?;
+    starter.prompt(text, request.queue).await
 }
 
-/// Which turn is to be had again. The session's object names it.
-fn revision(body: &Body) -> Result<&str, Refusal> {
-    let foreign = ["message", "attachments", "keep_count", "prompt", "prompt_index"];
-    if foreign.iter().any(|key| body.0.get(key).is_some()) {
-        return Err(Refusal::bad("regeneration accepts only regeneration_revision")
-            .with("code", "invalid_regeneration_request"));
-    }
-    let revision = body.0.get("regeneration_revision").and_then(Value::as_str);
-    revision.ok_or_else(|| stale("regeneration_revision is required"))
+/// The response to a start, once the client's next request can find the stream of the turn.
+async fn started(server: &ServerState, feed: &Feed, turn: TurnId, message: &str) -> Response {
+    let started_at = until_in_feed(feed, turn).await;
+    let title = feed.read(|transcript| transcript.title.clone());
+    let title = title.unwrap_or_else(|| message.trim().chars().take(TITLE_CHARS).collect());
+    ok_json(&json!({
+        "stream_id": server.feeds.stream_id(feed.session(), turn),
+        "session_id": feed.session(),
+        "pending_started_at": seconds(started_at),
+        "turn_id": format!("{}-{turn}", feed.session()),
+        "title": title,
+        "effective_model": feed.read(|transcript| transcript.model.clone()),
+        "effective_model_provider": provider_name(server.settings.model.provider),
+    }))
 }
 
-fn stale(why: &str) -> Refusal {
-    Refusal::new(StatusCode::CONFLICT, why).with("code", "stale_regeneration_revision")
-}
-
-/// When the feed knows of that turn: when it began.
-async fn told(feed: &Feed, turn: TurnId) -> f64 {
+/// Waits until the feed has that turn; returns when the turn started.
+async fn until_in_feed(feed: &Feed, turn: TurnId) -> Millis {
     let mut changes = feed.tape_changes();
     let wait = async {
         loop {
             changes.borrow_and_update();
-            let began = {
+            let started_at = {
                 let state = feed.lock();
                 let running = state.transcript.running.as_ref().filter(|r| r.turn == turn);
                 let ended = || state.runs.iter().any(|run| run.turn >= turn);
-                running.map(|r| r.started_at).or_else(|| ended().then(crate::clock::now))
+                running.map(|r| r.started_at).or_else(|| ended().then(now))
             };
-            if let Some(at) = began {
-                return secs(at);
+            if let Some(at) = started_at {
+                return at;
             }
             if changes.changed().await.is_err() {
-                return secs(crate::clock::now());
+                return now();
             }
         }
     };
     // A feed that fell behind may have missed a whole turn.
-    let wait = tokio::time::timeout(TOLD, wait);
+    let wait = tokio::time::timeout(FEED_TIMEOUT, wait);
     tokio::select! {
-        at = wait => at.unwrap_or_else(|_| secs(crate::clock::now())),
-        () = feed.over() => secs(crate::clock::now()),
-    }
-}
-
-fn busy(feeds: &Feeds, session: &SessionId, turn: TurnId) -> Refusal {
-    Refusal::new(StatusCode::CONFLICT, "session already has an active stream")
-        .with("active_stream_id", feeds.stream(session, turn))
-}
-
-/// Where a client wants to go on.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Cursor {
-    /// No word of it.
-    None,
-    /// From the beginning: also what names another stream or is no number.
-    Start,
-    /// After that frame.
-    After(u64),
-}
-
-/// What a request says. Anything in the query makes the header count for nothing.
-pub(super) fn cursor(stream: &str, params: &Params, headers: &HeaderMap) -> Cursor {
-    let of_id = |id: &str| match id.rsplit_once(':') {
-        Some((name, n)) if name == stream => n.parse().map_or(Cursor::Start, Cursor::After),
-        _ => Cursor::Start,
-    };
-    if let Some(id) = params.get("after_event_id") {
-        return of_id(id);
-    }
-    if let Some(n) = params.get("after_seq") {
-        return n.parse().map_or(Cursor::Start, Cursor::After);
-    }
-    if params.get("replay").is_some_and(|replay| replay != "0") {
-        return Cursor::Start;
-    }
-    let header = headers.get("last-event-id").and_then(|id| id.to_str().ok());
-    header.filter(|id| !id.is_empty()).map_or(Cursor::None, of_id)
-}
-
-/// Reads the tape of one turn.
-pub(super) struct Reading {
-    feed: Lease,
-    pub(super) turn: TurnId,
-    after: u64,
-    changes: watch::Receiver<u64>,
-    over: bool,
-}
-
-impl Drop for Reading {
-    fn drop(&mut self) {
-        self.feed.leave_tape(self.turn, self.after);
-    }
-}
-
-impl Reading {
-    pub(super) fn new(feed: Lease, turn: TurnId, after: u64) -> Self {
-        feed.enter_tape(turn);
-        let changes = feed.tape_changes();
-        Self { feed, turn, after, changes, over: false }
-    }
-
-    /// The next frames; `None` at the end.
-    pub(super) async fn next(&mut self) -> Option<Bytes> {
-        while !self.over {
-            self.changes.borrow_and_update();
-            if let Some(read) = self.read() {
-                return Some(read);
-            }
-            if self.over || self.changes.changed().await.is_err() {
-                return None;
-            }
-        }
-        None
-    }
-
-    fn read(&mut self) -> Option<Bytes> {
-        let state = self.feed.lock();
-        let run = state.runs.iter().find(|run| run.turn == self.turn);
-        // A tape that was dropped under a slow reader has only the end to give.
-        let (read, name, last) = match run {
-            Some(run) => (run.tape.read(self.after), run.tape.name(), run.tape.last()),
-            None => (Read::End, "", self.after),
-        };
-        match read {
-            Read::Frames(bytes, upto) => {
-                self.after = upto;
-                Some(bytes)
-            }
-            Read::Wait => None,
-            Read::End => {
-                self.over = true;
-                None
-            }
-            Read::Behind(dropped) => {
-                self.over = true;
-                let frame = frame::interrupted(self.feed.session(), name, last, dropped);
-                Some(encode(Some((name, last + 1)), &frame))
-            }
-        }
-    }
-}
-
-async fn stream(
-    State(serving): State<Serving>,
-    params: Params,
-    headers: HeaderMap,
-) -> Result<Response, Refusal> {
-    let unknown = || Refusal::not_found("stream not found");
-    let id = params.get("stream_id").ok_or_else(unknown)?;
-    if let Some(question) = serving.side_questions.question(id) {
-        return Ok(side_questions::response(&serving, question, cursor(id, &params, &headers)));
-    }
-    let known = serving.feeds.parse(id).ok_or_else(unknown)?;
-    let feed = serving.feeds.lease(&known.session).await.map_err(|_| unknown())?;
-    let cursor = cursor(id, &params, &headers);
-    if known.ours {
-        arrival(&serving.access, &feed, &known).await;
-    }
-    let position = if known.ours { position(&feed, known.turn, cursor) } else { None };
-    match position {
-        Some(Ok(after)) => {
-            let reading = Reading::new(feed, known.turn, after);
-            let frames = stream::unfold(reading, |mut reading| async move {
-                reading.next().await.map(|bytes| (bytes, reading))
-            });
-            Ok(sse::response(&serving, HEARTBEAT, frames))
-        }
-        // The beginning of the tape is gone.
-        Some(Err(last)) => Ok(lost(&serving, &known.session, id, last)),
-        None => dead(&serving, &feed, &known, id, cursor).await,
-    }
-}
-
-/// A client may have heard of a turn from another view before the feed has: then it waits.
-async fn arrival(access: &HostHandle, feed: &Feed, known: &StreamId) {
-    let has = || feed.lock().runs.iter().any(|run| run.turn >= known.turn);
-    if has() || stored(access, known).await.is_none_or(|stored| stored.outcome.is_some()) {
-        return;
-    }
-    let mut changes = feed.tape_changes();
-    let wait = async { while !has() && changes.changed().await.is_ok() {} };
-    // Without it the turn is told from its rows.
-    let _ = tokio::time::timeout(TOLD, wait).await;
-}
-
-/// Where on the turn's tape a client goes on. `None`: there is no tape; an error: what it needs
-/// is gone, with the number of the last frame.
-fn position(feed: &Feed, turn: TurnId, cursor: Cursor) -> Option<Result<u64, u64>> {
-    let (start, last) = {
-        let state = feed.lock();
-        let run = state.runs.iter().find(|run| run.turn == turn)?;
-        (run.tape.start(), run.tape.last())
-    };
-    Some(match cursor {
-        Cursor::None => feed.join(turn).ok_or(last),
-        Cursor::After(n) if n > 0 && n <= last => Ok(n),
-        // Ahead of what was told: a silent hole would be worse than a repetition.
-        Cursor::After(_) | Cursor::Start => start.ok_or(last),
-    })
-}
-
-/// A stream of one word: load the session anew.
-fn lost(serving: &Serving, session: &SessionId, id: &str, last: u64) -> Response {
-    let frame = frame::interrupted(session, id, last, last);
-    only(serving, encode(Some((id, last + 1)), &frame))
-}
-
-fn only(serving: &Serving, bytes: Bytes) -> Response {
-    sse::response(serving, HEARTBEAT, once(bytes))
-}
-
-fn once(bytes: Bytes) -> impl Stream<Item = Bytes> + Send {
-    stream::iter([bytes])
-}
-
-/// A turn without a tape: of an earlier run of the host, or ended long ago. It is told from its
-/// rows, with numbers of its own, so a cursor has no meaning here.
-async fn dead(
-    serving: &Serving,
-    feed: &Feed,
-    known: &StreamId,
-    id: &str,
-    cursor: Cursor,
-) -> Result<Response, Refusal> {
-    let Some(stored) = stored(&serving.access, known).await else {
-        return Err(Refusal::not_found("stream not found"));
-    };
-    if let Cursor::After(n) = cursor {
-        return Ok(lost(serving, &known.session, id, n));
-    }
-    let transcript = feed.look(Transcript::clone);
-    let tape = retell(&transcript, known, id, stored);
-    let mut bytes = Vec::new();
-    let mut after = 0;
-    while let Read::Frames(more, upto) = tape.read(after) {
-        bytes.extend_from_slice(&more);
-        after = upto;
-    }
-    Ok(only(serving, bytes.into()))
-}
-
-/// What is stored of a turn.
-async fn stored(access: &HostHandle, id: &StreamId) -> Option<StoredTurn> {
-    let (state, id) = (access.state().to_owned(), id.clone());
-    let read = move || Reader::open(&state)?.turn(&id.session, id.turn);
-    match tokio::task::spawn_blocking(read).await {
-        Ok(Ok(stored)) => stored,
-        Ok(Err(error)) => {
-            tracing::warn!("a turn cannot be read: {error}");
-            None
-        }
-        Err(_) => None,
-    }
-}
-
-/// A tape of a turn from its rows. One that has not ended, or was cut off, ends with the advice to
-/// load the session: what goes on goes on under another stream.
-fn retell(transcript: &Transcript, known: &StreamId, id: &str, stored: StoredTurn) -> Tape {
-    let mut tape = Tape::new(Some(id.to_owned()), usize::MAX);
-    let mut encoder = FrameEncoder::new(known.session.clone(), known.turn, stored.started_at);
-    let ended_at = stored.rows.last().map_or(stored.started_at, |row| row.at);
-    let window =
-        Transcript { session: known.session.clone(), rows: stored.rows, ..Transcript::default() };
-    for frame in encoder.catch_up(&window, ended_at) {
-        tape.push(&frame);
-    }
-    let frames = match stored.outcome {
-        None | Some(Outcome::Interrupted) => {
-            vec![frame::interrupted(&known.session, id, tape.last(), 0)]
-        }
-        Some(outcome) => encoder.end(&outcome, transcript, ended_at),
-    };
-    for frame in &frames {
-        tape.push(frame);
-    }
-    tape.end();
-    tape
-}
-
-async fn status(State(serving): State<Serving>, params: Params) -> Result<Response, Refusal> {
-    let id = params.get("stream_id").ok_or_else(|| Refusal::bad("stream_id required"))?;
-    if let Some(question) = serving.side_questions.question(id) {
-        return Ok(answer(&question.status(id)));
-    }
-    let unknown = json!({ "active": false, "stream_id": id, "replay_available": false });
-    let Some(known) = serving.feeds.parse(id) else { return Ok(answer(&unknown)) };
-    let Ok(feed) = serving.feeds.lease(&known.session).await else { return Ok(answer(&unknown)) };
-    let live = {
-        let state = feed.lock();
-        let run = state.runs.iter().find(|run| known.ours && run.turn == known.turn);
-        run.map(|run| {
-            let tape = (run.tape.last(), run.tape.last_name());
-            (!run.tape.is_ended(), tape, run.outcome.clone())
-        })
-    };
-    let (active, (last, name), outcome) = match live {
-        Some(live) => live,
-        None => match stored(&serving.access, &known).await {
-            Some(stored) => {
-                let outcome = stored.outcome.clone().unwrap_or(Outcome::Interrupted);
-                let transcript = feed.look(Transcript::clone);
-                let tape = retell(&transcript, &known, id, stored);
-                (false, (tape.last(), tape.last_name()), Some(outcome))
-            }
-            None => return Ok(answer(&unknown)),
-        },
-    };
-    Ok(answer(&json!({
-        "active": active,
-        "stream_id": id,
-        "replay_available": true,
-        "journal": {
-            "session_id": known.session,
-            "run_id": id,
-            "last_seq": last,
-            "last_event_id": format!("{id}:{last}"),
-            "last_event": name,
-            "terminal": outcome.is_some(),
-            "terminal_state": terminal_state(outcome.as_ref()),
-        },
-    })))
-}
-
-fn terminal_state(outcome: Option<&Outcome>) -> &'static str {
-    match outcome {
-        None => "running",
-        Some(Outcome::Done) => "completed",
-        Some(Outcome::Cancelled) => "interrupted-by-user",
-        Some(Outcome::Failed { .. }) => "errored",
-        Some(Outcome::Limit) => "tool_limit_reached",
-        Some(Outcome::Interrupted) => "interrupted-by-crash",
+        at = wait => at.unwrap_or_else(|_| now()),
+        () = feed.closed() => now(),
     }
 }
 
 async fn cancel(
-    State(serving): State<Serving>,
-    params: Params,
+    State(server): State<ServerState>,
+    params: QueryParams,
     headers: HeaderMap,
-) -> Result<Response, Refusal> {
-    let id = params.get("stream_id").ok_or_else(|| Refusal::bad("stream_id required"))?;
-    // A page of another site could make a browser ask this.
+) -> Result<Response, ApiError> {
+    let id = params.get("stream_id").ok_or_else(|| ApiError::bad_request("stream_id required"))?;
+    // A page of another site could make a browser send this.
     let site = headers.get("sec-fetch-site").and_then(|site| site.to_str().ok());
     if site.is_some_and(|site| site != "same-origin") {
-        return Err(Refusal::new(StatusCode::FORBIDDEN, "Cross-origin mismatch"));
+        return Err(ApiError::new(StatusCode::FORBIDDEN, "Cross-origin mismatch"));
     }
-    let aside = serving.side_questions.question(id).map(|question| question.cancel());
-    if let Some(cancelled) = aside {
-        return Ok(answer(&json!({ "ok": true, "cancelled": cancelled, "stream_id": id })));
-    }
-    let cancelled = match serving.feeds.parse(id).filter(|known| known.ours) {
-        None => false,
-        Some(known) => match serving.feeds.lease(&known.session).await {
-            Err(_) => false,
-            Ok(feed) => {
-                let runs = feed.look(|t| t.running.as_ref().is_some_and(|r| r.turn == known.turn));
-                if runs {
-                    feed.send(Command::Cancel);
-                }
-                runs
-            }
-        },
+    let cancelled = match server.side_questions.question(id) {
+        Some(question) => question.cancel(),
+        None => cancel_turn(&server.feeds, id).await,
     };
-    Ok(answer(&json!({ "ok": true, "cancelled": cancelled, "stream_id": id })))
+    Ok(ok_json(&json!({ "ok": true, "cancelled": cancelled, "stream_id": id })))
 }
 
-async fn steer(State(serving): State<Serving>, body: Body) -> Result<Response, Refusal> {
-    let session = body
-        .text("session_id")
-        .ok_or_else(|| Refusal::bad("Missing required field(s): session_id"))?;
-    let text = body.text("text").ok_or_else(|| Refusal::bad("text is required"))?;
-    let refused =
-        |why: &str| Ok(answer(&json!({ "accepted": false, "fallback": why, "stream_id": null })));
-    let Ok(feed) = serving.feeds.lease(&SessionId(session.to_owned())).await else {
-        return refused("session_not_found");
+/// Cancels the turn of that stream; returns whether it was running.
+async fn cancel_turn(feeds: &Feeds, stream: &str) -> bool {
+    let Some(id) = feeds.parse(stream).filter(|id| id.is_current) else { return false };
+    let Ok(feed) = feeds.lease(&id.session).await else { return false };
+    let runs = running_turn(&feed) == Some(id.turn);
+    if runs {
+        feed.send(Command::Cancel);
+    }
+    runs
+}
+
+async fn steer(State(server): State<ServerState>, body: JsonBody) -> Result<Response, ApiError> {
+    let session = body.text("session_id").ok_or_else(|| missing_fields("session_id"))?;
+    let text = body.text("text").ok_or_else(|| ApiError::bad_request("text is required"))?;
+    let not_accepted =
+        |why: &str| Ok(ok_json(&json!({ "accepted": false, "fallback": why, "stream_id": null })));
+    let Ok(feed) = server.feeds.lease(&SessionId(session.to_owned())).await else {
+        return not_accepted("session_not_found");
     };
-    let running = feed.look(|t| t.running.as_ref().map(|r| (r.turn, r.cancelling)));
-    match running {
-        None => refused("not_running"),
-        Some((_, true)) => refused("stream_dead"),
+    match feed.read(|transcript| transcript.running.as_ref().map(|r| (r.turn, r.cancelling))) {
+        None => not_accepted("not_running"),
+        Some((_, true)) => not_accepted("stream_dead"),
         Some((turn, false)) => {
             feed.send(Command::Steer { text: text.to_owned() });
-            Ok(answer(&json!({
+            Ok(ok_json(&json!({
                 "accepted": true,
                 "fallback": null,
-                "stream_id": serving.feeds.stream(feed.session(), turn),
+                "stream_id": server.feeds.stream_id(feed.session(), turn),
             })))
         }
     }

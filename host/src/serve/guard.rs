@@ -1,18 +1,18 @@
-//! What is checked before any handler runs (E17): for whom a request is, where it comes from and
-//! whether its sender is logged in.
+//! The checks that run before any handler (E17): of the Host and the origin of a request, and of
+//! its login.
 //!
-//! A page of a foreign site can make a browser send requests here. Three things stop it:
+//! A page of another site can make a browser send requests here. Three checks stop it:
 //! - *Host.* A foreign name that resolves to this machine (DNS rebinding) makes such a page "same
-//!   origin". Numbers and `localhost` cannot be rebound, so they pass. Other names pass only if a
-//!   password is set: then the page has no session under its own name, and none can be had
-//!   without the password. Reverse proxies with a name of their own need that.
-//! - *Origin, Referer, Sec-Fetch-Site.* If one of the first two is there it must name the same
-//!   place as Host; the third must not say that another site asks.
+//!   origin". IP addresses and `localhost` cannot be rebound, so they pass. Other names pass only
+//!   if a password is set: then the page has no session under its own name, and gets none without
+//!   the password. Reverse proxies with a name of their own need that.
+//! - *Origin, Referer, Sec-Fetch-Site.* The first two, if present, must name the same authority as
+//!   Host; the third must not name another site.
 //! - *The session's token*, if a browser changes something and a password is set.
 //!
-//! Who sends none of those headers is no browser and needs only to be logged in. Over a Unix
-//! socket the kernel has said that it is our own user; a proxy in front of it may still carry
-//! requests of browsers, so the second check holds there too.
+//! A client that sends none of those headers is no browser and needs only a login. Over a Unix
+//! socket the kernel has vouched for our own user; a proxy in front of it may still forward
+//! requests of browsers, so the second check applies there too.
 
 use std::net::{IpAddr, Ipv6Addr};
 
@@ -22,168 +22,169 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse as _, Response};
 
 use super::listen::Peer;
-use super::{Refusal, Serving};
+use super::{ApiError, ServerState};
 
-/// What can be asked without being logged in.
+/// The paths that need no login.
 pub(super) const PUBLIC: [&str; 3] = ["/health", "/api/auth/status", "/api/auth/login"];
 
-/// Lets a request through to its handler, or not.
+/// Passes a request on to its handler, or refuses it.
 pub(super) async fn check(
-    State(serving): State<Serving>,
+    State(server): State<ServerState>,
     ConnectInfo(peer): ConnectInfo<Peer>,
     request: Request,
     next: Next,
 ) -> Response {
-    serving.pulse.beat();
+    server.health.count_request();
     let local = peer == Peer::Unix;
-    let name = serving.name.clone();
-    let asked = Asked { method: request.method(), path: request.uri().path() };
+    let name = server.name.clone();
+    let line = RequestLine { method: request.method(), path: request.uri().path() };
     let headers = request.headers();
-    let session = serving.auth.session(headers);
-    let verdict = if local {
-        origin(&asked, headers).map(|_| ())
-    } else if serving.auth.is_on() {
-        origin(&asked, headers).and_then(|from| {
-            let public = PUBLIC.contains(&asked.path);
+    let session = server.auth.session(headers);
+    let checked = if local {
+        check_origin(&line, headers).map(|_| ())
+    } else if server.auth.is_on() {
+        check_origin(&line, headers).and_then(|client| {
+            let public = PUBLIC.contains(&line.path);
             let Some(token) = session else {
-                return if public { Ok(()) } else { Err(anonymous()) };
+                return if public { Ok(()) } else { Err(unauthenticated()) };
             };
-            // The page of a hermes-webui sends its token only where the method changes something;
-            // that a cancel by GET comes from a page of ours `origin` has seen to.
-            let exempt = public || !asked.is_unsafe() || from == From::Program;
-            if exempt || carries(headers, &token) { Ok(()) } else { Err(stale_page()) }
+            // The page of a hermes-webui sends its token only with an unsafe method; that a cancel
+            // by GET comes from our own origin `check_origin` has ensured.
+            let exempt = public || !line.is_unsafe() || client == Client::Program;
+            if exempt || has_token(headers, &token) { Ok(()) } else { Err(stale_page()) }
         })
     } else {
-        host(headers).and_then(|()| origin(&asked, headers)).map(|_| ())
+        check_host(headers).and_then(|()| check_origin(&line, headers)).map(|_| ())
     };
-    let mut response = match verdict {
+    let mut response = match checked {
         Ok(()) => next.run(request).await,
-        Err(refusal) => refusal.into_response(),
+        Err(error) => error.into_response(),
     };
-    // A browser must not take an export or an upload for a page.
+    // A browser must not render an export or an upload as a page.
     let nosniff = HeaderValue::from_static("nosniff");
     response.headers_mut().insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);
     response.headers_mut().insert(header::SERVER, name);
     response
 }
 
-struct Asked<'a> {
+/// The method and path of a request.
+struct RequestLine<'a> {
     method: &'a Method,
     path: &'a str,
 }
 
-impl Asked<'_> {
-    /// Whether it changes something: by its method, or by what it is.
+impl RequestLine<'_> {
+    /// Whether it changes something: by its method, or although that says otherwise.
     fn changes(&self) -> bool {
         self.is_unsafe() || self.path == "/api/chat/cancel"
     }
 
-    /// Whether its method says that it does.
+    /// Whether its method is one that changes something.
     fn is_unsafe(&self) -> bool {
         !matches!(*self.method, Method::GET | Method::HEAD)
     }
 }
 
-/// What sends a request.
+/// The kind of client that sent a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum From {
-    /// A page of our own place.
+enum Client {
+    /// A page of our own origin.
     Browser,
     /// Anything else.
     Program,
 }
 
-fn anonymous() -> Refusal {
-    Refusal::new(StatusCode::UNAUTHORIZED, "Authentication required")
+fn unauthenticated() -> ApiError {
+    ApiError::new(StatusCode::UNAUTHORIZED, "Authentication required")
 }
 
-fn stale_page() -> Refusal {
-    Refusal::new(StatusCode::FORBIDDEN, "Session expired - reload the page")
+fn stale_page() -> ApiError {
+    ApiError::new(StatusCode::FORBIDDEN, "Session expired - reload the page")
 }
 
-fn foreign() -> Refusal {
-    Refusal::new(StatusCode::FORBIDDEN, "Cross-origin mismatch - check reverse proxy headers")
+fn cross_origin() -> ApiError {
+    ApiError::new(StatusCode::FORBIDDEN, "Cross-origin mismatch - check reverse proxy headers")
 }
 
-fn carries(headers: &HeaderMap, token: &str) -> bool {
+fn has_token(headers: &HeaderMap, token: &str) -> bool {
     let names = ["x-hermes-csrf-token", "x-csrf-token"].map(HeaderName::from_static);
     names.iter().filter_map(|name| headers.get(name)).any(|value| value == token)
 }
 
-/// Whether the name a request uses for this server is one that cannot be bent (see the module).
-fn host(headers: &HeaderMap) -> Result<(), Refusal> {
+/// Refuses a Host that DNS rebinding can produce (see the module).
+fn check_host(headers: &HeaderMap) -> Result<(), ApiError> {
     let mut names = headers.get_all(header::HOST).iter();
-    let name = names.next().and_then(|name| Place::of_host(name.to_str().ok()?));
+    let name = names.next().and_then(|name| Authority::from_host(name.to_str().ok()?));
     match name {
-        Some(place) if names.next().is_none() && place.is_fixed() => Ok(()),
-        Some(_) | None => Err(Refusal::new(
+        Some(authority) if names.next().is_none() && authority.is_fixed() => Ok(()),
+        Some(_) | None => Err(ApiError::new(
             StatusCode::FORBIDDEN,
             "Host not allowed - use an address or localhost, or set a password",
         )),
     }
 }
 
-/// Where a request says that it comes from.
-fn origin(asked: &Asked<'_>, headers: &HeaderMap) -> Result<From, Refusal> {
+/// Refuses a request of another origin; returns the kind of client that sent it.
+fn check_origin(line: &RequestLine<'_>, headers: &HeaderMap) -> Result<Client, ApiError> {
     let text = |name| headers.get(name).map(|value| value.to_str().unwrap_or_default());
     let site = text(HeaderName::from_static("sec-fetch-site"));
     match site {
         Some("same-origin") | None => {}
-        // Typed by the user, who wants to see something and not to change it.
-        Some("none") if !asked.changes() => {}
-        Some(_) => return Err(foreign()),
+        // Typed by the user, to see something and not to change it.
+        Some("none") if !line.changes() => {}
+        Some(_) => return Err(cross_origin()),
     }
     let named = [text(header::ORIGIN), text(header::REFERER)];
-    let own = text(header::HOST).and_then(Place::of_host);
-    for place in named.iter().flatten() {
-        let place = Place::of_url(place).ok_or_else(foreign)?;
-        if !own.as_ref().is_some_and(|own| own.is(&place)) {
-            return Err(foreign());
+    let own = text(header::HOST).and_then(Authority::from_host);
+    for url in named.iter().flatten() {
+        let origin = Authority::from_url(url).ok_or_else(cross_origin)?;
+        if !own.as_ref().is_some_and(|own| own.serves(&origin)) {
+            return Err(cross_origin());
         }
     }
     let browser = site.is_some() || named.iter().any(Option::is_some);
-    Ok(if browser { From::Browser } else { From::Program })
+    Ok(if browser { Client::Browser } else { Client::Program })
 }
 
-/// A name and a port.
+/// A host name and a port.
 #[derive(Debug, PartialEq, Eq)]
-struct Place {
+struct Authority {
     name: String,
     port: Option<u16>,
-    /// The port of its scheme, where it has one.
-    usual: Option<u16>,
+    /// The default port of the URL's scheme; `None` = it comes from a Host header.
+    default_port: Option<u16>,
 }
 
-impl Place {
-    fn of_host(text: &str) -> Option<Self> {
-        Self::read(text.parse().ok()?, None)
+impl Authority {
+    fn from_host(text: &str) -> Option<Self> {
+        Self::parse(text.parse().ok()?, None)
     }
 
-    fn of_url(text: &str) -> Option<Self> {
+    fn from_url(text: &str) -> Option<Self> {
         let url: Uri = text.parse().ok()?;
-        let usual = match url.scheme_str()? {
+        let default_port = match url.scheme_str()? {
             "http" => 80,
             "https" => 443,
             _ => return None,
         };
-        Self::read(url.authority()?.clone(), Some(usual))
+        Self::parse(url.authority()?.clone(), Some(default_port))
     }
 
-    fn read(authority: http::uri::Authority, usual: Option<u16>) -> Option<Self> {
+    fn parse(authority: http::uri::Authority, default_port: Option<u16>) -> Option<Self> {
         if authority.as_str().contains('@') {
             return None;
         }
         let name = authority.host().trim_end_matches('.').to_ascii_lowercase();
-        // A port that is no number leaves nothing to compare.
+        // With a port that is not a number there is nothing to compare.
         let rest = &authority.as_str()[authority.host().len()..];
         let port = match rest.strip_prefix(':') {
             Some(port) => Some(port.parse().ok()?),
             None => None,
         };
-        (!name.is_empty()).then_some(Self { name, port, usual })
+        (!name.is_empty()).then_some(Self { name, port, default_port })
     }
 
-    /// Whether no name server decides where it is.
+    /// Whether no name server decides what it resolves to.
     fn is_fixed(&self) -> bool {
         let bare = self.name.trim_start_matches('[').trim_end_matches(']');
         self.name == "localhost"
@@ -192,10 +193,10 @@ impl Place {
             || bare.parse::<IpAddr>().is_ok()
     }
 
-    /// Whether a page of `origin` is at home here. A Host without a port means the usual one.
-    fn is(&self, origin: &Self) -> bool {
-        let theirs = origin.port.or(origin.usual);
-        self.name == origin.name && self.port.or(origin.usual) == theirs
+    /// Whether a page of `origin` was served by this Host. Without a port it means the default one.
+    fn serves(&self, origin: &Self) -> bool {
+        let theirs = origin.port.or(origin.default_port);
+        self.name == origin.name && self.port.or(origin.default_port) == theirs
     }
 }
 
@@ -212,11 +213,11 @@ mod tests {
 
     // E17: DNS rebinding.
     #[test]
-    fn only_names_that_no_name_server_decides_pass_without_a_password() {
+    fn without_a_password_only_unresolvable_names_pass() {
         for name in
             ["localhost", "LOCALHOST:8787", "a.localhost", "127.0.0.1:1", "[::1]:8787", "10.1.2.3"]
         {
-            assert_eq!(host(&headers(&[("host", name)])), Ok(()), "{name}");
+            assert_eq!(check_host(&headers(&[("host", name)])), Ok(()), "{name}");
         }
         for name in [
             "evil.example",
@@ -228,17 +229,17 @@ mod tests {
             "",
             ":80",
         ] {
-            assert!(host(&headers(&[("host", name)])).is_err(), "{name}");
+            assert!(check_host(&headers(&[("host", name)])).is_err(), "{name}");
         }
-        assert!(host(&headers(&[])).is_err());
-        assert!(host(&headers(&[("host", "localhost"), ("host", "evil.example")])).is_err());
+        assert!(check_host(&headers(&[])).is_err());
+        assert!(check_host(&headers(&[("host", "localhost"), ("host", "evil.example")])).is_err());
     }
 
     #[test]
-    fn a_page_may_ask_from_the_place_it_asks_and_from_no_other() {
-        let get = Asked { method: &Method::GET, path: "/api/sessions" };
+    fn a_page_may_send_requests_only_to_its_own_origin() {
+        let get = RequestLine { method: &Method::GET, path: "/api/sessions" };
         let from = |host: &str, name: &'static str, value: &str| {
-            origin(&get, &headers(&[("host", host), (name, value)])).is_ok()
+            check_origin(&get, &headers(&[("host", host), (name, value)])).is_ok()
         };
         assert!(from("localhost:8787", "origin", "http://localhost:8787"));
         assert!(from("localhost:8787", "referer", "http://LOCALHOST:8787/a?b"));
@@ -256,23 +257,27 @@ mod tests {
     }
 
     #[test]
-    fn another_site_asks_nothing_and_what_changes_something_is_asked_by_a_page_of_ours() {
+    fn another_site_may_request_nothing_and_a_link_changes_nothing() {
         let site = |method: &Method, path: &str, site: &str| {
-            origin(&Asked { method, path }, &headers(&[("host", "h"), ("sec-fetch-site", site)]))
+            check_origin(
+                &RequestLine { method, path },
+                &headers(&[("host", "h"), ("sec-fetch-site", site)]),
+            )
         };
         let (list, cancel) = ("/api/sessions", "/api/chat/cancel");
-        assert_eq!(site(&Method::GET, list, "none"), Ok(From::Browser));
-        assert_eq!(site(&Method::GET, list, "same-origin"), Ok(From::Browser));
-        assert_eq!(site(&Method::GET, cancel, "same-origin"), Ok(From::Browser));
+        assert_eq!(site(&Method::GET, list, "none"), Ok(Client::Browser));
+        assert_eq!(site(&Method::GET, list, "same-origin"), Ok(Client::Browser));
+        assert_eq!(site(&Method::GET, cancel, "same-origin"), Ok(Client::Browser));
         for other in ["cross-site", "same-site", "", "nonsense"] {
-            assert_eq!(site(&Method::GET, list, other), Err(foreign()), "{other}");
+            assert_eq!(site(&Method::GET, list, other), Err(cross_origin()), "{other}");
         }
-        // A link that somebody follows must not interrupt a turn.
+        // Following a link must not cancel a turn.
         for other in ["cross-site", "same-site", "none"] {
-            assert_eq!(site(&Method::GET, cancel, other), Err(foreign()), "{other}");
-            assert_eq!(site(&Method::POST, list, other), Err(foreign()), "{other}");
+            assert_eq!(site(&Method::GET, cancel, other), Err(cross_origin()), "{other}");
+            assert_eq!(site(&Method::POST, list, other), Err(cross_origin()), "{other}");
         }
-        let none = origin(&Asked { method: &Method::POST, path: list }, &headers(&[("host", "h")]));
-        assert_eq!(none, Ok(From::Program));
+        let line = RequestLine { method: &Method::POST, path: list };
+        let none = check_origin(&line, &headers(&[("host", "h")]));
+        assert_eq!(none, Ok(Client::Program));
     }
 }

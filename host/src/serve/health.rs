@@ -1,8 +1,8 @@
-//! Health: that this server lives, what runs, and, if asked for, whether host and store do their
-//! work.
+//! The health report: that this server is alive, what runs, and, if requested, whether host and
+//! store work.
 //!
-//! The path is public. So it tells numbers: no session, no folder, no text; and which models run
-//! only to those who may ask everything else too.
+//! The path is public, so the report has numbers only: no session, no directory, no text. Which
+//! models run is in it only for clients that may use the other routes too.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -19,52 +19,53 @@ use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 
 use super::listen::Peer;
-use super::{Params, Serving, answer};
+use super::{QueryParams, ServerState, ok_json};
 use crate::clock::now;
 use crate::embedded::{Phase, Run, Runs};
 use crate::model::catalog;
 use crate::store;
+use crate::wire::encode::seconds;
 use protocol::{Millis, Storage};
 
 /// How long host and store may take to answer.
-const BOUND: Duration = Duration::from_secs(2);
-/// What a look at the store has found holds for that long: everybody may ask.
-const KEPT: Duration = Duration::from_secs(1);
+const TIMEOUT: Duration = Duration::from_secs(2);
+/// How long the result of a check of the store is reused: anybody may request one.
+const CHECK_TTL: Duration = Duration::from_secs(1);
 
-pub(super) fn routes() -> Router<Serving> {
+pub(super) fn routes() -> Router<ServerState> {
     Router::new().route("/health", get(health))
 }
 
-/// What is counted of a server, and its last look at the store.
+/// The request counters of a server and its last check of the store.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Pulse(Arc<Counted>);
+pub(super) struct Monitor(Arc<Stats>);
 
 #[derive(Debug, Default)]
-struct Counted {
+struct Stats {
     requests: AtomicU64,
-    last_at: AtomicI64,
-    /// When the store was looked at, and what was found. One look at a time.
+    last_request_at: AtomicI64,
+    /// When the store was checked last, and the result. One check at a time.
     store: Mutex<Option<(Instant, Check)>>,
 }
 
-impl Pulse {
-    /// A request has come.
-    pub(super) fn beat(&self) {
+impl Monitor {
+    /// Counts a request.
+    pub(super) fn count_request(&self) {
         self.0.requests.fetch_add(1, Ordering::Relaxed);
-        self.0.last_at.store(now(), Ordering::Relaxed);
+        self.0.last_request_at.store(now(), Ordering::Relaxed);
     }
 
-    /// Looks whether the store can be written, unless somebody has just done so.
-    async fn look(self, state: PathBuf) -> Check {
+    /// Checks whether the store can be written, unless that was checked just now.
+    async fn check_store(self, state: PathBuf) -> Check {
         let mut last = self.0.store.lock().await;
-        if let Some((at, found)) = *last
-            && at.elapsed() < KEPT
+        if let Some((at, check)) = *last
+            && at.elapsed() < CHECK_TTL
         {
-            return found;
+            return check;
         }
-        let begun = Instant::now();
-        let written = tokio::task::spawn_blocking(move || store::probe(&state, BOUND)).await;
-        let wrong = match written {
+        let started = Instant::now();
+        let written = tokio::task::spawn_blocking(move || store::probe(&state, TIMEOUT)).await;
+        let error = match written {
             Ok(Ok(())) => None,
             Ok(Err(error)) => {
                 tracing::warn!("the store cannot be written: {error}");
@@ -72,83 +73,84 @@ impl Pulse {
             }
             Err(_) => Some("panic"),
         };
-        let found = Check { wrong, took: begun.elapsed() };
-        *last = Some((Instant::now(), found));
-        found
+        let check = Check { error, took: started.elapsed() };
+        *last = Some((Instant::now(), check));
+        check
     }
 }
 
-/// What a check has found.
+/// The result of a check.
 #[derive(Clone, Copy, Debug)]
 struct Check {
-    /// A word for what is wrong.
-    wrong: Option<&'static str>,
+    /// A code for what is wrong; `None` = nothing.
+    error: Option<&'static str>,
     took: Duration,
 }
 
 impl Check {
-    fn told(self) -> Value {
+    fn to_json(self) -> Value {
         let ms = (self.took.as_secs_f64() * 10_000.0).round() / 10.0;
-        match self.wrong {
+        match self.error {
             None => json!({ "status": "ok", "ms": ms }),
-            Some(word) => json!({ "status": "error", "error": word, "ms": ms }),
+            Some(code) => json!({ "status": "error", "error": code, "ms": ms }),
         }
     }
 }
 
-/// Whether this server lives and what it speaks.
+/// Whether this server is alive and what it speaks.
 async fn health(
-    State(serving): State<Serving>,
+    State(server): State<ServerState>,
     ConnectInfo(peer): ConnectInfo<Peer>,
-    params: Params,
+    params: QueryParams,
     headers: HeaderMap,
 ) -> Response {
     let trusted =
-        peer == Peer::Unix || !serving.auth.is_on() || serving.auth.session(&headers).is_some();
-    let begun = Instant::now();
-    let runs = timeout(BOUND, serving.access.runs()).await;
+        peer == Peer::Unix || !server.auth.is_on() || server.auth.session(&headers).is_some();
+    let started = Instant::now();
+    let runs = timeout(TIMEOUT, server.host.runs()).await;
     let host = Check {
-        wrong: match &runs {
+        error: match &runs {
             Ok(Some(_)) => None,
             Ok(None) => Some("stopped"),
             Err(_) => Some("timeout"),
         },
-        took: begun.elapsed(),
+        took: started.elapsed(),
     };
     let runs = runs.ok().flatten();
-    let pulse = &serving.pulse.0;
+    let stats = &server.health.0;
     let now = now();
     let mut body = json!({
         "status": "ok",
-        "server_started_at": seconds(serving.started_at),
-        "uptime_seconds": seconds(now - serving.started_at),
+        "server_started_at": seconds(server.started_at),
+        "uptime_seconds": seconds(now - server.started_at),
         "accept_loop": {
-            "requests_total": pulse.requests.load(Ordering::Relaxed),
-            "last_request_at": seconds(pulse.last_at.load(Ordering::Relaxed)),
+            "requests_total": stats.requests.load(Ordering::Relaxed),
+            "last_request_at": seconds(stats.last_request_at.load(Ordering::Relaxed)),
         },
-        "version": &*serving.version,
+        "version": &*server.version,
         "tui": 1,
     });
-    let mut sound = host.wrong.is_none();
+    let mut is_healthy = host.error.is_none();
     if let Some(runs) = &runs {
-        tell_runs(&mut body, &serving, runs, trusted, now);
+        add_runs(&mut body, &server, runs, trusted, now);
     }
     if matches!(params.get("deep"), Some("1" | "true" | "yes" | "on")) {
-        let store = look(&serving, runs.as_ref()).await;
-        sound &= store.wrong.is_none();
-        body["checks"] = json!({ "host": host.told(), "store": store.told() });
+        let store = check_store(&server, runs.as_ref()).await;
+        is_healthy &= store.error.is_none();
+        body["checks"] = json!({ "host": host.to_json(), "store": store.to_json() });
     }
-    if sound {
-        return answer(&body);
+    if is_healthy {
+        return ok_json(&body);
     }
     body["status"] = json!("degraded");
-    (StatusCode::SERVICE_UNAVAILABLE, answer(&body)).into_response()
+    (StatusCode::SERVICE_UNAVAILABLE, ok_json(&body)).into_response()
 }
 
-fn tell_runs(body: &mut Value, serving: &Serving, runs: &Runs, trusted: bool, now: Millis) {
+/// Adds the counts and the state of the running turns to a report.
+fn add_runs(body: &mut Value, server: &ServerState, runs: &Runs, trusted: bool, now: Millis) {
     let age = |since: Millis| seconds((now - since).max(0));
     let run = |run: &Run| {
-        let own = &serving.settings.model;
+        let own = &server.settings.model;
         let provider = catalog::select(own, &run.model).map_or(own.provider, |m| m.provider);
         json!({
             "started_at": seconds(run.started_at),
@@ -164,7 +166,7 @@ fn tell_runs(body: &mut Value, serving: &Serving, runs: &Runs, trusted: bool, no
             "age_seconds": age(run.started_at),
         })
     };
-    // A turn that is being interrupted has no stream to attach to.
+    // A turn that is being cancelled has no stream to attach to.
     let streams = runs.runs.iter().filter(|run| run.phase != Phase::Cancelling).count();
     body["sessions"] = json!(runs.sessions);
     body["active_streams"] = json!(streams);
@@ -178,18 +180,15 @@ fn tell_runs(body: &mut Value, serving: &Serving, runs: &Runs, trusted: bool, no
     }
 }
 
-/// Whether the store can be written. What the host itself has met counts first.
-async fn look(serving: &Serving, runs: Option<&Runs>) -> Check {
+/// Whether the store can be written. An error that the host itself has met counts first.
+async fn check_store(server: &ServerState, runs: Option<&Runs>) -> Check {
     if runs.is_some_and(|runs| runs.storage != Storage::Ok) {
-        return Check { wrong: Some("failing"), took: Duration::ZERO };
+        return Check { error: Some("failing"), took: Duration::ZERO };
     }
-    let begun = Instant::now();
-    // A task of its own: who goes away meanwhile does not let the next one begin another look.
-    let look = tokio::spawn(serving.pulse.clone().look(serving.access.state().to_owned()));
-    let panicked = |_| Check { wrong: Some("panic"), took: begun.elapsed() };
-    look.await.unwrap_or_else(panicked)
-}
-
-fn seconds(at: Millis) -> f64 {
-    at as f64 / 1000.0
+    let started = Instant::now();
+    // A task of its own: a client that disconnects meanwhile does not abort the check, so the next
+    // request does not start another one.
+    let check = tokio::spawn(server.health.clone().check_store(server.host.state().to_owned()));
+    let panicked = |_| Check { error: Some("panic"), took: started.elapsed() };
+    check.await.unwrap_or_else(panicked)
 }

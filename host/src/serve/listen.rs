@@ -1,5 +1,5 @@
-//! Listening: TCP and Unix sockets, who is at the other end, and connections that are closed when
-//! they take no bytes, or neither ask nor are told anything.
+//! Listeners: TCP and Unix sockets, the peer of a connection, and the timeouts that close a
+//! connection whose client accepts no bytes or that is idle. What is served is the router's.
 
 use std::future::Future as _;
 use std::io;
@@ -21,16 +21,16 @@ use tokio::time::{Instant, Sleep};
 use super::Shutdown;
 use crate::process;
 
-/// A connection without life for that long is closed. A stream has its comments in between.
+/// A connection without activity for that long is closed. A stream has its comments in between.
 const IDLE: Duration = Duration::from_mins(1);
-/// What is read counts as life from so many bytes on: who sends a request byte by byte must not
-/// hold a connection for ever, and an upload over a slow line may take its time.
-const ENOUGH: usize = 16 * 1024;
+/// Reading counts as activity from so many bytes on: a client that sends a request byte by byte
+/// must not hold a connection permanently, and an upload over a slow line may take its time.
+const ACTIVITY: usize = 16 * 1024;
 
-/// Who is at the other end of a connection.
+/// The other end of a connection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Peer {
-    /// Somebody at that address.
+    /// A client at that address.
     Tcp(SocketAddr),
     /// A process of our own user, by its credentials.
     Unix,
@@ -41,14 +41,14 @@ pub(super) enum Peer {
 pub(super) struct Tcp {
     listener: TcpListener,
     address: SocketAddr,
-    deadline: Duration,
+    write_timeout: Duration,
 }
 
 impl Tcp {
-    pub(super) async fn bind(address: SocketAddr, deadline: Duration) -> io::Result<Self> {
+    pub(super) async fn bind(address: SocketAddr, write_timeout: Duration) -> io::Result<Self> {
         let listener = TcpListener::bind(address).await?;
         let address = listener.local_addr()?;
-        Ok(Self { listener, address, deadline })
+        Ok(Self { listener, address, write_timeout })
     }
 
     pub(super) fn address(&self) -> SocketAddr {
@@ -60,10 +60,10 @@ impl Tcp {
 #[derive(Debug)]
 pub(super) struct Unix {
     listener: UnixListener,
-    deadline: Duration,
+    write_timeout: Duration,
 }
 
-/// The file of a socket; removed when this is dropped, unless it is another's by then.
+/// The file of a socket; removed when this is dropped, unless another socket has replaced it.
 #[derive(Debug)]
 pub(super) struct SocketFile {
     path: PathBuf,
@@ -73,34 +73,38 @@ pub(super) struct SocketFile {
 
 impl Drop for SocketFile {
     fn drop(&mut self) {
-        let found = std::fs::symlink_metadata(&self.path);
-        if found.is_ok_and(|file| (file.dev(), file.ino()) == self.identity) {
+        let current = std::fs::symlink_metadata(&self.path);
+        if current.is_ok_and(|file| (file.dev(), file.ino()) == self.identity) {
             std::fs::remove_file(&self.path).ok();
         }
     }
 }
 
 impl Unix {
-    /// Listens at `path` for processes of our own user. A socket file that is there is replaced.
-    pub(super) fn bind(path: &Path, deadline: Duration) -> io::Result<(Self, SocketFile)> {
+    /// Listens at `path` for processes of our own user. An existing socket file is replaced.
+    pub(super) fn bind(path: &Path, write_timeout: Duration) -> io::Result<(Self, SocketFile)> {
         if path.starts_with("/tmp") && path.parent() == Some(&process::private_dir()) {
             process::create_private_dir()?;
         }
         match std::fs::symlink_metadata(path) {
-            Ok(found) if found.file_type().is_socket() => std::fs::remove_file(path)?,
-            Ok(_) => return Err(io::Error::other("there is a file that is no socket")),
+            Ok(file) if file.file_type().is_socket() => std::fs::remove_file(path)?,
+            Ok(_) => {
+                return Err(io::Error::other(
+                    "a file that is not a socket exists there; remove it",
+                ));
+            }
             Err(_) => {}
         }
         let listener = UnixListener::bind(path)?;
-        // Peers are asked who they are; this keeps others from connecting at all.
+        // Credentials are checked on accept; this keeps other users from connecting at all.
         std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
-        let found = std::fs::symlink_metadata(path)?;
-        let file = SocketFile { path: path.to_owned(), identity: (found.dev(), found.ino()) };
-        Ok((Self { listener, deadline }, file))
+        let meta = std::fs::symlink_metadata(path)?;
+        let file = SocketFile { path: path.to_owned(), identity: (meta.dev(), meta.ino()) };
+        Ok((Self { listener, write_timeout }, file))
     }
 }
 
-/// Answers connections until the server stops and all have ended.
+/// Serves connections until the server stops and all have ended.
 pub(super) async fn serve<L>(listener: L, app: Router, mut shutdown: watch::Receiver<Shutdown>)
 where
     L: Listener,
@@ -126,10 +130,10 @@ impl Listener for Tcp {
                 Ok((stream, address)) => {
                     // Events are small and should not wait for each other.
                     stream.set_nodelay(true).ok();
-                    if let Err(error) = notice_silence(&stream, self.deadline) {
-                        tracing::debug!("a dead peer will be noticed late: {error}");
+                    if let Err(error) = notice_silence(&stream, self.write_timeout) {
+                        tracing::debug!("a dead client will be noticed late: {error}");
                     }
-                    return (Timed::new(stream, self.deadline), address);
+                    return (Timed::new(stream, self.write_timeout), address);
                 }
                 Err(error) => pause(&error).await,
             }
@@ -152,10 +156,12 @@ impl Listener for Unix {
                     let own = nix::unistd::getuid().as_raw();
                     match stream.peer_cred() {
                         Ok(peer) if peer.uid() == own => {
-                            return (Timed::new(stream, self.deadline), ());
+                            return (Timed::new(stream, self.write_timeout), ());
                         }
-                        Ok(peer) => tracing::warn!("a process of user {} is refused", peer.uid()),
-                        Err(error) => tracing::warn!("a peer without a name is refused: {error}"),
+                        Ok(peer) => tracing::warn!("refused a process of user {}", peer.uid()),
+                        Err(error) => {
+                            tracing::warn!("refused a connection without credentials: {error}");
+                        }
                     }
                 }
                 Err(error) => pause(&error).await,
@@ -168,8 +174,8 @@ impl Listener for Unix {
     }
 }
 
-/// Lets the kernel end a connection whose other end is gone without a word: small events fit into
-/// its buffers for hours, so no write of ours would ever wait.
+/// Lets the kernel end a connection whose client vanished without closing it: small events fit
+/// into its buffers for hours, so no write of ours would ever wait.
 #[cfg(target_os = "linux")]
 fn notice_silence(stream: &TcpStream, deadline: Duration) -> nix::Result<()> {
     use nix::sys::socket::{setsockopt, sockopt};
@@ -185,7 +191,8 @@ fn notice_silence(stream: &TcpStream, _deadline: Duration) -> nix::Result<()> {
     nix::sys::socket::setsockopt(stream, nix::sys::socket::sockopt::KeepAlive, &true)
 }
 
-/// A connection that is gone costs nothing; without descriptors it is better to wait a little.
+/// Waits a little before the next accept, unless just that one connection failed: without file
+/// descriptors the next attempt would fail at once.
 async fn pause(error: &io::Error) {
     let gone = matches!(
         error.kind(),
@@ -211,37 +218,37 @@ impl Connected<IncomingStream<'_, Unix>> for Peer {
     }
 }
 
-/// A connection whose writes fail once none has got on for so long (who does not read must not
-/// hold memory for ever), and whose reads fail once nothing has gone either way for [`IDLE`].
+/// A connection whose writes fail once none has progressed for `write_timeout` (a client that does
+/// not read must not hold memory permanently), and whose reads fail once it was idle for [`IDLE`].
 #[derive(Debug)]
 pub(super) struct Timed<S> {
     pub(super) stream: S,
-    deadline: Duration,
+    write_timeout: Duration,
     /// Runs while a write waits.
-    stuck: Option<Pin<Box<Sleep>>>,
-    /// The last sign of life, and what was read since.
-    lived: Instant,
+    stalled: Option<Pin<Box<Sleep>>>,
+    /// The last activity, and how many bytes were read since.
+    active_at: Instant,
     read: usize,
     /// Runs while a read waits.
     idle: Pin<Box<Sleep>>,
 }
 
 impl<S> Timed<S> {
-    pub(super) fn new(stream: S, deadline: Duration) -> Self {
+    pub(super) fn new(stream: S, write_timeout: Duration) -> Self {
         let idle = Box::pin(tokio::time::sleep(IDLE));
-        Self { stream, deadline, stuck: None, lived: Instant::now(), read: 0, idle }
+        Self { stream, write_timeout, stalled: None, active_at: Instant::now(), read: 0, idle }
     }
 
-    fn lives(&mut self) {
-        self.lived = Instant::now();
+    fn note_activity(&mut self) {
+        self.active_at = Instant::now();
         self.read = 0;
     }
 
-    /// Ready once there was no life for too long.
+    /// Ready once the connection was idle for too long.
     fn poll_idle(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             ready!(self.idle.as_mut().poll(cx));
-            let end = self.lived + IDLE;
+            let end = self.active_at + IDLE;
             if end <= Instant::now() {
                 return Poll::Ready(());
             }
@@ -249,21 +256,21 @@ impl<S> Timed<S> {
         }
     }
 
-    /// What becomes of a write that came to this.
-    fn judge<T>(
+    /// The result of a write: an error once none has progressed for too long.
+    fn check_write<T>(
         &mut self,
         cx: &mut Context<'_>,
         written: Poll<io::Result<T>>,
     ) -> Poll<io::Result<T>> {
         if written.is_ready() {
-            self.stuck = None;
-            self.lives();
+            self.stalled = None;
+            self.note_activity();
             return written;
         }
-        let deadline = self.deadline;
-        let stuck = self.stuck.get_or_insert_with(|| Box::pin(tokio::time::sleep(deadline)));
-        ready!(stuck.as_mut().poll(cx));
-        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client takes no bytes")))
+        let timeout = self.write_timeout;
+        let stalled = self.stalled.get_or_insert_with(|| Box::pin(tokio::time::sleep(timeout)));
+        ready!(stalled.as_mut().poll(cx));
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client accepts no bytes")))
     }
 }
 
@@ -276,13 +283,13 @@ impl<S: AsyncRead + Unpin> AsyncRead for Timed<S> {
         let before = buffer.filled().len();
         if let Poll::Ready(read) = Pin::new(&mut self.stream).poll_read(cx, buffer) {
             self.read += buffer.filled().len() - before;
-            if self.read >= ENOUGH {
-                self.lives();
+            if self.read >= ACTIVITY {
+                self.note_activity();
             }
             return Poll::Ready(read);
         }
         ready!(self.poll_idle(cx));
-        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client asks nothing")))
+        Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, "the client sends nothing")))
     }
 }
 
@@ -293,7 +300,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Timed<S> {
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, bytes);
-        self.judge(cx, written)
+        self.check_write(cx, written)
     }
 
     fn poll_write_vectored(
@@ -302,7 +309,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Timed<S> {
         pieces: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write_vectored(cx, pieces);
-        self.judge(cx, written)
+        self.check_write(cx, written)
     }
 
     fn is_write_vectored(&self) -> bool {
@@ -326,9 +333,9 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(20);
 
-    // E04: also who never ends its request holds nothing for ever.
+    // E04: also a client that never ends its request holds nothing permanently.
     #[tokio::test(start_paused = true)]
-    async fn a_connection_that_asks_byte_by_byte_or_not_at_all_is_closed() {
+    async fn a_client_that_sends_byte_by_byte_or_nothing_is_closed() {
         for bytes in [0, 1] {
             let (mut client, server) = duplex(64);
             let mut server = Timed::new(server, LONG);
@@ -337,17 +344,17 @@ mod tests {
                     tokio::time::sleep(Duration::from_secs(5)).await;
                 }
             });
-            let begun = Instant::now();
+            let started = Instant::now();
             let mut all = Vec::new();
             let end = server.read_to_end(&mut all).await.unwrap_err();
             assert_eq!(end.kind(), io::ErrorKind::TimedOut);
-            assert_eq!(begun.elapsed().as_secs(), IDLE.as_secs());
+            assert_eq!(started.elapsed().as_secs(), IDLE.as_secs());
         }
     }
 
     // E07: a healthy quiet link is never churned.
     #[tokio::test(start_paused = true)]
-    async fn a_stream_with_comments_and_an_upload_that_takes_its_time_stay() {
+    async fn a_quiet_stream_and_a_slow_upload_stay_open() {
         let (client, server) = duplex(64 * 1024);
         let (mut from, mut to) = tokio::io::split(client);
         tokio::spawn(async move { tokio::io::copy(&mut from, &mut tokio::io::sink()).await });
@@ -360,12 +367,12 @@ mod tests {
         tokio::spawn(async move {
             for _ in 0..100 {
                 tokio::time::sleep(IDLE / 2).await;
-                to.write_all(&[b'x'; ENOUGH]).await.unwrap();
+                to.write_all(&[b'x'; ACTIVITY]).await.unwrap();
             }
             to.shutdown().await.unwrap();
         });
         let mut all = Vec::new();
         server.read_to_end(&mut all).await.unwrap();
-        assert_eq!(all.len(), 100 * ENOUGH);
+        assert_eq!(all.len(), 100 * ACTIVITY);
     }
 }

@@ -1,5 +1,5 @@
-//! Projects over the WebUI protocol: drawers that sessions are filed in. Only this server changes
-//! them, so what is stored is read once and kept up to date here.
+//! Projects over the WebUI protocol: folders for sessions. Only this server changes them, so the
+//! stored ones are read once and kept up to date here.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -12,104 +12,106 @@ use axum::response::Response;
 use axum::routing::{get, post};
 use serde_json::{Value, json};
 
-use super::{Body, Params, Refusal, Serving, answer, ask, missing};
+use super::request_view::RequestView;
+use super::{ApiError, JsonBody, QueryParams, ServerState, missing_fields, ok_json};
 use crate::clock::now;
 use crate::embedded::HostHandle;
 use crate::store::{self, Project, ProjectChange, Reader};
-use crate::wire::encode::session::seconds;
+use crate::wire::encode::seconds;
 use protocol::{SessionId, Storage};
 
-/// Projects that there may be.
-const MOST: usize = 1_000;
-/// Characters of a name.
-const NAME: usize = 128;
+/// Most projects.
+const MAX_PROJECTS: usize = 1_000;
+/// Most characters of a name.
+const NAME_CHARS: usize = 128;
 
-pub(super) fn routes() -> Router<Serving> {
+pub(super) fn routes() -> Router<ServerState> {
     Router::new()
         .route("/api/projects", get(list))
         .route("/api/projects/create", post(create))
         .route("/api/projects/rename", post(rename))
         .route("/api/projects/delete", post(delete))
-        .route("/api/session/move", post(place))
+        .route("/api/session/move", post(move_session))
 }
 
-/// All projects and what is in them.
+/// All projects and the sessions in them.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Projects {
-    drawers: Arc<Mutex<ProjectFolders>>,
-    /// Held by who changes something: what is stored last is what is known here.
+    folders: Arc<Mutex<ProjectFolders>>,
+    /// Held during a change: changes are applied here in the order in which they are stored.
     changing: Arc<tokio::sync::Mutex<()>>,
 }
 
 #[derive(Debug, Default)]
 struct ProjectFolders {
-    /// The oldest first.
+    /// Oldest first.
     projects: Vec<Project>,
-    placed: HashMap<SessionId, String>,
-    /// Something could not be stored at once. The store tries again by itself.
+    /// The project of each session that is in one.
+    sessions: HashMap<SessionId, String>,
+    /// A change could not be stored at once. The store retries by itself.
     is_behind: bool,
 }
 
 impl Projects {
-    /// What is stored. Nobody serves yet, so nobody holds a session that is to be stored later.
-    pub(super) async fn load(access: &HostHandle) -> Result<Self, store::Error> {
-        if let Err(why) = access.file(ProjectChange::Tidied).await {
+    /// The stored projects. Before the server starts no client holds a session that is stored later.
+    pub(super) async fn load(host: &HostHandle) -> Result<Self, store::Error> {
+        if let Err(why) = host.change_project(ProjectChange::Tidied).await {
             tracing::warn!("projects were not tidied: {why}");
         }
-        let drawers = ProjectFolders::stored(access.state())?;
-        Ok(Self { drawers: Arc::new(Mutex::new(drawers)), changing: Arc::default() })
+        let folders = ProjectFolders::load(host.state())?;
+        Ok(Self { folders: Arc::new(Mutex::new(folders)), changing: Arc::default() })
     }
 
-    /// Reads what is stored once the store works again, if something was left to it.
-    async fn catch_up(&self, access: &HostHandle) {
+    /// Reads the stored projects again once the store works again, if a change was left to it.
+    async fn catch_up(&self, host: &HostHandle) {
         if !self.lock().is_behind
-            || access.runs().await.is_none_or(|runs| runs.storage != Storage::Ok)
+            || host.runs().await.is_none_or(|runs| runs.storage != Storage::Ok)
         {
             return;
         }
-        let state = access.state().to_owned();
-        match tokio::task::spawn_blocking(move || ProjectFolders::stored(&state)).await {
-            Ok(Ok(drawers)) => *self.lock() = drawers,
+        let state = host.state().to_owned();
+        match tokio::task::spawn_blocking(move || ProjectFolders::load(&state)).await {
+            Ok(Ok(folders)) => *self.lock() = folders,
             Ok(Err(error)) => tracing::warn!("projects cannot be read: {error}"),
             Err(error) => tracing::warn!("projects were not read: {error}"),
         }
     }
 
-    /// Waits until nobody else changes something.
-    async fn change(&self, access: &HostHandle) -> tokio::sync::MutexGuard<'_, ()> {
+    /// Waits until no other change is under way.
+    async fn begin_change(&self, host: &HostHandle) -> tokio::sync::MutexGuard<'_, ()> {
         let changing = self.changing.lock().await;
-        self.catch_up(access).await;
+        self.catch_up(host).await;
         changing
     }
 
     fn lock(&self) -> MutexGuard<'_, ProjectFolders> {
-        self.drawers.lock().unwrap_or_else(PoisonError::into_inner)
+        self.folders.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The project that a session is filed in.
+    /// The project of a session.
     pub(super) fn of(&self, session: &SessionId) -> Option<String> {
-        self.lock().placed.get(session).cloned()
+        self.lock().sessions.get(session).cloned()
     }
 
-    /// Forgets a session: what is stored of it is gone with it.
+    /// Forgets a deleted session.
     pub(super) fn forget(&self, session: &SessionId) {
-        self.lock().placed.remove(session);
+        self.lock().sessions.remove(session);
     }
 
-    fn project(&self, id: &str) -> Result<Project, Refusal> {
-        let found = self.lock().projects.iter().find(|project| project.id == id).cloned();
-        found.ok_or_else(|| Refusal::not_found("Project not found"))
+    fn project(&self, id: &str) -> Result<Project, ApiError> {
+        let project = self.lock().projects.iter().find(|project| project.id == id).cloned();
+        project.ok_or_else(|| ApiError::not_found("Project not found"))
     }
 }
 
 impl ProjectFolders {
-    fn stored(state: &Path) -> Result<Self, store::Error> {
+    fn load(state: &Path) -> Result<Self, store::Error> {
         let reader = Reader::open(state)?;
-        Ok(Self { projects: reader.projects()?, placed: reader.placed()?, is_behind: false })
+        Ok(Self { projects: reader.projects()?, sessions: reader.placed()?, is_behind: false })
     }
 
-    fn take(&mut self, project_change: ProjectChange) {
-        match project_change {
+    fn apply(&mut self, change: ProjectChange) {
+        match change {
             ProjectChange::Project(project) => {
                 match self.projects.iter_mut().find(|known| known.id == project.id) {
                     Some(known) => *known = project,
@@ -118,51 +120,51 @@ impl ProjectFolders {
             }
             ProjectChange::Gone { project } => {
                 self.projects.retain(|known| known.id != project);
-                self.placed.retain(|_, known| *known != project);
+                self.sessions.retain(|_, known| *known != project);
             }
             ProjectChange::Placed { session, project: Some(project) } => {
-                self.placed.insert(session, project);
+                self.sessions.insert(session, project);
             }
             ProjectChange::Placed { session, project: None } => {
-                self.placed.remove(&session);
+                self.sessions.remove(&session);
             }
             ProjectChange::Tidied => {}
         }
     }
 }
 
-/// Stores a change, and only then shows it.
-async fn file(serving: &Serving, project_change: ProjectChange) -> Result<(), Refusal> {
-    serving.access.file(project_change.clone()).await.map_err(|why| {
+/// Stores a change, and only then applies it here.
+async fn store_change(server: &ServerState, change: ProjectChange) -> Result<(), ApiError> {
+    server.host.change_project(change.clone()).await.map_err(|why| {
         tracing::error!("a project could not be stored: {why}");
-        serving.projects.lock().is_behind = true;
-        let text = "The store cannot be written now; it is tried again by itself.";
-        Refusal::new(StatusCode::SERVICE_UNAVAILABLE, text)
+        server.projects.lock().is_behind = true;
+        let text = "The store cannot be written now; the change is retried automatically.";
+        ApiError::new(StatusCode::SERVICE_UNAVAILABLE, text)
     })?;
-    serving.projects.lock().take(project_change);
-    serving.feeds.lists_changed();
+    server.projects.lock().apply(change);
+    server.feeds.lists_changed();
     Ok(())
 }
 
-/// Files a session, or takes it out of where it is.
+/// Moves a session into a project, or out of any.
 pub(super) async fn move_to(
-    serving: &Serving,
+    server: &ServerState,
     session: SessionId,
     project: Option<&str>,
-) -> Result<(), Refusal> {
-    let _changing = serving.projects.change(&serving.access).await;
-    let project = project.map(|id| serving.projects.project(id)).transpose()?;
+) -> Result<(), ApiError> {
+    let _changing = server.projects.begin_change(&server.host).await;
+    let project = project.map(|id| server.projects.project(id)).transpose()?;
     let project = project.map(|project| project.id);
-    file(serving, ProjectChange::Placed { session, project }).await
+    store_change(server, ProjectChange::Placed { session, project }).await
 }
 
-async fn list(State(serving): State<Serving>, params: Params) -> Response {
+async fn list(State(server): State<ServerState>, params: QueryParams) -> Response {
     let all = matches!(params.get("all_profiles"), Some("1" | "true" | "yes" | "on"));
-    if serving.projects.lock().is_behind {
-        drop(serving.projects.change(&serving.access).await);
+    if server.projects.lock().is_behind {
+        drop(server.projects.begin_change(&server.host).await);
     }
-    let projects: Vec<Value> = serving.projects.lock().projects.iter().map(told).collect();
-    answer(&json!({
+    let projects: Vec<Value> = server.projects.lock().projects.iter().map(object).collect();
+    ok_json(&json!({
         "projects": projects,
         "all_profiles": all,
         "active_profile": "default",
@@ -170,7 +172,8 @@ async fn list(State(serving): State<Serving>, params: Params) -> Response {
     }))
 }
 
-fn told(project: &Project) -> Value {
+/// The object of a project.
+fn object(project: &Project) -> Value {
     json!({
         "project_id": project.id,
         "name": project.name,
@@ -180,9 +183,9 @@ fn told(project: &Project) -> Value {
     })
 }
 
-/// The color that a body names, takes away (null or empty) or leaves as it is.
-fn color(body: &Body, known: Option<String>) -> Result<Option<String>, Refusal> {
-    let wrong = || Refusal::bad("color must be # and three to eight hex digits");
+/// The color after a request: the one in the body, none (null or empty), or as before (absent).
+fn color(body: &JsonBody, known: Option<String>) -> Result<Option<String>, ApiError> {
+    let wrong = || ApiError::bad_request("color must be # and three to eight hex digits");
     match body.0.get("color") {
         None => Ok(known),
         Some(Value::Null) => Ok(None),
@@ -197,50 +200,53 @@ fn color(body: &Body, known: Option<String>) -> Result<Option<String>, Refusal> 
     }
 }
 
-fn name(body: &Body) -> Option<String> {
-    Some(body.text("name")?.chars().take(NAME).collect())
+fn name(body: &JsonBody) -> Option<String> {
+    Some(body.text("name")?.chars().take(NAME_CHARS).collect())
 }
 
-async fn create(State(serving): State<Serving>, body: Body) -> Result<Response, Refusal> {
-    let name = name(&body).ok_or_else(|| missing("name"))?;
+async fn create(State(server): State<ServerState>, body: JsonBody) -> Result<Response, ApiError> {
+    let name = name(&body).ok_or_else(|| missing_fields("name"))?;
     let color = color(&body, None)?;
     if let Some(profile) = body.text("profile").filter(|profile| *profile != "default") {
-        return Err(Refusal::bad(format!("this host has no profile {profile}")));
+        return Err(ApiError::bad_request(format!("this host has no profile {profile}")));
     }
-    let _changing = serving.projects.change(&serving.access).await;
-    if serving.projects.lock().projects.len() >= MOST {
-        return Err(Refusal::new(StatusCode::CONFLICT, "there are too many projects"));
+    let _changing = server.projects.begin_change(&server.host).await;
+    if server.projects.lock().projects.len() >= MAX_PROJECTS {
+        return Err(ApiError::new(StatusCode::CONFLICT, "there are too many projects"));
     }
     let mut id = uuid::Uuid::new_v4().simple().to_string();
     id.truncate(12);
     let project = Project { id, name, color, at: now() };
-    file(&serving, ProjectChange::Project(project.clone())).await?;
-    Ok(answer(&json!({ "ok": true, "project": told(&project) })))
+    store_change(&server, ProjectChange::Project(project.clone())).await?;
+    Ok(ok_json(&json!({ "ok": true, "project": object(&project) })))
 }
 
-async fn rename(State(serving): State<Serving>, body: Body) -> Result<Response, Refusal> {
+async fn rename(State(server): State<ServerState>, body: JsonBody) -> Result<Response, ApiError> {
     let (Some(id), Some(name)) = (body.text("project_id"), name(&body)) else {
-        return Err(missing("project_id, name"));
+        return Err(missing_fields("project_id, name"));
     };
-    let _changing = serving.projects.change(&serving.access).await;
-    let known = serving.projects.project(id)?;
+    let _changing = server.projects.begin_change(&server.host).await;
+    let known = server.projects.project(id)?;
     let project = Project { name, color: color(&body, known.color.clone())?, ..known };
-    file(&serving, ProjectChange::Project(project.clone())).await?;
-    Ok(answer(&json!({ "ok": true, "project": told(&project) })))
+    store_change(&server, ProjectChange::Project(project.clone())).await?;
+    Ok(ok_json(&json!({ "ok": true, "project": object(&project) })))
 }
 
-async fn delete(State(serving): State<Serving>, body: Body) -> Result<Response, Refusal> {
-    let id = body.text("project_id").ok_or_else(|| missing("project_id"))?;
-    let _changing = serving.projects.change(&serving.access).await;
-    let project = serving.projects.project(id)?.id;
-    file(&serving, ProjectChange::Gone { project }).await?;
-    Ok(answer(&json!({ "ok": true })))
+async fn delete(State(server): State<ServerState>, body: JsonBody) -> Result<Response, ApiError> {
+    let id = body.text("project_id").ok_or_else(|| missing_fields("project_id"))?;
+    let _changing = server.projects.begin_change(&server.host).await;
+    let project = server.projects.project(id)?.id;
+    store_change(&server, ProjectChange::Gone { project }).await?;
+    Ok(ok_json(&json!({ "ok": true })))
 }
 
-async fn place(State(serving): State<Serving>, body: Body) -> Result<Response, Refusal> {
-    let id = body.text("session_id").ok_or_else(|| missing("session_id"))?;
-    let mut view = ask::open(&serving, id).await?;
+async fn move_session(
+    State(server): State<ServerState>,
+    body: JsonBody,
+) -> Result<Response, ApiError> {
+    let id = body.text("session_id").ok_or_else(|| missing_fields("session_id"))?;
+    let mut view = RequestView::open(&server, id).await?;
     let session = view.transcript.session.clone();
-    move_to(&serving, session, body.text("project_id")).await?;
-    Ok(answer(&json!({ "ok": true, "session": view.head(&serving).await? })))
+    move_to(&server, session, body.text("project_id")).await?;
+    Ok(ok_json(&json!({ "ok": true, "session": view.head(&server).await? })))
 }

@@ -1,5 +1,5 @@
-//! Approvals and clarify questions over the WebUI protocol: what is asked, as a poll and as a
-//! stream, and answers to it.
+//! Approvals and clarify questions over the WebUI protocol: the pending ones, as a poll and as a
+//! stream, and the answers to them.
 
 use axum::Router;
 use axum::extract::State;
@@ -13,13 +13,13 @@ use tokio::sync::watch;
 
 use super::feed::Lease;
 use super::tape::{Read, encode};
-use super::{Body, Params, Refusal, Serving, answer, channel, sse};
-use crate::wire::encode::frame::{Frame, Kind, choice_word, head, question};
+use super::{ApiError, JsonBody, QueryParams, ServerState, channel, ok_json, sse};
+use crate::wire::encode::frame::{Frame, Kind, choice_name, head, question};
 use protocol::{Answer, Ask, Choice, Command, SessionId};
 
-pub(super) fn routes() -> Router<Serving> {
-    let pending = |kind| move |serving, params| pending(kind, serving, params);
-    let stream = |kind| move |serving, params| stream(kind, serving, params);
+pub(super) fn routes() -> Router<ServerState> {
+    let pending = |kind| move |server, params| pending(kind, server, params);
+    let stream = |kind| move |server, params| stream(kind, server, params);
     Router::new()
         .route("/api/approval/pending", get(pending(Kind::Approval)))
         .route("/api/clarify/pending", get(pending(Kind::Clarify)))
@@ -29,26 +29,27 @@ pub(super) fn routes() -> Router<Serving> {
         .route("/api/clarify/respond", post(clarify))
 }
 
-fn session_id(params: &Params) -> Result<SessionId, Refusal> {
-    let id = params.get("session_id").ok_or_else(|| Refusal::bad("session_id is required"))?;
+fn session_id(params: &QueryParams) -> Result<SessionId, ApiError> {
+    let id =
+        params.get("session_id").ok_or_else(|| ApiError::bad_request("session_id is required"))?;
     Ok(SessionId(id.to_owned()))
 }
 
-/// Nothing is asked in a session that does not exist.
-fn nothing() -> Value {
+/// No pending question: also for a session that does not exist.
+fn none_pending() -> Value {
     json!({ "pending": null, "pending_count": 0 })
 }
 
 async fn pending(
     kind: Kind,
-    State(serving): State<Serving>,
-    params: Params,
-) -> Result<Response, Refusal> {
-    let Ok(feed) = serving.feeds.lease(&session_id(&params)?).await else {
-        return Ok(answer(&nothing()));
+    State(server): State<ServerState>,
+    params: QueryParams,
+) -> Result<Response, ApiError> {
+    let Ok(feed) = server.feeds.lease(&session_id(&params)?).await else {
+        return Ok(ok_json(&none_pending()));
     };
-    feed.shown(kind);
-    Ok(answer(&feed.look(|transcript| {
+    feed.start_clock(kind);
+    Ok(ok_json(&feed.read(|transcript| {
         let (head, total) = head(&transcript.questions, kind);
         json!({
             "pending": head.map(|head| question(&transcript.session, head)),
@@ -59,43 +60,43 @@ async fn pending(
 
 async fn stream(
     kind: Kind,
-    State(serving): State<Serving>,
-    params: Params,
-) -> Result<Response, Refusal> {
-    let Ok(feed) = serving.feeds.lease(&session_id(&params)?).await else {
-        return Ok(channel::silent(&serving, &Frame::new("initial", nothing())));
+    State(server): State<ServerState>,
+    params: QueryParams,
+) -> Result<Response, ApiError> {
+    let Ok(feed) = server.feeds.lease(&session_id(&params)?).await else {
+        return Ok(channel::single_frame(&server, &Frame::new("initial", none_pending())));
     };
-    let showing = Showing::new(feed, kind);
-    let frames = stream::unfold(showing, |mut showing| async move {
-        showing.next().await.map(|bytes| (bytes, showing))
+    let reader = QuestionReader::new(feed, kind);
+    let frames = stream::unfold(reader, |mut reader| async move {
+        reader.next().await.map(|bytes| (bytes, reader))
     });
-    Ok(sse::response(&serving, sse::QUIET, frames))
+    Ok(sse::response(&server, sse::KEEPALIVE_COMMENT, frames))
 }
 
-/// A reader of the questions of a kind. It is told the head and the number as they are when it
-/// reads: a slow one misses what came and went, and ends on what is (C06).
-pub(super) struct Showing {
+/// A reader of the questions of a kind. It gets the head and the number as they are when it reads:
+/// a slow one misses intermediate states and ends on the current one (C06).
+pub(super) struct QuestionReader {
     feed: Lease,
     kind: Kind,
     changes: watch::Receiver<u64>,
-    /// What was told last.
-    told: Option<Value>,
-    /// How far it has read who has answered.
+    /// The last state sent.
+    sent: Option<Value>,
+    /// Its position in the log of answered questions.
     answered: u64,
 }
 
-impl Drop for Showing {
+impl Drop for QuestionReader {
     fn drop(&mut self) {
-        self.feed.show(self.kind, false);
+        self.feed.set_shown(self.kind, false);
     }
 }
 
-impl Showing {
+impl QuestionReader {
     pub(super) fn new(feed: Lease, kind: Kind) -> Self {
         let changes = feed.question_changes();
-        feed.show(kind, true);
+        feed.set_shown(kind, true);
         let answered = feed.lock().answered(kind).last();
-        Self { feed, kind, changes, told: None, answered }
+        Self { feed, kind, changes, sent: None, answered }
     }
 
     pub(super) async fn next(&mut self) -> Option<Bytes> {
@@ -122,18 +123,18 @@ impl Showing {
         let transcript = &state.transcript;
         let (head, total) = head(&transcript.questions, self.kind);
         let head = head.map(|head| question(&transcript.session, head));
-        let now = json!({ "pending": head, "pending_count": total });
-        if self.told.as_ref() != Some(&now) {
-            let name = if self.told.is_none() { "initial" } else { self.kind.name() };
-            bytes.extend_from_slice(&encode(None, &Frame::new(name, now.clone())));
-            self.told = Some(now);
+        let current = json!({ "pending": head, "pending_count": total });
+        if self.sent.as_ref() != Some(&current) {
+            let name = if self.sent.is_none() { "initial" } else { self.kind.name() };
+            bytes.extend_from_slice(&encode(None, &Frame::new(name, current.clone())));
+            self.sent = Some(current);
         }
         (!bytes.is_empty()).then(|| bytes.into())
     }
 }
 
-/// What a client calls itself: others are told who has answered.
-fn name(headers: &HeaderMap, body: &Body) -> String {
+/// The name of a client: others see who has answered.
+fn client_name(headers: &HeaderMap, body: &JsonBody) -> String {
     let agent = headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok());
     let agent = agent.and_then(|agent| agent.split(['/', ' ']).next());
     let agent = match agent {
@@ -145,77 +146,81 @@ fn name(headers: &HeaderMap, body: &Body) -> String {
 }
 
 async fn approve(
-    State(serving): State<Serving>,
+    State(server): State<ServerState>,
     headers: HeaderMap,
-    body: Body,
-) -> Result<Response, Refusal> {
-    let session = body.text("session_id").ok_or_else(|| Refusal::bad("session_id is required"))?;
-    let word = body.0.get("choice").map_or("deny", |choice| choice.as_str().unwrap_or_default());
-    let choice = match word {
+    body: JsonBody,
+) -> Result<Response, ApiError> {
+    let session =
+        body.text("session_id").ok_or_else(|| ApiError::bad_request("session_id is required"))?;
+    let name = body.0.get("choice").map_or("deny", |choice| choice.as_str().unwrap_or_default());
+    let choice = match name {
         "once" => Choice::Once,
         "session" => Choice::Session,
         "always" => Choice::Always,
         "deny" => Choice::Deny,
-        other => return Err(Refusal::bad(format!("Invalid choice: {other}"))),
+        other => return Err(ApiError::bad_request(format!("Invalid choice: {other}"))),
     };
-    let cleared = json!({ "ok": true, "choice": word, "stale_cleared": true });
-    let Ok(feed) = serving.feeds.lease(&SessionId(session.to_owned())).await else {
-        return Ok(answer(&cleared));
+    let cleared = json!({ "ok": true, "choice": name, "stale_cleared": true });
+    let Ok(feed) = server.feeds.lease(&SessionId(session.to_owned())).await else {
+        return Ok(ok_json(&cleared));
     };
-    let by = name(&headers, &body);
+    let by = client_name(&headers, &body);
     let question = match feed.claim(Kind::Approval, body.text("approval_id"), by) {
         Ok(question) => question,
-        Err(0) => return Ok(answer(&cleared)),
-        Err(_) => return Ok(answer(&json!({ "ok": false, "choice": word }))),
+        Err(0) => return Ok(ok_json(&cleared)),
+        Err(_) => return Ok(ok_json(&json!({ "ok": false, "choice": name }))),
     };
     if let (Ask::Approval { allow_always: false, .. }, Choice::Always) = (&question.ask, choice) {
         feed.release(&question.id);
-        return Err(Refusal::bad("Invalid choice: always (this rule has no permanent grant)"));
+        return Err(ApiError::bad_request(
+            "Invalid choice: always (this rule has no permanent grant)",
+        ));
     }
     if body.0.get("yolo") == Some(&Value::Bool(true)) && choice != Choice::Deny {
         feed.send(Command::SetYolo { yolo: true });
     }
-    let given = Answer::Approval(choice);
-    match feed.answer(&question.id, given.clone()).await {
-        Some(settled) if settled != given => {
-            let left = feed.look(|t| head(&t.questions, Kind::Approval).1);
-            let late = json!({ "ok": false, "choice": word });
-            Ok(answer(if left == 0 { &cleared } else { &late }))
+    let sent = Answer::Approval(choice);
+    match feed.answer(&question.id, sent.clone()).await {
+        Some(settled) if settled != sent => {
+            let left = feed.read(|t| head(&t.questions, Kind::Approval).1);
+            let late = json!({ "ok": false, "choice": name });
+            Ok(ok_json(if left == 0 { &cleared } else { &late }))
         }
-        Some(_) | None => Ok(answer(&json!({ "ok": true, "choice": choice_word(choice) }))),
+        Some(_) | None => Ok(ok_json(&json!({ "ok": true, "choice": choice_name(choice) }))),
     }
 }
 
 async fn clarify(
-    State(serving): State<Serving>,
+    State(server): State<ServerState>,
     headers: HeaderMap,
-    body: Body,
-) -> Result<Response, Refusal> {
-    let session = body.text("session_id").ok_or_else(|| Refusal::bad("session_id is required"))?;
+    body: JsonBody,
+) -> Result<Response, ApiError> {
+    let session =
+        body.text("session_id").ok_or_else(|| ApiError::bad_request("session_id is required"))?;
     let text = ["response", "answer", "choice"].iter().find_map(|key| {
         // Not trimmed: an answer of several lines is given as it was typed (C13).
         let text = body.0.get(*key).and_then(Value::as_str);
         text.filter(|text| !text.trim().is_empty())
     });
-    let text = text.ok_or_else(|| Refusal::bad("response is required"))?;
+    let text = text.ok_or_else(|| ApiError::bad_request("response is required"))?;
     let stale = || {
         let body = json!({
             "ok": false,
             "error": "This question is no longer open; it was answered or has expired.",
             "stale": true,
         });
-        Ok((StatusCode::CONFLICT, answer(&body)).into_response())
+        Ok((StatusCode::CONFLICT, ok_json(&body)).into_response())
     };
-    let Ok(feed) = serving.feeds.lease(&SessionId(session.to_owned())).await else {
+    let Ok(feed) = server.feeds.lease(&SessionId(session.to_owned())).await else {
         return stale();
     };
-    let by = name(&headers, &body);
+    let by = client_name(&headers, &body);
     let Ok(question) = feed.claim(Kind::Clarify, body.text("clarify_id"), by) else {
         return stale();
     };
-    let given = Answer::Text(text.to_owned());
-    match feed.answer(&question.id, given.clone()).await {
-        Some(settled) if settled != given => stale(),
-        Some(_) | None => Ok(answer(&json!({ "ok": true, "response": text }))),
+    let sent = Answer::Text(text.to_owned());
+    match feed.answer(&question.id, sent.clone()).await {
+        Some(settled) if settled != sent => stale(),
+        Some(_) | None => Ok(ok_json(&json!({ "ok": true, "response": text }))),
     }
 }

@@ -1,4 +1,4 @@
-//! How requests are read and answers written: JSON in the shape of the WebUI.
+//! How requests are read and responses written: JSON in the shapes of the WebUI protocol.
 
 use std::collections::HashMap;
 use std::convert::Infallible;
@@ -10,24 +10,24 @@ use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde_json::{Map, Value, json};
 
-/// A request that is not carried out.
+/// A request that is not carried out: the status and body of its response.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Refusal {
-    /// Its status.
+pub struct ApiError {
+    /// The status.
     pub status: StatusCode,
-    /// Its body: `error` is for people, other keys for clients.
+    /// The body, an object: `error` is for people, other keys for clients.
     pub body: Value,
 }
 
-impl Refusal {
-    /// A refusal that says why.
+impl ApiError {
+    /// An error with that message.
     pub(crate) fn new(status: StatusCode, error: impl Into<String>) -> Self {
         let error: String = error.into();
         Self { status, body: json!({ "error": error }) }
     }
 
     /// 400.
-    pub(crate) fn bad(error: impl Into<String>) -> Self {
+    pub(crate) fn bad_request(error: impl Into<String>) -> Self {
         Self::new(StatusCode::BAD_REQUEST, error)
     }
 
@@ -36,7 +36,12 @@ impl Refusal {
         Self::new(StatusCode::NOT_FOUND, error)
     }
 
-    /// With a further key in its body.
+    /// 503: the host is gone.
+    pub(crate) fn host_stopped() -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "the host has stopped")
+    }
+
+    /// With a further key in the body.
     pub(crate) fn with(mut self, key: &str, value: impl Into<Value>) -> Self {
         if let Value::Object(body) = &mut self.body {
             body.insert(key.to_owned(), value.into());
@@ -45,19 +50,19 @@ impl Refusal {
     }
 }
 
-/// 400: these keys are missing in the body.
-pub(crate) fn missing(keys: &str) -> Refusal {
-    Refusal::bad(format!("Missing required field(s): {keys}"))
+/// 400: the body lacks these keys.
+pub(crate) fn missing_fields(keys: &str) -> ApiError {
+    ApiError::bad_request(format!("Missing required field(s): {keys}"))
 }
 
-impl IntoResponse for Refusal {
+impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        (self.status, answer(&self.body)).into_response()
+        (self.status, ok_json(&self.body)).into_response()
     }
 }
 
-/// An answer of 200.
-pub(crate) fn answer(body: &Value) -> Response {
+/// A response of 200.
+pub(crate) fn ok_json(body: &Value) -> Response {
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static("application/json; charset=utf-8")),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-store")),
@@ -65,36 +70,36 @@ pub(crate) fn answer(body: &Value) -> Response {
     (headers, body.to_string()).into_response()
 }
 
-/// The body of a request. What is no JSON object reads as an empty one, so that the answer names
-/// what is missing, as the WebUI's does.
+/// The body of a request. What is not a JSON object reads as an empty one, so that the response
+/// names the missing fields, as the WebUI's does.
 #[derive(Clone, Debug)]
-pub(crate) struct Body(pub(crate) Value);
+pub(crate) struct JsonBody(pub(crate) Value);
 
-impl<S: Send + Sync> FromRequest<S> for Body {
-    type Rejection = Refusal;
+impl<S: Send + Sync> FromRequest<S> for JsonBody {
+    type Rejection = ApiError;
 
-    async fn from_request(request: Request, state: &S) -> Result<Self, Refusal> {
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
         let bytes = Bytes::from_request(request, state).await.map_err(|rejection| {
             let status = rejection.status();
             let error = match status {
                 StatusCode::PAYLOAD_TOO_LARGE => "Request body too large",
                 _ => "The request body could not be read",
             };
-            Refusal::new(status, error)
+            ApiError::new(status, error)
         })?;
         let value = serde_json::from_slice(&bytes).ok().filter(Value::is_object);
         let value = value.unwrap_or_else(|| Value::Object(Map::new()));
-        bounded(&value)?;
+        check_lengths(&value)?;
         Ok(Self(value))
     }
 }
 
 /// Longest id, in bytes. Some are remembered, so none may be long.
-const ID: usize = 256;
+const MAX_ID: usize = 256;
 /// Longest name, path or word, in bytes.
-const NAME: usize = 4096;
-/// Members that hold what somebody has written, or a file: as long as a body may be.
-const WRITTEN: [&str; 14] = [
+const MAX_NAME: usize = 4096;
+/// Members that hold free text or a file: as long as a body may be.
+const UNBOUNDED: [&str; 14] = [
     "answer",
     "args",
     "choice",
@@ -111,35 +116,37 @@ const WRITTEN: [&str; 14] = [
     "topic",
 ];
 
-/// Refuses ids and names in an object from the wire that are longer than any can be.
-pub(crate) fn bounded(object: &Value) -> Result<(), Refusal> {
+/// Refuses an object from the wire with an id or a name that is longer than any can be.
+pub(crate) fn check_lengths(object: &Value) -> Result<(), ApiError> {
     for (key, value) in object.as_object().into_iter().flatten() {
         let most = match key.as_str() {
-            "id" | "session" => ID,
-            id if id.ends_with("_id") => ID,
-            written if WRITTEN.contains(&written) => continue,
-            _ => NAME,
+            "id" | "session" => MAX_ID,
+            id if id.ends_with("_id") => MAX_ID,
+            text if UNBOUNDED.contains(&text) => continue,
+            _ => MAX_NAME,
         };
         if value.as_str().is_some_and(|text| text.len() > most) {
             let key: String = key.chars().take(40).collect();
-            return Err(Refusal::bad(format!("{key} is too long: {most} bytes are the most")));
+            return Err(ApiError::bad_request(format!(
+                "{key} is too long: at most {most} bytes are allowed"
+            )));
         }
     }
     Ok(())
 }
 
-impl Body {
-    /// A text of the body, trimmed; `None` if it is not there, empty or no text.
+impl JsonBody {
+    /// A text of the body, trimmed; `None` if it is absent, empty or not a text.
     pub(crate) fn text(&self, key: &str) -> Option<&str> {
         self.0.get(key).and_then(Value::as_str).map(str::trim).filter(|text| !text.is_empty())
     }
 }
 
-/// The query of a request. What cannot be read is not there.
+/// The query of a request; one that cannot be parsed is empty.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct Params(HashMap<String, String>);
+pub(crate) struct QueryParams(HashMap<String, String>);
 
-impl<S: Send + Sync> FromRequestParts<S> for Params {
+impl<S: Send + Sync> FromRequestParts<S> for QueryParams {
     type Rejection = Infallible;
 
     async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, Infallible> {
@@ -148,8 +155,8 @@ impl<S: Send + Sync> FromRequestParts<S> for Params {
     }
 }
 
-impl Params {
-    /// A value, trimmed; `None` if it is not there or empty.
+impl QueryParams {
+    /// A value, trimmed; `None` if it is absent or empty.
     pub(crate) fn get(&self, key: &str) -> Option<&str> {
         self.0.get(key).map(|value| value.trim()).filter(|value| !value.is_empty())
     }

@@ -1,9 +1,9 @@
-//! The seam wire: a view of this host for our own front ends. `Command` and `Event` go over it as
-//! they are.
+//! The seam wire: a view of this host for our own clients. `Command` and `Event` go over it as they
+//! are.
 //!
-//! A view lives as long as its stream of events. Who loses the stream opens another view: its
-//! first event is a fresh window, which is the exact state, so nothing is lost or doubled, and no
-//! cursor is needed.
+//! A view lives as long as its stream of events. A client that loses the stream opens another view:
+//! its first event is a fresh window, which is the exact state, so nothing is lost or doubled, and
+//! no cursor is needed.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,21 +19,21 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::listen::Peer;
-use super::{Params, Refusal, Serving, Shutdown, answer, bounded, sse};
-use crate::embedded::{Attendance, HostHandle};
+use super::{ApiError, QueryParams, ServerState, Shutdown, check_lengths, ok_json, sse};
+use crate::embedded::{Attendance, HostHandle, OpenError};
 use crate::store::Reader;
-use protocol::{Command, Event, SessionId, Target};
-use protocol::{CommandSender, View};
+use crate::wire::encode::seconds;
+use protocol::{Command, CommandSender, Event, SessionId, Target, View};
 
-/// Longest body of commands: an upload is one of them.
-const COMMANDS: usize = 30 * 1024 * 1024;
-/// Names of commands that are remembered as unknown.
-const LEFT_OUT: usize = 100;
-/// Events that wait are sent together up to so many bytes.
+/// Longest body of commands, in bytes: an upload is one of them.
+const MAX_BODY: usize = 30 * 1024 * 1024;
+/// Names of unknown commands that are remembered.
+const MAX_UNKNOWN: usize = 100;
+/// Waiting events are sent together up to so many bytes.
 const BATCH: usize = 64 * 1024;
 
-pub(super) fn routes() -> Router<Serving> {
-    let commands = post(commands).layer(DefaultBodyLimit::max(COMMANDS));
+pub(super) fn routes() -> Router<ServerState> {
+    let commands = post(commands).layer(DefaultBodyLimit::max(MAX_BODY));
     Router::new()
         .route("/api/tui/v1/events", get(events))
         .route("/api/tui/v1/commands", commands)
@@ -46,8 +46,8 @@ pub(super) fn routes() -> Router<Serving> {
 #[derive(Clone, Debug, Default)]
 pub(super) struct Views {
     open: Arc<Mutex<HashMap<String, CommandSender>>>,
-    /// What was left out and said so (E15).
-    left_out: Arc<Mutex<HashSet<String>>>,
+    /// The unknown commands that were logged (E15).
+    unknown: Arc<Mutex<HashSet<String>>>,
 }
 
 impl Views {
@@ -55,17 +55,17 @@ impl Views {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether commands of that name were not left out before. After many names all are old news.
-    fn is_news(&self, name: &str) -> bool {
-        let mut known = self.left_out.lock().unwrap_or_else(PoisonError::into_inner);
-        known.len() < LEFT_OUT && known.insert(name.chars().take(100).collect())
+    /// Whether that unknown command is to be logged: the first time, and only so many names.
+    fn is_first(&self, name: &str) -> bool {
+        let mut known = self.unknown.lock().unwrap_or_else(PoisonError::into_inner);
+        known.len() < MAX_UNKNOWN && known.insert(name.chars().take(100).collect())
     }
 }
 
-/// One view; its end is the end of its stream.
+/// One view and its stream of events; the view ends with the stream.
 struct Connection {
     token: String,
-    host: View,
+    view: View,
     views: Views,
     /// The number of the last event sent.
     id: u64,
@@ -78,72 +78,76 @@ impl Drop for Connection {
     }
 }
 
-async fn events(State(serving): State<Serving>, params: Params) -> Result<Response, Refusal> {
-    let access = &serving.access;
-    let host = match params.get("session") {
-        None | Some("latest") => access.attach(Target::Latest, Attendance::Attended),
-        Some("new") => access.attach(Target::New, Attendance::Attended),
-        Some(name) => open(access, name).await.map_err(Refusal::not_found)?,
+async fn events(
+    State(server): State<ServerState>,
+    params: QueryParams,
+) -> Result<Response, ApiError> {
+    let host = &server.host;
+    let view = match params.get("session") {
+        None | Some("latest") => host.attach(Target::Latest, Attendance::Attended),
+        Some("new") => host.attach(Target::New, Attendance::Attended),
+        Some(name) => {
+            open(host, name).await.map_err(|error| ApiError::not_found(error.to_string()))?
+        }
     };
     let token = uuid::Uuid::new_v4().simple().to_string();
-    serving.views.lock().insert(token.clone(), host.command_sender());
-    let hello = json!({ "view": token, "version": &*serving.version });
+    server.views.lock().insert(token.clone(), view.command_sender());
+    let hello = json!({ "view": token, "version": &*server.version });
     let hello = frame("view", None, &hello.to_string());
-    let (views, shutdown) = (serving.views.clone(), serving.shutdown.clone());
-    let view = Connection { token, host, views, id: 0, shutdown };
-    let frames = stream::once(async { Bytes::from(hello) }).chain(told(view));
-    Ok(sse::response(&serving, sse::QUIET, frames))
+    let (views, shutdown) = (server.views.clone(), server.shutdown.clone());
+    let connection = Connection { token, view, views, id: 0, shutdown };
+    let frames = stream::once(async { Bytes::from(hello) }).chain(event_frames(connection));
+    Ok(sse::response(&server, sse::KEEPALIVE_COMMENT, frames))
 }
 
-/// A view on the session of that id, or of what else people call it by.
-async fn open(access: &HostHandle, name: &str) -> Result<View, String> {
-    let refusal = match access.open(SessionId(name.to_owned()), Attendance::Attended).await {
-        Ok(host) => return Ok(host),
-        Err(refusal) => refusal,
+/// A view of the session with that id, or else the one that [`find_stored`] finds.
+async fn open(host: &HostHandle, name: &str) -> Result<View, OpenError> {
+    let error = match host.open(SessionId(name.to_owned()), Attendance::Attended).await {
+        Ok(view) => return Ok(view),
+        Err(error) => error,
     };
-    match called(access, name).await {
-        Some(id) if id.0 != name => access.open(id, Attendance::Attended).await,
-        Some(_) | None => Err(refusal),
+    match find_stored(host, name).await {
+        Some(id) if id.0 != name => host.open(id, Attendance::Attended).await,
+        Some(_) | None => Err(error),
     }
 }
 
-/// The stored session that people call that.
-async fn called(access: &HostHandle, name: &str) -> Option<SessionId> {
-    let (state, name) = (access.state().to_owned(), name.to_owned());
+/// The stored session of that name: its id, the beginning of it, or its title.
+async fn find_stored(host: &HostHandle, name: &str) -> Option<SessionId> {
+    let (state, name) = (host.state().to_owned(), name.to_owned());
     let find = move || Reader::open(&state).and_then(|reader| reader.find(&name));
     tokio::task::spawn_blocking(find).await.ok()?.ok()?
 }
 
-/// Which session is meant by its id, the beginning of it, or its title.
-async fn find(State(serving): State<Serving>, params: Params) -> Response {
-    let found = called(&serving.access, params.get("name").unwrap_or_default()).await;
-    answer(&json!({ "session": found }))
+async fn find(State(server): State<ServerState>, params: QueryParams) -> Response {
+    let session = find_stored(&server.host, params.get("name").unwrap_or_default()).await;
+    ok_json(&json!({ "session": session }))
 }
 
-/// The events of a view, as they come; when the server is stopped on purpose, that at the end: who
-/// just loses the stream tries to come back.
-fn told(view: Connection) -> impl Stream<Item = Bytes> + Send {
-    stream::unfold(Some(view), |view| async move {
-        let mut view = view?;
+/// The events of a view, as they come. When the server is stopped on purpose the last frame is
+/// `stopped`: a client whose stream just ends tries to reconnect.
+fn event_frames(connection: Connection) -> impl Stream<Item = Bytes> + Send {
+    stream::unfold(Some(connection), |connection| async move {
+        let mut connection = connection?;
         let mut text = String::new();
         let mut next = tokio::select! {
             biased;
-            event = view.host.next() => Some(event?),
-            shutdown = view.shutdown.wait_for(|shutdown| shutdown.is_over()) => {
-                let stops = shutdown.is_ok_and(|shutdown| *shutdown == Shutdown::Stops);
-                let last = stops.then(|| frame("stopped", None, "{}"));
+            event = connection.view.next() => Some(event?),
+            shutdown = connection.shutdown.wait_for(|shutdown| shutdown.is_over()) => {
+                let stopped = shutdown.is_ok_and(|shutdown| *shutdown == Shutdown::Stop);
+                let last = stopped.then(|| frame("stopped", None, "{}"));
                 return last.map(|last| (Bytes::from(last), None));
             }
         };
         while let Some(event) = next {
-            view.id += 1;
-            // No event holds what JSON cannot say.
+            connection.id += 1;
+            // Every event can be written as JSON.
             if let Ok(data) = serde_json::to_string::<Event>(&event) {
-                text += &frame("e", Some(view.id), &data);
+                text += &frame("e", Some(connection.id), &data);
             }
-            next = if text.len() < BATCH { view.host.try_next() } else { None };
+            next = if text.len() < BATCH { connection.view.try_next() } else { None };
         }
-        Some((Bytes::from(text), Some(view)))
+        Some((Bytes::from(text), Some(connection)))
     })
 }
 
@@ -152,68 +156,69 @@ fn frame(name: &str, id: Option<u64>, data: &str) -> String {
     format!("event: {name}\n{id}data: {data}\n\n")
 }
 
-/// Takes one command or several. Those of a newer front end are left out.
+/// Passes on one command or an array of them. Unknown ones, of a newer client, are skipped.
 async fn commands(
-    State(serving): State<Serving>,
-    params: Params,
+    State(server): State<ServerState>,
+    params: QueryParams,
     body: Bytes,
-) -> Result<Response, Refusal> {
+) -> Result<Response, ApiError> {
     let token = params.get("view").unwrap_or_default();
-    let command_sender = serving.views.lock().get(token).cloned();
+    let command_sender = server.views.lock().get(token).cloned();
     let command_sender =
-        command_sender.ok_or_else(|| Refusal::not_found("there is no such view"))?;
+        command_sender.ok_or_else(|| ApiError::not_found("there is no such view"))?;
     let body: Value = serde_json::from_slice(&body)
-        .map_err(|error| Refusal::bad(format!("the commands are no JSON: {error}")))?;
-    let asked = match body {
+        .map_err(|error| ApiError::bad_request(format!("the body is not JSON: {error}")))?;
+    let list = match body {
         Value::Array(commands) => commands,
         one => vec![one],
     };
-    // All of them or none: who sends such an id must not wonder what became of the others.
-    asked.iter().try_for_each(bounded)?;
+    // All or none: after an error the client must not wonder which ones were carried out.
+    list.iter().try_for_each(check_lengths)?;
     let mut unknown = Vec::new();
-    for command in asked {
+    for command in list {
         let name = command.get("command").cloned().unwrap_or_default();
         match serde_json::from_value::<Command>(command) {
             Ok(command) => command_sender.send(command),
             Err(error) => {
-                if serving.views.is_news(&name.to_string()) {
-                    tracing::warn!("commands {name} are left out: {error}");
+                if server.views.is_first(&name.to_string()) {
+                    tracing::warn!("commands {name} are skipped: {error}");
                 }
                 unknown.push(name);
             }
         }
     }
-    Ok(answer(&json!({ "ok": true, "unknown": unknown })))
+    Ok(ok_json(&json!({ "ok": true, "unknown": unknown })))
 }
 
-/// What this host is and does, for `host status`.
-async fn status(State(serving): State<Serving>) -> Response {
-    let work = serving.access.work().await.unwrap_or_default();
-    answer(&json!({
+/// The state of this host, for `host status`.
+async fn status(State(server): State<ServerState>) -> Response {
+    let work = server.host.work().await.unwrap_or_default();
+    ok_json(&json!({
         "pid": std::process::id(),
-        "version": &*serving.version,
-        "server_started_at": serving.started_at as f64 / 1000.0,
-        "address": serving.address.map(|address| address.to_string()),
-        "state": serving.access.state().display().to_string(),
+        "version": &*server.version,
+        "server_started_at": seconds(server.started_at),
+        "address": server.address.map(|address| address.to_string()),
+        "state": server.host.state().display().to_string(),
         "turns": work.turns,
         "processes": work.processes,
-        "views": work.fronts,
+        "views": work.views,
     }))
 }
 
-/// Asks the process to stop, where the file system says who may.
+/// Requests that the process stops; only over a Unix socket, whose file says who may.
 async fn stop(
-    State(serving): State<Serving>,
+    State(server): State<ServerState>,
     ConnectInfo(peer): ConnectInfo<Peer>,
-) -> Result<Response, Refusal> {
+) -> Result<Response, ApiError> {
     match peer {
         Peer::Unix => {
-            serving.asked.send_replace(true);
-            Ok(answer(&json!({ "ok": true })))
+            server.stop_requested.send_replace(true);
+            Ok(ok_json(&json!({ "ok": true })))
         }
-        Peer::Tcp(_) => {
-            Err(Refusal::new(StatusCode::FORBIDDEN, "only the host's own socket can stop it"))
-        }
+        Peer::Tcp(_) => Err(ApiError::new(
+            StatusCode::FORBIDDEN,
+            "a host can be stopped only over its own socket",
+        )),
     }
 }
 
@@ -223,11 +228,11 @@ mod tests {
 
     // E15
     #[test]
-    fn an_unknown_command_is_news_once_and_many_of_them_cost_nothing() {
+    fn an_unknown_command_is_logged_once_and_many_cost_nothing() {
         let views = Views::default();
-        assert!(views.is_news("dance"));
-        assert!(!views.is_news("dance"));
-        let many = (0..10 * LEFT_OUT).filter(|n| views.is_news(&n.to_string())).count();
-        assert_eq!(many, LEFT_OUT - 1);
+        assert!(views.is_first("dance"));
+        assert!(!views.is_first("dance"));
+        let many = (0..10 * MAX_UNKNOWN).filter(|n| views.is_first(&n.to_string())).count();
+        assert_eq!(many, MAX_UNKNOWN - 1);
     }
 }

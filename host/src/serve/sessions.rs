@@ -1,9 +1,11 @@
-//! Sessions over the WebUI protocol: lists, windows and what is told of one. What is done to them:
-//! [`change`].
+//! Sessions over the WebUI protocol: lists, search, windows and status. Changes: [`change`],
+//! [`compress`], [`cut`], [`goal`].
 
 mod change;
+mod compress;
 mod cut;
 mod export;
+mod goal;
 
 pub(super) use change::{model_name, require};
 
@@ -16,18 +18,20 @@ use axum::response::Response;
 use axum::routing::get;
 use serde_json::{Value, json};
 
-use super::{Params, Refusal, Serving, answer, ask};
+use super::request_view::{RequestView, list_item, with_server_state};
+use super::{ApiError, QueryParams, ServerState, ok_json};
 use crate::clock::now;
 use crate::store::{Error, Reader};
+use crate::wire::encode::seconds;
 use crate::wire::encode::session::{
-    MOST_MESSAGES, before_words, head, seconds, settled, with_messages,
+    MOST_MESSAGES, head, rows_before_output, settled, with_messages,
 };
 use protocol::{Command, Event, Found, Row, SessionId, SessionRow, Transcript, TurnId};
 
-/// Messages of a session that are given at once when no limit was named.
-const ALL: usize = 10_000;
+/// Most messages of a session in one response without a limit in the request.
+const MAX_MESSAGES: usize = 10_000;
 
-pub(super) fn routes() -> Router<Serving> {
+pub(super) fn routes() -> Router<ServerState> {
     Router::new()
         .route("/api/sessions", get(list))
         .route("/api/sessions/search", get(search))
@@ -36,21 +40,26 @@ pub(super) fn routes() -> Router<Serving> {
         .route("/api/session/usage", get(usage))
         .merge(export::routes())
         .merge(change::routes())
+        .merge(compress::routes())
         .merge(cut::routes())
+        .merge(goal::routes())
 }
 
-/// A switch in a query.
-fn is_on(params: &Params, key: &str) -> bool {
+/// A flag in a query.
+fn is_on(params: &QueryParams, key: &str) -> bool {
     params.get(key).is_some_and(|value| matches!(value, "1" | "true" | "yes" | "on"))
 }
 
 /// A count in a query.
-fn count(params: &Params, key: &str) -> Option<usize> {
+fn count(params: &QueryParams, key: &str) -> Option<usize> {
     params.get(key)?.parse().ok()
 }
 
-async fn list(State(serving): State<Serving>, params: Params) -> Result<Response, Refusal> {
-    let all = ask::sessions(&serving).await?;
+async fn list(
+    State(server): State<ServerState>,
+    params: QueryParams,
+) -> Result<Response, ApiError> {
+    let all = RequestView::open_new(&server).await?.list_sessions().await?;
     let include_archived = is_on(&params, "include_archived");
     let (archived, mut shown): (Vec<_>, Vec<_>) = all.into_iter().partition(|row| row.archived);
     let archived_count = archived.len();
@@ -60,12 +69,12 @@ async fn list(State(serving): State<Serving>, params: Params) -> Result<Response
         let limit = count(&params, "archived_limit").unwrap_or(usize::MAX);
         shown.extend(archived.into_iter().skip(offset).take(limit));
     }
-    // All sessions of this host are its own: none is of the command line in that sense.
+    // All sessions of this host are its own: in that sense none is of the command line.
     if params.get("sidebar_source") == Some("cli") {
         shown.clear();
     }
-    Ok(answer(&json!({
-        "sessions": shown.iter().map(|row| ask::listed(&serving, row)).collect::<Vec<_>>(),
+    Ok(ok_json(&json!({
+        "sessions": shown.iter().map(|row| list_item(&server, row)).collect::<Vec<_>>(),
         "sidebar_reference_sessions": [],
         "cli_count": 0,
         "archived_count": archived_count,
@@ -82,29 +91,27 @@ async fn list(State(serving): State<Serving>, params: Params) -> Result<Response
     })))
 }
 
-async fn search(State(serving): State<Serving>, params: Params) -> Result<Response, Refusal> {
+async fn search(
+    State(server): State<ServerState>,
+    params: QueryParams,
+) -> Result<Response, ApiError> {
     let query = params.get("q").unwrap_or_default().to_owned();
-    let mut view = ask::anywhere(&serving).await?;
-    let rows = view.sessions().await?;
+    let mut view = RequestView::open_new(&server).await?;
+    let rows = view.list_sessions().await?;
     let sessions: Vec<Value> = if query.is_empty() {
-        rows.iter().map(|row| ask::listed(&serving, row)).collect()
+        rows.iter().map(|row| list_item(&server, row)).collect()
     } else {
         let content = params.get("content").is_none() || is_on(&params, "content");
         let command = Command::Search { query: query.clone() };
-        let found = view
-            .ask(command, |event| match event {
-                Event::SessionsFound { query: asked, found } if *asked == query => {
-                    Some(found.clone())
-                }
+        let hits = view
+            .request(command, |event| match event {
+                Event::SessionsFound { query: of, found } if *of == query => Some(found.clone()),
                 _ => None,
             })
             .await?;
-        found
-            .iter()
-            .filter_map(|found| match_row(&serving, &rows, found, &query, content))
-            .collect()
+        hits.iter().filter_map(|hit| search_item(&server, &rows, hit, &query, content)).collect()
     };
-    Ok(answer(&json!({
+    Ok(ok_json(&json!({
         "count": sessions.len(),
         "sessions": sessions,
         "query": query,
@@ -113,32 +120,36 @@ async fn search(State(serving): State<Serving>, params: Params) -> Result<Respon
     })))
 }
 
-/// A session that was found; `None` if only its messages were to be left out of it.
-fn match_row(
-    serving: &Serving,
+/// The object of a search hit; `None` if only its messages match and `content` is false.
+fn search_item(
+    server: &ServerState,
     rows: &[SessionRow],
-    found: &Found,
+    hit: &Found,
     query: &str,
     content: bool,
 ) -> Option<Value> {
-    let row = rows.iter().find(|row| row.id == found.session)?;
-    let title = found.title.to_lowercase();
+    let row = rows.iter().find(|row| row.id == hit.session)?;
+    let title = hit.title.to_lowercase();
     let in_title = query.split_whitespace().all(|word| title.contains(&word.to_lowercase()));
     if !in_title && !content {
         return None;
     }
-    let mut object = ask::listed(serving, row);
+    let mut object = list_item(server, row);
     object["match_type"] = json!(if in_title { "title" } else { "content" });
-    if let Some(excerpt) = found.excerpt.as_ref().filter(|_| !in_title) {
+    if let Some(excerpt) = hit.excerpt.as_ref().filter(|_| !in_title) {
         object["match_preview"] = json!(excerpt);
     }
     Some(object)
 }
 
-async fn load(State(serving): State<Serving>, params: Params) -> Result<Response, Refusal> {
-    let id = params.get("session_id").ok_or_else(|| Refusal::bad("session_id is required"))?;
-    let mut view = ask::open(&serving, id).await?;
-    let row = view.row().await?;
+async fn load(
+    State(server): State<ServerState>,
+    params: QueryParams,
+) -> Result<Response, ApiError> {
+    let id =
+        params.get("session_id").ok_or_else(|| ApiError::bad_request("session_id is required"))?;
+    let mut view = RequestView::open(&server, id).await?;
+    let row = view.list_row().await?;
     let transcript = &view.transcript;
     let (rows, earlier) = if params.get("messages") == Some("0") {
         (Vec::new(), 0)
@@ -146,26 +157,26 @@ async fn load(State(serving): State<Serving>, params: Params) -> Result<Response
         let limit = match count(&params, "msg_limit") {
             Some(limit) => limit.clamp(1, MOST_MESSAGES),
             None if params.get("msg_before").is_some() => MOST_MESSAGES,
-            None => ALL,
+            None => MAX_MESSAGES,
         };
         // Rows are numbered from 1 without gaps, messages from 0.
         let end = count(&params, "msg_before")
             .map_or(u64::MAX, |before| (before as u64).saturating_add(1));
-        page(&serving, transcript, end, limit).await?
+        page(&server, transcript, end, limit).await?
     };
     let object = with_messages(head(transcript, row.as_ref()), &rows, earlier);
-    let object = ask::completed(&serving, object, transcript);
-    Ok(answer(&json!({ "session": object })))
+    let object = with_server_state(&server, object, transcript);
+    Ok(ok_json(&json!({ "session": object })))
 }
 
-/// The last `limit` settled rows before row `end`, and how many are older still: from the window,
-/// and from the store what is older than that.
+/// The last `limit` settled rows before row `end`, and the number of rows before them: from the
+/// window, and from the store what is older than that.
 async fn page(
-    serving: &Serving,
+    server: &ServerState,
     transcript: &Transcript,
     end: u64,
     limit: usize,
-) -> Result<(Vec<Row>, u64), Refusal> {
+) -> Result<(Vec<Row>, u64), ApiError> {
     let known = settled(transcript);
     let upto = known.partition_point(|row| row.n < end);
     let from = upto.saturating_sub(limit);
@@ -174,22 +185,22 @@ async fn page(
     if missing == 0 || transcript.earlier == 0 {
         return Ok((rows, from as u64 + transcript.earlier));
     }
-    let (state, id) = (serving.access.state().to_owned(), transcript.session.clone());
+    let (state, id) = (server.host.state().to_owned(), transcript.session.clone());
     let running = transcript.running.as_ref().map(|running| running.turn);
     let end = transcript.rows.first().map_or(end, |row| row.n.min(end));
     let read = tokio::task::spawn_blocking(move || older(&state, &id, running, end, missing));
     let read = read.await.map_err(|error| error.to_string());
     let (mut older, before) =
-        read.and_then(|read| read.map_err(|error| error.to_string())).map_err(|why| {
-            tracing::error!("a page could not be read: {why}");
-            Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "the messages cannot be read")
+        read.and_then(|read| read.map_err(|error| error.to_string())).map_err(|error| {
+            tracing::error!("a page of messages could not be read: {error}");
+            ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "the messages cannot be read")
         })?;
     older.append(&mut rows);
     Ok((older, before))
 }
 
-/// Stored rows before row `end`. A window may lie wholly in a long running turn: then what that
-/// said before is passed over.
+/// Stored rows before row `end`, and the number of rows before them. A window may lie wholly in a
+/// long running turn: then the earlier output of that turn is skipped.
 fn older(
     state: &Path,
     id: &SessionId,
@@ -200,18 +211,21 @@ fn older(
     let reader = Reader::open(state)?;
     loop {
         let (rows, before) = reader.page(id, end, limit)?;
-        let told = before_words(&rows, running).len();
+        let settled = rows_before_output(&rows, running).len();
         match rows.first() {
-            Some(first) if told == 0 && before > 0 => end = first.n,
-            Some(_) | None => return Ok((rows.into_iter().take(told).collect(), before)),
+            Some(first) if settled == 0 && before > 0 => end = first.n,
+            Some(_) | None => return Ok((rows.into_iter().take(settled).collect(), before)),
         }
     }
 }
 
-async fn status(State(serving): State<Serving>, params: Params) -> Result<Response, Refusal> {
-    let mut view = named(&serving, &params).await?;
-    let session = view.head(&serving).await?;
-    let mut status = picked(
+async fn status(
+    State(server): State<ServerState>,
+    params: QueryParams,
+) -> Result<Response, ApiError> {
+    let mut view = named(&server, &params).await?;
+    let session = view.head(&server).await?;
+    let mut status = pick(
         &session,
         &[
             "session_id",
@@ -232,13 +246,16 @@ async fn status(State(serving): State<Serving>, params: Params) -> Result<Respon
     );
     status["hermes_home"] = Value::Null;
     status["agent_running"] = json!(view.transcript.running.is_some());
-    Ok(answer(&status))
+    Ok(ok_json(&status))
 }
 
-async fn usage(State(serving): State<Serving>, params: Params) -> Result<Response, Refusal> {
-    let mut view = named(&serving, &params).await?;
-    let session = view.head(&serving).await?;
-    let mut usage = picked(
+async fn usage(
+    State(server): State<ServerState>,
+    params: QueryParams,
+) -> Result<Response, ApiError> {
+    let mut view = named(&server, &params).await?;
+    let session = view.head(&server).await?;
+    let mut usage = pick(
         &session,
         &[
             "input_tokens",
@@ -253,16 +270,25 @@ async fn usage(State(serving): State<Serving>, params: Params) -> Result<Respons
     );
     usage["last_prompt_tokens"] = json!(view.transcript.gauge.used);
     usage["context_length"] = json!(view.transcript.gauge.length);
-    Ok(answer(&usage))
+    Ok(ok_json(&usage))
 }
 
-/// A view on the session that a query names.
-async fn named(serving: &Serving, params: &Params) -> Result<ask::RequestView, Refusal> {
-    let id = params.get("session_id").ok_or_else(|| Refusal::bad("Missing session_id"))?;
-    ask::open(serving, id).await
+/// The error of a change that no running turn may see.
+fn still_streaming() -> ApiError {
+    ApiError::new(
+        StatusCode::CONFLICT,
+        "Session is still streaming; wait for the current turn to finish.",
+    )
 }
 
-fn picked(object: &Value, keys: &[&str]) -> Value {
+/// A view of the session that a query names.
+async fn named(server: &ServerState, params: &QueryParams) -> Result<RequestView, ApiError> {
+    let id = params.get("session_id").ok_or_else(|| ApiError::bad_request("Missing session_id"))?;
+    RequestView::open(server, id).await
+}
+
+/// An object of these members only.
+fn pick(object: &Value, keys: &[&str]) -> Value {
     let member = |key: &&str| ((*key).to_owned(), object.get(*key).cloned().unwrap_or_default());
     Value::Object(keys.iter().map(member).collect())
 }
@@ -274,7 +300,7 @@ mod tests {
     use protocol::{Assistant, Body};
 
     #[test]
-    fn a_page_before_a_window_in_the_midst_of_a_turn_passes_over_what_that_said() {
+    fn a_page_before_a_window_inside_a_turn_skips_its_output() {
         let dir = tempfile::tempdir().unwrap();
         let id = SessionId("20261121_090700_abcdef".to_owned());
         let (reports, _kept) = tokio::sync::mpsc::unbounded_channel();
@@ -283,7 +309,7 @@ mod tests {
             1 | 3 => Body::User { text: format!("prompt {n}") },
             _ => Body::Assistant(Assistant::default()),
         };
-        // Turn 1 has rows 1 and 2; turn 2 runs and has said rows 4 to 30.
+        // Turn 1 has rows 1 and 2; turn 2 runs and has written rows 4 to 30.
         let row = |n: u64| Row {
             n,
             turn: TurnId(if n < 3 { 1 } else { 2 }),

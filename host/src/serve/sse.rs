@@ -1,5 +1,5 @@
-//! Streams of events as all routes answer them: comments while nothing happens, an end where an
-//! event ends when the server stops. What is in them is the routes'.
+//! Server-sent events as all routes send them: comments while nothing happens, and an end between
+//! two events when the server stops. The events themselves are the routes'.
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -12,29 +12,34 @@ use futures::FutureExt as _;
 use futures::stream::{self, Stream, StreamExt as _};
 use tokio::sync::watch;
 
-use super::{Serving, Shutdown};
+use super::{ServerState, Shutdown};
 
-/// After so much silence a comment is sent (E07).
-pub(super) const KEEPALIVE: Duration = Duration::from_secs(5);
-
-/// What a stream says while nothing happens, as a whole frame.
-pub(crate) const QUIET: &str = ": keepalive\n\n";
+/// The comment of most streams, as a whole frame.
+pub(crate) const KEEPALIVE_COMMENT: &str = ": keepalive\n\n";
 
 struct State {
     frames: Pin<Box<dyn Stream<Item = Bytes> + Send>>,
     comment: &'static str,
+    /// After so much silence the comment is sent (E07).
+    keepalive: Duration,
     shutdown: watch::Receiver<Shutdown>,
 }
 
-/// An endless answer of these frames (each a whole event or several, with its blank line). It ends
-/// when they do, when the server stops or when the client is gone; then `frames` is dropped.
+/// A streamed response of these frames (each one or several whole events, with their blank lines),
+/// with `comment` after each [`KEEPALIVE`] of silence. It ends when they do, when the server stops
+/// or when the client disconnects; then `frames` is dropped.
 pub(crate) fn response(
-    serving: &Serving,
+    server: &ServerState,
     comment: &'static str,
     frames: impl Stream<Item = Bytes> + Send + 'static,
 ) -> Response {
-    let state = State { frames: Box::pin(frames), comment, shutdown: serving.shutdown.clone() };
-    let body = told(state).map(Ok::<_, std::convert::Infallible>);
+    let state = State {
+        frames: Box::pin(frames),
+        comment,
+        keepalive: server.settings.timing.keepalive,
+        shutdown: server.shutdown.clone(),
+    };
+    let body = with_keepalive(state).map(Ok::<_, std::convert::Infallible>);
     let headers = [
         (header::CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8")),
         (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
@@ -43,16 +48,16 @@ pub(crate) fn response(
     (headers, Body::from_stream(body)).into_response()
 }
 
-fn told(state: State) -> impl Stream<Item = Bytes> + Send {
+fn with_keepalive(state: State) -> impl Stream<Item = Bytes> + Send {
     stream::unfold(state, |mut state| async move {
         let bytes = tokio::select! {
             biased;
             frame = state.frames.next() => frame?,
-            // The word may have come after the frames were asked: they may have a last one for it.
+            // The frames may have been polled before the shutdown: they may have a last one for it.
             _ = state.shutdown.wait_for(|shutdown| shutdown.is_over()) => {
                 state.frames.next().now_or_never().flatten()?
             }
-            () = tokio::time::sleep(KEEPALIVE) => Bytes::from_static(state.comment.as_bytes()),
+            () = tokio::time::sleep(state.keepalive) => Bytes::from_static(state.comment.as_bytes()),
         };
         Some((bytes, state))
     })
@@ -65,22 +70,27 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn the_last_frame_of_a_stopped_server_goes_out_also_when_the_stop_comes_between() {
+    async fn the_last_frame_is_sent_also_if_the_stop_comes_between() {
         // E13
-        let (stop, shutdown) = watch::channel(Shutdown::Serves);
-        let mut asked = 0;
+        let (stop, shutdown) = watch::channel(Shutdown::Running);
+        let mut polls = 0;
         let frames = stream::poll_fn(move |_| {
-            asked += 1;
-            match asked {
+            polls += 1;
+            match polls {
                 1 => {
-                    stop.send_replace(Shutdown::Stops);
+                    stop.send_replace(Shutdown::Stop);
                     Poll::Pending
                 }
                 2 => Poll::Ready(Some(Bytes::from_static(b"stopped"))),
                 _ => Poll::Ready(None),
             }
         });
-        let state = State { frames: Box::pin(frames), comment: QUIET, shutdown };
-        assert_eq!(told(state).collect::<Vec<_>>().await, ["stopped"]);
+        let state = State {
+            frames: Box::pin(frames),
+            comment: KEEPALIVE_COMMENT,
+            keepalive: Duration::MAX,
+            shutdown,
+        };
+        assert_eq!(with_keepalive(state).collect::<Vec<_>>().await, ["stopped"]);
     }
 }

@@ -1,4 +1,4 @@
-//! An append-only list of ready-made frames. Who reads it holds a position and nothing else, so a
+//! A tape: an append-only log of encoded frames. A reader holds a position and nothing else, so a
 //! slow reader costs a number, and what it has missed is known exactly (E04).
 
 use std::collections::VecDeque;
@@ -7,41 +7,41 @@ use bytes::Bytes;
 
 use crate::wire::encode::frame::Frame;
 
-/// Bytes read at once.
+/// Most bytes of one read.
 const BATCH: usize = 64 * 1024;
 
-/// See the module.
+/// A log of encoded frames (see the module).
 #[derive(Debug)]
 pub(super) struct Tape {
-    /// What the ids of its frames begin with; without a name they have none.
+    /// The prefix of its frames' ids; without a name they have none.
     name: Option<String>,
-    /// Bytes kept.
+    /// Most bytes kept.
     cap: usize,
     /// The number of the oldest frame kept.
     first: u64,
     frames: VecDeque<Bytes>,
     bytes: usize,
-    /// Whether what it holds is all there is to tell.
+    /// Whether it still holds everything since its beginning or last restart.
     complete: bool,
     ended: bool,
     last_name: &'static str,
 }
 
-/// What is next on a tape.
+/// The result of a read.
 #[derive(Debug, PartialEq)]
 pub(super) enum Read {
     /// Frames, and the number of the last of them.
     Frames(Bytes, u64),
-    /// Nothing yet.
+    /// There are no more frames yet.
     Wait,
-    /// Nothing any more.
+    /// There will be no more frames.
     End,
-    /// The next ones are gone: how many.
+    /// The next frames were dropped: how many.
     Behind(u64),
 }
 
 impl Tape {
-    /// An empty one. `name` makes the ids: `name:1`, `name:2` …
+    /// An empty tape of at most `cap` bytes. `name` gives the ids: `name:1`, `name:2` …
     pub(super) fn new(name: Option<String>, cap: usize) -> Self {
         Self {
             name,
@@ -55,7 +55,7 @@ impl Tape {
         }
     }
 
-    /// Adds a frame; the oldest ones go if it is too long now, never the last.
+    /// Adds a frame. The oldest ones are dropped if the tape is too long now, never the last.
     pub(super) fn push(&mut self, frame: &Frame) {
         let id = self.name.as_ref().map(|name| (name.as_str(), self.last() + 1));
         let bytes = encode(id, frame);
@@ -69,8 +69,8 @@ impl Tape {
         }
     }
 
-    /// Begins anew: what follows tells everything again. Readers of what was before cannot go on:
-    /// also who has read all of it has missed something.
+    /// Starts over: what follows is everything again. Readers of what was before are behind, also
+    /// those that have read all of it.
     pub(super) fn restart(&mut self) {
         self.first = self.last() + 2;
         self.frames.clear();
@@ -78,7 +78,7 @@ impl Tape {
         self.complete = true;
     }
 
-    /// Nothing more follows.
+    /// Marks the end: no frame follows.
     pub(super) fn end(&mut self) {
         self.ended = true;
     }
@@ -87,7 +87,7 @@ impl Tape {
         self.ended
     }
 
-    /// What ids begin with.
+    /// The prefix of ids; empty without a name.
     pub(super) fn name(&self) -> &str {
         self.name.as_deref().unwrap_or_default()
     }
@@ -102,17 +102,17 @@ impl Tape {
         self.last_name
     }
 
-    /// Bytes held.
+    /// The bytes held.
     pub(super) fn bytes(&self) -> usize {
         self.bytes
     }
 
-    /// The position before all that is to be told; `None` if a part of it is gone.
+    /// The position before the first frame; `None` if frames were dropped.
     pub(super) fn start(&self) -> Option<u64> {
         self.complete.then_some(self.first - 1)
     }
 
-    /// What follows the frame of that number.
+    /// Reads what follows the frame of that number.
     pub(super) fn read(&self, after: u64) -> Read {
         if after + 1 < self.first {
             return Read::Behind(self.first - 1 - after);
@@ -144,10 +144,10 @@ impl Tape {
     }
 }
 
-/// A frame as it stands in a stream, with its id if it has one.
+/// A frame as a server-sent event, with its id if it has one.
 pub(super) fn encode(id: Option<(&str, u64)>, frame: &Frame) -> Bytes {
     let id = id.map(|(name, n)| format!("id: {name}:{n}\n")).unwrap_or_default();
-    // JSON in one line: a line break in a text is escaped.
+    // JSON is one line: a line break in a text is escaped.
     format!("{id}event: {}\ndata: {}\n\n", frame.name, frame.data).into()
 }
 
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_is_one_event_with_the_next_number_and_its_data_in_one_line() {
+    fn a_frame_is_one_event_with_the_next_number_and_one_data_line() {
         let mut tape = tape(1000, 1);
         tape.push(&frame("a\nb"));
         let expected = "id: s:1\nevent: token\ndata: {\"text\":\"t1\"}\n\n\
@@ -203,7 +203,7 @@ mod tests {
 
     // E04
     #[test]
-    fn a_tape_that_is_too_long_drops_its_oldest_and_says_how_many_a_reader_has_missed() {
+    fn a_full_tape_drops_its_oldest_and_counts_what_was_missed() {
         let tape = tape(400, 1_000);
         assert!(tape.bytes() <= 400);
         assert_eq!(tape.last(), 1_000);
@@ -215,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn a_frame_beyond_the_limit_is_kept_as_long_as_it_is_the_last() {
+    fn a_frame_beyond_the_limit_is_kept_while_it_is_the_last() {
         let mut tape = tape(10, 1);
         assert!(matches!(tape.read(0), Read::Frames(_, 1)));
         tape.push(&frame("x"));
@@ -225,7 +225,7 @@ mod tests {
 
     // E03
     #[test]
-    fn after_a_new_beginning_nobody_goes_on_in_the_middle_and_everybody_can_start() {
+    fn after_a_restart_readers_are_behind_and_can_start_over() {
         let mut tape = tape(1_000, 3);
         tape.restart();
         tape.push(&frame("again"));

@@ -24,7 +24,7 @@ use protocol::{Event, Outcome};
 /// Generous bound for what must happen.
 const LONG: Duration = Duration::from_secs(30);
 
-/// A host with its server, in a folder of its own.
+/// A host with its server, in a directory of its own.
 struct Site {
     dir: tempfile::TempDir,
     local: EmbeddedHost,
@@ -33,7 +33,7 @@ struct Site {
     uds: Client,
 }
 
-/// Waits until that holds.
+/// Waits until that is true.
 pub(crate) async fn eventually(what: &str, mut is: impl FnMut() -> bool) {
     let wait = async {
         while !is() {
@@ -44,8 +44,8 @@ pub(crate) async fn eventually(what: &str, mut is: impl FnMut() -> bool) {
 }
 
 pub(crate) fn settings_in(dir: &Path) -> Settings {
-    for folder in ["state", "work"] {
-        std::fs::create_dir_all(dir.join(folder)).unwrap();
+    for name in ["state", "work"] {
+        std::fs::create_dir_all(dir.join(name)).unwrap();
     }
     Settings {
         state: dir.join("state"),
@@ -80,6 +80,7 @@ pub(crate) fn settings_in(dir: &Path) -> Settings {
         compression: settings::Compression::default(),
         delegation: settings::Delegation::default(),
         sources: Vec::new(),
+        timing: settings::Timing::default(),
     }
 }
 
@@ -95,7 +96,7 @@ impl Site {
             password: password.map(str::to_owned),
             version: "test".to_owned(),
         };
-        let server = start(local.access(), &settings, options).await.unwrap();
+        let server = start(local.handle(), &settings, options).await.unwrap();
         let http = Client::builder().no_proxy().build().unwrap();
         let uds = Client::builder().no_proxy().unix_socket(socket).build().unwrap();
         Self { dir, local, server, http, uds }
@@ -131,9 +132,9 @@ impl Site {
     }
 
     /// Waits until the host has so many views.
-    async fn fronts(&self, count: usize) {
+    async fn until_views(&self, count: usize) {
         let end = Instant::now() + LONG;
-        while self.local.access().work().await.unwrap().fronts != count {
+        while self.local.handle().work().await.unwrap().views != count {
             assert!(Instant::now() < end, "never {count} views");
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
@@ -151,7 +152,7 @@ impl Site {
 }
 
 #[tokio::test]
-async fn health_answers_on_every_listener_and_tells_that_the_seam_is_spoken() {
+async fn health_answers_on_every_listener_and_names_the_seam_wire() {
     let site = Site::start(None).await;
     for client in [&site.http, &site.uds] {
         let health: Value =
@@ -195,7 +196,7 @@ impl Frames {
     /// The next event of a view that fits.
     async fn event(&mut self, name: &str) -> Value {
         loop {
-            let frame = self.next().await.expect("the stream goes on");
+            let frame = self.next().await.expect("the stream continues");
             let Some((head, data)) = frame.split_once("\ndata: ") else { continue };
             assert!(head.starts_with("event: e\nid: "), "{head}");
             let event: Value = serde_json::from_str(data).unwrap();
@@ -220,7 +221,7 @@ fn paths() -> Vec<String> {
 }
 
 /// A request to a route whose path may have a place for a session.
-fn ask(site: &Site, method: &Method, path: &str) -> RequestBuilder {
+fn request(site: &Site, method: &Method, path: &str) -> RequestBuilder {
     let path = path.split('/').map(|part| if part.starts_with('{') { "x" } else { part });
     let url = site.url(&path.collect::<Vec<_>>().join("/"));
     let body = if *method == Method::POST { "{}" } else { "" };
@@ -236,12 +237,12 @@ async fn refused(request: RequestBuilder, status: StatusCode, what: &str) {
 
 // E17
 #[tokio::test]
-async fn no_route_is_reached_without_a_login_or_from_a_foreign_place() {
+async fn no_route_is_reached_without_login_or_from_another_origin() {
     let open = Site::start(None).await;
     let locked = Site::start(Some("secret")).await;
     let cookie = locked.login("secret").await;
     let own = format!("http://{}", locked.server.address().unwrap());
-    // Also what is no route: nobody learns which ones there are.
+    // Also unknown paths: the response does not show which routes exist.
     for path in paths().into_iter().chain(["/api/nosuch".to_owned()]) {
         for method in [Method::GET, Method::POST] {
             let what = format!("{method} {path}");
@@ -252,50 +253,50 @@ async fn no_route_is_reached_without_a_login_or_from_a_foreign_place() {
                 ("sec-fetch-site", "cross-site"),
             ];
             for (name, value) in foreign {
-                let plain = ask(&open, &method, &path).header(name, value);
+                let plain = request(&open, &method, &path).header(name, value);
                 refused(plain, StatusCode::FORBIDDEN, &what).await;
-                let known = ask(&locked, &method, &path).header(name, value);
+                let known = request(&locked, &method, &path).header(name, value);
                 refused(known.header("cookie", &cookie), StatusCode::FORBIDDEN, &what).await;
             }
-            let rebound = ask(&open, &method, &path).header("host", "evil.example");
+            let rebound = request(&open, &method, &path).header("host", "evil.example");
             refused(rebound, StatusCode::FORBIDDEN, &what).await;
             if guard::PUBLIC.contains(&path.as_str()) {
                 continue;
             }
-            refused(ask(&locked, &method, &path), StatusCode::UNAUTHORIZED, &what).await;
-            let rebound = ask(&locked, &method, &path).header("host", "evil.example");
+            refused(request(&locked, &method, &path), StatusCode::UNAUTHORIZED, &what).await;
+            let rebound = request(&locked, &method, &path).header("host", "evil.example");
             refused(rebound, StatusCode::UNAUTHORIZED, &what).await;
-            let guess = ask(&locked, &method, &path).header("cookie", "hermes_session=a.b");
+            let guess = request(&locked, &method, &path).header("cookie", "hermes_session=a.b");
             refused(guess, StatusCode::UNAUTHORIZED, &what).await;
-            let bearer = ask(&locked, &method, &path).bearer_auth("secret");
+            let bearer = request(&locked, &method, &path).bearer_auth("secret");
             refused(bearer, StatusCode::UNAUTHORIZED, &what).await;
             if method == Method::POST {
-                let page = ask(&locked, &method, &path).header("origin", &own);
+                let page = request(&locked, &method, &path).header("origin", &own);
                 refused(page.header("cookie", &cookie), StatusCode::FORBIDDEN, &what).await;
             }
         }
     }
-    // A link somebody follows must not interrupt a turn.
+    // Following a link must not cancel a turn.
     let cancel = open.get("/api/chat/cancel?stream_id=x").header("sec-fetch-site", "none");
     refused(cancel, StatusCode::FORBIDDEN, "a followed link").await;
     // The page of a hermes-webui sends no token with it.
     let page = locked.get("/api/chat/cancel?stream_id=x").header("sec-fetch-site", "same-origin");
     let page = page.header("cookie", &cookie).header("referer", format!("{own}/"));
     assert_ne!(page.send().await.unwrap().status(), StatusCode::FORBIDDEN);
-    // A proxy in front of the socket may carry requests of pages.
+    // A proxy in front of the socket may forward requests of pages.
     for (name, value) in [("origin", "http://evil.example"), ("sec-fetch-site", "cross-site")] {
         let carried = open.uds.get(open.url("/api/sessions")).header(name, value);
         refused(carried, StatusCode::FORBIDDEN, "over the socket").await;
     }
     let plain = open.get("/api/sessions").send().await.unwrap();
     assert_eq!(plain.headers()["x-content-type-options"], "nosniff");
-    open.fronts(0).await;
+    open.until_views(0).await;
     open.end().await;
     locked.end().await;
 }
 
 #[tokio::test]
-async fn who_knows_the_password_gets_a_session_that_a_logout_ends() {
+async fn the_password_opens_a_session_that_a_logout_ends() {
     let site = Site::start(Some("secret")).await;
     let status = site.get("/api/auth/status").send().await.unwrap();
     let status: Value = status.json().await.unwrap();
@@ -311,7 +312,7 @@ async fn who_knows_the_password_gets_a_session_that_a_logout_ends() {
     let known = |path: &str| site.get(path).header("cookie", &cookie);
     assert_eq!(known("/api/tui/v1/status").send().await.unwrap().status(), 200);
     assert_eq!(known("/api/nosuch").send().await.unwrap().status(), 404);
-    // A page of our own place needs the session's token to change something.
+    // A page of our own origin needs the session's token to change something.
     let origin = format!("http://{}", site.server.address().unwrap());
     let status: Value = known("/api/auth/status").send().await.unwrap().json().await.unwrap();
     assert_eq!(status["logged_in"], true);
@@ -334,21 +335,21 @@ async fn who_knows_the_password_gets_a_session_that_a_logout_ends() {
 }
 
 #[tokio::test]
-async fn an_address_that_others_reach_is_not_opened_without_a_password() {
+async fn a_reachable_address_is_not_opened_without_a_password() {
     let dir = tempfile::tempdir().unwrap();
     let settings = settings_in(dir.path());
     let local = crate::embedded::start(settings.clone(), Role::Owner).unwrap();
     for password in [None, Some(String::new())] {
         let tcp = Some("0.0.0.0:0".parse().unwrap());
         let options = Options { tcp, password, ..Options::default() };
-        let started = start(local.access(), &settings, options).await;
-        assert!(matches!(started, Err(Error::Open(_))), "{started:?}");
+        let started = start(local.handle(), &settings, options).await;
+        assert!(matches!(started, Err(Error::PasswordRequired(_))), "{started:?}");
     }
     local.end().await;
 }
 
 #[tokio::test]
-async fn five_wrong_passwords_close_the_door_also_to_the_right_one() {
+async fn five_wrong_passwords_block_also_the_right_one() {
     let site = Site::start(Some("secret")).await;
     let attempt = |password: &str| {
         let login = site.post("/api/auth/login", &json!({ "password": password }));
@@ -367,19 +368,19 @@ async fn five_wrong_passwords_close_the_door_also_to_the_right_one() {
 }
 
 #[tokio::test]
-async fn a_body_that_is_too_long_is_refused_and_one_that_is_no_json_reads_as_empty() {
+async fn a_body_may_not_be_too_long_and_reads_as_empty_if_not_json() {
     let site = Site::start(Some("secret")).await;
     let login = |body: Vec<u8>| site.http.post(site.url("/api/auth/login")).body(body).send();
     assert_eq!(login(b"{\"password\": ".to_vec()).await.unwrap().status(), 401);
     assert_eq!(login(b"[1]".to_vec()).await.unwrap().status(), 401);
-    let late = login(vec![b' '; BODY + 1]).await.unwrap();
+    let late = login(vec![b' '; MAX_BODY + 1]).await.unwrap();
     assert_eq!(late.status(), 413);
     assert!(late.json::<Value>().await.unwrap()["error"].is_string());
     site.end().await;
 }
 
 #[tokio::test]
-async fn a_view_takes_commands_tells_events_and_ends_with_its_stream() {
+async fn a_view_takes_commands_sends_events_and_ends_with_its_stream() {
     let site = Site::start(None).await;
     for client in [&site.http, &site.uds] {
         let (token, mut frames) = site.view(client, "new").await;
@@ -394,8 +395,8 @@ async fn a_view_takes_commands_tells_events_and_ends_with_its_stream() {
         let newer = json!({"command": "dance", "how": "well"});
         let answer = post(&token, &json!([newer, prompt])).await;
         assert_eq!(answer.status(), 200);
-        let told = json!({"ok": true, "unknown": ["dance"]});
-        assert_eq!(answer.json::<Value>().await.unwrap(), told);
+        let expected = json!({"ok": true, "unknown": ["dance"]});
+        assert_eq!(answer.json::<Value>().await.unwrap(), expected);
         let end = frames.event("turn_ended").await;
         let end: Event = serde_json::from_value(end).unwrap();
         assert!(matches!(end, Event::TurnEnded { outcome: Outcome::Done, .. }), "{end:?}");
@@ -403,22 +404,22 @@ async fn a_view_takes_commands_tells_events_and_ends_with_its_stream() {
         let url = site.url(&format!("/api/tui/v1/commands?view={token}"));
         let broken = client.post(url).body("{").send().await.unwrap();
         assert_eq!(broken.status(), 400);
-        site.fronts(1).await;
+        site.until_views(1).await;
         drop(frames);
         // The view goes with its client, not only from the table.
-        site.fronts(0).await;
+        site.until_views(0).await;
         assert_eq!(post(&token, &prompt).await.status(), 404);
         let (_, mut again) = site.view(client, &session).await;
         let window = again.event("attached").await;
         assert_eq!(window["transcript"]["rows"].as_array().unwrap().len(), 2);
         drop(again);
-        site.fronts(0).await;
-        // As people type it: the beginning of its id is enough where only one begins so.
+        site.until_views(0).await;
+        // The beginning of an id is enough if only one session's begins so.
         let (_, mut named) = site.view(client, &session[..session.len() - 1]).await;
         let window = named.event("attached").await;
         assert_eq!(window["transcript"]["session"], session);
         drop(named);
-        site.fronts(0).await;
+        site.until_views(0).await;
     }
     let nosuch = site.get("/api/tui/v1/events?session=20200101_000000_abcdef").send();
     let nosuch = nosuch.await.unwrap();
@@ -428,20 +429,21 @@ async fn a_view_takes_commands_tells_events_and_ends_with_its_stream() {
 }
 
 #[tokio::test]
-async fn only_the_socket_can_ask_for_a_stop() {
+async fn only_the_socket_can_request_a_stop() {
     let site = Site::start(None).await;
     let over_tcp = site.post("/api/tui/v1/stop", &json!({})).send().await.unwrap();
     assert_eq!(over_tcp.status(), 403);
-    let asked = tokio::time::timeout(Duration::from_millis(50), site.server.stop_asked()).await;
-    assert!(asked.is_err());
+    let requested =
+        tokio::time::timeout(Duration::from_millis(50), site.server.stop_requested()).await;
+    assert!(requested.is_err());
     let stop = site.uds.post(site.url("/api/tui/v1/stop")).send().await.unwrap();
     assert_eq!(stop.status(), 200);
-    tokio::time::timeout(LONG, site.server.stop_asked()).await.unwrap();
+    tokio::time::timeout(LONG, site.server.stop_requested()).await.unwrap();
     site.end().await;
 }
 
 #[tokio::test]
-async fn a_stop_ends_streams_where_an_event_ends() {
+async fn a_stop_ends_streams_between_two_events() {
     let site = Site::start(None).await;
     let (_, mut tcp) = site.view(&site.http, "new").await;
     let (_, mut uds) = site.view(&site.uds, "new").await;
@@ -458,10 +460,10 @@ async fn a_stop_ends_streams_where_an_event_ends() {
 // E04
 #[cfg(target_os = "linux")]
 #[tokio::test]
-async fn the_kernel_is_told_to_end_connections_of_clients_that_are_gone() {
+async fn the_kernel_ends_connections_of_clients_that_are_gone() {
     use axum::serve::Listener as _;
     use nix::sys::socket::{getsockopt, sockopt};
-    let tcp = listen::Tcp::bind("127.0.0.1:0".parse().unwrap(), WRITE_DEADLINE).await;
+    let tcp = listen::Tcp::bind("127.0.0.1:0".parse().unwrap(), WRITE_TIMEOUT).await;
     let mut tcp = tcp.unwrap();
     let _client = tokio::net::TcpStream::connect(tcp.address()).await.unwrap();
     let (accepted, _) = tcp.accept().await;
@@ -471,7 +473,7 @@ async fn the_kernel_is_told_to_end_connections_of_clients_that_are_gone() {
 
 // E04
 #[tokio::test]
-async fn a_client_that_takes_no_bytes_is_let_go() {
+async fn a_client_that_accepts_no_bytes_is_disconnected() {
     struct Gone(Option<tokio::sync::oneshot::Sender<()>>);
     impl Drop for Gone {
         fn drop(&mut self) {
@@ -495,17 +497,17 @@ async fn a_client_that_takes_no_bytes_is_let_go() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("s");
     let (socket, _file) = listen::Unix::bind(&path, deadline).unwrap();
-    let (stop, stopping) = watch::channel(Shutdown::Serves);
+    let (stop, stopping) = watch::channel(Shutdown::Running);
     let server = tokio::spawn(listen::serve(socket, Router::new().route("/", flood), stopping));
     let mut client = tokio::net::UnixStream::connect(&path).await.unwrap();
     client.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await.unwrap();
     tokio::time::timeout(LONG, is_gone).await.unwrap().unwrap();
-    stop.send_replace(Shutdown::Stops);
+    stop.send_replace(Shutdown::Stop);
     tokio::time::timeout(LONG, server).await.unwrap().unwrap();
 }
 
 #[tokio::test]
-async fn a_stale_socket_is_replaced_and_a_file_that_is_no_socket_is_not() {
+async fn a_stale_socket_is_replaced_but_no_other_file() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("s");
     drop(std::os::unix::net::UnixListener::bind(&path).unwrap());
@@ -523,15 +525,15 @@ async fn a_stale_socket_is_replaced_and_a_file_that_is_no_socket_is_not() {
 }
 
 #[tokio::test]
-async fn a_folder_with_a_long_name_has_its_socket_in_a_private_one() {
+async fn a_directory_with_a_long_name_has_its_socket_in_a_private_one() {
     let dir = tempfile::tempdir().unwrap();
     let state = dir.path().join("x".repeat(100));
     let path = socket_path(&state);
     assert!(path.as_os_str().len() <= 100 && !path.starts_with(dir.path()));
     assert_ne!(path, socket_path(&dir.path().join("y".repeat(100))));
     let (_socket, _file) = listen::Unix::bind(&path, LONG).unwrap();
-    let folder = std::fs::metadata(path.parent().unwrap()).unwrap();
-    assert_eq!(folder.permissions().mode() & 0o777, 0o700);
+    let parent = std::fs::metadata(path.parent().unwrap()).unwrap();
+    assert_eq!(parent.permissions().mode() & 0o777, 0o700);
 }
 
 /// Not a test of its own: another user who tries the socket.
@@ -543,12 +545,12 @@ fn stranger() {
     let mut socket = std::os::unix::net::UnixStream::connect(path).unwrap();
     let _ = socket.write_all(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n");
     let mut byte = [0];
-    let said = socket.read(&mut byte).unwrap_or(0);
-    println!("\nheard {said}");
+    let count = socket.read(&mut byte).unwrap_or(0);
+    println!("\nreceived {count}");
 }
 
 #[tokio::test]
-async fn another_user_is_not_heard_even_if_the_socket_can_be_reached() {
+async fn another_user_is_refused_even_if_the_socket_can_be_reached() {
     if !nix::unistd::getuid().is_root() {
         return;
     }
@@ -564,8 +566,8 @@ async fn another_user_is_not_heard_even_if_the_socket_can_be_reached() {
     let mut command = tokio::process::Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", "serve::tests::stranger", "--nocapture", "--test-threads=1"]);
     let ran = command.env("HERMES_TEST_SOCKET", &socket).output().await.unwrap();
-    let said = String::from_utf8_lossy(&ran.stdout).into_owned();
-    assert!(said.contains("\nheard 0\n"), "{said}");
+    let out = String::from_utf8_lossy(&ran.stdout).into_owned();
+    assert!(out.contains("\nreceived 0\n"), "{out}");
     // The same works for us.
     let own = site.uds.get(site.url("/health")).send().await.unwrap();
     assert_eq!(own.status(), 200);
@@ -574,7 +576,7 @@ async fn another_user_is_not_heard_even_if_the_socket_can_be_reached() {
 
 // E14, E07: every route that streams, over a real socket, for more than ten seconds.
 #[tokio::test]
-async fn every_stream_stays_open_and_says_that_it_lives() {
+async fn every_stream_stays_open_and_sends_comments() {
     let site = Site::start(None).await;
     // A turn that waits for an answer: its stream is open and silent.
     let (token, mut frames) = site.view(&site.http, "new").await;
@@ -599,7 +601,7 @@ async fn every_stream_stays_open_and_says_that_it_lives() {
         let answer = tokio::time::timeout(LONG, request.send()).await.unwrap().unwrap();
         let kind = answer.headers().get("content-type").map(|kind| kind.to_str().unwrap());
         let is_stream = kind.is_some_and(|kind| kind.starts_with("text/event-stream"));
-        // That one has nothing to tell and refuses.
+        // The gateway's has no events and refuses.
         let named = (path.ends_with("/stream") || path.ends_with("/events"))
             && path != "/api/sessions/gateway/stream";
         assert_eq!(is_stream, named, "{path}: {} {kind:?}", answer.status());
@@ -608,15 +610,15 @@ async fn every_stream_stays_open_and_says_that_it_lives() {
         }
     }
     assert!(streams.iter().any(|(path, _)| path == "/api/tui/v1/events"));
-    let begun = Instant::now();
-    let lives = streams.into_iter().map(|(path, mut frames)| async move {
+    let started = Instant::now();
+    let comments = streams.into_iter().map(|(path, mut frames)| async move {
         let mut comments = 0;
         while comments < 2 {
             let frame = frames.next().await.unwrap_or_else(|| panic!("{path} has ended"));
             comments += usize::from(frame.starts_with(": "));
         }
     });
-    futures::future::join_all(lives).await;
-    assert!(begun.elapsed() > Duration::from_millis(9_500), "{:?}", begun.elapsed());
+    futures::future::join_all(comments).await;
+    assert!(started.elapsed() > Duration::from_millis(9_500), "{:?}", started.elapsed());
     site.end().await;
 }

@@ -146,7 +146,7 @@ impl Session {
         }
         self.ledger.check_clock(now);
         if let Some(at) = self.turn.as_mut().and_then(|turn| turn.give_up_at.as_mut()) {
-            *at = (*at).min(now + super::UNWIND);
+            *at = (*at).min(now + self.rules.unwind);
         }
     }
 

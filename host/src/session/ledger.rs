@@ -122,7 +122,7 @@ impl Transition {
 /// Whether an entry may go from one stage to the other.
 fn may_become(from: &Stage, to: &Stage) -> bool {
     match (from, to) {
-        (Stage::Spawned, Stage::Spawned | Stage::Finished | Stage::Consumed)
+        (Stage::Spawned, Stage::Finished | Stage::Consumed)
         | (Stage::Finished, Stage::Claimed(_) | Stage::Consumed | Stage::Stale)
         | (Stage::Held(_), Stage::Finished | Stage::Claimed(_) | Stage::Consumed | Stage::Stale)
         | (Stage::Claimed(_), Stage::Finished | Stage::Held(_) | Stage::Delivered(_)) => true,
@@ -302,12 +302,11 @@ impl Ledger {
     pub(super) fn consume(&mut self, process: &Process) -> Transition {
         let kind = end_kind(process);
         let is_it = |e: &Entry| e.process == process.id && e.kind == kind;
-        let mut entry = match self.waiting.iter().position(is_it) {
-            Some(known) => self.waiting.remove(known),
-            None => {
-                let at = process.exit.as_ref().map_or(process.started_at, |exit| exit.at);
-                self.expected(process, at)
-            }
+        let mut entry = if let Some(known) = self.waiting.iter().position(is_it) {
+            self.waiting.remove(known)
+        } else {
+            let at = process.exit.as_ref().map_or(process.started_at, |exit| exit.at);
+            self.expected(process, at)
         };
         if !self.is_due(false) {
             self.settling = None;

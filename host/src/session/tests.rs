@@ -241,7 +241,7 @@ fn claim_rows_and_turn_start_are_one_commit() {
             _ => None,
         })
         .collect();
-    assert_eq!(records, ["FinishedCall", "started", "row", "Claimed(TurnId(2))"]);
+    assert_eq!(records, ["Finished", "started", "row", "Claimed(TurnId(2))"]);
 }
 
 #[test]

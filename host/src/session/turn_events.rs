@@ -2,6 +2,7 @@
 
 use std::fmt::Write as _;
 
+use super::turn::Turn;
 use super::{Ack, ConsumeAt, Effects, FinishedCall, Reply, Session, TurnEvent};
 use crate::store::Record;
 use protocol::{
@@ -43,7 +44,7 @@ impl Session {
             event,
             TurnEvent::Spawn(_) | TurnEvent::Delegate { .. } | TurnEvent::Ask { .. }
         );
-        if begins && running.is_some_and(|running| running.is_cancelled()) {
+        if begins && running.is_some_and(Turn::is_cancelled) {
             return Some("the turn was interrupted");
         }
         running.is_none_or(|running| running.id != turn).then_some("the turn is over")

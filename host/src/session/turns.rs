@@ -10,9 +10,6 @@ use crate::store::Record;
 use crate::wakeup;
 use protocol::{Body, Event, Killer, Millis, News, Queued, Row, Source, Storage, TurnId};
 
-/// How long a cancelled turn may take to unwind; then it is over whatever it does (W23).
-pub(crate) const UNWIND: Millis = 10_000;
-
 /// The reason that a turn starts.
 enum Trigger {
     Prompt(Queued),
@@ -37,7 +34,7 @@ impl Session {
         if turn.is_cancelled() {
             return;
         }
-        turn.give_up_at = Some(now + UNWIND);
+        turn.give_up_at = Some(now + self.rules.unwind);
         let id = turn.id;
         let tasks = std::mem::take(&mut turn.tasks);
         self.publish(Event::TurnCancelling { turn: id }, out);

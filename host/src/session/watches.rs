@@ -7,8 +7,6 @@ use crate::store::Record;
 use crate::wakeup;
 use protocol::{Delivery, Millis, News, Process, ProcessId, TurnId, Wakeup, Watching};
 
-/// Shortest time between two matches of one process that are delivered (P03).
-const WINDOW: Millis = 15_000;
 /// A watch is switched off in the window that would be this many in a row with suppressed lines.
 const STRIKES: u32 = 3;
 
@@ -27,11 +25,11 @@ enum MatchDecision {
 
 /// The rate limit of one process: `lines` matched at `now`.
 ///
-/// A window is the time after a match that was delivered. The first line that is suppressed in it is
+/// A window is the time `gap` after a match that was delivered. The first line that is suppressed in it is
 /// its strike; a window without one begins the count anew.
-fn limit(watching: &mut Watching, lines: u64, now: Millis) -> MatchDecision {
+fn limit(watching: &mut Watching, lines: u64, gap: Millis, now: Millis) -> MatchDecision {
     // A clock that was set back never keeps a window open.
-    let inside = watching.told_at.is_some_and(|told| (0..WINDOW).contains(&(now - told)));
+    let inside = watching.told_at.is_some_and(|told| (0..gap).contains(&(now - told)));
     if !inside {
         if watching.suppressed == 0 {
             watching.strikes = 0;
@@ -71,7 +69,7 @@ impl Session {
             watching.stale += 1;
             MatchDecision::Stale
         } else {
-            limit(&mut watching, hit.lines, now)
+            limit(&mut watching, hit.lines, self.rules.match_gap, now)
         };
         (watching, decision)
     }

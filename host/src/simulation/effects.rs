@@ -49,7 +49,7 @@ impl World<'_> {
                 match item {
                     Item::Effect(effect) if written => self.perform(s, effect, true),
                     Item::Effect(effect) => self.perform_unwritten(s, effect),
-                    Item::Window { front, event, .. } => self.window(s, front, &event),
+                    Item::Window { view, event, .. } => self.window(s, view, &event),
                     Item::Branch { .. } => {}
                 }
             }

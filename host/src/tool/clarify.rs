@@ -1,4 +1,4 @@
-//! `clarify`: the agent asks the user. Not how the question looks.
+//! `clarify`: the agent asks the user a question. Not how the question is shown.
 
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -8,7 +8,7 @@ use crate::session::{Attendance, Reply, TurnEvent, clarify_result};
 use crate::toolset::Toolset;
 use protocol::{Answer, Ask};
 
-const NOBODY: &str = "Nobody answered. Go on with your best guess and say which one you made, \
+const NO_ANSWER: &str = "Nobody answered. Go on with your best guess and say which one you made, \
                       or stop here if it is too risky.";
 
 pub(super) const TOOL: Tool = Tool {
@@ -46,7 +46,7 @@ async fn run(args: &Value, ctx: CallContext) -> Result<ToolOutput, Error> {
     let choices: Vec<String> = choices.iter().take(4).filter_map(label).collect();
     let mut unanswered = false;
     let text = match ctx.plan.attendance {
-        Attendance::Stateless | Attendance::Delegated => NOBODY.to_owned(),
+        Attendance::Stateless | Attendance::Delegated => NO_ANSWER.to_owned(),
         Attendance::Attended => {
             let ask = Ask::Clarify { question: question.clone(), choices: choices.clone() };
             let timeout = ctx.tools.clarify_timeout.as_millis() as i64;
@@ -54,12 +54,12 @@ async fn run(args: &Value, ctx: CallContext) -> Result<ToolOutput, Error> {
                 Reply::Answer(Answer::Text(text)) => text,
                 Reply::Answer(Answer::Expired) => {
                     unanswered = true;
-                    NOBODY.to_owned()
+                    NO_ANSWER.to_owned()
                 }
-                Reply::Answer(Answer::Withdrawn | Answer::Approval(_)) => NOBODY.to_owned(),
+                Reply::Answer(Answer::Withdrawn | Answer::Approval(_)) => NO_ANSWER.to_owned(),
                 Reply::Refused(text) => return Err(Error(text)),
                 Reply::Go | Reply::Row(_) | Reply::Processes(_) | Reply::Ended { .. } => {
-                    NOBODY.to_owned()
+                    NO_ANSWER.to_owned()
                 }
             }
         }

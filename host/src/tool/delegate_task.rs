@@ -18,8 +18,8 @@ use protocol::{Delivery, Exit, Process, ProcessId, SessionId, State, Watching, W
 const GOAL: usize = 200;
 /// Rows of a session that are read for what it found.
 const LAST: usize = 50;
-/// Why a call waits that was not asked to.
-const NOBODY: &str = "Nobody is there to be woken after a one-shot run, so this call has waited \
+/// Why a call waits that did not request it.
+const WAITED: &str = "Nobody is there to be woken after a one-shot run, so this call has waited \
                       for the tasks.";
 
 pub(super) const TOOL: Tool = Tool {
@@ -96,7 +96,7 @@ impl Args {
 }
 
 impl Task {
-    /// What the session that works on it is asked.
+    /// The prompt of the session that works on it.
     fn brief(&self) -> String {
         let mut text = format!(
             "[Another agent has delegated this task to you. Work on it alone: nobody answers \
@@ -142,8 +142,8 @@ async fn run(args: &Value, ctx: CallContext) -> Result<ToolOutput, Error> {
     let mut entries = Vec::new();
     for task in tasks {
         let process = Box::new(task.process(notify, &ctx));
-        let said = TurnEvent::Delegate { process: process.clone(), brief: task.brief(), waits };
-        let entry = match ctx.link.ask(said).await {
+        let event = TurnEvent::Delegate { process: process.clone(), brief: task.brief(), waits };
+        let entry = match ctx.link.ask(event).await {
             Reply::Go => TaskStart::Started(process),
             Reply::Refused(why) => TaskStart::Refused { goal: process.command, why },
             Reply::Row(_) | Reply::Answer(_) | Reply::Processes(_) | Reply::Ended { .. } => {
@@ -162,7 +162,7 @@ async fn run(args: &Value, ctx: CallContext) -> Result<ToolOutput, Error> {
     if none {
         value["error"] = "no task was started".into();
     } else if waits && asked {
-        value["note"] = NOBODY.into();
+        value["note"] = WAITED.into();
     } else if !waits {
         let note = "You are woken with each result. End your turn, or go on with other work.";
         value["note"] = note.into();
@@ -171,7 +171,7 @@ async fn run(args: &Value, ctx: CallContext) -> Result<ToolOutput, Error> {
     Ok(ToolOutput { value, seen, ..ToolOutput::default() })
 }
 
-/// What became of one task of a call.
+/// The start of one task of a call.
 enum TaskStart {
     Started(Box<Process>),
     Refused { goal: String, why: String },
@@ -208,18 +208,18 @@ impl TaskStart {
     }
 }
 
-/// How it ended, in a word.
+/// How it ended, as one word.
 pub(super) fn status(exit: &Exit) -> &'static str {
     wakeup::task_status(exit)
 }
 
-/// What it found, as much as a result shows of it.
+/// Its result, shortened to what a tool result shows.
 pub(super) async fn result(process: &Process, tools: &ToolContext) -> String {
     let text = load_findings(process, tools).await.text();
     wakeup::both_ends(&clean(&text), wakeup::RESULT, &process.id)
 }
 
-/// What it found, read from the session that worked on it.
+/// Its result, read from the session that worked on it.
 pub(super) async fn load_findings(process: &Process, tools: &ToolContext) -> TaskResult {
     let Some(worker) = process.worker().cloned() else { return TaskResult::default() };
     let state = tools.state.clone();
@@ -236,7 +236,7 @@ fn unread(why: &str) -> TaskResult {
     TaskResult { answer: String::new(), failure: Some(format!("Nothing is known: {why}.")) }
 }
 
-/// Words of another agent, as plain as output.
+/// Cleans the text of another agent like output.
 pub(super) fn clean(text: &str) -> String {
     redact::secrets(&redact::plain(text)).into_owned()
 }

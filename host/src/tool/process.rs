@@ -1,5 +1,5 @@
 //! `process`: the agent looks after its background processes. What it sees of an end counts as
-//! delivered (W07); a kill is written down before the signal is sent (W08).
+//! delivered (W07); a kill is stored before the signal is sent (W08).
 
 mod task;
 
@@ -95,7 +95,7 @@ async fn run(args: &Value, ctx: CallContext) -> Result<ToolOutput, Error> {
     }
 }
 
-/// How it ended, as far as is known: the session's word first, the supervisor's else.
+/// How it ended, if known: as the session has stored it, else as the supervisor has.
 fn exit_of(process: &Process, ctx: &CallContext) -> Option<Exit> {
     process.exit.clone().or_else(|| ctx.tools.processes.exit(&process.id))
 }
@@ -109,7 +109,7 @@ fn uptime(process: &Process) -> i64 {
     ((end - process.started_at) / 1000).max(0)
 }
 
-/// The fields that tell how a process ended, in hermes' words.
+/// The result fields about the end of a process, named as in hermes.
 fn ending(process: &Process, exit: &Exit) -> Vec<(&'static str, Value)> {
     let (reason, by) = match (exit.end, process.killed_by) {
         (End::Exited, _) => ("exited", ""),
@@ -127,7 +127,7 @@ fn ending(process: &Process, exit: &Exit) -> Vec<(&'static str, Value)> {
     ]
 }
 
-/// The fields that tell what became of its watch, if it has one.
+/// The result fields about its watch, if it has one.
 fn watch(process: &Process) -> Vec<(&'static str, Value)> {
     if process.watch.is_empty() {
         return Vec::new();

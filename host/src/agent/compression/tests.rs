@@ -1,4 +1,4 @@
-//! What a compression replaces, what the model is told instead, and when it happens.
+//! Which rows a compression replaces, what the model reads instead, and when it happens.
 
 use std::collections::BTreeSet;
 
@@ -28,7 +28,7 @@ impl Rows {
         self.add(Body::User { text: text.into() });
     }
 
-    fn says(&mut self, text: impl Into<String>, calls: &[&str]) {
+    fn answer(&mut self, text: impl Into<String>, calls: &[&str]) {
         let call = |id: &&str| ToolCall {
             id: CallId((*id).to_owned()),
             name: "terminal".to_owned(),
@@ -61,14 +61,14 @@ impl Rows {
         }));
     }
 
-    fn summary(&mut self, cut: &Cut) {
-        let (head, tail) = (cut.head, cut.tail);
+    fn summary(&mut self, chosen: &Replacement) {
+        let (head, tail) = (chosen.head, chosen.tail);
         let text = "summary".to_owned();
         self.add(Body::Summary(Summary { text, head, tail, ..Summary::default() }));
     }
 
-    /// Numbers of the rows that the model gets.
-    fn told(&self) -> Vec<u64> {
+    /// The numbers of the rows that the model gets.
+    fn context(&self) -> Vec<u64> {
         context(&self.0).iter().map(|r| r.n).collect()
     }
 }
@@ -78,7 +78,7 @@ fn chat(prompts: usize, bytes: usize) -> Rows {
     let mut rows = Rows::default();
     for i in 1..=prompts {
         rows.user(format!("question {i} {}", "q".repeat(bytes)));
-        rows.says(format!("answer {i} {}", "a".repeat(bytes)), &[]);
+        rows.answer(format!("answer {i} {}", "a".repeat(bytes)), &[]);
     }
     rows
 }
@@ -92,8 +92,8 @@ const RULES: Compression = Compression {
 };
 
 #[test]
-fn the_trigger_follows_the_window_and_leaves_room_for_the_answer() {
-    let at = |length, max_tokens| cut::trigger(&RULES, length, max_tokens);
+fn the_trigger_leaves_room_for_the_answer() {
+    let at = |length, max_tokens| budget::trigger(&RULES, length, max_tokens);
     // Half of a large window; three quarters of one below 512 k.
     assert_eq!(at(1_000_000, 0), 500_000);
     assert_eq!(at(200_000, 0), 150_000);
@@ -106,42 +106,46 @@ fn the_trigger_follows_the_window_and_leaves_room_for_the_answer() {
     // An answer that takes the whole window is a mistake of the configuration.
     assert_eq!(at(8_000, 9_000), 3_400);
     let eager = Compression { threshold: 0.9, ..RULES };
-    assert_eq!(cut::trigger(&eager, 1_000_000, 0), 900_000);
+    assert_eq!(budget::trigger(&eager, 1_000_000, 0), 900_000);
 }
 
 #[test]
-fn the_first_messages_and_a_fifth_of_the_budget_at_the_end_are_kept() {
+fn the_first_messages_and_the_budget_at_the_end_are_kept() {
     // 104 tokens a row.
     let rows = chat(20, 390);
-    let cut = cut::cut(&rows.0, &RULES, 4_000, 0).unwrap();
-    assert_eq!(cut.head, 3);
+    let chosen = replacement::choose(&rows.0, &RULES, 4_000, 0).unwrap();
+    assert_eq!(chosen.head, 3);
     // The budget of 800 takes 7 rows; the soft one of 1 200, up to 20 messages, 11.
-    assert_eq!(cut.tail, 30);
-    assert_eq!(cut.replaced.first().map(|r| r.n), Some(4));
-    assert_eq!(cut.replaced.last().map(|r| r.n), Some(29));
+    assert_eq!(chosen.tail, 30);
+    assert_eq!(chosen.rows.first().map(|r| r.n), Some(4));
+    assert_eq!(chosen.rows.last().map(|r| r.n), Some(29));
     let few = Compression { protect_last: 2, ..RULES };
-    assert_eq!(cut::cut(&rows.0, &few, 4_000, 0).unwrap().tail, 34);
-    assert_eq!(cut::cut(&rows.0, &few, 4_000, 1).unwrap().tail, 38, "half of it");
+    assert_eq!(replacement::choose(&rows.0, &few, 4_000, 0).unwrap().tail, 34);
+    assert_eq!(replacement::choose(&rows.0, &few, 4_000, 1).unwrap().tail, 38, "half of it");
     let all = Compression { protect_first: 0, ..RULES };
-    assert_eq!(cut::cut(&rows.0, &all, 4_000, 0).unwrap().head, 0);
-    assert_eq!(cut::cut(&rows.0, &RULES, 1_000_000, 0), None, "all of it fits into the tail");
-    assert_eq!(cut::cut(&[], &RULES, 4_000, 0), None);
+    assert_eq!(replacement::choose(&rows.0, &all, 4_000, 0).unwrap().head, 0);
+    assert_eq!(
+        replacement::choose(&rows.0, &RULES, 1_000_000, 0),
+        None,
+        "all of it fits into the tail"
+    );
+    assert_eq!(replacement::choose(&[], &RULES, 4_000, 0), None);
 }
 
 #[test]
-fn a_prompt_as_large_as_the_budget_is_no_head() {
+fn a_prompt_as_large_as_the_budget_is_not_kept_as_the_head() {
     let mut rows = Rows::default();
     rows.user("q".repeat(20_000));
     for i in 0..10 {
-        rows.says(format!("{i}{}", "a".repeat(400)), &[]);
+        rows.answer(format!("{i}{}", "a".repeat(400)), &[]);
     }
-    assert_eq!(cut::cut(&rows.0, &RULES, 4_000, 0).unwrap().head, 0);
+    assert_eq!(replacement::choose(&rows.0, &RULES, 4_000, 0).unwrap().head, 0);
 }
 
 #[test]
 fn at_least_three_messages_are_kept_where_they_leave_room() {
     let rows = chat(10, 2_000);
-    let tail = |base, squeeze| cut::cut(&rows.0, &RULES, base, squeeze).unwrap().tail;
+    let tail = |base, squeeze| replacement::choose(&rows.0, &RULES, base, squeeze).unwrap().tail;
     // 506 tokens a row: three of them are more than a fifth of 4 000 and less than half.
     assert_eq!(tail(4_000, 0), 18);
     assert_eq!(tail(2_100, 0), 19, "two leave room");
@@ -149,107 +153,107 @@ fn at_least_three_messages_are_kept_where_they_leave_room() {
 }
 
 #[test]
-fn calls_and_their_results_are_never_parted() {
+fn calls_and_their_results_are_never_separated() {
     let mut rows = chat(3, 400);
     rows.user("do it");
-    rows.says("both", &["a", "b"]);
+    rows.answer("both", &["a", "b"]);
     rows.result("b", "x".repeat(9_000));
     rows.result("a", "y".repeat(9_000));
     // Far beyond any budget, and still with its results: the model must answer them.
-    let cut = cut::cut(&rows.0, &RULES, 1_000, 0).unwrap();
-    assert_eq!(cut.tail, 8);
-    assert_eq!(cut.asked.iter().map(|r| r.n).collect::<Vec<_>>(), [7]);
+    let chosen = replacement::choose(&rows.0, &RULES, 1_000, 0).unwrap();
+    assert_eq!(chosen.tail, 8);
+    assert_eq!(chosen.requests.iter().map(|r| r.n).collect::<Vec<_>>(), [7]);
     // The head never ends within them either.
     let mut rows = Rows::default();
     rows.user("go");
-    rows.says("", &["a", "b", "c"]);
+    rows.answer("", &["a", "b", "c"]);
     for call in ["a", "b", "c"] {
         rows.result(call, "done");
     }
     for i in 0..10 {
-        rows.says(format!("{i}{}", "a".repeat(400)), &[]);
+        rows.answer(format!("{i}{}", "a".repeat(400)), &[]);
     }
-    assert_eq!(cut::cut(&rows.0, &RULES, 2_000, 0).unwrap().head, 1);
+    assert_eq!(replacement::choose(&rows.0, &RULES, 2_000, 0).unwrap().head, 1);
 }
 
 #[test]
-fn what_is_not_answered_yet_is_kept_whatever_its_size() {
+fn unanswered_rows_are_kept_whatever_their_size() {
     let mut rows = chat(10, 400);
     rows.woken(&"w".repeat(5_000));
     rows.woken("second");
     rows.user("q".repeat(9_000));
-    let cut = cut::cut(&rows.0, &RULES, 1_000, 3).unwrap();
-    assert_eq!(cut.tail, 21);
-    assert_eq!(cut.asked, []);
+    let chosen = replacement::choose(&rows.0, &RULES, 1_000, 3).unwrap();
+    assert_eq!(chosen.tail, 21);
+    assert_eq!(chosen.requests, []);
 }
 
 #[test]
-fn a_long_turn_is_compressed_too_and_its_prompt_is_told_word_for_word() {
+fn a_summary_quotes_the_prompt_of_a_long_turn() {
     let mut rows = chat(2, 100);
     rows.user("paint the bikeshed in #c0ffee");
     for i in 0..30 {
         let id = format!("c{i}");
-        rows.says(format!("step {i}"), &[&id]);
+        rows.answer(format!("step {i}"), &[&id]);
         rows.result(&id, "r".repeat(600));
     }
-    let first = cut::cut(&rows.0, &RULES, 4_000, 0).unwrap();
+    let first = replacement::choose(&rows.0, &RULES, 4_000, 0).unwrap();
     assert!(first.tail > 10, "{}", first.tail);
-    let told = prompt::told("what happened", &first.asked, 4_000);
-    assert!(told.contains("what happened") && told.contains("#c0ffee"), "{told}");
+    let text = prompt::summary_text("what happened", &first.requests, 4_000);
+    assert!(text.contains("what happened") && text.contains("#c0ffee"), "{text}");
     // Also the second time, when the prompt has long left the context.
     rows.summary(&first);
     for i in 30..60 {
         let id = format!("c{i}");
-        rows.says(format!("step {i}"), &[&id]);
+        rows.answer(format!("step {i}"), &[&id]);
         rows.result(&id, "r".repeat(600));
     }
-    let second = cut::cut(&rows.0, &RULES, 4_000, 0).unwrap();
-    assert_eq!(second.asked.iter().map(|r| r.n).collect::<Vec<_>>(), [5]);
+    let second = replacement::choose(&rows.0, &RULES, 4_000, 0).unwrap();
+    assert_eq!(second.requests.iter().map(|r| r.n).collect::<Vec<_>>(), [5]);
 }
 
 #[test]
-fn a_second_compression_brings_the_summary_up_to_date_and_lets_the_head_go() {
+fn a_second_compression_updates_the_summary() {
     let mut rows = chat(20, 390);
-    let cut = cut::cut(&rows.0, &RULES, 4_000, 0).unwrap();
-    rows.summary(&cut);
-    assert_eq!(rows.told(), [vec![1, 2, 3, 41], (30..=40).collect()].concat());
-    assert_eq!(cut::cut(&rows.0, &RULES, 4_000, 0), None, "nothing has come since");
+    let chosen = replacement::choose(&rows.0, &RULES, 4_000, 0).unwrap();
+    rows.summary(&chosen);
+    assert_eq!(rows.context(), [vec![1, 2, 3, 41], (30..=40).collect()].concat());
+    assert_eq!(replacement::choose(&rows.0, &RULES, 4_000, 0), None, "nothing has come since");
     let more = chat(10, 390).0;
     for row in more {
         rows.add(row.body.clone());
     }
-    let again = cut::cut(&rows.0, &RULES, 4_000, 0).unwrap();
+    let again = replacement::choose(&rows.0, &RULES, 4_000, 0).unwrap();
     assert_eq!((again.head, again.tail), (0, 51));
-    assert_eq!(again.earlier.as_ref().map(|s| s.text.as_str()), Some("summary"));
-    assert_eq!(again.replaced.iter().map(|r| r.n).collect::<Vec<_>>(), {
+    assert_eq!(again.earlier_summary.as_ref().map(|s| s.text.as_str()), Some("summary"));
+    assert_eq!(again.rows.iter().map(|r| r.n).collect::<Vec<_>>(), {
         [vec![1, 2, 3], (30..=40).collect(), (42..=50).collect()].concat()
     });
-    let asked = prompt::request(&again, Some("the colours"), 2_000, 100_000);
-    assert!(asked.contains("<notes>\nsummary\n</notes>") && asked.contains("the colours"));
+    let request = prompt::request(&again, Some("the colours"), 2_000, 100_000);
+    assert!(request.contains("<notes>\nsummary\n</notes>") && request.contains("the colours"));
     rows.summary(&again);
-    assert_eq!(rows.told(), [vec![62], (51..=61).collect()].concat(), "one summary, not two");
+    assert_eq!(rows.context(), [vec![62], (51..=61).collect()].concat(), "one summary, not two");
 }
 
 #[test]
-fn a_record_is_held_within_its_bytes_and_keeps_every_part_as_long_as_it_can() {
+fn an_excerpt_is_bounded_and_shortens_all_parts_alike() {
     let mut rows = chat(40, 5_000);
-    rows.says("calling", &["a"]);
+    rows.answer("calling", &["a"]);
     rows.result("a", "é".repeat(100_000));
     rows.user("next");
-    rows.says("last", &[]);
-    let cut = cut::cut(&rows.0, &RULES, 1_000, 1).unwrap();
+    rows.answer("last", &[]);
+    let chosen = replacement::choose(&rows.0, &RULES, 1_000, 1).unwrap();
     for bytes in [200_000, 30_000, 2_000] {
-        let text = prompt::request(&cut, None, 2_000, bytes);
+        let text = prompt::request(&chosen, None, 2_000, bytes);
         assert!(text.len() < bytes + 3_000, "{} for {bytes}", text.len());
     }
-    let text = prompt::request(&cut, None, 2_000, 60_000);
+    let text = prompt::request(&chosen, None, 2_000, 60_000);
     assert!((3..=40).all(|i| text.contains(&format!("question {i} "))), "{text}");
 }
 
 #[test]
-fn a_secret_in_a_summary_is_not_told() {
-    let told = prompt::told("the key is sk-0123456789abcdefghijABCDEFGHIJ", &[], 4_000);
-    assert!(!told.contains("0123456789abcdefghij"), "{told}");
+fn a_secret_in_a_summary_is_redacted() {
+    let text = prompt::summary_text("the key is sk-0123456789abcdefghijABCDEFGHIJ", &[], 4_000);
+    assert!(!text.contains("0123456789abcdefghij"), "{text}");
 }
 
 /// One piece of a random transcript: what, how large.
@@ -261,11 +265,11 @@ fn piece(rows: &mut Rows, what: u8, size: u16) {
         2 => rows.woken(&text),
         3 => rows.add(Body::Note { text }),
         4 => rows.add(Body::Failure { message: text }),
-        5 => rows.says(text, &[]),
+        5 => rows.answer(text, &[]),
         _ => {
             let ids: Vec<_> = (0..=what % 3).map(|i| format!("{n}-{i}")).collect();
             let refs: Vec<_> = ids.iter().map(String::as_str).collect();
-            rows.says("calls", &refs);
+            rows.answer("calls", &refs);
             for id in ids.iter().rev() {
                 rows.result(id, text.clone());
             }
@@ -275,7 +279,7 @@ fn piece(rows: &mut Rows, what: u8, size: u16) {
 
 proptest! {
     #[test]
-    fn whatever_is_compressed_the_context_stays_whole_and_in_order(
+    fn a_compressed_context_is_complete_and_in_order(
         rounds in proptest::collection::vec(
             (proptest::collection::vec((any::<u8>(), 0..400_u16), 0..40), 0..3_u32, 100..9_000_u64),
             1..5,
@@ -289,19 +293,19 @@ proptest! {
             for (what, size) in pieces {
                 piece(&mut rows, what, size);
             }
-            let before: BTreeSet<u64> = rows.told().into_iter().collect();
-            let Some(cut) = cut::cut(&rows.0, &rules, base, squeeze) else { continue };
+            let before: BTreeSet<u64> = rows.context().into_iter().collect();
+            let Some(chosen) = replacement::choose(&rows.0, &rules, base, squeeze) else { continue };
             let end = rows.0.len();
-            rows.summary(&cut);
-            let told = context(&rows.0);
+            rows.summary(&chosen);
+            let now = context(&rows.0);
             // The summary stands where the replaced rows were, the rest in order.
-            let plain: Vec<_> = told.iter().filter(|r| !matches!(r.body, Body::Summary(_))).collect();
+            let plain: Vec<_> = now.iter().filter(|r| !matches!(r.body, Body::Summary(_))).collect();
             prop_assert!(plain.is_sorted_by(|a, b| a.n < b.n));
-            prop_assert_eq!(told.len(), plain.len() + 1);
-            let at = told.iter().position(|r| matches!(r.body, Body::Summary(_))).unwrap();
-            prop_assert!(told[..at].iter().all(|r| r.n <= cut.head));
-            // What was told is told as before or replaced, nothing else, nothing twice.
-            let replaced: BTreeSet<u64> = cut.replaced.iter().map(|r| r.n).collect();
+            prop_assert_eq!(now.len(), plain.len() + 1);
+            let at = now.iter().position(|r| matches!(r.body, Body::Summary(_))).unwrap();
+            prop_assert!(now[..at].iter().all(|r| r.n <= chosen.head));
+            // Each row of the earlier context is kept or replaced, and none is there twice.
+            let replaced: BTreeSet<u64> = chosen.rows.iter().map(|r| r.n).collect();
             for n in before.iter().filter(|n| !matches!(rows.0[**n as usize - 1].body, Body::Summary(_))) {
                 let kept = plain.iter().any(|r| r.n == *n);
                 prop_assert!(kept != replaced.contains(n), "row {}", n);
@@ -316,25 +320,25 @@ proptest! {
                 _ => None,
             }).collect();
             prop_assert_eq!(calls, results);
-            // What is not answered is in it; what was asked last is, or its words are.
+            // Rows without an answer are kept; the last request is kept, or part of the summary.
             let answered = |r: &&Arc<Row>| matches!(r.body, Body::Assistant(_) | Body::Tool(_));
             let open = rows.0[..end].iter().rev().take_while(|r| !answered(r)).map(|r| r.n);
             for n in open {
                 prop_assert!(matches!(rows.0[n as usize - 1].body, Body::Summary(_)) || plain.iter().any(|r| r.n == n));
             }
-            let asks = |r: &&Arc<Row>| matches!(r.body, Body::User { .. } | Body::Wakeup(_));
-            if let Some(ask) = rows.0.iter().rfind(asks) {
-                prop_assert!(plain.iter().any(|r| r.n == ask.n) || cut.asked.contains(ask));
+            let is_request = |r: &&Arc<Row>| matches!(r.body, Body::User { .. } | Body::Wakeup(_));
+            if let Some(request) = rows.0.iter().rfind(is_request) {
+                prop_assert!(plain.iter().any(|r| r.n == request.n) || chosen.requests.contains(request));
             }
         }
     }
 }
 
 #[test]
-fn the_messages_of_a_turn_are_made_of_the_context() {
+fn the_messages_of_a_turn_are_made_from_the_context() {
     let mut rows = chat(20, 390);
-    let cut = cut::cut(&rows.0, &RULES, 4_000, 0).unwrap();
-    rows.summary(&cut);
+    let chosen = replacement::choose(&rows.0, &RULES, 4_000, 0).unwrap();
+    rows.summary(&chosen);
     rows.woken("[IMPORTANT: it ended]");
     let texts: Vec<_> = messages(&rows.0)
         .into_iter()
@@ -348,40 +352,40 @@ fn the_messages_of_a_turn_are_made_of_the_context() {
     assert_eq!(texts.last().map(String::as_str), Some("[IMPORTANT: it"));
 }
 
-/// A keeper on a scripted model; what it says is answered as a session would.
+/// A compressor on a scripted model; its events are answered as a session would.
 struct Rig {
-    keeper: Keeper,
+    compressor: Compressor,
     model: Arc<Scripted>,
-    said: mpsc::UnboundedReceiver<TurnEvent>,
+    events: mpsc::UnboundedReceiver<TurnEvent>,
 }
 
 impl Rig {
     fn new(limits: Limits, used: Option<u64>, answers: Vec<Vec<Step>>) -> Self {
-        let (messages, mut heard) = mpsc::unbounded_channel::<TurnMessage>();
-        let (says, said) = mpsc::unbounded_channel();
+        let (messages, mut reports) = mpsc::unbounded_channel::<TurnMessage>();
+        let (forward, events) = mpsc::unbounded_channel();
         tokio::spawn(async move {
-            while let Some(TurnMessage { event, reply, turn, .. }) = heard.recv().await {
+            while let Some(TurnMessage { event, reply, turn, .. }) = reports.recv().await {
                 if let (TurnEvent::Compressed(summary), Some(reply)) = (&event, reply) {
                     let body = Body::Summary(summary.clone());
                     reply.send(Reply::Row(Row { n: 1_000, turn, at: 0, cut: 0, body })).unwrap();
                 }
-                says.send(event).unwrap();
+                forward.send(event).unwrap();
             }
         });
         let model = scripted(answers);
         let link = TurnLink { session: SessionId("s".to_owned()), turn: TurnId(1), messages };
-        let keeper = Keeper::new(model.clone(), link, limits, &Request::default(), used);
-        Self { keeper, model, said }
+        let compressor = Compressor::new(model.clone(), link, limits, &Request::default(), used);
+        Self { compressor, model, events }
     }
 
-    /// What was said to the user.
+    /// The messages for the user so far.
     fn messages(&mut self) -> Vec<String> {
-        let says = std::iter::from_fn(|| self.said.try_recv().ok());
-        let message = |report| match report {
+        let events = std::iter::from_fn(|| self.events.try_recv().ok());
+        let message = |event| match event {
             TurnEvent::NotCompressed { message, .. } => Some(message),
             _ => None,
         };
-        says.filter_map(message).collect()
+        events.filter_map(message).collect()
     }
 }
 
@@ -393,15 +397,15 @@ fn text(text: &str) -> Vec<Step> {
     vec![Step::Text(text.to_owned())]
 }
 
-/// What the provider counted before: more than the trigger of a window of 128 000.
+/// The tokens that the provider has counted: more than the trigger of a window of 128 000.
 const FULL: Option<u64> = Some(97_000);
 
 #[tokio::test]
-async fn a_context_over_the_trigger_is_compressed_once_and_then_counted_anew() {
+async fn a_context_over_the_trigger_is_compressed_once() {
     let mut rows = chat(100, 2_000);
     let mut rig = Rig::new(limits(), FULL, vec![text("all of it in short")]);
-    rig.keeper.make_room(&mut rows.0).await;
-    rig.keeper.make_room(&mut rows.0).await;
+    rig.compressor.compress_if_full(&mut rows.0).await;
+    rig.compressor.compress_if_full(&mut rows.0).await;
     assert_eq!(rig.model.requests().len(), 1);
     let request = &rig.model.requests()[0];
     assert!(request.tools.is_empty() && request.system == prompt::SYSTEM);
@@ -415,7 +419,7 @@ async fn a_context_over_the_trigger_is_compressed_once_and_then_counted_anew() {
 }
 
 #[tokio::test]
-async fn below_the_trigger_when_switched_off_or_after_poor_ones_nothing_happens_by_itself() {
+async fn automatic_compression_needs_a_full_context() {
     let full = 96_000 - 506;
     let off = Limits { rules: Compression { enabled: false, ..RULES }, ..limits() };
     let poor = Limits { poor: POOR, ..limits() };
@@ -427,28 +431,28 @@ async fn below_the_trigger_when_switched_off_or_after_poor_ones_nothing_happens_
         let mut rig = Rig::new(limits, used, vec![text("short")]);
         // Without a count of the provider's an estimate decides: 100 600 tokens here.
         let expected = usize::from(used.is_none());
-        rig.keeper.make_room(&mut rows.0).await;
+        rig.compressor.compress_if_full(&mut rows.0).await;
         assert_eq!(rig.model.requests().len(), expected, "{limits:?} {used:?}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failed_summary_does_not_stop_the_turn_and_is_tried_again_after_ten_minutes() {
+async fn a_failed_summary_is_retried_after_ten_minutes() {
     let mut rows = chat(100, 2_000);
     let fail = || vec![Step::fail(Class::Server, "The server is on fire.")];
     let mut rig = Rig::new(limits(), FULL, vec![fail(), text(" \n"), text("short")]);
     let before = rows.0.len();
-    rig.keeper.make_room(&mut rows.0).await;
-    rig.keeper.make_room(&mut rows.0).await;
+    rig.compressor.compress_if_full(&mut rows.0).await;
+    rig.compressor.compress_if_full(&mut rows.0).await;
     assert_eq!((rows.0.len(), rig.model.requests().len()), (before, 1));
     tokio::task::yield_now().await;
-    let told = rig.messages();
-    assert!(told.len() == 1 && told[0].contains("The server is on fire."), "{told:?}");
+    let messages = rig.messages();
+    assert!(messages.len() == 1 && messages[0].contains("The server is on fire."), "{messages:?}");
     tokio::time::advance(COOL_DOWN).await;
-    rig.keeper.make_room(&mut rows.0).await;
+    rig.compressor.compress_if_full(&mut rows.0).await;
     assert_eq!(rows.0.len(), before, "an empty summary is none");
     tokio::time::advance(COOL_DOWN).await;
-    rig.keeper.make_room(&mut rows.0).await;
+    rig.compressor.compress_if_full(&mut rows.0).await;
     assert_eq!(rows.0.len(), before + 1);
 }
 
@@ -457,17 +461,17 @@ async fn a_summary_longer_than_what_it_replaces_is_refused() {
     let mut rows = chat(6, 400);
     let limits = Limits { rules: Compression { target_ratio: 0.3, ..RULES }, ..limits() };
     let mut rig = Rig::new(limits, None, vec![text(&"word ".repeat(1_000))]);
-    let outcome = rig.keeper.asked(&mut rows.0, None).await;
+    let outcome = rig.compressor.compress_now(&mut rows.0, None).await;
     assert!(matches!(outcome, Outcome::Failed { .. }));
     assert_eq!((rows.0.len(), rig.model.requests().len()), (12, 1));
 }
 
 #[tokio::test]
-async fn a_record_that_is_itself_too_long_is_asked_about_in_short() {
+async fn a_summary_request_that_is_too_long_is_shortened() {
     let mut rows = chat(100, 2_000);
     let too_long = || vec![Step::fail(Class::ContextOverflow, "too long")];
     let mut rig = Rig::new(limits(), FULL, vec![too_long(), too_long(), text("short")]);
-    assert_eq!(rig.keeper.asked(&mut rows.0, None).await, Outcome::Done);
+    assert_eq!(rig.compressor.compress_now(&mut rows.0, None).await, Outcome::Done);
     let sizes: Vec<_> = rig.model.requests().iter().map(size).collect();
     assert!(sizes[0] > sizes[1] && sizes[1] > sizes[2], "{sizes:?}");
 }
@@ -480,45 +484,45 @@ fn size(request: &Request) -> usize {
 }
 
 #[tokio::test]
-async fn an_overflow_is_compressed_away_at_most_three_times_a_turn() {
+async fn a_turn_compresses_at_most_three_overflows() {
     let mut rows = chat(100, 2_000);
     let answers = vec![text("one"), text("two"), text("three"), text("four")];
     let mut rig = Rig::new(limits(), None, answers);
     let mut kept = messages(&rows.0).len();
     for _ in 0..3 {
-        assert_eq!(rig.keeper.overflowed(&mut rows.0).await, Ok(()));
+        assert_eq!(rig.compressor.compress_after_overflow(&mut rows.0).await, Ok(()));
         let now = messages(&rows.0).len();
-        assert!(now < kept, "each time less is kept: {now} of {kept}");
+        assert!(now < kept, "less is kept each time: {now} of {kept}");
         kept = now;
     }
-    let why = rig.keeper.overflowed(&mut rows.0).await.unwrap_err();
+    let why = rig.compressor.compress_after_overflow(&mut rows.0).await.unwrap_err();
     assert!(why.contains("/new") && why.contains("/model"), "{why}");
     assert_eq!(rig.model.requests().len(), 3);
 }
 
 #[tokio::test]
-async fn an_overflow_without_a_way_out_says_what_to_do() {
+async fn an_overflow_that_cannot_be_compressed_says_what_to_do() {
     let mut short = chat(1, 10);
     let mut rig = Rig::new(limits(), None, vec![]);
-    let why = rig.keeper.overflowed(&mut short.0).await.unwrap_err();
+    let why = rig.compressor.compress_after_overflow(&mut short.0).await.unwrap_err();
     assert!(why.contains("/new"), "{why}");
     let mut rows = chat(100, 2_000);
     let broken: Error = failure("It broke.");
     let mut rig = Rig::new(limits(), None, vec![vec![Step::fail(broken.class, "It broke.")]]);
-    let why = rig.keeper.overflowed(&mut rows.0).await.unwrap_err();
+    let why = rig.compressor.compress_after_overflow(&mut rows.0).await.unwrap_err();
     assert!(why.contains("It broke.") && why.contains("/compress"), "{why}");
     let off = Limits { rules: Compression { enabled: false, ..RULES }, ..limits() };
     let mut rig = Rig::new(off, None, vec![text("no")]);
-    let why = rig.keeper.overflowed(&mut rows.0).await.unwrap_err();
+    let why = rig.compressor.compress_after_overflow(&mut rows.0).await.unwrap_err();
     assert!(why.contains("/compress"), "{why}");
     assert!(rig.model.requests().is_empty());
 }
 
 #[tokio::test]
-async fn compressing_a_short_conversation_says_that_there_is_nothing_to_do() {
+async fn a_short_conversation_has_nothing_to_compress() {
     let mut rows = chat(1, 10);
     let mut rig = Rig::new(limits(), None, vec![]);
-    assert_eq!(rig.keeper.asked(&mut rows.0, None).await, Outcome::Done);
+    assert_eq!(rig.compressor.compress_now(&mut rows.0, None).await, Outcome::Done);
     tokio::task::yield_now().await;
     assert_eq!(rig.messages(), ["There is nothing to compress yet."]);
 }

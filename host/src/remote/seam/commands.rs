@@ -4,7 +4,7 @@
 use tokio::time::Instant;
 
 use super::window::{is_empty, last_row};
-use super::{COMMANDS, PostResult, Seam, pause};
+use super::{COMMANDS, PostResult, Seam};
 use crate::remote::http::Error;
 use crate::remote::no_link;
 use crate::remote::pending_prompts::PendingPrompt;
@@ -84,7 +84,7 @@ impl Seam {
                 self.failed = self.failed.saturating_add(1);
                 if self.failed > 1 {
                     // Not the host, but something in between answers so.
-                    self.stream.put_off(pause(self.failed));
+                    self.stream.put_off(self.pause_after(self.failed));
                 }
             }
             Err(Error::Unreachable { sent: false, .. } | Error::Status { code: 429 | 503, .. }) => {
@@ -113,7 +113,7 @@ impl Seam {
     /// Pauses before the next request.
     pub(super) fn back_off(&mut self) {
         self.failed = self.failed.saturating_add(1);
-        self.pause = Some(Instant::now() + pause(self.failed));
+        self.pause = Some(Instant::now() + self.pause_after(self.failed));
     }
 
     /// A request broke off: commands that must not be repeated are reported.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::window::is_empty;
-use super::{HostStop, Seam, pause, session_param, stream};
+use super::{HostStop, Seam, session_param, stream};
 use crate::clock::now;
 use crate::remote::http::Error;
 use crate::remote::sse::MAX_STRAYS;
@@ -115,7 +115,7 @@ impl Seam {
         if self.strays > MAX_STRAYS && matches!(error, Error::NotWebui(_) | Error::Redirected(_)) {
             return self.refuse(why);
         }
-        let pause = pause(self.strays);
+        let pause = self.pause_after(self.strays);
         self.stream.put_off(pause);
         let retry_at = now() + pause.as_millis() as Millis;
         report_link(&self.sink, Link::Down { why, attempt: self.strays, retry_at });

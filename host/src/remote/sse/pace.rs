@@ -3,6 +3,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use crate::settings::Timing;
+
 /// Silence that is borne until the server's own pace is known: older servers send a keepalive
 /// every 30 s.
 const UNKNOWN: Duration = Duration::from_secs(90);
@@ -73,9 +75,9 @@ pub(crate) struct Backoff {
     pub(crate) longest: Duration,
 }
 
-impl Default for Backoff {
-    fn default() -> Self {
-        Self { first: Duration::from_millis(1500), longest: Duration::from_secs(20) }
+impl From<Timing> for Backoff {
+    fn from(timing: Timing) -> Self {
+        Self { first: timing.reconnect, longest: timing.reconnect_at_most }
     }
 }
 
@@ -183,7 +185,7 @@ mod tests {
     // E08
     #[test]
     fn pauses_grow_from_one_and_a_half_to_twenty_seconds() {
-        let backoff = Backoff::default();
+        let backoff = Backoff::from(Timing::default());
         let plain: Vec<_> = (1..=6).map(|n| backoff.pause(n, 0).as_millis()).collect();
         assert_eq!(plain, [1500, 3000, 6000, 12_000, 20_000, 20_000]);
         for attempt in [0, 1, 2, 5, 31, 32, 33, 1000, u32::MAX] {

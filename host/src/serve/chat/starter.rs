@@ -1,115 +1,121 @@
-//! How a prompt becomes a turn: which one, or why not.
+//! The start of a turn by a prompt: which turn it becomes, or why none.
 
 use std::time::Duration;
 
-use axum::http::StatusCode;
-
 use crate::embedded::{Attendance, HostHandle};
-use crate::serve::Refusal;
+use crate::serve::ApiError;
 use crate::wire::encode::session;
-use protocol::Subject;
-use protocol::View;
-use protocol::{Body, Command, Event, PromptId, SessionId, Source, Transcript, TurnId};
+use protocol::{
+    Body, Command, Event, PromptId, SessionId, Source, Subject, Transcript, TurnId, View,
+};
 
 /// How long a change of the session before a turn may take.
-const CHANGE: Duration = Duration::from_secs(2);
-/// What became of a prompt.
+const CHANGE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The outcome of sending a prompt.
 #[derive(Debug)]
-pub(super) enum Begun {
+pub(super) enum PromptOutcome {
     /// It runs as this turn.
-    Turn(TurnId),
-    /// It waits: the how-many-th it is.
+    Started(TurnId),
+    /// It waits in the queue, at this position from 1.
     Queued(usize),
-    /// Another turn runs, and the prompt was taken back; or the host stops.
+    /// Another turn runs, and the prompt was withdrawn; `None` = the host is stopping.
     Busy(Option<TurnId>),
 }
 
-/// A view of its own for one prompt: what the host says to it is about that prompt.
+/// A view for one prompt: its failures are about that prompt.
 pub(super) struct Starter {
-    host: View,
+    view: View,
     transcript: Transcript,
 }
 
 impl Starter {
-    pub(super) async fn open(access: &HostHandle, session: &SessionId) -> Result<Self, Refusal> {
-        let host = access.open(session.clone(), Attendance::Attended).await;
-        let mut host = host.map_err(|_| Refusal::not_found("Session not found"))?;
-        match host.next().await {
-            Some(Event::Attached { transcript, .. }) => Ok(Self { host, transcript: *transcript }),
-            _ => Err(stopped()),
+    pub(super) async fn open(host: &HostHandle, session: &SessionId) -> Result<Self, ApiError> {
+        let view = host.open(session.clone(), Attendance::Attended).await;
+        let mut view = view.map_err(|_| ApiError::not_found("Session not found"))?;
+        match view.next().await {
+            Some(Event::Attached { transcript, .. }) => Ok(Self { view, transcript: *transcript }),
+            _ => Err(ApiError::host_stopped()),
         }
     }
 
-    async fn next(&mut self) -> Result<Event, Refusal> {
-        let event = self.host.next().await.ok_or_else(stopped)?;
+    async fn next(&mut self) -> Result<Event, ApiError> {
+        let event = self.view.next().await.ok_or_else(ApiError::host_stopped)?;
         self.transcript.apply(&event);
         Ok(event)
     }
 
-    /// What the session holds, as its object names it.
+    /// The revision of the session, as its object names it.
     pub(super) fn revision(&self) -> Option<String> {
         session::revision(&self.transcript)
     }
 
-    pub(super) async fn set_model(&mut self, model: &str) -> Result<(), Refusal> {
+    pub(super) async fn set_model(&mut self, model: &str) -> Result<(), ApiError> {
         if self.transcript.model == model {
             return Ok(());
         }
-        self.host.send(Command::SetModel { model: model.to_owned() });
-        self.changed(&Subject::Model, |event| matches!(event, Event::ModelChanged { .. })).await
+        self.view.send(Command::SetModel { model: model.to_owned() });
+        self.until_changed(&Subject::Model, |event| matches!(event, Event::ModelChanged { .. }))
+            .await
     }
 
-    pub(super) async fn set_cwd(&mut self, cwd: &str) -> Result<(), Refusal> {
+    pub(super) async fn set_cwd(&mut self, cwd: &str) -> Result<(), ApiError> {
         if self.transcript.cwd == cwd {
             return Ok(());
         }
-        self.host.send(Command::SetCwd { cwd: cwd.to_owned() });
-        self.changed(&Subject::Cwd, |event| matches!(event, Event::CwdChanged { .. })).await
+        self.view.send(Command::SetCwd { cwd: cwd.to_owned() });
+        self.until_changed(&Subject::Cwd, |event| matches!(event, Event::CwdChanged { .. })).await
     }
 
-    /// Waits for what a change comes to; one that changes nothing is not told at all.
-    async fn changed(
+    /// Waits for the result of a change. No event answers one without effect: then it waits for
+    /// [`CHANGE_TIMEOUT`].
+    async fn until_changed(
         &mut self,
         about: &Subject,
-        is_it: impl Fn(&Event) -> bool,
-    ) -> Result<(), Refusal> {
+        is_change: impl Fn(&Event) -> bool,
+    ) -> Result<(), ApiError> {
         let waiting = async {
             loop {
                 match self.next().await? {
                     Event::Failed(failure) if failure.about == *about => {
-                        return Err(Refusal::bad(failure.message));
+                        return Err(ApiError::bad_request(failure.message));
                     }
-                    event if is_it(&event) => return Ok(()),
+                    event if is_change(&event) => return Ok(()),
                     _ => {}
                 }
             }
         };
-        tokio::time::timeout(CHANGE, waiting).await.unwrap_or(Ok(()))
+        tokio::time::timeout(CHANGE_TIMEOUT, waiting).await.unwrap_or(Ok(()))
     }
 
     /// Runs the last user turn again.
-    pub(super) async fn retry(&mut self, queue: bool) -> Result<Begun, Refusal> {
+    pub(super) async fn retry(&mut self, queue: bool) -> Result<PromptOutcome, ApiError> {
         let id = PromptId::fresh();
-        self.host.send(Command::Retry { id: id.clone() });
-        self.becomes(&id, None, queue).await
+        self.view.send(Command::Retry { id: id.clone() });
+        self.outcome(&id, None, queue).await
     }
 
-    pub(super) async fn prompt(&mut self, text: String, queue: bool) -> Result<Begun, Refusal> {
+    /// Sends a prompt.
+    pub(super) async fn prompt(
+        &mut self,
+        text: String,
+        queue: bool,
+    ) -> Result<PromptOutcome, ApiError> {
         let id = PromptId::fresh();
-        self.host.send(Command::Prompt { id: id.clone(), text: text.clone() });
-        self.becomes(&id, Some(&text), queue).await
+        self.view.send(Command::Prompt { id: id.clone(), text: text.clone() });
+        self.outcome(&id, Some(&text), queue).await
     }
 
-    /// What becomes of a prompt. One that starts at once is never in the queue: its row follows
-    /// the start of its turn, and that of all that waits rides along before it (W05). One that
-    /// finds another turn running is queued; unless that was asked for, it is taken back.
-    async fn becomes(
+    /// Waits for the outcome of a prompt. One that starts at once is never in the queue: its row
+    /// follows the start of its turn, and the rows of waiting wakeups come just before it (W05). One
+    /// that finds another turn running is queued; unless `queue`, it is withdrawn again.
+    async fn outcome(
         &mut self,
         id: &PromptId,
         text: Option<&str>,
         queue: bool,
-    ) -> Result<Begun, Refusal> {
-        let mut taken_back = false;
+    ) -> Result<PromptOutcome, ApiError> {
+        let mut withdrawn = false;
         // The turn that ran when it was queued.
         let mut behind = None;
         loop {
@@ -117,43 +123,39 @@ impl Starter {
             let running = self.transcript.running.as_ref().map(|r| (r.turn, r.source));
             match event {
                 Event::RowAdded { row } if behind.is_none() => {
-                    // A front end of another kind may have started a turn just before.
-                    let Body::User { text: said } = &row.body else { continue };
-                    let ours = text.is_none_or(|text| said.contains(text.trim()));
+                    // A view of another kind may have started a turn just before.
+                    let Body::User { text: prompt } = &row.body else { continue };
+                    let ours = text.is_none_or(|text| prompt.contains(text.trim()));
                     if ours && running == Some((row.turn, Source::User)) {
-                        return Ok(Begun::Turn(row.turn));
+                        return Ok(PromptOutcome::Started(row.turn));
                     }
                 }
                 Event::PromptQueued { prompt } if prompt.id == *id => {
                     if queue {
-                        return Ok(Begun::Queued(self.transcript.queued.len()));
+                        return Ok(PromptOutcome::Queued(self.transcript.queued.len()));
                     }
                     behind = running.map(|(turn, _)| turn);
-                    taken_back = true;
-                    self.host.send(Command::Unqueue { id: id.clone() });
+                    withdrawn = true;
+                    self.view.send(Command::Unqueue { id: id.clone() });
                 }
-                // It left the queue: as we asked, or because its turn had come.
-                Event::PromptUnqueued { id: left } if left == *id && taken_back => {
+                // It left the queue: withdrawn, or because it was its turn.
+                Event::PromptUnqueued { id: left } if left == *id && withdrawn => {
                     return Ok(match running {
                         Some((turn, _)) if behind.is_some_and(|behind| behind < turn) => {
-                            Begun::Turn(turn)
+                            PromptOutcome::Started(turn)
                         }
-                        Some((turn, _)) => Begun::Busy(Some(turn)),
-                        None => Begun::Busy(behind),
+                        Some((turn, _)) => PromptOutcome::Busy(Some(turn)),
+                        None => PromptOutcome::Busy(behind),
                     });
                 }
-                // What others asked may fail too, and every view is told of some of it.
+                // Some failures of other views' commands reach every view.
                 Event::Failed(failure) if is_start(&failure.about) => {
-                    return Err(Refusal::bad(failure.message));
+                    return Err(ApiError::bad_request(failure.message));
                 }
                 _ => {}
             }
         }
     }
-}
-
-fn stopped() -> Refusal {
-    Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the host has stopped")
 }
 
 /// Whether a failure is about the start of a turn.

@@ -1,5 +1,5 @@
-//! What a feed knows: the transcript of its session, the tapes of its turns and what its channel
-//! and its questions have told. Pure: it reads no clock and waits for nothing.
+//! The state of a feed: the transcript of its session, the tapes of its turns, of its channel and
+//! of its answered questions. Pure but for the command sender: it waits for nothing.
 
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
@@ -7,79 +7,71 @@ use std::time::Duration;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use super::stream_ids::SessionStreams;
 use crate::serve::tape::Tape;
-use crate::wire::encode::frame::{self, Frame, FrameEncoder, Kind, secs};
-use crate::wire::encode::session::{UNTITLED, settled};
-use protocol::CommandSender;
+use crate::wire::encode::frame::{self, Frame, FrameEncoder, Kind};
+use crate::wire::encode::seconds;
+use crate::wire::encode::session::settled;
 use protocol::{
-    Answer, Command, Event, Millis, Outcome, Question, QuestionId, Source, Toast, Transcript,
-    TurnId,
+    Answer, Command, CommandSender, Event, Millis, Outcome, Question, QuestionId, Source, Toast,
+    Transcript, TurnId,
 };
 
 /// Rows kept of a session, as in the host's own window.
 const WINDOW: usize = 400;
 /// Bytes of a turn's tape (E04).
-const TAPE: usize = 64 * 1024 * 1024;
-/// Bytes of the tapes of ended turns that are kept, and how many at most.
-const ENDED: usize = 16 * 1024 * 1024;
+const TAPE_BYTES: usize = 64 * 1024 * 1024;
+/// Most bytes of the tapes of ended turns that are kept, and most turns.
+const ENDED_BYTES: usize = 16 * 1024 * 1024;
 const ENDED_TURNS: usize = 8;
 /// Bytes of the log of a session's channel.
-const CHANNEL: usize = 256 * 1024;
+const CHANNEL_BYTES: usize = 256 * 1024;
 /// Bytes of the log of answered questions.
-const ANSWERED: usize = 256 * 1024;
-/// Answers remembered for those who wait for theirs.
-const ANSWERS: usize = 256;
+const ANSWERED_BYTES: usize = 256 * 1024;
+/// Most answers remembered for the clients that wait for theirs.
+const MAX_ANSWERS: usize = 256;
 
 #[derive(Debug)]
 pub(in crate::serve) struct State {
     pub(in crate::serve) transcript: Transcript,
     /// Oldest first; the last one may be of the running turn.
     pub(in crate::serve) runs: VecDeque<Run>,
-    streams: Streams,
+    streams: SessionStreams,
     /// Whether the first window has come.
     open: bool,
     encoder: Option<FrameEncoder>,
-    /// What the session's channel has told.
+    /// The log of the session's channel.
     pub(in crate::serve) channel: Tape,
-    /// The questions that were answered.
+    /// The logs of the answered questions.
     pub(in crate::serve) approvals: Tape,
     pub(in crate::serve) clarifies: Tape,
     answers: VecDeque<(QuestionId, Answer)>,
-    /// Questions that a client answers over HTTP: what it calls itself, and what it has said.
-    answering: HashMap<QuestionId, (String, Option<Answer>)>,
-    /// Questions whose clock was asked to start.
-    shown: Vec<QuestionId>,
-    /// How many streams show approvals and clarify questions.
-    showing: [usize; 2],
-    /// The way to the host, once there is one.
+    /// Questions that a client answers over HTTP: its name, and its answer.
+    claimed: HashMap<QuestionId, (String, Option<Answer>)>,
+    /// Questions whose clock was started.
+    clocked: Vec<QuestionId>,
+    /// How many streams show approvals, and how many clarify questions.
+    shown_by: [usize; 2],
+    /// The command sender of the view, once it is open.
     pub(super) command_sender: Option<CommandSender>,
-    /// How many hold the feed.
+    /// The number of leases.
     pub(super) users: usize,
-    /// Since when nobody reads and nothing runs, if so.
+    /// When the last lease or turn ended.
     pub(super) idle_since: Instant,
 }
 
-/// Names the streams of a session's turns.
-#[derive(Clone, Debug)]
-pub(super) struct Streams {
-    /// 20 hex digits for the session.
-    pub(super) session: String,
-    /// Four that tell this run of the host from an earlier one.
-    pub(super) nonce: String,
-}
-
-impl Streams {
-    pub(super) fn of(&self, turn: TurnId) -> String {
-        format!("{}{:08x}{}", self.session, turn.0, self.nonce)
-    }
-}
-
-/// What there is more to read of.
+/// The logs that an event has added to.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct News {
+pub(super) struct Changes {
     pub(super) tapes: bool,
     pub(super) channel: bool,
     pub(super) questions: bool,
+}
+
+impl Changes {
+    const TAPES: Self = Self { tapes: true, channel: false, questions: false };
+    const CHANNEL: Self = Self { tapes: true, channel: true, questions: false };
+    const QUESTIONS: Self = Self { tapes: true, channel: false, questions: true };
 }
 
 /// One turn and its tape.
@@ -89,12 +81,12 @@ pub(in crate::serve) struct Run {
     pub(in crate::serve) tape: Tape,
     pub(in crate::serve) outcome: Option<Outcome>,
     readers: usize,
-    /// Up to where the last reader had read when it left.
+    /// The position of the last reader when it left.
     left_at: u64,
 }
 
 impl State {
-    pub(super) fn new(streams: Streams, now: Instant) -> Self {
+    pub(super) fn new(streams: SessionStreams, now: Instant) -> Self {
         let token = uuid::Uuid::new_v4().simple().to_string();
         Self {
             transcript: Transcript::default(),
@@ -102,22 +94,22 @@ impl State {
             streams,
             open: false,
             encoder: None,
-            channel: Tape::new(Some(token), CHANNEL),
-            approvals: Tape::new(None, ANSWERED),
-            clarifies: Tape::new(None, ANSWERED),
+            channel: Tape::new(Some(token), CHANNEL_BYTES),
+            approvals: Tape::new(None, ANSWERED_BYTES),
+            clarifies: Tape::new(None, ANSWERED_BYTES),
             answers: VecDeque::new(),
-            answering: HashMap::new(),
-            shown: Vec::new(),
-            showing: [0; 2],
+            claimed: HashMap::new(),
+            clocked: Vec::new(),
+            shown_by: [0; 2],
             command_sender: None,
             users: 0,
             idle_since: now,
         }
     }
 
-    /// Folds an event of the session's view and tells it. `None`: the view has gone on to another
-    /// session, this one is no more.
-    pub(super) fn take(&mut self, event: &Event, now: Millis) -> Option<News> {
+    /// Folds an event of the session's view and encodes it. `None`: the view has switched to
+    /// another session because this one is gone.
+    pub(super) fn apply(&mut self, event: &Event, now: Millis) -> Option<Changes> {
         if let Event::Attached { transcript, .. } = event
             && self.open
             && transcript.session != self.transcript.session
@@ -132,61 +124,63 @@ impl State {
             _ => None,
         };
         self.transcript.apply(event);
-        let mut news = News { tapes: true, ..News::default() };
-        match event {
+        Some(match event {
             Event::Attached { .. } => {
-                self.begin_anew(now);
-                news = News { channel: true, questions: true, ..news };
+                self.resync(now);
+                Changes { tapes: true, channel: true, questions: true }
             }
             Event::TurnStarted { turn, source, at } => {
                 self.start(*turn, *at, now);
                 self.announce_turn(*turn, *source, *at);
-                news.channel = true;
+                Changes::CHANNEL
             }
             Event::TurnEnded { turn, outcome, at } => {
                 self.finish(*turn, outcome, *at);
                 self.transcript.trim(WINDOW);
+                Changes::TAPES
             }
             Event::QuestionAsked { .. } => {
-                self.tell(event, now);
+                self.encode(event, now);
                 self.start_clocks();
-                news.questions = true;
+                Changes::QUESTIONS
             }
             Event::QuestionResolved { id, answer, by } => {
-                self.tell(event, now);
+                self.encode(event, now);
                 if let Some(kind) = kind {
-                    self.resolved(kind, id, answer, by.as_deref());
+                    self.resolve(kind, id, answer, by.as_deref());
                 }
                 self.start_clocks();
-                news.questions = true;
+                Changes::QUESTIONS
             }
-            Event::Toast(toast) => news.channel = self.announce_background(toast, now),
+            Event::Toast(toast) => {
+                Changes { channel: self.announce_background(toast, now), ..Changes::TAPES }
+            }
             Event::TitleChanged { title } => {
-                self.tell(event, now);
-                let title = if title.is_empty() { UNTITLED } else { title };
-                let data = json!({ "session_id": self.transcript.session, "title": title });
-                self.channel.push(&Frame::new("title", data));
-                news.channel = true;
+                self.encode(event, now);
+                self.channel.push(&frame::title(&self.transcript.session, title));
+                Changes::CHANNEL
             }
             Event::RowsRemoved { .. } => {
-                self.updated("rows_removed");
-                news.channel = true;
+                self.announce_update("rows_removed");
+                Changes::CHANNEL
             }
-            _ => self.tell(event, now),
-        }
-        Some(news)
+            _ => {
+                self.encode(event, now);
+                Changes::TAPES
+            }
+        })
     }
 
-    /// The view is gone: a turn that runs is told no further here.
+    /// The view is gone: a running turn gets no more frames here.
     pub(super) fn end(&mut self) {
         self.encoder = None;
-        self.break_off();
+        self.interrupt_open();
     }
 
-    /// A stream shows questions of this kind from now on, or no longer.
-    pub(super) fn show(&mut self, kind: Kind, more: bool) {
-        let count = &mut self.showing[slot(kind)];
-        *count = if more { *count + 1 } else { count.saturating_sub(1) };
+    /// Counts a stream that shows questions of this kind in, or out again.
+    pub(super) fn set_shown(&mut self, kind: Kind, shown: bool) {
+        let count = &mut self.shown_by[slot(kind)];
+        *count = if shown { *count + 1 } else { count.saturating_sub(1) };
         self.start_clocks();
     }
 
@@ -197,30 +191,30 @@ impl State {
         id: Option<&str>,
         by: String,
     ) -> Result<Question, usize> {
-        let asked = self.transcript.questions.iter().filter(|q| Kind::of(q) == kind);
-        let mut pending = asked.clone().filter(|q| !self.answering.contains_key(&q.id));
+        let of_kind = self.transcript.questions.iter().filter(|q| Kind::of(q) == kind);
+        let mut pending = of_kind.clone().filter(|q| !self.claimed.contains_key(&q.id));
         let count = pending.clone().count();
-        let found = match id {
+        let question = match id {
             Some(id) => pending.find(|q| q.id.0 == id),
-            // One that is being answered is there still: an answer sent twice is not the next
-            // question's.
-            None if asked.count() == 1 => pending.next(),
+            // One that is being answered still counts: an answer sent twice is not meant for the
+            // next question.
+            None if of_kind.count() == 1 => pending.next(),
             None => None,
         };
-        let question = found.cloned().ok_or(count)?;
-        self.answering.insert(question.id.clone(), (by, None));
+        let question = question.cloned().ok_or(count)?;
+        self.claimed.insert(question.id.clone(), (by, None));
         Ok(question)
     }
 
     /// A claimed question is given back: the answer does not fit it.
     pub(super) fn release(&mut self, id: &QuestionId) {
-        self.answering.remove(id);
+        self.claimed.remove(id);
     }
 
-    /// A claimed question is being answered.
-    pub(super) fn answering(&mut self, id: &QuestionId, answer: &Answer) {
-        if let Some((_, said)) = self.answering.get_mut(id) {
-            *said = Some(answer.clone());
+    /// Remembers the answer that a claim was for.
+    pub(super) fn set_claimed_answer(&mut self, id: &QuestionId, answer: &Answer) {
+        if let Some((_, claimed)) = self.claimed.get_mut(id) {
+            *claimed = Some(answer.clone());
         }
     }
 
@@ -254,7 +248,7 @@ impl State {
         }
     }
 
-    /// Until when it is kept, if nobody reads it and nothing runs.
+    /// Until when the feed is kept, if it has no lease and no turn runs.
     pub(super) fn idle_until(&self, linger: Duration) -> Option<Instant> {
         let idle = self.users == 0 && self.transcript.running.is_none();
         idle.then(|| self.idle_since + linger)
@@ -264,19 +258,19 @@ impl State {
         self.runs.iter_mut().find(|run| run.turn == turn)
     }
 
-    /// How many messages clients know of.
+    /// The number of messages that clients get.
     pub(in crate::serve) fn messages(&self) -> u64 {
         self.transcript.earlier + settled(&self.transcript).len() as u64
     }
 
-    /// A fresh window. What runs is told again from its beginning: what was told of it may lack
-    /// what the window came instead of.
-    fn begin_anew(&mut self, now: Millis) {
+    /// A fresh window. The running turn is encoded again from its beginning: its tape may lack the
+    /// events that the window replaces.
+    fn resync(&mut self, now: Millis) {
         let late = std::mem::replace(&mut self.open, true);
         self.encoder = None;
         let running = self.transcript.running.as_ref().map(|r| (r.turn, r.started_at));
         if self.runs.back().is_some_and(|run| Some(run.turn) != running.map(|(turn, _)| turn)) {
-            self.break_off();
+            self.interrupt_open();
         }
         match running {
             Some((turn, _)) if let Some(run) = self.run(turn) => run.tape.restart(),
@@ -286,16 +280,16 @@ impl State {
             self.start(turn, at, now);
         }
         if late {
-            self.updated("resync");
+            self.announce_update("resync");
         }
         self.start_clocks();
     }
 
-    /// Begins the tape of a turn, or goes on with it, and tells what the transcript holds of it.
+    /// Begins the tape of a turn, or continues it, with what the transcript holds of the turn.
     fn start(&mut self, turn: TurnId, at: Millis, now: Millis) {
         let session = self.transcript.session.clone();
         if self.run(turn).is_none() {
-            let tape = Tape::new(Some(self.streams.of(turn)), TAPE);
+            let tape = Tape::new(Some(self.streams.id(turn)), TAPE_BYTES);
             self.runs.push_back(Run { turn, tape, outcome: None, readers: 0, left_at: 0 });
         }
         let mut encoder = FrameEncoder::new(session, turn, at);
@@ -312,7 +306,7 @@ impl State {
         }
     }
 
-    fn tell(&mut self, event: &Event, now: Millis) {
+    fn encode(&mut self, event: &Event, now: Millis) {
         let Some(encoder) = &mut self.encoder else { return };
         let turn = encoder.turn();
         let frames = encoder.event(event, &self.transcript, now);
@@ -332,21 +326,21 @@ impl State {
         self.forget_runs();
     }
 
-    /// The tapes of old turns go; they can be told again from what is stored.
+    /// Drops the tapes of old turns; they can be encoded again from what is stored.
     fn forget_runs(&mut self) {
         let ended = |runs: &VecDeque<Run>| -> (usize, usize) {
             let ended = runs.iter().filter(|run| run.tape.is_ended());
             ended.fold((0, 0), |(n, bytes), run| (n + 1, bytes + run.tape.bytes()))
         };
         while let (count @ 2.., bytes) = ended(&self.runs)
-            && (count > ENDED_TURNS || bytes > ENDED)
+            && (count > ENDED_TURNS || bytes > ENDED_BYTES)
         {
             self.runs.pop_front();
         }
     }
 
-    /// Ends the tapes of turns that are told no further.
-    fn break_off(&mut self) {
+    /// Ends the tapes that have not ended, as interrupted.
+    fn interrupt_open(&mut self) {
         let session = self.transcript.session.clone();
         for run in self.runs.iter_mut().filter(|run| !run.tape.is_ended()) {
             let frame = frame::interrupted(&session, run.tape.name(), run.tape.last(), 0);
@@ -364,16 +358,17 @@ impl State {
         let session = &self.transcript.session;
         let data = json!({
             "session_id": session,
-            "stream_id": self.streams.of(turn),
-            "pending_started_at": secs(at),
+            "stream_id": self.streams.id(turn),
+            "pending_started_at": seconds(at),
             "source": source,
         });
         self.channel.push(&Frame::new("server_turn_started", data));
     }
 
-    /// Tells of a task of this session under both names, on the channel and in the running turn.
+    /// Announces the news of a task of this session under both names, on the channel and on the
+    /// tape of the running turn.
     fn announce_background(&mut self, toast: &Toast, now: Millis) -> bool {
-        // News goes to every view of the host (E06).
+        // Toasts go to every view of the host (E06).
         if toast.session != self.transcript.session {
             return false;
         }
@@ -389,31 +384,33 @@ impl State {
         true
     }
 
-    /// Says on the channel that the messages are to be loaded anew.
-    fn updated(&mut self, why: &str) {
-        let data = self.update(None, why);
+    /// Announces on the channel that the messages are to be reloaded.
+    fn announce_update(&mut self, reason: &str) {
+        let data = self.update(None, reason);
         self.channel.push(&Frame::new("session-updated", data));
     }
 
     /// The data of `session-updated`.
-    pub(in crate::serve) fn update(&self, known: Option<u64>, why: &str) -> Value {
+    pub(in crate::serve) fn update(&self, known: Option<u64>, reason: &str) -> Value {
         json!({
             "session_id": self.transcript.session,
             "message_count": self.messages(),
             "known_count": known,
-            "source": why,
+            "source": reason,
         })
     }
 
-    fn resolved(&mut self, kind: Kind, id: &QuestionId, answer: &Answer, by: Option<&str>) {
-        let claimed = self.answering.remove(id);
-        self.shown.retain(|shown| shown != id);
+    fn resolve(&mut self, kind: Kind, id: &QuestionId, answer: &Answer, by: Option<&str>) {
+        let claimed = self.claimed.remove(id);
+        self.clocked.retain(|clocked| clocked != id);
         self.answers.push_back((id.clone(), answer.clone()));
-        if self.answers.len() > ANSWERS {
+        if self.answers.len() > MAX_ANSWERS {
             self.answers.pop_front();
         }
-        // Ours was sent by this view of all who read here: who it was is known here alone.
-        let ours = claimed.filter(|(_, said)| said.as_ref() == Some(answer)).map(|(by, _)| by);
+        // An answer of a client here was sent by the view they all share: only here is it known
+        // which client it was.
+        let ours = claimed.filter(|(_, claimed)| claimed.as_ref() == Some(answer));
+        let ours = ours.map(|(by, _)| by);
         let by = ours.as_deref().or(by);
         let frame = frame::resolved(&self.transcript.session, kind, id, answer, by);
         self.answered(kind).push(&frame);
@@ -427,23 +424,24 @@ impl State {
         }
     }
 
-    /// The clock of a head that a stream shows starts (C08).
+    /// Starts the clock of each head that a stream shows (C08).
     fn start_clocks(&mut self) {
         for kind in [Kind::Approval, Kind::Clarify] {
-            if self.showing[slot(kind)] > 0 {
+            if self.shown_by[slot(kind)] > 0 {
                 self.start_clock(kind);
             }
         }
     }
 
+    /// Starts the clock of the head of this kind, unless it runs.
     pub(super) fn start_clock(&mut self, kind: Kind) {
         let head = frame::head(&self.transcript.questions, kind).0;
         if let (Some(head), Some(command_sender)) = (head, &self.command_sender)
             && head.deadline.is_none()
-            && !self.shown.contains(&head.id)
+            && !self.clocked.contains(&head.id)
         {
             command_sender.send(Command::Shown { session: None, id: head.id.clone() });
-            self.shown.push(head.id.clone());
+            self.clocked.push(head.id.clone());
         }
     }
 }

@@ -1,4 +1,4 @@
-//! A whole session as a document.
+//! The export of a whole session as a document, JSON or HTML.
 
 use axum::Router;
 use axum::extract::State;
@@ -7,24 +7,29 @@ use axum::response::{IntoResponse as _, Response};
 use axum::routing::get;
 use serde_json::Value;
 
-use crate::serve::{Params, Refusal, Serving, answer, ask};
+use crate::serve::request_view::RequestView;
+use crate::serve::{ApiError, QueryParams, ServerState, ok_json};
 use crate::store::Reader;
 use crate::wire::encode::session::{head, messages};
 use protocol::Row;
 
-pub(super) fn routes() -> Router<Serving> {
+pub(super) fn routes() -> Router<ServerState> {
     Router::new().route("/api/session/export", get(export))
 }
 
-async fn export(State(serving): State<Serving>, params: Params) -> Result<Response, Refusal> {
-    let id = params.get("session_id").ok_or_else(|| Refusal::bad("session_id is required"))?;
-    let mut view = ask::open(&serving, id).await?;
-    let row = view.row().await?;
-    let (state, id) = (serving.access.state().to_owned(), view.transcript.session.clone());
-    // Texts are whole here, however long.
+async fn export(
+    State(server): State<ServerState>,
+    params: QueryParams,
+) -> Result<Response, ApiError> {
+    let id =
+        params.get("session_id").ok_or_else(|| ApiError::bad_request("session_id is required"))?;
+    let mut view = RequestView::open(&server, id).await?;
+    let row = view.list_row().await?;
+    let (state, id) = (server.host.state().to_owned(), view.transcript.session.clone());
+    // From the store: there texts are whole, however long.
     let read = tokio::task::spawn_blocking(move || Reader::open(&state)?.rows(&id)).await;
     let rows = read.ok().and_then(Result::ok).ok_or_else(|| {
-        Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, "the session cannot be read")
+        ApiError::new(StatusCode::INTERNAL_SERVER_ERROR, "the session cannot be read")
     })?;
     let session = head(&view.transcript, row.as_ref());
     let id = &view.transcript.session;
@@ -35,7 +40,7 @@ async fn export(State(serving): State<Serving>, params: Params) -> Result<Respon
     } else {
         let mut document = session;
         document["messages"] = Value::Array(messages(&rows));
-        answer(&document)
+        ok_json(&document)
     };
     let extension = if params.get("format") == Some("html") { "html" } else { "json" };
     let name = format!("attachment; filename=\"hermes-{id}.{extension}\"");
@@ -45,14 +50,14 @@ async fn export(State(serving): State<Serving>, params: Params) -> Result<Respon
     Ok(response)
 }
 
-/// A plain page; nothing of the session is markup in it.
+/// A plain page; the text of the session is escaped.
 fn page(title: &str, rows: &[Row]) -> String {
-    let title = escaped(title);
+    let title = escape(title);
     let mut page = format!(
         "<!doctype html>\n<meta charset=\"utf-8\">\n<title>{title}</title>\n<h1>{title}</h1>\n"
     );
     for message in messages(rows) {
-        let text = |key: &str| escaped(message[key].as_str().unwrap_or_default());
+        let text = |key: &str| escape(message[key].as_str().unwrap_or_default());
         page.push_str("<h2>");
         page.push_str(&text("role"));
         page.push_str("</h2>\n<pre>");
@@ -62,7 +67,7 @@ fn page(title: &str, rows: &[Row]) -> String {
     page
 }
 
-fn escaped(text: &str) -> String {
+fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
@@ -72,7 +77,7 @@ mod tests {
     use protocol::{Body, TurnId};
 
     #[test]
-    fn nothing_of_a_session_is_markup_in_its_page() {
+    fn the_page_of_a_session_escapes_its_text() {
         let body = Body::User { text: "<script>x</script> & \"y\"".to_owned() };
         let rows = [Row { n: 1, turn: TurnId(1), at: 0, cut: 0, body }];
         let page = page("<b>", &rows);

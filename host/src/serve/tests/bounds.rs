@@ -1,9 +1,9 @@
-//! What a front end on the seam wire may send: no id and no name without an end.
+//! The limits of what a client of the seam wire may send.
 
 use super::*;
 
 #[tokio::test]
-async fn commands_with_an_id_or_a_name_that_is_too_long_are_refused_with_all_that_came_along() {
+async fn commands_with_a_too_long_id_or_name_refuse_their_whole_batch() {
     let site = Site::start(None).await;
     let (token, mut frames) = site.view(&site.http, "new").await;
     frames.event("attached").await;
@@ -43,7 +43,7 @@ async fn commands_with_an_id_or_a_name_that_is_too_long_are_refused_with_all_tha
             assert!(error.len() < 200, "{error}");
         }
     }
-    // What people write may be long, and it is the first that was done.
+    // Free text may be long, and this is the first prompt that was carried out.
     let text = "clarify open ".to_owned() + &"long ".repeat(2_000);
     let prompt = json!({ "command": "prompt", "id": "x".repeat(256), "text": text });
     assert_eq!(send(prompt).await.0, 200);
@@ -53,7 +53,7 @@ async fn commands_with_an_id_or_a_name_that_is_too_long_are_refused_with_all_tha
 }
 
 #[tokio::test]
-async fn numbers_of_a_front_end_lead_nowhere_and_to_no_end() {
+async fn extreme_numbers_in_commands_do_no_harm() {
     let site = Site::start(None).await;
     let (token, mut frames) = site.view(&site.http, "new").await;
     frames.event("attached").await;
@@ -69,7 +69,7 @@ async fn numbers_of_a_front_end_lead_nowhere_and_to_no_end() {
         let expected = if before > 1 { 2 } else { 0 };
         assert_eq!((rows, &paged["earlier"]), (expected, &json!(0)), "{before}");
     }
-    // What is no such number is left out, and the view goes on.
+    // Anything but such a number is skipped, and the view continues.
     for before in [json!(-1), json!(1e300), json!("1"), json!(null)] {
         let page = json!({ "command": "page", "before": before, "limit": 1 });
         let answer = site.post(&url, &page).send().await.unwrap().json::<Value>().await.unwrap();

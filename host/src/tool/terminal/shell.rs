@@ -11,14 +11,14 @@ use crate::session::Shell;
 use crate::tool::{CallContext, ToolContext};
 use protocol::ProcessId;
 
-/// How long a login shell may take to say its environment.
+/// How long a login shell may take to print its environment.
 const LOGIN: Duration = Duration::from_secs(5);
 
 /// Variables that belong to one shell process, not to the session.
 const VOLATILE: &[&str] = &["_", "SHLVL", "PWD", "OLDPWD", "PPID", "BASHPID"];
 
-/// The environment of a login shell, without what children must not get. Taken once per host; where
-/// the shell does not answer in time, the host's own stands in.
+/// The environment of a login shell, without what children must not get. Read once per host; if the
+/// shell does not answer in time, the host's own is used.
 pub(crate) async fn login(tools: &ToolContext) -> &[(String, String)] {
     let asked =
         tools.login.get_or_try_init(|| async { ask_login_shell(tools).await.ok_or(()) }).await;
@@ -47,7 +47,7 @@ async fn ask_login_shell(tools: &ToolContext) -> Option<Vec<(String, String)>> {
     let late = tools.processes.spawn(spec).await.is_ok()
         && tokio::time::timeout(LOGIN, tools.processes.wait(&id)).await.is_err();
     if late {
-        tracing::warn!("the login shell did not say its environment in time");
+        tracing::warn!("the login shell did not print its environment in time");
         tools.processes.kill(&id).await;
     }
     let found = std::fs::read(&file).unwrap_or_default();
@@ -119,7 +119,7 @@ pub(super) fn environment(
     env.into_iter().collect()
 }
 
-/// What a command left behind: its directory and the variables that differ from the login ones.
+/// The state that a command left: its directory and the variables that differ from the login ones.
 /// `None` if it left nothing (it was killed, or replaced its shell).
 pub(super) fn read_back(
     snapshot: &Path,

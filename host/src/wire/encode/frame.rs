@@ -1,22 +1,26 @@
-//! The frames of streams: what one is, and the objects that they carry.
+//! The frames of streams: one event each, and the objects that they carry.
 
 mod encoder;
+mod meter;
 
 use serde_json::{Map, Value, json};
 
 pub(crate) use encoder::FrameEncoder;
 
+use super::seconds;
+use super::session::UNTITLED;
 use protocol::{
     Answer, Ask, Choice, End, Exit, Goal, GoalState, Millis, News, Question, QuestionId, SessionId,
     Toast, Transcript,
 };
 
-/// Most arguments of a call that are told.
-const ARGS: usize = 4;
-/// Characters of an argument.
-const ARG: usize = 120;
-/// Characters of a tool's result.
-const PREVIEW: usize = 2_000;
+/// Most arguments of a call that are shown.
+const MAX_ARGS: usize = 4;
+/// Most characters of an argument.
+const ARG_CHARS: usize = 120;
+/// Most characters of a tool's result.
+const PREVIEW_CHARS: usize = 2_000;
+
 /// One event of a stream: its name and its data.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Frame {
@@ -30,7 +34,7 @@ impl Frame {
     }
 }
 
-/// Which questions are meant.
+/// A kind of question.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Kind {
     Approval,
@@ -38,7 +42,7 @@ pub(crate) enum Kind {
 }
 
 impl Kind {
-    /// The name of it in events and paths.
+    /// Its name in events and paths.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Approval => "approval",
@@ -46,7 +50,7 @@ impl Kind {
         }
     }
 
-    /// Which kind a question is of.
+    /// The kind of a question.
     pub(crate) fn of(question: &Question) -> Self {
         match question.ask {
             Ask::Approval { .. } => Self::Approval,
@@ -62,9 +66,9 @@ pub(crate) fn head(questions: &[Question], kind: Kind) -> (Option<&Question>, us
     (head, usize::from(head.is_some()) + pending.count())
 }
 
-/// A pending question as clients know it.
+/// The object of a pending question.
 pub(crate) fn question(session: &SessionId, question: &Question) -> Value {
-    let seconds = question.timeout as f64 / 1000.0;
+    let timeout = question.timeout as f64 / 1000.0;
     match &question.ask {
         Ask::Approval { command, part, rule, reason, allow_always } => json!({
             "command": command,
@@ -75,25 +79,25 @@ pub(crate) fn question(session: &SessionId, question: &Question) -> Value {
             "approval_id": question.id,
             "session_id": session,
             "part": part,
-            "requested_at": secs(question.asked_at),
-            "timeout_seconds": seconds,
-            "expires_at": question.deadline.map(secs),
+            "requested_at": seconds(question.asked_at),
+            "timeout_seconds": timeout,
+            "expires_at": question.deadline.map(seconds),
         }),
         Ask::Clarify { question: text, choices } => json!({
             "question": text,
             "choices_offered": choices,
             "session_id": session,
             "kind": "clarify",
-            "requested_at": secs(question.asked_at),
-            "timeout_seconds": seconds,
+            "requested_at": seconds(question.asked_at),
+            "timeout_seconds": timeout,
             // 0 = its clock has not started.
-            "expires_at": question.deadline.map_or(0.0, secs),
+            "expires_at": question.deadline.map_or(0.0, seconds),
             "clarify_id": question.id,
         }),
     }
 }
 
-/// A question that is no longer pending, and who has answered it.
+/// The frame `resolved`: a question is no longer pending; `by` is the client that answered it.
 pub(crate) fn resolved(
     session: &SessionId,
     kind: Kind,
@@ -102,7 +106,7 @@ pub(crate) fn resolved(
     by: Option<&str>,
 ) -> Frame {
     let (outcome, value) = match answer {
-        Answer::Approval(choice) => ("answered", json!(choice_word(*choice))),
+        Answer::Approval(choice) => ("answered", json!(choice_name(*choice))),
         Answer::Text(text) => ("answered", json!(text)),
         Answer::Expired => ("expired", Value::Null),
         Answer::Withdrawn => ("withdrawn", Value::Null),
@@ -124,8 +128,8 @@ pub(crate) fn resolved(
     )
 }
 
-/// The word for a choice.
-pub(crate) fn choice_word(choice: Choice) -> &'static str {
+/// The name of a choice in requests and events.
+pub(crate) fn choice_name(choice: Choice) -> &'static str {
     match choice {
         Choice::Once => "once",
         Choice::Session => "session",
@@ -134,8 +138,8 @@ pub(crate) fn choice_word(choice: Choice) -> &'static str {
     }
 }
 
-/// The data of `bg_task_complete` and its alias, if the news is about a task. The same event of
-/// the ledger has the same id, whoever tells it and however often (E11).
+/// The data of `bg_task_complete` and its alias, if the toast is about a task. The same event of
+/// the ledger has the same id in every stream, however often it is sent (E11).
 pub(crate) fn background(toast: &Toast, transcript: &Transcript, now: Millis) -> Option<Value> {
     let id = toast.process.as_ref()?;
     let task = if id.0.starts_with("deleg_") { "Delegated task" } else { "Background process" };
@@ -168,7 +172,7 @@ pub(crate) fn background(toast: &Toast, transcript: &Transcript, now: Millis) ->
     Some(json!({
         "session_id": toast.session,
         "task_id": id,
-        "completed_at": secs(at),
+        "completed_at": seconds(at),
         "event_id": format!("{id}-{kind}-{ordinal}"),
         "summary": summary,
         "kind": kind,
@@ -177,7 +181,7 @@ pub(crate) fn background(toast: &Toast, transcript: &Transcript, now: Millis) ->
     }))
 }
 
-/// How a task ended, in the words that clients look for; an unknown code is `?`, never 0 (W12).
+/// How a task ended, in the phrases that clients parse; an unknown code is `?`, never 0 (W12).
 fn ended(exit: &Exit) -> String {
     let code = exit.code.map_or_else(|| "?".to_owned(), |code| code.to_string());
     let how = match exit.end {
@@ -189,7 +193,8 @@ fn ended(exit: &Exit) -> String {
     format!("{how} (exit_code={code})")
 }
 
-/// What a client gets instead of frames that are no longer there: it loads the session anew.
+/// The frame that replaces frames that are no longer available: the client reloads the session.
+/// `last` is the number of the newest frame, `dropped` how many are missing.
 pub(crate) fn interrupted(session: &SessionId, stream: &str, last: u64, dropped: u64) -> Frame {
     Frame::new(
         "apperror",
@@ -204,6 +209,12 @@ pub(crate) fn interrupted(session: &SessionId, stream: &str, last: u64, dropped:
             "offline_dropped_events": dropped,
         }),
     )
+}
+
+/// The frame `title`.
+pub(crate) fn title(session: &SessionId, title: &str) -> Frame {
+    let title = if title.is_empty() { UNTITLED } else { title };
+    Frame::new("title", json!({ "session_id": session, "title": title }))
 }
 
 fn goal(session: &SessionId, goal: Option<&Goal>) -> Frame {
@@ -230,17 +241,17 @@ fn goal(session: &SessionId, goal: Option<&Goal>) -> Frame {
     )
 }
 
-/// Arguments as that protocol tells them: the first four, as text, cut.
+/// Arguments as that protocol shows them: the first four, as text, cut.
 fn args(args: &Value) -> Value {
     let Value::Object(args) = args else { return Value::Object(Map::new()) };
-    let told = args.iter().take(ARGS).map(|(key, value)| {
-        let text: String = python(value, false).chars().take(ARG).collect();
+    let shown = args.iter().take(MAX_ARGS).map(|(key, value)| {
+        let text: String = python(value, false).chars().take(ARG_CHARS).collect();
         (key.clone(), Value::String(text))
     });
-    Value::Object(told.collect())
+    Value::Object(shown.collect())
 }
 
-/// A value as Python's `str` writes it; `inner` for those inside of others.
+/// A value as Python's `str` writes it; `inner` = it is part of another value.
 fn python(value: &Value, inner: bool) -> String {
     let joined = |items: Vec<String>| items.join(", ");
     match value {
@@ -268,7 +279,7 @@ fn python(value: &Value, inner: bool) -> String {
     }
 }
 
-/// The short text of a result: its output where it has one.
+/// The short text of a result: its error or output where it has one.
 fn preview(text: &str) -> String {
     let parsed = serde_json::Deserializer::from_str(text).into_iter::<Value>().next();
     let output = match parsed {
@@ -281,12 +292,7 @@ fn preview(text: &str) -> String {
         }
         _ => None,
     };
-    output.as_deref().unwrap_or(text).chars().take(PREVIEW).collect()
-}
-
-/// Seconds since the Unix epoch.
-pub(crate) fn secs(at: Millis) -> f64 {
-    at as f64 / 1000.0
+    output.as_deref().unwrap_or(text).chars().take(PREVIEW_CHARS).collect()
 }
 
 #[cfg(test)]

@@ -1,8 +1,9 @@
-//! A session as hermes-webui shows it: the object with its messages, and the row of a list.
-//! Our own additions have names that such a server does not use; a client skips them.
+//! A session as hermes-webui sends it: the object with its messages, and the row of a list. Our
+//! own additions have keys that such a server does not use; a client skips them.
 
 use serde_json::{Map, Value, json};
 
+use super::seconds;
 use crate::session::mentioned;
 use protocol::{
     Assistant, Attachment, Attention, Body, Exit, Goal, GoalState, Millis, Row, Running,
@@ -11,13 +12,13 @@ use protocol::{
 
 /// What a session without a title is called.
 pub(crate) const UNTITLED: &str = "Untitled";
-/// Characters of a prompt that stand for a title.
-const TITLE: usize = 64;
+/// Characters of a prompt that serve as a title.
+const TITLE_CHARS: usize = 64;
 
 /// A session with the messages of its window. `row` adds what only lists know.
 ///
-/// While a turn runs, what it has said and done so far is left out: a client gets that from the
-/// stream of the turn, from its beginning.
+/// The output of a running turn is left out: a client reads that from the turn's stream, from its
+/// beginning.
 pub(crate) fn session(transcript: &Transcript, row: Option<&SessionRow>) -> Value {
     let rows = settled(transcript);
     with_messages(head(transcript, row), rows, transcript.earlier)
@@ -28,7 +29,8 @@ pub(crate) fn head(transcript: &Transcript, row: Option<&SessionRow>) -> Value {
     let t = transcript;
     let rows = settled(t);
     let first = t.rows.first().filter(|_| t.earlier == 0).map(|row| row.at);
-    let created = row.map(|row| row.started_at).filter(|at| *at > 0).or(first).or_else(|| begun(t));
+    let created =
+        row.map(|row| row.started_at).filter(|at| *at > 0).or(first).or_else(|| created_at(t));
     let last = rows.last().map(|row| row.at);
     let active = row.map(|row| row.active_at).filter(|at| *at > 0).or(last).or(created);
     let users = (t.earlier == 0).then(|| rows.iter().filter(|row| is_user(&row.body)).count());
@@ -75,18 +77,18 @@ pub(crate) fn head(transcript: &Transcript, row: Option<&SessionRow>) -> Value {
     Value::Object(object)
 }
 
-/// Names what the session holds now: its last row, for ever. Who wants the last turn again says
-/// with it which one is meant. `None`: there is none to be had again now.
+/// Identifies what the session holds now: its last row, permanently. A client that regenerates the
+/// last turn names it by this. `None`: there is nothing to regenerate now.
 pub(crate) fn revision(transcript: &Transcript) -> Option<String> {
     let last = transcript.rows.last().filter(|_| transcript.running.is_none())?;
     Some(format!("{}-{}", last.turn, last.n))
 }
 
-/// Gives a session these messages; `earlier` of them lie before.
+/// Adds these messages to a session; `earlier` is the number of messages before them.
 pub(crate) fn with_messages(mut session: Value, rows: &[Row], earlier: u64) -> Value {
     if let Some(object) = session.as_object_mut() {
         object.insert("messages".to_owned(), Value::Array(messages(rows)));
-        // Calls stand in the messages themselves.
+        // The messages themselves hold the calls.
         object.insert("tool_calls".to_owned(), json!([]));
         object.insert("_messages_truncated".to_owned(), json!(earlier > 0));
         object.insert("_messages_offset".to_owned(), json!(earlier));
@@ -95,7 +97,7 @@ pub(crate) fn with_messages(mut session: Value, rows: &[Row], earlier: u64) -> V
     session
 }
 
-/// Most messages that a client may ask for at once.
+/// Most messages that a client may request at once.
 pub(crate) const MOST_MESSAGES: usize = 500;
 
 /// A session as lists show it.
@@ -113,14 +115,14 @@ pub(crate) fn list_row(row: &SessionRow) -> Value {
         "_compression_segment_count": row.compressions + 1,
         "context_length": null,
         "enabled_toolsets": row.toolsets,
-        // Its number is known to those who stream it.
+        // Only the server knows it.
         "active_stream_id": null,
         "is_streaming": row.running,
-        // A prompt is a message before its turn has a stream: none is ever shown in its place.
+        // A prompt is a message before its turn has a stream: no placeholder is ever needed.
         "has_pending_user_message": false,
         "pending_started_at": row.turn.map(|turn| seconds(turn.started_at)),
         "pending_user_source": row.turn.map(|turn| source(turn.source)),
-        // Nobody counts them: it would take a look at every message of every session.
+        // Not counted: that would read every message of every session.
         "user_message_count": null,
         "attention": row.attention.map(|(kind, count)| attention(kind, count)),
         "cron_running": false,
@@ -136,15 +138,15 @@ pub(crate) fn messages(rows: &[Row]) -> Vec<Value> {
     rows.iter().map(message).collect()
 }
 
-/// The rows that a client is given while a turn runs: all but what the turn said and did.
+/// The rows that a client gets while a turn runs: all but the output of that turn.
 pub(crate) fn settled(transcript: &Transcript) -> &[Row] {
     let running = transcript.running.as_ref().map(|running| running.turn);
-    before_words(&transcript.rows, running)
+    rows_before_output(&transcript.rows, running)
 }
 
-/// Rows up to the first that such a turn said or did.
-pub(crate) fn before_words(rows: &[Row], turn: Option<TurnId>) -> &[Row] {
-    let said = |row: &Row| {
+/// Rows up to the first one that is output of that turn: an answer or a tool's result.
+pub(crate) fn rows_before_output(rows: &[Row], turn: Option<TurnId>) -> &[Row] {
+    let is_output = |row: &Row| {
         Some(row.turn) == turn
             && match row.body {
                 Body::Assistant(_) | Body::Tool(_) => true,
@@ -155,11 +157,11 @@ pub(crate) fn before_words(rows: &[Row], turn: Option<TurnId>) -> &[Row] {
                 | Body::Failure { .. } => false,
             }
     };
-    let end = rows.iter().position(said).unwrap_or(rows.len());
+    let end = rows.iter().position(is_output).unwrap_or(rows.len());
     rows.get(..end).unwrap_or_default()
 }
 
-/// A goal, with the state it is in.
+/// The object of a goal.
 pub(crate) fn goal(goal: &Goal) -> Value {
     let (status, paused) = match &goal.state {
         GoalState::Active => ("active", None),
@@ -177,7 +179,7 @@ pub(crate) fn goal(goal: &Goal) -> Value {
     })
 }
 
-/// A file that was handed over.
+/// The object of an uploaded file.
 pub(crate) fn attachment(file: &Attachment) -> Value {
     json!({
         "filename": file.name,
@@ -186,11 +188,6 @@ pub(crate) fn attachment(file: &Attachment) -> Value {
         "mime": file.mime,
         "is_image": file.mime.starts_with("image/"),
     })
-}
-
-/// Seconds since the Unix epoch, as that protocol counts time.
-pub(crate) fn seconds(at: Millis) -> f64 {
-    at as f64 / 1000.0
 }
 
 fn identity(id: &str, title: &str, cwd: &str, model: &str) -> Map<String, Value> {
@@ -205,8 +202,8 @@ fn identity(id: &str, title: &str, cwd: &str, model: &str) -> Map<String, Value>
     }))
 }
 
-/// What the requests of a session took, as far as a provider has counted it: unknown is `null`,
-/// never 0 (S01). There is no list of prices to tell the cost by.
+/// The tokens of a session's requests, as far as a provider has counted them: unknown is `null`,
+/// never 0 (S01). Without a price list the cost is unknown.
 pub(crate) fn tokens(sums: &Tokens) -> Map<String, Value> {
     let known = |count: u64| (sums.requests > 0).then_some(count);
     let hits = (sums.cached > 0 && sums.input > 0)
@@ -222,7 +219,7 @@ pub(crate) fn tokens(sums: &Tokens) -> Map<String, Value> {
     }))
 }
 
-/// What we have no count of.
+/// Members that clients expect and that have no value here.
 fn unknown() -> Map<String, Value> {
     map(json!({
         "post_compression_context_tokens_estimate": null,
@@ -233,9 +230,9 @@ fn unknown() -> Map<String, Value> {
     }))
 }
 
-/// Where a session comes from (S02). All of ours can be worked in, so none is "of the command
-/// line" in the sense of that protocol, where such a session must be imported first: its page
-/// lists those that were (by `raw_source` and `session_source`) apart.
+/// The origin of a session (S02). All of ours can be continued, so none is "of the command line" in
+/// the sense of that protocol, where such a session must be imported first: its page lists the
+/// imported ones (by `raw_source` and `session_source`) separately.
 fn origin(source: &str) -> Map<String, Value> {
     let source = Some(source).filter(|source| !source.is_empty());
     map(json!({
@@ -249,7 +246,7 @@ fn origin(source: &str) -> Map<String, Value> {
 
 fn running(running: Option<&Running>) -> Map<String, Value> {
     map(json!({
-        // Its number is known to those who stream it.
+        // Only the server knows it.
         "active_stream_id": null,
         "is_streaming": running.is_some(),
         // The prompt of a turn is among the messages before the turn has a stream.
@@ -260,7 +257,7 @@ fn running(running: Option<&Running>) -> Map<String, Value> {
     }))
 }
 
-/// Why a turn runs, in the words of that protocol.
+/// The source of a turn, as that protocol names it.
 fn source(source: Source) -> &'static str {
     match source {
         Source::User => "webui",
@@ -277,7 +274,7 @@ fn attention(kind: Attention, count: u32) -> Value {
     }
 }
 
-/// Whether it is a message of the user in that protocol.
+/// Whether that protocol has it as a message of the user.
 fn is_user(body: &Body) -> bool {
     match body {
         Body::User { .. } | Body::Wakeup(_) | Body::Note { .. } | Body::Summary(_) => true,
@@ -285,8 +282,8 @@ fn is_user(body: &Body) -> bool {
     }
 }
 
-/// When a session without rows began: its id says so.
-fn begun(transcript: &Transcript) -> Option<Millis> {
+/// When a session was created, by its id: for one without rows.
+fn created_at(transcript: &Transcript) -> Option<Millis> {
     let stamp = transcript.session.0.get(..15)?;
     let time = jiff::civil::DateTime::strptime("%Y%m%d_%H%M%S", stamp).ok()?;
     let zoned = time.to_zoned(jiff::tz::TimeZone::system()).ok()?;
@@ -295,7 +292,7 @@ fn begun(transcript: &Transcript) -> Option<Millis> {
 
 fn preview(rows: &[Row]) -> Option<String> {
     rows.iter().find_map(|row| match &row.body {
-        Body::User { text } => Some(text.chars().take(TITLE).collect()),
+        Body::User { text } => Some(text.chars().take(TITLE_CHARS).collect()),
         _ => None,
     })
 }
@@ -384,7 +381,7 @@ fn assistant(answer: &Assistant) -> Value {
     }
     if !answer.calls.is_empty() {
         let calls = answer.calls.iter().map(|call| {
-            // What the model wrote was not JSON if it is a string: then it is told as it was.
+            // A string is what the model wrote instead of JSON: it is sent as it was.
             let arguments = match &call.args {
                 Value::String(text) => text.clone(),
                 args => args.to_string(),

@@ -6,7 +6,7 @@ use protocol::{Delivery, Event, Outcome, ProcessId, TurnId};
 #[test]
 fn arguments_are_the_first_four_as_text_and_cut() {
     let long = "ä".repeat(200);
-    let told = args(&json!({
+    let shown = args(&json!({
         "command": long,
         "background": true,
         "watch_patterns": ["a", "it's", "\"q\""],
@@ -14,7 +14,7 @@ fn arguments_are_the_first_four_as_text_and_cut() {
         "fifth": 5,
     }));
     assert_eq!(
-        told,
+        shown,
         json!({
             "command": "ä".repeat(120),
             "background": "True",
@@ -27,7 +27,7 @@ fn arguments_are_the_first_four_as_text_and_cut() {
 }
 
 #[test]
-fn a_preview_is_the_output_or_the_error_of_a_result_else_its_text() {
+fn a_preview_is_the_error_or_output_of_a_result_else_its_text() {
     assert_eq!(preview(&json!({ "output": " hi\n", "exit_code": 0 }).to_string()), "hi");
     assert_eq!(preview(&json!({ "output": "", "error": "no" }).to_string()), "no");
     let answered = json!({ "user_response": "b" }).to_string();
@@ -35,12 +35,12 @@ fn a_preview_is_the_output_or_the_error_of_a_result_else_its_text() {
     assert_eq!(preview("plain"), "plain");
     let steered = format!("{}\n\n[The user says]", json!({ "output": "x" }));
     assert_eq!(preview(&steered), "x");
-    assert_eq!(preview(&"y".repeat(9_000)).len(), PREVIEW);
+    assert_eq!(preview(&"y".repeat(9_000)).len(), PREVIEW_CHARS);
 }
 
 // S08
 #[test]
-fn a_goal_is_told_and_nobody_is_asked_to_go_on_with_it() {
+fn a_goal_is_sent_and_no_client_is_asked_to_continue_it() {
     let session = SessionId("s".to_owned());
     let mut goal = Goal {
         text: "green".to_owned(),
@@ -87,8 +87,11 @@ fn every_outcome_ends_the_stream_in_its_own_way() {
         ("unreachable", "error"),
         ("server", "error"),
     ] {
-        let (name, told, data) = end(Outcome::Failed { class: class.to_owned() });
-        assert_eq!((name, told.as_str(), &data["message"]), ("apperror", kind, &json!("why")));
+        let (name, error_type, data) = end(Outcome::Failed { class: class.to_owned() });
+        assert_eq!(
+            (name, error_type.as_str(), &data["message"]),
+            ("apperror", kind, &json!("why"))
+        );
         assert_eq!(data.get("recovery_control"), None);
     }
     assert_eq!(end(Outcome::Limit).1, "tool_limit_reached");
@@ -98,8 +101,8 @@ fn every_outcome_ends_the_stream_in_its_own_way() {
 
 // E11 W12
 #[test]
-fn one_event_of_the_ledger_has_one_id_and_its_own_words() {
-    let told = |news: News, process: &str| {
+fn each_event_of_the_ledger_has_one_id_and_its_own_text() {
+    let data_of = |news: News, process: &str| {
         let toast = Toast {
             session: SessionId("s".to_owned()),
             name: String::new(),
@@ -113,16 +116,16 @@ fn one_event_of_the_ledger_has_one_id_and_its_own_words() {
         exit: Exit { end, code, signal: None, at: 2_500 },
         delivery: Delivery::Waiting,
     };
-    let done = told(exit(End::Exited, Some(0)), "proc_1").unwrap();
-    assert_eq!(done, told(exit(End::Exited, Some(0)), "proc_1").unwrap());
+    let done = data_of(exit(End::Exited, Some(0)), "proc_1").unwrap();
+    assert_eq!(done, data_of(exit(End::Exited, Some(0)), "proc_1").unwrap());
     assert_eq!(done["completed_at"], 2.5);
-    let lost = told(exit(End::Lost, None), "proc_2").unwrap();
-    let said = "IMPORTANT: Background process proc_2 was lost (exit_code=?).";
-    assert_eq!((&lost["summary"], &lost["exit_code"]), (&json!(said), &Value::Null));
-    let task = told(exit(End::Exited, Some(0)), "deleg_1").unwrap();
+    let lost = data_of(exit(End::Lost, None), "proc_2").unwrap();
+    let summary = "IMPORTANT: Background process proc_2 was lost (exit_code=?).";
+    assert_eq!((&lost["summary"], &lost["exit_code"]), (&json!(summary), &Value::Null));
+    let task = data_of(exit(End::Exited, Some(0)), "deleg_1").unwrap();
     assert!(task["summary"].as_str().unwrap().starts_with("IMPORTANT: Delegated task deleg_1"));
-    let matched = told(News::Matched { pattern: "READY".to_owned() }, "proc_1").unwrap();
+    let matched = data_of(News::Matched { pattern: "READY".to_owned() }, "proc_1").unwrap();
     assert_ne!(matched["event_id"], done["event_id"]);
     assert!(matched["summary"].as_str().unwrap().contains("matched watch pattern \"READY\""));
-    assert_eq!(told(News::Asked, "proc_1"), None);
+    assert_eq!(data_of(News::Asked, "proc_1"), None);
 }

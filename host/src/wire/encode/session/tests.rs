@@ -225,7 +225,7 @@ fn a_list_row_has_all_that_a_client_needs_in_the_recorded_types() {
 }
 
 #[test]
-fn calls_and_results_are_told_in_the_recorded_shape() {
+fn calls_and_results_have_the_recorded_shape() {
     let recorded = &capture("session_after_wakeup")["session"]["messages"];
     let ours = messages(&[user(1, 1, "build"), calling(2, 1), result(3, 1)]);
     for (own, theirs) in ours.iter().zip(recorded.as_array().unwrap()) {
@@ -247,25 +247,25 @@ fn each_wakeup_is_a_message_of_its_own_with_its_metadata() {
         wakeup(2, WakeupKind::Exit, Some(ended(None)), None),
         wakeup(3, WakeupKind::Match, None, Some("ERROR")),
     ];
-    let told = messages(&rows);
-    assert_eq!(told.len(), 3);
-    for message in &told {
+    let messages = super::messages(&rows);
+    assert_eq!(messages.len(), 3);
+    for message in &messages {
         assert_eq!(message["role"], "user");
         assert_eq!(message["_source"], "process_wakeup");
         assert_eq!(message["_wakeup_meta"]["task_id"], "proc_0123456789ab");
         assert_eq!(message["_wakeup_meta"]["command"], "make");
     }
-    assert_eq!(told[0]["_wakeup_meta"]["type"], "completion");
-    assert_eq!(told[0]["_wakeup_meta"]["exit_code"], 3);
+    assert_eq!(messages[0]["_wakeup_meta"]["type"], "completion");
+    assert_eq!(messages[0]["_wakeup_meta"]["exit_code"], 3);
     // W12: unknown is not 0
-    assert_eq!(told[1]["_wakeup_meta"]["exit_code"], Value::Null);
-    assert_eq!(told[2]["_wakeup_meta"]["type"], "watch_match");
-    assert_eq!(told[2]["_wakeup_meta"]["pattern"], "ERROR");
-    assert!(told[2]["_wakeup_meta"].get("exit_code").is_none());
+    assert_eq!(messages[1]["_wakeup_meta"]["exit_code"], Value::Null);
+    assert_eq!(messages[2]["_wakeup_meta"]["type"], "watch_match");
+    assert_eq!(messages[2]["_wakeup_meta"]["pattern"], "ERROR");
+    assert!(messages[2]["_wakeup_meta"].get("exit_code").is_none());
 }
 
 #[test]
-fn a_cut_answer_and_what_went_wrong_are_marked_as_recorded() {
+fn a_partial_answer_and_a_failure_are_marked_as_recorded() {
     let recorded = &capture("session_after_cancel")["session"]["messages"];
     let failure = Body::Failure { message: "Refused.".to_owned() };
     let ours = messages(&[user(1, 1, "x"), answer(2, 1, "tok", Stop::Partial), row(3, 1, failure)]);
@@ -279,7 +279,7 @@ fn a_cut_answer_and_what_went_wrong_are_marked_as_recorded() {
 }
 
 #[test]
-fn what_a_running_turn_said_is_left_to_its_stream() {
+fn the_output_of_a_running_turn_is_left_to_its_stream() {
     let mut running = transcript(vec![
         user(1, 1, "first"),
         answer(2, 1, "Done.", Stop::End),
@@ -310,22 +310,22 @@ fn what_a_running_turn_said_is_left_to_its_stream() {
 }
 
 #[test]
-fn a_window_says_what_lies_before_it_and_a_cut_text_that_it_is_cut() {
+fn a_window_counts_earlier_messages_and_marks_a_cut_text() {
     let mut window = transcript(vec![Row { cut: 12, ..user(41, 9, "tail") }]);
     window.earlier = 40;
-    let told = session(&window, None);
-    assert_eq!(told["_messages_offset"], 40);
-    assert_eq!(told["_messages_truncated"], true);
-    assert_eq!(told["message_count"], 41);
+    let object = session(&window, None);
+    assert_eq!(object["_messages_offset"], 40);
+    assert_eq!(object["_messages_truncated"], true);
+    assert_eq!(object["message_count"], 41);
     // Not counted, since not all are known.
-    assert_eq!(told["user_message_count"], Value::Null);
-    let message = &told["messages"][0];
+    assert_eq!(object["user_message_count"], Value::Null);
+    let message = &object["messages"][0];
     assert_eq!(message["_cut"], 12);
     assert_eq!(message["content"], "[12 bytes before this are left out]\ntail");
 }
 
 #[test]
-fn what_is_told_reads_back() {
+fn what_is_encoded_can_be_decoded() {
     let exit = wakeup(4, WakeupKind::Exit, Some(ended(Some(3))), None);
     let failure = Body::Failure { message: "Refused.".to_owned() };
     let rows = vec![
@@ -336,10 +336,11 @@ fn what_is_told_reads_back() {
         answer(5, 2, "half", Stop::Partial),
         row(6, 2, failure),
     ];
-    let mut told = transcript(rows);
-    told.held = Some("no key".to_owned());
+    let mut transcript = transcript(rows);
+    transcript.held = Some("no key".to_owned());
     let listed = SessionRow { pinned: true, compressions: 2, ..listed() };
-    let read: decode::Session = serde_json::from_value(session(&told, Some(&listed))).unwrap();
+    let read: decode::Session =
+        serde_json::from_value(session(&transcript, Some(&listed))).unwrap();
     assert_eq!(read.session_id, "20261121_090700_abcdef");
     assert_eq!((read.title.as_str(), read.workspace.as_str()), ("Hello", "/srv/project"));
     assert_eq!((read.message_count, read.user_message_count), (6, 2));

@@ -1,4 +1,4 @@
-//! What lists of sessions show, and the word that it has changed (S04).
+//! The list of sessions, and the notification that it has changed (S04).
 
 use std::cmp::Reverse;
 use std::collections::HashSet;
@@ -8,17 +8,17 @@ use tokio::time::Instant;
 
 use super::host_loop::HostLoop;
 use crate::session::Session;
-use protocol::Subject;
-use protocol::ViewId;
-use protocol::{Ask, Attention, Body, Event, ListedTurn, SessionRow};
+use crate::store::Error;
+use protocol::{Ask, Attention, Body, Event, ListedTurn, SessionRow, Subject, ViewId};
 
-/// Sessions that a list shows, beside those that somebody looks at or that are at work.
+/// Sessions that a list shows, besides those in memory.
 const SESSIONS: usize = 5_000;
-/// The word that something has changed is given at most once in this time.
+/// The shortest time between two notifications.
 const PAUSE: Duration = Duration::from_millis(50);
 
-/// Whether an event of a session changes what a list shows of it. Streamed text never does.
-pub(super) fn shows(event: &Event) -> bool {
+/// Whether an event of a session changes the row of the session in a list. Streamed text never
+/// does.
+pub(super) fn changes_list(event: &Event) -> bool {
     match event {
         Event::TurnStarted { .. }
         | Event::TurnEnded { .. }
@@ -70,68 +70,68 @@ pub(super) fn shows(event: &Event) -> bool {
     }
 }
 
-/// When the word is to be given: the first change is told at once, those of a burst together at
-/// its end or every [`PAUSE`].
+/// When views are to be notified that lists have changed: of the first change at once, of those of
+/// a burst together at its end or every [`PAUSE`].
 #[derive(Debug, Default)]
-pub(super) struct News {
+pub(super) struct ListChanges {
     due: Option<Instant>,
-    told: Option<Instant>,
+    notified_at: Option<Instant>,
 }
 
-impl News {
-    /// Something has changed.
+impl ListChanges {
+    /// Notes a change.
     pub(super) fn note(&mut self, now: Instant) {
-        let rest = self.told.map(|told| told + PAUSE);
-        self.due.get_or_insert(rest.map_or(now, |rest| rest.max(now)));
+        let earliest = self.notified_at.map(|at| at + PAUSE);
+        self.due.get_or_insert(earliest.map_or(now, |earliest| earliest.max(now)));
     }
 
-    /// When the word is due; `None` = nothing has changed.
+    /// When the notification is due; `None` = nothing has changed.
     pub(super) fn due(&self) -> Option<Instant> {
         self.due
     }
 
-    fn given(&mut self, now: Instant) {
+    fn mark_notified(&mut self, now: Instant) {
         self.due = None;
-        self.told = Some(now);
+        self.notified_at = Some(now);
     }
 }
 
 impl HostLoop {
-    /// Something that lists show has changed.
+    /// Notes that something has changed that lists of sessions show.
     pub(super) fn lists_changed(&mut self) {
-        self.news.note(Instant::now());
+        self.views.list_changes.note(Instant::now());
     }
 
-    /// Tells every view that lists are out of date, and what is asked if that has changed.
-    pub(super) fn tell_lists(&mut self) {
-        self.news.given(Instant::now());
+    /// Notifies every view that lists are out of date, and sends the inbox where it has changed.
+    pub(super) fn announce_list_changes(&mut self) {
+        self.views.list_changes.mark_notified(Instant::now());
         self.announce(&Event::SessionsChanged);
-        self.tell_inbox();
+        self.send_inbox();
     }
 
-    /// The sessions, newest first, with what those in memory do.
-    pub(super) fn list_sessions(&mut self, front: ViewId) {
+    /// Sends a view the sessions, newest first, those in memory with what they do.
+    pub(super) fn list_sessions(&mut self, view: ViewId) {
         match self.listed(SESSIONS) {
             Ok(mut sessions) => {
-                sessions.retain(|s| !self.orphans.is_deleted(&s.id));
+                sessions.retain(|row| !self.sessions.is_deleted(&row.id));
                 for row in &mut sessions {
                     if let Some(live) = self.sessions.get(&row.id) {
                         mark(row, &live.session);
                     }
                 }
-                self.push(front, Event::SessionsListed { sessions });
+                self.push(view, Event::SessionsListed { sessions });
             }
-            Err(error) => self.fail(front, Subject::Sessions, error.to_string()),
+            Err(error) => self.fail(view, Subject::Sessions, error.to_string()),
         }
     }
 
     /// The newest `most` sessions; those in memory are among them, however old they are.
-    fn listed(&self, most: usize) -> Result<Vec<SessionRow>, crate::store::Error> {
-        let mut sessions = self.reader.sessions(most)?;
+    fn listed(&self, most: usize) -> Result<Vec<SessionRow>, Error> {
+        let mut sessions = self.store.reader.sessions(most)?;
         if sessions.len() == most {
             let known: HashSet<_> = sessions.iter().map(|row| row.id.clone()).collect();
-            for id in self.sessions.keys().filter(|id| !known.contains(*id)) {
-                sessions.extend(self.reader.session(id)?);
+            for (id, _) in self.sessions.iter().filter(|(id, _)| !known.contains(*id)) {
+                sessions.extend(self.store.reader.session(id)?);
             }
             let newest_first = |row: &SessionRow| Reverse((row.active_at, row.id.clone()));
             sessions.sort_by_key(newest_first);
@@ -140,7 +140,7 @@ impl HostLoop {
     }
 }
 
-/// Notes in a line of a list what the session does.
+/// Adds the running turn and the pending questions of a session to its row.
 fn mark(row: &mut SessionRow, session: &Session) {
     let transcript = session.transcript();
     row.running = transcript.running.is_some();
@@ -166,27 +166,27 @@ mod tests {
     use protocol::{Command, Part, SessionId, Target, TurnId};
 
     #[test]
-    fn a_burst_of_changes_is_told_at_its_begin_and_at_its_end_and_never_more_often() {
+    fn a_burst_of_changes_notifies_at_its_start_and_its_end() {
         // S04
-        let mut news = News::default();
+        let mut changes = ListChanges::default();
         let begin = Instant::now();
-        let mut told = Vec::new();
+        let mut notified = Vec::new();
         for millis in 0..120_u64 {
             let now = begin + Duration::from_millis(millis);
             if millis < 100 {
-                news.note(now);
+                changes.note(now);
             }
-            if news.due().is_some_and(|due| due <= now) {
-                news.given(now);
-                told.push(millis);
+            if changes.due().is_some_and(|due| due <= now) {
+                changes.mark_notified(now);
+                notified.push(millis);
             }
         }
-        assert_eq!(told, [0, 50, 100]);
-        assert_eq!(news.due(), None);
+        assert_eq!(notified, [0, 50, 100]);
+        assert_eq!(changes.due(), None);
     }
 
     #[tokio::test]
-    async fn a_session_that_is_looked_at_is_listed_however_many_are_newer() {
+    async fn a_viewed_session_is_listed_however_many_are_newer() {
         // S04
         let dir = tempfile::tempdir().unwrap();
         let id = |n: usize| SessionId(format!("s{n:05}"));
@@ -198,26 +198,26 @@ mod tests {
         store.write(metas.collect(), Durability::Barrier);
         store.close().unwrap();
         let settings = settings_in(dir.path());
-        let local = embedded::start(settings, Role::Owner).unwrap();
+        let host = embedded::start(settings, Role::Owner).unwrap();
         for (target, sessions) in [(Target::New, SESSIONS), (Target::Id(id(0)), SESSIONS + 1)] {
-            let mut host = local.attach(target, Attendance::Attended);
-            host.send(Command::ListSessions);
+            let mut view = host.attach(target, Attendance::Attended);
+            view.send(Command::ListSessions);
             let listed = loop {
-                if let Event::SessionsListed { sessions } = host.next().await.unwrap() {
+                if let Event::SessionsListed { sessions } = view.next().await.unwrap() {
                     break sessions;
                 }
             };
             assert_eq!(listed.len(), sessions);
             assert!(listed.is_sorted_by(|a, b| a.active_at > b.active_at));
         }
-        local.stop().await;
+        host.stop().await;
     }
 
     #[test]
-    fn streamed_text_changes_no_list() {
+    fn streamed_text_does_not_change_the_list() {
         // S04
         let delta = Event::Delta { turn: TurnId(1), n: 1, part: Part::Text, text: "x".to_owned() };
-        assert!(!shows(&delta));
-        assert!(shows(&Event::TitleChanged { title: "t".to_owned() }));
+        assert!(!changes_list(&delta));
+        assert!(changes_list(&Event::TitleChanged { title: "t".to_owned() }));
     }
 }
