@@ -65,7 +65,7 @@ impl Server {
     /// Without a scheme loopback is `http`, everything else `https`.
     ///
     /// # Errors
-    /// [`Error::Url`] if it is no address of a server.
+    /// [`Error::Url`] if it is not the address of a server.
     pub fn parse(text: &str, state: &StateDir) -> Result<Self, Error> {
         let text = text.trim();
         let server = |url: String, socket| Self {

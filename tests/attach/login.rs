@@ -37,7 +37,7 @@ async fn what_is_no_hermes_server_is_told_apart_in_words() {
     let home = Home::new();
     for odd in ["ftp://box", "http://", "http://me:secret@box"] {
         let said = said_about(&home, odd).await;
-        assert!(said.contains("no address of a server"), "{odd}: {said}");
+        assert!(said.contains("the address of a server"), "{odd}: {said}");
         assert!(!said.contains("secret"), "{said}");
     }
     // A port nobody listens on: bound and given back.
@@ -55,7 +55,7 @@ async fn what_is_no_hermes_server_is_told_apart_in_words() {
     let page = Router::new().fallback(move || async move { (html(), "<html>Hello</html>") });
     assert!(said_about(&home, &listen(page).await).await.contains("web page"));
     let other = Router::new().fallback(|| async { axum::Json(json!({"status": "UP"})) });
-    assert!(said_about(&home, &listen(other).await).await.contains("no hermes server"));
+    assert!(said_about(&home, &listen(other).await).await.contains("not a hermes server"));
     let empty = Router::new();
     assert!(said_about(&home, &listen(empty).await).await.contains("no hermes server"));
     let login = || [(header::LOCATION, "https://sso.example/login")];
