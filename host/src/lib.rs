@@ -1,6 +1,6 @@
 //! The agent host: sessions, turns, models, tools, background processes, wakeups and their store.
 //!
-//! A front end holds a [`View`]; behind it stands the embedded host ([`embedded`]). Only
+//! A client holds a [`protocol::View`]; behind it is the embedded host ([`embedded`]). Only
 //! [`protocol`] types cross that seam.
 
 pub mod agent;

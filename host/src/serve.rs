@@ -59,7 +59,7 @@ pub struct Options {
     /// The paths of Unix sockets. They are created with mode 0600; a stale file at such a path is
     /// replaced, so the caller must own what it names ([`socket_path`]: the host lock).
     ///
-    /// [`socket_path`]: crate::state_dir::socket_path
+    /// [`socket_path`]: crate::state_dir::StateDir::socket
     pub sockets: Vec<PathBuf>,
     /// The password of clients over TCP; none or an empty one: no login.
     pub password: Option<String>,

@@ -26,7 +26,7 @@ struct State {
 }
 
 /// A streamed response of these frames (each one or several whole events, with their blank lines),
-/// with `comment` after each [`KEEPALIVE`] of silence. It ends when they do, when the server stops
+/// with `comment` after each `timing.keepalive` of silence. It ends when they do, when the server stops
 /// or when the client disconnects; then `frames` is dropped.
 pub(crate) fn response(
     server: &ServerState,
